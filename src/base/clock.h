@@ -1,0 +1,10 @@
+/* The two clocks. Durations and deadlines use the monotonic one, so that a clock step cannot hurt them. */
+#pragma once
+
+#include <stdint.h>
+
+int64_t clock_epoch(void); /* seconds since 1970, UTC */
+double clock_mono(void);   /* seconds since an arbitrary moment, never goes back */
+/* Local time: "2026-01-01 00:15:03" for logs, "2026-01-01_00:15:03" for `pvesr status`. */
+void clock_print_log(int64_t epoch, char out[32]);
+void clock_print_status(int64_t epoch, char out[32]);

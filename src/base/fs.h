@@ -1,0 +1,38 @@
+/* Files: whole reads with a cap, atomic durable writes, and paths that cannot be led elsewhere. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Read a whole regular file into *ret (cleared first). 1 when it does not exist (*ret is then empty), 0 when
+ * read. More than `cap` bytes is ERR_DATA. */
+int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e);
+
+/* Replace the file: write PATH.tmp.PID beside it, fsync, rename, fsync the directory. A failure leaves the
+ * old file as it was and no temporary file. A symlink at `path` is replaced, not followed. */
+int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+
+/* Like mkdir -p; an existing directory is fine. */
+int fs_mkdir_p(const char *path, mode_t mode, struct err *e);
+
+/* fsync the directory itself, so that names created, renamed or removed in it are durable. */
+int fs_sync_dir(const char *path, struct err *e);
+
+/* Remove one file; 1 when it was not there. */
+int fs_unlink(const char *path, struct err *e);
+
+bool fs_exists(const char *path);
+
+/* openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS: `name` is relative to dirfd and
+ * no component of it may be a symlink or lead out of it. flags get O_CLOEXEC. The fd, or -1; ELOOP and EXDEV
+ * become ERR_DATA with a sentence that says the path is a symlink. */
+int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct err *e);
+
+/* Write all n bytes at offset / read exactly n bytes (a short file is ERR_DATA). */
+int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e);
+int fs_pread_all(int fd, void *data, size_t n, uint64_t offset, const char *what, struct err *e);
+int fs_write_all(int fd, const void *data, size_t n, const char *what, struct err *e);

@@ -1,0 +1,20 @@
+/* flock(2) locks with a deadline, re-entrant inside one process: a nested request for a file that this
+ * process already holds succeeds at once and is released with the outermost one (spec 2.3). */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct lock; /* one held lock */
+
+/* Open (append, create, 0644, directories made) and lock `path`, exclusive or shared, waiting up to
+ * `seconds`. Contended: prints "trying to acquire lock..." and " OK" to stderr when `chatty`. NULL and
+ * ERR_BUSY "can't lock file 'PATH' - got timeout" at the deadline. */
+struct lock *lock_take(const char *path, bool exclusive, double seconds, bool chatty, struct err *e);
+/* Releases; NULL is fine. */
+void lock_free(struct lock *l);
+static inline void lock_freep(struct lock **l)
+{
+    lock_free(*l);
+}

@@ -1,0 +1,28 @@
+/* Which guests there are and which node owns them: where the config file lies says it
+ * (nodes/NODE/qemu-server/VMID.conf, nodes/NODE/lxc/VMID.conf; pmxcfs: .vmlist). */
+#pragma once
+
+#include "cluster/tree.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum guest_type { GUEST_QEMU, GUEST_LXC };
+
+struct guest_entry {
+    uint32_t id;
+    enum guest_type type;
+    char node[64];
+};
+
+struct guest_list {
+    struct guest_entry *v; /* sorted by id */
+    size_t n;
+};
+
+int guests_load(struct tree *t, struct guest_list *ret, struct err *e);
+void guests_release(struct guest_list *g);
+const struct guest_entry *guests_find(const struct guest_list *g, uint32_t id); /* NULL: none */
+/* "nodes/pve1/qemu-server/100.conf"; malloc'ed. */
+char *guest_config_path(const struct guest_entry *g);
+const char *guest_type_name(enum guest_type t); /* "qemu", "lxc" */

@@ -1,0 +1,16 @@
+/* Jobs in the tree: load, change under the lock, and the repair of spec 4.3. */
+#pragma once
+
+#include "cluster/guests.h"
+#include "cluster/tree.h"
+#include "conf/job.h"
+
+/* replication.cfg as it is now. */
+int jobs_load(struct tree *t, struct jobs *ret, struct err *e);
+/* Print and write; the caller holds tree_lock(t, "replication.cfg"). */
+int jobs_save(struct tree *t, const struct jobs *j, struct err *e);
+
+/* Load, and repair `source`/`target` of jobs whose guest is on `node` but whose source says otherwise. The
+ * lock is taken (and the file written) only when there is something to repair. */
+int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
+                       struct err *e);

@@ -1,0 +1,18 @@
+/* datacenter.cfg: only what replication reads (spec 2.6). */
+#pragma once
+
+#include "base/strv.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct transport {
+    bool insecure;
+    char *network; /* CIDR or NULL */
+};
+
+/* What replication uses: `replication` if set, else `migration`, else secure. An invalid property string
+ * counts as absent and adds a warning "datacenter.cfg:LINE: …". */
+void datacenter_parse(const char *name, const char *text, size_t len, struct transport *ret,
+                      struct strv *warnings);
+void transport_release(struct transport *t);

@@ -1,0 +1,78 @@
+/* Replication jobs: replication.cfg (spec 2.1) together with replication-ext.cfg (properties that Proxmox VE
+ * does not know, same section format, type `local`, same ids).
+ *
+ * A jobs object is the parsed file: change it through these functions, print it, write it under the cluster
+ * lock (cluster/jobs.h does both). A section with a fault is reported in `warnings`, keeps its place in the
+ * file, and is not in `jobs`. An invalid stored schedule keeps the job, with `fault` saying why: it is shown,
+ * never run.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/strv.h"
+#include "conf/section.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum remove_mode { REMOVE_NOT, REMOVE_LOCAL, REMOVE_FULL };
+
+struct job_id {
+    uint32_t guest;  /* 100..999999999 */
+    uint32_t number; /* 0..999999999 */
+};
+
+struct job {
+    char id[24]; /* canonical "100-0" */
+    uint32_t guest, number;
+    char *target;   /* node; never NULL */
+    char *source;   /* node or NULL */
+    char *schedule; /* NULL: CALENDAR_DEFAULT */
+    char *comment;  /* decoded UTF-8, or NULL */
+    double rate;    /* MB/s (10^6 bytes); 0: unlimited */
+    bool disabled;
+    enum remove_mode remove;
+    char *fault; /* NULL, or why this job cannot run ("invalid schedule '…'") */
+};
+
+struct jobs {
+    struct job *v; /* sorted: guest ascending, then id as a string (spec 1.4) */
+    size_t n;
+    char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
+    struct strv warnings;
+    struct section_file file; /* private */
+};
+
+/* "100-0" in canonical form only (spec 1.2; "100-00" is refused): ERR_USAGE with the described texts. */
+int job_id_parse(const char *text, struct job_id *ret, struct err *e);
+
+/* text NULL: the file is missing. Never fails on content. */
+void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret);
+void jobs_release(struct jobs *j);
+void jobs_print(const struct jobs *j,
+                struct buf *out); /* spec 2.1 writing rules; comments encoded here only */
+
+struct job *jobs_find(struct jobs *j, const char *id); /* NULL: none */
+
+/* Add a copy of *job: ERR_USAGE when the id is taken or the guest has a job to that target (texts of
+ * spec 1.5). */
+int jobs_add(struct jobs *j, const struct job *job, struct err *e);
+/* After changing the fields of a job found in j, bring the file in line. Checks target uniqueness. */
+int jobs_changed(struct jobs *j, struct job *job, struct err *e);
+void jobs_remove(struct jobs *j, const char *id);
+
+/* Stolen-guest repair for one guest now on `node` (spec 4.3, 5.5): true when anything changed. */
+bool jobs_repair_source(struct jobs *j, uint32_t guest, const char *node);
+/* Direction switch of a migration from `node` to `target` (spec 5.1 (3)). */
+void jobs_switch_direction(struct jobs *j, uint32_t guest, const char *node, const char *target);
+
+void job_release(struct job *job);
+void job_copy(struct job *to, const struct job *from);
+
+/* Value checks shared by file, command line and API; ERR_USAGE, the sentence is only the reason. */
+int job_check_schedule(const char *text, struct err *e);
+int job_check_rate(const char *text, double *ret, struct err *e);
+int job_check_comment(const char *text, struct err *e);
+int node_name_check(const char *text, struct err *e);

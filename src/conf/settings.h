@@ -1,0 +1,24 @@
+/* Node-local configuration, pvesr.conf(5): `key: value` lines, `#` comments. A missing file means all
+ * defaults; an unknown key or a bad value is ERR_CONFIG with file and line. */
+#pragma once
+
+#include "base/err.h"
+#include "base/mem.h"
+
+struct settings {
+    char *file;         /* where it was read from (or would have been): passed on to local agents */
+    char *node;         /* this node's name; default: short host name */
+    char *cluster;      /* "dir:/etc/pve" or "etcd:URL,…" */
+    char *state_dir;    /* /var/lib/pve-manager */
+    char *log_dir;      /* /var/log/pve/replicate */
+    char *lock_dir;     /* /var/lock/pve-manager */
+    char *run_dir;      /* /run/pvesr */
+    char *storage_root; /* NULL, or a prefix for the `path` of path-based storages */
+    unsigned max_workers;
+};
+
+/* From `text` (a file's content); `file` is for messages. */
+int settings_parse(const char *file, const char *text, struct settings *ret, struct err *e);
+/* The file is `option` (from --config), else $PVESR_CONFIG, else /etc/pvesr/pvesr.conf. */
+int settings_load(const char *option, struct settings *ret, struct err *e);
+void settings_release(struct settings *s);

@@ -1,0 +1,36 @@
+/* storage.cfg (spec 2.7): which storages there are, where they lie, which nodes have them. */
+#pragma once
+
+#include "base/err.h"
+#include "base/strv.h"
+#include "conf/section.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct storage {
+    char *id;
+    char *type;
+    char *path;        /* dir, btrfs: as configured, without storage-root; else NULL */
+    char *pool;        /* zfspool */
+    char *vgname;      /* lvmthin */
+    char *thinpool;    /* lvmthin */
+    struct strv nodes; /* empty: all */
+    bool disabled;
+    bool shared; /* said so, or by its type (spec 2.7) */
+};
+
+struct storages {
+    struct storage *v; /* the implicit `local` (dir /var/lib/vz) included unless configured */
+    size_t n;
+    struct strv warnings;
+    struct section_file file; /* private */
+};
+
+void storages_parse(const char *name, const char *text, size_t len, struct storages *ret);
+void storages_release(struct storages *s);
+const struct storage *storages_find(const struct storages *s, const char *id); /* NULL: none */
+bool storage_enabled_on(const struct storage *s, const char *node);
+
+/* "STORE:NAME" split; ERR_USAGE when malformed. store and name are malloc'ed. */
+int volid_split(const char *volid, char **store, char **name, struct err *e);

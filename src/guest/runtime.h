@@ -1,0 +1,28 @@
+/* The running guest: is it, and freezing its file systems around the snapshots (spec 3.4).
+ *
+ * VM: running when /run/qemu-server/ID.pid names a live process; frozen through the guest agent's socket
+ * /run/qemu-server/ID.qga, only if `agent` is enabled and it answers a ping within 3 s. CT: running when its
+ * cgroup has processes; frozen through the cgroup file system (v2 cgroup.freeze, v1 freezer.state), then
+ * synced.
+ *
+ * While frozen, a second process watches: it thaws when this process dies or `seconds` pass (failure mode
+ * 23).
+ */
+#pragma once
+
+#include "base/err.h"
+#include "guest/guest.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* The pid of the running guest, 0 when it is not running. */
+pid_t guest_running(enum guest_type type, uint32_t id);
+
+struct freeze; /* a guest that is frozen now */
+
+/* NULL with e->kind ERR_NONE: freezing does not apply (the sentence says why). NULL with another kind: it was
+ * tried and failed; the guest is thawed; the run may go on, crash-consistent. */
+struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct err *e);
+/* Thaw and free. -1: thawing failed or the watchdog had to do it, so the snapshots may not be quiet. */
+int guest_thaw(struct freeze *f, struct err *e);

@@ -1,0 +1,22 @@
+/* The job log: LOG-DIR/JOBID, truncated at the start of every run, lines "YYYY-MM-DD HH:MM:SS JOBID: MESSAGE"
+ * in local time (spec 2.4). The whole text is also kept (up to 256 KiB) for the journal. */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct joblog;
+
+/* also_to_stdout: each message without prefix on stdout too (run --verbose). */
+struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to_stdout, struct err *e);
+/* Newlines in the message become one log line each. A write error is remembered, not raised: the log must not
+ * stop a run. NULL is fine: nothing is logged. */
+void joblog_add(struct joblog *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const char *joblog_text(const struct joblog *l);
+void joblog_free(struct joblog *l);
+static inline void joblog_freep(struct joblog **l)
+{
+    joblog_free(*l);
+}

@@ -1,0 +1,58 @@
+/* The node-local job state file, byte-compatible with Proxmox VE (spec 2.2):
+ * STATE-DIR/pve-replication-state.json, one line, {"<vmid>":{"local/<target>":{…}}}.
+ *
+ * The state is a hint: the storage tells the truth. A file that cannot be understood is ERR_DATA with its
+ * path; it is never overwritten by accident (move it away and the next run goes on from what the storages
+ * hold). Unknown keys inside a state survive a rewrite.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/strv.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct job_state {
+    int64_t last_sync; /* epoch of the start of the last successful run, 0: none */
+    int64_t last_try;  /* 0: never, or as soon as possible */
+    int64_t last_iteration;
+    int64_t fail_count;
+    char *error;          /* NULL: ok */
+    double duration;      /* seconds; < 0: unknown */
+    struct strv storages; /* storeid_list */
+    char *last_node;
+    pid_t pid; /* 0: not running (a dead pid is given as 0 by job_state_load) */
+    uint64_t ptime;
+    bool exists; /* false: there was no entry, all else is default */
+};
+
+void job_state_release(struct job_state *s);
+
+/* The state of guest's job to `target` (a node name). A missing file or entry gives the defaults. */
+int job_state_load(const char *state_dir, uint32_t guest, const char *target, struct job_state *ret,
+                   struct err *e);
+/* Read-modify-write of one entry under STATE-DIR/pve-replication-state.lck (10 s). */
+int job_state_store(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
+                    struct err *e);
+/* Remove the entry, and the guest's key when it is the last; not there is fine. */
+int job_state_remove(const char *state_dir, uint32_t guest, const char *target, struct err *e);
+/* Replace the guest's whole object with this JSON object (set-state). ERR_USAGE when it is not one. */
+int job_state_set_guest(const char *state_dir, uint32_t guest, const char *json, struct err *e);
+/* The guest's object as JSON with key local/FROM renamed to local/TO ("{}" when none); malloc'ed (spec 5.1
+ * (1)). */
+int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from, const char *to, char **ret,
+                        struct err *e);
+/* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now). */
+int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e);
+
+/* All entries at once, for the scheduler and `status`. */
+struct job_states; /* parsed file */
+struct job_states *job_states_load(const char *state_dir, struct err *e);
+void job_states_free(struct job_states *s);
+void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
+/* Drop every entry for which keep() says false; writes only when something was dropped (spec 4.5 (1)). */
+int job_states_purge(const char *state_dir, bool (*keep)(uint32_t guest, const char *target, void *arg),
+                     void *arg, struct err *e);

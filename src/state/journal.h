@@ -1,0 +1,43 @@
+/* The journal of all runs: STATE-DIR/pvesr-journal.db, SQLite in WAL mode. A row is written at the start and
+ * completed at the end, so that a killed run is visible too ("interrupted"). Losing the file loses history
+ * only. */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct journal;
+
+struct journal_run {
+    int64_t row;
+    char job[24];
+    char node[64], target[64];
+    int64_t start;   /* epoch seconds */
+    double duration; /* seconds, < 0 while running or interrupted */
+    char result[16]; /* "running", "ok", "failed", "removed", "interrupted" */
+    char err_kind[16];
+    char *error;    /* NULL: none */
+    uint64_t bytes; /* sent over the link */
+    uint64_t delta; /* changed bytes of the volumes, as found */
+    char *steps;    /* JSON array of {"name":…,"seconds":…}, or NULL */
+    char *log;      /* the job log's text, or NULL */
+};
+
+struct journal *journal_open(const char *state_dir, struct err *e);
+void journal_free(struct journal *j);
+static inline void journal_freep(struct journal **j)
+{
+    journal_free(*j);
+}
+/* Row id into run->row. */
+int journal_begin(struct journal *j, struct journal_run *run, struct err *e);
+int journal_end(struct journal *j, const struct journal_run *run, struct err *e);
+/* Newest first; job NULL: all; at most `limit` rows, 0: all. each() returns false to stop. A "running" row
+ * whose process (pid and start time are stored by journal_begin) is gone is given as "interrupted". */
+int journal_list(struct journal *j, const char *job, unsigned limit,
+                 bool (*each)(const struct journal_run *, void *), void *arg, struct err *e);
+/* Delete rows older than `before`, but keep the newest 10 of each job. */
+int journal_prune(struct journal *j, int64_t before, struct err *e);

@@ -1,0 +1,77 @@
+/* What a storage driver provides. One `const struct volume_driver` per storage type at the end of its file,
+ * one row in the table in volume.c. The wrapper in volume.c checks names, ranges and the order of calls, and
+ * gives empty slots their default, so that a driver is only about its storage. Semantics: volume.h, the
+ * function of the same name.
+ *
+ * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
+ * and add the type to the table of tests/ that runs every driver through the same cases.
+ */
+#pragma once
+
+#include "volume/volume.h"
+
+struct volume_driver;
+
+struct volume {
+    const struct volume_driver *driver;
+    struct volume_store store; /* borrowed strings */
+    char *name;                /* as in the volid */
+    uint32_t vmid;
+    void *priv; /* the driver's */
+};
+
+struct delta {
+    struct volume *volume;
+    const struct volume_driver *driver;
+    void *priv;
+};
+
+struct stage {
+    struct volume *volume;
+    const struct volume_driver *driver;
+    uint64_t size;
+    bool stream;
+    bool sealed;
+    void *priv;
+};
+
+struct volume_driver {
+    const char *type;
+    bool (*supports)(const char *name);
+    int (*open)(struct volume *v, struct err *e);
+    void (*close)(struct volume *v);
+    int (*list)(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
+    int (*info)(struct volume *v, struct volume_info *ret, struct err *e);
+    int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
+    int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);
+    int (*snapshot_keep)(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
+    int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);
+    int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);
+    int (*tidy)(struct volume *v, struct err *e);
+    int (*written)(struct volume *v, char *since, struct err *e);
+    int (*keep_aside)(struct volume *v, const char *name, struct err *e);
+    int (*destroy)(struct volume *v, struct err *e);
+    int (*replica)(struct volume *v, char *owner, char *base_id, struct err *e);
+
+    int (*delta_open)(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                      uint64_t from, struct err *e);
+    int (*delta_next)(struct delta *d, struct extent *ret, struct err *e);
+    const void *(*delta_data)(const struct delta *d);
+    ssize_t (*delta_stream)(struct delta *d, void *data, size_t room, struct err *e);
+    void (*delta_close)(struct delta *d);
+
+    int (*stage_info)(struct volume *v, struct stage_info *ret, struct err *e);
+    int (*stage_open)(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
+    int (*stage_write)(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
+    int (*stage_zero)(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
+    int (*stage_feed)(struct stage *s, const void *data, size_t n, struct err *e);
+    int (*stage_checkpoint)(struct stage *s, uint64_t offset, struct err *e);
+    int (*stage_seal)(struct stage *s, struct err *e);
+    void (*stage_close)(struct stage *s);
+    int (*stage_discard)(struct volume *v, struct err *e);
+    int (*commit)(struct volume *v, const char *id, bool live, struct err *e);
+};
+
+extern const struct volume_driver driver_dir;
+extern const struct volume_driver driver_btrfs;
+extern const struct volume_driver driver_fault;

@@ -1,0 +1,191 @@
+/* Volumes: one guest disk or container root on one storage, its snapshots, the delta between two of them, and
+ * the staged making of a replica. Nothing here knows a job, a peer or a frame.
+ *
+ * Two families behind one interface, told apart by volume_info.stream:
+ *   extents  the delta is a list of changed byte ranges in ascending order, data is read and written by range
+ *   stream   the delta is an opaque native stream (btrfs send of a container's subvolume)
+ *
+ * Identity. A snapshot is known by its id (32 hex digits), never by its name alone: the id of a replica's
+ * snapshot is the id of the source's. Order is `seq`, never the clock.
+ *
+ * Source side, per run:
+ *     volume_snapshot × all volumes     (fast, the guest is frozen)
+ *     volume_snapshot_keep × all        (durable and visible: before it, a crash leaves only a temporary that
+ * the next volume_tidy removes) delta_open(base, snapshot) → delta_next … delta_read …, or delta_stream for
+ * the stream family
+ *
+ * Target side, per snapshot:
+ *     stage_open(base, …) → stage_write/stage_zero or stage_feed … [stage_checkpoint] → stage_seal
+ *     volume_commit        the sealed stage becomes the snapshot; with `live`, the live volume then shows it
+ * too Nothing is visible before commit. A stage survives a crash; stage_open with the same snapshot id and
+ * base resumes it at the last durable offset. A commit that is repeated after a crash at any instruction ends
+ * in the same state.
+ *
+ * Every function that changes something makes it durable before it returns 0. Functions check names
+ * themselves: a volume name is `[<id>/]vm-<id>-…` or `subvol-…`, components never "..", never a symlink below
+ * the storage's path.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/strv.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SNAPSHOT_NAME_MAX 63
+#define SNAPSHOT_ID_LEN 32
+
+/* Where a storage lies on this node. Strings are borrowed and must outlive the volumes opened with it. */
+struct volume_store {
+    const char *id;
+    const char *type;     /* "dir", "btrfs", "fault" */
+    const char *path;     /* dir, btrfs: storage-root already put before it */
+    const char *pool;     /* zfspool */
+    const char *vgname;   /* lvmthin */
+    const char *thinpool; /* lvmthin */
+};
+
+enum {
+    SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, not by volume_snapshot */
+    SNAPSHOT_READABLE =
+        2, /* its data can be read (a digest-only snapshot of a plain file can only be a base) */
+};
+
+struct snapshot {
+    char name[SNAPSHOT_NAME_MAX + 1];
+    char id[SNAPSHOT_ID_LEN + 1];
+    int64_t created; /* epoch seconds, information only */
+    uint64_t seq;    /* ascending in order of making, per volume */
+    uint64_t size;   /* bytes of the volume at that time; 0 for the stream family */
+    unsigned flags;
+};
+
+struct snapshots {
+    struct snapshot *v; /* ascending seq */
+    size_t n;
+};
+void snapshots_release(struct snapshots *s);
+const struct snapshot *snapshots_find(const struct snapshots *s, const char *name);
+const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id);
+
+struct volume_info {
+    bool exists; /* the live volume is there */
+    bool stream; /* which family */
+    bool many; /* can hold several snapshots with data; false: a plain file, only the newest restore point */
+    uint64_t size;
+    uint64_t available; /* free bytes of the storage */
+};
+
+/* A stage left by an interrupted transfer, or a sealed one. */
+struct stage_info {
+    bool exists;
+    bool sealed;
+    char snapshot[SNAPSHOT_NAME_MAX + 1];
+    char id[SNAPSHOT_ID_LEN + 1];
+    char base_id[SNAPSHOT_ID_LEN + 1]; /* "" for a full copy */
+    uint64_t offset;                   /* everything below is durable; 0 for the stream family */
+};
+
+struct volume; /* an open volume; need not exist yet */
+
+/* ERR_CONFIG when the type has no driver, ERR_USAGE for a bad name, ERR_GONE when the storage's path is not
+ * there. */
+struct volume *volume_open(const struct volume_store *store, const char *name, struct err *e);
+void volume_free(struct volume *v);
+CLEANUP_FUNC(volume_free, struct volume)
+const char *volume_name(const struct volume *v);
+/* Is there a driver for this type, and can it replicate a volume of this name? */
+bool volume_type_supported(const char *type, const char *name);
+
+int volume_info(struct volume *v, struct volume_info *ret, struct err *e);
+int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
+
+/* The volume names of guest `vmid` that exist on the storage (live volumes only, no snapshots). */
+int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
+
+/* Take snapshot `name` of the live volume. `busy`: the guest runs; a plain file without reflinks is then
+ * refused with a sentence that says what would help. */
+int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
+/* Make it durable and visible, with an id. */
+int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
+/* Remove a snapshot; the id must match what is there (ERR_DATA otherwise); not there: 1. */
+int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
+int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
+/* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
+int volume_tidy(struct volume *v, struct err *e);
+
+/* Does the live replica differ from the restore point it was made from (or, if it never was a replica, from
+ * the newest snapshot)? 1 written, 0 clean. `since` gets the name of that snapshot, "" if unknown. */
+int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct err *e);
+/* Keep the live volume's state aside as snapshot `name`, whoever uses it. */
+int volume_keep_aside(struct volume *v, const char *name, struct err *e);
+
+/* Remove the live volume, its stage, its digests, and every snapshot. */
+int volume_destroy(struct volume *v, struct err *e);
+
+/* ---- delta (source side) ---- */
+
+enum extent_kind { EXTENT_DATA, EXTENT_ZERO };
+struct extent {
+    uint64_t offset, length;
+    enum extent_kind kind;
+};
+
+struct delta;
+
+/* From base (NULL: everything that is not zero) to snapshot. Ranges below `from` are left out (resume). */
+struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
+                         uint64_t from, struct err *e);
+void delta_free(struct delta *d);
+CLEANUP_FUNC(delta_free, struct delta)
+/* 1: *ret is the next range (ascending, not overlapping, at most 1 MiB for DATA, ends within the snapshot's
+ * size); 2: still looking, nothing yet (so that the caller can keep its peer awake); 0: end. All-zero blocks
+ * found while reading come as EXTENT_ZERO. For a full copy no EXTENT_ZERO is given. */
+int delta_next(struct delta *d, struct extent *ret, struct err *e);
+/* The data of the DATA extent just returned, in the delta's buffer until the next call. */
+const void *delta_data(const struct delta *d);
+/* Stream family: read up to `room` bytes of the stream; 0 at its end, which is then known to be whole. */
+ssize_t delta_stream(struct delta *d, void *data, size_t room, struct err *e);
+
+/* ---- stage (target side) ---- */
+
+struct stage_want {
+    const char *snapshot; /* name and id that the sealed stage will have */
+    const char *id;
+    int64_t created;
+    const char *base_id; /* NULL or "" : full copy; else a snapshot that is on this volume */
+    uint64_t size;       /* extents family: size of the volume */
+    const char *owner; /* who makes it (job id): kept with the replica, so that only its maker replaces it */
+};
+
+struct stage;
+
+int stage_info(struct volume *v, struct stage_info *ret, struct err *e);
+/* Opens or resumes (*offset says from where the sender goes on). A stage that does not fit the wish is
+ * discarded first. ERR_DATA when the base is not there, ERR_FULL when it cannot fit. */
+struct stage *stage_open(struct volume *v, const struct stage_want *want, uint64_t *offset, struct err *e);
+/* Closes; an unsealed stage stays for resume. */
+void stage_free(struct stage *s);
+CLEANUP_FUNC(stage_free, struct stage)
+int stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
+int stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
+int stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
+/* Everything below `offset` has been written: make it durable and remember it, when enough has come together.
+ */
+int stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);
+/* All is there: flush, mark sealed. */
+int stage_seal(struct stage *s, struct err *e);
+int stage_discard(struct volume *v, struct err *e);
+
+/* The sealed stage with this id becomes its snapshot. live: the live volume is replaced by a writable copy of
+ * it. If the snapshot is already there (a repeated commit), only the live volume is brought in line. */
+int volume_commit(struct volume *v, const char *id, bool live, struct err *e);
+/* Who made this replica (stage_want.owner), "" if it is not one; `base` the id of the restore point shown. */
+int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e);
+
+/* Called by drivers in long work so that the caller can keep its peer awake; set once per process, may be
+ * NULL. */
+extern void (*volume_tick)(void);
