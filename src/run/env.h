@@ -1,0 +1,58 @@
+/* What every command works with: this node's settings, the tree, and what was read from it. Opened once a
+ * process, lazily: a part that was not asked for is not read. */
+#pragma once
+
+#include "base/err.h"
+#include "cluster/guests.h"
+#include "cluster/jobs.h"
+#include "cluster/members.h"
+#include "cluster/tree.h"
+#include "conf/datacenter.h"
+#include "conf/settings.h"
+#include "conf/storage.h"
+#include "guest/guest.h"
+#include "volume/volume.h"
+
+#include <stdbool.h>
+
+struct env {
+    struct settings settings;
+    struct tree *tree;
+    bool has_guests, has_members, has_storages;
+    struct guest_list guests; /* env_guests */
+    struct members members;   /* env_members */
+    struct storages storages; /* env_storages */
+};
+
+/* config: the --config option or NULL. */
+int env_open(struct env *env, const char *config, struct err *e);
+void env_release(struct env *env);
+
+int env_guests(struct env *env, struct err *e);
+int env_members(struct env *env, struct err *e);
+int env_storages(struct env *env, struct err *e);
+
+/* The guest's entry: NULL and ERR_GONE "no such guest 'ID'". */
+const struct guest_entry *env_guest(struct env *env, uint32_t id, struct err *e);
+/* The guest's configuration file, parsed. NULL on error. */
+struct guest_config *env_guest_config(struct env *env, const struct guest_entry *g, struct err *e);
+/* The guest's replicatable volids; asks the drivers what they can do. */
+int env_guest_volumes(struct env *env, const struct guest_config *g, enum volumes_mode mode, struct strv *ret,
+                      struct err *e);
+
+/* The storage as the volume layer wants it: ERR_CONFIG when unknown, disabled, or not for this node, or
+ * without a driver. `path` must outlive the store: it is malloc'ed into *path_buf by the caller's request. */
+struct env_store {
+    struct volume_store store;
+    char *path; /* owned */
+};
+void env_store_release(struct env_store *s);
+int env_store(struct env *env, const char *storage_id, struct env_store *ret, struct err *e);
+
+/* Open the volume of a volid. *store is filled and must outlive the volume. NULL on error; ERR_CONFIG also
+ * when the volume's owner is not `guest`. */
+struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, struct env_store *store,
+                          struct err *e);
+
+/* LOCK-DIR/pve-migrate-VMID: the guest migration lock (spec 2.3); malloc'ed. */
+char *env_guest_lock_path(const struct env *env, uint32_t guest);
