@@ -1,0 +1,38 @@
+#include "base/clock.h"
+
+#include <string.h>
+#include <time.h>
+
+int64_t clock_epoch(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec;
+}
+
+double clock_mono(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void print(int64_t epoch, char between, char out[32])
+{
+    struct tm tm;
+    time_t t = epoch;
+    if (!localtime_r(&t, &tm) || strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        out[0] = 0;
+    else
+        strchr(out, ' ')[0] = between; /* years may have five digits */
+}
+
+void clock_print_log(int64_t epoch, char out[32])
+{
+    print(epoch, ' ', out);
+}
+
+void clock_print_status(int64_t epoch, char out[32])
+{
+    print(epoch, '_', out);
+}

@@ -1,0 +1,189 @@
+#include "base/fs.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e)
+{
+    buf_clear(ret);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 1 : err_sys(e, "cannot open '%s'", path);
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, "cannot read '%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", path);
+    for (;;) { /* not by st_size: files of FUSE and /proc may lie about it */
+        char *to = buf_reserve(ret, 65536);
+        ssize_t n = read(fd, to, 65536);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(e, "cannot read '%s'", path);
+        ret->len += (size_t)n;
+        ret->data[ret->len] = 0;
+        if (ret->len > cap)
+            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", path, cap);
+        if (n == 0)
+            return 0;
+    }
+}
+
+static int write_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+{
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0)
+        return err_sys(e, "cannot create '%s'", path);
+    if (fchmod(fd, mode) < 0 && errno != EPERM && errno != ENOTSUP) /* pmxcfs sets its own modes */
+        return err_sys(e, "cannot set the mode of '%s'", path);
+    if (fs_write_all(fd, data, len, path, e) < 0)
+        return -1;
+    if (fsync(fd) < 0)
+        return err_sys(e, "cannot flush '%s'", path);
+    if (close(take_fd(&fd)) < 0)
+        return err_sys(e, "cannot close '%s'", path);
+    return 0;
+}
+
+int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+{
+    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", path, (int)getpid());
+    _cleanup_free_ char *dir = parent_of(path);
+    unlink(tmp); /* of a killed process that had our pid */
+    if (write_file(tmp, data, len, mode, e) < 0) {
+        unlink(tmp);
+        return -1;
+    }
+    if (rename(tmp, path) < 0) {
+        err_sys(e, "cannot rename '%s' to '%s'", tmp, path);
+        unlink(tmp);
+        return -1;
+    }
+    return fs_sync_dir(dir, e);
+}
+
+int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
+{
+    _cleanup_free_ char *copy = xstrdup(path);
+    for (char *p = copy + 1;; p++) {
+        if (*p && *p != '/')
+            continue;
+        char kept = *p;
+        *p = 0;
+        if (mkdir(copy, mode) < 0 && errno != EEXIST)
+            return err_sys(e, "cannot make directory '%s'", copy);
+        *p = kept;
+        if (!kept)
+            break;
+    }
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_sys(e, "cannot make directory '%s'", path);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(e, ERR_SYSTEM, ENOTDIR, "cannot make directory '%s'", path);
+    return 0;
+}
+
+int fs_sync_dir(const char *path, struct err *e)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, "cannot open directory '%s'", path);
+    if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP) /* FUSE file systems may not offer it */
+        return err_sys(e, "cannot flush directory '%s'", path);
+    return 0;
+}
+
+int fs_unlink(const char *path, struct err *e)
+{
+    if (unlink(path) == 0)
+        return 0;
+    return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", path);
+}
+
+bool fs_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct err *e)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
+        .mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    int fd;
+    do
+        fd = (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    while (fd < 0 && errno == EAGAIN);
+    if (fd >= 0)
+        return fd;
+    if (errno == ELOOP || errno == EXDEV)
+        return err_set(e, ERR_DATA, errno, "'%s' is a symlink or leads elsewhere: it is not followed", name);
+    return err_sys(e, "cannot open '%s'", name);
+}
+
+int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e)
+{
+    for (const char *p = data; n;) {
+        ssize_t done = pwrite(fd, p, n, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return err_sys(e, "cannot write '%s'", what);
+        p += done;
+        n -= (size_t)done;
+        offset += (uint64_t)done;
+    }
+    return 0;
+}
+
+int fs_pread_all(int fd, void *data, size_t n, uint64_t offset, const char *what, struct err *e)
+{
+    for (char *p = data; n;) {
+        ssize_t done = pread(fd, p, n, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return err_sys(e, "cannot read '%s'", what);
+        if (done == 0)
+            return err_set(e, ERR_DATA, 0, "'%s' ends at byte %llu, before it should", what,
+                           (unsigned long long)offset);
+        p += done;
+        n -= (size_t)done;
+        offset += (uint64_t)done;
+    }
+    return 0;
+}
+
+int fs_write_all(int fd, const void *data, size_t n, const char *what, struct err *e)
+{
+    for (const char *p = data; n;) {
+        ssize_t done = write(fd, p, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return err_sys(e, "cannot write '%s'", what);
+        p += done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
