@@ -1,0 +1,64 @@
+/* A replica in the making, in one regular file: written by ranges, flushed in the background, with a durable
+ * offset from which a later process goes on. The driver makes the file (empty or a copy of the base, with the
+ * wanted size) and says where the sealed file goes; this module knows nothing of names.
+ *
+ *     filestage_new → filestage_write/_zero … [filestage_checkpoint] → filestage_seal
+ *
+ * What is being staged and how far it came is one extended attribute `user.pvesr.stage` of the file, set when
+ * a checkpoint is durable and when the stage is sealed. A file without it is worth nothing: no data of it,
+ * nor its copy of the base, is known to be on the disk; throw it away. The attribute is set after the data it
+ * speaks of was flushed; a power cut can therefore lose the newest checkpoint, never claim bytes that are not
+ * there.
+ *
+ * A copy of the file that keeps attributes (btrfs snapshot) keeps this one too: set another, or clear it with
+ * mark_clear(fd, "stage"), before the copy is anything else.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "volume/volume.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct filestage_mark {
+    char snapshot[SNAPSHOT_NAME_MAX + 1];
+    char id[SNAPSHOT_ID_LEN + 1];
+    char base_id[SNAPSHOT_ID_LEN + 1]; /* "" for a full copy */
+    char owner[32];
+    int64_t created;
+    uint64_t size;
+    uint64_t offset;
+    bool sealed;
+};
+
+/* 1 when there is none, or none that makes sense. */
+int filestage_mark_get(int fd, struct filestage_mark *ret, struct err *e);
+/* Not durable before the next fsync. */
+int filestage_mark_set(int fd, const struct filestage_mark *m, struct err *e);
+/* Offset 0, not sealed. base_id NULL becomes "". */
+void filestage_mark_init(struct filestage_mark *m, const struct stage_want *want);
+/* Can a stage with this mark be gone on with for this wish? A sealed one can: its offset is its size. */
+bool filestage_mark_fits(const struct filestage_mark *m, const struct stage_want *want);
+void filestage_mark_info(const struct filestage_mark *m, struct stage_info *ret);
+
+struct filestage;
+
+/* Takes over fd (open for reading and writing, of size mark->size). Begins the stage (any mark of the
+ * file is cleared) when mark->offset is 0, else resumes it there; a full copy that is resumed loses what lies
+ * behind the offset. `what` names it in
+ * messages. On failure fd is closed. */
+struct filestage *filestage_new(int fd, const char *what, const struct filestage_mark *mark, struct err *e);
+/* NULL is fine. The file stays as it is. */
+void filestage_free(struct filestage *s);
+CLEANUP_FUNC(filestage_free, struct filestage)
+
+/* Ranges must lie within the size (ERR_USAGE). A range of zeros becomes a hole where the file system can. */
+int filestage_write(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e);
+int filestage_zero(struct filestage *s, uint64_t offset, uint64_t n, struct err *e);
+/* Everything below offset has been written. Each FILESTAGE_CHECKPOINT bytes or so it is made durable. */
+#define FILESTAGE_CHECKPOINT (64u << 20)
+int filestage_checkpoint(struct filestage *s, uint64_t offset, struct err *e);
+/* Flush everything, mark sealed, make that durable too. */
+int filestage_seal(struct filestage *s, struct err *e);

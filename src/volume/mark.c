@@ -1,0 +1,127 @@
+#include "volume/mark.h"
+
+#include "base/num.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/xattr.h>
+
+#define PREFIX "user.pvesr."
+
+static const char *attribute(const char *key, char name[64])
+{
+    snprintf(name, 64, PREFIX "%s", key);
+    return name;
+}
+
+int mark_get(int fd, const char *key, char *ret, size_t room, struct err *e)
+{
+    char name[64];
+    ssize_t n = fgetxattr(fd, attribute(key, name), ret, room - 1);
+    if (n < 0) {
+        ret[0] = 0;
+        if (errno == ENODATA || errno == ERANGE || errno == ENOTSUP)
+            return 1;
+        return err_sys(e, "cannot read the attribute %s", name);
+    }
+    ret[n] = 0;
+    for (ssize_t i = 0; i < n; i++) {
+        if (ret[i] < ' ' || ret[i] > '~') {
+            ret[0] = 0;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int mark_set(int fd, const char *key, const char *value, struct err *e)
+{
+    char name[64];
+    if (fsetxattr(fd, attribute(key, name), value, strlen(value), 0) == 0)
+        return 0;
+    if (errno == ENOTSUP)
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "the file system keeps no extended attributes of users (%s): use one that does, such as "
+            "XFS, btrfs or ext4",
+            name);
+    return err_sys(e, "cannot set the attribute %s", name);
+}
+
+int mark_clear(int fd, const char *key, struct err *e)
+{
+    char name[64];
+    if (fremovexattr(fd, attribute(key, name)) == 0)
+        return 0;
+    return errno == ENODATA || errno == ENOTSUP ? 1 : err_sys(e, "cannot remove the attribute %s", name);
+}
+
+void mark_new_id(char id[SNAPSHOT_ID_LEN + 1])
+{
+    unsigned char raw[SNAPSHOT_ID_LEN / 2];
+    for (size_t n = 0; n < sizeof raw;) {
+        ssize_t got = getrandom(raw + n, sizeof raw - n, 0);
+        if (got < 0 && errno != EINTR)
+            abort(); /* an id that is not random would be taken for another snapshot's */
+        if (got > 0)
+            n += (size_t)got;
+    }
+    for (size_t i = 0; i < sizeof raw; i++)
+        snprintf(id + 2 * i, 3, "%02x", raw[i]);
+}
+
+bool mark_id_valid(const char *id)
+{
+    return strlen(id) == SNAPSHOT_ID_LEN && strspn(id, "0123456789abcdef") == SNAPSHOT_ID_LEN;
+}
+
+static int set_number(int fd, const char *key, int64_t value, struct err *e)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return mark_set(fd, key, text, e);
+}
+
+int mark_snapshot_set(int fd, const struct snapshot *s, const char *owner, struct err *e)
+{
+    if (set_number(fd, "seq", (int64_t)s->seq, e) < 0 || set_number(fd, "created", s->created, e) < 0 ||
+        set_number(fd, "flags", s->flags & ~(unsigned)SNAPSHOT_READABLE, e) < 0)
+        return -1;
+    if (owner[0] && mark_set(fd, "owner", owner, e) < 0)
+        return -1;
+    return mark_set(fd, "id", s->id, e);
+}
+
+/* 0 when there is none or it makes no sense. */
+static int get_number(int fd, const char *key, int64_t *ret, struct err *e)
+{
+    char text[32];
+    struct err ignored;
+    *ret = 0;
+    int r = mark_get(fd, key, text, sizeof text, e);
+    if (r == 0 && num_parse_i64(key, text, 0, INT64_MAX, ret, &ignored) < 0)
+        *ret = 0;
+    return r < 0 ? -1 : 0;
+}
+
+int mark_snapshot_get(int fd, struct snapshot *ret, struct err *e)
+{
+    char id[SNAPSHOT_ID_LEN + 1];
+    int r = mark_get(fd, "id", id, sizeof id, e);
+    if (r != 0)
+        return r;
+    int64_t seq, created, flags;
+    if (get_number(fd, "seq", &seq, e) < 0 || get_number(fd, "created", &created, e) < 0 ||
+        get_number(fd, "flags", &flags, e) < 0)
+        return -1;
+    if (!mark_id_valid(id))
+        return 1;
+    memcpy(ret->id, id, sizeof id);
+    ret->seq = (uint64_t)seq;
+    ret->created = created;
+    ret->flags = (unsigned)flags & SNAPSHOT_RECEIVED;
+    return 0;
+}

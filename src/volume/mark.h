@@ -1,0 +1,34 @@
+/* Marks: what we remember about a file or directory, in its extended attributes `user.pvesr.KEY`. They travel
+ * with a rename, do not travel with FICLONE, and do travel with a btrfs snapshot.
+ *
+ *     id, seq, created, flags, owner   of a snapshot (struct mark_snapshot)
+ *     base, owner                            of a live replica: the restore point it shows, and who made it
+ *     stage                                  of a file being staged (volume/filestage.h)
+ *
+ * Values are text. A file's owner can write anything there: a value that is not what it must be is as good as
+ * none. Setting a mark is not durable before the next fsync of the file.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "volume/volume.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 0, or 1 when there is none (or it does not fit, or is not printable text). */
+int mark_get(int fd, const char *key, char *ret, size_t room, struct err *e);
+/* ERR_CONFIG when the file system keeps no user attributes. */
+int mark_set(int fd, const char *key, const char *value, struct err *e);
+/* 1 when it was not there. */
+int mark_clear(int fd, const char *key, struct err *e);
+
+/* Random, 32 hex digits. */
+void mark_new_id(char id[SNAPSHOT_ID_LEN + 1]);
+bool mark_id_valid(const char *id);
+
+/* Everything of a snapshot but its name and size. The id is written last: a file without one is no snapshot
+ * of ours. READABLE is not kept. owner may be "". */
+int mark_snapshot_set(int fd, const struct snapshot *s, const char *owner, struct err *e);
+/* 1 when the file has no valid id. ret->name and ret->size are not touched. */
+int mark_snapshot_get(int fd, struct snapshot *ret, struct err *e);
