@@ -1,4 +1,5 @@
-/* Replication jobs: replication.cfg (spec 2.1).
+/* Replication jobs: replication.cfg (spec 2.1) together with replication-ext.cfg (properties that Proxmox VE
+ * does not know, same section format, type `local`, same ids).
  *
  * A jobs object is the parsed file: change it through these functions, print it, write it under the cluster
  * lock (cluster/jobs.h does both). A section with a fault is reported in `warnings`, keeps its place in the

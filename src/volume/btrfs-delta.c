@@ -1,0 +1,264 @@
+/* The source side of the btrfs driver: what changed, and whether anything did. */
+#include "volume/btrfs.h"
+
+#include "base/proc.h"
+#include "volume/filedelta.h"
+#include "volume/sendstream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How long to wait for the kernel before telling the peer that we are still here. */
+#define TICK_MS 3000
+
+/* ---- a running `btrfs send` ---- */
+
+struct sender {
+    struct proc proc;
+    struct buf errors; /* its stderr, the beginning */
+};
+
+static void sender_stop(struct sender *s)
+{
+    proc_kill(&s->proc);
+    buf_release(&s->errors);
+}
+
+/* base NULL: full. Names are those in the directory of images. */
+static int sender_start(struct sender *s, const struct btrfs_volume *b, const char *base, const char *name,
+                        bool data, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    struct proc_streams streams = {.pipe_out = true, .pipe_err = true};
+    *s = (struct sender){.proc = PROC_INIT};
+    strv_adds(&argv, "btrfs", "send", "-q", NULL);
+    if (!data)
+        strv_add(&argv, "--no-data");
+    if (base) {
+        strv_add(&argv, "-p");
+        strv_addf(&argv, "%s/%s", b->dir_path, base);
+    }
+    strv_addf(&argv, "%s/%s", b->dir_path, name);
+    if (proc_spawn(argv.v, &streams, &s->proc, e) < 0)
+        return -1;
+    fcntl(s->proc.out, F_SETPIPE_SZ, 1 << 20); /* fewer turns; a smaller pipe does as well */
+    return 0;
+}
+
+/* Keep what it complains of; false at the end. */
+static bool sender_listen(struct sender *s)
+{
+    char text[1024];
+    ssize_t n = read(s->proc.err, text, sizeof text);
+    if (n > 0 && s->errors.len < 4096)
+        buf_add(&s->errors, text, (size_t)n);
+    return n > 0 || (n < 0 && errno == EINTR);
+}
+
+static int sender_end(struct sender *s, struct err *e)
+{
+    while (s->proc.err >= 0 && sender_listen(s))
+        ;
+    int status = proc_wait(&s->proc, 60);
+    if (status == 0)
+        return 0;
+    while (s->errors.len && s->errors.data[s->errors.len - 1] == '\n')
+        s->errors.data[--s->errors.len] = 0;
+    const char *text = buf_str(&s->errors), *line = strrchr(text, '\n');
+    return err_set(e, ERR_SYSTEM, 0, "btrfs send: exit status %d: %s", status, line ? line + 1 : text);
+}
+
+/* 0 at the end, when the program has ended well. */
+static ssize_t sender_read(struct sender *s, void *data, size_t room, struct err *e)
+{
+    while (s->proc.pid) {
+        struct pollfd p[] = {{.fd = s->proc.out, .events = POLLIN}, {.fd = s->proc.err, .events = POLLIN}};
+        int r = poll(p, 2, TICK_MS);
+        if (r < 0 && errno != EINTR)
+            return err_sys(e, "cannot wait for btrfs send");
+        if (r == 0 && volume_tick)
+            volume_tick();
+        if (r <= 0)
+            continue;
+        if (p[0].revents) {
+            ssize_t n = read(s->proc.out, data, room);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                return err_sys(e, "cannot read from btrfs send");
+            return n > 0 ? n : sender_end(s, e);
+        }
+        if (!sender_listen(s)) {
+            close(s->proc.err);
+            s->proc.err = -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- delta ---- */
+
+struct btrfs_delta {
+    struct sender sender; /* stream family */
+    int base, disk;       /* extents family */
+    struct filedelta *files;
+};
+
+void btrfs_delta_close(struct delta *d)
+{
+    struct btrfs_delta *x = d->priv;
+    if (!x)
+        return;
+    sender_stop(&x->sender);
+    filedelta_free(x->files);
+    if (x->base >= 0)
+        close(x->base);
+    if (x->disk >= 0)
+        close(x->disk);
+    free(x);
+    d->priv = NULL;
+}
+
+static int open_streams(struct btrfs_delta *x, struct btrfs_volume *b, const struct snapshot *base,
+                        const struct snapshot *snapshot, struct err *e)
+{
+    char from[BTRFS_NAME_MAX], name[BTRFS_NAME_MAX];
+    if (base)
+        btrfs_snapshot_name(b, base->name, from);
+    btrfs_snapshot_name(b, snapshot->name, name);
+    return sender_start(&x->sender, b, base ? from : NULL, name, true, e);
+}
+
+int btrfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                     uint64_t from, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(d->volume);
+    _cleanup_close_ int new = -1, old = -1;
+    if (btrfs_open_snapshot(b, snapshot, &new, e) < 0 || (base && btrfs_open_snapshot(b, base, &old, e) < 0))
+        return -1;
+    struct btrfs_delta *x = xcalloc(1, sizeof *x);
+    x->sender = (struct sender){.proc = PROC_INIT};
+    x->base = x->disk = -1;
+    d->priv = x;
+    int r = 0;
+    if (b->stream) {
+        r = open_streams(x, b, base, snapshot, e);
+    } else {
+        x->disk = btrfs_open_disk(new, O_RDONLY, e);
+        if (base && x->disk >= 0)
+            x->base = btrfs_open_disk(old, O_RDONLY, e);
+        if (x->disk < 0 || (base && x->base < 0))
+            r = -1;
+        else
+            x->files = filedelta_new(x->base, x->disk, snapshot->size, from, e);
+        if (!x->files)
+            r = -1;
+    }
+    if (r < 0)
+        btrfs_delta_close(d);
+    return r;
+}
+
+int btrfs_delta_next(struct delta *d, struct extent *ret, struct err *e)
+{
+    const struct btrfs_delta *x = d->priv;
+    return filedelta_next(x->files, ret, e);
+}
+
+const void *btrfs_delta_data(const struct delta *d)
+{
+    const struct btrfs_delta *x = d->priv;
+    return filedelta_data(x->files);
+}
+
+ssize_t btrfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e)
+{
+    struct btrfs_delta *x = d->priv;
+    return sender_read(&x->sender, data, room, e);
+}
+
+/* ---- was the live volume written to? ---- */
+
+/* 1 for a command that changes something somebody would miss: times alone are no change, nor is our mark. */
+static int is_change(const struct send_record *r, void *arg, struct err *e)
+{
+    char name[256];
+    struct err ignored;
+    switch (r->command) {
+    case SEND_SNAPSHOT:
+    case SEND_UTIMES:
+    case SEND_END:
+        return 0;
+    case SEND_SET_XATTR:
+    case SEND_REMOVE_XATTR:
+        return !(r->attr[ATTR_PATH].n == 0 &&
+                 send_text(r, ATTR_XATTR_NAME, sizeof name, name, &ignored) == 0 &&
+                 strcmp(name, BTRFS_OWNER_ATTR) == 0);
+    default:
+        return 1;
+    }
+}
+
+static int compare_streams(struct btrfs_volume *b, const char *base, const char *tmp, struct err *e)
+{
+    _cleanup_(sender_stop) struct sender s = {.proc = PROC_INIT};
+    _cleanup_(sendreader_release) struct sendreader reader = {0};
+    _cleanup_free_ char *data = xmalloc(1 << 18);
+    char full[BTRFS_NAME_MAX];
+    btrfs_snapshot_name(b, base, full);
+    if (sender_start(&s, b, full, tmp, false, e) < 0)
+        return -1;
+    ssize_t n;
+    while ((n = sender_read(&s, data, 1 << 18, e)) > 0) {
+        int r = sendreader_feed(&reader, data, (size_t)n, is_change, NULL, e);
+        if (r != 0)
+            return r;
+    }
+    if (n == 0 && !reader.ended)
+        return err_set(e, ERR_DATA, 0, "btrfs send ended in the middle of its stream");
+    return n < 0 ? -1 : 0;
+}
+
+static int written_container(struct btrfs_volume *b, int live, const char *base, struct err *e)
+{
+    struct err ignored;
+    if (subvol_destroy(b->dir, b->tmp, e) < 0 || subvol_snapshot(live, b->dir, b->tmp, true, e) < 0)
+        return -1;
+    int r = compare_streams(b, base, b->tmp, e);
+    subvol_destroy(b->dir, b->tmp, &ignored); /* else the next tidy does it */
+    return r;
+}
+
+static int written_disk(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
+{
+    _cleanup_close_ int snapshot = -1, old = -1, new = -1;
+    if (btrfs_open_snapshot(b, base, &snapshot, e) < 0 ||
+        (old = btrfs_open_disk(snapshot, O_RDONLY, e)) < 0 || (new = btrfs_open_disk(live, O_RDONLY, e)) < 0)
+        return -1;
+    return filedelta_same(old, new, e);
+}
+
+int btrfs_written(struct volume *v, char *since, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
+    _cleanup_close_ int live = -1;
+    const struct btrfs_snapshot *base = NULL;
+    since[0] = 0;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0; /* nothing there that could have been written */
+    if (btrfs_scan(b, &all, e) < 0 || btrfs_shown(b, live, &all, &base, e) < 0)
+        return -1;
+    if (!base && all.n)
+        base = &all.v[all.n - 1];
+    if (!base)
+        return 1;
+    strcpy(since, base->s.name);
+    r = b->stream ? written_container(b, live, base->s.name, e) : written_disk(b, live, &base->s, e);
+    return r < 0 ? err_wrap(e, "cannot compare '%s/%s' with its snapshot '%s'", b->dir_path, b->image, since)
+                 : r;
+}
