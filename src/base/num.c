@@ -82,7 +82,8 @@ int num_parse_bool(const char *what, const char *text, bool *ret, struct err *e)
 
 void num_print_double(double value, char out[32])
 {
-    for (int precision = 1; precision <= 17; precision++) {
+    /* Fewer than 15 digits would turn 10 into 1e+01; %g drops trailing zeros by itself. */
+    for (int precision = 15; precision <= 17; precision++) {
         snprintf(out, 32, "%.*g", precision, value);
         if (strtod(out, NULL) == value)
             return;

@@ -1,5 +1,8 @@
 /* Which guests there are and which node owns them: where the config file lies says it
- * (nodes/NODE/qemu-server/VMID.conf, nodes/NODE/lxc/VMID.conf; pmxcfs: .vmlist). */
+ * (nodes/NODE/qemu-server/VMID.conf, nodes/NODE/lxc/VMID.conf; pmxcfs: .vmlist).
+ *
+ * A guest that has two config files has no owner: it is left out, and a warning names the files. No run may
+ * guess which of two copies of a disk is the true one. */
 #pragma once
 
 #include "cluster/tree.h"
@@ -18,6 +21,7 @@ struct guest_entry {
 struct guest_list {
     struct guest_entry *v; /* sorted by id */
     size_t n;
+    struct strv warnings;
 };
 
 int guests_load(struct tree *t, struct guest_list *ret, struct err *e);

@@ -17,6 +17,7 @@ struct members {
     struct member *v;
     size_t n;
     bool quorate;
+    struct strv warnings; /* "nodes.cfg:7: …" */
 };
 
 int members_load(struct tree *t, struct members *ret, struct err *e);

@@ -1,5 +1,4 @@
-/* Replication jobs: replication.cfg (spec 2.1) together with replication-ext.cfg (properties that Proxmox VE
- * does not know, same section format, type `local`, same ids).
+/* Replication jobs: replication.cfg (spec 2.1).
  *
  * A jobs object is the parsed file: change it through these functions, print it, write it under the cluster
  * lock (cluster/jobs.h does both). A section with a fault is reported in `warnings`, keeps its place in the

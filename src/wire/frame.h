@@ -3,7 +3,7 @@
  * A frame is a 16-byte header (length, type, flags, XXH3-64 of header and payload) and a payload of at most
  * FRAME_MAX bytes. The length is checked before anything is allocated; the digest before anything is used.
  * Every read and write waits at most the channel's timeout for the peer to make progress: ERR_NETWORK after
- * that.
+ * that. After a failure the channel is good for one thing only: reading what the peer sent before it hung up.
  */
 #pragma once
 
@@ -15,6 +15,8 @@
 
 #define FRAME_DATA_MAX (1u << 20) /* bytes of volume data in one frame */
 #define FRAME_MAX (4u << 20)      /* bytes of payload, for the largest JSON answer */
+#define FRAME_NOTE_MAX (64u << 10)
+#define FRAME_HEADER 16
 
 enum frame_type {
     FRAME_HELLO = 1, /* JSON, both ways, first */
@@ -37,23 +39,29 @@ struct frame {
 
 struct channel; /* a frame stream over two file descriptors, buffered both ways */
 
-/* The fds stay the caller's. timeout in seconds. */
+/* The fds stay the caller's (pipes or sockets, may be the same one); they are non-blocking until
+ * channel_free. SIGPIPE is ignored by this process from now on. timeout in seconds. */
 struct channel *channel_new(int in, int out, double timeout);
 void channel_free(struct channel *c);
+void channel_set_timeout(struct channel *c, double timeout);
+/* While the channel waits, call readable(arg) when fd has something; it returns false when fd has ended. */
+void channel_watch(struct channel *c, int fd, bool (*readable)(void *arg), void *arg);
 static inline void channel_freep(struct channel **c)
 {
     channel_free(*c);
 }
 
-/* Queue one frame made of two parts (b may be NULL); written when the buffer is full or at channel_flush.
- * With `compress`, the payload is sent with zstd level 1 when that makes it smaller. */
+/* Queue one frame made of two parts (b may be NULL); written when the buffer is full, at channel_flush, and
+ * before a read has to wait. With `compress`, the payload is sent with zstd level 1 when that makes it
+ * smaller. A payload beyond what the type allows is ERR_DATA. The parts may lie in the frame last read. */
 int frame_write(struct channel *c, enum frame_type type, const void *a, size_t na, const void *b, size_t nb,
                 bool compress, struct err *e);
 int channel_flush(struct channel *c, struct err *e);
-/* Sends FRAME_ALIVE when nothing was sent for 5 s; call it in long loops. */
+/* Sends what is queued, or else FRAME_ALIVE, when nothing was sent for 5 s; call it in long loops. */
 int channel_alive(struct channel *c, struct err *e);
 
-/* The next frame that is not ALIVE. 1: the peer closed the stream at a frame boundary. ERR_DATA: damaged. */
+/* The next frame that is not ALIVE. 1: the peer closed the stream at a frame boundary. ERR_DATA: damaged.
+ * ERR_NETWORK: silent for too long, or cut (in the middle of a frame, too). */
 int frame_read(struct channel *c, struct frame *ret, struct err *e);
 
 uint64_t channel_sent(const struct channel *c);     /* bytes written, headers included */
@@ -69,6 +77,15 @@ void transfer_digest_add(struct transfer_digest *d, enum frame_type type, uint64
 void transfer_digest_final(const struct transfer_digest *d, uint8_t out[16]);
 
 /* Little-endian helpers for payloads. */
+static inline void put_u32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+static inline uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
 static inline void put_u64(uint8_t *p, uint64_t v)
 {
     for (int i = 0; i < 8; i++)

@@ -1,0 +1,93 @@
+#include "cluster/jobs.h"
+
+#include <string.h>
+
+static const char file_name[] = "replication.cfg";
+
+int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    int rc = tree_read(t, file_name, &text, e);
+    if (rc < 0)
+        return err_wrap(e, "cannot load the replication jobs");
+    jobs_parse(file_name, rc == 1 ? NULL : buf_str(&text), text.len, ret);
+    return 0;
+}
+
+int jobs_save(struct tree *t, const struct jobs *j, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    jobs_print(j, &text);
+    if (tree_write(t, file_name, buf_str(&text), text.len, e) < 0)
+        return err_wrap(e, "cannot save the replication jobs");
+    return 0;
+}
+
+static bool is_misplaced(const struct job *job, const struct guest_list *guests, const char *node)
+{
+    if (job->source && strcmp(job->source, node) == 0)
+        return false;
+    const struct guest_entry *g = guests_find(guests, job->guest);
+    return g && strcmp(g->node, node) == 0;
+}
+
+/* The first job whose guest is on `node` while its source says otherwise. */
+static struct job *find_misplaced(struct jobs *j, const struct guest_list *guests, const char *node)
+{
+    for (size_t i = 0; i < j->n; i++)
+        if (is_misplaced(&j->v[i], guests, node))
+            return &j->v[i];
+    return NULL;
+}
+
+/* True when anything changed. A repair puts every job of the guest right; one that does not would repeat for
+ * ever, so each job is looked at once. */
+static bool repair_all(struct jobs *j, const struct guest_list *guests, const char *node)
+{
+    bool changed = false;
+    for (size_t i = 0; i < j->n; i++)
+        if (is_misplaced(&j->v[i], guests, node) && jobs_repair_source(j, j->v[i].guest, node))
+            changed = true;
+    return changed;
+}
+
+/* Under the lock everything is read again: since the first look the guest may have moved on, and a migration
+ * may have switched the jobs' direction already. */
+static int repair(struct tree *t, const char *node, struct jobs *ret, struct err *e)
+{
+    _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(t, file_name, e);
+    struct guest_list guests = {0};
+    if (!lock || guests_load(t, &guests, e) < 0)
+        return -1;
+    struct jobs jobs = {0};
+    int rc = jobs_load(t, &jobs, e);
+    if (rc == 0 && repair_all(&jobs, &guests, node)) {
+        rc = jobs_save(t, &jobs, e);
+        jobs_release(&jobs);
+        if (rc == 0)
+            rc = jobs_load(t, &jobs, e); /* with the digest of what is in the file now */
+    }
+    guests_release(&guests);
+    if (rc < 0)
+        jobs_release(&jobs);
+    else
+        *ret = jobs;
+    return rc;
+}
+
+int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
+                       struct err *e)
+{
+    struct jobs jobs = {0};
+    if (jobs_load(t, &jobs, e) < 0)
+        return -1;
+    const struct job *misplaced = find_misplaced(&jobs, guests, node);
+    if (!misplaced) {
+        *ret = jobs;
+        return 0;
+    }
+    char id[sizeof misplaced->id];
+    memcpy(id, misplaced->id, sizeof id);
+    jobs_release(&jobs);
+    return repair(t, node, ret, e) < 0 ? err_wrap(e, "cannot repair the source of job '%s'", id) : 0;
+}

@@ -1,0 +1,44 @@
+/* What an engine of the tree offers; private to src/cluster. tree.c checks paths, sizes and nested locks
+ * before it calls, so an engine sees only sane arguments. */
+#pragma once
+
+#include "cluster/tree.h"
+
+#include <sys/types.h>
+
+struct tree_engine {
+    const char *name;
+    int (*read)(struct tree *t, const char *path, size_t cap, struct buf *ret, struct err *e);
+    int (*write)(struct tree *t, const char *path, const void *data, size_t len, struct err *e);
+    int (*remove)(struct tree *t, const char *path, struct err *e);
+    int (*rename)(struct tree *t, const char *from, const char *to, struct err *e);
+    int (*list)(struct tree *t, const char *path, struct strv *ret, struct err *e);
+    /* `name` is a lock's name ("file-replication_cfg"). *ret is the engine's own. */
+    int (*lock)(struct tree *t, const char *name, double seconds, void **ret, struct err *e);
+    void (*unlock)(struct tree *t, const char *name, void *held);
+};
+
+struct tree {
+    const struct tree_engine *engine;
+    char *root; /* absolute */
+};
+
+extern const struct tree_engine tree_dir_engine;
+extern const struct tree_engine tree_pmxcfs_engine;
+
+/* PATH/.members is there and reads as pmxcfs' JSON. */
+bool tree_pmxcfs_is_at(const char *root);
+
+/* Files below a mounted root, for the engines that are a mounted file system. `rootfd` is opened by the
+ * caller for each call, so that a file system mounted anew (a restarted pmxcfs) is seen; a symlink in `path`
+ * is never followed. Missing parent directories are made. On failure e->code is the errno. */
+int tree_files_open_root(struct tree *t, struct err *e);
+int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, struct err *e);
+int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e);
+int tree_files_remove(int rootfd, const char *path, struct err *e);
+/* Where the file system cannot rename without replacing, a look before the rename stands in: the caller holds
+ * a lock then. */
+int tree_files_rename(int rootfd, const char *from, const char *to, struct err *e);
+int tree_files_list(int rootfd, const char *path, struct strv *ret, struct err *e);
+/* The directory `path`, made with its parents when missing. The fd, or -1. */
+int tree_files_make_dir(int rootfd, const char *path, struct err *e);

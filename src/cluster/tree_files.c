@@ -1,0 +1,211 @@
+#include "cluster/tree_engine.h"
+
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { DIR_FLAGS = O_RDONLY | O_DIRECTORY };
+
+int tree_files_open_root(struct tree *t, struct err *e)
+{
+    int fd = open(t->root, DIR_FLAGS | O_CLOEXEC);
+    return fd < 0 ? err_sys(e, "cannot open the configuration tree '%s'", t->root) : fd;
+}
+
+static bool is_missing(const struct err *e)
+{
+    return e->code == ENOENT || e->code == ENOTDIR;
+}
+
+int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, struct err *e)
+{
+    buf_clear(ret);
+    struct err local;
+    _cleanup_close_ int fd = fs_open_beneath(rootfd, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, &local);
+    if (fd < 0) {
+        if (is_missing(&local))
+            return 1;
+        *e = local;
+        return -1;
+    }
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, "cannot read '%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", path);
+    for (;;) { /* not by st_size: a FUSE file system may not know it */
+        enum { CHUNK = 16384 };
+        ssize_t n = read(fd, buf_reserve(ret, CHUNK), CHUNK);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(e, "cannot read '%s'", path);
+        ret->len += (size_t)n;
+        ret->data[ret->len] = 0;
+        if (n == 0)
+            return 0;
+        if (ret->len > cap)
+            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", path, cap);
+    }
+}
+
+/* One directory level; its parent is flushed when it was made. */
+static int enter_dir(int parent, const char *name, const char *path, struct err *e)
+{
+    if (mkdirat(parent, name, 0755) == 0) {
+        if (fsync(parent) < 0 && errno != EINVAL && errno != ENOTSUP)
+            return err_sys(e, "cannot flush the directory of '%s'", path);
+    } else if (errno != EEXIST) {
+        return err_sys(e, "cannot make the directory '%s'", path);
+    }
+    return fs_open_beneath(parent, name, DIR_FLAGS, 0, e);
+}
+
+int tree_files_make_dir(int rootfd, const char *path, struct err *e)
+{
+    struct err local;
+    int fd = fs_open_beneath(rootfd, path, DIR_FLAGS, 0, &local);
+    if (fd >= 0)
+        return fd;
+    if (local.code != ENOENT) {
+        *e = local;
+        return -1;
+    }
+    _cleanup_strv_ struct strv parts = STRV_INIT;
+    strv_split(&parts, path, "/");
+    _cleanup_close_ int at = fs_open_beneath(rootfd, ".", DIR_FLAGS, 0, e);
+    for (size_t i = 0; at >= 0 && i < parts.n; i++) {
+        int next = enter_dir(at, parts.v[i], path, e);
+        close(at);
+        at = next;
+    }
+    return take_fd(&at);
+}
+
+/* The directory that holds `path`; *name is the last component, pointing into path. */
+static int open_parent(int rootfd, const char *path, bool make, const char **name, struct err *e)
+{
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    _cleanup_free_ char *dir = slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
+    return make ? tree_files_make_dir(rootfd, dir, e) : fs_open_beneath(rootfd, dir, DIR_FLAGS, 0, e);
+}
+
+static int flush_dir(int fd, const char *path, struct err *e)
+{
+    if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP) /* FUSE file systems may not offer it */
+        return err_sys(e, "cannot flush the directory of '%s'", path);
+    return 0;
+}
+
+static int write_new(int dir, const char *tmp, const char *path, const void *data, size_t len, mode_t mode,
+                     struct err *e)
+{
+    _cleanup_close_ int fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0)
+        return err_sys(e, "cannot write '%s'", path);
+    if (fs_write_all(fd, data, len, path, e) < 0)
+        return -1;
+    if (fsync(fd) < 0)
+        return err_sys(e, "cannot flush '%s'", path);
+    if (close(take_fd(&fd)) < 0)
+        return err_sys(e, "cannot close '%s'", path);
+    return 0;
+}
+
+int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e)
+{
+    const char *name;
+    _cleanup_close_ int dir = open_parent(rootfd, path, true, &name, e);
+    if (dir < 0)
+        return -1;
+    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", name, (int)getpid());
+    mode_t mode = strncmp(path, "priv/", 5) == 0 ? 0600 : 0644;
+    unlinkat(dir, tmp, 0); /* of a killed process that had our pid */
+    int rc = write_new(dir, tmp, path, data, len, mode, e);
+    if (rc == 0 && renameat(dir, tmp, dir, name) < 0)
+        rc = err_sys(e, "cannot write '%s'", path);
+    if (rc < 0) {
+        unlinkat(dir, tmp, 0);
+        return -1;
+    }
+    return flush_dir(dir, path, e);
+}
+
+int tree_files_remove(int rootfd, const char *path, struct err *e)
+{
+    const char *name;
+    struct err local;
+    _cleanup_close_ int dir = open_parent(rootfd, path, false, &name, &local);
+    if (dir < 0) {
+        if (is_missing(&local))
+            return 1;
+        *e = local;
+        return -1;
+    }
+    if (unlinkat(dir, name, 0) < 0)
+        return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", path);
+    return flush_dir(dir, path, e);
+}
+
+/* The way of file systems that do not know RENAME_NOREPLACE (pmxcfs and some network file systems). */
+static int look_and_rename(int from_dir, const char *from, int to_dir, const char *to)
+{
+    if (faccessat(to_dir, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    return errno == ENOENT ? renameat(from_dir, from, to_dir, to) : -1;
+}
+
+int tree_files_rename(int rootfd, const char *from, const char *to, struct err *e)
+{
+    const char *from_name, *to_name;
+    _cleanup_close_ int from_dir = open_parent(rootfd, from, false, &from_name, e);
+    if (from_dir < 0)
+        return -1;
+    _cleanup_close_ int to_dir = open_parent(rootfd, to, true, &to_name, e);
+    if (to_dir < 0)
+        return -1;
+    int rc = renameat2(from_dir, from_name, to_dir, to_name, RENAME_NOREPLACE);
+    if (rc < 0 && (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP))
+        rc = look_and_rename(from_dir, from_name, to_dir, to_name);
+    if (rc < 0)
+        return err_sys(e, "cannot rename '%s' to '%s'", from, to);
+    return flush_dir(to_dir, to, e) < 0 ? -1 : flush_dir(from_dir, from, e);
+}
+
+static void closedirp(DIR **d)
+{
+    if (*d)
+        closedir(*d);
+}
+
+int tree_files_list(int rootfd, const char *path, struct strv *ret, struct err *e)
+{
+    struct err local;
+    _cleanup_close_ int fd = fs_open_beneath(rootfd, path, DIR_FLAGS, 0, &local);
+    if (fd < 0) {
+        if (local.code == ENOENT)
+            return 1;
+        *e = local;
+        return -1;
+    }
+    _cleanup_(closedirp) DIR *dir = fdopendir(fd);
+    if (!dir)
+        return err_sys(e, "cannot list '%s'", path);
+    take_fd(&fd); /* the stream's now */
+    const struct dirent *entry;
+    while (errno = 0, (entry = readdir(dir)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            strv_add(ret, entry->d_name);
+    if (errno)
+        return err_sys(e, "cannot list '%s'", path);
+    strv_sort(ret);
+    return 0;
+}

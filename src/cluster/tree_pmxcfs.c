@@ -1,0 +1,177 @@
+/* The tree as /etc/pve of a Proxmox VE node: pmxcfs, a FUSE file system that replicates every change to the
+ * cluster before the call returns (spec 2.8).
+ *
+ * Tested against a plain directory that plays pmxcfs: recognition, .members and .vmlist, the mkdir lock and
+ * its release request (the test's child removes the lock when utime asks for it, as pmxcfs does with one that
+ * has expired), the answer to EACCES. Not testable that way: that pmxcfs expires locks after 120 s, refuses
+ * writes without quorum and guards against one VMID on two nodes. Those are its documented behaviour.
+ */
+#include "cluster/tree_engine.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/jsonspan.h"
+#include "cluster/members.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* pmxcfs gives a lock away that is older than this and asked for; ours is then not ours to remove. */
+enum { LOCK_EXPIRES = 120 };
+
+bool tree_pmxcfs_is_at(const char *root)
+{
+    _cleanup_free_ char *path = xasprintf("%s/.members", root);
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    struct err e;
+    struct json_span json;
+    size_t bad;
+    if (fs_read(path, 1 << 20, &text, &e) != 0 || json_check(buf_str(&text), text.len, &json, &bad) < 0)
+        return false;
+    _cleanup_free_ char *node = json_to_string(json_get(json, "nodename"));
+    return node && *node;
+}
+
+/* The root, only if pmxcfs is mounted on it: below it lies an empty directory that must not be taken for a
+ * cluster without guests. */
+static int open_root(struct tree *t, struct err *e)
+{
+    _cleanup_close_ int root = tree_files_open_root(t, e);
+    if (root >= 0 && faccessat(root, ".members", F_OK, 0) == 0)
+        return take_fd(&root);
+    int code = root < 0 ? e->code : errno;
+    return err_set(e, ERR_BUSY, code, "pmxcfs is not mounted on '%s'; start the service pve-cluster",
+                   t->root);
+}
+
+/* Without quorum pmxcfs answers EACCES to every change, to root as well; to others EACCES also is what it
+ * says. A member list that cannot be read says nothing against quorum being lost. */
+static bool is_no_quorum(struct tree *t, const struct err *e)
+{
+    if (e->code != EACCES && e->code != EROFS)
+        return false;
+    if (geteuid() == 0)
+        return true;
+    struct members m = {0};
+    struct err ignored;
+    bool quorate = members_load(t, &m, &ignored) == 0 && m.quorate;
+    members_release(&m);
+    return !quorate;
+}
+
+static int explain(struct tree *t, struct err *e)
+{
+    if (e->code == ENOTCONN)
+        return err_set(e, ERR_BUSY, 0, "pmxcfs on '%s' has died; restart the service pve-cluster", t->root);
+    if (is_no_quorum(t, e))
+        return err_set(e, ERR_BUSY, 0, "no quorum! '%s' is read-only until enough nodes are online", t->root);
+    return err_wrap(e, "configuration tree '%s'", t->root);
+}
+
+static int pmxcfs_read(struct tree *t, const char *path, size_t cap, struct buf *ret, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return -1;
+    int rc = tree_files_read(root, path, cap, ret, e);
+    return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
+}
+
+static int pmxcfs_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return -1;
+    return tree_files_write(root, path, data, len, e) < 0 ? explain(t, e) : 0;
+}
+
+static int pmxcfs_remove(struct tree *t, const char *path, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return -1;
+    int rc = tree_files_remove(root, path, e);
+    return rc < 0 ? explain(t, e) : rc;
+}
+
+/* pmxcfs itself refuses a second owner of a VMID, so the look before the rename needs no lock. */
+static int pmxcfs_rename(struct tree *t, const char *from, const char *to, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return -1;
+    return tree_files_rename(root, from, to, e) < 0 ? explain(t, e) : 0;
+}
+
+static int pmxcfs_list(struct tree *t, const char *path, struct strv *ret, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return -1;
+    int rc = tree_files_list(root, path, ret, e);
+    return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
+}
+
+struct pmxcfs_lock {
+    double taken;
+};
+
+/* mkdir succeeds for one node of the cluster; utime to 0 asks pmxcfs to drop a lock that has expired. */
+static int mkdir_lock(int dir, const char *name, double seconds, struct err *e)
+{
+    double deadline = clock_mono() + seconds;
+    for (;;) {
+        if (mkdirat(dir, name, 0700) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return err_sys(e, "cannot make 'priv/lock/%s'", name);
+        utimensat(dir, name, (struct timespec[2]){{0, 0}, {0, 0}}, AT_SYMLINK_NOFOLLOW);
+        if (clock_mono() + 1 > deadline)
+            return err_set(e, ERR_BUSY, 0, "got lock request timeout: another node or process holds it");
+        nanosleep(&(struct timespec){1, 0}, NULL);
+    }
+}
+
+static int pmxcfs_lock(struct tree *t, const char *name, double seconds, void **ret, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return err_wrap(e, "cfs-lock '%s' error", name);
+    _cleanup_close_ int dir = tree_files_make_dir(root, "priv/lock", e);
+    if (dir < 0 || mkdir_lock(dir, name, seconds, e) < 0) {
+        if (e->kind != ERR_BUSY)
+            explain(t, e);
+        return err_wrap(e, "cfs-lock '%s' error", name);
+    }
+    struct pmxcfs_lock *held = xmalloc(sizeof *held);
+    held->taken = clock_mono();
+    *ret = held;
+    return 0;
+}
+
+static void pmxcfs_unlock(struct tree *t, const char *name, void *data)
+{
+    struct pmxcfs_lock *held = data;
+    struct err e;
+    bool ours = clock_mono() - held->taken < LOCK_EXPIRES - 5;
+    _cleanup_close_ int root = ours ? open_root(t, &e) : -1;
+    _cleanup_free_ char *path = xasprintf("priv/lock/%s", name);
+    if (root >= 0)
+        unlinkat(root, path, AT_REMOVEDIR); /* lost quorum: it expires by itself */
+    free(held);
+}
+
+const struct tree_engine tree_pmxcfs_engine = {
+    .name = "pmxcfs",
+    .read = pmxcfs_read,
+    .write = pmxcfs_write,
+    .remove = pmxcfs_remove,
+    .rename = pmxcfs_rename,
+    .list = pmxcfs_list,
+    .lock = pmxcfs_lock,
+    .unlock = pmxcfs_unlock,
+};

@@ -1,0 +1,122 @@
+#include "conf/settings.h"
+
+#include "base/fs.h"
+#include "base/num.h"
+
+#include <ctype.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_FILE "/etc/pvesr/pvesr.conf"
+#define FILE_MAX (64 << 10)
+
+static const struct key {
+    const char *name, *preset; /* NULL: none, or computed */
+    size_t offset;
+} keys[] = {
+    {"node", NULL, offsetof(struct settings, node)},
+    {"cluster", "dir:/etc/pve", offsetof(struct settings, cluster)},
+    {"state-dir", "/var/lib/pve-manager", offsetof(struct settings, state_dir)},
+    {"log-dir", "/var/log/pve/replicate", offsetof(struct settings, log_dir)},
+    {"lock-dir", "/var/lock/pve-manager", offsetof(struct settings, lock_dir)},
+    {"run-dir", "/run/pvesr", offsetof(struct settings, run_dir)},
+    {"storage-root", NULL, offsetof(struct settings, storage_root)},
+};
+
+static char **slot(struct settings *s, const struct key *k)
+{
+    return (char **)((char *)s + k->offset);
+}
+
+static void preset(const char *file, struct settings *s)
+{
+    *s = (struct settings){.file = xstrdup(file), .max_workers = 4};
+    for (size_t i = 0; i < ELEMENTS(keys); i++)
+        if (keys[i].preset)
+            *slot(s, &keys[i]) = xstrdup(keys[i].preset);
+    char host[256] = "localhost";
+    gethostname(host, sizeof host - 1);
+    host[strcspn(host, ".")] = 0;
+    s->node = xstrdup(host);
+}
+
+static int set(struct settings *s, const char *key, const char *value, struct err *e)
+{
+    uint64_t n;
+    if (strcmp(key, "max-workers") == 0) {
+        if (num_parse_u64(key, value, 1, 256, &n, e) < 0)
+            return -1;
+        s->max_workers = (unsigned)n;
+        return 0;
+    }
+    for (size_t i = 0; i < ELEMENTS(keys); i++) {
+        if (strcmp(key, keys[i].name) != 0)
+            continue;
+        bool path = strstr(key, "-dir") || strcmp(key, "storage-root") == 0;
+        if (!*value || (path && *value != '/'))
+            return err_set(e, ERR_CONFIG, 0, "%s: '%s' is not %s", key, value,
+                           path ? "an absolute path" : "a value");
+        free(*slot(s, &keys[i]));
+        *slot(s, &keys[i]) = xstrdup(value);
+        return 0;
+    }
+    return err_set(e, ERR_CONFIG, 0, "unknown key '%s'", key);
+}
+
+static int parse_line(struct settings *s, char *line, struct err *e)
+{
+    char *key = line + strspn(line, " \t");
+    size_t n = strlen(key);
+    while (n && isspace((unsigned char)key[n - 1]))
+        key[--n] = 0;
+    if (!*key || *key == '#')
+        return 0;
+    char *colon = strchr(key, ':');
+    if (!colon)
+        return err_set(e, ERR_CONFIG, 0, "'%s' is not 'key: value'", key);
+    *colon = 0;
+    char *value = colon + 1 + strspn(colon + 1, " \t");
+    return set(s, key, value, e);
+}
+
+int settings_parse(const char *file, const char *text, struct settings *ret, struct err *e)
+{
+    preset(file, ret);
+    _cleanup_free_ char *copy = xstrdup(text);
+    unsigned number = 0;
+    for (char *line = copy; line && *line;) {
+        char *next = strchr(line, '\n');
+        if (next)
+            *next++ = 0;
+        number++;
+        if (parse_line(ret, line, e) < 0) {
+            e->kind = ERR_CONFIG;
+            settings_release(ret);
+            return err_wrap(e, "%s:%u", file, number);
+        }
+        line = next;
+    }
+    return 0;
+}
+
+int settings_load(const char *option, struct settings *ret, struct err *e)
+{
+    const char *env = getenv("PVESR_CONFIG");
+    const char *file = option ? option : env && *env ? env : DEFAULT_FILE;
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    int r = fs_read(file, FILE_MAX, &text, e);
+    if (r < 0)
+        return -1;
+    if (r > 0 && option)
+        return err_set(e, ERR_CONFIG, 0, "the settings file '%s' does not exist", option);
+    return settings_parse(file, buf_str(&text), ret, e);
+}
+
+void settings_release(struct settings *s)
+{
+    for (size_t i = 0; i < ELEMENTS(keys); i++)
+        free(*slot(s, &keys[i]));
+    free(s->file);
+    *s = (struct settings){0};
+}

@@ -1,0 +1,33 @@
+#include "state/due.h"
+
+#include "base/mem.h"
+#include "conf/calendar.h"
+
+int64_t job_retry_delay(int64_t fail_count)
+{
+    return fail_count < 1 ? 0 : fail_count <= 3 ? 300 * fail_count : 1800;
+}
+
+static int64_t retry_at(const struct job_state *state)
+{
+    int64_t at;
+    return __builtin_add_overflow(state->last_try, job_retry_delay(state->fail_count), &at) ? 0 : at;
+}
+
+int64_t job_next_sync(const struct job *job, const struct job_state *state, bool target_online)
+{
+    bool failed = state->fail_count > 0;
+    if (job->remove != REMOVE_NOT)
+        return failed ? retry_at(state) : 1;
+    if (job->fault)
+        return 0;
+    if (failed)
+        return target_online ? retry_at(state) : 0;
+    if (state->exists && state->last_try == 0)
+        return 1;
+    struct err ignored = {0};
+    _cleanup_(calendar_freep) struct calendar *schedule =
+        calendar_parse(job->schedule ? job->schedule : CALENDAR_DEFAULT, &ignored);
+    int64_t next;
+    return schedule && calendar_next(schedule, state->last_try, &next) ? next : 0;
+}

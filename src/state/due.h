@@ -1,0 +1,20 @@
+/* When a job is due (spec 4.2). Pure: no clock, no I/O.
+ *
+ * Differences on purpose: a removal that failed waits like a failed run instead of trying every minute; a job
+ * with a fault is never due; an entry whose last_try is 0 was asked for by schedule-now and is due at once,
+ * whatever its schedule says.
+ */
+#pragma once
+
+#include "conf/job.h"
+#include "state/jobstate.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Epoch seconds from which on the job may run: 0 never, 1 at once. Due means: not 0 and not in the future.
+ * Whether the job is disabled, or its guest elsewhere, is the caller's question. */
+int64_t job_next_sync(const struct job *job, const struct job_state *state, bool target_online);
+
+/* Seconds between the start of a failed run and the next one: 5, 10, 15, then 30 minutes. */
+int64_t job_retry_delay(int64_t fail_count);
