@@ -1,8 +1,10 @@
 /* A link: the agent's process on another node, and the channel to it.
  *
- * ssh: one master connection per target is shared between runs (a ControlMaster of its own session, started
- * on demand under a lock, ControlPersist), ConnectTimeout and keep-alives set, so that a dead target fails
- * within 15 s and a hung one within 60 s. Local: the agent is spawned directly with --config.
+ * ssh: one master connection per target is shared between runs. It is started on demand under a lock, in a
+ * session of its own, and stays ten minutes after its last use. A dead target fails within 15 s; on a link
+ * that hangs later, the keep-alives (40 s) or the channel's timeout end it. When the path of the control
+ * socket in run_dir would be too long for a socket, each run has its own connection.
+ * Local: the agent is spawned directly with --config; a `pvesr` that is not installed is this very program.
  */
 #pragma once
 
@@ -17,10 +19,14 @@ struct link_target {
     const char *address; /* "local": spawn directly */
     uint16_t port;
     const char *user;
-    const char *agent;       /* "pvesr agent"; split at blanks for a local spawn */
+    const char *agent;       /* "pvesr agent"; split at blanks */
     const char *config;      /* the far pvesr.conf or NULL */
     const char *known_hosts; /* a file with pinned host keys, or NULL */
-    const char *run_dir;     /* for control sockets */
+    const char *run_dir;     /* for control sockets, or NULL: nothing is shared */
+    /* Called with each line that the carrier or the agent writes to stderr, unprintable bytes replaced; or
+     * NULL. */
+    void (*line)(const char *line, void *arg);
+    void *line_arg;
 };
 
 struct link {
@@ -29,13 +35,17 @@ struct link {
     struct link_process *process;
 };
 
-/* Connects, starts the agent; no frame has been exchanged yet. */
+/* Connects, starts the agent; no frame has been exchanged yet. The strings of t are needed until then only.
+ * ERR_CONFIG: a name that cannot be given to ssh. ERR_NETWORK: no connection. */
 int link_open(const struct link_target *t, struct link *ret, struct err *e);
-/* Ends the agent and closes; false: it had to be killed. Collects its last stderr line into *e's sentence
- * when `e` is already set and of kind ERR_NETWORK (so that "connection refused" or "command not found" is
- * told). */
+/* Closes the channel, lets the agent end (10 s; 2 s after a failure) and kills it otherwise. e->kind must be
+ * ERR_NONE, or tell the failure that ends the link: the last line from stderr is then added to the sentence
+ * of an ERR_NETWORK ("Connection refused", "command not found"). */
 void link_close(struct link *l, struct err *e);
+/* The agent did not answer: the next link_open makes a new connection instead of sharing the present one. */
+void link_forget(const struct link_target *t);
 
 /* Run one command on the node with arguments (each quoted for the remote shell), used for calls that Proxmox
- * VE defines (set-state). Output and status as proc_check. */
+ * VE defines (set-state). `pvesr` as the first word stands for the program of t->agent. A status other than
+ * 0 is an error, as in proc_check. */
 int link_command(const struct link_target *t, char *const argv[], struct err *e);
