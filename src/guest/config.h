@@ -1,0 +1,31 @@
+/* The parsed guest configuration as its own folder sees it; everybody else uses guest.h. */
+#pragma once
+
+#include "guest/guest.h"
+
+struct guest_key {
+    char *key, *value;
+};
+
+enum section_kind {
+    SECTION_MAIN,
+    SECTION_PENDING,
+    SECTION_SNAPSHOT,
+    SECTION_OTHER, /* [special:…] and what has no good name: kept out of everything */
+};
+
+struct guest_section {
+    enum section_kind kind;
+    char *name;
+    struct guest_key *keys;
+    size_t n;
+};
+
+struct guest_config {
+    char *file;
+    enum guest_type type;
+    uint32_t id;
+    struct guest_section *sections; /* the first is the main section */
+    size_t n;
+    struct strv snapshots, warnings;
+};
