@@ -81,6 +81,8 @@ int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
 
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
 {
+    if (!*path)
+        return err_set(e, ERR_SYSTEM, ENOENT, "cannot make directory ''");
     _cleanup_free_ char *copy = xstrdup(path);
     for (char *p = copy + 1;; p++) {
         if (*p && *p != '/')

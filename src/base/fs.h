@@ -13,7 +13,8 @@
 int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e);
 
 /* Replace the file: write PATH.tmp.PID beside it, fsync, rename, fsync the directory. A failure leaves the
- * old file as it was and no temporary file. A symlink at `path` is replaced, not followed. */
+ * old file as it was and no temporary file (only when the last step, the directory's fsync, fails, the new
+ * contents are there but may be lost with the power). A symlink at `path` is replaced, not followed. */
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 
 /* Like mkdir -p; an existing directory is fine. */

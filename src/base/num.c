@@ -85,7 +85,8 @@ void num_print_double(double value, char out[32])
     /* Fewer than 15 digits would turn 10 into 1e+01; %g drops trailing zeros by itself. */
     for (int precision = 15; precision <= 17; precision++) {
         snprintf(out, 32, "%.*g", precision, value);
-        if (strtod(out, NULL) == value)
+        bool plain = !strstr(out, "e+") || !(value > -1e15 && value < 1e15); /* 10, not 1e+01 */
+        if (plain && strtod(out, NULL) == value)
             return;
     }
 }

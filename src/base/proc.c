@@ -203,6 +203,12 @@ static int status_of(int wstatus)
     return WIFEXITED(wstatus) ? WEXITSTATUS(wstatus) : 128 + WTERMSIG(wstatus);
 }
 
+/* What poll takes: at least 1 ms, so that a loop on it never spins, and at most an hour. */
+static int poll_time(double seconds)
+{
+    return seconds > 3600 ? 3600000 : (int)(seconds * 1000) + 1;
+}
+
 /* False at the deadline. */
 static bool wait_until(pid_t pid, double deadline, int *status)
 {
@@ -218,7 +224,7 @@ static bool wait_until(pid_t pid, double deadline, int *status)
         if (left <= 0)
             return false;
         struct pollfd pfd = {.fd = fd, .events = POLLIN};
-        poll(&pfd, 1, fd < 0 ? 10 : (left > 3600 ? 3600000 : (int)(left * 1000) + 1));
+        poll(&pfd, 1, fd < 0 ? 10 : poll_time(left));
     }
 }
 
@@ -275,10 +281,9 @@ static int pump(struct proc *p, const struct proc_options *o, double deadline, s
                                 {.fd = p->err, .events = POLLIN},
                                 {.fd = p->in, .events = POLLOUT}};
         double left = deadline - clock_mono();
-        int n = left <= 0 ? 0 : poll(fds, 3, (int)(left * 1000) + 1);
-        if (n < 0 && errno == EINTR)
+        if (left > 0 && poll(fds, 3, poll_time(left)) < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
+        if (left <= 0)
             return err_set(e, ERR_SYSTEM, 0, "%s: timed out", p->name);
         if (fds[0].revents && !drain(p->out, &r->out, 0))
             close_quietly(&p->out);
