@@ -1,7 +1,9 @@
 /* What a storage driver provides. One `const struct volume_driver` per storage type at the end of its file,
- * one row in the table in volume.c. The wrapper in volume.c checks names, ranges and the order of calls, and
- * gives empty slots their default, so that a driver is only about its storage. Semantics: volume.h, the
- * function of the same name.
+ * one row in the table in volume.c. The wrapper in volume.c checks names, ids, ranges and the order of calls,
+ * sorts snapshots, names the volume in errors and the free bytes when the storage is full, so that a driver
+ * is only about its storage. Semantics: volume.h, the function of the same name.
+ *
+ * May be NULL: supports (every valid name), close, tidy, and the slots of the other family.
  *
  * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
  * and add the type to the table of tests/ that runs every driver through the same cases.
@@ -23,6 +25,9 @@ struct volume {
 struct delta {
     struct volume *volume;
     const struct volume_driver *driver;
+    uint64_t size; /* of the snapshot */
+    uint64_t at;   /* no range may start below */
+    bool full;     /* no base */
     void *priv;
 };
 
@@ -30,8 +35,8 @@ struct stage {
     struct volume *volume;
     const struct volume_driver *driver;
     uint64_t size;
-    bool stream;
-    bool sealed;
+    bool stream; /* set by stage_open of a driver of the stream family */
+    bool sealed; /* set by stage_open when it found the stage sealed */
     void *priv;
 };
 

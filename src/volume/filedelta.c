@@ -404,9 +404,6 @@ int filedelta_next(struct filedelta *d, struct extent *ret, struct err *e)
     return r < 0 ? -1 : 1;
 }
 
-/* Defined for good where the wrapper is; a test of this file alone has none. */
-__attribute__((weak)) void (*volume_tick)(void);
-
 int filedelta_same(int a_fd, int b_fd, struct err *e)
 {
     struct stat a, b;

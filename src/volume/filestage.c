@@ -15,6 +15,8 @@
 #define PUSH_BYTES (8u << 20)
 #define MARK_TEXT_MAX 512
 
+uint64_t filestage_checkpoint_bytes = 64u << 20;
+
 struct filestage {
     int fd;
     char *what;
@@ -226,7 +228,7 @@ int filestage_checkpoint(struct filestage *s, uint64_t offset, struct err *e)
 {
     if (check_range(s, offset, 0, e) < 0)
         return -1;
-    if (s->pending < FILESTAGE_CHECKPOINT || offset <= s->mark.offset)
+    if (s->pending < filestage_checkpoint_bytes || offset <= s->mark.offset)
         return 0;
     tick();
     if (fdatasync(s->fd) < 0)

@@ -68,6 +68,7 @@ struct snapshots {
     size_t n;
 };
 void snapshots_release(struct snapshots *s);
+#define _cleanup_snapshots_ _cleanup_(snapshots_release)
 const struct snapshot *snapshots_find(const struct snapshots *s, const char *name);
 const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id);
 
@@ -129,6 +130,7 @@ int volume_destroy(struct volume *v, struct err *e);
 /* ---- delta (source side) ---- */
 
 enum extent_kind { EXTENT_DATA, EXTENT_ZERO };
+#define EXTENT_DATA_MAX (1u << 20)
 struct extent {
     uint64_t offset, length;
     enum extent_kind kind;

@@ -1,0 +1,69 @@
+/* Digest maps: what a plain file looked like, one XXH3-128 for each 64 KiB block, 1/4096 of its size. Where
+ * the file system cannot share blocks this is all that is remembered of a restore point: enough to find what
+ * changed since, and to prove that what is read now is still what was there then.
+ *
+ * On disk: a header of 32 bytes ("PVESRMAP", version, block size, size of the file), then the digests in
+ * order, the last one over what is left. Memory is bounded whatever the file's size.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BLOCKMAP_BLOCK 65536u
+
+struct digest {
+    unsigned char b[16];
+};
+
+/* Bytes in the block at this offset of a file of `size` bytes. */
+static inline size_t blockmap_length(uint64_t size, uint64_t offset)
+{
+    return size - offset < BLOCKMAP_BLOCK ? (size_t)(size - offset) : BLOCKMAP_BLOCK;
+}
+
+void digest_of(const void *data, size_t n, struct digest *ret);
+/* Of n zeros, at most a block. */
+struct digest digest_of_zeros(size_t n);
+bool digest_same(const struct digest *a, const struct digest *b);
+
+/* A file read block by block; holes are not read. */
+struct blockreader {
+    int fd;              /* borrowed */
+    const char *what;    /* borrowed; for messages */
+    uint64_t size;       /* of the file */
+    uint64_t hole, data; /* the kernel's answer: [hole, data) is a hole, data until `end` */
+    uint64_t end;
+    unsigned char *buffer; /* one block */
+};
+void blockreader_init(struct blockreader *r, int fd, uint64_t size, const char *what);
+void blockreader_release(struct blockreader *r);
+/* The block at this offset (a multiple of the block size, below size; ascending calls). *zero: it is all
+ * zeros; the buffer is then not filled. The digest is over its bytes in any case. ERR_DATA when the file ends
+ * early. */
+int blockreader_read(struct blockreader *r, uint64_t offset, bool *zero, struct digest *digest,
+                     struct err *e);
+
+/* Write the map of `size` bytes of file fd to the empty file map_fd. Calls volume_tick. Not flushed. */
+int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, struct err *e);
+
+struct blockmap;
+/* map_fd is borrowed. NULL and ERR_DATA when the file is not a whole map. */
+struct blockmap *blockmap_open(int map_fd, const char *what, struct err *e);
+void blockmap_free(struct blockmap *m);
+static inline void blockmap_freep(struct blockmap **m)
+{
+    blockmap_free(*m);
+}
+uint64_t blockmap_size(const struct blockmap *m);
+/* The digest of the block at this offset. Cheapest in ascending order. */
+int blockmap_at(struct blockmap *m, uint64_t offset, struct digest *ret, struct err *e);
+
+/* 0: the file has this map's size and content; 1: it has not. Calls volume_tick. */
+int blockmap_differs(struct blockmap *m, int fd, const char *what, struct err *e);
+/* Copy the file fd to the empty file `to`, holes and zeros left out, its size set, while checking each block
+ * against the map. 1 when it is not what the map says. Calls volume_tick. Not flushed. */
+int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, struct err *e);

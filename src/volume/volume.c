@@ -1,0 +1,422 @@
+#include "volume/volume.h"
+
+#include "volume/driver.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+static const struct volume_driver *const drivers[] = {
+    &driver_dir,
+    &driver_btrfs,
+};
+
+void (*volume_tick)(void);
+
+static const struct volume_driver *driver_find(const char *type)
+{
+    for (size_t i = 0; i < ELEMENTS(drivers); i++)
+        if (strcmp(drivers[i]->type, type) == 0)
+            return drivers[i];
+    return NULL;
+}
+
+bool volume_type_supported(const char *type, const char *name)
+{
+    const struct volume_driver *driver = driver_find(type);
+    return driver && volume_name_valid(name, NULL, NULL) && (!driver->supports || driver->supports(name));
+}
+
+/* Names the volume in a driver's error, and says how much room there is when there is none. */
+static int failed(const struct volume *v, struct err *e)
+{
+    struct statvfs fs;
+    if (e->kind == ERR_FULL && v->store.path && statvfs(v->store.path, &fs) == 0) {
+        int code = e->code;
+        err_set(e, ERR_FULL, 0, "%s (storage '%s' at '%s' has %" PRIu64 " bytes free)", e->text, v->store.id,
+                v->store.path, (uint64_t)fs.f_bavail * fs.f_frsize);
+        e->code = code;
+    }
+    return err_wrap(e, "volume '%s:%s'", v->store.id, v->name);
+}
+
+static int done(const struct volume *v, int r, struct err *e)
+{
+    return r < 0 ? failed(v, e) : r;
+}
+
+static int lacks(const struct volume *v, const char *what, struct err *e)
+{
+    err_set(e, ERR_CONFIG, 0, "a storage of type '%s' cannot %s", v->driver->type, what);
+    return failed(v, e);
+}
+
+static int check_snapshot_name(const struct volume *v, const char *name, struct err *e)
+{
+    if (snapshot_name_valid(name))
+        return 0;
+    err_set(e, ERR_USAGE, 0, "'%.100s' is no name for a snapshot", name);
+    return failed(v, e);
+}
+
+static int check_id(const struct volume *v, const char *id, struct err *e)
+{
+    if (mark_id_valid(id))
+        return 0;
+    err_set(e, ERR_USAGE, 0, "'%.100s' is no id of a snapshot", id);
+    return failed(v, e);
+}
+
+/* ---- opening ---- */
+
+static const struct volume_driver *check_type(const struct volume_store *store, struct err *e)
+{
+    const struct volume_driver *driver = driver_find(store->type);
+    if (!driver)
+        err_set(e, ERR_CONFIG, 0, "storage '%s': type '%s' cannot replicate", store->id, store->type);
+    return driver;
+}
+
+struct volume *volume_open(const struct volume_store *store, const char *name, struct err *e)
+{
+    const struct volume_driver *driver = check_type(store, e);
+    if (!driver)
+        return NULL;
+    uint32_t vmid;
+    if (!volume_name_valid(name, &vmid, NULL)) {
+        err_set(e, ERR_USAGE, 0, "storage '%s': '%.200s' is no name of a volume", store->id, name);
+        return NULL;
+    }
+    if (driver->supports && !driver->supports(name)) {
+        err_set(e, ERR_CONFIG, 0, "storage '%s': type '%s' cannot replicate a volume like '%s'", store->id,
+                store->type, name);
+        return NULL;
+    }
+    struct volume *v = xcalloc(1, sizeof *v);
+    v->driver = driver;
+    v->store = *store;
+    v->name = xstrdup(name);
+    v->vmid = vmid;
+    if (driver->open(v, e) < 0) {
+        failed(v, e);
+        v->driver = NULL;
+        volume_free(v);
+        return NULL;
+    }
+    return v;
+}
+
+void volume_free(struct volume *v)
+{
+    if (!v)
+        return;
+    if (v->driver && v->driver->close)
+        v->driver->close(v);
+    free(v->name);
+    free(v);
+}
+
+const char *volume_name(const struct volume *v)
+{
+    return v->name;
+}
+
+int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    const struct volume_driver *driver = check_type(store, e);
+    if (!driver)
+        return -1;
+    if (driver->list(store, vmid, ret, e) < 0)
+        return err_wrap(e, "storage '%s'", store->id);
+    strv_sort(ret);
+    return 0;
+}
+
+int volume_info(struct volume *v, struct volume_info *ret, struct err *e)
+{
+    memset(ret, 0, sizeof *ret);
+    return done(v, v->driver->info(v, ret, e), e);
+}
+
+/* ---- snapshots ---- */
+
+void snapshots_release(struct snapshots *s)
+{
+    free(s->v);
+    *s = (struct snapshots){0};
+}
+
+const struct snapshot *snapshots_find(const struct snapshots *s, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i].name, name) == 0)
+            return &s->v[i];
+    return NULL;
+}
+
+const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i].id, id) == 0)
+            return &s->v[i];
+    return NULL;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct snapshot *x = a, *y = b;
+    return x->seq != y->seq ? (x->seq > y->seq) - (x->seq < y->seq) : strcmp(x->name, y->name);
+}
+
+int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
+{
+    *ret = (struct snapshots){0};
+    if (v->driver->snapshots(v, ret, e) < 0) {
+        snapshots_release(ret);
+        return failed(v, e);
+    }
+    if (ret->n)
+        qsort(ret->v, ret->n, sizeof *ret->v, by_seq);
+    return 0;
+}
+
+int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
+{
+    return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot(v, name, busy, e), e);
+}
+
+int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
+{
+    memset(ret, 0, sizeof *ret);
+    return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot_keep(v, name, ret, e), e);
+}
+
+int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    if (check_snapshot_name(v, name, e) < 0 || check_id(v, id, e) < 0)
+        return -1;
+    return done(v, v->driver->snapshot_destroy(v, name, id, e), e);
+}
+
+int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
+{
+    if (check_snapshot_name(v, from, e) < 0 || check_snapshot_name(v, to, e) < 0)
+        return -1;
+    return done(v, v->driver->snapshot_rename(v, from, to, e), e);
+}
+
+int volume_tidy(struct volume *v, struct err *e)
+{
+    return v->driver->tidy ? done(v, v->driver->tidy(v, e), e) : 0;
+}
+
+int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct err *e)
+{
+    since[0] = 0;
+    return done(v, v->driver->written(v, since, e), e);
+}
+
+int volume_keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->keep_aside(v, name, e), e);
+}
+
+int volume_destroy(struct volume *v, struct err *e)
+{
+    return done(v, v->driver->destroy(v, e), e);
+}
+
+int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e)
+{
+    owner[0] = base_id[0] = 0;
+    return done(v, v->driver->replica(v, owner, base_id, e), e);
+}
+
+/* ---- delta ---- */
+
+struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
+                         uint64_t from, struct err *e)
+{
+    struct delta *d = xcalloc(1, sizeof *d);
+    d->volume = v;
+    d->driver = v->driver;
+    d->size = snapshot->size;
+    d->full = !base;
+    d->at = from;
+    if (v->driver->delta_open(d, base, snapshot, from, e) < 0) {
+        failed(v, e);
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+void delta_free(struct delta *d)
+{
+    if (!d)
+        return;
+    d->driver->delta_close(d);
+    free(d);
+}
+
+int delta_next(struct delta *d, struct extent *ret, struct err *e)
+{
+    if (!d->driver->delta_next)
+        return lacks(d->volume, "tell what changed as ranges", e);
+    int r = d->driver->delta_next(d, ret, e);
+    if (r != 1)
+        return done(d->volume, r, e);
+    bool fits = ret->length && ret->offset >= d->at && ret->offset <= d->size &&
+                ret->length <= d->size - ret->offset &&
+                (ret->kind == EXTENT_ZERO ? !d->full : ret->length <= EXTENT_DATA_MAX);
+    if (!fits) {
+        err_set(e, ERR_DATA, 0, "the storage driver gave the range %" PRIu64 "+%" PRIu64 " after %" PRIu64,
+                ret->offset, ret->length, d->at);
+        return failed(d->volume, e);
+    }
+    d->at = ret->offset + ret->length;
+    return 1;
+}
+
+const void *delta_data(const struct delta *d)
+{
+    return d->driver->delta_data(d);
+}
+
+ssize_t delta_stream(struct delta *d, void *data, size_t room, struct err *e)
+{
+    if (!d->driver->delta_stream)
+        return lacks(d->volume, "give its data as a stream", e);
+    ssize_t n = d->driver->delta_stream(d, data, room, e);
+    return n < 0 ? failed(d->volume, e) : n;
+}
+
+/* ---- stage ---- */
+
+int stage_info(struct volume *v, struct stage_info *ret, struct err *e)
+{
+    memset(ret, 0, sizeof *ret);
+    return done(v, v->driver->stage_info(v, ret, e), e);
+}
+
+/* The wish comes from a peer. */
+static int check_want(struct volume *v, const struct stage_want *want, struct err *e)
+{
+    bool base = want->base_id && want->base_id[0];
+    if (check_snapshot_name(v, want->snapshot, e) < 0 || check_id(v, want->id, e) < 0 ||
+        (base && check_id(v, want->base_id, e) < 0))
+        return -1;
+    if ((want->owner && !owner_name_valid(want->owner)) || want->size > INT64_MAX)
+        err_set(e, ERR_USAGE, 0, "the owner or the size of the replica is not valid");
+    else
+        return 0;
+    return failed(v, e);
+}
+
+/* Fail before the transfer on what would fail after it. */
+static int check_snapshots(struct volume *v, const struct stage_want *want, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots s = {0};
+    if (volume_snapshots(v, &s, e) < 0)
+        return -1;
+    const struct snapshot *same = snapshots_find(&s, want->snapshot);
+    if (same && strcmp(same->id, want->id) != 0)
+        err_set(e, ERR_DATA, 0, "it has another snapshot '%s' already (id %s, not %s): rename or remove it",
+                want->snapshot, same->id, want->id);
+    else if (want->base_id && want->base_id[0] && !snapshots_find_id(&s, want->base_id))
+        err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", want->base_id);
+    else
+        return 0;
+    return failed(v, e);
+}
+
+struct stage *stage_open(struct volume *v, const struct stage_want *want, uint64_t *offset, struct err *e)
+{
+    if (check_want(v, want, e) < 0 || check_snapshots(v, want, e) < 0)
+        return NULL;
+    struct stage *s = xcalloc(1, sizeof *s);
+    s->volume = v;
+    s->driver = v->driver;
+    s->size = want->size;
+    *offset = 0;
+    if (v->driver->stage_open(s, want, offset, e) < 0) {
+        failed(v, e);
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void stage_free(struct stage *s)
+{
+    if (!s)
+        return;
+    s->driver->stage_close(s);
+    free(s);
+}
+
+static int check_range(struct stage *s, bool stream, uint64_t offset, uint64_t n, struct err *e)
+{
+    if (s->sealed)
+        err_set(e, ERR_USAGE, 0, "the stage is sealed");
+    else if (s->stream != stream)
+        err_set(e, ERR_USAGE, 0, "the stage takes %s", s->stream ? "a stream" : "ranges");
+    else if (!stream && (offset > s->size || n > s->size - offset))
+        err_set(e, ERR_USAGE, 0, "the range %" PRIu64 "+%" PRIu64 " is outside of its %" PRIu64 " bytes",
+                offset, n, s->size);
+    else
+        return 0;
+    return failed(s->volume, e);
+}
+
+int stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e)
+{
+    if (check_range(s, false, offset, n, e) < 0)
+        return -1;
+    return n ? done(s->volume, s->driver->stage_write(s, offset, data, n, e), e) : 0;
+}
+
+int stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e)
+{
+    if (check_range(s, false, offset, n, e) < 0)
+        return -1;
+    return n ? done(s->volume, s->driver->stage_zero(s, offset, n, e), e) : 0;
+}
+
+int stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
+{
+    if (check_range(s, true, 0, 0, e) < 0)
+        return -1;
+    return n ? done(s->volume, s->driver->stage_feed(s, data, n, e), e) : 0;
+}
+
+int stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
+{
+    if (s->stream)
+        return 0;
+    if (check_range(s, false, offset, 0, e) < 0)
+        return -1;
+    return done(s->volume, s->driver->stage_checkpoint(s, offset, e), e);
+}
+
+int stage_seal(struct stage *s, struct err *e)
+{
+    if (s->sealed)
+        return 0;
+    if (s->driver->stage_seal(s, e) < 0)
+        return failed(s->volume, e);
+    s->sealed = true;
+    return 0;
+}
+
+int stage_discard(struct volume *v, struct err *e)
+{
+    return done(v, v->driver->stage_discard(v, e), e);
+}
+
+int volume_commit(struct volume *v, const char *id, bool live, struct err *e)
+{
+    return check_id(v, id, e) < 0 ? -1 : done(v, v->driver->commit(v, id, live, e), e);
+}
