@@ -1,5 +1,6 @@
 /* The job log: LOG-DIR/JOBID, truncated at the start of every run, lines "YYYY-MM-DD HH:MM:SS JOBID: MESSAGE"
- * in local time (spec 2.4). The whole text is also kept (up to 256 KiB) for the journal. */
+ * in local time (spec 2.4). The whole text is also kept for the journal; of more than 256 KiB the
+ * middle is left out, because the beginning says what was planned and the end how it went. */
 #pragma once
 
 #include "base/err.h"
@@ -9,12 +10,16 @@
 
 struct joblog;
 
-/* also_to_stdout: each message without prefix on stdout too (run --verbose). */
+/* The directory is made when missing. A log that is a symlink or no regular file is refused, untouched.
+ * also_to_stdout: each message without prefix on stdout too (run --verbose). */
 struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to_stdout, struct err *e);
-/* Newlines in the message become one log line each. A write error is remembered, not raised: the log must not
+/* Newlines in the message become one log line each; other control characters, which a peer or a program may
+ * have sent, become '?'. A write error is remembered, not raised: the log must not
  * stop a run. NULL is fine: nothing is logged. */
 void joblog_add(struct joblog *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-const char *joblog_text(const struct joblog *l);
+const char *joblog_text(const struct joblog *l); /* "" for NULL */
+/* The first error of writing the file as a sentence, or NULL. */
+const char *joblog_failure(const struct joblog *l);
 void joblog_free(struct joblog *l);
 static inline void joblog_freep(struct joblog **l)
 {

@@ -1,6 +1,10 @@
 /* The journal of all runs: STATE-DIR/pvesr-journal.db, SQLite in WAL mode. A row is written at the start and
  * completed at the end, so that a killed run is visible too ("interrupted"). Losing the file loses history
- * only. */
+ * only.
+ *
+ * A damaged file does not stop anything: it is moved aside to pvesr-journal.db.damaged-EPOCH, a new one is
+ * made, and journal_notice says so. That happens in journal_open as well as in journal_begin and journal_end,
+ * which then go on in the new file; journal_list and journal_prune report the damage as ERR_DATA. */
 #pragma once
 
 #include "base/err.h"
@@ -32,8 +36,11 @@ static inline void journal_freep(struct journal **j)
 {
     journal_free(*j);
 }
+/* What the caller should tell the administrator ("the journal '…' was damaged …"), or NULL. */
+const char *journal_notice(const struct journal *j);
 /* Row id into run->row. */
 int journal_begin(struct journal *j, struct journal_run *run, struct err *e);
+/* Complete the row run->row; a row that has meanwhile gone is written anew. */
 int journal_end(struct journal *j, const struct journal_run *run, struct err *e);
 /* Newest first; job NULL: all; at most `limit` rows, 0: all. each() returns false to stop. A "running" row
  * whose process (pid and start time are stored by journal_begin) is gone is given as "interrupted". */

@@ -1,0 +1,199 @@
+#include "state/jobstate.h"
+
+#include "state/statecodec.h"
+#include "state/statefile.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { GUEST_JSON_CAP = 1 << 20 };
+
+void job_state_release(struct job_state *s)
+{
+    free(s->error);
+    free(s->last_node);
+    strv_release(&s->storages);
+    *s = (struct job_state){.duration = -1};
+}
+
+/* The keys under which a state lies. */
+struct place {
+    char guest[16];
+    char target[80]; /* "local/pve2" */
+};
+
+static int target_key(const char *target, char out[80], struct err *e)
+{
+    size_t n = strspn(target, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
+    if (!n || target[n] || n > 70)
+        return err_set(e, ERR_USAGE, 0, "'%s' is not a node name", target);
+    snprintf(out, 80, "local/%s", target);
+    return 0;
+}
+
+static int place_of(uint32_t guest, const char *target, struct place *ret, struct err *e)
+{
+    snprintf(ret->guest, sizeof ret->guest, "%u", (unsigned)guest);
+    return target_key(target, ret->target, e);
+}
+
+int job_state_load(const char *state_dir, uint32_t guest, const char *target, struct job_state *ret,
+                   struct err *e)
+{
+    struct place at;
+    struct state_file f;
+    if (place_of(guest, target, &at, e) < 0 || state_file_read(state_dir, &f, e) < 0)
+        return -1;
+    state_decode(json_get(json_get(f.root, at.guest), at.target), ret);
+    state_file_release(&f);
+    return 0;
+}
+
+/* Write the file with the guest's object replaced by `object` ("{}" or NULL: without the guest). */
+static int replace_guest(const struct state_file *f, const char *guest, const struct buf *object,
+                         struct err *e)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    buf_reserve(&out, f->text.len + object->len + 32);
+    struct object_writer w = object_begin(&out);
+    object_copy_others(&w, f->root, guest);
+    if (object->len > 2) {
+        object_key(&w, guest);
+        buf_add(&out, object->data, object->len);
+    }
+    object_end(&w);
+    return state_file_write(f, &out, e);
+}
+
+/* A change of one entry: what it was, and the new one into `out`; nothing in `out`: the entry goes. */
+typedef void change_fn(struct json_span old, const void *arg, struct buf *out);
+
+static int change_locked(const struct state_file *f, const struct place *at, change_fn *change,
+                         const void *arg, struct err *e)
+{
+    struct json_span object = json_get(f->root, at->guest);
+    struct json_span old = json_get(object, at->target);
+    _cleanup_buf_ struct buf entry = BUF_INIT, out = BUF_INIT;
+    change(old, arg, &entry);
+    if (!entry.len && !old.p)
+        return 0;
+    struct object_writer w = object_begin(&out);
+    object_copy_others(&w, object, at->target);
+    if (entry.len) {
+        object_key(&w, at->target);
+        buf_add(&out, entry.data, entry.len);
+    }
+    object_end(&w);
+    return replace_guest(f, at->guest, &out, e);
+}
+
+static int change_entry(const char *state_dir, uint32_t guest, const char *target, change_fn *change,
+                        const void *arg, struct err *e)
+{
+    struct place at;
+    if (place_of(guest, target, &at, e) < 0)
+        return -1;
+    _cleanup_(lock_freep) struct lock *lock = state_file_lock(state_dir, e);
+    struct state_file f;
+    if (!lock || state_file_read(state_dir, &f, e) < 0)
+        return -1;
+    int rc = change_locked(&f, &at, change, arg, e);
+    state_file_release(&f);
+    return rc;
+}
+
+static void put_state(struct json_span old, const void *arg, struct buf *out)
+{
+    state_encode(out, old, arg);
+}
+
+int job_state_store(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
+                    struct err *e)
+{
+    return change_entry(state_dir, guest, target, put_state, s, e);
+}
+
+static void drop(struct json_span old, const void *arg, struct buf *out)
+{
+}
+
+int job_state_remove(const char *state_dir, uint32_t guest, const char *target, struct err *e)
+{
+    return change_entry(state_dir, guest, target, drop, NULL, e);
+}
+
+static void try_soon(struct json_span old, const void *arg, struct buf *out)
+{
+    struct job_state s;
+    state_decode(old, &s);
+    s.last_try = 0;
+    state_encode(out, old, &s);
+    job_state_release(&s);
+}
+
+int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e)
+{
+    return change_entry(state_dir, guest, target, try_soon, NULL, e);
+}
+
+static int check_guest_json(const char *json, struct json_span *ret, struct err *e)
+{
+    size_t bad, len = strnlen(json, GUEST_JSON_CAP + 1);
+    if (len > GUEST_JSON_CAP)
+        return err_set(e, ERR_USAGE, 0, "the state is larger than %d bytes", GUEST_JSON_CAP);
+    if (json_check(json, len, ret, &bad) < 0)
+        return err_set(e, ERR_USAGE, 0, "the state is not valid JSON, byte %zu", bad);
+    if (!json_is_object(*ret))
+        return err_set(e, ERR_USAGE, 0, "the state is not a JSON object");
+    struct json_iter it = json_iter(*ret);
+    struct json_span value;
+    while (json_next(&it, NULL, &value))
+        if (!json_is_object(value))
+            return err_set(e, ERR_USAGE, 0, "the state of a target is not a JSON object");
+    return 0;
+}
+
+int job_state_set_guest(const char *state_dir, uint32_t guest, const char *json, struct err *e)
+{
+    struct json_span object;
+    if (check_guest_json(json, &object, e) < 0)
+        return -1;
+    _cleanup_(lock_freep) struct lock *lock = state_file_lock(state_dir, e);
+    struct state_file f;
+    if (!lock || state_file_read(state_dir, &f, e) < 0)
+        return -1;
+    char key[16];
+    snprintf(key, sizeof key, "%u", (unsigned)guest);
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    json_add(&text, object);
+    int rc = replace_guest(&f, key, &text, e);
+    state_file_release(&f);
+    return rc;
+}
+
+int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from, const char *to, char **ret,
+                        struct err *e)
+{
+    struct place at;
+    char renamed[80];
+    struct state_file f;
+    if (place_of(guest, from, &at, e) < 0 || target_key(to, renamed, e) < 0 ||
+        state_file_read(state_dir, &f, e) < 0)
+        return -1;
+    struct json_span object = json_get(f.root, at.guest), moved = json_get(object, at.target);
+    struct buf out = BUF_INIT;
+    struct object_writer w = object_begin(&out);
+    struct json_iter it = json_iter(object);
+    struct json_span key, value;
+    while (json_next(&it, &key, &value))
+        if (!json_key_is(key, at.target) && !(moved.p && json_key_is(key, renamed)))
+            object_copy(&w, key, value);
+    if (moved.p) {
+        object_key(&w, renamed);
+        json_add(&out, moved);
+    }
+    object_end(&w);
+    *ret = buf_take(&out);
+    state_file_release(&f);
+    return 0;
+}

@@ -1,0 +1,190 @@
+/* All states at once: the file's text and an index into it, about 300 bytes a job; a state is decoded when
+ * asked for. */
+#include "state/jobstate.h"
+
+#include "state/statecodec.h"
+#include "state/statefile.h"
+
+#include <string.h>
+
+struct entry {
+    uint32_t guest;
+    uint32_t target, target_len; /* offsets into the text, which is at most 16 MiB */
+    uint32_t state, state_len;
+};
+
+struct job_states {
+    struct state_file file;
+    struct entry *v; /* by guest, then target */
+    size_t n, room;
+};
+
+static const char *text_of(const struct job_states *s)
+{
+    return s->file.text.data;
+}
+
+static void add_entry(struct job_states *s, uint32_t guest, struct json_span target, struct json_span state)
+{
+    if (s->n == s->room) {
+        s->room = s->room ? s->room * 2 : 64;
+        s->v = xreallocarray(s->v, s->room, sizeof *s->v);
+    }
+    const char *text = text_of(s);
+    s->v[s->n++] = (struct entry){guest, (uint32_t)(target.p - text), (uint32_t)target.len,
+                                  (uint32_t)(state.p - text), (uint32_t)state.len};
+}
+
+static void index_guest(struct job_states *s, uint32_t guest, struct json_span object)
+{
+    struct json_iter it = json_iter(object);
+    struct json_span key, state;
+    while (json_next(&it, &key, &state)) {
+        struct json_span target = state_key_target(key);
+        if (target.p && json_is_object(state))
+            add_entry(s, guest, target, state);
+    }
+}
+
+static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    int by_bytes = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    return by_bytes ? by_bytes : (a_len > b_len) - (a_len < b_len);
+}
+
+static int by_place(const void *a, const void *b, void *arg)
+{
+    const struct entry *x = a, *y = b;
+    const char *text = arg;
+    if (x->guest != y->guest)
+        return x->guest < y->guest ? -1 : 1;
+    int by_target = compare_text(text + x->target, x->target_len, text + y->target, y->target_len);
+    return by_target ? by_target : (x->state > y->state) - (x->state < y->state);
+}
+
+struct job_states *job_states_load(const char *state_dir, struct err *e)
+{
+    struct job_states *s = xcalloc(1, sizeof *s);
+    if (state_file_read(state_dir, &s->file, e) < 0) {
+        free(s);
+        return NULL;
+    }
+    struct json_iter it = json_iter(s->file.root);
+    struct json_span key, object;
+    uint32_t guest;
+    while (json_next(&it, &key, &object))
+        if (state_key_guest(key, &guest) && json_is_object(object))
+            index_guest(s, guest, object);
+    if (s->n)
+        qsort_r(s->v, s->n, sizeof *s->v, by_place, s->file.text.data);
+    return s;
+}
+
+void job_states_free(struct job_states *s)
+{
+    if (!s)
+        return;
+    state_file_release(&s->file);
+    free(s->v);
+    free(s);
+}
+
+void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret)
+{
+    /* behind the last entry that is not greater: of two with one key the later one counts */
+    size_t low = 0, high = s->n, len = strlen(target);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct entry *at = &s->v[middle];
+        bool greater = at->guest != guest
+                           ? at->guest > guest
+                           : compare_text(text_of(s) + at->target, at->target_len, target, len) > 0;
+        if (greater)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    struct json_span state = {NULL, 0};
+    if (low > 0) {
+        const struct entry *at = &s->v[low - 1];
+        if (at->guest == guest && at->target_len == len && memcmp(text_of(s) + at->target, target, len) == 0)
+            state = (struct json_span){text_of(s) + at->state, at->state_len};
+    }
+    state_decode(state, ret);
+}
+
+struct purge {
+    bool (*keep)(uint32_t guest, const char *target, void *arg);
+    void *arg;
+    bool dropped;
+};
+
+static bool is_kept(struct purge *p, uint32_t guest, struct json_span key)
+{
+    struct json_span span = state_key_target(key);
+    if (!span.p)
+        return true;
+    _cleanup_free_ char *target = xstrndup(span.p, span.len);
+    bool kept = p->keep(guest, target, p->arg);
+    p->dropped |= !kept;
+    return kept;
+}
+
+/* The guest's object with what is kept; a guest that loses its last entry goes too. */
+static void purge_guest(struct purge *p, struct object_writer *w, struct json_span key, uint32_t guest,
+                        struct json_span object)
+{
+    bool before = p->dropped;
+    p->dropped = false;
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    struct object_writer inner = object_begin(&text);
+    struct json_iter it = json_iter(object);
+    struct json_span target, state;
+    while (json_next(&it, &target, &state))
+        if (is_kept(p, guest, target))
+            object_copy(&inner, target, state);
+    object_end(&inner);
+    if (inner.any || !p->dropped)
+        object_copy(w, key, (struct json_span){text.data, text.len});
+    p->dropped |= before;
+}
+
+static void purge_all(struct purge *p, const struct state_file *f, struct buf *out)
+{
+    struct object_writer w = object_begin(out);
+    struct json_iter it = json_iter(f->root);
+    struct json_span key, object;
+    uint32_t guest;
+    while (json_next(&it, &key, &object)) {
+        if (state_key_guest(key, &guest) && json_is_object(object))
+            purge_guest(p, &w, key, guest, object);
+        else
+            object_copy(&w, key, object);
+    }
+    object_end(&w);
+}
+
+static int purge_once(const char *state_dir, struct purge *p, bool write, struct err *e)
+{
+    struct state_file f;
+    if (state_file_read(state_dir, &f, e) < 0)
+        return -1;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    p->dropped = false;
+    purge_all(p, &f, &out);
+    int rc = write && p->dropped ? state_file_write(&f, &out, e) : 0;
+    state_file_release(&f);
+    return rc;
+}
+
+int job_states_purge(const char *state_dir, bool (*keep)(uint32_t guest, const char *target, void *arg),
+                     void *arg, struct err *e)
+{
+    struct purge p = {keep, arg, false};
+    if (purge_once(state_dir, &p, false, e) < 0)
+        return -1;
+    if (!p.dropped)
+        return 0;
+    _cleanup_(lock_freep) struct lock *lock = state_file_lock(state_dir, e);
+    return lock ? purge_once(state_dir, &p, true, e) : -1;
+}

@@ -1,0 +1,356 @@
+#include "state/journal.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/lock.h"
+#include "base/proc.h"
+
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, KEEP_PER_JOB = 10 };
+
+struct journal {
+    sqlite3 *db;
+    char *path;
+    char *notice;
+};
+
+/* A process is named by pid, start time and boot: the first two come back after a reboot. */
+static const char schema[] = "PRAGMA auto_vacuum = INCREMENTAL;"
+                             "BEGIN IMMEDIATE;"
+                             "CREATE TABLE IF NOT EXISTS run ("
+                             " row INTEGER PRIMARY KEY AUTOINCREMENT,"
+                             " job TEXT NOT NULL, node TEXT NOT NULL, target TEXT NOT NULL,"
+                             " start INTEGER NOT NULL, duration REAL,"
+                             " result TEXT NOT NULL, err_kind TEXT NOT NULL, error TEXT,"
+                             " bytes INTEGER NOT NULL, delta INTEGER NOT NULL, steps TEXT, log TEXT,"
+                             " pid INTEGER NOT NULL, ptime INTEGER NOT NULL, boot TEXT NOT NULL);"
+                             "CREATE INDEX IF NOT EXISTS run_by_job ON run (job, start);"
+                             "CREATE INDEX IF NOT EXISTS run_by_start ON run (start);"
+                             "PRAGMA user_version = 1;"
+                             "COMMIT;";
+
+static int db_error(struct journal *j, int code, const char *what, struct err *e)
+{
+    static const struct {
+        int code;
+        enum err_kind kind;
+    } kinds[] = {
+        {SQLITE_BUSY, ERR_BUSY},   {SQLITE_LOCKED, ERR_BUSY},  {SQLITE_FULL, ERR_FULL},
+        {SQLITE_NOTADB, ERR_DATA}, {SQLITE_CORRUPT, ERR_DATA},
+    };
+    enum err_kind kind = ERR_SYSTEM;
+    for (size_t i = 0; i < ELEMENTS(kinds); i++)
+        if ((code & 0xff) == kinds[i].code)
+            kind = kinds[i].kind;
+    return err_set(e, kind, 0, "cannot %s the journal '%s': %s", what, j->path,
+                   j->db ? sqlite3_errmsg(j->db) : sqlite3_errstr(code));
+}
+
+static int user_version(struct journal *j, int *ret, struct err *e)
+{
+    sqlite3_stmt *s = NULL;
+    int code = sqlite3_prepare_v2(j->db, "PRAGMA user_version", -1, &s, NULL);
+    if (code == SQLITE_OK && (code = sqlite3_step(s)) == SQLITE_ROW)
+        *ret = sqlite3_column_int(s, 0);
+    sqlite3_finalize(s);
+    return code == SQLITE_ROW ? 0 : db_error(j, code, "read", e);
+}
+
+/* A lost journal loses history only, so a commit need not wait for the disk (synchronous=NORMAL), and a run's
+ * last close need not move the log into the database (it is done every 250 pages instead). */
+static int open_db(struct journal *j, struct err *e)
+{
+    int version = 0;
+    int code = sqlite3_open_v2(j->path, &j->db,
+                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
+    if (code != SQLITE_OK)
+        return db_error(j, code, "open", e);
+    sqlite3_busy_timeout(j->db, BUSY_MS);
+    sqlite3_db_config(j->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_db_config(j->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    if (user_version(j, &version, e) < 0)
+        return -1;
+    if (version > SCHEMA_VERSION)
+        return err_set(e, ERR_CONFIG, 0,
+                       "the journal '%s' is of version %d, made by a newer pvesr: update this one", j->path,
+                       version);
+    if (version == 0 && (code = sqlite3_exec(j->db, schema, NULL, NULL, NULL)) != SQLITE_OK)
+        return db_error(j, code, "set up", e);
+    code = sqlite3_exec(j->db,
+                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -512;"
+                        "PRAGMA wal_autocheckpoint = 250;",
+                        NULL, NULL, NULL);
+    return code == SQLITE_OK ? 0 : db_error(j, code, "open", e);
+}
+
+static void close_db(struct journal *j)
+{
+    sqlite3_close_v2(j->db);
+    j->db = NULL;
+}
+
+static int quick_check(struct journal *j)
+{
+    sqlite3_stmt *s = NULL;
+    bool ok = sqlite3_prepare_v2(j->db, "PRAGMA quick_check(1)", -1, &s, NULL) == SQLITE_OK &&
+              sqlite3_step(s) == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(s, 0), "ok") == 0;
+    sqlite3_finalize(s);
+    return ok ? 0 : -1;
+}
+
+/* The write-ahead log goes with its database: applied to a new one it would damage that too. */
+static int move_aside(struct journal *j, struct err *e)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    _cleanup_free_ char *aside = xasprintf("%s.damaged-%" PRId64, j->path, clock_epoch());
+    for (size_t i = 0; i < ELEMENTS(suffixes); i++) {
+        _cleanup_free_ char *from = xasprintf("%s%s", j->path, suffixes[i]);
+        _cleanup_free_ char *to = xasprintf("%s%s", aside, suffixes[i]);
+        if (fs_exists(from) && rename(from, to) < 0)
+            return err_sys(e, "cannot move the damaged journal '%s' aside", from);
+    }
+    free(j->notice);
+    j->notice = xasprintf("the journal '%s' was damaged; it is kept as '%s', and a new one was begun",
+                          j->path, aside);
+    return 0;
+}
+
+/* Only one process moves the file: the next one finds a sound one under the lock. */
+static int replace_damaged(struct journal *j, struct err *e)
+{
+    _cleanup_free_ char *lock_path = xasprintf("%s.lck", j->path);
+    _cleanup_(lock_freep) struct lock *lock = lock_take(lock_path, true, 10, false, e);
+    if (!lock)
+        return -1;
+    close_db(j);
+    if (open_db(j, e) == 0 && quick_check(j) == 0)
+        return 0;
+    close_db(j);
+    return move_aside(j, e) < 0 ? -1 : open_db(j, e);
+}
+
+struct journal *journal_open(const char *state_dir, struct err *e)
+{
+    if (fs_mkdir_p(state_dir, 0755, e) < 0)
+        return NULL;
+    struct journal *j = xcalloc(1, sizeof *j);
+    j->path = xasprintf("%s/pvesr-journal.db", state_dir);
+    int rc = open_db(j, e);
+    if (rc < 0 && e->kind == ERR_DATA)
+        rc = replace_damaged(j, e);
+    if (rc < 0) {
+        journal_free(j);
+        return NULL;
+    }
+    return j;
+}
+
+void journal_free(struct journal *j)
+{
+    if (!j)
+        return;
+    close_db(j);
+    free(j->path);
+    free(j->notice);
+    free(j);
+}
+
+const char *journal_notice(const struct journal *j)
+{
+    return j->notice;
+}
+
+static void read_boot_id(char out[40])
+{
+    struct buf text = BUF_INIT;
+    struct err e;
+    out[0] = 0;
+    if (fs_read("/proc/sys/kernel/random/boot_id", 64, &text, &e) == 0)
+        snprintf(out, 40, "%.*s", (int)strcspn(buf_str(&text), "\n"), buf_str(&text));
+    buf_release(&text);
+}
+
+static void bind_text(sqlite3_stmt *s, int at, const char *text)
+{
+    if (text)
+        sqlite3_bind_text(s, at, text, -1, SQLITE_TRANSIENT);
+    else
+        sqlite3_bind_null(s, at);
+}
+
+/* Parameters 1 to 12, the same in INSERT and UPDATE. */
+static void bind_run(sqlite3_stmt *s, const struct journal_run *run)
+{
+    bind_text(s, 1, run->job);
+    bind_text(s, 2, run->node);
+    bind_text(s, 3, run->target);
+    sqlite3_bind_int64(s, 4, run->start);
+    if (run->duration >= 0)
+        sqlite3_bind_double(s, 5, run->duration);
+    else
+        sqlite3_bind_null(s, 5);
+    bind_text(s, 6, run->result);
+    bind_text(s, 7, run->err_kind);
+    bind_text(s, 8, run->error);
+    sqlite3_bind_int64(s, 9, (sqlite3_int64)run->bytes);
+    sqlite3_bind_int64(s, 10, (sqlite3_int64)run->delta);
+    bind_text(s, 11, run->steps);
+    bind_text(s, 12, run->log);
+}
+
+static int prepare(struct journal *j, const char *sql, sqlite3_stmt **ret, struct err *e)
+{
+    int code = sqlite3_prepare_v2(j->db, sql, -1, ret, NULL);
+    return code == SQLITE_OK ? 0 : db_error(j, code, "use", e);
+}
+
+/* Steps a statement that gives no rows, and finalizes it. */
+static int finish(struct journal *j, sqlite3_stmt *s, struct err *e)
+{
+    int code = sqlite3_step(s);
+    int rc = code == SQLITE_DONE ? 0 : db_error(j, code, "write", e);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static int insert(struct journal *j, const struct journal_run *run, int64_t *row, struct err *e)
+{
+    sqlite3_stmt *s;
+    char boot[40];
+    if (prepare(j,
+                "INSERT INTO run (job, node, target, start, duration, result, err_kind, error, bytes, delta,"
+                " steps, log, pid, ptime, boot) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+                &s, e) < 0)
+        return -1;
+    bind_run(s, run);
+    read_boot_id(boot);
+    sqlite3_bind_int64(s, 13, getpid());
+    sqlite3_bind_int64(s, 14, (sqlite3_int64)proc_start_time(getpid()));
+    bind_text(s, 15, boot);
+    if (finish(j, s, e) < 0)
+        return -1;
+    *row = sqlite3_last_insert_rowid(j->db);
+    return 0;
+}
+
+int journal_begin(struct journal *j, struct journal_run *run, struct err *e)
+{
+    snprintf(run->result, sizeof run->result, "running");
+    run->duration = -1;
+    if (insert(j, run, &run->row, e) == 0)
+        return 0;
+    if (e->kind != ERR_DATA || replace_damaged(j, e) < 0)
+        return -1;
+    return insert(j, run, &run->row, e);
+}
+
+/* By row, job and start: in a journal begun anew the row may be another run's. */
+static int update(struct journal *j, const struct journal_run *run, struct err *e)
+{
+    sqlite3_stmt *s;
+    int64_t row;
+    if (prepare(j,
+                "UPDATE run SET node=?2, target=?3, duration=?5, result=?6, err_kind=?7, error=?8, bytes=?9,"
+                " delta=?10, steps=?11, log=?12 WHERE job=?1 AND start=?4 AND row=?13",
+                &s, e) < 0)
+        return -1;
+    bind_run(s, run);
+    sqlite3_bind_int64(s, 13, run->row);
+    if (finish(j, s, e) < 0)
+        return -1;
+    return sqlite3_changes(j->db) ? 0 : insert(j, run, &row, e);
+}
+
+int journal_end(struct journal *j, const struct journal_run *run, struct err *e)
+{
+    if (update(j, run, e) == 0)
+        return 0;
+    if (e->kind != ERR_DATA || replace_damaged(j, e) < 0)
+        return -1;
+    return update(j, run, e);
+}
+
+static void copy_column(char *out, size_t room, sqlite3_stmt *s, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(s, column);
+    snprintf(out, room, "%s", text ? text : "");
+}
+
+/* The texts belong to the statement's row: valid until the next step. */
+static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
+{
+    *run = (struct journal_run){.row = sqlite3_column_int64(s, 0)};
+    copy_column(run->job, sizeof run->job, s, 1);
+    copy_column(run->node, sizeof run->node, s, 2);
+    copy_column(run->target, sizeof run->target, s, 3);
+    run->start = sqlite3_column_int64(s, 4);
+    run->duration = sqlite3_column_type(s, 5) == SQLITE_NULL ? -1 : sqlite3_column_double(s, 5);
+    copy_column(run->result, sizeof run->result, s, 6);
+    copy_column(run->err_kind, sizeof run->err_kind, s, 7);
+    run->error = (char *)sqlite3_column_text(s, 8);
+    run->bytes = (uint64_t)sqlite3_column_int64(s, 9);
+    run->delta = (uint64_t)sqlite3_column_int64(s, 10);
+    run->steps = (char *)sqlite3_column_text(s, 11);
+    run->log = (char *)sqlite3_column_text(s, 12);
+    char at_boot[40];
+    copy_column(at_boot, sizeof at_boot, s, 15);
+    uint64_t ptime = (uint64_t)sqlite3_column_int64(s, 14);
+    bool alive =
+        strcmp(at_boot, boot) == 0 && ptime && proc_start_time((pid_t)sqlite3_column_int(s, 13)) == ptime;
+    if (strcmp(run->result, "running") == 0 && !alive)
+        snprintf(run->result, sizeof run->result, "interrupted");
+}
+
+int journal_list(struct journal *j, const char *job, unsigned limit,
+                 bool (*each)(const struct journal_run *, void *), void *arg, struct err *e)
+{
+    sqlite3_stmt *s;
+    char boot[40];
+    if (prepare(
+            j,
+            "SELECT row, job, node, target, start, duration, result, err_kind, error, bytes, delta, steps, "
+            "log,"
+            " pid, ptime, boot FROM run WHERE ?1 IS NULL OR job = ?1 ORDER BY start DESC, row DESC LIMIT ?2",
+            &s, e) < 0)
+        return -1;
+    bind_text(s, 1, job);
+    sqlite3_bind_int64(s, 2, limit ? (sqlite3_int64)limit : -1);
+    read_boot_id(boot);
+    int code;
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        struct journal_run run;
+        read_run(s, boot, &run);
+        if (!each(&run, arg)) {
+            code = SQLITE_DONE;
+            break;
+        }
+    }
+    int rc = code == SQLITE_DONE ? 0 : db_error(j, code, "read", e);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+int journal_prune(struct journal *j, int64_t before, struct err *e)
+{
+    sqlite3_stmt *s;
+    if (prepare(
+            j,
+            "DELETE FROM run WHERE start < ?1 AND (SELECT count(*) FROM (SELECT 1 FROM run AS newer"
+            " WHERE newer.job = run.job AND (newer.start, newer.row) > (run.start, run.row) LIMIT ?2)) >= ?2",
+            &s, e) < 0)
+        return -1;
+    sqlite3_bind_int64(s, 1, before);
+    sqlite3_bind_int64(s, 2, KEEP_PER_JOB);
+    if (finish(j, s, e) < 0)
+        return -1;
+    if (!sqlite3_changes(j->db))
+        return 0;
+    int code = sqlite3_exec(j->db, "PRAGMA incremental_vacuum;", NULL, NULL, NULL);
+    return code == SQLITE_OK ? 0 : db_error(j, code, "shrink", e);
+}

@@ -1,0 +1,163 @@
+#include "state/statecodec.h"
+
+#include "base/num.h"
+#include "base/proc.h"
+#include "state/statefile.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* A text that a failing command returned must not push all other states over the file's limit. */
+enum { ERROR_CAP = 2048 };
+
+/* The numbers of a state; Perl may have written them as strings. */
+static const struct {
+    const char *key;
+    size_t offset;
+} numbers[] = {
+    {"last_sync", offsetof(struct job_state, last_sync)},
+    {"last_try", offsetof(struct job_state, last_try)},
+    {"last_iteration", offsetof(struct job_state, last_iteration)},
+    {"fail_count", offsetof(struct job_state, fail_count)},
+};
+
+static const char *const other_keys[] = {"error", "duration", "storeid_list", "last_node", "pid", "ptime"};
+
+static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
+{
+    for (size_t i = 0; i < ELEMENTS(numbers); i++)
+        if (json_key_is(key, numbers[i].key)) {
+            int64_t number;
+            if (json_to_i64(value, &number) && number >= 0)
+                memcpy((char *)s + numbers[i].offset, &number, sizeof number);
+            return true;
+        }
+    return false;
+}
+
+static void decode_storages(struct json_span list, struct strv *ret)
+{
+    struct json_iter it = json_iter(list);
+    struct json_span item;
+    while (json_next(&it, NULL, &item)) {
+        _cleanup_free_ char *name = json_to_string(item);
+        if (name)
+            strv_add(ret, name);
+    }
+}
+
+static void decode_other(struct json_span key, struct json_span value, struct job_state *s, int64_t *pid)
+{
+    int64_t number;
+    if (json_key_is(key, "error")) {
+        free(s->error);
+        s->error = json_to_string(value);
+    } else if (json_key_is(key, "duration")) {
+        if (!json_to_double(value, &s->duration))
+            s->duration = -1;
+    } else if (json_key_is(key, "storeid_list")) {
+        strv_release(&s->storages);
+        decode_storages(value, &s->storages);
+    } else if (json_key_is(key, "last_node")) {
+        free(s->last_node);
+        s->last_node = json_to_string(value);
+    } else if (json_key_is(key, "pid")) {
+        *pid = json_to_i64(value, &number) && number > 0 && number <= INT32_MAX ? number : 0;
+    } else if (json_key_is(key, "ptime")) {
+        s->ptime = json_to_i64(value, &number) && number > 0 ? (uint64_t)number : 0;
+    }
+}
+
+void state_decode(struct json_span s, struct job_state *ret)
+{
+    *ret = (struct job_state){.duration = -1, .exists = json_is_object(s)};
+    if (!ret->exists)
+        return;
+    int64_t pid = 0;
+    struct json_iter it = json_iter(s);
+    struct json_span key, value;
+    while (json_next(&it, &key, &value))
+        if (!decode_number(key, value, ret))
+            decode_other(key, value, ret, &pid);
+    if (pid && ret->ptime && proc_start_time((pid_t)pid) == ret->ptime)
+        ret->pid = (pid_t)pid;
+    else
+        ret->ptime = 0;
+}
+
+static bool is_known(struct json_span key)
+{
+    for (size_t i = 0; i < ELEMENTS(numbers); i++)
+        if (json_key_is(key, numbers[i].key))
+            return true;
+    for (size_t i = 0; i < ELEMENTS(other_keys); i++)
+        if (json_key_is(key, other_keys[i]))
+            return true;
+    return false;
+}
+
+static void encode_error(struct object_writer *w, const char *error)
+{
+    size_t n = strnlen(error, ERROR_CAP);
+    while (n && (error[n] & 0xc0) == 0x80) /* not through the middle of a character */
+        n--;
+    while (n && (error[n - 1] == '\n' || error[n - 1] == '\r'))
+        n--;
+    _cleanup_free_ char *text = xstrndup(error, n);
+    object_key(w, "error");
+    json_add_string(w->out, text);
+}
+
+static void encode_storages(struct object_writer *w, const struct strv *storages)
+{
+    object_key(w, "storeid_list");
+    buf_addc(w->out, '[');
+    for (size_t i = 0; i < storages->n; i++) {
+        if (i)
+            buf_addc(w->out, ',');
+        json_add_string(w->out, storages->v[i]);
+    }
+    buf_addc(w->out, ']');
+}
+
+static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)
+{
+    object_key(w, "pid");
+    buf_addf(w->out, "%d", (int)pid);
+    object_key(w, "ptime"); /* a string: that is how Proxmox VE writes it */
+    buf_addf(w->out, "\"%" PRIu64 "\"", ptime);
+}
+
+void state_encode(struct buf *out, struct json_span old, const struct job_state *s)
+{
+    struct object_writer w = object_begin(out);
+    struct json_iter it = json_iter(old);
+    struct json_span key, value;
+    while (json_next(&it, &key, &value))
+        if (!is_known(key))
+            object_copy(&w, key, value);
+    for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+        int64_t number;
+        memcpy(&number, (const char *)s + numbers[i].offset, sizeof number);
+        object_key(&w, numbers[i].key);
+        buf_addf(out, "%" PRId64, number);
+    }
+    if (s->duration >= 0 && isfinite(s->duration)) {
+        char text[32];
+        num_print_double(s->duration, text);
+        object_key(&w, "duration");
+        buf_adds(out, text);
+    }
+    if (s->error)
+        encode_error(&w, s->error);
+    if (s->storages.n)
+        encode_storages(&w, &s->storages);
+    if (s->last_node) {
+        object_key(&w, "last_node");
+        json_add_string(out, s->last_node);
+    }
+    if (s->pid)
+        encode_process(&w, s->pid, s->ptime);
+    object_end(&w);
+}

@@ -1,0 +1,10 @@
+/* One job's state, from and to JSON; private to src/state. */
+#pragma once
+
+#include "base/jsonspan.h"
+#include "state/jobstate.h"
+
+/* p NULL or not an object: the defaults, exists false. A pid that does not run any more is given as 0. */
+void state_decode(struct json_span s, struct job_state *ret);
+/* The keys of spec 2.2 from *s, any other key from `old`. */
+void state_encode(struct buf *out, struct json_span old, const struct job_state *s);

@@ -1,0 +1,128 @@
+#include "state/statefile.h"
+
+#include "base/fs.h"
+#include "base/num.h"
+
+#include <string.h>
+
+enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10 };
+
+static int check(struct state_file *f, struct err *e)
+{
+    size_t bad;
+    if (strspn(buf_str(&f->text), " \t\r\n") == f->text.len) {
+        f->root = (struct json_span){"{}", 2};
+        return 0;
+    }
+    if (json_check(f->text.data, f->text.len, &f->root, &bad) == 0 && json_is_object(f->root))
+        return 0;
+    if (json_is_object(f->root))
+        return err_set(
+            e, ERR_DATA, 0,
+            "invalid json data in '%s', byte %zu; move the file away, the next runs go on from what "
+            "the storages hold",
+            f->path, bad);
+    return err_set(
+        e, ERR_DATA, 0,
+        "invalid json data in '%s': not an object; move the file away, the next runs go on from what "
+        "the storages hold",
+        f->path);
+}
+
+int state_file_read(const char *state_dir, struct state_file *ret, struct err *e)
+{
+    struct state_file f = {.path = xasprintf("%s/pve-replication-state.json", state_dir)};
+    if (fs_read(f.path, FILE_CAP, &f.text, e) < 0 || check(&f, e) < 0) {
+        state_file_release(&f);
+        return -1;
+    }
+    *ret = f;
+    return 0;
+}
+
+void state_file_release(struct state_file *f)
+{
+    free(f->path);
+    buf_release(&f->text);
+    *f = (struct state_file){0};
+}
+
+int state_file_write(const struct state_file *f, const struct buf *text, struct err *e)
+{
+    if (text->len > FILE_CAP)
+        return err_set(e, ERR_FULL, 0, "cannot write '%s': it would be larger than %d bytes", f->path,
+                       FILE_CAP);
+    return fs_write_atomic(f->path, text->data, text->len, 0644, e);
+}
+
+struct lock *state_file_lock(const char *state_dir, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/pve-replication-state.lck", state_dir);
+    return lock_take(path, true, LOCK_SECONDS, false, e);
+}
+
+bool state_key_guest(struct json_span key, uint32_t *ret)
+{
+    char text[12];
+    uint64_t id;
+    struct err e;
+    if (!key.len || key.len >= sizeof text || *key.p == '0')
+        return false;
+    memcpy(text, key.p, key.len);
+    text[key.len] = 0;
+    if (num_parse_u64("guest", text, 1, UINT32_MAX, &id, &e) < 0)
+        return false;
+    *ret = (uint32_t)id;
+    return true;
+}
+
+struct json_span state_key_target(struct json_span key)
+{
+    enum { PREFIX = 6 }; /* "local/" */
+    if (key.len <= PREFIX || memcmp(key.p, "local/", PREFIX) != 0)
+        return (struct json_span){NULL, 0};
+    return (struct json_span){key.p + PREFIX, key.len - PREFIX};
+}
+
+struct object_writer object_begin(struct buf *out)
+{
+    buf_addc(out, '{');
+    return (struct object_writer){out, false};
+}
+
+static void separate(struct object_writer *w)
+{
+    if (w->any)
+        buf_addc(w->out, ',');
+    w->any = true;
+}
+
+void object_key(struct object_writer *w, const char *key)
+{
+    separate(w);
+    json_add_string(w->out, key);
+    buf_addc(w->out, ':');
+}
+
+void object_copy(struct object_writer *w, struct json_span key, struct json_span value)
+{
+    separate(w);
+    buf_addc(w->out, '"');
+    buf_add(w->out, key.p, key.len);
+    buf_adds(w->out, "\":");
+    json_add(w->out, value);
+}
+
+void object_copy_others(struct object_writer *w, struct json_span from, const char *except)
+{
+    struct json_iter it = json_iter(from);
+    struct json_span key, value;
+    while (json_next(&it, &key, &value))
+        if (!except || !json_key_is(key, except))
+            object_copy(w, key, value);
+}
+
+void object_end(struct object_writer *w)
+{
+    buf_addc(w->out, '}');
+}

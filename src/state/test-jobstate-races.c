@@ -1,0 +1,105 @@
+/* Several processes write the state file at once, and die while they do. */
+#include "state/testdir.h"
+
+#include "state/jobstate.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { WRITERS = 4, ROUNDS = 40 };
+
+/* Each writer has an entry of its own, and they share the guests. */
+static int write_many(const char *dir, int writer)
+{
+    for (int round = 1; round <= ROUNDS; round++) {
+        struct err e;
+        struct job_state s;
+        char target[16];
+        snprintf(target, sizeof target, "node%d", writer);
+        if (job_state_load(dir, 100, target, &s, &e) < 0 || s.fail_count != round - 1)
+            return 1;
+        s.fail_count = round;
+        if (job_state_store(dir, 100, target, &s, &e) < 0)
+            return 2;
+        job_state_release(&s);
+    }
+    return 0;
+}
+
+static void test_no_update_is_lost(void **state)
+{
+    pid_t pids[WRITERS];
+    for (int i = 0; i < WRITERS; i++)
+        if ((pids[i] = fork()) == 0)
+            _exit(write_many(*state, i));
+    for (int i = 0; i < WRITERS; i++) {
+        int status;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        struct err e;
+        struct job_state s;
+        char target[16];
+        snprintf(target, sizeof target, "node%d", i);
+        assert_int_equal(job_state_load(*state, 100, target, &s, &e), 0);
+        assert_int_equal(s.fail_count, ROUNDS);
+        job_state_release(&s);
+    }
+}
+
+/* Writes without end; each write is told by one byte. */
+static void write_for_ever(const char *dir, int told)
+{
+    struct job_state s = {.duration = 1.5, .error = (char *)"an error text"};
+    struct err e;
+    for (s.fail_count = 1;; s.fail_count++) {
+        if (job_state_store(dir, 100, "a", &s, &e) < 0)
+            _exit(1);
+        if (write(told, "", 1) != 1)
+            _exit(2);
+    }
+}
+
+static void test_kill_leaves_a_whole_file(void **state)
+{
+    int64_t seen = 0;
+    for (int round = 0; round < 60; round++) {
+        int told[2];
+        assert_int_equal(pipe(told), 0);
+        pid_t pid = fork();
+        if (pid == 0)
+            write_for_ever(*state, told[1]);
+        char c;
+        close(told[1]);
+        for (int i = 0; i <= round % 3; i++)
+            assert_int_equal(read(told[0], &c, 1), 1);
+        for (volatile int i = 0; i < round * 2000; i++) /* die at another instruction each time */
+            ;
+        kill(pid, SIGKILL);
+        int status;
+        waitpid(pid, &status, 0);
+        assert_true(WIFSIGNALED(status));
+        close(told[0]);
+
+        struct err e;
+        struct job_state s;
+        if (job_state_load(*state, 100, "a", &s, &e) < 0)
+            fail_msg("%s", e.text);
+        assert_true(s.exists && s.fail_count >= 1);
+        seen += s.fail_count;
+        job_state_release(&s);
+        assert_int_equal(job_state_schedule_now(*state, 100, "a", &e), 0); /* and the lock is free */
+    }
+    assert_true(seen >= 60);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        DIR_TEST(test_no_update_is_lost),
+        DIR_TEST(test_kill_leaves_a_whole_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

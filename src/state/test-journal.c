@@ -1,0 +1,307 @@
+#include "state/testdir.h"
+
+#include "state/journal.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct journal *open_journal(const char *dir)
+{
+    struct err e;
+    struct journal *j = journal_open(dir, &e);
+    if (!j)
+        fail_msg("%s", e.text);
+    return j;
+}
+
+static struct journal_run new_run(const char *job, int64_t start)
+{
+    struct journal_run run = {.start = start, .node = "pve1", .target = "pve2"};
+    snprintf(run.job, sizeof run.job, "%s", job);
+    return run;
+}
+
+static void assert_ok(int rc, const struct err *e)
+{
+    if (rc != 0)
+        fail_msg("%s", e->text);
+}
+
+static void complete(struct journal *j, struct journal_run *run, const char *result)
+{
+    struct err e;
+    snprintf(run->result, sizeof run->result, "%s", result);
+    run->duration = 1.25;
+    assert_ok(journal_end(j, run, &e), &e);
+}
+
+struct seen {
+    struct buf text;
+    unsigned n, stop_after;
+};
+
+static bool see(const struct journal_run *run, void *arg)
+{
+    struct seen *s = arg;
+    buf_addf(&s->text, "%s@%lld=%s ", run->job, (long long)run->start, run->result);
+    return ++s->n != s->stop_after;
+}
+
+static void assert_listed(struct journal *j, const char *job, unsigned limit, unsigned stop_after,
+                          const char *expected)
+{
+    struct err e;
+    struct seen s = {.stop_after = stop_after};
+    assert_ok(journal_list(j, job, limit, see, &s, &e), &e);
+    assert_string_equal(buf_str(&s.text), expected);
+    buf_release(&s.text);
+}
+
+static void test_begin_end_list(void **state)
+{
+    struct err e;
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    assert_null(journal_notice(j));
+    assert_listed(j, NULL, 0, 0, "");
+    struct journal_run a = new_run("100-0", 1000), b = new_run("100-1", 2000), c = new_run("100-0", 3000);
+    assert_ok(journal_begin(j, &a, &e), &e);
+    assert_ok(journal_begin(j, &b, &e), &e);
+    complete(j, &a, "ok");
+    assert_ok(journal_begin(j, &c, &e), &e);
+    static const struct {
+        const char *job;
+        unsigned limit, stop_after;
+        const char *expected;
+    } cases[] = {
+        {NULL, 0, 0, "100-0@3000=running 100-1@2000=running 100-0@1000=ok "},
+        {"100-0", 0, 0, "100-0@3000=running 100-0@1000=ok "},
+        {"100-0", 1, 0, "100-0@3000=running "},
+        {NULL, 0, 2, "100-0@3000=running 100-1@2000=running "},
+        {"100-10", 0, 0, ""},
+        {"' OR 1=1 --", 0, 0, ""},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        assert_listed(j, cases[i].job, cases[i].limit, cases[i].stop_after, cases[i].expected);
+}
+
+static bool check_all_fields(const struct journal_run *run, void *arg)
+{
+    assert_string_equal(run->job, "100-0");
+    assert_string_equal(run->node, "pve1");
+    assert_string_equal(run->target, "pve2");
+    assert_int_equal(run->start, 1000);
+    assert_true(run->duration == 1.25);
+    assert_string_equal(run->result, "failed");
+    assert_string_equal(run->err_kind, "network");
+    assert_string_equal(run->error, "cut 'here'");
+    assert_true(run->bytes == UINT64_C(1) << 45);
+    assert_int_equal(run->delta, 4096);
+    assert_string_equal(run->steps, "[{\"name\":\"send\",\"seconds\":1}]");
+    assert_string_equal(run->log, "a log\n");
+    (*(int *)arg)++;
+    return true;
+}
+
+static void test_fields_survive(void **state)
+{
+    struct err e;
+    struct journal *j = open_journal(*state);
+    struct journal_run run = new_run("100-0", 1000);
+    assert_ok(journal_begin(j, &run, &e), &e);
+    snprintf(run.err_kind, sizeof run.err_kind, "network");
+    run.error = (char *)"cut 'here'";
+    run.bytes = UINT64_C(1) << 45;
+    run.delta = 4096;
+    run.steps = (char *)"[{\"name\":\"send\",\"seconds\":1}]";
+    run.log = (char *)"a log\n";
+    complete(j, &run, "failed");
+    journal_free(j);
+    j = open_journal(*state);
+    int n = 0;
+    assert_ok(journal_list(j, NULL, 0, check_all_fields, &n, &e), &e);
+    assert_int_equal(n, 1);
+    journal_free(j);
+}
+
+static void test_killed_run_shows_as_interrupted(void **state)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e;
+        struct journal_run run = new_run("100-0", 1000);
+        struct journal *j = journal_open(*state, &e);
+        if (!j || journal_begin(j, &run, &e) < 0)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    assert_listed(j, NULL, 0, 0, "100-0@1000=interrupted ");
+}
+
+static void test_writers_at_once(void **state)
+{
+    enum { WRITERS = 4, RUNS = 25 };
+    pid_t pids[WRITERS];
+    for (int i = 0; i < WRITERS; i++)
+        if ((pids[i] = fork()) == 0) {
+            struct err e;
+            struct journal *j = journal_open(*state, &e); /* they make the file together, too */
+            for (int k = 0; j && k < RUNS; k++) {
+                struct journal_run run = new_run("100-0", 1000 + k);
+                if (journal_begin(j, &run, &e) < 0)
+                    _exit(1);
+                snprintf(run.result, sizeof run.result, "ok");
+                if (journal_end(j, &run, &e) < 0)
+                    _exit(2);
+            }
+            journal_free(j);
+            _exit(j ? 0 : 3);
+        }
+    for (int i = 0; i < WRITERS; i++) {
+        int status;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+    }
+    struct err e;
+    struct seen s = {0};
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
+    assert_int_equal(s.n, WRITERS * RUNS);
+    assert_null(strstr(s.text.data, "running"));
+    buf_release(&s.text);
+}
+
+static void test_prune_keeps_ten_of_each(void **state)
+{
+    struct err e;
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    for (int i = 0; i < 30; i++) {
+        struct journal_run a = new_run("100-0", 1000 + i), b = new_run("100-1", 1000 + i);
+        assert_ok(journal_begin(j, &a, &e), &e);
+        if (i < 12)
+            assert_ok(journal_begin(j, &b, &e), &e);
+    }
+    struct seen s = {0};
+    assert_ok(journal_prune(j, 1015, &e), &e);
+    assert_ok(journal_list(j, "100-0", 0, see, &s, &e), &e);
+    assert_int_equal(s.n, 15); /* 1015 … 1029 */
+    assert_ok(journal_list(j, "100-1", 0, see, &s, &e), &e);
+    assert_int_equal(s.n, 15 + 10); /* all are old: the newest ten stay */
+    assert_non_null(strstr(s.text.data, "100-1@1002"));
+    assert_null(strstr(s.text.data, "100-1@1001"));
+    assert_ok(journal_prune(j, INT64_MAX, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
+    assert_int_equal(s.n, 15 + 10 + 20);
+    buf_release(&s.text);
+}
+
+/* Names in the directory that contain `part`. */
+static unsigned count_files(const char *dir, const char *part)
+{
+    unsigned n = 0;
+    DIR *d = opendir(dir);
+    for (const struct dirent *entry; (entry = readdir(d));)
+        n += strstr(entry->d_name, part) != NULL;
+    closedir(d);
+    return n;
+}
+
+static void test_damaged_file_is_moved_aside(void **state)
+{
+    struct err e;
+    put(*state, "pvesr-journal.db",
+        "this is no database, but it is longer than the hundred bytes of a header, which "
+        "is what SQLite looks at before it says so");
+    struct journal *j = open_journal(*state);
+    assert_non_null(journal_notice(j));
+    assert_non_null(strstr(journal_notice(j), ".damaged-"));
+    assert_int_equal(count_files(*state, ".damaged-"), 1);
+    struct journal_run run = new_run("100-0", 1000);
+    assert_ok(journal_begin(j, &run, &e), &e);
+    assert_listed(j, NULL, 0, 0, "100-0@1000=running ");
+    journal_free(j);
+    j = open_journal(*state);
+    assert_null(journal_notice(j));
+    journal_free(j);
+}
+
+/* The header is sound, the pages are not: opening goes well, the first write finds it. */
+static void test_damage_found_while_writing(void **state)
+{
+    struct err e;
+    struct journal *j = open_journal(*state);
+    for (int i = 0; i < 200; i++) {
+        struct journal_run run = new_run("100-0", 1000 + i);
+        assert_ok(journal_begin(j, &run, &e), &e);
+    }
+    journal_free(j);
+    _cleanup_free_ char *path = xasprintf("%s/pvesr-journal.db", (char *)*state);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    FILE *f = fopen(path, "r+");
+    fseek(f, 100, SEEK_SET);
+    for (off_t i = 100; i < st.st_size; i++)
+        fputc(0x5a, f);
+    fclose(f);
+
+    j = open_journal(*state);
+    struct journal_run run = new_run("100-1", 5000);
+    assert_ok(journal_begin(j, &run, &e), &e);
+    assert_non_null(journal_notice(j));
+    complete(j, &run, "ok");
+    assert_listed(j, NULL, 0, 0, "100-1@5000=ok ");
+    journal_free(j);
+}
+
+static void test_end_in_a_new_journal(void **state)
+{
+    struct err e;
+    struct journal *j = open_journal(*state);
+    struct journal_run mine = new_run("100-0", 1000), other = new_run("200-0", 1000);
+    mine.row = 1; /* of the journal that was lost; in this one another run has it */
+    assert_ok(journal_begin(j, &other, &e), &e);
+    assert_int_equal(other.row, 1);
+    complete(j, &mine, "ok");
+    assert_listed(j, NULL, 0, 0, "100-0@1000=ok 200-0@1000=running ");
+    journal_free(j);
+}
+
+static void test_newer_schema_is_refused(void **state)
+{
+    struct err e;
+    journal_free(open_journal(*state));
+    _cleanup_free_ char *path = xasprintf("%s/pvesr-journal.db", (char *)*state);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_null(journal_open(*state, &e));
+    assert_int_equal(e.kind, ERR_CONFIG);
+    assert_int_equal(count_files(*state, ".damaged-"), 0);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        DIR_TEST(test_begin_end_list),
+        DIR_TEST(test_fields_survive),
+        DIR_TEST(test_killed_run_shows_as_interrupted),
+        DIR_TEST(test_writers_at_once),
+        DIR_TEST(test_prune_keeps_ten_of_each),
+        DIR_TEST(test_damaged_file_is_moved_aside),
+        DIR_TEST(test_damage_found_while_writing),
+        DIR_TEST(test_end_in_a_new_journal),
+        DIR_TEST(test_newer_schema_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
