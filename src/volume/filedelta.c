@@ -45,6 +45,7 @@ struct filedelta {
     uint8_t *data, *base_data;
 
     uint64_t looked; /* bytes read since the last result */
+    uint64_t read;   /* bytes read in all */
     bool has_held;
     struct extent held; /* found while looking whether a run of zeros goes on */
     const void *result;
@@ -108,6 +109,11 @@ const void *filedelta_data(const struct filedelta *d)
     return d->result;
 }
 
+uint64_t filedelta_read(const struct filedelta *d)
+{
+    return d->read;
+}
+
 /* ---- planning: from the maps to pieces ---- */
 
 static enum action verdict(const struct filedelta *d, const struct region *base, const struct region *new,
@@ -119,7 +125,7 @@ static enum action verdict(const struct filedelta *d, const struct region *base,
         return FRESH;
     if (base->kind == REGION_UNSURE || new->kind == REGION_UNSURE)
         return COMPARE;
-    if (base->place + (pos - base->start) == new->place + (pos - new->start))
+    if (base->pack == new->pack && base->place + (pos - base->start) == new->place + (pos - new->start))
         return SAME;
     return d->exact ? COMPARE : MOVED;
 }
@@ -267,6 +273,7 @@ static int fill(struct filedelta *d, int fd, uint8_t *out, enum action least, st
         if (read_at(fd, out + (pos - w->start), n, pos, e) < 0)
             return -1;
         d->looked += n;
+        d->read += n;
     }
     return 0;
 }

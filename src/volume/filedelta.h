@@ -3,8 +3,8 @@
  * The file system's own maps (FIEMAP) are walked side by side. The same physical block at the same offset is
  * the same data, because shared blocks are never written in place; it is not read. A hole in the new file
  * where the base had data is EXTENT_ZERO without reading. Data at another place is read. Where the maps
- * cannot tell (compressed, inline, not yet allocated, not aligned, the files lie on two mounts, no FIEMAP at
- * all) both files are read and compared in blocks of 4 KiB.
+ * cannot tell (inline, compressed unless btrfs' own tree is readable, not yet allocated, not aligned, the
+ * files lie on two mounts, no FIEMAP at all) both files are read and compared in blocks of 4 KiB.
  *
  * Neither file may be written to meanwhile: both are snapshots. Both descriptors are borrowed, must be
  * readable, and must outlive the delta. Memory is bounded whatever the files' size.
@@ -26,6 +26,9 @@ CLEANUP_FUNC(filedelta_free, struct filedelta)
 int filedelta_next(struct filedelta *d, struct extent *ret, struct err *e);
 /* The bytes of the DATA range just returned, until the next call. */
 const void *filedelta_data(const struct filedelta *d);
+
+/* How many bytes of the two files were read so far. */
+uint64_t filedelta_read(const struct filedelta *d);
 
 /* 0: the two files have the same size and content, 1: they differ. Here blocks at another place are compared
  * too, so a file that was only moved about (defragmented) is the same. Calls volume_tick. */

@@ -1,13 +1,16 @@
 #include "volume/filemap.h"
 
 #include "base/mem.h"
+#include "volume/btrfs-packed.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* A place is only worth something when the data there is this file's, as it is. */
@@ -28,6 +31,7 @@ struct filemap {
     uint64_t asked;
     struct region hint; /* the last answer of the seek mode */
     struct fiemap *batch;
+    struct packed *packed; /* once a compressed extent was met on btrfs */
 };
 
 struct filemap *filemap_new(int fd, bool places)
@@ -43,6 +47,7 @@ void filemap_free(struct filemap *m)
 {
     if (!m)
         return;
+    packed_free(m->packed);
     free(m->batch);
     free(m);
 }
@@ -103,16 +108,27 @@ static int at_by_seek(struct filemap *m, uint64_t pos, struct region *ret, struc
     return 0;
 }
 
-static struct region from_extent(const struct filemap *m, const struct fiemap_extent *x)
+static bool on_btrfs(int fd)
 {
-    struct region r = {.start = x->fe_logical, .end = x->fe_logical + x->fe_length};
-    if (x->fe_flags & (FLAGS_UNSURE | ~FLAGS_KNOWN) || !m->places)
-        r.kind = REGION_UNSURE;
-    else
-        r.kind = REGION_PLACED, r.place = x->fe_physical;
-    /* Unwritten beats the rest, unless something dirty may lie over it. */
-    if ((x->fe_flags & FIEMAP_EXTENT_UNWRITTEN) && !(x->fe_flags & (FLAGS_UNSURE | ~FLAGS_KNOWN)))
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type == BTRFS_SUPER_MAGIC;
+}
+
+/* The extent at pos, which may be a part of it where the tree of the file system knows better. */
+static struct region from_extent(struct filemap *m, const struct fiemap_extent *x, uint64_t pos)
+{
+    struct region r = {.start = x->fe_logical, .end = x->fe_logical + x->fe_length, .kind = REGION_UNSURE};
+    uint32_t odd = x->fe_flags & (FLAGS_UNSURE | ~FLAGS_KNOWN);
+    if (!odd && (x->fe_flags & FIEMAP_EXTENT_UNWRITTEN)) {
         r.kind = REGION_ZERO;
+    } else if (!odd && m->places) {
+        r.kind = REGION_PLACED;
+        r.place = x->fe_physical;
+    } else if (odd == FIEMAP_EXTENT_ENCODED && m->places && (m->packed || on_btrfs(m->fd))) {
+        if (!m->packed)
+            m->packed = packed_new(m->fd);
+        packed_at(m->packed, pos, &r);
+    }
     return r;
 }
 
@@ -138,7 +154,7 @@ int filemap_at(struct filemap *m, uint64_t pos, struct region *ret, struct err *
         } else if (x[m->i].fe_logical > pos) {
             *ret = (struct region){.start = pos, .end = x[m->i].fe_logical};
         } else {
-            *ret = from_extent(m, &x[m->i]);
+            *ret = from_extent(m, &x[m->i], pos);
         }
         return 0;
     }

@@ -15,7 +15,8 @@ enum region_kind {
 struct region {
     uint64_t start, end; /* end is UINT64_MAX for the last one */
     enum region_kind kind;
-    uint64_t place; /* REGION_PLACED: of `start` */
+    uint64_t place; /* REGION_PLACED: of `start`, on the device or inside `pack` */
+    uint64_t pack;  /* 0, or the compressed extent that holds it */
 };
 
 #define FILEMAP_BATCH 512
