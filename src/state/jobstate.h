@@ -20,6 +20,7 @@ struct job_state {
     int64_t last_try;  /* 0: never, or as soon as possible */
     int64_t last_iteration;
     int64_t fail_count;
+    int64_t first_try; /* start of the first attempt that this entry knows of; 0: unknown. Ours, not Proxmox VE's */
     char *error;          /* NULL: ok */
     double duration;      /* seconds; < 0: unknown */
     struct strv storages; /* storeid_list */

@@ -15,11 +15,13 @@ enum { ERROR_CAP = 2048 };
 static const struct {
     const char *key;
     size_t offset;
+    bool ours; /* not known to Proxmox VE: left out while 0 */
 } numbers[] = {
-    {"last_sync", offsetof(struct job_state, last_sync)},
-    {"last_try", offsetof(struct job_state, last_try)},
-    {"last_iteration", offsetof(struct job_state, last_iteration)},
-    {"fail_count", offsetof(struct job_state, fail_count)},
+    {"last_sync", offsetof(struct job_state, last_sync), false},
+    {"last_try", offsetof(struct job_state, last_try), false},
+    {"last_iteration", offsetof(struct job_state, last_iteration), false},
+    {"fail_count", offsetof(struct job_state, fail_count), false},
+    {"first_try", offsetof(struct job_state, first_try), true},
 };
 
 static const char *const other_keys[] = {"error", "duration", "storeid_list", "last_node", "pid", "ptime"};
@@ -140,6 +142,8 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
     for (size_t i = 0; i < ELEMENTS(numbers); i++) {
         int64_t number;
         memcpy(&number, (const char *)s + numbers[i].offset, sizeof number);
+        if (numbers[i].ours && number == 0)
+            continue;
         object_key(&w, numbers[i].key);
         buf_addf(out, "%" PRId64, number);
     }

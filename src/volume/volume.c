@@ -23,6 +23,11 @@ static const struct volume_driver *driver_find(const char *type)
     return NULL;
 }
 
+bool volume_type_known(const char *type)
+{
+    return driver_find(type) != NULL;
+}
+
 bool volume_type_supported(const char *type, const char *name)
 {
     const struct volume_driver *driver = driver_find(type);

@@ -98,7 +98,8 @@ struct volume *volume_open(const struct volume_store *store, const char *name, s
 void volume_free(struct volume *v);
 CLEANUP_FUNC(volume_free, struct volume)
 const char *volume_name(const struct volume *v);
-/* Is there a driver for this type, and can it replicate a volume of this name? */
+/* Is there a driver for this type; and can it replicate a volume of this name? */
+bool volume_type_known(const char *type);
 bool volume_type_supported(const char *type, const char *name);
 
 int volume_info(struct volume *v, struct volume_info *ret, struct err *e);
