@@ -29,6 +29,9 @@ int env_open(struct env *env, const char *config, struct err *e);
 void env_release(struct env *env);
 
 int env_guests(struct env *env, struct err *e);
+/* Read the list anew: before a commit, the owner is checked again. Entries got before are invalid afterwards.
+ */
+int env_guests_again(struct env *env, struct err *e);
 int env_members(struct env *env, struct err *e);
 int env_storages(struct env *env, struct err *e);
 

@@ -50,6 +50,7 @@ struct plan_input {
     const char *job_id;
     uint32_t guest;
     int64_t last_sync;
+    int64_t first_try;        /* start of the first attempt that the state remembers, 0: unknown */
     const char *new_snapshot; /* name */
     const char *parent;       /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
@@ -83,6 +84,9 @@ struct plan {
 
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);
+
+/* Append a copy. */
+void snapshots_add(struct snapshots *s, const struct snapshot *one);
 
 /* Is this a replication snapshot: of this job (exact), of any job of the guest. */
 bool snapshot_is_of_job(const char *name, const char *job_id);

@@ -1,0 +1,438 @@
+/* The target's side of a run. One process serves one run, one call after the other; it ends when the peer
+ * hangs up. Nothing the peer says is trusted: names, sizes and owners are checked for every call, and a
+ * volume that was not opened first is refused. */
+#include "run/run.h"
+
+#include "base/lock.h"
+#include "base/mem.h"
+#include "run/message.h"
+#include "run/replica.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROTOCOL_VERSION 1
+#define AGENT_SECONDS 60 /* the peer sends something at least each 5 s */
+#define LOCK_SECONDS 10
+
+struct agent {
+    struct env *env;
+    struct channel *channel;
+    char job[24];
+    uint32_t guest;
+    struct lock *lock;
+    struct replica_volume *volumes;
+    size_t n;
+    struct strv stale; /* volids this run may drop */
+};
+
+CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
+
+static struct channel *tick_channel;
+
+static void tick(void)
+{
+    struct err ignored;
+    if (tick_channel)
+        channel_alive(tick_channel, &ignored);
+}
+
+static struct replica_volume *find_volume(struct agent *a, const char *volid, struct err *e)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (strcmp(a->volumes[i].volid, volid) == 0)
+            return &a->volumes[i];
+    err_set(e, ERR_DATA, 0, "volume '%s' was not opened for this run", volid);
+    return NULL;
+}
+
+static struct replica_volume *named_volume(struct agent *a, const json_t *o, struct err *e)
+{
+    const char *volid;
+    return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : find_volume(a, volid, e);
+}
+
+/* The guest's owner may change while a run is on its way; whoever has it, replicas are written only where it
+ * is not. */
+static int check_owner(struct agent *a, struct err *e)
+{
+    if (env_guests_again(a->env, e) < 0)
+        return -1;
+    const struct guest_entry *g = guests_find(&a->env->guests, a->guest);
+    if (g && strcmp(g->node, a->env->settings.node) == 0)
+        return err_set(e, ERR_CONFIG, 0,
+                       "guest '%" PRIu32 "' is on local node '%s': its volumes are no replicas there",
+                       a->guest, a->env->settings.node);
+    return 0;
+}
+
+static int take_volids(const json_t *o, const char *key, struct strv *ret, struct err *e)
+{
+    const json_t *array;
+    if (message_array(o, key, MESSAGE_VOLUMES_MAX, &array, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *volid = json_string_value(json_array_get(array, i));
+        if (!volid || strlen(volid) > 512)
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than names", key);
+        if (!strv_add_once(ret, volid))
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' names '%s' twice", key, volid);
+    }
+    return 0;
+}
+
+static int open_guest(struct agent *a, const json_t *o, struct err *e)
+{
+    const char *job;
+    struct job_id id;
+    if (a->lock)
+        return err_set(e, ERR_DATA, 0, "the peer opened a second run on one connection");
+    if (message_string(o, "job", sizeof a->job - 1, &job, e) < 0 || job_id_parse(job, &id, e) < 0)
+        return -1;
+    strcpy(a->job, job);
+    a->guest = id.guest;
+    if (check_owner(a, e) < 0)
+        return -1;
+    _cleanup_free_ char *path = xasprintf("%s/pvesr-agent-%" PRIu32, a->env->settings.lock_dir, a->guest);
+    a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
+    return a->lock
+               ? 0
+               : err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
+}
+
+static int call_open(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    _cleanup_strv_ struct strv volids = STRV_INIT;
+    _cleanup_strv_ struct strv scan = STRV_INIT;
+    if (take_volids(o, "volumes", &volids, e) < 0 || take_volids(o, "scan", &scan, e) < 0 ||
+        open_guest(a, o, e) < 0)
+        return -1;
+    a->volumes = xcalloc(volids.n, sizeof *a->volumes);
+    json_t *array = json_array();
+    for (size_t i = 0; i < volids.n; i++) {
+        struct replica_volume *v = &a->volumes[a->n];
+        if (replica_volume_open(a->env, volids.v[i], a->guest, v, e) < 0) {
+            json_decref(array);
+            return -1;
+        }
+        a->n++;
+        struct replica r = {0};
+        if (replica_look(v->volume, &r, e) < 0) {
+            json_decref(array);
+            return err_wrap(e, "volume '%s'", v->volid);
+        }
+        json_array_append_new(array, message_replica(&r));
+        replica_release(&r);
+    }
+    if (replica_stale(a->env, a->job, a->guest, &volids, &scan, &a->stale, e) < 0) {
+        json_decref(array);
+        return -1;
+    }
+    json_t *stale = json_array();
+    for (size_t i = 0; i < a->stale.n; i++)
+        json_array_append_new(stale, json_string(a->stale.v[i]));
+    *reply = json_pack("{s:o, s:o}", "volumes", array, "stale", stale);
+    return 0;
+}
+
+static int take_data(struct stage *s, const struct frame *f, struct transfer_digest *d, uint64_t *bytes,
+                     struct err *e)
+{
+    uint64_t offset, length;
+    const uint8_t *data = NULL;
+    if (f->type == FRAME_FEED) {
+        transfer_digest_add(d, f->type, *bytes, f->len, f->payload);
+        *bytes += f->len;
+        return stage_feed(s, f->payload, f->len, e);
+    }
+    if (f->len < 8 || (f->type == FRAME_ZERO && f->len != 16))
+        return err_set(e, ERR_DATA, 0, "damaged frame: too short for its type");
+    offset = get_u64(f->payload);
+    if (f->type == FRAME_DATA) {
+        data = f->payload + 8;
+        length = f->len - 8;
+    } else {
+        length = get_u64(f->payload + 8);
+    }
+    transfer_digest_add(d, f->type, offset, length, data);
+    *bytes += length;
+    int r = data ? stage_write(s, offset, data, length, e) : stage_zero(s, offset, length, e);
+    return r < 0 ? -1 : stage_checkpoint(s, offset + length, e);
+}
+
+static int check_end(const struct frame *f, const struct transfer_digest *d, uint64_t bytes, uint64_t frames,
+                     struct err *e)
+{
+    uint8_t digest[16];
+    transfer_digest_final(d, digest);
+    if (f->len != 32 || get_u64(f->payload) != bytes || get_u64(f->payload + 8) != frames ||
+        memcmp(f->payload + 16, digest, 16) != 0)
+        return err_set(e, ERR_DATA, 0, "the transfer does not end as it was sent: counts or digest differ");
+    return 0;
+}
+
+/* Apply frames until END, in ascending order and within the size: stage_write checks the latter, we the
+ * former. */
+static int receive(struct agent *a, struct stage *s, struct err *e)
+{
+    _cleanup_(transfer_digest_freep) struct transfer_digest *d = transfer_digest_new();
+    uint64_t bytes = 0;
+    for (uint64_t frames = 0;; frames++) {
+        struct frame f;
+        int r = frame_read(a->channel, &f, e);
+        if (r < 0)
+            return -1;
+        if (r > 0)
+            return err_set(e, ERR_NETWORK, 0, "the source hung up in the middle of a transfer");
+        switch (f.type) {
+        case FRAME_DATA:
+        case FRAME_ZERO:
+        case FRAME_FEED:
+            if (take_data(s, &f, d, &bytes, e) < 0)
+                return -1;
+            break;
+        case FRAME_END:
+            if (check_end(&f, d, bytes, frames, e) < 0)
+                return -1;
+            return stage_seal(s, e);
+        default:
+            return err_set(e, ERR_DATA, 0, "unexpected frame of type %d in a transfer", (int)f.type);
+        }
+    }
+}
+
+static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    struct stage_want want = {.owner = a->job};
+    uint64_t created, offset = 0;
+    bool replace;
+    struct replica_volume *v = named_volume(a, o, e);
+    if (!v || message_string(o, "snapshot", SNAPSHOT_NAME_MAX, &want.snapshot, e) < 0 ||
+        message_string(o, "id", SNAPSHOT_ID_LEN, &want.id, e) < 0 ||
+        message_string(o, "base", SNAPSHOT_ID_LEN, &want.base_id, e) < 0 ||
+        message_u64(o, "created", &created, e) < 0 || message_u64(o, "size", &want.size, e) < 0 ||
+        message_bool(o, "replace", &replace, e) < 0)
+        return -1;
+    if (!snapshot_name_ok(want.snapshot) || !snapshot_id_ok(want.id) ||
+        (*want.base_id && !snapshot_id_ok(want.base_id)))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
+    want.created = (int64_t)created;
+    if (replace && replica_replace(v->volume, a->job, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    _cleanup_(stage_freep) struct stage *s = stage_open(v->volume, &want, &offset, e);
+    if (!s)
+        return err_wrap(e, "volume '%s'", v->volid);
+    if (message_send(a->channel, FRAME_REPLY, json_pack("{s:I}", "offset", (json_int_t)offset), e) < 0)
+        return -1;
+    if (receive(a, s, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    *reply = json_pack("{s:b}", "sealed", 1);
+    return 0;
+}
+
+static int call_point(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    const char *id;
+    struct replica_volume *v = named_volume(a, o, e);
+    if (!v || message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0)
+        return -1;
+    if (volume_commit(v->volume, id, false, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    *reply = json_object();
+    return 0;
+}
+
+/* Rename acknowledged restore points that the source no longer has out of the way of the pruning. */
+static int rename_aside(struct replica_volume *v, const json_t *o, struct strv *asides, struct err *e)
+{
+    const json_t *array;
+    if (message_array(o, "aside", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *from = json_string_value(json_array_get(json_array_get(array, i), 0));
+        const char *to = json_string_value(json_array_get(json_array_get(array, i), 1));
+        if (!from || !to || !snapshot_name_ok(from) || !snapshot_name_ok(to) ||
+            strncmp(to, ASIDE_PREFIX, 9) != 0)
+            return err_set(e, ERR_DATA, 0, "damaged message: 'aside' is not a list of names");
+        if (volume_snapshot_rename(v->volume, from, to, e) < 0)
+            return -1;
+        strv_addf(asides, "'%s' of %s is kept as '%s' on the target", from, v->volid, to);
+    }
+    return 0;
+}
+
+static int commit_volume(struct replica_volume *v, const json_t *o, struct strv *asides, struct err *e)
+{
+    const char *id, *live_aside;
+    char since[SNAPSHOT_NAME_MAX + 1] = "";
+    if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
+        message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0)
+        return -1;
+    if (!snapshot_name_ok(live_aside) || strncmp(live_aside, ASIDE_PREFIX, 9) != 0)
+        return err_set(e, ERR_DATA, 0, "damaged message: 'live-aside' is not a name for what is kept aside");
+    struct volume_info info;
+    if (volume_info(v->volume, &info, e) < 0)
+        return -1;
+    int written = info.exists ? volume_written(v->volume, since, e) : 0; /* it may have been since `open` */
+    if (written < 0 || (written && volume_keep_aside(v->volume, live_aside, e) < 0))
+        return -1;
+    if (written)
+        strv_addf(asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
+                  v->volid, since, live_aside);
+    if (rename_aside(v, o, asides, e) < 0)
+        return -1;
+    return volume_commit(v->volume, id, true, e);
+}
+
+static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    const json_t *array;
+    _cleanup_strv_ struct strv asides = STRV_INIT;
+    if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 || check_owner(a, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const json_t *one = json_array_get(array, i);
+        struct replica_volume *v = named_volume(a, one, e);
+        if (!v)
+            return -1;
+        if (commit_volume(v, one, &asides, e) < 0)
+            return err_wrap(e, "volume '%s'", v->volid);
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < asides.n; i++)
+        json_array_append_new(list, json_string(asides.v[i]));
+    *reply = json_pack("{s:o}", "asides", list);
+    return 0;
+}
+
+static int prune_volume(struct agent *a, const json_t *o, json_t *problems, struct err *e)
+{
+    const json_t *array;
+    struct replica_volume *v = named_volume(a, o, e);
+    if (!v || message_array(o, "snapshots", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *name = json_string_value(json_array_get(json_array_get(array, i), 0));
+        const char *id = json_string_value(json_array_get(json_array_get(array, i), 1));
+        if (!name || !id || !snapshot_name_ok(name) || !snapshot_id_ok(id))
+            return err_set(e, ERR_DATA, 0, "damaged message: 'snapshots' is not a list of names and ids");
+        struct err problem = {0};
+        if (replica_prune(v->volume, name, id, a->guest, &problem) < 0)
+            json_array_append_new(problems, json_string(problem.text));
+    }
+    return 0;
+}
+
+static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    const json_t *array;
+    _cleanup_strv_ struct strv drop = STRV_INIT;
+    if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 ||
+        take_volids(o, "drop", &drop, e) < 0)
+        return -1;
+    json_t *problems = json_array();
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < json_array_size(array); i++)
+        r = prune_volume(a, json_array_get(array, i), problems, e);
+    for (size_t i = 0; r == 0 && i < drop.n; i++) {
+        struct err problem = {0};
+        if (!strv_has(&a->stale, drop.v[i]))
+            r = err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", drop.v[i]);
+        else if (check_owner(a, e) < 0)
+            r = -1;
+        else if (replica_drop(a->env, drop.v[i], a->job, a->guest, &problem) < 0)
+            json_array_append_new(problems, json_string(problem.text));
+    }
+    if (r < 0) {
+        json_decref(problems);
+        return -1;
+    }
+    *reply = json_pack("{s:o}", "problems", problems);
+    return 0;
+}
+
+static const struct call {
+    const char *name;
+    int (*serve)(struct agent *a, const json_t *o, json_t **reply, struct err *e);
+    bool needs_open;
+} calls[] = {
+    {"open", call_open, false},    {"stage", call_stage, true}, {"point", call_point, true},
+    {"commit", call_commit, true}, {"prune", call_prune, true},
+};
+
+static int dispatch(struct agent *a, const json_t *o, struct err *e)
+{
+    const char *name;
+    if (message_string(o, "do", 32, &name, e) < 0)
+        return -1;
+    for (size_t i = 0; i < ELEMENTS(calls); i++) {
+        if (strcmp(calls[i].name, name) != 0)
+            continue;
+        if (calls[i].needs_open && !a->lock)
+            return err_set(e, ERR_DATA, 0, "the peer calls '%s' before 'open'", name);
+        json_t *reply = NULL;
+        if (calls[i].serve(a, o, &reply, e) < 0)
+            return -1;
+        return message_send(a->channel, FRAME_REPLY, reply, e);
+    }
+    return err_set(e, ERR_DATA, 0, "unknown call '%s'", name);
+}
+
+static int greet(struct agent *a, struct err *e)
+{
+    json_t *theirs = message_receive(a->channel, FRAME_HELLO, "source", e);
+    if (!theirs)
+        return -1;
+    uint64_t version;
+    int r = message_u64(theirs, "pvesr", &version, e);
+    json_decref(theirs);
+    if (r < 0)
+        return -1;
+    return message_send(a->channel, FRAME_HELLO,
+                        json_pack("{s:i, s:s, s:s}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION,
+                                  "node", a->env->settings.node),
+                        e);
+}
+
+static int serve(struct agent *a, struct err *e)
+{
+    if (greet(a, e) < 0)
+        return -1;
+    for (;;) {
+        struct frame f;
+        int r = frame_read(a->channel, &f, e);
+        if (r != 0)
+            return r < 0 ? -1 : 0;
+        if (f.type != FRAME_CALL)
+            return err_set(e, ERR_DATA, 0, "unexpected frame of type %d between calls", (int)f.type);
+        json_t *o = message_parse(&f, e);
+        if (!o)
+            return -1;
+        r = dispatch(a, o, e);
+        json_decref(o);
+        if (r < 0)
+            return -1;
+    }
+}
+
+int agent_serve(struct env *env, int in, int out, struct err *e)
+{
+    _cleanup_(channel_freep) struct channel *channel = channel_new(in, out, AGENT_SECONDS);
+    struct agent a = {.env = env, .channel = channel};
+    tick_channel = channel;
+    volume_tick = tick;
+    int r = serve(&a, e);
+    if (r < 0 && e->kind != ERR_NETWORK) {
+        struct err ignored;
+        message_send(channel, FRAME_ERROR, message_error(e), &ignored);
+    }
+    volume_tick = NULL;
+    tick_channel = NULL;
+    for (size_t i = 0; i < a.n; i++)
+        replica_volume_close(&a.volumes[i]);
+    free(a.volumes);
+    strv_release(&a.stale);
+    lock_free(a.lock);
+    return r;
+}

@@ -1,0 +1,173 @@
+#include "run/env.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+int env_open(struct env *env, const char *config, struct err *e)
+{
+    *env = (struct env){0};
+    if (settings_load(config, &env->settings, e) < 0)
+        return -1;
+    env->tree = tree_open(env->settings.cluster, e);
+    if (!env->tree) {
+        settings_release(&env->settings);
+        return -1;
+    }
+    return 0;
+}
+
+void env_release(struct env *env)
+{
+    if (env->has_guests)
+        guests_release(&env->guests);
+    if (env->has_members)
+        members_release(&env->members);
+    if (env->has_storages)
+        storages_release(&env->storages);
+    tree_free(env->tree);
+    settings_release(&env->settings);
+    *env = (struct env){0};
+}
+
+int env_guests(struct env *env, struct err *e)
+{
+    if (env->has_guests)
+        return 0;
+    if (guests_load(env->tree, &env->guests, e) < 0)
+        return -1;
+    env->has_guests = true;
+    return 0;
+}
+
+int env_guests_again(struct env *env, struct err *e)
+{
+    if (env->has_guests)
+        guests_release(&env->guests);
+    env->has_guests = false;
+    return env_guests(env, e);
+}
+
+int env_members(struct env *env, struct err *e)
+{
+    if (env->has_members)
+        return 0;
+    if (members_load(env->tree, &env->members, e) < 0)
+        return -1;
+    env->has_members = true;
+    return 0;
+}
+
+int env_storages(struct env *env, struct err *e)
+{
+    if (env->has_storages)
+        return 0;
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    int r = tree_read(env->tree, "storage.cfg", &text, e);
+    if (r < 0)
+        return -1;
+    storages_parse("storage.cfg", r ? NULL : buf_str(&text), text.len, &env->storages);
+    env->has_storages = true;
+    return 0;
+}
+
+const struct guest_entry *env_guest(struct env *env, uint32_t id, struct err *e)
+{
+    if (env_guests(env, e) < 0)
+        return NULL;
+    const struct guest_entry *g = guests_find(&env->guests, id);
+    if (!g)
+        err_set(e, ERR_GONE, 0, "no such guest '%" PRIu32 "'", id);
+    return g;
+}
+
+struct guest_config *env_guest_config(struct env *env, const struct guest_entry *g, struct err *e)
+{
+    _cleanup_free_ char *path = guest_config_path(g);
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    int r = tree_read(env->tree, path, &text, e);
+    if (r < 0)
+        return NULL;
+    if (r > 0) {
+        err_set(e, ERR_GONE, 0, "the configuration '%s' of guest %" PRIu32 " is gone", path, g->id);
+        return NULL;
+    }
+    return guest_config_parse(path, g->type, g->id, buf_str(&text), text.len);
+}
+
+static bool can_replicate(const struct storage *s, const char *volname, void *arg)
+{
+    (void)arg;
+    return volume_type_supported(s->type, volname);
+}
+
+int env_guest_volumes(struct env *env, const struct guest_config *g, enum volumes_mode mode, struct strv *ret,
+                      struct err *e)
+{
+    if (env_storages(env, e) < 0)
+        return -1;
+    return guest_volumes(g, &env->storages, mode, can_replicate, NULL, ret, e);
+}
+
+void env_store_release(struct env_store *s)
+{
+    free(s->path);
+    *s = (struct env_store){0};
+}
+
+int env_store(struct env *env, const char *storage_id, struct env_store *ret, struct err *e)
+{
+    if (env_storages(env, e) < 0)
+        return -1;
+    const char *node = env->settings.node;
+    const struct storage *s = storages_find(&env->storages, storage_id);
+    if (!s)
+        return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist: add it to storage.cfg", storage_id);
+    if (!storage_enabled_on(s, node))
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "storage '%s' is not available on node '%s': a storage of that name must be enabled there "
+            "(see 'nodes' and 'disable' in storage.cfg)",
+            storage_id, node);
+    *ret = (struct env_store){
+        .store = {
+            .id = s->id, .type = s->type, .pool = s->pool, .vgname = s->vgname, .thinpool = s->thinpool}};
+    if (s->path) {
+        const char *root = env->settings.storage_root;
+        ret->path = root ? xasprintf("%s%s%s", root, *s->path == '/' ? "" : "/", s->path) : xstrdup(s->path);
+        ret->store.path = ret->path;
+    }
+    return 0;
+}
+
+struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, struct env_store *store,
+                          struct err *e)
+{
+    _cleanup_free_ char *id = NULL;
+    _cleanup_free_ char *name = NULL;
+    if (volid_split(volid, &id, &name, e) < 0)
+        return NULL;
+    if (volname_owner(name) != guest) {
+        err_set(e, ERR_CONFIG, 0, "volume '%s' has wrong owner: it does not belong to guest %" PRIu32, volid,
+                guest);
+        return NULL;
+    }
+    if (env_store(env, id, store, e) < 0)
+        return NULL;
+    if (!volume_type_supported(store->store.type, name)) {
+        err_set(e, ERR_CONFIG, 0, "storage '%s' of type '%s' cannot replicate volume '%s'", id,
+                store->store.type, volid);
+        env_store_release(store);
+        return NULL;
+    }
+    struct volume *v = volume_open(&store->store, name, e);
+    if (!v) {
+        err_wrap(e, "volume '%s'", volid);
+        env_store_release(store);
+    }
+    return v;
+}
+
+char *env_guest_lock_path(const struct env *env, uint32_t guest)
+{
+    return xasprintf("%s/pve-migrate-%" PRIu32, env->settings.lock_dir, guest);
+}

@@ -1,0 +1,243 @@
+#include "run/message.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+json_t *message_parse(const struct frame *f, struct err *e)
+{
+    json_error_t error;
+    json_t *o = json_loadb((const char *)f->payload, f->len, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(o)) {
+        json_decref(o);
+        err_set(e, ERR_DATA, 0, "damaged message: %s", o ? "not a JSON object" : error.text);
+        return NULL;
+    }
+    return o;
+}
+
+int message_send(struct channel *c, enum frame_type type, json_t *object, struct err *e)
+{
+    _cleanup_free_ char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    if (!text)
+        return err_set(e, ERR_DATA, 0, "cannot encode a message: a name is not valid UTF-8");
+    size_t n = strlen(text);
+    if (n > FRAME_MAX)
+        return err_set(e, ERR_DATA, 0, "a message of %zu bytes is too long: too many snapshots", n);
+    if (frame_write(c, type, text, n, NULL, 0, false, e) < 0)
+        return -1;
+    return channel_flush(c, e);
+}
+
+json_t *message_error(const struct err *err)
+{
+    json_t *text = json_string(err->text);
+    return json_pack("{s:s, s:i, s:o}", "kind", err_kind_name(err->kind), "code", err->code, "text",
+                     text ? text : json_string("(the text is not valid UTF-8)"));
+}
+
+int message_take_error(const struct frame *f, const char *who, struct err *e)
+{
+    json_t *o = message_parse(f, e);
+    if (!o)
+        return err_wrap(e, "%s", who);
+    const char *kind = json_string_value(json_object_get(o, "kind"));
+    const char *text = json_string_value(json_object_get(o, "text"));
+    err_set(e, err_kind_parse(kind ? kind : "system"), 0, "%s: %s", who, text ? text : "unknown error");
+    if (e->kind == ERR_NONE || e->kind == ERR_USAGE)
+        e->kind = ERR_SYSTEM;
+    json_decref(o);
+    return -1;
+}
+
+json_t *message_receive(struct channel *c, enum frame_type type, const char *who, struct err *e)
+{
+    struct frame f;
+    int r = frame_read(c, &f, e);
+    if (r < 0) {
+        err_wrap(e, "%s", who);
+        return NULL;
+    }
+    if (r > 0) {
+        err_set(e, ERR_NETWORK, 0, "%s: the connection was closed in the middle of the run", who);
+        return NULL;
+    }
+    if (f.type == FRAME_ERROR) {
+        message_take_error(&f, who, e);
+        return NULL;
+    }
+    if (f.type != type) {
+        err_set(e, ERR_DATA, 0, "%s: unexpected frame of type %d", who, (int)f.type);
+        return NULL;
+    }
+    json_t *o = message_parse(&f, e);
+    if (!o)
+        err_wrap(e, "%s", who);
+    return o;
+}
+
+int message_string(const json_t *o, const char *key, size_t max, const char **ret, struct err *e)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_string(v) || json_string_length(v) > max ||
+        strlen(json_string_value(v)) != json_string_length(v))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a text of at most %zu bytes", key, max);
+    *ret = json_string_value(v);
+    return 0;
+}
+
+int message_u64(const json_t *o, const char *key, uint64_t *ret, struct err *e)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_integer(v) || json_integer_value(v) < 0)
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a number", key);
+    *ret = (uint64_t)json_integer_value(v);
+    return 0;
+}
+
+int message_bool(const json_t *o, const char *key, bool *ret, struct err *e)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_boolean(v))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not true or false", key);
+    *ret = json_is_true(v);
+    return 0;
+}
+
+int message_array(const json_t *o, const char *key, size_t max, const json_t **ret, struct err *e)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_array(v) || json_array_size(v) > max)
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list of at most %zu", key, max);
+    *ret = v;
+    return 0;
+}
+
+bool snapshot_name_ok(const char *name)
+{
+    size_t n = strlen(name);
+    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    static const char rest[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789-";
+    return n > 0 && n <= SNAPSHOT_NAME_MAX && strchr(first, name[0]) && strspn(name, rest) == n;
+}
+
+bool snapshot_id_ok(const char *id)
+{
+    return strlen(id) == SNAPSHOT_ID_LEN && strspn(id, "0123456789abcdef") == SNAPSHOT_ID_LEN;
+}
+
+static int take_name(const json_t *o, const char *key, char out[SNAPSHOT_NAME_MAX + 1], struct err *e)
+{
+    const char *name;
+    if (message_string(o, key, SNAPSHOT_NAME_MAX, &name, e) < 0)
+        return -1;
+    if (!snapshot_name_ok(name))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a snapshot name", key);
+    strcpy(out, name);
+    return 0;
+}
+
+/* An empty id is allowed where it says "none". */
+static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNAPSHOT_ID_LEN + 1],
+                   struct err *e)
+{
+    const char *id;
+    if (message_string(o, key, SNAPSHOT_ID_LEN, &id, e) < 0)
+        return -1;
+    if (!snapshot_id_ok(id) && !(or_empty && !*id))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a snapshot id", key);
+    strcpy(out, id);
+    return 0;
+}
+
+json_t *message_snapshot(const struct snapshot *s)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "name", s->name, "id", s->id, "created",
+                     (json_int_t)s->created, "seq", (json_int_t)s->seq, "size", (json_int_t)s->size,
+                     "received", (s->flags & SNAPSHOT_RECEIVED) != 0);
+}
+
+int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
+{
+    uint64_t created;
+    bool received;
+    *ret = (struct snapshot){.flags = SNAPSHOT_READABLE};
+    if (take_name(o, "name", ret->name, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
+        message_u64(o, "created", &created, e) < 0 || message_u64(o, "seq", &ret->seq, e) < 0 ||
+        message_u64(o, "size", &ret->size, e) < 0 || message_bool(o, "received", &received, e) < 0)
+        return -1;
+    ret->created = (int64_t)created;
+    if (received)
+        ret->flags |= SNAPSHOT_RECEIVED;
+    return 0;
+}
+
+static json_t *stage_message(const struct stage_info *s)
+{
+    if (!s->exists)
+        return json_null();
+    return json_pack("{s:s, s:s, s:s, s:I, s:b}", "snapshot", s->snapshot, "id", s->id, "base", s->base_id,
+                     "offset", (json_int_t)s->offset, "sealed", s->sealed);
+}
+
+static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
+{
+    *ret = (struct stage_info){0};
+    if (json_is_null(o))
+        return 0;
+    ret->exists = true;
+    return take_name(o, "snapshot", ret->snapshot, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
+                   take_id(o, "base", true, ret->base_id, e) < 0 ||
+                   message_u64(o, "offset", &ret->offset, e) < 0 ||
+                   message_bool(o, "sealed", &ret->sealed, e) < 0
+               ? -1
+               : 0;
+}
+
+json_t *message_replica(const struct replica *r)
+{
+    json_t *snapshots = json_array();
+    for (size_t i = 0; i < r->snapshots.n; i++)
+        if (r->snapshots.v[i].flags & SNAPSHOT_READABLE)
+            json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
+    return json_pack("{s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists", (int)r->info.exists,
+                     "stream", (int)r->info.stream, "many", (int)r->info.many, "size",
+                     (json_int_t)r->info.size, "available", (json_int_t)r->info.available, "written",
+                     (int)r->written, "owner", r->owner, "base", r->base_id, "stage",
+                     stage_message(&r->stage), "snapshots", snapshots);
+}
+
+static int snapshots_parse(const json_t *array, struct snapshots *ret, struct err *e)
+{
+    size_t n = json_array_size(array);
+    ret->v = xcalloc(n, sizeof *ret->v);
+    for (; ret->n < n; ret->n++)
+        if (message_snapshot_parse(json_array_get(array, ret->n), &ret->v[ret->n], e) < 0)
+            return -1;
+    return 0;
+}
+
+int message_replica_parse(const json_t *o, struct replica *ret, struct err *e)
+{
+    struct replica r = {0};
+    const char *owner;
+    const json_t *array;
+    if (message_bool(o, "exists", &r.info.exists, e) < 0 ||
+        message_bool(o, "stream", &r.info.stream, e) < 0 || message_bool(o, "many", &r.info.many, e) < 0 ||
+        message_u64(o, "size", &r.info.size, e) < 0 ||
+        message_u64(o, "available", &r.info.available, e) < 0 ||
+        message_bool(o, "written", &r.written, e) < 0 ||
+        message_string(o, "owner", sizeof r.owner - 1, &owner, e) < 0 ||
+        take_id(o, "base", true, r.base_id, e) < 0 ||
+        stage_parse(json_object_get(o, "stage"), &r.stage, e) < 0 ||
+        message_array(o, "snapshots", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
+        return -1;
+    strcpy(r.owner, owner);
+    if (snapshots_parse(array, &r.snapshots, e) < 0) {
+        replica_release(&r);
+        return -1;
+    }
+    *ret = r;
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* The JSON of the conversation (docs/PROTOCOL.md): what is read from it is checked here, once, whoever sent
+ * it. A decoded struct has well-formed names and ids and bounded counts, nothing else is promised. */
+#pragma once
+
+#include "base/err.h"
+#include "run/plan.h"
+#include "wire/frame.h"
+
+#include <jansson.h>
+
+#define MESSAGE_VOLUMES_MAX 512
+#define MESSAGE_SNAPSHOTS_MAX 8192
+
+/* Parse a frame's payload as a JSON object; ERR_DATA. The caller decrefs. */
+json_t *message_parse(const struct frame *f, struct err *e);
+/* Queue an object as a frame of this type and flush; the reference is taken in every case. */
+int message_send(struct channel *c, enum frame_type type, json_t *object, struct err *e);
+/* Read the next frame and expect this type. A FRAME_ERROR becomes *e with the peer's kind, its text prefixed
+ * by `who`. The end of the stream is ERR_NETWORK. NULL on error. */
+json_t *message_receive(struct channel *c, enum frame_type type, const char *who, struct err *e);
+/* Fill *e from a FRAME_ERROR; -1. */
+int message_take_error(const struct frame *f, const char *who, struct err *e);
+json_t *message_error(const struct err *err);
+
+/* Fields: a missing or wrong one is ERR_DATA and names the key. */
+int message_string(const json_t *o, const char *key, size_t max, const char **ret, struct err *e);
+int message_u64(const json_t *o, const char *key, uint64_t *ret, struct err *e);
+int message_bool(const json_t *o, const char *key, bool *ret, struct err *e);
+/* An array of at most max elements. */
+int message_array(const json_t *o, const char *key, size_t max, const json_t **ret, struct err *e);
+
+bool snapshot_name_ok(const char *name);
+bool snapshot_id_ok(const char *id);
+
+json_t *message_snapshot(const struct snapshot *s);
+int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e);
+json_t *message_replica(const struct replica *r);
+int message_replica_parse(const json_t *o, struct replica *ret, struct err *e);

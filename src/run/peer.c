@@ -1,0 +1,217 @@
+#include "run/peer.h"
+
+#include "base/fs.h"
+
+#include "run/message.h"
+
+#include <string.h>
+
+#define PROTOCOL_VERSION 1
+/* A healthy agent says something at least each 5 s, however long its work takes. */
+#define PEER_SECONDS 60
+#define PEER_HELLO_SECONDS 15
+
+static void link_target_of(struct env *env, const struct member *m, char *known_hosts, struct link_target *t)
+{
+    *t = (struct link_target){.node = m->node.name,
+                              .address = m->node.address,
+                              .port = m->node.port,
+                              .user = m->node.user,
+                              .agent = m->node.agent,
+                              .config = m->node.config,
+                              .known_hosts = known_hosts,
+                              .run_dir = env->settings.run_dir};
+}
+
+static int hello(struct env *env, struct peer *p, struct err *e)
+{
+    json_t *mine = json_pack("{s:i, s:s, s:s}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION, "node",
+                             env->settings.node);
+    if (message_send(p->link.channel, FRAME_HELLO, mine, e) < 0)
+        return -1;
+    json_t *theirs = message_receive(p->link.channel, FRAME_HELLO, p->node, e);
+    if (!theirs)
+        return -1;
+    const char *node = "";
+    uint64_t version = 0;
+    int r = 0;
+    if (message_u64(theirs, "pvesr", &version, e) < 0 || message_string(theirs, "node", 63, &node, e) < 0)
+        r = -1;
+    else if (version != PROTOCOL_VERSION)
+        r = err_set(e, ERR_CONFIG, 0,
+                    "node '%s' speaks protocol %u, this node speaks %d: update the older one", p->node,
+                    (unsigned)version, PROTOCOL_VERSION);
+    else if (strcmp(node, p->node) != 0)
+        r = err_set(e, ERR_CONFIG, 0,
+                    "the machine at the address of node '%s' says that it is node '%s': check the addresses "
+                    "in nodes.cfg and "
+                    "'node' in its pvesr.conf",
+                    p->node, node);
+    json_decref(theirs);
+    return r;
+}
+
+int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e)
+{
+    _cleanup_free_ char *known_hosts =
+        xasprintf("%s/nodes/%s/ssh_known_hosts", tree_root(env->tree), m->node.name);
+    struct link_target t;
+    link_target_of(env, m, fs_exists(known_hosts) ? known_hosts : NULL, &t);
+    struct peer p = {.node = m->node.name};
+    if (link_open(&t, &p.link, e) < 0)
+        return err_wrap(e, "cannot reach node '%s'", m->node.name);
+    channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
+    if (hello(env, &p, e) < 0) {
+        err_wrap(e, "cannot start the agent on node '%s'", m->node.name);
+        if (e->kind == ERR_NETWORK)
+            link_forget(&t);
+        peer_close(&p, e);
+        return -1;
+    }
+    channel_set_timeout(p.link.channel, PEER_SECONDS);
+    *ret = p;
+    return 0;
+}
+
+int peer_take_error(const struct peer *p, const struct frame *f, struct err *e)
+{
+    return message_take_error(f, p->node, e);
+}
+
+static json_t *call(struct peer *p, json_t *request, struct err *e)
+{
+    if (message_send(p->link.channel, FRAME_CALL, request, e) == 0)
+        return message_receive(p->link.channel, FRAME_REPLY, p->node, e);
+    struct frame f;
+    struct err ignored;
+    if (e->kind == ERR_NETWORK && frame_read(p->link.channel, &f, &ignored) == 0 && f.type == FRAME_ERROR)
+        peer_take_error(p, &f, e); /* why the peer hung up says more than that it did */
+    return NULL;
+}
+
+static json_t *strings(const struct strv *s)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < s->n; i++)
+        json_array_append_new(a, json_string(s->v[i]));
+    return a;
+}
+
+static int take_strings(const json_t *o, const char *key, struct strv *ret, struct err *e)
+{
+    const json_t *array;
+    if (message_array(o, key, MESSAGE_VOLUMES_MAX * 16, &array, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+        if (!text || strlen(text) > 1024)
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than short texts",
+                           key);
+        strv_add(ret, text);
+    }
+    return 0;
+}
+
+int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
+              struct replica *replicas, struct strv *stale, struct err *e)
+{
+    json_t *reply = call(p,
+                         json_pack("{s:s, s:s, s:o, s:o}", "do", "open", "job", job_id, "volumes",
+                                   strings(volids), "scan", strings(scan)),
+                         e);
+    if (!reply)
+        return -1;
+    const json_t *array;
+    int r = message_array(reply, "volumes", MESSAGE_VOLUMES_MAX, &array, e);
+    if (r == 0 && json_array_size(array) != volids->n)
+        r = err_set(e, ERR_DATA, 0, "%s: the answer speaks of %zu volumes, asked were %zu", p->node,
+                    json_array_size(array), volids->n);
+    for (size_t i = 0; r == 0 && i < volids->n; i++)
+        r = message_replica_parse(json_array_get(array, i), &replicas[i], e);
+    if (r == 0)
+        r = take_strings(reply, "stale", stale, e);
+    json_decref(reply);
+    return r;
+}
+
+int peer_stage(struct peer *p, const char *volid, const struct snapshot *s, const char *base_id, bool replace,
+               uint64_t *offset, struct err *e)
+{
+    json_t *reply = call(p,
+                         json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:b}", "do", "stage", "volume", volid,
+                                   "snapshot", s->name, "id", s->id, "created", (json_int_t)s->created,
+                                   "base", base_id, "size", (json_int_t)s->size, "replace", (int)replace),
+                         e);
+    if (!reply)
+        return -1;
+    int r = message_u64(reply, "offset", offset, e);
+    if (r == 0 && *offset > s->size)
+        r = err_set(e, ERR_DATA, 0, "%s: wants to go on at byte %llu of a volume of %llu", p->node,
+                    (unsigned long long)*offset, (unsigned long long)s->size);
+    json_decref(reply);
+    return r;
+}
+
+int peer_sealed(struct peer *p, uint64_t bytes, uint64_t frames, const struct transfer_digest *d,
+                struct err *e)
+{
+    uint8_t end[32];
+    put_u64(end, bytes);
+    put_u64(end + 8, frames);
+    transfer_digest_final(d, end + 16);
+    if (frame_write(p->link.channel, FRAME_END, end, sizeof end, NULL, 0, false, e) < 0 ||
+        channel_flush(p->link.channel, e) < 0)
+        return -1;
+    json_t *reply = message_receive(p->link.channel, FRAME_REPLY, p->node, e);
+    json_decref(reply);
+    return reply ? 0 : -1;
+}
+
+int peer_commit_one(struct peer *p, const char *volid, const char *id, struct err *e)
+{
+    json_t *reply = call(p, json_pack("{s:s, s:s, s:s}", "do", "point", "volume", volid, "id", id), e);
+    json_decref(reply);
+    return reply ? 0 : -1;
+}
+
+static json_t *commit_volume(const struct peer_commit *v)
+{
+    json_t *aside = json_array();
+    for (size_t i = 0; i < v->aside_from->n; i++)
+        json_array_append_new(aside, json_pack("[s, s]", v->aside_from->v[i], v->aside_to->v[i]));
+    return json_pack("{s:s, s:s, s:s, s:o}", "volume", v->volid, "id", v->id, "live-aside",
+                     v->live_aside ? v->live_aside : "", "aside", aside);
+}
+
+int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(array, commit_volume(&v[i]));
+    json_t *reply = call(p, json_pack("{s:s, s:o}", "do", "commit", "volumes", array), e);
+    int r = reply ? take_strings(reply, "asides", asides, e) : -1;
+    json_decref(reply);
+    return r;
+}
+
+int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots *snapshots,
+               const struct strv *drop, struct strv *problems, struct err *e)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < volids->n; i++) {
+        json_t *list = json_array();
+        for (size_t k = 0; k < snapshots[i].n; k++)
+            json_array_append_new(list, json_pack("[s, s]", snapshots[i].v[k].name, snapshots[i].v[k].id));
+        json_array_append_new(array, json_pack("{s:s, s:o}", "volume", volids->v[i], "snapshots", list));
+    }
+    json_t *reply =
+        call(p, json_pack("{s:s, s:o, s:o}", "do", "prune", "volumes", array, "drop", strings(drop)), e);
+    int r = reply ? take_strings(reply, "problems", problems, e) : -1;
+    json_decref(reply);
+    return r;
+}
+
+void peer_close(struct peer *p, struct err *e)
+{
+    link_close(&p->link, e);
+}

@@ -1,0 +1,46 @@
+/* The source's end of the conversation with the agent on the target (docs/PROTOCOL.md): one function per
+ * call. */
+#pragma once
+
+#include "base/err.h"
+#include "run/env.h"
+#include "run/plan.h"
+#include "wire/link.h"
+
+struct peer {
+    struct link link;
+    const char *node; /* borrowed; prefixes the peer's error texts */
+};
+
+/* Connect to the member and exchange HELLO. */
+int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e);
+/* The target's view of these volumes, and which other images of the guest on the `scan` storages carry this
+ * job's snapshots or were made by it (`stale`). Takes the target's lock on the guest until the peer is
+ * closed. replicas has room for volids->n. */
+int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
+              struct replica *replicas, struct strv *stale, struct err *e);
+/* Open a stage for `s`; `replace`: destroy the half-made copy first. *offset: from where to send. */
+int peer_stage(struct peer *p, const char *volid, const struct snapshot *s, const char *base_id, bool replace,
+               uint64_t *offset, struct err *e);
+/* After the last frame of a transfer: wait until the stage is sealed. */
+int peer_sealed(struct peer *p, uint64_t bytes, uint64_t frames, const struct transfer_digest *d,
+                struct err *e);
+/* Turn a FRAME_ERROR into *e; -1. */
+int peer_take_error(const struct peer *p, const struct frame *f, struct err *e);
+/* One intermediate snapshot becomes visible, the live volume stays. */
+int peer_commit_one(struct peer *p, const char *volid, const char *id, struct err *e);
+
+struct peer_commit {
+    const char *volid, *id;
+    const char *live_aside;        /* name to keep a written live volume under */
+    const struct strv *aside_from; /* snapshots to rename … */
+    const struct strv *aside_to;   /* … to these names */
+};
+/* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
+int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);
+/* Remove listed snapshots (snapshots[i] of volids->v[i]) and stale images. Problems are sentences, not
+ * failures. */
+int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots *snapshots,
+               const struct strv *drop, struct strv *problems, struct err *e);
+/* Closes. When *e is a network failure, what the carrier said last is added to it. */
+void peer_close(struct peer *p, struct err *e);

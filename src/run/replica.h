@@ -1,0 +1,38 @@
+/* What the target does with its own volumes, whoever asks: the agent of a run, or a stock source's
+ * prepare/finalize calls. */
+#pragma once
+
+#include "base/err.h"
+#include "run/env.h"
+#include "run/plan.h"
+
+/* What is kept aside is a snapshot whose name starts so; nothing ever deletes it but its owner. */
+#define ASIDE_PREFIX "diverged_"
+
+struct replica_volume {
+    char *volid;
+    struct env_store store;
+    struct volume *volume;
+};
+
+int replica_volume_open(struct env *env, const char *volid, uint32_t guest, struct replica_volume *ret,
+                        struct err *e);
+void replica_volume_close(struct replica_volume *v);
+
+/* Everything there is to know of it; leftovers of a crash are tidied first. */
+int replica_look(struct volume *v, struct replica *ret, struct err *e);
+
+/* The images of the guest on the scanned storages that are not wanted, but were made by this job or carry its
+ * snapshots. Storages that are disabled or not for this node are skipped; one that is not in storage.cfg is
+ * an error (spec 1.6). */
+int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct strv *wanted,
+                  const struct strv *scan, struct strv *ret, struct err *e);
+
+/* Destroy a first copy that this job did not finish: refused unless this job made all that is there and
+ * nobody wrote. */
+int replica_replace(struct volume *v, const char *job_id, struct err *e);
+/* Destroy an image; one that was written to since its restore point is kept aside first. */
+int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e);
+/* Remove one snapshot: only a replication snapshot of the guest or one that was received, never one kept
+ * aside. */
+int replica_prune(struct volume *v, const char *name, const char *id, uint32_t guest, struct err *e);

@@ -1,0 +1,342 @@
+#include "run/run.h"
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "run/sync.h"
+#include "state/joblog.h"
+#include "state/jobstate.h"
+#include "state/journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A stock pvesr serialises its runs by this lock. We hold it shared: our runs go on in parallel, a stock pass
+ * waits. */
+#define STOCK_LOCK "pvesr.lck"
+#define STOCK_LOCK_SECONDS 60
+#define GUEST_LOCK_SECONDS 2
+
+/* Everything that is recorded about one run. */
+struct run {
+    struct env *env;
+    const struct run_options *options;
+    struct job job;
+    struct guest_entry guest;
+    int64_t start;
+    double began;
+    struct job_state state;
+    struct joblog *log;
+    struct journal *journal; /* NULL: history is not kept, the run goes on */
+    struct journal_run row;
+    struct steps steps;
+};
+
+static int find_job(struct env *env, const char *job_id, struct job *ret, struct err *e)
+{
+    struct jobs jobs;
+    if (env_guests(env, e) < 0 ||
+        jobs_load_repaired(env->tree, &env->guests, env->settings.node, &jobs, e) < 0)
+        return -1;
+    const struct job *job = jobs_find(&jobs, job_id);
+    if (job)
+        job_copy(ret, job);
+    else
+        err_set(e, ERR_GONE, 0, "no such job '%s'", job_id);
+    jobs_release(&jobs);
+    return job ? 0 : -1;
+}
+
+static int check_job(struct env *env, const struct job *job, struct guest_entry *guest, struct err *e)
+{
+    bool removal = job->remove != REMOVE_NOT;
+    const char *node = env->settings.node;
+    if (job->disabled && !removal)
+        return err_set(e, ERR_CONFIG, 0, "job '%s' is disabled: enable it with 'pvesr enable %s'", job->id,
+                       job->id);
+    if (job->fault && !removal)
+        return err_set(e, ERR_CONFIG, 0, "job '%s' cannot run: %s", job->id, job->fault);
+    const struct guest_entry *g = env_guest(env, job->guest, e);
+    if (!g)
+        return -1;
+    if (strcmp(g->node, node) != 0)
+        return err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is not on local node: it is on '%s'",
+                       job->guest, g->node);
+    if (strcmp(job->target, node) == 0 && !removal)
+        return err_set(e, ERR_CONFIG, 0, "unable to sync to local node");
+    *guest = *g;
+    return 0;
+}
+
+static const struct member *find_target(struct env *env, const struct job *job, struct err *e)
+{
+    if (env_members(env, e) < 0)
+        return NULL;
+    const struct member *m = members_find(&env->members, job->target);
+    if (!m)
+        err_set(e, ERR_CONFIG, 0,
+                "target node '%s' is not in the cluster: add it to nodes.cfg or remove the job with "
+                "'pvesr delete %s --force'",
+                job->target, job->id);
+    return m;
+}
+
+/* Snapshot names carry the start's second, so a run must start after the last one did. The next second is
+ * worth waiting for; a clock that was set back is not (spec 3.2 (2)). */
+static int await_start(struct run *r, struct err *e)
+{
+    while (r->start <= r->state.last_sync && r->state.last_sync - r->start < 2) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        struct timespec rest = {0, 1000000000 - now.tv_nsec};
+        nanosleep(&rest, NULL);
+        r->start = clock_epoch();
+    }
+    if (r->start <= r->state.last_sync)
+        return err_set(e, ERR_SYSTEM, 0,
+                       "start time before last sync (%" PRId64 " <= %" PRId64 ") - abort sync: the clock of "
+                       "this node was set back",
+                       r->start, r->state.last_sync);
+    return 0;
+}
+
+static void begin_journal(struct run *r)
+{
+    struct err problem = {0};
+    r->row = (struct journal_run){.start = r->start, .duration = -1};
+    snprintf(r->row.job, sizeof r->row.job, "%s", r->job.id);
+    snprintf(r->row.node, sizeof r->row.node, "%s", r->env->settings.node);
+    snprintf(r->row.target, sizeof r->row.target, "%s", r->job.target);
+    r->journal = journal_open(r->env->settings.state_dir, &problem);
+    if (!r->journal || journal_begin(r->journal, &r->row, &problem) < 0)
+        joblog_add(r->log, "history is not kept: %s", problem.text);
+}
+
+static int begin(struct run *r, struct err *e)
+{
+    const struct settings *set = &r->env->settings;
+    if (job_state_load(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0)
+        return -1;
+    r->state.pid = getpid();
+    r->state.ptime = proc_start_time(getpid());
+    if (!r->state.exists || (!r->state.first_try && !r->state.last_try && !r->state.last_sync))
+        r->state.first_try = r->start;
+    r->state.last_try = r->start;
+    r->state.last_iteration = r->options->iteration ? r->options->iteration : r->start;
+    free(r->state.last_node);
+    r->state.last_node = xstrdup(set->node);
+    if (job_state_store(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0)
+        return -1;
+    r->log = joblog_open(set->log_dir, r->job.id, r->options->verbose, e);
+    if (!r->log)
+        return -1;
+    joblog_add(r->log, "start replication job");
+    begin_journal(r);
+    return 0;
+}
+
+static void end_journal(struct run *r, int result, const struct err *failure)
+{
+    if (!r->journal)
+        return;
+    struct err problem = {0};
+    _cleanup_free_ char *steps = steps_finish(&r->steps);
+    bool removed = r->job.remove != REMOVE_NOT;
+    snprintf(r->row.result, sizeof r->row.result, "%s", result < 0 ? "failed" : removed ? "removed" : "ok");
+    if (result < 0) {
+        snprintf(r->row.err_kind, sizeof r->row.err_kind, "%s", err_kind_name(failure->kind));
+        r->row.error = (char *)failure->text;
+    }
+    r->row.duration = r->state.duration;
+    r->row.steps = steps;
+    r->row.log = (char *)joblog_text(r->log);
+    if (journal_end(r->journal, &r->row, &problem) < 0)
+        fprintf(stderr, "history is not kept: %s\n", problem.text);
+}
+
+/* Record the end. A run that succeeded stays a success only if that could be written down. */
+static int end(struct run *r, int result, struct err *e)
+{
+    const char *dir = r->env->settings.state_dir;
+    r->state.pid = 0;
+    r->state.ptime = 0;
+    r->state.duration = clock_mono() - r->began;
+    free(r->state.error);
+    r->state.error = NULL;
+    if (result < 0) {
+        joblog_add(r->log, "end replication job with error: %s", e->text);
+        r->state.fail_count++;
+        r->state.error = xstrdup(e->text);
+    } else {
+        joblog_add(r->log, "end replication job");
+        r->state.fail_count = 0;
+    }
+    end_journal(r, result, e);
+    struct err problem = {0};
+    int stored = result == 0 && r->job.remove != REMOVE_NOT
+                     ? job_state_remove(dir, r->job.guest, r->job.target, &problem)
+                     : job_state_store(dir, r->job.guest, r->job.target, &r->state, &problem);
+    if (stored < 0 && result == 0) {
+        *e = problem;
+        return err_wrap(e, "the run succeeded but its end cannot be recorded");
+    }
+    return result;
+}
+
+static int work(struct run *r, struct err *e)
+{
+    bool removal = r->job.remove != REMOVE_NOT;
+    bool far = strcmp(r->job.target, r->env->settings.node) != 0 && r->job.remove != REMOVE_LOCAL;
+    const struct member *target = far ? find_target(r->env, &r->job, e) : NULL;
+    if (far && !target)
+        return -1;
+    struct sync s = {.env = r->env,
+                     .job = &r->job,
+                     .guest = &r->guest,
+                     .target = target,
+                     .start = r->start,
+                     .state = &r->state,
+                     .log = r->log,
+                     .steps = &r->steps,
+                     .terminal = r->options->progress};
+    int result;
+    if (removal)
+        result = sync_remove(&s, e);
+    else if (sync_look(&s, e) < 0 || sync_ask(&s, e) < 0 || sync_plan(&s, e) < 0)
+        result = -1;
+    else
+        result = sync_carry_out(&s, e);
+    if (s.connected)
+        r->row.bytes = channel_sent(s.peer.link.channel);
+    r->row.delta = s.delta;
+    steps_enter(&r->steps, "close");
+    if (s.connected)
+        peer_close(&s.peer, e);
+    s.connected = false;
+    sync_release(&s);
+    return result;
+}
+
+static int run_locked(struct run *r, struct err *e)
+{
+    r->began = clock_mono();
+    steps_enter(&r->steps, "begin");
+    int result = begin(r, e);
+    if (result == 0) {
+        result = r->job.remove == REMOVE_NOT ? await_start(r, e) : 0;
+        if (result == 0)
+            result = work(r, e);
+        result = end(r, result, e);
+    }
+    journal_free(r->journal);
+    joblog_free(r->log);
+    job_state_release(&r->state);
+    return result;
+}
+
+static struct lock *take_stock_lock(struct env *env, struct err *e)
+{
+    bool stock = strcmp(env->settings.lock_dir, "/var/lock/pve-manager") == 0;
+    _cleanup_free_ char *path = xasprintf("%s/" STOCK_LOCK, stock ? "/var/lock" : env->settings.lock_dir);
+    return lock_take(path, false, STOCK_LOCK_SECONDS, false, e);
+}
+
+int run_job(struct env *env, const char *job_id, const struct run_options *o, struct err *e)
+{
+    struct run r = {.env = env, .options = o};
+    _cleanup_(lock_freep) struct lock *stock = NULL;
+    _cleanup_(lock_freep) struct lock *guest = NULL;
+    if (find_job(env, job_id, &r.job, e) < 0)
+        return -1;
+    _cleanup_free_ char *path = env_guest_lock_path(env, r.job.guest);
+    int result = check_job(env, &r.job, &r.guest, e);
+    if (result == 0)
+        result =
+            (stock = take_stock_lock(env, e)) && (guest = lock_take(path, true, GUEST_LOCK_SECONDS, false, e))
+                ? 0
+                : -1;
+    if (result == 0) {
+        r.start = clock_epoch();
+        result = run_locked(&r, e);
+    }
+    job_release(&r.job);
+    return result;
+}
+
+/* ---- plan ---- */
+
+static void print_plan(const struct sync *s, struct buf *out)
+{
+    buf_addf(out, "job %s: guest %" PRIu32 " from %s to %s, last sync %" PRId64 "\n", s->job->id,
+             s->job->guest, s->env->settings.node, s->job->target, s->state->last_sync);
+    for (size_t i = 0; i < s->plan.n; i++) {
+        const struct plan_volume *p = &s->plan.v[i];
+        const char *from = p->full ? NULL : p->base.name;
+        buf_addf(out, "%s\n", p->volid);
+        for (size_t k = 0; k < p->reasons.n; k++)
+            buf_addf(out, "  note: %s\n", p->reasons.v[k]);
+        for (size_t k = 0; k < p->drop_source.n; k++)
+            buf_addf(out, "  remove stale snapshot '%s' here\n", p->drop_source.v[k].name);
+        if (p->replace)
+            buf_addf(out, "  destroy the unfinished copy on the target\n");
+        for (size_t k = 0; k < p->n_steps; k++) {
+            const struct plan_step *step = &p->steps[k];
+            if (step->is_new)
+                buf_addf(out, "  take snapshot '%s'\n", step->snapshot.name);
+            if (from)
+                buf_addf(out, "  send %s => %s%s\n", from, step->snapshot.name,
+                         step->resume ? " (resumed)" : "");
+            else
+                buf_addf(out, "  send %s in full%s: %s\n", step->snapshot.name,
+                         step->resume ? " (resumed)" : "",
+                         s->volumes[i].replica.info.exists ? "the target has no usable snapshot"
+                                                           : "the target does not have the volume");
+            from = step->snapshot.name;
+        }
+    }
+    for (size_t i = 0; i < s->stale.n; i++)
+        buf_addf(out, "destroy '%s' on the target: the guest no longer has it\n", s->stale.v[i]);
+}
+
+int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e)
+{
+    struct job job;
+    struct guest_entry guest;
+    struct job_state state = {0};
+    struct steps steps = {0};
+    if (find_job(env, job_id, &job, e) < 0)
+        return -1;
+    const struct member *target = NULL;
+    int result = check_job(env, &job, &guest, e);
+    if (result == 0 && job.remove != REMOVE_NOT) {
+        buf_addf(out, "job %s: is to be removed (%s)\n", job.id,
+                 job.remove == REMOVE_FULL ? "full" : "local");
+    } else if (result == 0) {
+        target = find_target(env, &job, e);
+        result =
+            target && job_state_load(env->settings.state_dir, job.guest, job.target, &state, e) == 0 ? 0 : -1;
+    }
+    if (result == 0 && target) {
+        struct sync s = {.env = env,
+                         .job = &job,
+                         .guest = &guest,
+                         .target = target,
+                         .start = clock_epoch(),
+                         .state = &state,
+                         .steps = &steps};
+        result = sync_look(&s, e) < 0 || sync_ask(&s, e) < 0 || sync_plan(&s, e) < 0 ? -1 : 0;
+        if (result == 0)
+            print_plan(&s, out);
+        if (s.connected)
+            peer_close(&s.peer, e);
+        s.connected = false;
+        sync_release(&s);
+    }
+    job_state_release(&state);
+    job_release(&job);
+    return result;
+}

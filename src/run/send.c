@@ -1,0 +1,108 @@
+#include "run/send.h"
+
+#include <string.h>
+
+CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
+
+struct sending {
+    const struct transfer *t;
+    struct channel *channel;
+    struct transfer_digest *digest;
+    uint64_t bytes, frames;
+};
+
+/* When the line breaks while we write, the peer may have said why before it hung up. */
+static int write_failed(const struct sending *s, struct err *e)
+{
+    if (e->kind != ERR_NETWORK)
+        return -1;
+    struct err theirs = {0};
+    struct frame f;
+    channel_set_timeout(s->channel, 2);
+    while (frame_read(s->channel, &f, &theirs) == 0)
+        if (f.type == FRAME_ERROR)
+            return peer_take_error(s->t->peer, &f, e);
+    return -1;
+}
+
+/* The rate limit counts what is about to be sent; while it holds us back the peer is told that we live. */
+static int hold_back(const struct sending *s, uint64_t n, struct err *e)
+{
+    for (double left = rate_wait(s->t->rate, n); left > 0; left = rate_wait(s->t->rate, 0))
+        if (channel_flush(s->channel, e) < 0 || channel_alive(s->channel, e) < 0)
+            return -1;
+    return 0;
+}
+
+static int send_extent(struct sending *s, const struct extent *x, const void *data, struct err *e)
+{
+    uint8_t head[16];
+    put_u64(head, x->offset);
+    put_u64(head + 8, x->length);
+    bool zero = x->kind == EXTENT_ZERO;
+    uint64_t wire = zero ? sizeof head : 8 + x->length;
+    if (hold_back(s, wire, e) < 0)
+        return -1;
+    int r = zero ? frame_write(s->channel, FRAME_ZERO, head, 16, NULL, 0, false, e)
+                 : frame_write(s->channel, FRAME_DATA, head, 8, data, x->length, false, e);
+    if (r < 0)
+        return -1;
+    transfer_digest_add(s->digest, zero ? FRAME_ZERO : FRAME_DATA, x->offset, x->length, zero ? NULL : data);
+    s->bytes += x->length;
+    s->frames++;
+    progress_update(s->t->progress, x->offset + x->length, zero ? 0 : x->length);
+    return 0;
+}
+
+static int send_extents(struct sending *s, struct delta *d, struct err *e)
+{
+    for (;;) {
+        struct extent x;
+        int r = delta_next(d, &x, e);
+        if (r <= 0)
+            return r;
+        r = r == 1 ? send_extent(s, &x, delta_data(d), e) : channel_alive(s->channel, e);
+        if (r < 0)
+            return write_failed(s, e);
+    }
+}
+
+static int send_stream(struct sending *s, struct delta *d, struct err *e)
+{
+    static uint8_t piece[256 << 10];
+    for (;;) {
+        ssize_t n = delta_stream(d, piece, sizeof piece, e);
+        if (n <= 0)
+            return (int)n;
+        if (hold_back(s, (uint64_t)n, e) < 0 ||
+            frame_write(s->channel, FRAME_FEED, piece, (size_t)n, NULL, 0, false, e) < 0)
+            return write_failed(s, e);
+        transfer_digest_add(s->digest, FRAME_FEED, s->bytes, (uint64_t)n, piece);
+        s->bytes += (uint64_t)n;
+        s->frames++;
+        progress_update(s->t->progress, 0, (uint64_t)n);
+    }
+}
+
+int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
+{
+    uint64_t offset = 0;
+    if (peer_stage(t->peer, t->volid, t->snapshot, t->base ? t->base->id : "", t->replace, &offset, e) < 0)
+        return -1;
+    if (offset && t->progress->log)
+        joblog_add(t->progress->log, "%s: going on at byte %llu of an interrupted transfer", t->volid,
+                   (unsigned long long)offset);
+    _cleanup_(delta_freep) struct delta *d = delta_open(t->volume, t->base, t->snapshot, offset, e);
+    if (!d)
+        return -1;
+    _cleanup_(transfer_digest_freep) struct transfer_digest *digest = transfer_digest_new();
+    struct sending s = {.t = t, .channel = t->peer->link.channel, .digest = digest};
+    progress_begin(t->progress, t->volid, t->snapshot->size, offset);
+    if ((t->stream ? send_stream(&s, d, e) : send_extents(&s, d, e)) < 0)
+        return -1;
+    *changed += s.bytes;
+    if (peer_sealed(t->peer, s.bytes, s.frames, digest, e) < 0)
+        return -1;
+    progress_end(t->progress);
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* One transfer: the delta of one volume between two snapshots, from the source's storage onto the link. */
+#pragma once
+
+#include "base/err.h"
+#include "run/peer.h"
+#include "run/progress.h"
+#include "volume/volume.h"
+#include "wire/rate.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct transfer {
+    struct peer *peer;
+    struct rate *rate;
+    struct progress *progress;
+    const char *volid;
+    struct volume *volume;
+    bool stream;
+    const struct snapshot *base; /* NULL: full */
+    const struct snapshot *snapshot;
+    bool replace;
+};
+
+/* Send it and wait until the target has sealed the stage. *changed grows by the bytes of the delta. */
+int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e);

@@ -1,0 +1,176 @@
+/* The calls a stock Proxmox VE source makes on its target (spec 1.6, 3.6). */
+#include "run/run.h"
+
+#include "base/mem.h"
+#include "conf/job.h"
+#include "run/message.h"
+#include "run/plan.h"
+#include "run/replica.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct cleanup {
+    const char *job_id;
+    int64_t last_sync;
+    const char *parent;
+};
+
+/* The cleanup rule of spec 3.6 for one volume: true when something was removed. What could not be removed is
+ * only noted, and is not listed any more. */
+static bool clean_volume(struct volume *v, const char *volid, const struct cleanup *c, struct snapshots *left,
+                         struct strv *notes, struct err *e, int *result)
+{
+    struct snapshots all = {0};
+    bool removed = false, confirmed = c->last_sync == 1, candidates = false;
+    *result = volume_snapshots(v, &all, e);
+    for (size_t i = 0; *result == 0 && i < all.n; i++)
+        if (snapshot_is_of_job(all.v[i].name, c->job_id) && snapshot_epoch(all.v[i].name) == c->last_sync)
+            confirmed = true;
+    for (size_t i = 0; *result == 0 && i < all.n; i++) {
+        const struct snapshot *s = &all.v[i];
+        struct err problem = {0};
+        bool candidate = snapshot_is_of_job(s->name, c->job_id) &&
+                         !(c->last_sync > 1 && snapshot_epoch(s->name) == c->last_sync) &&
+                         !(c->parent && strcmp(c->parent, s->name) == 0);
+        candidates |= candidate;
+        if (!candidate || !confirmed || c->last_sync == 0) {
+            snapshots_add(left, s);
+            continue;
+        }
+        strv_addf(notes, "delete stale replication snapshot '%s' on %s", s->name, volid);
+        if (volume_snapshot_destroy(v, s->name, s->id, &problem) < 0)
+            strv_addf(notes, "delete stale replication snapshot error: %s", problem.text);
+        removed = true;
+    }
+    if (candidates && !confirmed && c->last_sync != 0)
+        strv_addf(notes,
+                  "expected snapshot __replicate_%s_%" PRId64 "__ not present for %s, not removing others",
+                  c->job_id, c->last_sync, volid);
+    snapshots_release(&all);
+    return removed;
+}
+
+static int check_guest(struct env *env, const char *job_id, uint32_t *guest, struct err *e)
+{
+    struct job_id id;
+    if (job_id_parse(job_id, &id, e) < 0 || env_guests(env, e) < 0)
+        return -1;
+    const struct guest_entry *g = guests_find(&env->guests, id.guest);
+    if (g && strcmp(g->node, env->settings.node) == 0)
+        return err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is on local node", id.guest);
+    *guest = id.guest;
+    return 0;
+}
+
+static json_t *snapshots_json(const struct snapshots *s)
+{
+    json_t *o = json_object();
+    for (size_t i = 0; i < s->n; i++) {
+        _cleanup_free_ char *created = xasprintf("%" PRId64, s->v[i].created);
+        json_object_set_new(o, s->v[i].name, json_pack("{s:s, s:s}", "id", s->v[i].id, "timestamp", created));
+    }
+    return o;
+}
+
+/* The images of the guest on one storage: cleaned, listed into `answer` or destroyed when stale. */
+static int prepare_storage(struct env *env, const char *storage, const struct target_prepare *p,
+                           uint32_t guest, json_t *answer, struct strv *notes, struct err *e)
+{
+    struct env_store store;
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    struct cleanup c = {.job_id = p->job_id, .last_sync = p->last_sync, .parent = p->parent};
+    if (env_store(env, storage, &store, e) < 0)
+        return -1;
+    int r = volume_list(&store.store, guest, &names, e);
+    for (size_t i = 0; r == 0 && i < names.n; i++) {
+        _cleanup_free_ char *volid = xasprintf("%s:%s", storage, names.v[i]);
+        struct snapshots left = {0};
+        _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
+        if (!v) {
+            r = -1;
+            break;
+        }
+        bool ours = clean_volume(v, volid, &c, &left, notes, e, &r);
+        for (size_t k = 0; k < left.n; k++)
+            ours |= snapshot_is_of_job(left.v[k].name, p->job_id);
+        if (r == 0 && ours && !strv_has(p->volids, volid)) {
+            strv_addf(notes, "delete stale volume '%s'", volid);
+            r = replica_drop(env, volid, p->job_id, guest, e);
+        } else if (r == 0) {
+            json_object_set_new(answer, volid, snapshots_json(&left));
+        }
+        snapshots_release(&left);
+    }
+    env_store_release(&store);
+    return r;
+}
+
+/* The storages of the wanted volumes, checked one by one, and the scanned ones that are available here. */
+static int storages_of(struct env *env, const struct target_prepare *p, uint32_t guest, struct strv *ret,
+                       struct err *e)
+{
+    for (size_t i = 0; i < p->volids->n; i++) {
+        struct replica_volume v;
+        if (replica_volume_open(env, p->volids->v[i], guest, &v, e) < 0)
+            return -1;
+        strv_add_once(ret, v.store.store.id);
+        replica_volume_close(&v);
+    }
+    for (size_t i = 0; i < p->scan->n; i++) {
+        const struct storage *s = storages_find(&env->storages, p->scan->v[i]);
+        if (!s)
+            return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist", p->scan->v[i]);
+        if (!storage_enabled_on(s, env->settings.node))
+            continue;
+        if (!volume_type_known(s->type))
+            return err_set(e, ERR_CONFIG, 0, "storage '%s' is not replicatable", s->id);
+        strv_add_once(ret, s->id);
+    }
+    strv_sort(ret);
+    return 0;
+}
+
+int target_prepare(struct env *env, const struct target_prepare *p, struct buf *out, struct strv *notes,
+                   struct err *e)
+{
+    uint32_t guest;
+    _cleanup_strv_ struct strv storages = STRV_INIT;
+    if (p->volids->n == 0 && !p->force)
+        return err_set(e, ERR_USAGE, 0, "no volumes specified");
+    if (check_guest(env, p->job_id, &guest, e) < 0 || env_storages(env, e) < 0 ||
+        storages_of(env, p, guest, &storages, e) < 0)
+        return -1;
+    json_t *answer = json_object();
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < storages.n; i++)
+        r = prepare_storage(env, storages.v[i], p, guest, answer, notes, e);
+    if (r == 0) {
+        _cleanup_free_ char *text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
+        buf_addf(out, "%s\n", text ? text : "{}");
+    }
+    json_decref(answer);
+    return r;
+}
+
+int target_finalize(struct env *env, const char *job_id, const struct strv *volids, int64_t last_sync,
+                    struct strv *notes, struct err *e)
+{
+    uint32_t guest;
+    struct cleanup c = {.job_id = job_id, .last_sync = last_sync};
+    if (volids->n == 0)
+        return err_set(e, ERR_USAGE, 0, "no volumes specified");
+    if (check_guest(env, job_id, &guest, e) < 0)
+        return -1;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < volids->n; i++) {
+        struct replica_volume v;
+        struct snapshots left = {0};
+        if (replica_volume_open(env, volids->v[i], guest, &v, e) < 0)
+            return -1;
+        clean_volume(v.volume, v.volid, &c, &left, notes, e, &r);
+        snapshots_release(&left);
+        replica_volume_close(&v);
+    }
+    return r;
+}

@@ -1,0 +1,394 @@
+#include "run/sync.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "guest/runtime.h"
+#include "run/message.h"
+#include "run/send.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How long a guest may stay frozen: the snapshots take milliseconds; a storage that takes longer is stuck. */
+#define FREEZE_SECONDS 30
+
+void sync_release(struct sync *s)
+{
+    if (s->connected) {
+        struct err ignored = {0};
+        peer_close(&s->peer, &ignored);
+    }
+    guest_config_free(s->config);
+    for (size_t i = 0; i < s->n; i++) {
+        replica_volume_close(&s->volumes[i].local);
+        snapshots_release(&s->volumes[i].snapshots);
+        replica_release(&s->volumes[i].replica);
+    }
+    free(s->volumes);
+    strv_release(&s->volids);
+    strv_release(&s->stale);
+    plan_release(&s->plan);
+}
+
+/* ---- look, ask, plan ---- */
+
+int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e)
+{
+    if (replica_volume_open(s->env, volid, s->job->guest, &v->local, e) < 0)
+        return -1;
+    if (volume_info(v->local.volume, &v->info, e) < 0 ||
+        volume_snapshots(v->local.volume, &v->snapshots, e) < 0)
+        return err_wrap(e, "volume '%s'", volid);
+    if (!v->info.exists)
+        return err_set(e, ERR_GONE, 0,
+                       "no such volume '%s': it is in the guest's configuration but not on its storage",
+                       volid);
+    return 0;
+}
+
+int sync_look(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "look");
+    s->config = env_guest_config(s->env, s->guest, e);
+    if (!s->config)
+        return -1;
+    joblog_add(s->log, "guest => %s %" PRIu32 ", running => %d", s->guest->type == GUEST_QEMU ? "VM" : "CT",
+               s->guest->id, (int)guest_running(s->guest->type, s->guest->id));
+    if (env_guest_volumes(s->env, s->config, VOLUMES_STRICT, &s->volids, e) < 0)
+        return -1;
+    if (s->volids.n == 0)
+        return err_set(e, ERR_CONFIG, 0, "No replicatable volumes found");
+    _cleanup_free_ char *list = strv_join(&s->volids, ",");
+    joblog_add(s->log, "volumes => %s", list);
+    s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
+    for (; s->n < s->volids.n; s->n++)
+        if (sync_look_volume(s, s->volids.v[s->n], &s->volumes[s->n], e) < 0) {
+            s->n++; /* the half-opened one is released, too */
+            return -1;
+        }
+    return 0;
+}
+
+int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
+{
+    if (env_storages(s->env, e) < 0)
+        return -1;
+    for (size_t i = 0; i < s->state->storages.n; i++)
+        if (storages_find(&s->env->storages, s->state->storages.v[i]))
+            strv_add_once(scan, s->state->storages.v[i]);
+    for (size_t i = 0; i < s->n; i++)
+        strv_add_once(scan, s->volumes[i].local.store.store.id);
+    strv_sort(scan);
+    return 0;
+}
+
+static void remember_storages(struct sync *s)
+{
+    strv_release(&s->state->storages);
+    for (size_t i = 0; i < s->n; i++)
+        strv_add_once(&s->state->storages, s->volumes[i].local.store.store.id);
+    strv_sort(&s->state->storages);
+}
+
+int sync_connect(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "connect");
+    if (peer_connect(s->env, s->target, &s->peer, e) < 0)
+        return -1;
+    s->connected = true;
+    return 0;
+}
+
+int sync_ask(struct sync *s, struct err *e)
+{
+    _cleanup_strv_ struct strv scan = STRV_INIT;
+    if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
+        return -1;
+    steps_enter(s->steps, "open");
+    struct replica *replicas = xcalloc(s->n, sizeof *replicas);
+    int r = peer_open(&s->peer, s->job->id, &s->volids, &scan, replicas, &s->stale, e);
+    for (size_t i = 0; i < s->n; i++)
+        s->volumes[i].replica = replicas[i];
+    free(replicas);
+    return r;
+}
+
+int sync_plan(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "plan");
+    snprintf(s->snapshot, sizeof s->snapshot, "__replicate_%s_%" PRId64 "__", s->job->id, s->start);
+    struct plan_input_volume *volumes = xcalloc(s->n, sizeof *volumes);
+    for (size_t i = 0; i < s->n; i++)
+        volumes[i] = (struct plan_input_volume){.volid = s->volids.v[i],
+                                                .info = s->volumes[i].info,
+                                                .snapshots = &s->volumes[i].snapshots,
+                                                .replica = &s->volumes[i].replica};
+    struct plan_input in = {.job_id = s->job->id,
+                            .guest = s->job->guest,
+                            .last_sync = s->state->last_sync,
+                            .first_try = s->state->first_try,
+                            .new_snapshot = s->snapshot,
+                            .parent = guest_config_parent(s->config),
+                            .guest_snapshots = guest_config_snapshots(s->config),
+                            .volumes = volumes,
+                            .n = s->n};
+    int r = plan_make(&in, &s->plan, e);
+    free(volumes);
+    return r;
+}
+
+/* ---- snapshot ---- */
+
+static int tidy_source(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "tidy");
+    for (size_t i = 0; i < s->n; i++) {
+        const struct snapshots *drop = &s->plan.v[i].drop_source;
+        if (volume_tidy(s->volumes[i].local.volume, e) < 0)
+            return -1;
+        for (size_t k = 0; k < drop->n; k++) {
+            joblog_add(s->log, "delete stale replication snapshot '%s' on %s", drop->v[k].name,
+                       s->volids.v[i]);
+            struct err problem = {0};
+            if (volume_snapshot_destroy(s->volumes[i].local.volume, drop->v[k].name, drop->v[k].id,
+                                        &problem) < 0)
+                joblog_add(s->log, "delete stale replication snapshot error: %s", problem.text);
+        }
+    }
+    return 0;
+}
+
+static struct freeze *freeze_guest(struct sync *s)
+{
+    struct err problem = {0};
+    struct freeze *f = guest_freeze(s->config, FREEZE_SECONDS, &problem);
+    if (f)
+        joblog_add(s->log, "freeze guest filesystem");
+    else if (problem.kind != ERR_NONE)
+        joblog_add(s->log, "freezing failed, the snapshots are only crash-consistent: %s", problem.text);
+    return f;
+}
+
+static void thaw_guest(struct sync *s, struct freeze *f)
+{
+    if (!f)
+        return;
+    joblog_add(s->log, "thaw guest filesystem");
+    struct err problem = {0};
+    if (guest_thaw(f, &problem) < 0)
+        joblog_add(s->log, "thaw guest filesystem failed: %s", problem.text);
+}
+
+static int take_snapshots(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "snapshot");
+    bool busy = guest_running(s->guest->type, s->guest->id) != 0;
+    struct freeze *frozen = freeze_guest(s);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < s->n; i++) {
+        joblog_add(s->log, "create snapshot '%s' on %s", s->snapshot, s->volids.v[i]);
+        r = volume_snapshot(s->volumes[i].local.volume, s->snapshot, busy, e);
+        if (r < 0)
+            err_wrap(e, "volume '%s'", s->volids.v[i]);
+        else
+            s->volumes[i].taken = true;
+    }
+    thaw_guest(s, frozen);
+    steps_enter(s->steps, "keep");
+    for (size_t i = 0; r == 0 && i < s->n; i++) {
+        struct sync_volume *v = &s->volumes[i];
+        r = volume_snapshot_keep(v->local.volume, s->snapshot, &v->new, e);
+        v->kept = r == 0;
+    }
+    return r;
+}
+
+/* After a failure: the new snapshots go, but those of which the target may hold a part: the next run resumes
+ * from them. */
+static void undo_snapshots(struct sync *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct sync_volume *v = &s->volumes[i];
+        struct err problem = {0};
+        if (!v->taken || v->begun)
+            continue;
+        int r = v->kept ? volume_snapshot_destroy(v->local.volume, v->new.name, v->new.id, &problem)
+                        : volume_tidy(v->local.volume, &problem);
+        if (r < 0)
+            joblog_add(s->log, "cannot remove the new snapshot again: %s", problem.text);
+    }
+}
+
+/* ---- transfer ---- */
+
+static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct progress *progress,
+                           struct err *e)
+{
+    struct sync_volume *v = &s->volumes[i];
+    struct plan_volume *p = &s->plan.v[i];
+    const struct snapshot *base = p->full ? NULL : &p->base;
+    for (size_t k = 0; k < p->n_steps; k++) {
+        struct plan_step *step = &p->steps[k];
+        if (step->is_new) {
+            step->snapshot = v->new;
+            v->begun = true;
+        }
+        if (base)
+            joblog_add(s->log, "incremental sync '%s' (%s => %s)", s->volids.v[i], base->name,
+                       step->snapshot.name);
+        else
+            joblog_add(s->log, "full sync '%s' (%s)", s->volids.v[i], step->snapshot.name);
+        struct transfer t = {.peer = &s->peer,
+                             .rate = rate,
+                             .progress = progress,
+                             .volid = s->volids.v[i],
+                             .volume = v->local.volume,
+                             .stream = v->info.stream,
+                             .base = base,
+                             .snapshot = &step->snapshot,
+                             .replace = p->replace && k == 0};
+        if (transfer_send(&t, &s->delta, e) < 0)
+            return err_wrap(e, "volume '%s'", s->volids.v[i]);
+        if (!step->is_new && peer_commit_one(&s->peer, s->volids.v[i], step->snapshot.id, e) < 0)
+            return -1;
+        base = &step->snapshot;
+    }
+    return 0;
+}
+
+static int transfer_all(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "transfer");
+    struct progress progress = {.log = s->log, .terminal = s->terminal};
+    struct rate rate;
+    rate_init(&rate, s->job->rate * 1e6);
+    char limit[32];
+    num_print_double(s->job->rate, limit);
+    joblog_add(s->log, "using secure transmission, rate limit: %s%s", s->job->rate > 0 ? limit : "none",
+               s->job->rate > 0 ? " MByte/s" : "");
+    for (size_t i = 0; i < s->n; i++) {
+        for (size_t k = 0; k < s->plan.v[i].reasons.n; k++)
+            joblog_add(s->log, "%s: %s", s->volids.v[i], s->plan.v[i].reasons.v[k]);
+        if (transfer_volume(s, i, &rate, &progress, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- commit ---- */
+
+static int commit(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "commit");
+    char live_aside[SNAPSHOT_NAME_MAX + 1];
+    snprintf(live_aside, sizeof live_aside, ASIDE_PREFIX "%s_%" PRId64, s->job->id, s->start);
+    struct peer_commit *v = xcalloc(s->n, sizeof *v);
+    struct strv *to = xcalloc(s->n, sizeof *to);
+    _cleanup_strv_ struct strv asides = STRV_INIT;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct strv *from = &s->plan.v[i].keep_aside;
+        for (size_t k = 0; k < from->n; k++)
+            strv_addf(&to[i], ASIDE_PREFIX "%s_%" PRId64, s->job->id, snapshot_epoch(from->v[k]));
+        v[i] = (struct peer_commit){.volid = s->volids.v[i],
+                                    .id = s->volumes[i].new.id,
+                                    .live_aside = live_aside,
+                                    .aside_from = from,
+                                    .aside_to = &to[i]};
+    }
+    int r = peer_commit(&s->peer, v, s->n, &asides, e);
+    for (size_t i = 0; i < asides.n; i++)
+        joblog_add(s->log, "%s", asides.v[i]);
+    for (size_t i = 0; i < s->n; i++)
+        strv_release(&to[i]);
+    free(to);
+    free(v);
+    s->committed = r == 0;
+    return r;
+}
+
+/* Recording comes before any deletion: a crash in between then leaves too much, never too little (spec 3.2
+ * (18)). */
+static int record(struct sync *s, struct err *e)
+{
+    steps_enter(s->steps, "record");
+    s->state->last_sync = s->start;
+    return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
+}
+
+/* ---- prune ---- */
+
+static void prune_source(struct sync *s, struct sync_volume *v, const char *volid, struct snapshots *left)
+{
+    struct snapshots go = {0};
+    retain_source(&v->snapshots, s->job->id, s->snapshot, &go);
+    for (size_t i = 0; i < v->snapshots.n; i++) {
+        const struct snapshot *one = &v->snapshots.v[i];
+        struct err problem = {0};
+        if (snapshots_find_id(&go, one->id)) {
+            joblog_add(s->log, "delete previous replication snapshot '%s' on %s", one->name, volid);
+            if (volume_snapshot_destroy(v->local.volume, one->name, one->id, &problem) < 0)
+                joblog_add(s->log, "delete previous replication snapshot error: %s", problem.text);
+        } else {
+            snapshots_add(left, one);
+        }
+    }
+    snapshots_add(left, &v->new);
+    snapshots_release(&go);
+}
+
+/* What the target holds now: what it had, and the steps of this run. */
+static void target_after(const struct sync *s, size_t i, struct snapshots *ret)
+{
+    for (size_t k = 0; k < s->volumes[i].replica.snapshots.n && !s->plan.v[i].replace; k++)
+        if (!strv_has(&s->plan.v[i].keep_aside, s->volumes[i].replica.snapshots.v[k].name))
+            snapshots_add(ret, &s->volumes[i].replica.snapshots.v[k]);
+    for (size_t k = 0; k < s->plan.v[i].n_steps; k++) {
+        struct snapshot one = s->plan.v[i].steps[k].snapshot;
+        one.flags |= SNAPSHOT_RECEIVED;
+        snapshots_add(ret, &one);
+    }
+}
+
+static void prune(struct sync *s)
+{
+    steps_enter(s->steps, "prune");
+    struct snapshots *go = xcalloc(s->n, sizeof *go);
+    _cleanup_strv_ struct strv problems = STRV_INIT;
+    size_t total = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        struct snapshots left = {0}, there = {0};
+        prune_source(s, &s->volumes[i], s->volids.v[i], &left);
+        target_after(s, i, &there);
+        retain_target(&there, &left, s->job->guest, s->volumes[i].new.id, &go[i]);
+        total += go[i].n;
+        snapshots_release(&left);
+        snapshots_release(&there);
+    }
+    for (size_t i = 0; i < s->stale.n; i++)
+        joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
+    struct err e = {0};
+    if (total + s->stale.n && peer_prune(&s->peer, &s->volids, go, &s->stale, &problems, &e) < 0)
+        joblog_add(s->log, "cannot clean up on the target, the next run will: %s", e.text);
+    for (size_t i = 0; i < problems.n; i++)
+        joblog_add(s->log, "cannot clean up on the target, the next run will: %s", problems.v[i]);
+    for (size_t i = 0; i < s->n; i++)
+        snapshots_release(&go[i]);
+    free(go);
+}
+
+int sync_carry_out(struct sync *s, struct err *e)
+{
+    if (tidy_source(s, e) < 0)
+        return -1;
+    remember_storages(s);
+    if (take_snapshots(s, e) < 0 || transfer_all(s, e) < 0 || commit(s, e) < 0) {
+        undo_snapshots(s);
+        return -1;
+    }
+    if (record(s, e) < 0)
+        return -1;
+    prune(s);
+    return 0;
+}

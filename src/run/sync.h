@@ -1,0 +1,70 @@
+/* The heart: one sync, read top to bottom (docs/ARCHITECTURE.md, spec 3.2). The outer frame (locks, state,
+ * log, journal) is run.c; what is here only needs a struct sync that says what to replicate and where to
+ * talk. */
+#pragma once
+
+#include "base/err.h"
+#include "run/env.h"
+#include "run/peer.h"
+#include "run/plan.h"
+#include "run/progress.h"
+#include "run/replica.h"
+#include "run/steps.h"
+#include "state/joblog.h"
+#include "state/jobstate.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sync_volume {
+    struct replica_volume local;
+    struct volume_info info;
+    struct snapshots snapshots; /* before the new one */
+    struct replica replica;     /* the target's view */
+    struct snapshot new;
+    bool taken; /* the new snapshot exists, perhaps not kept yet */
+    bool kept;  /* …durable, with an id */
+    bool begun; /* its transfer was begun: the target may hold a part of it */
+};
+
+struct sync {
+    struct env *env;
+    const struct job *job;
+    const struct guest_entry *guest;
+    const struct member *target;
+    int64_t start;
+    struct job_state *state; /* last_sync and storages are read and, on success, changed */
+    struct joblog *log;      /* may be NULL */
+    struct steps *steps;
+    bool terminal;
+
+    struct guest_config *config;
+    struct strv volids;
+    struct sync_volume *volumes; /* as volids */
+    size_t n;
+    struct strv stale; /* images on the target that this job made and the guest no longer has */
+    struct peer peer;
+    bool connected;
+    struct plan plan;
+    char snapshot[SNAPSHOT_NAME_MAX + 1];
+    uint64_t delta; /* bytes that had changed */
+    bool committed; /* the target has acknowledged */
+};
+
+void sync_release(struct sync *s);
+
+/* What the source holds; then what the target holds; then the plan. */
+int sync_look(struct sync *s, struct err *e);
+int sync_ask(struct sync *s, struct err *e);
+int sync_plan(struct sync *s, struct err *e);
+/* The rest: snapshot, transfer, commit, record, prune. */
+int sync_carry_out(struct sync *s, struct err *e);
+
+/* Parts that the removal shares: open one volume of the guest and list what it holds; where the target is
+ * searched for images that the guest no longer has (where its volumes are and were); connect. */
+int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e);
+int sync_scan_list(struct sync *s, struct strv *scan, struct err *e);
+int sync_connect(struct sync *s, struct err *e);
+
+/* Job removal (spec 3.8): the replicas on the target (full), then the local snapshots of the job. */
+int sync_remove(struct sync *s, struct err *e);

@@ -1,0 +1,344 @@
+/* The plan and the retention as tables: what both sides hold, in short, and what the plan must be, in short.
+ *
+ * A side is a list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b the other job's,
+ * anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one without
+ * readable data. */
+#include "run/plan.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void side_parse(const char *text, bool target, struct snapshots *ret)
+{
+    _cleanup_strv_ struct strv words = STRV_INIT;
+    strv_split(&words, text, " ");
+    for (size_t i = 0; i < words.n; i++) {
+        struct snapshot s = {.seq = i + 1, .flags = SNAPSHOT_READABLE | (target ? SNAPSHOT_RECEIVED : 0)};
+        char *w = words.v[i], *id = strchr(w, '=');
+        assert_non_null(id);
+        *id++ = 0;
+        memset(s.id, id[0], SNAPSHOT_ID_LEN);
+        if (strchr(id, '!'))
+            s.flags &= ~(unsigned)SNAPSHOT_RECEIVED;
+        if (strchr(id, '~'))
+            s.flags &= ~(unsigned)SNAPSHOT_READABLE;
+        if (*w == 'S' || *w == 'T')
+            snprintf(s.name, sizeof s.name, "__replicate_100-%d_%s__", *w == 'T', w + 1);
+        else
+            snprintf(s.name, sizeof s.name, "%s", w);
+        snapshots_add(ret, &s);
+    }
+}
+
+static void short_name(const char *name, struct buf *out)
+{
+    if (snapshot_epoch(name))
+        buf_addf(out, "%c%d", snapshot_is_of_job(name, "100-0") ? 'S' : 'T', (int)snapshot_epoch(name));
+    else
+        buf_adds(out, name);
+}
+
+static void print_short(const struct plan_volume *p, struct buf *out)
+{
+    if (p->full)
+        buf_adds(out, p->replace ? "replace" : "full");
+    else
+        short_name(p->base.name, out);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        buf_adds(out, p->steps[i].resume ? " >>" : " >");
+        short_name(p->steps[i].snapshot.name, out);
+    }
+    if (p->keep_live_aside)
+        buf_adds(out, " aside:live");
+    for (size_t i = 0; i < p->keep_aside.n; i++) {
+        buf_adds(out, " aside:");
+        short_name(p->keep_aside.v[i], out);
+    }
+    for (size_t i = 0; i < p->drop_source.n; i++) {
+        buf_adds(out, " drop:");
+        short_name(p->drop_source.v[i].name, out);
+    }
+}
+
+struct target_facts {
+    bool exists, written, single, foreign, forgetful; /* forgetful: the state began after all that is there */
+    const char *stage; /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
+};
+
+static const struct plan_case {
+    int line;
+    const char *what;
+    int last_sync;
+    const char *source, *target, *parent;
+    struct target_facts facts;
+    const char *want; /* NULL: "No common base snapshot" */
+} plan_cases[] = {
+    {__LINE__, "first run", 0, "", "", NULL, {0}, "full >S9"},
+    {__LINE__, "first run with guest snapshots", 0, "g1=a g2=b", "", NULL, {0}, "full >g1 >g2 >S9"},
+    {__LINE__, "a foreign snapshot never travels", 0, "g1=a sanoid=x", "", NULL, {0}, "full >g1 >S9"},
+    {__LINE__, "normal increment", 5, "S5=a", "S5=a", NULL, {.exists = true}, "S5 >S9"},
+    {__LINE__,
+     "increment over a guest snapshot",
+     5,
+     "S5=a g1=b",
+     "S5=a",
+     NULL,
+     {.exists = true},
+     "S5 >g1 >S9"},
+    {__LINE__,
+     "snapshots of other jobs travel too",
+     5,
+     "S5=a T6=b",
+     "S5=a",
+     NULL,
+     {.exists = true},
+     "S5 >T6 >S9"},
+    {__LINE__, "state lost: newest common", 0, "S3=a S5=b", "S3=a S5=b", NULL, {.exists = true}, "S5 >S9"},
+    {__LINE__, "same name, other id is not common", 5, "S5=a", "S5=b!", NULL, {.exists = true}, NULL},
+    {__LINE__, "a guest snapshot is a base", 5, "g1=a", "g1=a", NULL, {.exists = true}, "g1 >S9"},
+    {__LINE__, "a foreign snapshot is none", 5, "sanoid=a", "sanoid=a", NULL, {.exists = true}, NULL},
+    {__LINE__, "the parent is a base, though not listed", 5, "p=a", "p=a", "p", {.exists = true}, "p >S9"},
+    {__LINE__,
+     "after a rollback the acknowledged tail is kept",
+     5,
+     "g1=a",
+     "g1=a S5=b",
+     NULL,
+     {.exists = true},
+     "g1 >S9 aside:S5"},
+    {__LINE__, "an unacknowledged tail is not", 5, "S5=a", "S5=a S7=b", NULL, {.exists = true}, "S5 >S9"},
+    {__LINE__,
+     "with the state lost, a tail is kept",
+     0,
+     "S5=a",
+     "S5=a S7=b",
+     NULL,
+     {.exists = true},
+     "S5 >S9 aside:S7"},
+    {__LINE__,
+     "the replica was written to",
+     5,
+     "S5=a",
+     "S5=a",
+     NULL,
+     {.exists = true, .written = true},
+     "S5 >S9 aside:live"},
+    {__LINE__,
+     "committed, not recorded: go on from it",
+     5,
+     "S5=a S7=b",
+     "S5=a S7=b",
+     NULL,
+     {.exists = true},
+     "S7 >S9"},
+    {__LINE__, "half-made first copy is replaced", 0, "", "S7=b", NULL, {.exists = true}, "replace >S9"},
+    {__LINE__,
+     "half-made but the snapshot is still here: goes on",
+     0,
+     "S7=b",
+     "S7=b",
+     NULL,
+     {.exists = true},
+     "S7 >S9"},
+    {__LINE__, "not if it was written to", 0, "", "S7=b", NULL, {.exists = true, .written = true}, NULL},
+    {__LINE__, "not if another made it", 0, "", "S7=b", NULL, {.exists = true, .foreign = true}, NULL},
+    {__LINE__, "not if a snapshot was made there", 0, "", "S7=b g1=c!", NULL, {.exists = true}, NULL},
+    {__LINE__, "not if it was acknowledged", 7, "", "S7=b", NULL, {.exists = true}, NULL},
+    {__LINE__, "an added disk, half-made, is replaced", 5, "", "S7=b", NULL, {.exists = true}, "replace >S9"},
+    {__LINE__,
+     "a volume that only has the target's name",
+     0,
+     "",
+     "",
+     NULL,
+     {.exists = true, .foreign = true},
+     NULL},
+    {__LINE__, "an interrupted first copy resumes", 0, "S7=a", "", NULL, {.stage = "S7=a/"}, "full >>S7 >S9"},
+    {__LINE__,
+     "an interrupted increment resumes",
+     5,
+     "S5=a S7=b",
+     "S5=a",
+     NULL,
+     {.exists = true, .stage = "S7=b/a"},
+     "S5 >>S7 >S9"},
+    {__LINE__,
+     "not upon another base",
+     5,
+     "S5=a S7=b",
+     "S5=a",
+     NULL,
+     {.exists = true, .stage = "S7=b/c"},
+     "S5 >S9 drop:S7"},
+    {__LINE__,
+     "a stage whose snapshot is gone is forgotten",
+     0,
+     "",
+     "",
+     NULL,
+     {.stage = "S7=a/"},
+     "full >S9"},
+    {__LINE__,
+     "stale snapshots of failed runs go, the last sync stays",
+     5,
+     "S5=a S6=b S7=c",
+     "S5=a",
+     NULL,
+     {.exists = true},
+     "S5 >S9 drop:S6 drop:S7"},
+    {__LINE__,
+     "the last sync stays even if the target lost it",
+     5,
+     "S4=a S5=b",
+     "S4=a",
+     NULL,
+     {.exists = true},
+     "S4 >S9"},
+    {__LINE__,
+     "a target without snapshots gets the newest only",
+     5,
+     "S5=a g1=b",
+     "S5=a",
+     NULL,
+     {.exists = true, .single = true},
+     "S5 >S9"},
+    {__LINE__, "a base must have its data on the target", 5, "S5=a", "S5=a~", NULL, {.exists = true}, NULL},
+    {__LINE__,
+     "on the source a map is enough for a base",
+     5,
+     "S5=a~",
+     "S5=a",
+     NULL,
+     {.exists = true},
+     "S5 >S9"},
+    {__LINE__, "but not to be sent", 5, "S5=a g1=b~", "S5=a", NULL, {.exists = true}, "S5 >S9"},
+};
+
+static void stage_parse(const char *text, struct stage_info *ret)
+{
+    char id = text[3], base = text[5];
+    *ret = (struct stage_info){.exists = true, .offset = 4096};
+    memset(ret->id, id, SNAPSHOT_ID_LEN);
+    if (base)
+        memset(ret->base_id, base, SNAPSHOT_ID_LEN);
+}
+
+static void check_case(const struct plan_case *c)
+{
+    struct snapshots source = {0};
+    struct replica replica = {.info = {.exists = c->facts.exists, .many = !c->facts.single},
+                              .written = c->facts.written};
+    _cleanup_strv_ struct strv guest_snapshots = STRV_INIT;
+    strv_adds(&guest_snapshots, "g1", "g2", NULL);
+    side_parse(c->source, false, &source);
+    side_parse(c->target, true, &replica.snapshots);
+    if (c->facts.exists && !c->facts.foreign) {
+        strcpy(replica.owner, "100-0");
+        if (replica.snapshots.n)
+            strcpy(replica.base_id, replica.snapshots.v[replica.snapshots.n - 1].id);
+    }
+    if (c->facts.stage)
+        stage_parse(c->facts.stage, &replica.stage);
+    struct plan_input_volume volume = {.volid = "s:vm-100-disk-0", .snapshots = &source, .replica = &replica};
+    struct plan_input in = {.job_id = "100-0",
+                            .guest = 100,
+                            .last_sync = c->last_sync,
+                            .first_try = c->facts.forgetful ? 8 : 6,
+                            .new_snapshot = "__replicate_100-0_9__",
+                            .parent = c->parent,
+                            .guest_snapshots = &guest_snapshots,
+                            .volumes = &volume,
+                            .n = 1};
+    struct plan plan = {0};
+    struct err e = {0};
+    _cleanup_buf_ struct buf got = BUF_INIT;
+    if (plan_make(&in, &plan, &e) == 0)
+        print_short(&plan.v[0], &got);
+    else if (!strncmp(e.text, "No common base snapshot on volume(s) s:vm-100-disk-0\n", 52) &&
+             e.kind == ERR_DATA)
+        buf_adds(&got, "no common base");
+    if (strcmp(buf_str(&got), c->want ? c->want : "no common base") != 0)
+        fail_msg("line %d, %s: want '%s', got '%s'", c->line, c->what, c->want ? c->want : "no common base",
+                 buf_str(&got));
+    plan_release(&plan);
+    snapshots_release(&source);
+    replica_release(&replica);
+}
+
+static void test_plan(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(plan_cases); i++)
+        check_case(&plan_cases[i]);
+}
+
+static const struct retain_case {
+    int line;
+    const char *target, *source_after, *want;
+} retain_cases[] = {
+    {__LINE__, "S5=a S9=n", "S9=n", "S5"},
+    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5"},
+    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1"},
+    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5"},
+    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6"},
+    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", ""},
+    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", ""},
+    {__LINE__, "T6=b S9=n", "T6=b S9=n", ""},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1"},
+};
+
+static void test_retain(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(retain_cases); i++) {
+        const struct retain_case *c = &retain_cases[i];
+        struct snapshots target = {0}, after = {0}, go = {0};
+        char new_id[SNAPSHOT_ID_LEN + 1] = "";
+        memset(new_id, 'n', SNAPSHOT_ID_LEN);
+        side_parse(c->target, true, &target);
+        side_parse(c->source_after, false, &after);
+        retain_target(&target, &after, 100, new_id, &go);
+        _cleanup_buf_ struct buf got = BUF_INIT;
+        for (size_t k = 0; k < go.n; k++) {
+            if (k)
+                buf_addc(&got, ' ');
+            short_name(go.v[k].name, &got);
+        }
+        if (strcmp(buf_str(&got), c->want) != 0)
+            fail_msg("line %d: want '%s', got '%s'", c->line, c->want, buf_str(&got));
+        snapshots_release(&target);
+        snapshots_release(&after);
+        snapshots_release(&go);
+    }
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_true(snapshot_is_of_job("__replicate_100-1_17__", "100-1"));
+    assert_false(snapshot_is_of_job("__replicate_100-10_17__", "100-1"));
+    assert_false(snapshot_is_of_job("__replicate_100-1_17", "100-1"));
+    assert_false(snapshot_is_of_job("__replicate_100-1_x__", "100-1"));
+    assert_false(snapshot_is_of_job("__replicate_100-1___", "100-1"));
+    assert_true(snapshot_is_of_guest("__replicate_100-10_17__", 100));
+    assert_false(snapshot_is_of_guest("__replicate_1000-1_17__", 100));
+    assert_int_equal(snapshot_epoch("__replicate_100-1_1700000000__"), 1700000000);
+    assert_int_equal(snapshot_epoch("g1"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_retain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
