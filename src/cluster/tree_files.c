@@ -191,7 +191,7 @@ int tree_files_list(int rootfd, const char *path, struct strv *ret, struct err *
     struct err local;
     _cleanup_close_ int fd = fs_open_beneath(rootfd, path, DIR_FLAGS, 0, &local);
     if (fd < 0) {
-        if (local.code == ENOENT)
+        if (is_missing(&local)) /* a file where a directory could be lists nothing, too */
             return 1;
         *e = local;
         return -1;

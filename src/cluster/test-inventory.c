@@ -1,0 +1,262 @@
+/* Guests, members and jobs as a plain directory shows them. */
+#include "cluster/testtree.h"
+
+#include "cluster/guests.h"
+#include "cluster/jobs.h"
+#include "cluster/members.h"
+
+#include <sys/wait.h>
+
+static char *list_guests(const struct guest_list *g)
+{
+    struct buf b = BUF_INIT;
+    for (size_t i = 0; i < g->n; i++)
+        buf_addf(&b, "%u:%s:%s ", (unsigned)g->v[i].id, guest_type_name(g->v[i].type), g->v[i].node);
+    return buf_take(&b);
+}
+
+static void test_guests_by_their_files(void **state)
+{
+    static const char *const files[] = {
+        "nodes/pve2/qemu-server/1000.conf",
+        "nodes/pve1/qemu-server/100.conf",
+        "nodes/pve1/lxc/999999999.conf",
+        "nodes/pve2/lxc/200.conf",
+        /* none of these is a guest */
+        "nodes/pve1/qemu-server/99.conf",
+        "nodes/pve1/qemu-server/0300.conf",
+        "nodes/pve1/qemu-server/1000000000.conf",
+        "nodes/pve1/qemu-server/400.conf.tmp.12",
+        "nodes/pve1/qemu-server/500",
+        "nodes/pve1/qemu-server/600.conf.bak",
+        "nodes/pve1/qemu-server/-700.conf",
+        "nodes/pve1/openvz/800.conf",
+        "nodes/bad name/lxc/900.conf",
+        "nodes/stray",
+    };
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list g;
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0); /* no nodes/ at all: no guests */
+    assert_int_equal(g.n, 0);
+    guests_release(&g);
+    for (size_t i = 0; i < ELEMENTS(files); i++)
+        put(tt, files[i], "");
+    if (guests_load(tt->tree, &g, &e) < 0)
+        fail_msg("%s", e.text);
+    _cleanup_free_ char *seen = list_guests(&g);
+    assert_string_equal(seen, "100:qemu:pve1 200:lxc:pve2 1000:qemu:pve2 999999999:lxc:pve1 ");
+    assert_int_equal(g.warnings.n, 0);
+    for (size_t i = 0; i < g.n; i++)
+        assert_ptr_equal(guests_find(&g, g.v[i].id), &g.v[i]);
+    assert_null(guests_find(&g, 101));
+    assert_null(guests_find(&g, 0));
+    _cleanup_free_ char *path = guest_config_path(&g.v[1]);
+    assert_string_equal(path, "nodes/pve2/lxc/200.conf");
+    guests_release(&g);
+}
+
+static void test_guest_with_two_owners_is_left_out(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list g;
+    put(tt, "nodes/pve1/qemu-server/100.conf", "");
+    put(tt, "nodes/pve2/qemu-server/100.conf", "");
+    put(tt, "nodes/pve1/lxc/101.conf", "");
+    put(tt, "nodes/pve1/qemu-server/101.conf", "");
+    put(tt, "nodes/pve1/qemu-server/102.conf", "");
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+    _cleanup_free_ char *seen = list_guests(&g);
+    assert_string_equal(seen, "102:qemu:pve1 ");
+    assert_int_equal(g.warnings.n, 2);
+    assert_non_null(strstr(g.warnings.v[0], "'nodes/pve1/qemu-server/100.conf'"));
+    assert_non_null(strstr(g.warnings.v[0], "'nodes/pve2/qemu-server/100.conf'"));
+    guests_release(&g);
+}
+
+static void test_members_from_nodes_cfg(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct members m;
+    assert_int_equal(members_load(tt->tree, &m, &e), 0);
+    assert_int_equal(m.n, 0);
+    assert_true(m.quorate);
+    members_release(&m);
+
+    put(tt, "nodes.cfg",
+        "node: pve1\n\taddress 10.0.0.1\n\nnode: pve2\n\taddress local\n\tport 2222\n\tconfig /etc/x.conf\n\n"
+        "node: -bad\n\taddress 10.0.0.9\n");
+    assert_int_equal(members_load(tt->tree, &m, &e), 0);
+    assert_int_equal(m.n, 2);
+    const struct member *pve2 = members_find(&m, "pve2");
+    assert_non_null(pve2);
+    assert_string_equal(pve2->node.address, "local");
+    assert_int_equal(pve2->node.port, 2222);
+    assert_string_equal(pve2->node.config, "/etc/x.conf");
+    assert_true(pve2->online && m.quorate);
+    assert_null(members_find(&m, "pve"));
+    assert_true(m.warnings.n > 0); /* of the section that is no node */
+    members_release(&m);
+}
+
+static char *describe(struct jobs *j)
+{
+    struct buf b = BUF_INIT;
+    for (size_t i = 0; i < j->n; i++)
+        buf_addf(&b, "%s:%s>%s ", j->v[i].id, j->v[i].source ? j->v[i].source : "?", j->v[i].target);
+    return buf_take(&b);
+}
+
+static void test_load_and_save(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct jobs j;
+    assert_int_equal(jobs_load(tt->tree, &j, &e), 0);
+    assert_int_equal(j.n, 0);
+    assert_string_equal(j.digest, "");
+    struct job job = {.guest = 100, .target = (char *)"pve2", .source = (char *)"pve1"};
+    snprintf(job.id, sizeof job.id, "100-0");
+    if (jobs_add(&j, &job, &e) < 0 || jobs_save(tt->tree, &j, &e) < 0)
+        fail_msg("%s", e.text);
+    jobs_release(&j);
+    assert_int_equal(jobs_load(tt->tree, &j, &e), 0);
+    _cleanup_free_ char *seen = describe(&j);
+    assert_string_equal(seen, "100-0:pve1>pve2 ");
+    assert_int_equal(strlen(j.digest), 40);
+    jobs_release(&j);
+}
+
+#define JOB(id, target, source) "local: " id "\n\ttarget " target "\n\tsource " source "\n\n"
+
+static void test_repair_of_the_source(void **state)
+{
+    static const struct {
+        const char *what, *owner, *file, *after; /* after NULL: not written */
+    } cases[] = {
+        {"in order", "pve1", JOB("100-0", "pve2", "pve1") JOB("100-1", "pve3", "pve1"), NULL},
+        {"another node's guest is that node's business", "pve9",
+         JOB("100-0", "pve2", "pve1") JOB("100-1", "pve3", "pve1"), NULL},
+        {"stolen by a target", "pve2", JOB("100-0", "pve2", "pve1") JOB("100-1", "pve3", "pve1"),
+         "100-0:pve2>pve1 100-1:pve2>pve3 "},
+        {"stolen by a third node", "pve4", JOB("100-0", "pve2", "pve1") JOB("100-1", "pve3", "pve1"),
+         "100-0:pve4>pve2 100-1:pve4>pve3 "},
+        {"stolen back", "pve1", JOB("100-0", "pve1", "pve2") JOB("100-1", "pve3", "pve2"),
+         "100-0:pve1>pve2 100-1:pve1>pve3 "},
+        {"no source yet", "pve1", "local: 100-0\n\ttarget pve2\n\n", "100-0:pve1>pve2 "},
+        {"only its own guests", "pve2", JOB("100-0", "pve2", "pve1") JOB("200-0", "pve2", "pve1"),
+         "100-0:pve2>pve1 200-0:pve1>pve2 "},
+        {"disabled and to be removed too", "pve2",
+         "local: 100-0\n\tdisable\n\ttarget pve2\n\tremove_job full\n\tsource pve1\n\n", "100-0:pve2>pve1 "},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        setup_dir(state);
+        struct test_tree *tt = *state;
+        struct err e;
+        struct guest_list g;
+        struct jobs j;
+        _cleanup_free_ char *conf = xasprintf("nodes/%s/qemu-server/100.conf", cases[i].owner);
+        put(tt, conf, "");
+        put(tt, "nodes/pve1/lxc/200.conf", "");
+        put(tt, "replication.cfg", cases[i].file);
+        const char *me = strcmp(cases[i].owner, "pve9") == 0 ? "pve1" : cases[i].owner;
+        assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+        if (jobs_load_repaired(tt->tree, &g, me, &j, &e) < 0)
+            fail_msg("%s: %s", cases[i].what, e.text);
+        _cleanup_free_ char *file = get(tt, "replication.cfg");
+        _cleanup_free_ char *locks = xasprintf("%s/priv/lock", tt->root);
+        assert_int_equal(fs_exists(locks), cases[i].after != NULL); /* no lock without need */
+        if (cases[i].after) {
+            struct jobs again;
+            _cleanup_free_ char *seen = describe(&j);
+            if (strcmp(seen, cases[i].after) != 0)
+                fail_msg("%s: %s", cases[i].what, seen);
+            assert_int_equal(jobs_load(tt->tree, &again, &e), 0);
+            _cleanup_free_ char *written = describe(&again);
+            assert_string_equal(written, cases[i].after);
+            assert_string_equal(j.digest, again.digest);
+            jobs_release(&again);
+        } else {
+            assert_string_equal(file, cases[i].file);
+        }
+        jobs_release(&j);
+        guests_release(&g);
+        teardown(state);
+    }
+}
+
+/* The list of guests is older than the lock: what counts is who owns the guest when the lock is held. */
+static void test_repair_looks_again_under_the_lock(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list old;
+    struct jobs j;
+    put(tt, "nodes/pve1/qemu-server/100.conf", "");
+    assert_int_equal(guests_load(tt->tree, &old, &e), 0);
+    assert_int_equal(
+        tree_rename(tt->tree, "nodes/pve1/qemu-server/100.conf", "nodes/pve2/qemu-server/100.conf", &e), 0);
+    put(tt, "replication.cfg", JOB("100-0", "pve1", "pve2")); /* a migration has switched the direction */
+    assert_int_equal(jobs_load_repaired(tt->tree, &old, "pve1", &j, &e), 0);
+    _cleanup_free_ char *seen = describe(&j);
+    assert_string_equal(seen, "100-0:pve2>pve1 ");
+    jobs_release(&j);
+    guests_release(&old);
+}
+
+/* Several processes add jobs at once, each under the lock: none is lost. */
+static int add_jobs(struct tree *t, unsigned writer)
+{
+    for (unsigned i = 0; i < 10; i++) {
+        struct err e;
+        struct jobs j;
+        struct job job = {.guest = 100 + writer, .number = i, .source = (char *)"pve1"};
+        char target[16];
+        snprintf(job.id, sizeof job.id, "%u-%u", job.guest, i);
+        snprintf(target, sizeof target, "node%u", i);
+        job.target = target;
+        struct tree_lock *l = tree_lock(t, "replication.cfg", &e);
+        if (!l || jobs_load(t, &j, &e) < 0 || jobs_add(&j, &job, &e) < 0 || jobs_save(t, &j, &e) < 0)
+            return 1;
+        jobs_release(&j);
+        tree_unlock(l);
+    }
+    return 0;
+}
+
+static void test_writers_at_once(void **state)
+{
+    enum { WRITERS = 3 };
+    struct test_tree *tt = *state;
+    pid_t pids[WRITERS];
+    for (unsigned i = 0; i < WRITERS; i++)
+        if ((pids[i] = fork()) == 0)
+            _exit(add_jobs(tt->tree, i));
+    for (unsigned i = 0; i < WRITERS; i++) {
+        int status;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+    }
+    struct err e;
+    struct jobs j;
+    assert_int_equal(jobs_load(tt->tree, &j, &e), 0);
+    assert_int_equal(j.n, WRITERS * 10);
+    assert_int_equal(j.warnings.n, 0);
+    jobs_release(&j);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        DIR_TEST(test_guests_by_their_files),
+        DIR_TEST(test_guest_with_two_owners_is_left_out),
+        DIR_TEST(test_members_from_nodes_cfg),
+        DIR_TEST(test_load_and_save),
+        cmocka_unit_test(test_repair_of_the_source),
+        DIR_TEST(test_repair_looks_again_under_the_lock),
+        DIR_TEST(test_writers_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
