@@ -22,7 +22,8 @@ struct receiver {
     struct sendreader reader;
     bool begun; /* the first command was the right one */
     uint64_t transid;
-    int file; /* open for writing, or -1 */
+    int file;      /* open for writing, or -1 */
+    size_t unpushed; /* bytes written to it since its writeback was begun */
     char file_path[PATH_MAX];
 };
 
@@ -87,10 +88,22 @@ static int open_regular(int root, const char *path, int flags, struct err *e)
     return ret < 0 ? err_sys(e, "cannot open the file '%s'", path) : ret;
 }
 
+/* Begin writeback early, so that the seal does not find all of it still to do. A hint, may fail. */
+static void push_file(struct receiver *rx, size_t least)
+{
+    if (rx->unpushed < least)
+        return;
+    sync_file_range(rx->file, 0, 0, SYNC_FILE_RANGE_WRITE);
+    rx->unpushed = 0;
+}
+
 static void forget_file(struct receiver *rx)
 {
-    if (rx->file >= 0)
+    if (rx->file >= 0) {
+        push_file(rx, 1 << 20);
         close(rx->file);
+    }
+    rx->unpushed = 0;
     rx->file = -1;
 }
 
@@ -215,7 +228,11 @@ static int on_write(struct receiver *rx, const struct send_record *r, struct err
         return -1;
     if (!r->attr[ATTR_DATA].data || offset > INT64_MAX - r->attr[ATTR_DATA].n)
         return err_set(e, ERR_DATA, 0, "the btrfs stream writes nothing, or nowhere, in '%s'", rx->file_path);
-    return fs_pwrite_all(fd, r->attr[ATTR_DATA].data, r->attr[ATTR_DATA].n, offset, rx->file_path, e);
+    if (fs_pwrite_all(fd, r->attr[ATTR_DATA].data, r->attr[ATTR_DATA].n, offset, rx->file_path, e) < 0)
+        return -1;
+    rx->unpushed += r->attr[ATTR_DATA].n;
+    push_file(rx, 16 << 20);
+    return 0;
 }
 
 static int on_clone(struct receiver *rx, const struct send_record *r, struct err *e)

@@ -347,11 +347,13 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
                         struct err *e)
 {
     _cleanup_close_ int from = -1, to = -1;
+    bool exists = faccessat(b->dir, b->image, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (exists && subvol_destroyable(b->dir, b->image, e) < 0) /* before anything is seen to change */
+        return err_wrap(e, "cannot replace '%s/%s'", b->dir_path, b->image);
     if (subvol_destroy(b->dir, b->tmp, e) < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
         btrfs_owner_set(to, owner, e) < 0)
         return -1;
-    bool exists = faccessat(b->dir, b->image, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     if (subvol_rename(b->dir, b->tmp, b->image, exists ? RENAME_EXCHANGE : 0, e) < 0 ||
         subvol_commit(b->dir, e) < 0)
         return -1;

@@ -118,8 +118,9 @@ static bool is_empty_dir(int fd)
     return empty;
 }
 
-/* Remove one nested subvolume, if it is empty. */
-static int destroy_nested_one(int fd, const char *name, uint64_t treeid, uint64_t dirid, struct err *e)
+/* One nested subvolume: empty? Then, with `remove`, remove it. */
+static int check_nested_one(int fd, const char *name, uint64_t treeid, uint64_t dirid, bool remove,
+                            struct err *e)
 {
     struct btrfs_ioctl_ino_lookup_user_args a = {.treeid = treeid, .dirid = dirid};
     if (ioctl(fd, BTRFS_IOC_INO_LOOKUP_USER, &a) < 0)
@@ -136,12 +137,12 @@ static int destroy_nested_one(int fd, const char *name, uint64_t treeid, uint64_
                        "'%s' holds another subvolume '%s%s' with data, which snapshots do not carry: move it "
                        "out or remove it",
                        name, a.path, a.name);
-    if (destroy_one(parent, a.name) < 0)
+    if (remove && destroy_one(parent, a.name) < 0)
         return err_sys(e, "cannot remove the empty subvolume '%s%s' inside '%s'", a.path, a.name, name);
     return 0;
 }
 
-static int destroy_nested(int dir, const char *name, struct err *e)
+static int check_nested(int dir, const char *name, bool remove, struct err *e)
 {
     _cleanup_close_ int fd = -1;
     if (subvol_open(dir, name, &fd, e) != 0)
@@ -153,10 +154,15 @@ static int destroy_nested(int dir, const char *name, struct err *e)
         if (r < 0 && errno != EOVERFLOW)
             return err_sys(e, "cannot list the subvolumes inside '%s'", name);
         for (unsigned i = 0; i < a.num_items; i++)
-            if (destroy_nested_one(fd, name, a.rootref[i].treeid, a.rootref[i].dirid, e) < 0)
+            if (check_nested_one(fd, name, a.rootref[i].treeid, a.rootref[i].dirid, remove, e) < 0)
                 return -1;
     } while (r < 0);
     return 0;
+}
+
+int subvol_destroyable(int dir, const char *name, struct err *e)
+{
+    return check_nested(dir, name, false, e);
 }
 
 int subvol_destroy(int dir, const char *name, struct err *e)
@@ -167,7 +173,7 @@ int subvol_destroy(int dir, const char *name, struct err *e)
         return r;
     r = destroy_one(dir, name);
     if (r < 0 && errno == ENOTEMPTY) {
-        if (destroy_nested(dir, name, e) < 0)
+        if (check_nested(dir, name, true, e) < 0)
             return -1;
         r = destroy_one(dir, name);
     }

@@ -31,6 +31,8 @@ int subvol_snapshot(int source, int dir, const char *name, bool readonly, struct
 /* 1 when it was not there. One that holds other subvolumes is refused, whoever made them: snapshots do not
  * carry those, so their data would be lost. Empty ones (a container's systemd makes some) are removed. */
 int subvol_destroy(int dir, const char *name, struct err *e);
+/* Would subvol_destroy refuse it? Changes nothing. */
+int subvol_destroyable(int dir, const char *name, struct err *e);
 /* renameat2; an existing `to` is an error unless flags say RENAME_EXCHANGE. */
 int subvol_rename(int dir, const char *from, const char *to, unsigned flags, struct err *e);
 
