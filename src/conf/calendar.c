@@ -1,517 +1,521 @@
-#include "conf/calendar.h"
-
-#include "base/mem.h"
+#include "conf/calendar_fields.h"
 
 #include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
-#define TEXT_MAX 4096 /* canonical text may be longer than what users may write */
-#define STEPS_MAX 1001
+/* A canonical text may be this much longer than what it was made of: a blank between its parts. */
+#define PARSE_MAX (CALENDAR_TEXT_MAX + 3)
+#define ITEMS_MAX PARSE_MAX
 
-enum { YEAR, MONTH, DAY, HOUR, MINUTE, SECOND, N_FIELDS };
-
-static const struct field_kind {
-    const char *name;
-    unsigned first, end; /* "*" is first … end - 1; smaller values are accepted, but never match */
-} kinds[N_FIELDS] = {
-    [YEAR] = {"year", 0, 2200}, [MONTH] = {"month", 1, 13},   [DAY] = {"day", 1, 32},
-    [HOUR] = {"hour", 0, 24},   [MINUTE] = {"minute", 0, 60}, [SECOND] = {"second", 0, 60},
+const struct calendar_limits calendar_limits[UNITS] = {
+    [UNIT_YEAR] = {0, 2200}, [UNIT_MONTH] = {1, 13},  [UNIT_DAY] = {1, 32},
+    [UNIT_HOUR] = {0, 24},   [UNIT_MINUTE] = {0, 60}, [UNIT_SECOND] = {0, 60},
 };
 
-#define YEAR_WORDS ((2200 + 63) / 64)
-#define ALL_DAYS 0x7f
+static const char *const unit_names[UNITS] = {
+    [UNIT_YEAR] = "year", [UNIT_MONTH] = "month",   [UNIT_DAY] = "day",
+    [UNIT_HOUR] = "hour", [UNIT_MINUTE] = "minute", [UNIT_SECOND] = "second",
+};
 
-struct calendar {
+static const char *const day_names[] = {"monday", "tuesday",  "wednesday", "thursday",
+                                        "friday", "saturday", "sunday"};
+
+/* ---- sets of values ---- */
+
+struct item_list {
+    struct calendar_item v[ITEMS_MAX];
+    size_t n;
+};
+
+/* What is being built, before its size is known. */
+struct event {
     bool utc;
-    uint8_t weekdays;         /* bit 0: Sunday */
-    uint64_t small[N_FIELDS]; /* bit sets; that of the year is not used */
-    uint64_t *years;          /* bit set of YEAR_WORDS, NULL: every year */
+    uint8_t weekdays;
+    struct item_list unit[UNITS];
 };
 
-/* ---- bit sets ---- */
-
-static uint64_t *set_of(struct calendar *c, int field)
+static bool is_open(const struct calendar_item *i, enum calendar_unit u)
 {
-    return field == YEAR ? c->years : &c->small[field];
+    return i->first < i->last && i->last + i->step >= calendar_limits[u].end;
 }
 
-static bool has(const uint64_t *set, unsigned i)
+static bool is_any(const struct calendar_item *i, enum calendar_unit u)
 {
-    return set[i / 64] >> i % 64 & 1;
+    return i->step == 1 && i->first <= calendar_limits[u].min && is_open(i, u);
 }
 
-static void put(uint64_t *set, unsigned i)
+static bool is_within(const struct calendar_item *a, const struct calendar_item *b)
 {
-    set[i / 64] |= 1ull << i % 64;
+    return a->first >= b->first && a->last <= b->last && (a->first - b->first) % b->step == 0 &&
+           (a->first == a->last || a->step % b->step == 0);
 }
 
-static void put_all(uint64_t *set, const struct field_kind *k)
+static int item_compare(const void *a, const void *b)
 {
-    for (unsigned i = k->first; i < k->end; i++)
-        put(set, i);
+    const struct calendar_item *x = a, *y = b;
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    if (x->last != y->last)
+        return x->last < y->last ? -1 : 1;
+    return (x->step > y->step) - (x->step < y->step);
 }
 
-/* ---- parsing ---- */
-
-struct reader {
-    const char *p, *text;
-    struct err *e;
-};
-
-static int refuse(const struct reader *r, const char *why)
+static void set_one(struct item_list *l, unsigned value)
 {
-    return err_set(r->e, ERR_USAGE, 0, "invalid calendar event '%s': %s at '%s'", r->text, why, r->p);
+    l->v[0] = (struct calendar_item){(uint16_t)value, (uint16_t)value, 1};
+    l->n = 1;
 }
 
-static bool number(struct reader *r, unsigned *ret)
+static void set_any(struct item_list *l, enum calendar_unit u)
 {
-    uint64_t n = 0;
-    const char *p = r->p;
-    if (!isdigit((unsigned char)*p))
-        return false;
-    for (; isdigit((unsigned char)*p); p++)
-        if ((n = n * 10 + (unsigned)(*p - '0')) > UINT32_MAX)
-            return false;
-    *ret = (unsigned)n;
-    r->p = p;
-    return true;
+    l->v[0] = (struct calendar_item){calendar_limits[u].min, (uint16_t)(calendar_limits[u].end - 1), 1};
+    l->n = 1;
 }
 
-static bool take(struct reader *r, const char *word)
+/* Sorted, no item within another, "every value" alone. Doing it twice changes nothing. */
+static void normalise(struct item_list *l, enum calendar_unit u)
 {
-    size_t n = strlen(word);
-    if (strncmp(r->p, word, n) != 0)
-        return false;
-    r->p += n;
-    return true;
-}
-
-/* N, N..M, N/R, N..M/R */
-static int item(struct reader *r, const struct field_kind *k, uint64_t *set)
-{
-    unsigned from, to, step = 1;
-    if (!number(r, &from))
-        return refuse(r, "a number is missing");
-    bool range = take(r, "..");
-    to = from;
-    if (range && !number(r, &to))
-        return refuse(r, "the end of a range is missing");
-    bool repeated = take(r, "/");
-    if (repeated && !number(r, &step))
-        return refuse(r, "a repetition is missing");
-    if (from >= k->end || to >= k->end || step >= k->end)
-        return refuse(r, "a value is too large");
-    if (to < from)
-        return refuse(r, "a range ends before it begins");
-    if (repeated && !range)
-        to = k->end - 1;
-    if (step == 0)
-        to = from, step = 1;
-    for (unsigned i = from; i <= to; i += step)
-        put(set, i);
-    return 0;
-}
-
-static int field(struct reader *r, int which, struct calendar *c)
-{
-    const struct field_kind *k = &kinds[which];
-    unsigned step = 1;
-    if (which == YEAR && !c->years)
-        c->years = xcalloc(YEAR_WORDS, sizeof *c->years);
-    uint64_t *set = set_of(c, which);
-    memset(set, 0, which == YEAR ? YEAR_WORDS * sizeof *set : sizeof *set);
-    if (take(r, "*")) {
-        if (take(r, "/") && !number(r, &step))
-            return refuse(r, "a repetition is missing");
-        if (step >= k->end)
-            return refuse(r, "a repetition is too large");
-        if (step == 0)
-            put(set, k->first);
-        for (unsigned i = k->first; step && i < k->end; i += step)
-            put(set, i);
-    } else {
-        do
-            if (item(r, k, set) < 0)
-                return -1;
-        while (take(r, ","));
-    }
-    return 0;
-}
-
-static const char *const day_names[] = {"sunday",   "monday", "tuesday", "wednesday",
-                                        "thursday", "friday", "saturday"};
-
-static int weekday(struct reader *r)
-{
-    size_t n = 0;
-    while (isalpha((unsigned char)r->p[n]))
-        n++;
-    for (int d = 0; d < 7; d++)
-        if ((n == 3 || n == strlen(day_names[d])) && strncasecmp(r->p, day_names[d], n) == 0) {
-            r->p += n;
-            return d;
+    for (size_t i = 0; i < l->n; i++)
+        if (is_any(&l->v[i], u)) {
+            set_any(l, u);
+            return;
         }
-    return refuse(r, "not a day of the week");
+    qsort(l->v, l->n, sizeof *l->v, item_compare);
+    for (size_t i = 0; i < l->n;) {
+        bool drop = false;
+        for (size_t k = 0; k < l->n && !drop; k++)
+            drop = k != i && is_within(&l->v[i], &l->v[k]);
+        if (drop)
+            memmove(&l->v[i], &l->v[i + 1], (--l->n - i) * sizeof *l->v);
+        else
+            i++;
+    }
 }
 
-static int weekdays(struct reader *r, struct calendar *c)
+static struct calendar *build(struct event *ev)
 {
-    c->weekdays = 0;
+    size_t total = 0;
+    for (int u = 0; u < UNITS; u++) {
+        normalise(&ev->unit[u], (enum calendar_unit)u);
+        total += ev->unit[u].n;
+    }
+    struct calendar *c = xcalloc(1, sizeof *c + total * sizeof c->items[0]);
+    c->utc = ev->utc;
+    c->weekdays = ev->weekdays;
+    size_t at = 0;
+    for (int u = 0; u < UNITS; u++) {
+        const struct item_list *l = &ev->unit[u];
+        struct calendar_field *f = &c->field[u];
+        f->begin = (uint16_t)at;
+        f->n = (uint16_t)l->n;
+        memcpy(c->items + at, l->v, l->n * sizeof l->v[0]);
+        at += l->n;
+        for (size_t i = 0; u != UNIT_YEAR && i < l->n; i++)
+            for (unsigned v = l->v[i].first; v <= l->v[i].last; v += l->v[i].step)
+                f->mask |= UINT64_C(1) << v;
+    }
+    return c;
+}
+
+/* ---- parsing: one function per rule of the grammar ---- */
+
+/* A rule either moves p behind what it read and returns true, or notes why not; the reason that lies furthest
+ * in the text is the one that is told. */
+struct parser {
+    const char *p, *end;
+    const char *furthest;
+    char why[96];
+};
+
+static bool fail(struct parser *s, const char *at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static bool fail(struct parser *s, const char *at, const char *fmt, ...)
+{
+    if (s->furthest && at < s->furthest)
+        return false;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(s->why, sizeof s->why, fmt, ap);
+    va_end(ap);
+    s->furthest = at;
+    return false;
+}
+
+static bool eat(struct parser *s, const char *what)
+{
+    size_t n = strlen(what);
+    if ((size_t)(s->end - s->p) < n || memcmp(s->p, what, n) != 0)
+        return false;
+    s->p += n;
+    return true;
+}
+
+static void eat_blanks(struct parser *s)
+{
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t'))
+        s->p++;
+}
+
+/* Digits with a value below the unit's end. */
+static bool number(struct parser *s, enum calendar_unit u, unsigned *ret)
+{
+    const char *start = s->p;
+    uint64_t value = 0;
+    while (s->p < s->end && isdigit((unsigned char)*s->p)) {
+        value = value * 10 + (uint64_t)(*s->p++ - '0');
+        if (value > UINT32_MAX)
+            return fail(s, start, "the %s is out of range", unit_names[u]);
+    }
+    if (s->p == start)
+        return fail(s, start, "expected a number for the %s", unit_names[u]);
+    if (value >= calendar_limits[u].end)
+        return fail(s, start, "the %s is out of range", unit_names[u]);
+    *ret = (unsigned)value;
+    return true;
+}
+
+/* item := N | N ".." M | N "/" R | N ".." M "/" R */
+static bool item(struct parser *s, enum calendar_unit u, struct calendar_item *ret)
+{
+    unsigned first, last, step;
+    const char *start = s->p;
+    if (!number(s, u, &first))
+        return false;
+    bool ranged = eat(s, "..");
+    last = first;
+    if (ranged && !number(s, u, &last))
+        return false;
+    if (last < first)
+        return fail(s, start, "the range of the %s ends before it begins", unit_names[u]);
+    step = 1;
+    if (eat(s, "/")) {
+        if (!number(s, u, &step))
+            return false;
+        if (!ranged)
+            last = calendar_limits[u].end - 1u;
+        if (step == 0)
+            last = first;
+    }
+    step = step ? step : 1;
+    last -= (last - first) % step;
+    if (first == last)
+        step = 1;
+    *ret = (struct calendar_item){(uint16_t)first, (uint16_t)last, (uint16_t)step};
+    return true;
+}
+
+/* field := "*" | "*" "/" N | item ("," item)*; with N 0: the first value only */
+static bool field(struct parser *s, enum calendar_unit u, struct item_list *ret)
+{
+    struct calendar_limits lim = calendar_limits[u];
+    unsigned step = 1;
+    ret->n = 0;
+    if (eat(s, "*")) {
+        if (eat(s, "/") && !number(s, u, &step))
+            return false;
+        unsigned last = step ? lim.end - 1u : lim.min;
+        last -= step ? (last - lim.min) % step : 0;
+        if (last == lim.min)
+            step = 1;
+        ret->v[ret->n++] = (struct calendar_item){lim.min, (uint16_t)last, (uint16_t)step};
+        return true;
+    }
+    do
+        if (ret->n == ITEMS_MAX || !item(s, u, &ret->v[ret->n++]))
+            return false;
+    while (eat(s, ","));
+    return true;
+}
+
+/* day := mon | monday | …, in any letter case */
+static bool day(struct parser *s, unsigned *ret)
+{
+    size_t left = (size_t)(s->end - s->p);
+    for (unsigned d = 0; d < 7; d++)
+        if (left >= 3 && strncasecmp(s->p, day_names[d], 3) == 0) {
+            size_t whole = strlen(day_names[d]);
+            s->p += left >= whole && strncasecmp(s->p, day_names[d], whole) == 0 ? whole : 3;
+            *ret = d;
+            return true;
+        }
+    return fail(s, s->p, "expected a day of the week");
+}
+
+/* weekdays := range ("," range)*, range := day [".." day]; a range may wrap. True without a part when no day
+ * stands here. */
+static bool weekdays(struct parser *s, struct event *ev, bool *found)
+{
+    unsigned first, last;
+    *found = s->p < s->end && isalpha((unsigned char)*s->p);
+    if (!*found)
+        return true;
+    ev->weekdays = 0;
     do {
-        int from = weekday(r);
-        int to = from;
-        if (from < 0 || (take(r, "..") && (to = weekday(r)) < 0))
-            return -1;
-        for (int d = from;; d = (d + 1) % 7) {
-            c->weekdays |= (uint8_t)(1 << d);
-            if (d == to)
+        if (!day(s, &first))
+            return false;
+        last = first;
+        if (eat(s, "..") && !day(s, &last))
+            return false;
+        for (unsigned d = first;; d = (d + 1) % 7) {
+            ev->weekdays |= (uint8_t)(1u << d);
+            if (d == last)
                 break;
         }
-    } while (take(r, ","));
-    return 0;
+    } while (eat(s, ","));
+    return true;
 }
 
-/* Is what stands here a field and then this character? */
-static bool field_then(const struct reader *r, char c)
+/* date := [year "-"] month "-" day-of-month. Only a date has a '-'. */
+static bool date(struct parser *s, struct event *ev, bool *found)
 {
-    size_t n = strspn(r->p, "0123456789*,./");
-    return n && r->p[n] == c;
-}
-
-static int date(struct reader *r, struct calendar *c)
-{
-    size_t n = strspn(r->p, "0123456789*,./");
-    size_t m = strspn(r->p + n + 1, "0123456789*,./");
-    if (m && r->p[n + 1 + m] == '-' && (field(r, YEAR, c) < 0 || !take(r, "-")))
-        return r->e->kind ? -1 : refuse(r, "'-' expected");
-    if (field(r, MONTH, c) < 0)
-        return -1;
-    if (!take(r, "-"))
-        return refuse(r, "'-' expected");
-    return field(r, DAY, c);
-}
-
-/* [hour ":"] minute [":" second]; an hour out of range is read as a minute (spec 4.7). */
-static int time_of_day(struct reader *r, struct calendar *c)
-{
-    struct err first = {0}, *e = r->e;
-    struct reader before = *r;
-    bool with_hour = false;
-    if (field_then(r, ':')) {
-        r->e = &first;
-        with_hour = field(r, HOUR, c) == 0 && take(r, ":");
-        r->e = e;
+    *found = memchr(s->p, '-', (size_t)(s->end - s->p)) != NULL;
+    if (!*found)
+        return true;
+    const char *first = memchr(s->p, '-', (size_t)(s->end - s->p));
+    if (memchr(first + 1, '-', (size_t)(s->end - first - 1))) {
+        if (!field(s, UNIT_YEAR, &ev->unit[UNIT_YEAR]))
+            return false;
+        if (!eat(s, "-"))
+            return fail(s, s->p, "expected '-' after the %s", unit_names[UNIT_YEAR]);
     }
-    if (!with_hour) {
-        r->p = before.p;
-        c->small[HOUR] = 0;
-        put_all(&c->small[HOUR], &kinds[HOUR]);
+    if (!field(s, UNIT_MONTH, &ev->unit[UNIT_MONTH]))
+        return false;
+    if (!eat(s, "-"))
+        return fail(s, s->p, "expected '-' after the %s", unit_names[UNIT_MONTH]);
+    return field(s, UNIT_DAY, &ev->unit[UNIT_DAY]);
+}
+
+/* time := [hour ":"] minute [":" second]. What cannot be an hour is tried as a minute: "25:00" is minute 25,
+ * second 0. */
+static bool time_of_day(struct parser *s, struct event *ev)
+{
+    const char *start = s->p;
+    if (!field(s, UNIT_HOUR, &ev->unit[UNIT_HOUR]) || !eat(s, ":")) {
+        s->p = start;
+        set_any(&ev->unit[UNIT_HOUR], UNIT_HOUR);
     }
-    if (field(r, MINUTE, c) < 0)
-        return -1;
-    c->small[SECOND] = 1;
-    return take(r, ":") ? field(r, SECOND, c) : 0;
+    return field(s, UNIT_MINUTE, &ev->unit[UNIT_MINUTE]) &&
+           (!eat(s, ":") || field(s, UNIT_SECOND, &ev->unit[UNIT_SECOND]));
 }
 
-static void blanks(struct reader *r)
-{
-    r->p += strspn(r->p, " \t");
-}
-
-static int parse_event(struct reader *r, struct calendar *c)
-{
-    if (isalpha((unsigned char)*r->p) && weekdays(r, c) < 0)
-        return -1;
-    blanks(r);
-    if (field_then(r, '-') && date(r, c) < 0)
-        return -1;
-    blanks(r);
-    if (*r->p && time_of_day(r, c) < 0)
-        return -1;
-    return *r->p ? refuse(r, "not understood") : 0;
-}
-
+/* The keywords are events of the grammar themselves. */
 static const struct {
     const char *word, *event;
 } keywords[] = {
-    {"minutely", "*:*"},
-    {"hourly", "*:0"},
-    {"daily", "0:0"},
-    {"weekly", "mon 0:0"},
-    {"monthly", "*-1 0:0"},
-    {"quarterly", "1,4,7,10-1 0:0"},
-    {"semiannually", "1,7-1 0:0"},
-    {"semi-annually", "1,7-1 0:0"},
-    {"yearly", "1-1 0:0"},
-    {"annually", "1-1 0:0"},
+    {"minutely", "*"},          {"hourly", "0"},           {"daily", "0:0"},
+    {"weekly", "mon"},          {"monthly", "*-1"},        {"quarterly", "1,4,7,10-1"},
+    {"yearly", "1-1"},          {"semiannually", "1,7-1"}, {"annually", "1-1"},
+    {"semi-annually", "1,7-1"},
 };
 
-/* Every day at midnight, until something else is said. */
-static struct calendar *new_calendar(void)
+static void replace_keyword(struct parser *s)
 {
-    struct calendar *c = xcalloc(1, sizeof *c);
-    c->weekdays = ALL_DAYS;
-    put_all(&c->small[MONTH], &kinds[MONTH]);
-    put_all(&c->small[DAY], &kinds[DAY]);
-    for (int f = HOUR; f <= SECOND; f++)
-        put(&c->small[f], 0);
-    return c;
+    for (size_t i = 0; i < ELEMENTS(keywords); i++)
+        if (strlen(keywords[i].word) == (size_t)(s->end - s->p) &&
+            memcmp(s->p, keywords[i].word, strlen(keywords[i].word)) == 0) {
+            s->p = keywords[i].event;
+            s->end = s->p + strlen(s->p);
+            return;
+        }
+}
+
+static bool event(struct parser *s, struct event *ev)
+{
+    bool has_days, has_date;
+    ev->weekdays = WEEKDAYS_ALL;
+    for (int u = 0; u <= UNIT_DAY; u++)
+        set_any(&ev->unit[u], (enum calendar_unit)u);
+    for (int u = UNIT_HOUR; u < UNITS; u++)
+        set_one(&ev->unit[u], 0);
+    if (s->p == s->end)
+        return fail(s, s->p, "it is empty");
+    if (!weekdays(s, ev, &has_days))
+        return false;
+    eat_blanks(s);
+    if (!date(s, ev, &has_date))
+        return false;
+    eat_blanks(s);
+    if (s->p < s->end && !time_of_day(s, ev))
+        return false;
+    return s->p == s->end || fail(s, s->p, "nothing may follow here");
+}
+
+static void trim(struct parser *s)
+{
+    while (s->p < s->end && isspace((unsigned char)*s->p))
+        s->p++;
+    while (s->end > s->p && isspace((unsigned char)s->end[-1]))
+        s->end--;
 }
 
 struct calendar *calendar_parse(const char *text, struct err *e)
 {
-    struct err failure = {0};
-    struct calendar *c = new_calendar();
-    const char *begin = text + strspn(text, " \t\r\n\f\v");
-    size_t n = strlen(begin);
-    while (n && isspace((unsigned char)begin[n - 1]))
-        n--;
-    if (n >= 3 && memcmp(begin + n - 3, "UTC", 3) == 0) {
-        c->utc = true;
-        for (n -= 3; n && isspace((unsigned char)begin[n - 1]);)
-            n--;
+    size_t len = strlen(text);
+    struct parser s = {.p = text, .end = text + len};
+    struct event ev = {0};
+    if (len > PARSE_MAX) {
+        err_set(e, ERR_USAGE, 0, "invalid calendar event '%.40s…': it is longer than %d characters", text,
+                CALENDAR_TEXT_MAX);
+        return NULL;
     }
-    _cleanup_free_ char *event = xstrndup(begin, n);
-    struct reader r = {.p = event, .text = event, .e = &failure};
-    for (size_t i = 0; i < ELEMENTS(keywords); i++)
-        if (strcmp(event, keywords[i].word) == 0)
-            r.p = keywords[i].event;
-    int result;
-    if (n == 0 || n > TEXT_MAX)
-        result = err_set(&failure, ERR_USAGE, 0, "invalid calendar event: %s", n ? "too long" : "empty");
-    else
-        result = parse_event(&r, c);
-    if (result == 0)
-        return c;
-    *e = failure;
-    calendar_free(c);
-    return NULL;
+    trim(&s);
+    if (s.end - s.p >= 3 && memcmp(s.end - 3, "UTC", 3) == 0) {
+        ev.utc = true;
+        s.end -= 3;
+        trim(&s);
+    }
+    replace_keyword(&s);
+    if (!event(&s, &ev)) {
+        err_set(e, ERR_USAGE, 0, "invalid calendar event '%s': %s, at character %zu", text, s.why,
+                (size_t)(s.furthest - text) + 1);
+        return NULL;
+    }
+    return build(&ev);
 }
 
 void calendar_free(struct calendar *c)
 {
-    if (c)
-        free(c->years);
     free(c);
 }
 
 /* ---- printing ---- */
 
-/* The set as one progression N..M/R, when it is one. */
-static bool progression(const uint64_t *set, const struct field_kind *k, unsigned *from, unsigned *to,
-                        unsigned *step)
+static const struct calendar_item *items_of(const struct calendar *c, enum calendar_unit u)
 {
-    unsigned n = 0, last = 0;
-    *step = 0;
-    for (unsigned i = 0; i < k->end; i++) {
-        if (!has(set, i))
-            continue;
-        if (n == 0)
-            *from = i;
-        else if (n == 1)
-            *step = i - last;
-        else if (i - last != *step)
-            return false;
-        last = i;
-        n++;
-    }
-    *to = last;
-    return n >= 3;
+    return c->items + c->field[u].begin;
 }
 
-static void print_list(const uint64_t *set, const struct field_kind *k, struct buf *out)
+static bool field_is_any(const struct calendar *c, enum calendar_unit u)
 {
-    const char *between = "";
-    for (unsigned i = 0; i < k->end; i++) {
-        unsigned end = i;
-        if (!has(set, i))
-            continue;
-        while (end + 1 < k->end && has(set, end + 1))
-            end++;
-        if (end > i + 1)
-            buf_addf(out, "%s%u..%u", between, i, end);
-        else
-            buf_addf(out, end > i ? "%s%u,%u" : "%s%u", between, i, end);
-        between = ",";
-        i = end;
-    }
+    return c->field[u].n == 1 && is_any(items_of(c, u), u);
 }
 
-static void print_field(const uint64_t *set, const struct field_kind *k, struct buf *out)
+static void print_item(const struct calendar_item *i, enum calendar_unit u, struct buf *out)
 {
-    unsigned from, to, step;
-    if (!progression(set, k, &from, &to, &step)) {
-        print_list(set, k, out);
+    if (i->first == i->last)
+        buf_addf(out, "%u", i->first);
+    else if (is_any(i, u))
+        buf_addc(out, '*');
+    else if (is_open(i, u))
+        buf_addf(out, "%u/%u", i->first, i->step);
+    else if (i->step == 1)
+        buf_addf(out, "%u..%u", i->first, i->last);
+    else
+        buf_addf(out, "%u..%u/%u", i->first, i->last, i->step);
+}
+
+static void print_field(const struct calendar *c, enum calendar_unit u, struct buf *out)
+{
+    const struct calendar_item *v = items_of(c, u);
+    unsigned n = c->field[u].n;
+    if (n == 1 && v->first == calendar_limits[u].min && v->step > 1 && is_open(v, u)) {
+        buf_addf(out, "*/%u", v->step);
         return;
     }
-    bool open = to + step >= k->end;
-    if (from == k->first && open)
-        buf_adds(out, "*");
-    else
-        buf_addf(out, open ? "%u" : "%u..%u", from, to);
-    if (step > 1)
-        buf_addf(out, "/%u", step);
-    else if (open && from != k->first)
-        buf_addf(out, "..%u", to);
+    for (unsigned i = 0; i < n; i++) {
+        if (i)
+            buf_addc(out, ',');
+        print_item(&v[i], u, out);
+    }
 }
 
-static bool is_all(const struct calendar *c, int f)
-{
-    uint64_t all = 0;
-    put_all(&all, &kinds[f]);
-    return c->small[f] == all;
-}
-
+/* Runs of days, the week taken as a ring; the day before which a run cannot start comes first. */
 static void print_weekdays(uint8_t days, struct buf *out)
 {
-    const char *between = "";
-    for (int i = 1; i <= 7; i++) {
-        if (!(days >> i % 7 & 1))
+    unsigned start = 0;
+    bool first = true;
+    if (days == 0 || days == WEEKDAYS_ALL)
+        return;
+    while ((days >> start & 1) && (days >> (start + 6) % 7 & 1))
+        start++;
+    for (unsigned k = 0; k < 7; k++) {
+        unsigned d = (start + k) % 7, run = 1;
+        if (!(days >> d & 1))
             continue;
-        buf_addf(out, "%s%.3s", between, day_names[i % 7]);
-        int end = i;
-        while (end < 7 && days >> (end + 1) % 7 & 1)
-            end++;
-        if (end > i + 1) {
-            buf_addf(out, "..%.3s", day_names[end % 7]);
-            i = end;
-        }
-        between = ",";
+        while (k + run < 7 && (days >> (d + run) % 7 & 1))
+            run++;
+        buf_addf(out, "%s%.3s", first ? "" : ",", day_names[d]);
+        if (run > 1)
+            buf_addf(out, "%s%.3s", run > 2 ? ".." : ",", day_names[(d + run - 1) % 7]);
+        first = false;
+        k += run - 1;
     }
-    buf_addc(out, ' ');
+}
+
+/* Would "MINUTE:SECOND" be read as "HOUR:MINUTE"? */
+static bool reads_as_hour(const struct calendar *c)
+{
+    for (unsigned i = 0; i < c->field[UNIT_MINUTE].n; i++) {
+        const struct calendar_item *v = items_of(c, UNIT_MINUTE) + i;
+        bool open = is_open(v, UNIT_MINUTE);
+        if (v->first >= 24 || v->step >= 24 || (!open && v->last >= 24))
+            return false;
+    }
+    return true;
+}
+
+static void print_time(const struct calendar *c, struct buf *out)
+{
+    bool seconds = c->field[UNIT_SECOND].mask != 1;
+    if (!field_is_any(c, UNIT_HOUR) || (seconds && reads_as_hour(c))) {
+        print_field(c, UNIT_HOUR, out);
+        buf_addc(out, ':');
+    }
+    print_field(c, UNIT_MINUTE, out);
+    if (seconds) {
+        buf_addc(out, ':');
+        print_field(c, UNIT_SECOND, out);
+    }
 }
 
 void calendar_print(const struct calendar *c, struct buf *out)
 {
-    if (c->weekdays != ALL_DAYS)
-        print_weekdays(c->weekdays, out);
-    if (c->years || !is_all(c, MONTH) || !is_all(c, DAY)) {
-        if (c->years) {
-            print_field(c->years, &kinds[YEAR], out);
+    const struct calendar_field *f = c->field;
+    size_t begin = out->len;
+    print_weekdays(c->weekdays, out);
+    if (!field_is_any(c, UNIT_YEAR) || !field_is_any(c, UNIT_MONTH) || !field_is_any(c, UNIT_DAY)) {
+        if (out->len > begin)
+            buf_addc(out, ' ');
+        if (!field_is_any(c, UNIT_YEAR)) {
+            print_field(c, UNIT_YEAR, out);
             buf_addc(out, '-');
         }
-        print_field(&c->small[MONTH], &kinds[MONTH], out);
+        print_field(c, UNIT_MONTH, out);
         buf_addc(out, '-');
-        print_field(&c->small[DAY], &kinds[DAY], out);
-        buf_addc(out, ' ');
+        print_field(c, UNIT_DAY, out);
     }
-    print_field(&c->small[HOUR], &kinds[HOUR], out);
-    buf_addc(out, ':');
-    print_field(&c->small[MINUTE], &kinds[MINUTE], out);
-    if (c->small[SECOND] != 1) {
-        buf_addc(out, ':');
-        print_field(&c->small[SECOND], &kinds[SECOND], out);
+    bool midnight = f[UNIT_HOUR].mask == 1 && f[UNIT_MINUTE].mask == 1 && f[UNIT_SECOND].mask == 1;
+    if (!midnight || out->len == begin) {
+        if (out->len > begin)
+            buf_addc(out, ' ');
+        print_time(c, out);
     }
     if (c->utc)
         buf_adds(out, " UTC");
 }
 
-bool calendar_equal(const struct calendar *a, const struct calendar *b)
+static bool has_year(const struct calendar *c, unsigned year)
 {
-    if (a->utc != b->utc || a->weekdays != b->weekdays || !a->years != !b->years)
-        return false;
-    if (a->years && memcmp(a->years, b->years, YEAR_WORDS * sizeof *a->years) != 0)
-        return false;
-    return memcmp(a->small, b->small, sizeof a->small) == 0;
-}
-
-/* ---- the next event ---- */
-
-static unsigned value_of(const struct tm *tm, int f)
-{
-    switch (f) {
-    case YEAR:
-        return (unsigned)tm->tm_year + 1900;
-    case MONTH:
-        return (unsigned)tm->tm_mon + 1;
-    case DAY:
-        return (unsigned)tm->tm_mday;
-    case HOUR:
-        return (unsigned)tm->tm_hour;
-    case MINUTE:
-        return (unsigned)tm->tm_min;
-    default:
-        return (unsigned)tm->tm_sec;
-    }
-}
-
-/* Set field f and everything below it to its minimum. */
-static void set_value(struct tm *tm, int f, int value)
-{
-    int *slots[] = {&tm->tm_year, &tm->tm_mon, &tm->tm_mday, &tm->tm_hour, &tm->tm_min, &tm->tm_sec};
-    static const int bias[] = {1900, 1, 0, 0, 0, 0}, minimum[] = {0, 0, 1, 0, 0, 0};
-    *slots[f] = value - bias[f];
-    for (int i = f + 1; i < N_FIELDS; i++)
-        *slots[i] = minimum[i];
-}
-
-static int64_t normalize(const struct calendar *c, struct tm *tm)
-{
-    tm->tm_isdst = -1;
-    return c->utc ? timegm(tm) : mktime(tm);
-}
-
-/* The first set value >= from, or -1. */
-static int next_in(const struct calendar *c, int f, unsigned from)
-{
-    if (f == YEAR && !c->years)
-        return from < kinds[YEAR].end ? (int)from : -1;
-    const uint64_t *set = f == YEAR ? c->years : &c->small[f];
-    for (unsigned i = from; i < kinds[f].end; i++)
-        if (has(set, i))
-            return (int)i;
-    return -1;
-}
-
-/* Move tm to the next candidate in the first field that does not match: 1 moved, 0 everything matches, -1 no
- * more years. */
-static int advance(const struct calendar *c, struct tm *tm)
-{
-    for (int f = YEAR; f <= SECOND; f++) {
-        unsigned value = value_of(tm, f);
-        int next = next_in(c, f, value);
-        if (f == HOUR && !(c->weekdays >> tm->tm_wday & 1)) {
-            set_value(tm, DAY, tm->tm_mday + 1);
-            return 1;
-        }
-        if (next == (int)value)
-            continue;
-        if (next >= 0)
-            set_value(tm, f, next);
-        else if (f == YEAR)
-            return -1;
-        else
-            set_value(tm, f - 1, (int)value_of(tm, f - 1) + 1);
-        return 1;
-    }
-    return 0;
-}
-
-bool calendar_next(const struct calendar *c, int64_t last, int64_t *ret)
-{
-    time_t t = last + 1;
-    struct tm tm;
-    if (!(c->utc ? gmtime_r(&t, &tm) : localtime_r(&t, &tm)))
-        return false;
-    for (int step = 0; step < STEPS_MAX; step++) {
-        int moved = advance(c, &tm);
-        if (moved < 0)
-            return false;
-        if (moved == 0) {
-            *ret = t;
+    for (unsigned i = 0; i < c->field[UNIT_YEAR].n; i++) {
+        const struct calendar_item *v = items_of(c, UNIT_YEAR) + i;
+        if (year >= v->first && year <= v->last && (year - v->first) % v->step == 0)
             return true;
-        }
-        int64_t at = normalize(c, &tm);
-        if (at <=
-            t) { /* the repeated hour of autumn: of the two instants take the one that is still to come */
-            tm.tm_isdst = 0;
-            at = mktime(&tm);
-        }
-        t = at;
-        if (t <= last)
-            return false;
     }
     return false;
+}
+
+bool calendar_equal(const struct calendar *a, const struct calendar *b)
+{
+    if (a->utc != b->utc || a->weekdays != b->weekdays)
+        return false;
+    for (int u = UNIT_MONTH; u < UNITS; u++)
+        if (a->field[u].mask != b->field[u].mask)
+            return false;
+    for (unsigned y = 0; y < calendar_limits[UNIT_YEAR].end; y++)
+        if (has_year(a, y) != has_year(b, y))
+            return false;
+    return true;
 }
