@@ -1,0 +1,296 @@
+"""A guest whose volumes are changed at random, and the proof that its replica equals it.
+
+GuestLab works on two storage directories (the source's and the target's) and knows how each storage type names live volumes and
+snapshots on disk. Nothing here asks pvesr what it did: the files are compared bit by bit.
+"""
+import filecmp
+import os
+import random
+import subprocess
+
+BLOCK = 4096
+
+
+def run(*argv):
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+def same_file(a, b):
+    return os.path.getsize(a) == os.path.getsize(b) and filecmp.cmp(a, b, shallow=False)
+
+
+def tree_facts(root):
+    """Every name below root with what must be equal on a replica."""
+    facts = {}
+    for folder, dirs, files in os.walk(root):
+        for name in dirs + files:
+            path = os.path.join(folder, name)
+            st = os.lstat(path)
+            key = os.path.relpath(path, root)
+            content = None
+            if os.path.islink(path):
+                content = os.readlink(path)
+            elif os.path.isfile(path):
+                with open(path, "rb") as f:
+                    content = f.read()
+            facts[key] = (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, content)
+    return facts
+
+
+class DirNames:
+    """dir: STORE/images/ID/vm-ID-disk-N.raw, snapshots .pvesr.FILE@SNAP beside it."""
+    points_have_data = True
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def folder(self, store):
+        return os.path.join(store, "images", str(self.guest))
+
+    def volname(self, n):
+        return f"{self.guest}/vm-{self.guest}-disk-{n}.raw"
+
+    def live(self, store, n):
+        return os.path.join(self.folder(store), f"vm-{self.guest}-disk-{n}.raw")
+
+    def snapshot(self, store, n, snap):
+        return os.path.join(self.folder(store), f".pvesr.vm-{self.guest}-disk-{n}.raw@{snap}")
+
+    def create(self, store, n, size):
+        os.makedirs(self.folder(store), exist_ok=True)
+        with open(self.live(store, n), "wb") as f:
+            f.truncate(size)
+
+    def remove(self, store, n):
+        for name in os.listdir(self.folder(store)):
+            if f"vm-{self.guest}-disk-{n}.raw" in name:
+                os.unlink(os.path.join(self.folder(store), name))
+
+    def make_snapshot(self, store, n, snap):
+        run("cp", "--reflink=always", self.live(store, n), self.snapshot(store, n, snap))
+
+    def drop_snapshot(self, store, n, snap):
+        os.unlink(self.snapshot(store, n, snap))
+
+    def entries(self, store):
+        """{(disk, snapshot or None)} and what is neither."""
+        found, odd = set(), []
+        for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
+            base, _, snap = name.removeprefix(".pvesr.").partition("@")
+            if base.startswith(f"vm-{self.guest}-disk-") and base.endswith(".raw") and (name[0] != "." or snap):
+                found.add((int(base[len(f"vm-{self.guest}-disk-"):-4]), snap or None))
+            else:
+                odd.append(name)
+        return found, odd
+
+
+class PlainNames(DirNames):
+    """dir on a file system without reflinks: a restore point is the live replica and a map of digests."""
+    points_have_data = False
+
+    def snapshot(self, store, n, snap):
+        return os.path.join(self.folder(store), f".pvesr-digest.vm-{self.guest}-disk-{n}.raw@{snap}")
+
+    def entries(self, store):
+        found, odd = set(), []
+        for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
+            base, _, snap = name.removeprefix(".pvesr-digest.").partition("@")
+            if base.startswith(f"vm-{self.guest}-disk-") and base.endswith(".raw"):
+                found.add((int(base[len(f"vm-{self.guest}-disk-"):-4]), snap or None))
+            else:
+                odd.append(name)
+        return found, odd
+
+
+class BtrfsNames:
+    """btrfs: STORE/images/ID/vm-ID-disk-N/disk.raw, snapshots are subvolumes vm-ID-disk-N@SNAP beside it."""
+    points_have_data = True
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    folder = DirNames.folder
+    volname = DirNames.volname
+
+    def subvolume(self, store, n, snap=None):
+        return os.path.join(self.folder(store), f"vm-{self.guest}-disk-{n}" + (f"@{snap}" if snap else ""))
+
+    def live(self, store, n):
+        return os.path.join(self.subvolume(store, n), "disk.raw")
+
+    def snapshot(self, store, n, snap):
+        return os.path.join(self.subvolume(store, n, snap), "disk.raw")
+
+    def create(self, store, n, size):
+        os.makedirs(self.folder(store), exist_ok=True)
+        run("btrfs", "subvolume", "create", self.subvolume(store, n))
+        with open(self.live(store, n), "wb") as f:
+            f.truncate(size)
+
+    def remove(self, store, n):
+        for name in os.listdir(self.folder(store)):
+            if name.partition("@")[0] == f"vm-{self.guest}-disk-{n}":
+                run("btrfs", "subvolume", "delete", os.path.join(self.folder(store), name))
+
+    def make_snapshot(self, store, n, snap):
+        run("btrfs", "subvolume", "snapshot", "-r", self.subvolume(store, n), self.subvolume(store, n, snap))
+
+    def drop_snapshot(self, store, n, snap):
+        run("btrfs", "subvolume", "delete", self.subvolume(store, n, snap))
+
+    def entries(self, store):
+        found, odd = set(), []
+        for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
+            base, _, snap = name.partition("@")
+            if base.startswith(f"vm-{self.guest}-disk-"):
+                found.add((int(base[len(f"vm-{self.guest}-disk-"):]), snap or None))
+            else:
+                odd.append(name)
+        return found, odd
+
+
+NAMES = {"xfs": DirNames, "btrfs": BtrfsNames, "plain": PlainNames}
+
+
+class GuestLab:
+    """One VM. `write_config(text)` puts its configuration into the tree."""
+
+    def __init__(self, storage_type, storage_id, source, target, write_config, guest=100, seed=0):
+        self.names = NAMES[storage_type](guest)
+        self.storage_id, self.source, self.target = storage_id, source, target
+        self.write_config, self.guest = write_config, guest
+        self.random = random.Random(seed)
+        self.disks = {}      # n -> size
+        self.snapshots = {}  # name -> [n] at that time
+        self.next_disk = 0
+        self.next_snapshot = 0
+
+    def config(self):
+        lines = ["name: lab", "memory: 128"]
+        lines += [f"scsi{i}: {self.storage_id}:{self.names.volname(n)},size={size}"
+                  for i, (n, size) in enumerate(sorted(self.disks.items()))]
+        for snap, disks in self.snapshots.items():
+            lines += ["", f"[{snap}]", "snaptime: 1"]
+            lines += [f"scsi{i}: {self.storage_id}:{self.names.volname(n)}" for i, n in enumerate(disks)]
+        return "\n".join(lines) + "\n"
+
+    def save(self):
+        self.write_config(self.config())
+
+    def live(self, n):
+        return self.names.live(self.source, n)
+
+    def replica(self, n):
+        return self.names.live(self.target, n)
+
+    # ---- what a guest and its administrator do ----
+
+    def add_disk(self, size=8 << 20):
+        n = self.next_disk
+        self.next_disk += 1
+        self.names.create(self.source, n, size)
+        self.disks[n] = size
+        self.write(n, 40)
+        self.save()
+        return n
+
+    def remove_disk(self, n):
+        self.disks.pop(n)
+        self.snapshots = {s: [d for d in disks if d != n] for s, disks in self.snapshots.items()}
+        self.save()
+        self.names.remove(self.source, n)
+
+    def grow_disk(self, n, more=2 << 20):
+        self.disks[n] += more
+        os.truncate(self.live(n), self.disks[n])
+        self.save()
+
+    def write(self, n, count, path=None):
+        size = self.disks[n]
+        with open(path or self.live(n), "r+b") as f:
+            for _ in range(count):
+                length = self.random.choice((512, BLOCK, BLOCK, BLOCK, 3 * BLOCK, 65536))
+                f.seek(self.random.randrange(0, max(1, size - length)) // 512 * 512)
+                f.write(self.random.choice((self.random.randbytes(length), self.random.randbytes(length), bytes(length))))
+
+    def punch(self, n):
+        start = self.random.randrange(0, self.disks[n] // BLOCK) * BLOCK
+        length = self.random.randrange(1, 64) * BLOCK
+        run("fallocate", "--punch-hole", "--offset", str(start), "--length", str(length), self.live(n))
+
+    def take_guest_snapshot(self):
+        snap = f"snap{self.next_snapshot}"
+        self.next_snapshot += 1
+        for n in self.disks:
+            self.names.make_snapshot(self.source, n, snap)
+        self.snapshots[snap] = sorted(self.disks)
+        self.save()
+
+    def drop_guest_snapshot(self, snap):
+        disks = self.snapshots.pop(snap)
+        self.save()
+        for n in disks:
+            self.names.drop_snapshot(self.source, n, snap)
+
+    def step(self):
+        """One random change; says what it did."""
+        roll = self.random.random()
+        if roll < 0.06 and len(self.disks) < 4:
+            return f"add disk {self.add_disk()}"
+        if roll < 0.10 and len(self.disks) > 1:
+            n = self.random.choice(sorted(self.disks))
+            self.remove_disk(n)
+            return f"remove disk {n}"
+        n = self.random.choice(sorted(self.disks))
+        if roll < 0.18 and self.disks[n] < 32 << 20:
+            self.grow_disk(n)
+            return f"grow disk {n}"
+        if roll < 0.26 and len(self.snapshots) < 3:
+            self.take_guest_snapshot()
+            return "guest snapshot"
+        if roll < 0.34 and self.snapshots:
+            snap = self.random.choice(sorted(self.snapshots))
+            self.drop_guest_snapshot(snap)
+            return f"delete guest snapshot {snap}"
+        if roll < 0.5:
+            self.punch(n)
+            return f"punch disk {n}"
+        if roll < 0.55:
+            return "nothing"
+        self.write(n, self.random.randrange(1, 30))
+        return f"write disk {n}"
+
+    # ---- proof ----
+
+    def faults(self, job="100-0", asides=False):
+        """Every way in which the two sides are not as they must be after a successful run."""
+        bad = []
+        here, odd_here = self.names.entries(self.source)
+        there, odd_there = self.names.entries(self.target)
+        bad += [f"left on the source: {name}" for name in odd_here] + [f"left on the target: {name}" for name in odd_there]
+        if asides:
+            there = {e for e in there if not (e[1] or "").startswith("diverged_")}
+        if here != there:
+            bad.append(f"only on the source: {sorted(map(str, here - there))}, only on the target: {sorted(map(str, there - here))}")
+        if {n for n, snap in here if snap is None} != set(self.disks):
+            bad.append(f"disks on the source: {here}")
+        if not self.names.points_have_data:
+            return bad + [f"disk {n}: replica and source differ" for n in self.disks if not same_file(self.live(n), self.replica(n))]
+        for n in self.disks:
+            points = sorted(s for d, s in here if d == n and s and s.startswith(f"__replicate_{job}_"))
+            if len(points) != 1:
+                bad.append(f"disk {n} has replication snapshots {points}")
+            elif not same_file(self.names.snapshot(self.target, n, points[0]), self.replica(n)):
+                bad.append(f"disk {n}: the live replica differs from its restore point")
+        for n, snap in here & there:
+            if snap and not same_file(self.names.snapshot(self.source, n, snap), self.names.snapshot(self.target, n, snap)):
+                bad.append(f"disk {n}, snapshot {snap}: replica and source differ")
+        for snap, disks in self.snapshots.items():
+            bad += [f"guest snapshot {snap} of disk {n} is missing" for n in disks if (n, snap) not in there]
+        return bad
+
+    def restore_point(self, store, n):
+        """The newest replication snapshot's path on one side, None if there is none."""
+        found, _ = self.names.entries(store)
+        points = sorted((int(s.split("_")[-3]), s) for d, s in found if d == n and s and s.startswith("__replicate_"))
+        return self.names.snapshot(store, n, points[-1][1]) if points else None

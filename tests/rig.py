@@ -1,0 +1,311 @@
+"""Two (or more) nodes on one machine for the integration tests: real file systems, real ssh between network namespaces, the real
+programs. Standard library only.
+
+    with rig.Cluster(storage="xfs", ssh=True) as c:
+        c.node("pve1").pvesr("status", check=True)
+
+    rig.check("name of the test", function, needs=("root", "xfs"))
+    rig.main()
+
+A test function returns nothing (or None) when it passed; a text, or an exception, is the reason why it failed. What a machine lacks makes
+a test a named skip. `PVESR_BUILD` is the build folder (default: build). Arguments filter the tests by a part of their names.
+
+Everything that was started, mounted or made is gone at the end, also after a failure or a signal.
+"""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.abspath(os.environ.get("PVESR_BUILD", os.path.join(ROOT, "build")))
+IMAGE_SIZE = os.environ.get("PVESR_TEST_IMAGE", "8G")
+RUN_SECONDS = 600
+
+MAKE = {
+    "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
+    "btrfs": ["mkfs.btrfs", "-q"],
+    "plain": ["mkfs.ext4", "-q", "-F"],
+}
+
+
+def sh(*argv, **more):
+    return subprocess.run([str(a) for a in argv], check=True, capture_output=True, text=True, **more).stdout
+
+
+def wait_for(condition, what, seconds=30):
+    """Poll a condition: a test waits for what it needs, never for a time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not come within {seconds} s")
+        time.sleep(0.01)
+
+
+class Node:
+    def __init__(self, cluster, name, number):
+        self.cluster, self.name, self.number = cluster, name, number
+        self.dir = os.path.join(cluster.dir, name)
+        self.config = os.path.join(self.dir, "pvesr.conf")
+        self.state_dir = os.path.join(self.dir, "state")
+        self.log_dir = os.path.join(self.dir, "log")
+        self.lock_dir = os.path.join(self.dir, "lock")
+        self.run_dir = os.path.join(self.dir, "run")
+        self.mount = os.path.join(self.dir, "disk")
+        self.store = os.path.join(self.mount, "st")
+        self.address = f"10.77.0.{number}" if cluster.ssh else "local"
+        self.agent = None
+        self.holder = self.sshd = None
+        for path in (self.dir, self.mount, self.run_dir):
+            os.makedirs(path)
+
+    def write_config(self, **more):
+        keys = {"node": self.name, "cluster": f"dir:{self.cluster.tree}", "state-dir": self.state_dir, "log-dir": self.log_dir,
+                "lock-dir": self.lock_dir, "run-dir": self.run_dir, "storage-root": self.mount, **more}
+        with open(self.config, "w") as f:
+            f.writelines(f"{k}: {v}\n" for k, v in keys.items())
+
+    def inside(self, argv):
+        """argv, to be run on this node."""
+        return ["nsenter", "-t", str(self.holder.pid), "-m", "-n", "--", *argv] if self.holder else list(argv)
+
+    def argv(self, program, *args, prefix=()):
+        return self.inside([*prefix, os.path.join(BUILD, program), "--config", self.config, *map(str, args)])
+
+    def pvesr(self, *args, check=False, prefix=(), env=None):
+        done = subprocess.run(self.argv("pvesr", *args, prefix=prefix), capture_output=True, text=True, timeout=RUN_SECONDS,
+                              stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
+        if check and done.returncode != 0:
+            raise AssertionError(f"pvesr {' '.join(map(str, args))}: exit {done.returncode}: {done.stderr}{done.stdout}")
+        return done
+
+    def popen(self, *args, program="pvesr", **more):
+        p = subprocess.Popen(self.argv(program, *args), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, **more)
+        self.cluster.cleanup.callback(stop, p)
+        return p
+
+
+def stop(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+class Cluster:
+    def __init__(self, storage="xfs", ssh=False, nodes=("pve1", "pve2")):
+        self.storage, self.ssh, self.names = storage, ssh, nodes
+        self.storage_id = "st"
+        self.storage_more = []
+        self.nodes = {}
+        self.cleanup = contextlib.ExitStack()
+
+    def __enter__(self):
+        try:
+            self.set_up()
+        except BaseException:
+            self.cleanup.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.cleanup.close()
+
+    def set_up(self):
+        self.dir = tempfile.mkdtemp(prefix="pvesr-test-")
+        self.cleanup.callback(shutil.rmtree, self.dir, ignore_errors=True)
+        self.tree = os.path.join(self.dir, "tree")
+        os.makedirs(self.tree)
+        for name in self.names:
+            self.add_node(name)
+        if self.ssh:
+            self.connect()
+        self.write_tree()
+
+    def node(self, name):
+        return self.nodes[name]
+
+    def add_node(self, name):
+        node = Node(self, name, len(self.nodes) + 1)
+        self.nodes[name] = node
+        image = os.path.join(self.dir, f"{name}.img")
+        sh("truncate", "-s", IMAGE_SIZE, image)
+        sh(*MAKE[self.storage], image)
+        sh("mount", "-o", "loop", image, node.mount)
+        self.cleanup.callback(subprocess.run, ["umount", "-l", node.mount], check=False)
+        os.makedirs(node.store)
+        for kind in ("qemu-server", "lxc"):
+            os.makedirs(os.path.join(self.tree, "nodes", name, kind))
+        node.write_config()
+        self.write_tree()
+        return node
+
+    # ---- the tree ----
+
+    def write(self, name, text):
+        path = os.path.join(self.tree, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path + ".new", "w") as f:
+            f.write(text)
+        os.rename(path + ".new", path)
+
+    def write_tree(self):
+        kind = "btrfs" if self.storage == "btrfs" else "dir"
+        more = "".join(f"\t{line}\n" for line in self.storage_more)
+        self.write("storage.cfg", f"{kind}: {self.storage_id}\n\tpath /st\n{more}\n")
+        text = ""
+        for node in self.nodes.values():
+            agent = node.agent or f"{BUILD}/pvesr agent"
+            text += f"node: {node.name}\n\taddress {node.address}\n\tconfig {node.config}\n\tagent {agent}\n\n"
+        self.write("nodes.cfg", text)
+
+    def change_storage(self, line):
+        self.storage_more.append(line)
+        self.write_tree()
+
+    def set_agent(self, name, words, whole=False):
+        """Run the agent of a node behind these words, or (whole) these words instead of it."""
+        self.nodes[name].agent = " ".join(words if whole else [*words, f"{BUILD}/pvesr", "agent"]) if words else None
+        self.write_tree()
+
+    def write_guest(self, node, guest, text, kind="qemu-server"):
+        self.write(f"nodes/{node}/{kind}/{guest}.conf", text)
+
+    def move_guest(self, guest, source, target, kind="qemu-server"):
+        os.rename(os.path.join(self.tree, "nodes", source, kind, f"{guest}.conf"),
+                  os.path.join(self.tree, "nodes", target, kind, f"{guest}.conf"))
+
+    # ---- ssh between two namespaces ----
+
+    def connect(self):
+        os.makedirs("/run/sshd", exist_ok=True)
+        keys = os.path.join(self.dir, "keys")
+        os.makedirs(keys)
+        for name in ("user", "host"):
+            sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", os.path.join(keys, name))
+        shutil.copy(os.path.join(keys, "user.pub"), os.path.join(keys, "authorized"))
+        with open(os.path.join(keys, "host.pub")) as f:
+            host_key = " ".join(f.read().split()[:2])
+        for node in self.nodes.values():
+            self.write(f"nodes/{node.name}/ssh_known_hosts", f"{node.name} {host_key}\n")
+            self.hold(node, keys)
+        a, b = self.nodes.values()
+        tag = f"{os.getpid() % 100000}"
+        sh("ip", "link", "add", f"va{tag}", "type", "veth", "peer", "name", f"vb{tag}")
+        for node, link in ((a, f"va{tag}"), (b, f"vb{tag}")):
+            sh("ip", "link", "set", link, "netns", node.holder.pid, "name", "eth0")
+            sh(*node.inside(["ip", "address", "add", f"{node.address}/24", "dev", "eth0"]))
+            for device in ("lo", "eth0"):
+                sh(*node.inside(["ip", "link", "set", device, "up"]))
+        for node in self.nodes.values():
+            self.serve(node, keys)
+
+    def hold(self, node, keys):
+        """A process that keeps the node's namespaces; root's ssh folder there is the test's own."""
+        ssh_dir = os.path.join(node.dir, "ssh")
+        os.makedirs(ssh_dir, mode=0o700)
+        shutil.copy(os.path.join(keys, "user"), os.path.join(ssh_dir, "id_ed25519"))
+        os.makedirs("/root/.ssh", mode=0o700, exist_ok=True)
+        ready = os.path.join(node.dir, "ready")
+        script = f"mount --bind {ssh_dir} /root/.ssh && touch {ready} && exec sleep infinity"
+        node.holder = subprocess.Popen(["unshare", "--mount", "--net", "sh", "-c", script], start_new_session=True)
+        self.cleanup.callback(stop, node.holder)
+        wait_for(lambda: os.path.exists(ready), f"the namespace of {node.name}")
+
+    def serve(self, node, keys):
+        log = os.path.join(node.dir, "sshd.log")
+        node.sshd = subprocess.Popen(node.inside(
+            ["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", "22", "-h", os.path.join(keys, "host"), "-E", log,
+             "-o", f"AuthorizedKeysFile={keys}/authorized", "-o", "StrictModes=no", "-o", "UsePAM=no", "-o", "PidFile=none",
+             "-o", "PermitRootLogin=yes", "-o", "MaxSessions=100"]), start_new_session=True)
+        self.cleanup.callback(self.end_ssh, node)
+        wait_for(lambda: os.path.exists(log) and "Server listening" in open(log).read(), f"sshd of {node.name}")
+
+    def end_ssh(self, node):
+        """Everything in the node's network namespace, the shared ssh connections of pvesr among it."""
+        inode = os.stat(f"/proc/{node.holder.pid}/ns/net").st_ino
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}/ns/net").st_ino == inode and int(pid) != node.holder.pid:
+                    os.kill(int(pid), signal.SIGKILL)
+        node.sshd.wait()
+
+    def cut_line(self):
+        sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "down"]))
+
+    def restore_line(self):
+        sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "up"]))
+
+
+@contextlib.contextmanager
+def fake_running_vm(guest):
+    """What Proxmox VE leaves of a running VM: a pid file of a live process."""
+    folder = "/run/qemu-server"
+    made = not os.path.isdir(folder)
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{guest}.pid")
+    process = subprocess.Popen(["sleep", "infinity"])
+    try:
+        with open(path, "x") as f:
+            f.write(f"{process.pid}\n")
+        yield process
+    finally:
+        stop(process)
+        os.unlink(path)
+        if made:
+            os.rmdir(folder)
+
+
+# ---- running tests ----
+
+def can_unshare():
+    return subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True).returncode == 0
+
+
+NEEDS = {
+    "root": (lambda: os.geteuid() == 0, "needs root"),
+    "xfs": (lambda: shutil.which("mkfs.xfs"), "needs mkfs.xfs"),
+    "btrfs": (lambda: shutil.which("mkfs.btrfs") and "btrfs" in open("/proc/filesystems").read(), "needs btrfs"),
+    "netns": (lambda: shutil.which("ip") and os.path.exists("/usr/sbin/sshd") and can_unshare(),
+              "needs network namespaces, ip and sshd"),
+    "strace": (lambda: shutil.which("strace"), "needs strace"),
+}
+
+_checks = []
+
+
+def check(name, function, needs=()):
+    _checks.append((name, function, needs))
+
+
+def play(function):
+    try:
+        return function()
+    except BaseException as e:
+        if isinstance(e, (KeyboardInterrupt, SystemExit)):
+            raise
+        where = traceback.extract_tb(e.__traceback__)
+        lines = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in where if f.filename.startswith(ROOT)]
+        return f"{type(e).__name__}: {e} ({' < '.join(reversed(lines))})"
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    failed = 0
+    for name, function, needs in _checks:
+        if not all(word in name for word in sys.argv[1:]):
+            continue
+        lacking = next((why for need in needs for test, why in [NEEDS[need]] if not test()), None)
+        if lacking:
+            print(f"skip {name} - {lacking}", flush=True)
+            continue
+        why = play(function)
+        failed += why is not None
+        print(f"ok {name}" if why is None else f"not ok {name} - {' / '.join(str(why).splitlines())}", flush=True)
+    sys.exit(1 if failed else 0)

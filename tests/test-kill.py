@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""kill -9 at every step of a run, on the source and on the target: the earlier restore point stays readable, the next run succeeds,
+nothing is lost and nothing is left over.
+
+The steps are not named by hand: a run is traced once, and then killed at each occurrence of each system call that changes
+something (at most PVESR_KILL_POINTS of each, spread evenly).
+"""
+import os
+import random
+import re
+import shutil
+import subprocess
+
+import rig
+from guestlab import GuestLab
+
+CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir",
+         "mkdirat", "link", "linkat", "ftruncate", "fallocate", "fsetxattr", "setxattr", "lsetxattr", "fremovexattr", "pwrite64",
+         "write", "writev", "sendmsg")
+POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
+SEED = int(os.environ.get("PVESR_KILL_SEED", random.SystemRandom().randrange(1 << 32)))
+
+
+def counts(log):
+    """How often each call occurs in a trace."""
+    found = {}
+    with open(log) as f:
+        for line in f:
+            m = re.match(r"(?:\d+ +)?(\w+)\(", line)
+            if m and m.group(1) in CALLS:
+                found[m.group(1)] = found.get(m.group(1), 0) + 1
+    return found
+
+
+def spread(n):
+    """Up to POINTS of 1..n, the first and the last among them."""
+    return sorted({1 + round(i * (n - 1) / max(1, POINTS - 1)) for i in range(min(n, POINTS))})
+
+
+def strace(log, inject=None):
+    words = ["strace", "-qq", "-o", log, "-e", "trace=" + ",".join(inject[:1] if inject else CALLS)]
+    if inject:
+        words += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
+    return words
+
+
+class Victim:
+    """One cluster and guest; each kill is followed by the proof."""
+
+    def __init__(self, c, storage):
+        self.c = c
+        self.a, self.b = c.node("pve1"), c.node("pve2")
+        self.lab = GuestLab(storage, c.storage_id, self.a.store, self.b.store,
+                            lambda text: c.write_guest("pve1", 100, text), seed=SEED)
+        self.lab.add_disk()
+        self.lab.add_disk()
+        self.log = os.path.join(c.dir, "trace")
+
+    def change(self):
+        for n in list(self.lab.disks):
+            self.lab.write(n, 5)
+        for _ in range(2):
+            self.lab.step()
+
+    def run(self, side, inject=None):
+        prefix = strace(self.log, inject) if side == "source" else []
+        self.c.set_agent("pve2", strace(self.log, inject) if side == "target" else [])
+        done = self.a.pvesr("run", "--id", "100-0", prefix=prefix)
+        self.c.set_agent("pve2", [])
+        return done
+
+    def keep_restore_points(self):
+        """Copies of what the target shows now, to compare with after the kill."""
+        kept = {}
+        for n in self.lab.disks:
+            path = self.lab.restore_point(self.b.store, n)
+            if path:
+                kept[path] = path_copy = os.path.join(self.c.dir, f"kept-{n}")
+                shutil.copyfile(path, path_copy)
+        return kept
+
+    def lost(self, kept):
+        return [path for path, copy in kept.items()
+                if not os.path.exists(path) or subprocess.run(["cmp", "-s", path, copy]).returncode]
+
+    def kill_at(self, side, call, n):
+        self.change()
+        kept = self.keep_restore_points()
+        done = self.run(side, (call, n))
+        bad = [f"the restore point {path} was lost" for path in self.lost(kept)] if done.returncode else []
+        again = self.a.pvesr("run", "--id", "100-0")
+        if again.returncode != 0:
+            bad.append(f"the next run failed: {again.stderr.strip()}")
+        else:
+            bad += self.lab.faults()
+        return [f"{side} killed at {call} {n} (seed {SEED}): {b}" for b in bad]
+
+
+def kill_everywhere(storage, side):
+    with rig.Cluster(storage=storage, ssh=False) as c:
+        v = Victim(c, storage)
+        v.a.pvesr("create-local-job", "100-0", "pve2", check=True)
+        total = 0
+        # The first runs are full syncs: they are killed on a guest of their own before the increments are.
+        for phase in ("first", "increment"):
+            if phase == "increment":
+                v.change()
+                done = v.run(side)
+                if done.returncode != 0:
+                    return f"the traced run failed: {done.stderr.strip()}"
+                points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k)]
+            else:
+                points = [("fsync", 1), ("fsync", 2), ("renameat2", 1), ("rename", 1), ("pwrite64", 2), ("write", 3), ("ioctl", 1)]
+            for call, n in points:
+                bad = v.kill_at(side, call, n)
+                if bad:
+                    return "; ".join(bad)
+                total += 1
+        print(f"# {total} kills of the {side} on {storage}, seed {SEED}")
+    return None
+
+
+for kind in ("xfs", "btrfs"):
+    for side in ("source", "target"):
+        rig.check(f"kill -9 of the {side} at every step on {kind}", lambda k=kind, s=side: kill_everywhere(k, s),
+                  needs=("root", kind, "strace"))
+rig.main()

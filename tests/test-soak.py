@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""A guest that writes all the time, N runs with random changes between them, over real ssh between two namespaces: after each run the
+replica equals the source's snapshots bit by bit, and nothing is left over on either side.
+
+PVESR_SOAK_RUNS (200) and PVESR_SOAK_SEED choose the length and the story.
+"""
+import os
+import random
+import threading
+
+import rig
+from guestlab import GuestLab
+
+RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200"))
+SEED = int(os.environ.get("PVESR_SOAK_SEED", random.SystemRandom().randrange(1 << 32)))
+
+
+class Writer(threading.Thread):
+    """The guest: writes into its first disk until told to stop."""
+
+    def __init__(self, lab, seed):
+        super().__init__(daemon=True)
+        self.lab, self.random, self.stop = lab, random.Random(seed), threading.Event()
+
+    def run(self):
+        while not self.stop.wait(0.002):
+            try:
+                n = min(self.lab.disks)
+                with open(self.lab.live(n), "r+b") as f:
+                    f.seek(self.random.randrange(0, (8 << 20) // 4096) * 4096)
+                    f.write(self.random.randbytes(4096))
+            except (OSError, ValueError):
+                pass  # the disk was just removed
+
+
+def soak(storage):
+    with rig.Cluster(storage=storage, ssh=True) as c:
+        a, b = c.node("pve1"), c.node("pve2")
+        lab = GuestLab(storage, c.storage_id, a.store, b.store, lambda text: c.write_guest("pve1", 100, text), seed=SEED)
+        lab.add_disk()
+        lab.add_disk()
+        a.pvesr("create-local-job", "100-0", "pve2", check=True)
+        writer = Writer(lab, SEED + 1)
+        writer.start()
+        history = []
+        try:
+            for i in range(RUNS):
+                history.append([lab.step() for _ in range(lab.random.randrange(0, 4))])
+                done = a.pvesr("run", "--id", "100-0")
+                if done.returncode != 0:
+                    return f"run {i} failed (seed {SEED}): {done.stderr.strip()} after {history[-3:]}"
+                faults = lab.faults()
+                if faults:
+                    return f"run {i} (seed {SEED}): {faults} after {history[-3:]}"
+        finally:
+            writer.stop.set()
+            writer.join()
+    return None
+
+
+for kind in ("xfs", "btrfs"):
+    rig.check(f"{RUNS} random runs over ssh on {kind}, seed {SEED}", lambda kind=kind: soak(kind), needs=("root", kind, "netns"))
+rig.main()
