@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int fill(struct err *e, enum err_kind kind, int code, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static int fill(struct err *e, enum err_kind kind, int code,
+                                                      const char *fmt, va_list ap)
 {
     if (kind == ERR_SYSTEM && (code == ENOSPC || code == EDQUOT))
         kind = ERR_FULL;

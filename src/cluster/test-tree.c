@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 
@@ -64,6 +65,27 @@ static void test_rename_moves_and_never_replaces(void **state)
     _cleanup_free_ char *target = get(tt, to);
     assert_string_equal(source, "other");
     assert_string_equal(target, "one");
+}
+
+static void test_rename_by_looking(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    _cleanup_close_ int root = tree_files_open_root(tt->tree, &e);
+    assert_true(root >= 0);
+    put(tt, "a", "one");
+    put(tt, "b", "two");
+    assert_int_equal(symlinkat("nowhere", root, "link"), 0);
+    static const char *const taken[] = {"b", "link"};
+    for (size_t i = 0; i < ELEMENTS(taken); i++) {
+        assert_int_equal(tree_files_look_and_rename(root, "a", root, taken[i]), -1);
+        assert_int_equal(errno, EEXIST);
+    }
+    assert_int_equal(tree_files_look_and_rename(root, "a", root, "c"), 0);
+    _cleanup_free_ char *b = get(tt, "b");
+    _cleanup_free_ char *c = get(tt, "c");
+    assert_string_equal(b, "two");
+    assert_string_equal(c, "one");
 }
 
 static void test_paths_stay_inside(void **state)
@@ -246,11 +268,13 @@ static void test_lock_excludes_and_nests(void **state)
     assert_non_null(outer);
     struct tree_lock *inner = tree_lock(tt->tree, "replication.cfg", &e);
     assert_non_null(inner);
-    tree_unlock(inner);
-    assert_true(fs_exists(tt->root));
     _cleanup_free_ char *file = xasprintf("%s/priv/lock/file-replication_cfg", tt->root);
-    assert_true(fs_exists(file));
+    _cleanup_close_ int fd = open(file, O_RDWR | O_CLOEXEC);
+    tree_unlock(inner);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1); /* the outer one still holds */
     tree_unlock(outer);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(flock(fd, LOCK_UN), 0);
     tree_unlock(NULL);
 
     int release;
@@ -280,6 +304,7 @@ int main(void)
         DIR_TEST(test_write_read_remove),
         DIR_TEST(test_private_files_are_private),
         DIR_TEST(test_rename_moves_and_never_replaces),
+        DIR_TEST(test_rename_by_looking),
         DIR_TEST(test_paths_stay_inside),
         DIR_TEST(test_symlinks_are_not_followed),
         DIR_TEST(test_odd_files),

@@ -1,12 +1,13 @@
 /* The one tree of cluster configuration: small files, laid out as in /etc/pve, on any engine.
  *
  * Paths are relative ("replication.cfg", "nodes/pve1/qemu-server/100.conf") and never contain ".." or a
- * leading
- * '/'. Files are at most 1 MiB. Reads need no lock. Every read-modify-write runs under tree_lock.
+ * leading '/'; no component that is a symlink is followed. Files are at most 1 MiB. Reads need no lock. Every
+ * read-modify-write runs under tree_lock.
  *
  * Engines: `dir:PATH`, a plain directory (atomic durable writes; locks are flock files below priv/lock), and
  * pmxcfs, recognised by PATH/.members (mkdir locks of spec 2.8; EACCES on a write means no quorum: ERR_BUSY
- * "no quorum!" in its sentence). `etcd:` is refused with a clear ERR_CONFIG until that engine exists.
+ * "no quorum!" in its sentence). `etcd:` is refused with a clear ERR_CONFIG until that engine exists. On
+ * pmxcfs every call checks that it is still mounted: ERR_BUSY otherwise, never an empty tree.
  */
 #pragma once
 
@@ -29,9 +30,11 @@ static inline void tree_freep(struct tree **t)
 
 /* 1 when the file does not exist. */
 int tree_read(struct tree *t, const char *path, struct buf *ret, struct err *e);
+/* Missing directories are made. */
 int tree_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e);
 int tree_remove(struct tree *t, const char *path, struct err *e); /* 1: was not there */
-/* Atomic; fails with EEXIST when `to` exists. This is what moves a guest to another node. */
+/* Atomic; fails with code EEXIST when `to` exists, ENOENT when `from` does not. This is what moves a guest to
+ * another node. */
 int tree_rename(struct tree *t, const char *from, const char *to, struct err *e);
 /* Names in a directory, sorted; 1 when it does not exist. */
 int tree_list(struct tree *t, const char *path, struct strv *ret, struct err *e);

@@ -36,9 +36,11 @@ int tree_files_open_root(struct tree *t, struct err *e);
 int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, struct err *e);
 int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e);
 int tree_files_remove(int rootfd, const char *path, struct err *e);
-/* Where the file system cannot rename without replacing, a look before the rename stands in: the caller holds
- * a lock then. */
+/* Never replaces. */
 int tree_files_rename(int rootfd, const char *from, const char *to, struct err *e);
+/* The second way of tree_files_rename, for file systems that cannot rename without replacing (pmxcfs, some
+ * network file systems): look, then rename; the caller holds a lock. -1 and errno. */
+int tree_files_look_and_rename(int from_dir, const char *from, int to_dir, const char *to);
 int tree_files_list(int rootfd, const char *path, struct strv *ret, struct err *e);
 /* The directory `path`, made with its parents when missing. The fd, or -1. */
 int tree_files_make_dir(int rootfd, const char *path, struct err *e);

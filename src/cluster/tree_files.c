@@ -153,8 +153,7 @@ int tree_files_remove(int rootfd, const char *path, struct err *e)
     return flush_dir(dir, path, e);
 }
 
-/* The way of file systems that do not know RENAME_NOREPLACE (pmxcfs and some network file systems). */
-static int look_and_rename(int from_dir, const char *from, int to_dir, const char *to)
+int tree_files_look_and_rename(int from_dir, const char *from, int to_dir, const char *to)
 {
     if (faccessat(to_dir, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
         errno = EEXIST;
@@ -174,7 +173,7 @@ int tree_files_rename(int rootfd, const char *from, const char *to, struct err *
         return -1;
     int rc = renameat2(from_dir, from_name, to_dir, to_name, RENAME_NOREPLACE);
     if (rc < 0 && (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP))
-        rc = look_and_rename(from_dir, from_name, to_dir, to_name);
+        rc = tree_files_look_and_rename(from_dir, from_name, to_dir, to_name);
     if (rc < 0)
         return err_sys(e, "cannot rename '%s' to '%s'", from, to);
     return flush_dir(to_dir, to, e) < 0 ? -1 : flush_dir(from_dir, from, e);

@@ -3,7 +3,8 @@
  *
  * The state is a hint: the storage tells the truth. A file that cannot be understood is ERR_DATA with its
  * path; it is never overwritten by accident (move it away and the next run goes on from what the storages
- * hold). Unknown keys inside a state survive a rewrite.
+ * hold). Unknown keys inside a state survive a rewrite, and what a change does not concern is copied byte for
+ * byte. Up to 16 MiB are read. An error text is cut at 2 KiB.
  */
 #pragma once
 
@@ -20,7 +21,7 @@ struct job_state {
     int64_t last_try;  /* 0: never, or as soon as possible */
     int64_t last_iteration;
     int64_t fail_count;
-    int64_t first_try; /* start of the first attempt that this entry knows of; 0: unknown. Ours, not Proxmox VE's */
+    int64_t first_try;    /* start of the first attempt this entry knows of, 0: unknown; not Proxmox VE's */
     char *error;          /* NULL: ok */
     double duration;      /* seconds; < 0: unknown */
     struct strv storages; /* storeid_list */
@@ -50,10 +51,12 @@ int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from,
 int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e);
 
 /* All entries at once, for the scheduler and `status`. */
-struct job_states; /* parsed file */
+struct job_states; /* the file's text and an index: about 1.2 times its size */
 struct job_states *job_states_load(const char *state_dir, struct err *e);
 void job_states_free(struct job_states *s);
+/* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
-/* Drop every entry for which keep() says false; writes only when something was dropped (spec 4.5 (1)). */
+/* Drop every entry for which keep() says false; writes only when something was dropped (spec 4.5 (1)).
+ * keep() is asked once without the lock and, if anything is to go, once more with it. */
 int job_states_purge(const char *state_dir, bool (*keep)(uint32_t guest, const char *target, void *arg),
                      void *arg, struct err *e);

@@ -100,6 +100,22 @@ static void test_other_entries_stay_byte_for_byte(void **state)
                         "\"100\":{\"local/b\":{\"k\":\"\\u0041 b\"},\"other\":true}}");
 }
 
+/* Our own key is written only when it says something: without it the entry is exactly Proxmox VE's. */
+static void test_first_try(void **state)
+{
+    struct err e;
+    struct job_state s = {.first_try = 7, .duration = -1}, back;
+    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    assert_ok(job_state_load(*state, 100, "a", &back, &e), &e);
+    assert_int_equal(back.first_try, 7);
+    back.first_try = 0;
+    assert_ok(job_state_store(*state, 100, "a", &back, &e), &e);
+    job_state_release(&back);
+    assert_file(
+        *state,
+        "{\"100\":{\"local/a\":{\"last_sync\":0,\"last_try\":0,\"last_iteration\":0,\"fail_count\":0}}}");
+}
+
 static void test_remove(void **state)
 {
     struct err e;
@@ -202,8 +218,7 @@ static void test_garbage_is_refused_and_kept(void **state)
                                         "[]",
                                         "7",
                                         "{\"100\":{}}{}",
-                                        "\x7f"
-                                        "ELF",
+                                        "\177ELF",
                                         "{\"100\":{\"local/a\":{\"error\":\"\xff\"}}}"};
     for (size_t i = 0; i < ELEMENTS(texts); i++) {
         struct err e;
@@ -395,6 +410,7 @@ int main(void)
         DIR_TEST(test_missing_is_default),
         DIR_TEST(test_reads_what_proxmox_writes),
         DIR_TEST(test_other_entries_stay_byte_for_byte),
+        DIR_TEST(test_first_try),
         DIR_TEST(test_remove),
         DIR_TEST(test_mode_and_directory),
         DIR_TEST(test_error_text_is_trimmed_and_bounded),
