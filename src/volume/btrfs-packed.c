@@ -22,10 +22,7 @@ struct packed {
     size_t i, n;
     struct region regions[ROOM / (sizeof(struct btrfs_ioctl_search_header) +
                                   offsetof(struct btrfs_file_extent_item, disk_bytenr))];
-    struct {
-        struct btrfs_ioctl_search_args_v2 args;
-        uint8_t room[ROOM];
-    } search;
+    struct btrfs_ioctl_search_args_v2 *search; /* with ROOM bytes behind it */
 };
 
 struct packed *packed_new(int fd)
@@ -33,6 +30,7 @@ struct packed *packed_new(int fd)
     struct packed *p = xcalloc(1, sizeof *p);
     struct stat st;
     p->fd = fd;
+    p->search = xcalloc(1, sizeof *p->search + ROOM);
     p->refused = fstat(fd, &st) < 0;
     p->ino = p->refused ? 0 : st.st_ino;
     return p;
@@ -40,6 +38,9 @@ struct packed *packed_new(int fd)
 
 void packed_free(struct packed *p)
 {
+    if (!p)
+        return;
+    free(p->search);
     free(p);
 }
 
@@ -63,7 +64,7 @@ static bool parse(const struct btrfs_ioctl_search_header *h, const uint8_t *data
 static bool search(struct packed *p, uint64_t pos)
 {
     uint64_t from = pos < PACKED_MAX ? 0 : pos - PACKED_MAX;
-    struct btrfs_ioctl_search_args_v2 *a = &p->search.args;
+    struct btrfs_ioctl_search_args_v2 *a = p->search;
     *a = (struct btrfs_ioctl_search_args_v2){.key = {.min_objectid = p->ino,
                                                      .max_objectid = p->ino,
                                                      .min_type = BTRFS_EXTENT_DATA_KEY,
@@ -78,7 +79,7 @@ static bool search(struct packed *p, uint64_t pos)
     p->from = pos;
     p->until = UINT64_MAX;
     p->i = p->n = 0;
-    const uint8_t *at = p->search.room, *end = at + ROOM;
+    const uint8_t *at = (const uint8_t *)a->buf, *end = at + ROOM;
     uint64_t last = from;
     for (uint32_t i = 0; i < a->key.nr_items; i++) {
         struct btrfs_ioctl_search_header h;
