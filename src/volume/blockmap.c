@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "volume/sparse.h"
 #include "volume/volume.h"
 
 #include <endian.h>
@@ -217,6 +218,20 @@ int blockmap_at(struct blockmap *m, uint64_t offset, struct digest *ret, struct 
 
 /* ---- a file against its map ---- */
 
+static int write_sparse(int fd, const unsigned char *p, size_t n, uint64_t offset, struct err *e)
+{
+    while (n) {
+        bool zero;
+        size_t run = sparse_run(p, n, offset, &zero);
+        if (!zero && fs_pwrite_all(fd, p, run, offset, "the copy", e) < 0)
+            return -1;
+        p += run;
+        n -= run;
+        offset += run;
+    }
+    return 0;
+}
+
 static int walk(struct blockmap *m, int fd, const char *what, int to, struct err *e)
 {
     struct stat st;
@@ -234,8 +249,7 @@ static int walk(struct blockmap *m, int fd, const char *what, int to, struct err
             return -1;
         if (!digest_same(&is, &was))
             return 1;
-        if (to >= 0 && !zero &&
-            fs_pwrite_all(to, r.buffer, blockmap_length(m->size, offset), offset, "the copy", e) < 0)
+        if (to >= 0 && !zero && write_sparse(to, r.buffer, blockmap_length(m->size, offset), offset, e) < 0)
             return -1;
     }
     return 0;

@@ -257,6 +257,10 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
         base = &all.v[all.n - 1];
     if (!base)
         return 1;
+    /* a snapshot taken of it here since then: it was a source meanwhile */
+    for (const struct btrfs_snapshot *s = base; s < all.v + all.n; s++)
+        if (!(s->s.flags & SNAPSHOT_RECEIVED))
+            base = s;
     strcpy(since, base->s.name);
     r = b->stream ? written_container(b, live, base->s.name, e) : written_disk(b, live, &base->s, e);
     return r < 0 ? err_wrap(e, "cannot compare '%s/%s' with its snapshot '%s'", b->dir_path, b->image, since)

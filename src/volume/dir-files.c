@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *tag)
 {
@@ -164,24 +165,44 @@ static int probe(const struct dir *d, struct err *e)
     return r;
 }
 
-/* One answer per file system: a process has few of them. */
+/* One answer per file system: a process has few of them. A device number alone comes again after an unmount.
+ */
+struct place {
+    uint64_t device, mount;
+    uint64_t type;
+    fsid_t id;
+};
 static struct {
-    dev_t device;
+    struct place place;
     int answer;
 } known[32];
 static size_t n_known;
 
+static int find_place(const struct dir *d, struct place *ret, struct err *e)
+{
+    struct statx st;
+    struct statfs fs;
+    if (statx(d->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0 || fstatfs(d->fd, &fs) < 0)
+        return err_sys(e, "cannot stat the directory images/%u", d->vmid);
+    memset(ret, 0, sizeof *ret);
+    ret->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
+    ret->mount = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
+    ret->type = (uint64_t)fs.f_type;
+    ret->id = fs.f_fsid;
+    return 0;
+}
+
 static int probe_once(const struct dir *d, struct err *e)
 {
-    struct stat st;
-    if (fstat(d->fd, &st) < 0)
-        return err_sys(e, "cannot stat the directory images/%u", d->vmid);
+    struct place place;
+    if (find_place(d, &place, e) < 0)
+        return -1;
     for (size_t i = 0; i < n_known; i++)
-        if (known[i].device == st.st_dev)
+        if (memcmp(&known[i].place, &place, sizeof place) == 0)
             return known[i].answer;
     int r = probe(d, e);
     if (r >= 0 && n_known < ELEMENTS(known)) {
-        known[n_known].device = st.st_dev;
+        known[n_known].place = place;
         known[n_known++].answer = r;
     }
     return r;

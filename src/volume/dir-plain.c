@@ -241,28 +241,6 @@ int plain_keep_aside(struct dir *d, const char *name, struct err *e)
 
 /* ---- was it written to? ---- */
 
-/* The digest map the live file is compared with: of its base, or else the newest. *fd is -1 and 1 when there
- * is none. */
-static int open_reference(struct dir *d, int live, struct snapshot *ret, int *fd, struct err *e)
-{
-    char base[SNAPSHOT_ID_LEN + 1];
-    _cleanup_snapshots_ struct snapshots all = {0};
-    if (mark_get(live, "base", base, sizeof base, e) < 0 || dir_snapshots(d, &all, e) < 0)
-        return -1;
-    const struct snapshot *best = NULL;
-    for (size_t i = 0; i < all.n; i++) {
-        if (!dir_has(d, dir_name(d, DIR_DIGEST, all.v[i].name).s))
-            continue;
-        bool is_base = strcmp(all.v[i].id, base) == 0;
-        if (!best || is_base || (all.v[i].seq > best->seq && strcmp(best->id, base) != 0))
-            best = &all.v[i];
-    }
-    if (!best)
-        return 1;
-    *ret = *best;
-    return dir_file(d, dir_name(d, DIR_DIGEST, best->name).s, O_RDONLY, fd, e);
-}
-
 int plain_written(struct dir *d, char *since, struct err *e)
 {
     _cleanup_close_ int live = -1, fd = -1;
@@ -270,7 +248,9 @@ int plain_written(struct dir *d, char *since, struct err *e)
     int r = dir_file(d, d->file, O_RDONLY, &live, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    r = open_reference(d, live, &s, &fd, e);
+    r = dir_reference(d, true, &s, e);
+    if (r == 0)
+        r = dir_file(d, dir_name(d, DIR_DIGEST, s.name).s, O_RDONLY, &fd, e);
     if (r != 0)
         return r;
     strcpy(since, s.name);

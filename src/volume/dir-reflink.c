@@ -81,23 +81,6 @@ int reflink_keep_aside(struct dir *d, const char *name, struct err *e)
     return reflink_snapshot(d, name, e) < 0 ? -1 : reflink_keep(d, name, &s, e);
 }
 
-/* The restore point of the live file, or else the newest snapshot with data. 1: none. */
-static int find_reference(struct dir *d, int live, struct snapshot *ret, struct err *e)
-{
-    char base[SNAPSHOT_ID_LEN + 1];
-    _cleanup_snapshots_ struct snapshots all = {0};
-    if (mark_get(live, "base", base, sizeof base, e) < 0 || dir_snapshots(d, &all, e) < 0)
-        return -1;
-    const struct snapshot *best = snapshots_find_id(&all, base);
-    for (size_t i = 0; i < all.n && !(best && strcmp(best->id, base) == 0); i++)
-        if (!best || all.v[i].seq > best->seq)
-            best = &all.v[i];
-    if (!best)
-        return 1;
-    *ret = *best;
-    return 0;
-}
-
 int reflink_written(struct dir *d, char *since, struct err *e)
 {
     _cleanup_close_ int live = -1, fd = -1;
@@ -106,7 +89,7 @@ int reflink_written(struct dir *d, char *since, struct err *e)
     int r = dir_file(d, d->file, O_RDONLY, &live, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    r = find_reference(d, live, &s, e);
+    r = dir_reference(d, false, &s, e);
     if (r != 0)
         return r;
     r = dir_open_snapshot(d, s.name, &kind, &fd, e);

@@ -211,6 +211,30 @@ int dir_find(struct dir *d, const char *id, struct snapshot *ret, struct err *e)
     return 0;
 }
 
+int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err *e)
+{
+    char base[SNAPSHOT_ID_LEN + 1];
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (live_base(d, base, e) < 0 || dir_snapshots(d, &all, e) < 0)
+        return -1;
+    const struct snapshot *best = NULL;
+    bool best_shown = false;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct snapshot *s = &all.v[i];
+        if (digests && !dir_has(d, dir_name(d, DIR_DIGEST, s->name).s))
+            continue;
+        bool shown = !(s->flags & SNAPSHOT_RECEIVED) || strcmp(s->id, base) == 0;
+        if (!best || (shown && !best_shown) || (shown == best_shown && s->seq > best->seq)) {
+            best = s;
+            best_shown = shown;
+        }
+    }
+    if (!best)
+        return 1;
+    *ret = *best;
+    return 0;
+}
+
 int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int *fd, struct err *e)
 {
     *kind = DIR_SNAPSHOT;

@@ -69,6 +69,9 @@ int dir_flush(int fd, const char *name, struct err *e);
 int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e);
 /* 1: none with this id. */
 int dir_find(struct dir *d, const char *id, struct snapshot *ret, struct err *e);
+/* The newest snapshot that the live file is known to have been: one taken of it here, or the received one
+ * that it was made from; else the newest of all. digests: of those with digests. 1: none. */
+int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err *e);
 /* Open its data or its digests; *kind says which. 1: not there. */
 int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int *fd, struct err *e);
 /* ERR_USAGE when the name is taken. */

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/num.h"
 #include "volume/mark.h"
+#include "volume/sparse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,7 @@ struct filestage {
     struct filestage_mark mark; /* what the file's attribute says */
     uint64_t pending;           /* bytes written or zeroed since the last checkpoint */
     uint64_t push_from, pushed; /* start and bytes of the run that writeback has not been begun for */
+    uint64_t high;              /* end of the last byte written */
     bool no_punch;
 };
 
@@ -136,6 +138,7 @@ struct filestage *filestage_new(int fd, const char *what, const struct filestage
     s->fd = fd;
     s->what = xstrdup(what);
     s->mark = *mark;
+    s->high = mark->offset;
     bool begin = mark->offset == 0 && !mark->sealed;
     int r = begin ? mark_clear(fd, "stage", e) : forget_tail(s, e);
     if (r < 0) {
@@ -184,11 +187,30 @@ static void push(struct filestage *s, uint64_t offset, uint64_t n)
     s->pushed = 0;
 }
 
-int filestage_write(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e)
+/* As it is, zeros too. */
+static int write_all(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e)
 {
-    if (check_range(s, offset, n, e) < 0 || fs_pwrite_all(s->fd, data, n, offset, s->what, e) < 0)
+    if (fs_pwrite_all(s->fd, data, n, offset, s->what, e) < 0)
         return -1;
     push(s, offset, n);
+    if (offset + n > s->high)
+        s->high = offset + n;
+    return 0;
+}
+
+int filestage_write(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e)
+{
+    if (check_range(s, offset, n, e) < 0)
+        return -1;
+    for (const char *p = data; n;) {
+        bool zero;
+        size_t run = sparse_run(p, n, offset, &zero);
+        if ((zero ? filestage_zero(s, offset, run, e) : write_all(s, offset, p, run, e)) < 0)
+            return -1;
+        offset += run;
+        p += run;
+        n -= run;
+    }
     return 0;
 }
 
@@ -197,7 +219,7 @@ static int write_zeros(struct filestage *s, uint64_t offset, uint64_t n, struct 
     static const char zeros[1 << 18];
     while (n) {
         size_t part = n < sizeof zeros ? (size_t)n : sizeof zeros;
-        if (filestage_write(s, offset, zeros, part, e) < 0)
+        if (write_all(s, offset, zeros, part, e) < 0)
             return -1;
         offset += part;
         n -= part;
@@ -210,7 +232,8 @@ int filestage_zero(struct filestage *s, uint64_t offset, uint64_t n, struct err 
 {
     if (check_range(s, offset, n, e) < 0)
         return -1;
-    if (n == 0)
+    bool hole = !s->mark.base_id[0] && offset >= s->high; /* nothing was ever written there */
+    if (n == 0 || hole)
         return 0;
     if (!s->no_punch) {
         if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) == 0) {

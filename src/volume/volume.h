@@ -105,7 +105,9 @@ bool volume_type_supported(const char *type, const char *name);
 int volume_info(struct volume *v, struct volume_info *ret, struct err *e);
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
 
-/* The volume names of guest `vmid` that exist on the storage (live volumes only, no snapshots). */
+/* The names of the volumes of guest `vmid` that the storage holds anything of: live volumes, and also those
+ * of which there is only a stage or snapshots so far (volume_info.exists is then false), so that they can be
+ * removed. Snapshots named `diverged_…` alone make no volume. */
 int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
 
 /* Take snapshot `name` of the live volume. `busy`: the guest runs; a plain file without reflinks is then
@@ -119,13 +121,17 @@ int volume_snapshot_rename(struct volume *v, const char *from, const char *to, s
 /* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
 int volume_tidy(struct volume *v, struct err *e);
 
-/* Does the live replica differ from the restore point it was made from (or, if it never was a replica, from
- * the newest snapshot)? 1 written, 0 clean. `since` gets the name of that snapshot, "" if unknown. */
+/* Does the live volume differ from the newest state it is known to have been: a snapshot taken of it on this
+ * node, or the received restore point that it was made from? 1 written (or nothing is known), 0 clean.
+ * `since` gets the name of that snapshot, "" if unknown. */
 int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct err *e);
-/* Keep the live volume's state aside as snapshot `name`, whoever uses it. */
+/* Keep the live volume's state aside as snapshot `name`, whoever uses it. Repeated with the same name while
+ * the live volume stays as it is: fine. A plain file without reflinks that is kept already under another name
+ * is not kept again, and has no older state left to build on: the next stage must be a full copy. */
 int volume_keep_aside(struct volume *v, const char *name, struct err *e);
 
-/* Remove the live volume, its stage, its digests, and every snapshot. */
+/* Remove the live volume, its stage, its digests, and every snapshot but those whose name starts with
+ * `diverged_`: these hold what nobody else has. */
 int volume_destroy(struct volume *v, struct err *e);
 
 /* ---- delta (source side) ---- */

@@ -1,0 +1,398 @@
+/* Every driver and mode through the same cases. PVESR_TEST_SEED repeats a run. */
+#include "volume/test-world.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static struct world w;
+
+static int close_world(void **state)
+{
+    world_close(&w);
+    return 0;
+}
+
+/* Run a case at every place; what cannot be here is skipped by name. */
+static void everywhere(const char *name, const char *type, void (*run)(void))
+{
+    for (unsigned i = 0; i < n_places; i++) {
+        if (type && strcmp(places[i].type, type) != 0)
+            continue;
+        const char *why = world_open(&w, &places[i]);
+        if (why)
+            print_message("SKIPPED %s, %s: %s\n", name, places[i].name, why);
+        else {
+            print_message("  %s, %s\n", name, places[i].name);
+            run();
+        }
+        world_close(&w);
+    }
+}
+
+/* ---- random histories ---- */
+
+#define KEPT 6
+
+struct point {
+    struct snapshot s;
+    struct image image;
+};
+
+static struct point points[KEPT];
+static unsigned n_points;
+
+static void forget_points(void)
+{
+    for (unsigned i = 0; i < KEPT; i++)
+        image_release(&points[i].image);
+    n_points = 0;
+}
+
+static void drop_point(unsigned i)
+{
+    ok(volume_snapshot_destroy(w.src, points[i].s.name, points[i].s.id, &err));
+    assert_int_equal(volume_snapshot_destroy(w.src, points[i].s.name, points[i].s.id, &err), 1);
+    if (w.many)
+        assert_int_equal(volume_snapshot_destroy(w.dst, points[i].s.name, points[i].s.id, &err), 0);
+    image_release(&points[i].image);
+    memmove(&points[i], &points[i + 1], (n_points - i - 1) * sizeof *points);
+    points[--n_points].image = (struct image){0};
+}
+
+static void expect_order(struct volume *v)
+{
+    struct snapshots all;
+    ok(volume_snapshots(v, &all, &err));
+    assert_int_equal(all.n, v == w.src || w.many ? n_points : 1);
+    for (size_t i = 0; i < all.n; i++) {
+        const struct point *p = &points[n_points - all.n + i];
+        assert_string_equal(all.v[i].id, p->s.id);
+        assert_string_equal(all.v[i].name, p->s.name);
+        assert_true(all.v[i].size == p->image.size);
+        assert_int_equal(all.v[i].created, p->s.created);
+        assert_int_equal(!!(all.v[i].flags & SNAPSHOT_RECEIVED), v == w.dst);
+    }
+    snapshots_release(&all);
+}
+
+static void expect_replica(const struct point *p)
+{
+    char since[SNAPSHOT_NAME_MAX + 1], owner[32], base[SNAPSHOT_ID_LEN + 1];
+    struct stage_info info;
+    expect_live(&w, &w.dst_store, &p->image);
+    if (volume_written(w.dst, since, &err) != 0)
+        fail_msg("%s: a fresh replica counts as written: %s", w.place->name, err.text);
+    assert_string_equal(since, p->s.name);
+    ok(volume_replica(w.dst, owner, base, &err));
+    assert_string_equal(owner, "100-0");
+    assert_string_equal(base, p->s.id);
+    ok(stage_info(w.dst, &info, &err));
+    assert_false(info.exists);
+    for (unsigned i = 0; w.many && i < n_points; i++)
+        expect_snapshot(w.dst, points[i].s.id, &points[i].image);
+}
+
+static void history(void)
+{
+    world_create(&w, rnd(WORLD_ROOM / 2) + WORLD_ROOM / 4);
+    for (int round = 0; round < 14; round++) {
+        if (n_points == KEPT || (n_points > 1 && rnd(4) == 0))
+            drop_point(rnd(n_points - 1)); /* never the newest */
+        if (round)
+            world_change(&w, rnd(9));
+        struct point *p = &points[n_points];
+        char name[32];
+        snprintf(name, sizeof name, "__replicate_100-0_%d__", round);
+        world_snapshot(&w, name, &p->s);
+        image_copy(&p->image, &w.image);
+        bool full = n_points == 0 || rnd(6) == 0;
+        unsigned base = !full && w.many ? rnd(n_points) : n_points - 1;
+        world_replicate(&w, full ? NULL : &points[base].s, &p->s, rnd(3));
+        n_points++;
+        expect_replica(p);
+        expect_order(w.src);
+        expect_order(w.dst);
+    }
+    forget_points();
+}
+
+static void test_history(void **state)
+{
+    world_seed("test_history");
+    everywhere("test_history", NULL, history);
+}
+
+/* ---- both sides, one step at a time ---- */
+
+static struct snapshot first, second;
+static struct image first_image;
+
+/* A source and its replica at `first`. */
+static void replicated(void)
+{
+    world_create(&w, 3000001);
+    world_snapshot(&w, "first", &first);
+    image_copy(&first_image, &w.image);
+    world_replicate(&w, NULL, &first, 0);
+}
+
+static void write_live(const struct volume_store *store, uint64_t offset, const char *text)
+{
+    int fd = open(live_path(&w, store), O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ok(fs_pwrite_all(fd, text, strlen(text), offset, "live", &err));
+    close(fd);
+}
+
+static void sparse(void)
+{
+    struct stat st, src;
+    world_create(&w, 100);
+    int fd = open(live_path(&w, &w.src_store), O_WRONLY | O_CLOEXEC);
+    assert_int_equal(ftruncate(fd, 300 << 20), 0);
+    ok(fs_pwrite_all(fd, "x", 1, 200 << 20, "live", &err));
+    world_snapshot(&w, "s1", &first);
+    world_replicate(&w, NULL, &first, 0);
+    assert_int_equal(stat(live_path(&w, &w.dst_store), &st), 0);
+    assert_int_equal(st.st_size, 300 << 20);
+    assert_int_equal(fstat(fd, &src), 0);
+    assert_true(st.st_blocks <= src.st_blocks + 128);
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 300 << 20) == 0) {
+        world_snapshot(&w, "s2", &second);
+        world_replicate(&w, &first, &second, 0);
+        assert_int_equal(stat(live_path(&w, &w.dst_store), &st), 0);
+        assert_true(st.st_blocks < 32);
+    }
+    close(fd);
+}
+
+static void divergence(void)
+{
+    char since[SNAPSHOT_NAME_MAX + 1];
+    struct image diverged = {0};
+    replicated();
+    image_copy(&diverged, &first_image);
+    memcpy(diverged.data + 5000, "guest", 5);
+    write_live(&w.dst_store, 5000, "guest");
+    assert_int_equal(volume_written(w.dst, since, &err), 1);
+    assert_string_equal(since, "first");
+    ok(volume_keep_aside(w.dst, "diverged_1", &err));
+    if (strcmp(w.place->type, "dir") == 0)
+        ok(volume_keep_aside(w.dst, "diverged_1", &err)); /* repeated after a crash */
+
+    world_change(&w, 5);
+    world_snapshot(&w, "second", &second);
+    if (!w.many) {
+        struct stage_want want = {
+            .snapshot = "second", .id = second.id, .base_id = first.id, .size = second.size};
+        uint64_t from;
+        refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "written to since");
+    }
+    world_replicate(&w, w.many ? &first : NULL, &second, 1);
+    expect_live(&w, &w.dst_store, &w.image);
+    struct snapshots all;
+    ok(volume_snapshots(w.dst, &all, &err));
+    const struct snapshot *aside = snapshots_find(&all, "diverged_1");
+    assert_non_null(aside);
+    expect_snapshot(w.dst, aside->id, &diverged);
+    ok(volume_snapshot_rename(w.dst, "diverged_1", "diverged_2", &err));
+    refused(volume_snapshot_rename(w.dst, "diverged_2", "second", &err),
+            strcmp(w.place->type, "dir") ? err.kind : ERR_USAGE, "second");
+    expect_snapshot(w.dst, aside->id, &diverged);
+    snapshots_release(&all);
+    image_release(&diverged);
+
+    /* removal: everything goes but what was kept aside */
+    ok(volume_destroy(w.dst, &err));
+    ok(volume_destroy(w.dst, &err));
+    struct strv names = STRV_INIT;
+    ok(volume_list(&w.dst_store, 100, &names, &err));
+    assert_int_equal(names.n, 0);
+    ok(volume_snapshots(w.dst, &all, &err));
+    assert_int_equal(all.n, 1);
+    assert_string_equal(all.v[0].name, "diverged_2");
+    snapshots_release(&all);
+}
+
+static void conflicts(void)
+{
+    uint64_t from;
+    replicated();
+    world_change(&w, 3);
+    world_snapshot(&w, "second", &second);
+    char other[SNAPSHOT_ID_LEN + 1];
+    mark_new_id(other);
+    struct stage_want want = {.snapshot = "first", .id = second.id, .base_id = first.id, .size = 4096};
+    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "another snapshot 'first'");
+    want.snapshot = "second";
+    want.base_id = other;
+    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "is not there");
+    refused(volume_commit(w.dst, other, true, &err), err.kind, other);
+    refused(volume_snapshot_destroy(w.dst, "first", other, &err), ERR_DATA, "first");
+    refused(volume_snapshot(w.src, "second", false, &err), err.kind, "second");
+
+    want.base_id = first.id;
+    struct stage *s = stage_open(w.dst, &want, &from, &err);
+    assert_non_null(s);
+    refused(stage_write(s, 4095, "ab", 2, &err), ERR_USAGE, "outside");
+    refused(stage_zero(s, 0, UINT64_MAX, &err), ERR_USAGE, "outside");
+    refused(stage_write(s, UINT64_MAX, "ab", 2, &err), ERR_USAGE, "outside");
+    stage_free(s);
+    refused(volume_commit(w.dst, second.id, true, &err), err.kind, second.id); /* not sealed */
+    expect_live(&w, &w.dst_store, &first_image);
+    /* a stage for another wish gives way */
+    world_replicate(&w, &first, &second, 2);
+    expect_live(&w, &w.dst_store, &w.image);
+}
+
+static void chain(void)
+{
+    replicated();
+    world_change(&w, 5);
+    world_snapshot(&w, "second", &second);
+    world_stage(&w, &first, &second, 0);
+    if (!w.many) {
+        refused(volume_commit(w.dst, second.id, false, &err), ERR_CONFIG, "reflinks");
+        return;
+    }
+    ok(volume_commit(w.dst, second.id, false, &err));
+    expect_live(&w, &w.dst_store, &first_image);
+    expect_snapshot(w.dst, second.id, &w.image);
+    char since[SNAPSHOT_NAME_MAX + 1];
+    assert_int_equal(volume_written(w.dst, since, &err), 0);
+    assert_string_equal(since, "first");
+    ok(volume_commit(w.dst, second.id, true, &err));
+    expect_live(&w, &w.dst_store, &w.image);
+}
+
+/* The replica becomes the source and back. */
+static void there_and_back(void)
+{
+    char since[SNAPSHOT_NAME_MAX + 1];
+    replicated();
+    for (int i = 0; i < 4; i++) {
+        struct world other = w;
+        other.src = w.dst;
+        other.dst = w.src;
+        other.src_store = w.dst_store;
+        other.dst_store = w.src_store;
+        w = other;
+        world_reopen(&w);
+        world_change(&w, 4);
+        char name[16];
+        snprintf(name, sizeof name, "turn%d", i);
+        world_snapshot(&w, name, &second);
+        /* the old source's own state is `first`: it was not written to since */
+        assert_int_equal(volume_written(w.dst, since, &err), 0);
+        world_replicate(&w, &first, &second, i % 2);
+        expect_live(&w, &w.dst_store, &w.image);
+        first = second;
+    }
+}
+
+static void listing(void)
+{
+    struct strv names = STRV_INIT;
+    replicated();
+    ok(volume_list(&w.dst_store, 100, &names, &err));
+    assert_int_equal(names.n, 1);
+    strv_release(&names);
+    ok(volume_list(&w.dst_store, 101, &names, &err));
+    assert_int_equal(names.n, 0);
+    struct volume_info info;
+    ok(volume_info(w.dst, &info, &err));
+    assert_true(info.exists && !info.stream && info.size == first.size && info.available > 0);
+    ok(volume_tidy(w.dst, &err));
+    ok(stage_discard(w.dst, &err));
+    expect_live(&w, &w.dst_store, &first_image);
+}
+
+static void test_steps(void **state)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } cases[] = {
+        {"sparse", sparse}, {"divergence", divergence},         {"conflicts", conflicts},
+        {"chain", chain},   {"there_and_back", there_and_back}, {"listing", listing},
+    };
+    world_seed("test_steps");
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        everywhere(cases[i].name, NULL, cases[i].run);
+    image_release(&first_image);
+}
+
+/* ---- names ---- */
+
+static void test_names(void **state)
+{
+    static const struct {
+        const char *name;
+        bool valid, dir;
+    } names[] = {
+        {"100/vm-100-disk-0.raw", true, true},
+        {"100/vm-100-disk-0.qcow2", true, true},
+        {"100/base-100-disk-0.raw", true, true},
+        {"vm-100-disk-0", true, false},
+        {"subvol-100-disk-0", true, false},
+        {"100/vm-100-disk-0.vmdk", true, false},
+        {"100/vm-101-disk-0.raw", false, false},
+        {"0100/vm-0100-disk-0.raw", false, false},
+        {"100/../vm-100-disk-0.raw", false, false},
+        {"../100/vm-100-disk-0.raw", false, false},
+        {"100/vm-100-", false, false},
+        {"100/vm-100-a/b.raw", false, false},
+        {"100/vm-100-a@b.raw", false, false},
+        {"100/vm-100-a b.raw", false, false},
+        {"100/vm-100-a\n.raw", false, false},
+        {"100//vm-100-a.raw", false, false},
+        {"/vm-100-a.raw", false, false},
+        {"99999999999/vm-99999999999-a.raw", false, false},
+        {"100/.pvesr.vm-100-disk-0.raw", false, false},
+        {"", false, false},
+    };
+    for (size_t i = 0; i < ELEMENTS(names); i++) {
+        if (volume_name_valid(names[i].name, NULL, NULL) != names[i].valid ||
+            volume_type_supported("dir", names[i].name) != names[i].dir)
+            fail_msg("%s", names[i].name);
+    }
+    assert_false(volume_type_supported("nfs", "100/vm-100-disk-0.raw"));
+    assert_false(snapshot_name_valid(""));
+    assert_false(snapshot_name_valid("a/b"));
+    assert_false(snapshot_name_valid("a@b"));
+    assert_false(snapshot_name_valid(".."));
+    assert_false(snapshot_name_valid("1234567890123456789012345678901234567890123456789012345678901234"));
+    assert_true(snapshot_name_valid("__replicate_100-0_1700000000__"));
+
+    struct volume_store store = {.id = "s", .type = "nfs", .path = "/nowhere/at/all"};
+    refused(volume_open(&store, "100/vm-100-disk-0.raw", &err) ? 0 : -1, ERR_CONFIG, "nfs");
+    store.type = "dir";
+    refused(volume_open(&store, "100/vm-100-disk-0.raw", &err) ? 0 : -1, ERR_GONE, "/nowhere/at/all");
+    refused(volume_open(&store, "100/vm-101-disk-0.raw", &err) ? 0 : -1, ERR_USAGE, "100/vm-101-disk-0.raw");
+    refused(volume_open(&store, "vm-100-disk-0", &err) ? 0 : -1, ERR_CONFIG, "vm-100-disk-0");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test_teardown(test_steps, close_world),
+        cmocka_unit_test_teardown(test_history, close_world),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

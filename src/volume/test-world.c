@@ -1,0 +1,322 @@
+#include "volume/test-world.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "volume/filestage.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static const char *const mkfs_xfs[] = {"mkfs.xfs", "-q", "-f", "-m", "reflink=1", NULL};
+static const char *const mkfs_btrfs[] = {"mkfs.btrfs", "-q", "-f", NULL};
+static const char *const mkfs_ext4[] = {"mkfs.ext4", "-q", "-F", NULL};
+#define DIR_LIVE "images/100/vm-100-disk-0.raw"
+#define DIR_VOLUME "100/vm-100-disk-0.raw"
+
+const struct place places[] = {
+    {"dir on XFS", "dir", mkfs_xfs, NULL, DIR_LIVE, DIR_VOLUME},
+    {"dir on btrfs", "dir", mkfs_btrfs, NULL, DIR_LIVE, DIR_VOLUME},
+    {"dir on ext4", "dir", mkfs_ext4, NULL, DIR_LIVE, DIR_VOLUME},
+    {"dir on tmpfs", "dir", NULL, "size=64M", DIR_LIVE, DIR_VOLUME},
+    {"dir in /var/tmp", "dir", NULL, NULL, DIR_LIVE, DIR_VOLUME},
+    {"btrfs", "btrfs", mkfs_btrfs, NULL, "images/100/vm-100-disk-0/disk.raw", DIR_VOLUME},
+};
+const unsigned n_places = ELEMENTS(places);
+
+struct err err;
+static uint64_t state = 1;
+
+unsigned rnd(unsigned below)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (unsigned)((state >> 20) % below);
+}
+
+void world_seed(const char *what)
+{
+    const char *wish = getenv("PVESR_TEST_SEED");
+    unsigned seed = wish ? (unsigned)strtoul(wish, NULL, 10) : (unsigned)time(NULL);
+    state = seed * 0x9e3779b97f4a7c15ull | 1;
+    print_message("%s: PVESR_TEST_SEED=%u\n", what, seed);
+}
+
+/* ---- worlds ---- */
+
+void world_reopen(struct world *w)
+{
+    volume_free(w->src);
+    volume_free(w->dst);
+    w->src = volume_open(&w->src_store, w->place->volume, &err);
+    w->dst = w->src ? volume_open(&w->dst_store, w->place->volume, &err) : NULL;
+    if (!w->dst)
+        fail_msg("%s: %s", w->place->name, err.text);
+}
+
+const char *world_open(struct world *w, const struct place *place)
+{
+    memset(w, 0, sizeof *w);
+    w->place = place;
+    if (place->mkfs || place->mount) {
+        const char *why = test_mount(&w->mount, place->mkfs, place->mount);
+        if (why)
+            return why;
+        strcpy(w->root, w->mount.path);
+    } else {
+        strcpy(w->root, "/var/tmp/pvesr-world-XXXXXX");
+        if (!mkdtemp(w->root))
+            return "no temporary directory";
+    }
+    snprintf(w->src_path, sizeof w->src_path, "%s/src", w->root);
+    snprintf(w->dst_path, sizeof w->dst_path, "%s/dst", w->root);
+    assert_int_equal(mkdir(w->src_path, 0755), 0);
+    assert_int_equal(mkdir(w->dst_path, 0755), 0);
+    w->src_store = (struct volume_store){.id = "src", .type = place->type, .path = w->src_path};
+    w->dst_store = (struct volume_store){.id = "dst", .type = place->type, .path = w->dst_path};
+    w->image.data = xcalloc(1, WORLD_ROOM);
+    world_reopen(w);
+    struct volume_info info;
+    ok(volume_info(w->dst, &info, &err));
+    assert_false(info.exists);
+    w->many = info.many;
+    return NULL;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+    return remove(path);
+}
+
+void world_close(struct world *w)
+{
+    volume_free(w->src);
+    volume_free(w->dst);
+    image_release(&w->image);
+    if (w->mount.dir[0])
+        test_unmount(&w->mount);
+    else if (w->root[0])
+        nftw(w->root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    memset(w, 0, sizeof *w);
+}
+
+const char *live_path(const struct world *w, const struct volume_store *store)
+{
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", store->path, w->place->live);
+    return path;
+}
+
+/* ---- images ---- */
+
+void image_copy(struct image *to, const struct image *from)
+{
+    if (!to->data)
+        to->data = xmalloc(WORLD_ROOM);
+    memcpy(to->data, from->data, WORLD_ROOM);
+    to->size = from->size;
+}
+
+void image_release(struct image *i)
+{
+    free(i->data);
+    *i = (struct image){0};
+}
+
+static void fill(unsigned char *p, size_t n)
+{
+    while (n--)
+        *p++ = (unsigned char)rnd(256);
+}
+
+static int open_live(const struct world *w, const struct volume_store *store, int flags)
+{
+    int fd = open(live_path(w, store), flags | O_CLOEXEC, 0640);
+    if (fd < 0)
+        fail_msg("%s: %s", live_path(w, store), strerror(errno));
+    return fd;
+}
+
+void world_create(struct world *w, uint64_t size)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s", live_path(w, &w->src_store));
+    if (strcmp(w->place->type, "btrfs") == 0) {
+        *strrchr(path, '/') = 0;
+        char parent[256];
+        strcpy(parent, path);
+        *strrchr(parent, '/') = 0;
+        ok(fs_mkdir_p(parent, 0755, &err));
+        assert_int_equal(test_run((const char *const[]){"btrfs", "subvolume", "create", path, NULL}), 0);
+    } else {
+        *strrchr(path, '/') = 0;
+        ok(fs_mkdir_p(path, 0755, &err));
+    }
+    int fd = open_live(w, &w->src_store, O_RDWR | O_CREAT);
+    memset(w->image.data, 0, WORLD_ROOM);
+    w->image.size = size;
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    close(fd);
+    world_reopen(w);
+    world_change(w, 12);
+}
+
+static void resize(struct world *w, int fd)
+{
+    uint64_t size = w->image.size / 2 + rnd(WORLD_ROOM / 2 - 1) + 1;
+    if (size < w->image.size)
+        memset(w->image.data + size, 0, w->image.size - size);
+    w->image.size = size;
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+}
+
+void world_change(struct world *w, unsigned changes)
+{
+    int fd = open_live(w, &w->src_store, O_RDWR);
+    struct image *m = &w->image;
+    while (changes--) {
+        unsigned what = rnd(12);
+        uint64_t offset = rnd((unsigned)m->size);
+        uint64_t n = 1 + rnd(what < 4 ? 300000 : 9000);
+        if (rnd(2)) {
+            offset &= ~4095ull;
+            n = (n + 4095) & ~4095ull;
+        }
+        if (n > m->size - offset)
+            n = m->size - offset;
+        if (what == 11) {
+            resize(w, fd);
+        } else if (what == 10) {
+            memset(m->data + offset, 0, n);
+            if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) < 0)
+                what = 9;
+        } else {
+            fill(m->data + offset, what == 9 ? 0 : n);
+        }
+        if (what == 9)
+            memset(m->data + offset, 0, n);
+        if (what < 10)
+            ok(fs_pwrite_all(fd, m->data + offset, n, offset, "the live file", &err));
+    }
+    close(fd);
+}
+
+int live_is(const struct world *w, const struct volume_store *store, const struct image *image)
+{
+    int fd = open_live(w, store, O_RDONLY);
+    unsigned char *data = xcalloc(1, WORLD_ROOM);
+    ssize_t n = pread(fd, data, WORLD_ROOM, 0);
+    close(fd);
+    int same = n >= 0 && (uint64_t)n == image->size && memcmp(data, image->data, image->size) == 0;
+    free(data);
+    return same;
+}
+
+void expect_live(const struct world *w, const struct volume_store *store, const struct image *image)
+{
+    if (!live_is(w, store, image))
+        fail_msg("%s: the live volume of '%s' is not what it must be", w->place->name, store->id);
+}
+
+void expect_snapshot(struct volume *v, const char *id, const struct image *image)
+{
+    struct snapshots all;
+    ok(volume_snapshots(v, &all, &err));
+    const struct snapshot *s = snapshots_find_id(&all, id);
+    if (!s)
+        fail_msg("snapshot %s is not there", id);
+    assert_true(s->size == image->size);
+    assert_true(s->flags & SNAPSHOT_READABLE);
+    unsigned char *data = xcalloc(1, WORLD_ROOM);
+    struct delta *d = delta_open(v, NULL, s, 0, &err);
+    if (!d)
+        fail_msg("%s", err.text);
+    struct extent x;
+    int r;
+    while ((r = delta_next(d, &x, &err)) > 0)
+        if (r == 1)
+            memcpy(data + x.offset, delta_data(d), x.length);
+    ok(r);
+    assert_memory_equal(data, image->data, image->size);
+    delta_free(d);
+    free(data);
+    snapshots_release(&all);
+}
+
+/* ---- replicating ---- */
+
+void world_snapshot(struct world *w, const char *name, struct snapshot *ret)
+{
+    ok(volume_snapshot(w->src, name, false, &err));
+    ok(volume_snapshot_keep(w->src, name, ret, &err));
+    assert_string_equal(ret->name, name);
+    assert_int_equal(strlen(ret->id), SNAPSHOT_ID_LEN);
+}
+
+/* 1 when it came to the end, 0 when it was cut. */
+static int stage_some(struct world *w, const struct snapshot *base, const struct stage_want *want,
+                      const struct snapshot *s, int extents)
+{
+    uint64_t from;
+    struct stage *stage = stage_open(w->dst, want, &from, &err);
+    struct delta *d = stage ? delta_open(w->src, base, s, from, &err) : NULL;
+    if (!d)
+        fail_msg("%s: %s", w->place->name, err.text);
+    struct extent x;
+    int r;
+    while ((r = delta_next(d, &x, &err)) > 0 && extents--) {
+        if (r == 2)
+            continue;
+        assert_true(x.offset >= from);
+        ok(x.kind == EXTENT_DATA ? stage_write(stage, x.offset, delta_data(d), x.length, &err)
+                                 : stage_zero(stage, x.offset, x.length, &err));
+        ok(stage_checkpoint(stage, x.offset + x.length, &err));
+    }
+    ok(r);
+    if (r == 0)
+        ok(stage_seal(stage, &err));
+    delta_free(d);
+    stage_free(stage);
+    return r == 0;
+}
+
+void world_stage(struct world *w, const struct snapshot *base, const struct snapshot *s, unsigned cuts)
+{
+    struct stage_want want = {
+        .snapshot = s->name,
+        .id = s->id,
+        .created = s->created,
+        .base_id = base ? base->id : NULL,
+        .size = s->size,
+        .owner = "100-0",
+    };
+    filestage_checkpoint_bytes = 1 + rnd(300000);
+    while (cuts-- && !stage_some(w, base, &want, s, (int)rnd(8)))
+        world_reopen(w);
+    world_reopen(w);
+    stage_some(w, base, &want, s, 1 << 30);
+    struct stage_info info;
+    ok(stage_info(w->dst, &info, &err));
+    assert_true(info.exists && info.sealed && info.offset == s->size);
+    assert_string_equal(info.id, s->id);
+    assert_string_equal(info.snapshot, s->name);
+    assert_string_equal(info.base_id, base ? base->id : "");
+}
+
+void world_replicate(struct world *w, const struct snapshot *base, const struct snapshot *s, unsigned cuts)
+{
+    world_stage(w, base, s, cuts);
+    ok(volume_commit(w->dst, s->id, true, &err));
+    world_reopen(w);
+    ok(volume_commit(w->dst, s->id, true, &err));
+}
