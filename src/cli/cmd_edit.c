@@ -1,0 +1,186 @@
+/* create-local-job, update, enable, disable, delete: changes of replication.cfg (spec 1.5). */
+#include "cli/commands.h"
+
+#include "cli/load.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void replace(char **slot, const char *text)
+{
+    free(*slot);
+    *slot = text && *text ? xstrdup(text) : NULL;
+}
+
+static enum remove_mode remove_mode(const char *text)
+{
+    return strcmp(text, "full") == 0 ? REMOVE_FULL : REMOVE_LOCAL;
+}
+
+/* The settings given on the command line, into the job. */
+static void apply_settings(const struct args *a, struct job *job)
+{
+    if (args_given(a, P_COMMENT))
+        replace(&job->comment, args_text(a, P_COMMENT));
+    if (args_given(a, P_DISABLE))
+        job->disabled = a->value[P_DISABLE].flag;
+    if (args_given(a, P_RATE))
+        job->rate = a->value[P_RATE].number;
+    if (args_given(a, P_REMOVE_JOB))
+        job->remove = remove_mode(args_text(a, P_REMOVE_JOB));
+    if (args_given(a, P_SCHEDULE))
+        replace(&job->schedule, args_text(a, P_SCHEDULE));
+    if (args_given(a, P_SOURCE))
+        replace(&job->source, args_text(a, P_SOURCE));
+}
+
+static void apply_deletions(const struct strv *names, struct job *job)
+{
+    if (strv_has(names, "comment"))
+        replace(&job->comment, NULL);
+    if (strv_has(names, "disable"))
+        job->disabled = false;
+    if (strv_has(names, "rate"))
+        job->rate = 0;
+    if (strv_has(names, "remove_job"))
+        job->remove = REMOVE_NOT;
+    if (strv_has(names, "schedule"))
+        replace(&job->schedule, NULL);
+    if (strv_has(names, "source"))
+        replace(&job->source, NULL);
+}
+
+/* ---- create ---- */
+
+/* Everything that must be true outside replication.cfg, in the described order. */
+static const struct guest_entry *check_new(struct env *env, uint32_t guest, const struct args *a,
+                                           struct err *e)
+{
+    const char *target = args_text(a, P_TARGET), *source = args_text(a, P_SOURCE);
+    _cleanup_strv_ struct strv volumes = STRV_INIT;
+    if (env_guests(env, e) < 0 || env_members(env, e) < 0)
+        return NULL;
+    const struct guest_entry *g = guests_find(&env->guests, guest);
+    if (!g)
+        err_set(e, ERR_GONE, 0, "Guest '%" PRIu32 "' does not exist.", guest);
+    else if (!members_find(&env->members, target))
+        err_set(e, ERR_GONE, 0, "Target '%s' does not exist.", target);
+    else if (source && strcmp(source, g->node) != 0)
+        err_set(e, ERR_USAGE, 0, "source: guest '%" PRIu32 "' is on node '%s', not on '%s'", guest, g->node,
+                source);
+    else if (strcmp(target, g->node) == 0)
+        err_set(e, ERR_USAGE, 0, "Source and target must not be identical");
+    else {
+        _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(env, g, e);
+        if (!config || env_guest_volumes(env, config, VOLUMES_STRICT, &volumes, e) < 0)
+            return NULL;
+        if (volumes.n)
+            return g;
+        err_set(e, ERR_CONFIG, 0, "No replicatable volumes found");
+    }
+    return NULL;
+}
+
+int cmd_create(struct env *env, const struct args *a, struct err *e)
+{
+    struct job_id id;
+    if (job_id_parse(args_text(a, P_ID), &id, e) < 0)
+        return -1;
+    const struct guest_entry *guest = check_new(env, id.guest, a, e);
+    if (!guest)
+        return -1;
+    _cleanup_(job_release) struct job job = {.guest = id.guest, .number = id.number};
+    snprintf(job.id, sizeof job.id, "%s", args_text(a, P_ID));
+    apply_settings(a, &job);
+    replace(&job.target, args_text(a, P_TARGET));
+    replace(&job.source, guest->node);
+    _cleanup_edit_ struct edit edit = {0};
+    if (edit_begin(env, &edit, e) < 0 || jobs_add(&edit.jobs, &job, e) < 0)
+        return -1;
+    return edit_save(env, &edit, e);
+}
+
+/* ---- update, enable, disable ---- */
+
+int cmd_update(struct env *env, const struct args *a, struct err *e)
+{
+    const char *digest = args_text(a, P_DIGEST);
+    _cleanup_edit_ struct edit edit = {0};
+    if (edit_begin(env, &edit, e) < 0)
+        return -1;
+    if (digest && *digest && *edit.jobs.digest && strcmp(digest, edit.jobs.digest) != 0)
+        return err_set(e, ERR_USAGE, 0,
+                       "detected modified configuration - file changed by other user? Try again.");
+    struct job *job = edit_job(&edit, args_text(a, P_ID), e);
+    if (!job)
+        return -1;
+    apply_deletions(&a->value[P_DELETE].list, job);
+    apply_settings(a, job);
+    return jobs_changed(&edit.jobs, job, e) < 0 ? -1 : edit_save(env, &edit, e);
+}
+
+static int set_disabled(struct env *env, const struct args *a, bool disabled, struct err *e)
+{
+    _cleanup_edit_ struct edit edit = {0};
+    if (edit_begin(env, &edit, e) < 0)
+        return -1;
+    struct job *job = edit_job(&edit, args_text(a, P_ID), e);
+    if (!job)
+        return -1;
+    job->disabled = disabled;
+    return jobs_changed(&edit.jobs, job, e) < 0 ? -1 : edit_save(env, &edit, e);
+}
+
+int cmd_enable(struct env *env, const struct args *a, struct err *e)
+{
+    return set_disabled(env, a, false, e);
+}
+
+int cmd_disable(struct env *env, const struct args *a, struct err *e)
+{
+    return set_disabled(env, a, true, e);
+}
+
+/* ---- delete ---- */
+
+/* Who will do it: the node of the guest. A guest that is gone has none. */
+static void tell_removal(struct env *env, const struct job *job)
+{
+    struct err e = {0};
+    if (env_guests(env, &e) < 0)
+        return;
+    const struct guest_entry *g = guests_find(&env->guests, job->guest);
+    if (g)
+        fprintf(stderr,
+                "Replication job '%s' is removed in the background by node '%s', this may take some time.\n",
+                job->id, g->node);
+    else
+        fprintf(stderr,
+                "Guest '%" PRIu32 "' does not exist, so no run can remove job '%s': use --force to remove it "
+                "without any cleanup.\n",
+                job->guest, job->id);
+}
+
+int cmd_delete(struct env *env, const struct args *a, struct err *e)
+{
+    const char *id = args_text(a, P_ID);
+    _cleanup_edit_ struct edit edit = {0};
+    if (edit_begin(env, &edit, e) < 0)
+        return -1;
+    if (a->value[P_FORCE].flag) {
+        _cleanup_buf_ struct buf before = BUF_INIT, after = BUF_INIT;
+        jobs_print(&edit.jobs, &before);
+        jobs_remove(&edit.jobs, id);
+        jobs_print(&edit.jobs, &after);
+        return strcmp(buf_str(&before), buf_str(&after)) == 0 ? 0 : edit_save(env, &edit, e);
+    }
+    struct job *job = edit_job(&edit, id, e);
+    if (!job)
+        return -1;
+    job->remove = a->value[P_KEEP].flag ? REMOVE_LOCAL : REMOVE_FULL;
+    if (jobs_changed(&edit.jobs, job, e) < 0 || edit_save(env, &edit, e) < 0)
+        return -1;
+    tell_removal(env, job);
+    return 0;
+}

@@ -1,0 +1,110 @@
+#include "cli/commands.h"
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cli/json.h"
+#include "state/journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* 4.0 GiB; whole bytes below 1 KiB. */
+static void print_size(uint64_t bytes, char out[32])
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = (double)bytes / 1024;
+    size_t unit = 0;
+    if (bytes < 1024) {
+        snprintf(out, 32, "%" PRIu64 " B", bytes);
+        return;
+    }
+    for (; value >= 999.95 && unit + 1 < ELEMENTS(units); unit++)
+        value /= 1024;
+    snprintf(out, 32, "%.1f %s", value, units[unit]);
+}
+
+static void indent(const char *text)
+{
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        printf("    %.*s\n", (int)n, text);
+        text += n + (text[n] != 0);
+    }
+}
+
+static void print_steps(const char *text)
+{
+    json_t *steps = json_loads(text, 0, NULL);
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        json_t *step = json_array_get(steps, i);
+        const char *name = json_string_value(json_object_get(step, "name"));
+        printf("    %-24s %.3f s\n", name ? name : "?", json_number_value(json_object_get(step, "seconds")));
+    }
+    json_decref(steps);
+}
+
+static bool print_run(const struct journal_run *run, void *arg)
+{
+    const bool *verbose = arg;
+    char start[32], duration[32] = "-", sent[32], delta[32];
+    clock_print_status(run->start, start);
+    if (run->duration >= 0)
+        snprintf(duration, sizeof duration, "%.3f", run->duration);
+    print_size(run->bytes, sent);
+    print_size(run->delta, delta);
+    printf("%-20s %20s %10s %-11s %10s %10s %s\n", run->job, start, duration, run->result, sent, delta,
+           run->error ? run->error : "-");
+    if (*verbose && run->steps)
+        print_steps(run->steps);
+    if (*verbose && run->log)
+        indent(run->log);
+    return true;
+}
+
+static bool collect_run(const struct journal_run *run, void *arg)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "job", json_text(run->job));
+    json_object_set_new(o, "node", json_text(run->node));
+    json_object_set_new(o, "target", json_text(run->target));
+    json_object_set_new(o, "start", json_integer(run->start));
+    json_object_set_new(o, "result", json_text(run->result));
+    json_object_set_new(o, "bytes", json_integer((json_int_t)run->bytes));
+    json_object_set_new(o, "delta", json_integer((json_int_t)run->delta));
+    if (run->duration >= 0)
+        json_object_set_new(o, "duration", json_real(run->duration));
+    if (run->error) {
+        json_object_set_new(o, "error", json_text(run->error));
+        json_object_set_new(o, "error-kind", json_text(run->err_kind));
+    }
+    json_t *steps = run->steps ? json_loads(run->steps, 0, NULL) : NULL;
+    if (steps)
+        json_object_set_new(o, "steps", steps);
+    if (run->log)
+        json_object_set_new(o, "log", json_text(run->log));
+    json_array_append_new(arg, o);
+    return true;
+}
+
+int cmd_history(struct env *env, const struct args *a, struct err *e)
+{
+    _cleanup_(journal_freep) struct journal *journal = journal_open(env->settings.state_dir, e);
+    if (!journal)
+        return -1;
+    const char *job = args_text(a, P_ID);
+    unsigned limit = (unsigned)a->value[P_LIMIT].integer;
+    if (args_want_json(a)) {
+        json_t *list = json_array();
+        int r = journal_list(journal, job, limit, collect_run, list, e);
+        if (r < 0)
+            json_decref(list);
+        else
+            json_put(list, false);
+        return r;
+    }
+    bool verbose = a->value[P_VERBOSE].flag;
+    printf("%-20s %20s %10s %-11s %10s %10s %s\n", "JobID", "Start", "Duration", "Result", "Sent", "Delta",
+           "Error");
+    return journal_list(journal, job, limit, print_run, &verbose, e);
+}

@@ -1,0 +1,106 @@
+/* The one table of the program's commands, and the one of their parameters. Everything that knows commands
+ * by name reads these: the argument parser, the usage lines, the help, bash completion, the test that
+ * compares the manual page.
+ *
+ * A new command is one row in commands.c and one function; a new option one row in parameters.c and its
+ * number in the command's row.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum parameter_id {
+    P_NONE, /* ends a list in a command's row */
+    P_ID,
+    P_TARGET,
+    P_VMID,
+    P_STATE,
+    P_VOLID,
+    P_EXPR,
+    P_COMMAND,
+    P_COMMENT,
+    P_DISABLE,
+    P_RATE,
+    P_REMOVE_JOB,
+    P_SCHEDULE,
+    P_SOURCE,
+    P_DELETE,
+    P_DIGEST,
+    P_KEEP,
+    P_FORCE,
+    P_FORCE_PREPARE,
+    P_GUEST,
+    P_VERBOSE,
+    P_MAIL,
+    P_SCAN,
+    P_LAST_SYNC,
+    P_PARENT_SNAPNAME,
+    P_LIMIT,
+    P_AFTER,
+    P_ITERATIONS,
+    P_OUTPUT_FORMAT,
+    P_CONFIG, /* every command has it */
+    P_COUNT
+};
+
+enum parameter_type {
+    TYPE_TEXT,    /* max: most bytes */
+    TYPE_INTEGER, /* min..max */
+    TYPE_NUMBER,  /* min..max */
+    TYPE_BOOLEAN,
+    TYPE_CHOICE, /* one of `choices` */
+    TYPE_LIST,   /* items between commas, semicolons or blanks; may be repeated; max: most bytes in all */
+};
+
+struct parameter {
+    const char *name;
+    enum parameter_type type;
+    int64_t min, max;
+    const char *choices;  /* "full|local" */
+    const char *fallback; /* the default as the user would write it, or NULL */
+    const char *help;
+    /* What the type does not say, for the text or each item of a list; the sentence is only the reason. */
+    int (*check)(const char *text, struct err *e);
+    bool ours; /* Proxmox VE does not have it: its abbreviations come second */
+};
+
+extern const struct parameter parameters[P_COUNT];
+
+struct args;
+struct env;
+
+#define COMMAND_POSITIONALS 3
+#define COMMAND_OPTIONS 10
+
+struct command {
+    const char *name;
+    enum parameter_id positionals[COMMAND_POSITIONALS];
+    bool repeats; /* the last positional may come any number of times, or not at all */
+    enum parameter_id options[COMMAND_OPTIONS];
+    const char *help;   /* one sentence for the list of commands */
+    const char *detail; /* what `help COMMAND` says beyond it, or NULL */
+    /* Rules between parameters; the sentence is "PARAMETER: reason". NULL: none. */
+    int (*check)(const struct args *a, struct err *e);
+    /* env is open, unless `without_env`; it is then NULL. Positive results are exit statuses. */
+    int (*run)(struct env *env, const struct args *a, struct err *e);
+    bool without_env;
+    bool raw;    /* every word is a positional, whatever it looks like */
+    bool ours;   /* as in struct parameter */
+    bool hidden; /* not in any list, no abbreviation */
+};
+
+extern const struct command commands[];
+extern const size_t n_commands;
+
+/* By its name or an abbreviation that is unique: among the commands of Proxmox VE, or else among all. */
+const struct command *command_find(const char *text);
+size_t command_positionals(const struct command *c);
+/* The option of a command by name or unique abbreviation. P_NONE when there is none; *ambiguous when there
+ * are several. */
+enum parameter_id command_option(const struct command *c, const char *name, size_t len, bool *ambiguous);
+/* The i-th option of a command, --config being the last; P_NONE behind it. */
+enum parameter_id command_option_at(const struct command *c, size_t i);

@@ -1,0 +1,195 @@
+#include "cli/commands.h"
+
+#include "base/mem.h"
+#include "cli/args.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define JOB_OPTIONS P_COMMENT, P_DISABLE, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SOURCE
+
+static int check_delete(const struct args *a, struct err *e)
+{
+    if (a->value[P_KEEP].flag && a->value[P_FORCE].flag)
+        return err_set(e, ERR_USAGE, 0,
+                       "keep: conflicts with 'force', which leaves the target as it is anyway");
+    return 0;
+}
+
+static int check_update(const struct args *a, struct err *e)
+{
+    static const enum parameter_id settings[] = {JOB_OPTIONS};
+    for (size_t i = 0; i < ELEMENTS(settings); i++) {
+        const char *name = parameters[settings[i]].name;
+        if (args_given(a, settings[i]) && strv_has(&a->value[P_DELETE].list, name))
+            return err_set(e, ERR_USAGE, 0, "delete: cannot set and delete '%s' at the same time", name);
+    }
+    return 0;
+}
+
+static int check_run(const struct args *a, struct err *e)
+{
+    if (args_given(a, P_ID) && a->value[P_MAIL].flag)
+        return err_set(e, ERR_USAGE, 0, "mail: only for a whole pass, not together with 'id'");
+    return 0;
+}
+
+const struct command commands[] = {
+    {.name = "list", .options = {P_OUTPUT_FORMAT}, .run = cmd_list, .help = "List replication jobs."},
+    {.name = "status",
+     .options = {P_GUEST, P_OUTPUT_FORMAT},
+     .run = cmd_status,
+     .help = "List the status of the jobs whose guest is on this node."},
+    {.name = "read", .positionals = {P_ID}, .run = cmd_read, .help = "Print a job's configuration as JSON."},
+    {.name = "create-local-job",
+     .positionals = {P_ID, P_TARGET},
+     .options = {JOB_OPTIONS},
+     .run = cmd_create,
+     .help = "Create a replication job.",
+     .detail = "The guest must exist, the target must be another node of the cluster, and every volume of "
+               "the guest must be on a storage that can replicate (or be excluded with replicate=0)."},
+    {.name = "update",
+     .positionals = {P_ID},
+     .options = {JOB_OPTIONS, P_DELETE, P_DIGEST},
+     .check = check_update,
+     .run = cmd_update,
+     .help = "Change a replication job."},
+    {.name = "delete",
+     .positionals = {P_ID},
+     .options = {P_KEEP, P_FORCE},
+     .check = check_delete,
+     .run = cmd_delete,
+     .help = "Mark a replication job for removal.",
+     .detail = "The next run removes the job's snapshots and, without --keep, the volumes on the target; "
+               "then the job itself. With --force only the job's configuration is removed, at once."},
+    {.name = "enable", .positionals = {P_ID}, .run = cmd_enable, .help = "Enable a replication job."},
+    {.name = "disable",
+     .positionals = {P_ID},
+     .run = cmd_disable,
+     .help = "Disable a replication job. A run that has begun goes on."},
+    {.name = "schedule-now",
+     .positionals = {P_ID},
+     .run = cmd_schedule_now,
+     .help = "Let a job of this node run as soon as possible."},
+    {.name = "run",
+     .options = {P_ID, P_VERBOSE, P_MAIL},
+     .check = check_run,
+     .run = cmd_run,
+     .help = "Run one job now, or one after the other all jobs that are due.",
+     .detail = "With --id that job runs whatever its schedule says. Exit status 75: the guest is busy "
+               "(migration, rollback, another run), nothing was done; try again later."},
+    {.name = "prepare-local-job",
+     .positionals = {P_ID, P_VOLID},
+     .repeats = true,
+     .options = {P_SCAN, P_LAST_SYNC, P_PARENT_SNAPNAME, P_FORCE_PREPARE},
+     .run = cmd_prepare,
+     .help = "Internal, called by a Proxmox VE source: prepare this node as a job's target.",
+     .detail = "Removes stale snapshots and volumes of the job, prints the remaining snapshots as one line "
+               "of JSON."},
+    {.name = "finalize-local-job",
+     .positionals = {P_ID, P_VOLID},
+     .repeats = true,
+     .options = {P_LAST_SYNC},
+     .run = cmd_finalize,
+     .help = "Internal, called by a Proxmox VE source: remove old snapshots after a successful run."},
+    {.name = "set-state",
+     .positionals = {P_VMID, P_STATE},
+     .run = cmd_set_state,
+     .help = "Internal, called by a migration: replace the job states of a guest."},
+    {.name = "history",
+     .options = {P_ID, P_LIMIT, P_VERBOSE, P_OUTPUT_FORMAT},
+     .run = cmd_history,
+     .ours = true,
+     .help = "Show past and present runs of this node, newest first.",
+     .detail = "With --verbose the steps and the log of each run follow its line."},
+    {.name = "plan",
+     .positionals = {P_ID},
+     .run = cmd_plan,
+     .ours = true,
+     .help = "Say what a run of a job would do and why. Changes nothing."},
+    {.name = "calendar",
+     .positionals = {P_EXPR},
+     .options = {P_AFTER, P_ITERATIONS},
+     .run = cmd_calendar,
+     .without_env = true,
+     .ours = true,
+     .help = "Print the next events of a schedule.",
+     .detail = "One event a line: seconds since 1970, a blank, local time. 'never' when there is none."},
+    {.name = "agent",
+     .run = cmd_agent,
+     .ours = true,
+     .help = "Internal: the far side of a run, on stdin and stdout."},
+    {.name = "help",
+     .positionals = {P_COMMAND},
+     .repeats = true,
+     .options = {P_VERBOSE},
+     .run = cmd_help,
+     .without_env = true,
+     .help = "Explain a command, or list all."},
+    {.name = "bashcomplete",
+     .positionals = {P_COMMAND},
+     .repeats = true,
+     .run = cmd_bashcomplete,
+     .without_env = true,
+     .raw = true,
+     .hidden = true,
+     .help = "Internal: complete the command line in $COMP_LINE."},
+};
+const size_t n_commands = ELEMENTS(commands);
+
+/* ---- look-up: an exact name, or else a unique abbreviation ---- */
+
+/* How well a name fits: 0 not, 1 abbreviation of one of ours, 2 abbreviation, 3 exact. */
+static int fit(const char *name, bool ours, const char *text, size_t len)
+{
+    if (len == 0 || strncmp(name, text, len) != 0)
+        return 0;
+    return !name[len] ? 3 : ours ? 1 : 2;
+}
+
+const struct command *command_find(const char *text)
+{
+    const struct command *best = NULL;
+    int best_fit = 0, same = 0;
+    for (size_t i = 0; i < n_commands; i++) {
+        int f = fit(commands[i].name, commands[i].ours, text, strlen(text));
+        if (f == 0 || f < best_fit || (commands[i].hidden && f < 3))
+            continue;
+        same = f == best_fit ? same + 1 : 1;
+        best_fit = f;
+        best = &commands[i];
+    }
+    return same == 1 ? best : NULL;
+}
+
+size_t command_positionals(const struct command *c)
+{
+    size_t n = 0;
+    while (n < COMMAND_POSITIONALS && c->positionals[n] != P_NONE)
+        n++;
+    return n;
+}
+
+enum parameter_id command_option_at(const struct command *c, size_t i)
+{
+    size_t n = 0;
+    while (n < COMMAND_OPTIONS && c->options[n] != P_NONE)
+        n++;
+    return i < n ? c->options[i] : i == n ? P_CONFIG : P_NONE;
+}
+
+enum parameter_id command_option(const struct command *c, const char *name, size_t len, bool *ambiguous)
+{
+    enum parameter_id id, best = P_NONE;
+    int best_fit = 0, same = 0;
+    for (size_t i = 0; (id = command_option_at(c, i)) != P_NONE; i++) {
+        int f = fit(parameters[id].name, parameters[id].ours, name, len);
+        if (f == 0 || f < best_fit)
+            continue;
+        same = f == best_fit ? same + 1 : 1;
+        best_fit = f;
+        best = id;
+    }
+    *ambiguous = same > 1;
+    return same == 1 ? best : P_NONE;
+}

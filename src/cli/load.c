@@ -1,0 +1,55 @@
+#include "cli/load.h"
+
+#include <stdio.h>
+
+static void tell_warnings(const struct strv *warnings)
+{
+    for (size_t i = 0; i < warnings->n; i++)
+        fprintf(stderr, "warning: %s\n", warnings->v[i]);
+}
+
+int load_jobs(struct env *env, struct jobs *ret, struct err *e)
+{
+    if (jobs_load(env->tree, ret, e) < 0)
+        return -1;
+    tell_warnings(&ret->warnings);
+    return 0;
+}
+
+int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e)
+{
+    if (env_guests(env, e) < 0 || jobs_load_repaired(env->tree, &env->guests, env->settings.node, ret, e) < 0)
+        return -1;
+    tell_warnings(&ret->warnings);
+    return 0;
+}
+
+int edit_begin(struct env *env, struct edit *edit, struct err *e)
+{
+    *edit = (struct edit){0};
+    edit->lock = tree_lock(env->tree, "replication.cfg", e);
+    if (!edit->lock)
+        return -1;
+    return load_jobs(env, &edit->jobs, e);
+}
+
+int edit_save(struct env *env, struct edit *edit, struct err *e)
+{
+    return jobs_save(env->tree, &edit->jobs, e);
+}
+
+void edit_end(struct edit *edit)
+{
+    jobs_release(&edit->jobs);
+    if (edit->lock)
+        tree_unlock(edit->lock);
+    edit->lock = NULL;
+}
+
+struct job *edit_job(struct edit *edit, const char *id, struct err *e)
+{
+    struct job *job = jobs_find(&edit->jobs, id);
+    if (!job)
+        err_set(e, ERR_GONE, 0, "no such job '%s'", id);
+    return job;
+}

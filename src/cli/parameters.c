@@ -1,0 +1,113 @@
+#include "cli/command.h"
+
+#include "base/mem.h"
+#include "conf/calendar.h"
+#include "conf/job.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#define EPOCH_MAX 253402300799 /* the end of the year 9999 */
+
+static int check_job_id(const char *text, struct err *e)
+{
+    struct job_id id;
+    return job_id_parse(text, &id, e);
+}
+
+/* [a-zA-Z][more]* with an alphanumeric end when `closed`. */
+static bool is_name(const char *text, const char *more, bool closed)
+{
+    if (!isalpha((unsigned char)*text) || (closed && !isalnum((unsigned char)text[strlen(text) - 1])))
+        return false;
+    for (; *text; text++)
+        if (!isalnum((unsigned char)*text) && !strchr(more, *text))
+            return false;
+    return true;
+}
+
+static int check_storage_id(const char *text, struct err *e)
+{
+    if (is_name(text, "._-", true) && text[1])
+        return 0;
+    return err_set(e, ERR_USAGE, 0, "'%s' is not a storage id: letters, digits, '.', '_', '-'", text);
+}
+
+static int check_snapshot_name(const char *text, struct err *e)
+{
+    if (is_name(text, "_-", false) && text[1])
+        return 0;
+    return err_set(e, ERR_USAGE, 0, "'%s' is not a snapshot name: a letter, then letters, digits, '_', '-'",
+                   text);
+}
+
+static const char *const deletable[] = {"comment", "disable", "rate", "remove_job", "schedule", "source"};
+
+static int check_deletable(const char *text, struct err *e)
+{
+    for (size_t i = 0; i < ELEMENTS(deletable); i++)
+        if (strcmp(text, deletable[i]) == 0)
+            return 0;
+    if (strcmp(text, "target") == 0)
+        return err_set(e, ERR_USAGE, 0,
+                       "unable to delete required or fixed option 'target': make a new job instead");
+    return err_set(
+        e, ERR_USAGE, 0,
+        "unknown option '%s': comment, disable, rate, remove_job, schedule and source can be deleted", text);
+}
+
+/* In the order in which faults are reported. */
+const struct parameter parameters[P_COUNT] = {
+    [P_ID] = {"id", TYPE_TEXT, .max = 64, .check = check_job_id,
+              .help = "Replication job: guest ID, a dash, job number, as in 100-0."},
+    [P_TARGET] = {"target", TYPE_TEXT, .max = 63, .check = node_name_check, .help = "Target node."},
+    [P_VMID] = {"vmid", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Guest ID."},
+    [P_STATE] = {"state", TYPE_TEXT, .max = 1048576,
+                 .help = "Job states of the guest as a JSON object, by \"local/TARGET\"."},
+    [P_VOLID] = {"volid", TYPE_LIST, .max = 0, .help = "Volumes that the source wants, as STORAGE:NAME."},
+    [P_EXPR] = {"expr", TYPE_TEXT, .max = CALENDAR_TEXT_MAX, .check = job_check_schedule,
+                .help = "Calendar event, as in '*/15' or 'mon..fri 22:00'."},
+    [P_COMMAND] = {"command", TYPE_TEXT, .max = 64, .help = "The command to explain."},
+    [P_COMMENT] = {"comment", TYPE_TEXT, .max = 4096, .check = job_check_comment, .help = "Description."},
+    [P_DISABLE] = {"disable", TYPE_BOOLEAN, .help = "Keep the job, but do not run it."},
+    [P_RATE] = {"rate", TYPE_NUMBER, .min = 1, .max = 1000000000,
+                .help = "Rate limit in MB/s (10^6 bytes a second)."},
+    [P_REMOVE_JOB] = {"remove_job", TYPE_CHOICE, .choices = "full|local",
+                      .help = "Mark the job for removal. The next run removes its snapshots and the job; "
+                              "'full' removes the volumes on the target too."},
+    [P_SCHEDULE] = {"schedule", TYPE_TEXT, .max = CALENDAR_TEXT_MAX, .fallback = CALENDAR_DEFAULT,
+                    .check = job_check_schedule, .help = "When to run: a calendar event."},
+    [P_SOURCE] = {"source", TYPE_TEXT, .max = 63, .check = node_name_check,
+                  .help = "Node that owns the guest; found out when left out."},
+    [P_DELETE] = {"delete", TYPE_LIST, .max = 4096, .check = check_deletable,
+                  .help = "Settings to remove from the job."},
+    [P_DIGEST] = {"digest", TYPE_TEXT, .max = 64,
+                  .help = "Refuse the change unless replication.cfg has this SHA-1 digest."},
+    [P_KEEP] = {"keep", TYPE_BOOLEAN, .fallback = "0", .help = "Keep the volumes on the target."},
+    [P_FORCE] = {"force", TYPE_BOOLEAN, .fallback = "0",
+                 .help = "Remove the job from the configuration at once and clean up nothing."},
+    [P_FORCE_PREPARE] = {"force", TYPE_BOOLEAN, .fallback = "0",
+                         .help = "Allow an empty list of volumes: all replicas of the job go."},
+    [P_GUEST] = {"guest", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Only jobs of this guest."},
+    [P_VERBOSE] = {"verbose", TYPE_BOOLEAN, .fallback = "0", .help = "Say more."},
+    [P_MAIL] = {"mail", TYPE_BOOLEAN, .fallback = "0",
+                .help = "Accepted for compatibility: failures are told on stderr, in the log, the status and "
+                        "the history."},
+    [P_SCAN] = {"scan", TYPE_LIST, .max = 4096, .check = check_storage_id,
+                .help = "Storages to look for stale volumes."},
+    [P_LAST_SYNC] = {"last_sync", TYPE_INTEGER, .min = 0, .max = EPOCH_MAX, .fallback = "0",
+                     .help = "Start of the last successful run, in seconds since 1970. 0: unknown, nothing "
+                             "is removed; 1: all snapshots of the job are removed."},
+    [P_PARENT_SNAPNAME] = {"parent_snapname", TYPE_TEXT, .max = 40, .check = check_snapshot_name,
+                           .help = "Snapshot that the guest's state derives from; it is kept."},
+    [P_LIMIT] = {"limit", TYPE_INTEGER, .min = 0, .max = 1000000, .fallback = "50", .ours = true,
+                 .help = "Most runs to show; 0: all."},
+    [P_AFTER] = {"after", TYPE_INTEGER, .min = -EPOCH_MAX, .max = EPOCH_MAX, .ours = true,
+                 .help = "Seconds since 1970; events are later than this. Now, when left out."},
+    [P_ITERATIONS] = {"iterations", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "1", .ours = true,
+                      .help = "How many events."},
+    [P_OUTPUT_FORMAT] = {"output-format", TYPE_CHOICE, .choices = "text|json", .fallback = "text",
+                         .ours = true, .help = "Format of the output."},
+    [P_CONFIG] = {"config", TYPE_TEXT, .max = 4096, .ours = true,
+                  .help = "Node configuration to use instead of $PVESR_CONFIG or /etc/pvesr/pvesr.conf."},
+};

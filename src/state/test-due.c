@@ -1,0 +1,63 @@
+#include "state/due.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct due_case {
+    const char *label;
+    struct job job;
+    struct job_state state;
+    bool offline;
+    int64_t expected;
+};
+
+static char no_schedule[] = "invalid", never[] = "2019-1-1", one_shot[] = "2090-1-1",
+            fault[] = "no such schedule";
+
+static const struct due_case cases[] = {
+    {"a new job: the first event after 1970", {}, {}, false, 900},
+    {"the next event after the last try", {}, {.exists = true, .last_try = 1000}, false, 1800},
+    {"an event is strictly later", {}, {.exists = true, .last_try = 1800}, false, 2700},
+    {"first failure", {}, {.exists = true, .last_try = 1000, .fail_count = 1}, false, 1300},
+    {"second failure", {}, {.exists = true, .last_try = 1300, .fail_count = 2}, false, 1900},
+    {"third failure", {}, {.exists = true, .last_try = 1900, .fail_count = 3}, false, 2800},
+    {"fourth failure", {}, {.exists = true, .last_try = 2800, .fail_count = 4}, false, 4600},
+    {"hundredth failure", {}, {.exists = true, .last_try = 2800, .fail_count = 100}, false, 4600},
+    {"failed, target offline", {}, {.exists = true, .last_try = 1000, .fail_count = 1}, true, 0},
+    {"offline matters only after a failure", {}, {.exists = true, .last_try = 1000}, true, 1800},
+    {"asked for now", {}, {.exists = true}, false, 1},
+    {"asked for now, one-shot schedule", {.schedule = one_shot}, {.exists = true}, false, 1},
+    {"asked for now after a failure", {}, {.exists = true, .fail_count = 2}, false, 600},
+    {"removal", {.remove = REMOVE_FULL}, {.exists = true, .last_try = 1000}, false, 1},
+    {"removal waits after a failure",
+     {.remove = REMOVE_FULL},
+     {.last_try = 1000, .fail_count = 1},
+     true,
+     1300},
+    {"removal in spite of a fault", {.remove = REMOVE_LOCAL, .fault = fault}, {}, false, 1},
+    {"a fault", {.fault = fault}, {.exists = true}, false, 0},
+    {"a schedule that cannot be read", {.schedule = no_schedule}, {.last_try = 1000}, false, 0},
+    {"a schedule that never fires", {.schedule = never}, {.last_try = 1700000000}, false, 0},
+    {"a lying last try", {}, {.last_try = INT64_MAX, .fail_count = 9}, false, 0},
+};
+
+static void test_next_sync(void **arg)
+{
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        int64_t got = job_next_sync(&cases[i].job, &cases[i].state, !cases[i].offline);
+        if (got != cases[i].expected)
+            fail_msg("%s: %" PRId64 " instead of %" PRId64, cases[i].label, got, cases[i].expected);
+    }
+}
+
+int main(void)
+{
+    setenv("TZ", "UTC", 1);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_next_sync)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
