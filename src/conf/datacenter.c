@@ -2,34 +2,27 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "conf/lines.h"
 #include "conf/propstring.h"
+#include "conf/warn.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <string.h>
 
-/* A network in CIDR notation, not a host's address: the bits behind the prefix are 0. */
+/* ADDRESS/PREFIX; the bits behind the prefix may be set, as people write their own address there. */
 static bool cidr_ok(const char *text)
 {
-    char address[64];
     uint8_t raw[16];
     uint64_t prefix;
     struct err e;
     const char *slash = strchr(text, '/');
-    if (!slash || (size_t)(slash - text) >= sizeof address)
+    if (!slash)
         return false;
-    memcpy(address, text, (size_t)(slash - text));
-    address[slash - text] = 0;
+    _cleanup_free_ char *address = xstrndup(text, (size_t)(slash - text));
     bool v4 = inet_pton(AF_INET, address, raw) == 1;
     if (!v4 && inet_pton(AF_INET6, address, raw) != 1)
         return false;
-    unsigned bits = v4 ? 32 : 128;
-    if (num_parse_u64("prefix", slash + 1, 1, bits, &prefix, &e) < 0)
-        return false;
-    for (unsigned bit = (unsigned)prefix; bit < bits; bit++)
-        if (raw[bit / 8] & (0x80 >> bit % 8))
-            return false;
-    return true;
+    return num_parse_u64("prefix", slash + 1, 1, v4 ? 32 : 128, &prefix, &e) == 0;
 }
 
 /* "[type=]secure|insecure[,network=CIDR]" */
@@ -61,46 +54,47 @@ static bool parse_transport(const char *text, struct transport *ret)
 }
 
 struct found {
-    bool replication, migration;
+    bool replication, migration, unsecure;
     struct transport of_replication, of_migration;
 };
 
-static void take_line(const char *name, unsigned number, const char *line, size_t n, struct found *f,
-                      struct strv *warnings)
+/* Of a key that is there twice the first valid one counts. */
+static void take(struct found *f, const char *name, unsigned number, const char *key, const char *value,
+                 struct strv *warnings)
 {
-    while (n && isspace((unsigned char)line[n - 1]))
-        n--;
-    const char *colon = memchr(line, ':', n);
-    if (!colon || *line == '#')
-        return;
-    size_t k = (size_t)(colon - line);
-    const char *v = colon + 1;
-    while (v < line + n && isspace((unsigned char)*v))
-        v++;
-    _cleanup_free_ char *value = xstrndup(v, (size_t)(line + n - v));
     bool ok = true;
-    if (k == 11 && !memcmp(line, "replication", 11) && !f->replication)
+    if (strcmp(key, "replication") == 0 && !f->replication)
         ok = f->replication = parse_transport(value, &f->of_replication);
-    else if (k == 9 && !memcmp(line, "migration", 9) && !f->migration)
+    else if (strcmp(key, "migration") == 0 && !f->migration)
         ok = f->migration = parse_transport(value, &f->of_migration);
-    else if (k == 18 && !memcmp(line, "migration_unsecure", 18) && !f->migration)
-        f->migration = f->of_migration.insecure = strcmp(value, "1") == 0;
+    else if (strcmp(key, "migration_unsecure") == 0)
+        f->unsecure = strcmp(value, "1") == 0;
     if (!ok)
-        strv_addf(warnings, "%s:%u: ignored: '%s' is not [type=]secure|insecure[,network=CIDR]", name, number,
-                  value);
+        warn_at(warnings, name, number, "%s ignored: '%s' is not [type=]secure|insecure[,network=CIDR]", key,
+                value);
+}
+
+static void take_line(struct found *f, const char *name, const struct lines *l, struct strv *warnings)
+{
+    size_t n = line_trim(l->text, l->len), lead = line_lead(l->text, n);
+    const char *colon = n ? memchr(l->text, ':', n) : NULL;
+    if (lead == n || l->text[lead] == '#' || !colon || memchr(l->text, 0, n))
+        return;
+    const char *v = colon + 1 + line_lead(colon + 1, (size_t)(l->text + n - colon - 1));
+    _cleanup_free_ char *key = xstrndup(l->text + lead, (size_t)(colon - l->text) - lead);
+    _cleanup_free_ char *value = xstrndup(v, (size_t)(l->text + n - v));
+    take(f, name, l->number, key, value, warnings);
 }
 
 void datacenter_parse(const char *name, const char *text, size_t len, struct transport *ret,
                       struct strv *warnings)
 {
     struct found f = {0};
-    unsigned number = 0;
-    for (const char *end = text + len; text && text < end;) {
-        const char *eol = memchr(text, '\n', (size_t)(end - text));
-        size_t n = (size_t)((eol ? eol : end) - text);
-        take_line(name, ++number, text, n, &f, warnings);
-        text = eol ? eol + 1 : end;
-    }
+    struct lines l = LINES_INIT(text, len);
+    while (lines_next(&l))
+        take_line(&f, name, &l, warnings);
+    if (!f.migration)
+        f.of_migration.insecure = f.unsecure;
     *ret = f.replication ? f.of_replication : f.of_migration;
     if (f.replication)
         transport_release(&f.of_migration);

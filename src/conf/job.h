@@ -33,7 +33,8 @@ struct job {
     double rate;    /* MB/s (10^6 bytes); 0: unlimited */
     bool disabled;
     enum remove_mode remove;
-    char *fault; /* NULL, or why this job cannot run ("invalid schedule '…'") */
+    char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
+    size_t section; /* private to jobs.c */
 };
 
 struct jobs {
@@ -50,19 +51,24 @@ int job_id_parse(const char *text, struct job_id *ret, struct err *e);
 /* text NULL: the file is missing. Never fails on content. */
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret);
 void jobs_release(struct jobs *j);
-void jobs_print(const struct jobs *j,
-                struct buf *out); /* spec 2.1 writing rules; comments encoded here only */
+/* Unchanged sections byte for byte, the others by the writing rules of spec 2.1. */
+void jobs_print(const struct jobs *j, struct buf *out);
 
-struct job *jobs_find(struct jobs *j, const char *id); /* NULL: none */
+/* NULL: none. Pointers to jobs are valid until jobs_add or jobs_remove. */
+struct job *jobs_find(struct jobs *j, const char *id);
 
-/* Add a copy of *job: ERR_USAGE when the id is taken or the guest has a job to that target (texts of
- * spec 1.5). */
+/* Add a copy of *job (guest and number follow from its id): ERR_USAGE when a value is bad ("schedule: why"),
+ * the id is taken, if only by a faulty section, or the guest has a job to that target (texts of spec 1.5). */
 int jobs_add(struct jobs *j, const struct job *job, struct err *e);
-/* After changing the fields of a job found in j, bring the file in line. Checks target uniqueness. */
+/* After changing the fields of a job found in j (the strings are malloc'ed), bring the file and job->fault in
+ * line. The values that changed and the target's uniqueness are checked; on failure the file is as before,
+ * and the caller gives j up. */
 int jobs_changed(struct jobs *j, struct job *job, struct err *e);
+/* Every section of this id, faulty and overridden ones included. Nothing happens when there is none. */
 void jobs_remove(struct jobs *j, const char *id);
 
-/* Stolen-guest repair for one guest now on `node` (spec 4.3, 5.5): true when anything changed. */
+/* Stolen-guest repair for one guest now on `node` (spec 4.3, 5.5): true when anything changed. Here and in
+ * the switch, a target that another job of the guest has already is not set a second time. */
 bool jobs_repair_source(struct jobs *j, uint32_t guest, const char *node);
 /* Direction switch of a migration from `node` to `target` (spec 5.1 (3)). */
 void jobs_switch_direction(struct jobs *j, uint32_t guest, const char *node, const char *target);

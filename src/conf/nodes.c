@@ -3,9 +3,12 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "conf/job.h"
+#include "conf/warn.h"
 
 #include <ctype.h>
 #include <string.h>
+
+#define NODES_MAX 1000
 
 struct node *nodes_add(struct nodes *n, const char *name, const char *address)
 {
@@ -66,9 +69,8 @@ static const char *set(struct node *x, const char *key, const char *value)
     return NULL;
 }
 
-static void drop_last(struct nodes *n)
+static void node_release(struct node *x)
 {
-    struct node *x = &n->v[--n->n];
     free(x->name);
     free(x->address);
     free(x->user);
@@ -79,31 +81,46 @@ static void drop_last(struct nodes *n)
 static void take_section(const struct section_file *f, const struct section *s, struct nodes *ret)
 {
     struct err e;
-    if (strcmp(s->type, "node") != 0 || node_name_check(s->id, &e) < 0 || nodes_find(ret, s->id)) {
-        strv_addf(&ret->warnings, "%s:%u: skipped: '%s: %s' is not a node, or is there twice", f->name,
-                  s->line, s->type, s->id);
+    if (strcmp(s->type, "node") != 0 || node_name_check(s->id, &e) < 0) {
+        warn_at(&ret->warnings, f->name, s->line, "section skipped: '%s: %s' is not 'node: NAME'", s->type,
+                s->id);
         return;
     }
-    struct node *x = nodes_add(ret, s->id, "");
+    if (ret->n == NODES_MAX) {
+        warn_at(&ret->warnings, f->name, s->line, "section skipped: more than %d nodes", NODES_MAX);
+        return;
+    }
+    struct nodes one = {0};
+    struct node *x = nodes_add(&one, s->id, "");
     for (size_t i = 0; i < s->n_props; i++) {
         const char *wrong = set(x, s->props[i].key, s->props[i].value);
         if (wrong)
-            strv_addf(&ret->warnings, "%s:%u: ignored: %s: '%s %s'", f->name, s->props[i].line, wrong,
-                      s->props[i].key, s->props[i].value);
+            warn_at(&ret->warnings, f->name, s->props[i].line, "property ignored: %s: '%.40s %.80s'", wrong,
+                    s->props[i].key, s->props[i].value);
     }
+    struct node *other = (struct node *)nodes_find(ret, s->id);
     if (!*x->address) {
-        strv_addf(&ret->warnings, "%s:%u: skipped: node '%s' has no address", f->name, s->line, s->id);
-        drop_last(ret);
+        warn_at(&ret->warnings, f->name, s->line, "section skipped: node '%s' has no address", s->id);
+        nodes_release(&one);
+        return;
     }
+    if (other) {
+        warn_at(&ret->warnings, f->name, s->line, "node '%s' is there twice, the last one counts", s->id);
+        node_release(other);
+        *other = *x;
+    } else {
+        ret->v = xreallocarray(ret->v, ret->n + 1, sizeof *ret->v);
+        ret->v[ret->n++] = *x;
+    }
+    free(one.v);
 }
 
 void nodes_parse(const char *name, const char *text, size_t len, struct nodes *ret)
 {
     struct section_file f;
-    *ret = (struct nodes){0};
     section_parse(name, text, len, &f);
-    for (size_t i = 0; i < f.warnings.n; i++)
-        strv_add(&ret->warnings, f.warnings.v[i]);
+    *ret = (struct nodes){.warnings = f.warnings};
+    f.warnings = (struct strv)STRV_INIT;
     for (size_t i = 0; i < f.n; i++)
         take_section(&f, &f.sections[i], ret);
     section_file_release(&f);
@@ -111,8 +128,8 @@ void nodes_parse(const char *name, const char *text, size_t len, struct nodes *r
 
 void nodes_release(struct nodes *n)
 {
-    while (n->n)
-        drop_last(n);
+    for (size_t i = 0; i < n->n; i++)
+        node_release(&n->v[i]);
     free(n->v);
     strv_release(&n->warnings);
     *n = (struct nodes){0};

@@ -25,7 +25,7 @@ bool propstring_get(const char *text, const char *key, char *out, size_t room)
     size_t k_len, v_len;
     while (propstring_next(&text, &k, &k_len, &v, &v_len))
         if (key ? k_len == strlen(key) && memcmp(k, key, k_len) == 0 : k_len == 0) {
-            snprintf(out, room, "%.*s", (int)v_len, v);
+            snprintf(out, room, "%.*s", (int)(v_len < room ? v_len : room), v);
             return true;
         }
     return false;

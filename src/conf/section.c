@@ -1,237 +1,260 @@
 #include "conf/section.h"
 
 #include "base/mem.h"
+#include "conf/lines.h"
+#include "conf/warn.h"
 
 #include <ctype.h>
 #include <string.h>
 
+/* ---- reading ---- */
+
 struct parser {
     struct section_file *file;
     struct section *section; /* NULL: between sections */
-    struct buf text;         /* raw text of the section, or what stands before the next one */
-    unsigned line;
+    const char *start;       /* of the section, or of what stands before the next one */
+    struct buf odd;          /* comments and odd lines since the last property */
+    struct lines l;
 };
 
-static void warn(struct parser *p, const char *why, const char *what, size_t len)
+static void warn(struct parser *p, const char *why)
 {
-    strv_addf(&p->file->warnings, "%s:%u: %s: '%.*s'", p->file->name, p->line, why,
-              (int)(len > 80 ? 80 : len), what);
+    warn_at(&p->file->warnings, p->file->name, p->l.number, "%s: '%.*s'", why,
+            WARN_QUOTE(p->l.text, p->l.len));
 }
 
-static bool blank(char c)
+static bool type_char(char c)
 {
-    return c == ' ' || c == '\t';
+    return isalnum((unsigned char)c) || c == '-' || c == '_';
 }
 
-/* "type: id" at the start of a line: both parts into type/id. */
-static bool parse_header(const char *s, size_t n, char **type, char **id)
+/* "type: id", the blank after the colon optional. type and id point into s. */
+static bool parse_header(const char *s, size_t n, size_t *type_len, const char **id, size_t *id_len)
 {
     size_t t = 0;
-    while (t < n && (isalnum((unsigned char)s[t]) || s[t] == '-' || s[t] == '_'))
+    while (t < n && type_char(s[t]))
         t++;
     if (t == 0 || t == n || s[t] != ':')
         return false;
-    size_t i = t + 1;
-    while (i < n && blank(s[i]))
-        i++;
-    size_t end = i;
-    while (end < n && !blank(s[end]))
-        end++;
-    size_t rest = end;
-    while (rest < n && blank(s[rest]))
-        rest++;
-    if (end == i || rest != n)
+    const char *from = s + t + 1 + line_lead(s + t + 1, n - t - 1);
+    size_t len = line_trim(from, (size_t)(s + n - from));
+    if (len == 0 || memchr(from, 0, len))
         return false;
-    *type = xstrndup(s, t);
-    for (char *c = *type; *c; c++)
-        *c = (char)tolower((unsigned char)*c);
-    *id = xstrndup(s + i, end - i);
+    for (size_t i = 0; i < len; i++)
+        if (line_is_blank(from[i]))
+            return false;
+    *type_len = t;
+    *id = from;
+    *id_len = len;
     return true;
 }
 
-static void finish_text(struct parser *p)
+/* Room for one more section and the text behind it; doubling, since there may be ten thousand. */
+static struct section *grow(struct section_file *f)
+{
+    if ((f->n & (f->n - 1)) == 0) {
+        size_t room = f->n ? f->n * 2 : 1;
+        f->sections = xreallocarray(f->sections, room, sizeof *f->sections);
+        f->before = xreallocarray(f->before, room + 1, sizeof *f->before);
+    }
+    struct section *s = &f->sections[f->n++];
+    *s = (struct section){0};
+    f->before[f->n] = (struct buf)BUF_INIT;
+    return s;
+}
+
+static void begin_section(struct parser *p, size_t type_len, const char *id, size_t id_len)
 {
     struct section_file *f = p->file;
-    if (p->section) {
-        p->section->raw = buf_take(&p->text);
-        p->section = NULL;
-        return;
-    }
-    f->before[f->n] = buf_take(&p->text);
+    buf_add(&f->before[f->n], p->start, (size_t)(p->l.raw - p->start));
+    p->start = p->l.raw;
+    p->section = grow(f);
+    p->section->line = p->l.number;
+    p->section->type = xstrndup(p->l.text, type_len);
+    for (char *c = p->section->type; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    p->section->id = xstrndup(id, id_len);
 }
 
-/* Room for the section to come and for the text behind it; doubling, since there may be ten thousand. */
-static void grow(struct section_file *f)
+/* `to` is where the section's bytes end. */
+static void end_section(struct parser *p, const char *to, bool closed)
 {
-    if ((f->n & (f->n + 1)) == 0) {
-        f->sections = xreallocarray(f->sections, (f->n + 1) * 2, sizeof *f->sections);
-        f->before = xreallocarray(f->before, (f->n + 1) * 2, sizeof *f->before);
-    }
+    buf_add(&p->section->raw, p->start, (size_t)(to - p->start));
+    p->section->closed = closed;
+    p->section->after = p->odd;
+    p->odd = (struct buf)BUF_INIT;
+    p->section = NULL;
+    p->start = to;
 }
 
-static void begin_section(struct parser *p, char *type, char *id)
+static struct property *find_property(const struct section *s, const char *key, size_t key_len)
 {
-    struct section_file *f = p->file;
-    finish_text(p);
-    grow(f);
-    p->section = &f->sections[f->n];
-    *p->section = (struct section){.type = type, .id = id, .line = p->line};
-    f->n++;
-    f->before[f->n] = NULL;
+    for (size_t i = 0; i < s->n_props; i++)
+        if (strncmp(s->props[i].key, key, key_len) == 0 && !s->props[i].key[key_len])
+            return &s->props[i];
+    return NULL;
 }
 
-static void add_property(struct section *s, char *key, char *value, bool bare, unsigned line)
+static struct property *add_property(struct section *s, const char *key, size_t key_len)
 {
-    s->props = xreallocarray(s->props, s->n_props + 1, sizeof *s->props);
-    s->props[s->n_props++] = (struct property){.key = key, .value = value, .bare = bare, .line = line};
+    if ((s->n_props & (s->n_props - 1)) == 0)
+        s->props = xreallocarray(s->props, s->n_props ? s->n_props * 2 : 4, sizeof *s->props);
+    struct property *x = &s->props[s->n_props++];
+    *x = (struct property){.key = xstrndup(key, key_len)};
+    return x;
 }
 
+/* s: the line without the blanks around it. A line that has no effect is not kept by a rewrite: later, with
+ * the first one gone, it would get one. */
 static void property_line(struct parser *p, const char *s, size_t n)
 {
     size_t k = 0;
-    while (k < n && !blank(s[k]))
+    while (k < n && !line_is_blank(s[k]))
         k++;
-    size_t v = k;
-    while (v < n && blank(s[v]))
-        v++;
-    _cleanup_free_ char *key = xstrndup(s, k);
-    if (section_get(p->section, key)) {
-        warn(p, "property is set twice, the second is ignored", s, n);
+    if (find_property(p->section, s, k)) {
+        warn(p, "the property is there already, this line is ignored");
         return;
     }
-    add_property(p->section, take_ptr(key), xstrndup(s + v, n - v), v == n, p->line);
+    if (p->section->n_props == SECTION_PROPERTIES_MAX) {
+        warn(p, "too many properties, this line is ignored");
+        return;
+    }
+    size_t v = k + line_lead(s + k, n - k);
+    struct property *x = add_property(p->section, s, k);
+    x->value = xstrndup(s + v, n - v);
+    x->bare = v == n;
+    x->line = p->l.number;
+    x->before = p->odd;
+    p->odd = (struct buf)BUF_INIT;
 }
 
-static void section_line(struct parser *p, const char *s, size_t n)
+static void section_line(struct parser *p)
 {
-    size_t lead = 0;
-    char *type = NULL, *id = NULL;
-    while (lead < n && blank(s[lead]))
-        lead++;
-    if (lead == n) {
-        warn(p, "a line of blanks does not end a section", s, n);
-    } else if (s[lead] == '#') {
+    const char *s = p->l.text, *id;
+    size_t n = line_trim(s, p->l.len), lead = line_lead(s, n), type_len, id_len;
+    if (lead < n && s[lead] == '#') {
+        buf_add(&p->odd, p->l.raw, p->l.raw_len);
         return;
-    } else if (lead > 0) {
+    }
+    if (lead > 0 && lead < n && !memchr(s, 0, n)) {
         property_line(p, s + lead, n - lead);
-    } else if (parse_header(s, n, &type, &id)) {
-        warn(p, "a header without an empty line before it is ignored", s, n);
-        free(type);
-        free(id);
-    } else {
-        warn(p, "not understood", s, n);
-    }
-}
-
-static void outside_line(struct parser *p, const char *s, size_t n)
-{
-    char *type, *id;
-    if (parse_header(s, n, &type, &id)) {
-        begin_section(p, type, id);
         return;
     }
-    size_t lead = strspn(s, " \t");
-    if (n && lead < n && s[lead] != '#')
-        warn(p, "not understood", s, n);
+    buf_add(&p->odd, p->l.raw, p->l.raw_len);
+    if (n == 0)
+        warn(p, "a line of blanks does not end a section");
+    else if (parse_header(s, n, &type_len, &id, &id_len))
+        warn(p, "the header is ignored, it needs an empty line before it");
+    else
+        warn(p, "the line is not understood and ignored");
+}
+
+static void outside_line(struct parser *p)
+{
+    const char *id;
+    size_t n = line_trim(p->l.text, p->l.len), lead = line_lead(p->l.text, n), type_len, id_len;
+    if (parse_header(p->l.text, n, &type_len, &id, &id_len))
+        begin_section(p, type_len, id, id_len);
+    else if (lead < n && p->l.text[lead] != '#')
+        warn(p, "the line belongs to no section and is ignored");
 }
 
 void section_parse(const char *name, const char *text, size_t len, struct section_file *ret)
 {
     *ret = (struct section_file){.name = xstrdup(name)};
-    struct parser p = {.file = ret};
-    grow(ret);
-    ret->before[0] = NULL;
-    const char *end = text ? text + len : NULL;
-    for (const char *s = text; s && s < end;) {
-        const char *eol = memchr(s, '\n', (size_t)(end - s));
-        const char *next = eol ? eol + 1 : end;
-        size_t n = (size_t)((eol ? eol : end) - s);
-        p.line++;
-        while (n && s[n - 1] == '\r')
-            n--;
-        size_t trimmed = n;
-        while (trimmed && blank(s[trimmed - 1]))
-            trimmed--;
-        if (p.section && n == 0) {
-            buf_add(&p.text, s, (size_t)(next - s));
-            finish_text(&p);
-        } else {
-            if (p.section)
-                section_line(&p, s, trimmed ? trimmed : n);
-            else
-                outside_line(&p, s, trimmed);
-            buf_add(&p.text, s, (size_t)(next - s));
-        }
-        s = next;
+    ret->before = xcalloc(1, sizeof *ret->before);
+    struct parser p = {.file = ret, .start = text, .l = LINES_INIT(text, len)};
+    while (lines_next(&p.l)) {
+        if (!p.section)
+            outside_line(&p);
+        else if (p.l.len == 0)
+            end_section(&p, p.l.next, true);
+        else
+            section_line(&p);
     }
     if (p.section)
-        finish_text(&p);
-    else
-        ret->before[ret->n] = buf_take(&p.text);
-    buf_release(&p.text);
+        end_section(&p, p.l.end, false);
+    else if (p.l.end)
+        buf_add(&ret->before[ret->n], p.start, (size_t)(p.l.end - p.start));
 }
 
-/* Lines of raw that are comments, to be kept when the section is written anew. */
-static void print_comments(const char *raw, struct buf *out)
+/* ---- writing ---- */
+
+static void add_buf(struct buf *out, const struct buf *b)
 {
-    while (raw && *raw) {
-        size_t n = strcspn(raw, "\n");
-        if (raw[strspn(raw, " \t")] == '#')
-            buf_addf(out, "%.*s\n", (int)n, raw);
-        raw += n + (raw[n] == '\n');
-    }
+    if (b->len)
+        buf_add(out, b->data, b->len);
 }
 
-static void print_section(const struct section *s, struct buf *out)
-{
-    if (!s->changed && s->raw) {
-        buf_adds(out, s->raw);
-        return;
-    }
-    buf_addf(out, "%s: %s\n", s->type, s->id);
-    print_comments(s->raw, out);
-    for (size_t i = 0; i < s->n_props; i++)
-        if (s->props[i].bare)
-            buf_addf(out, "\t%s\n", s->props[i].key);
-        else
-            buf_addf(out, "\t%s %s\n", s->props[i].key, s->props[i].value);
-    buf_addc(out, '\n');
-}
-
-/* A section begins at a line's start, and never directly behind the properties of another one. */
-static void separate(struct buf *out, bool behind_section)
+static void end_line(struct buf *out)
 {
     if (out->len && out->data[out->len - 1] != '\n')
         buf_addc(out, '\n');
-    if (behind_section && out->len > 1 && out->data[out->len - 2] != '\n' &&
-        !(out->len > 2 && out->data[out->len - 2] == '\r' && out->data[out->len - 3] == '\n'))
+}
+
+static void print_anew(const struct section *s, struct buf *out)
+{
+    buf_addf(out, "%s: %s\n", s->type, s->id);
+    for (size_t i = 0; i < s->n_props; i++) {
+        const struct property *x = &s->props[i];
+        add_buf(out, &x->before);
+        end_line(out); /* a comment that ended the file may stand above a property now */
+        buf_addc(out, '\t');
+        buf_adds(out, x->key);
+        if (!x->bare) {
+            buf_addc(out, ' ');
+            buf_adds(out, x->value);
+        }
         buf_addc(out, '\n');
+    }
+    add_buf(out, &s->after);
+    end_line(out);
+    buf_addc(out, '\n');
+}
+
+static bool prints_anew(const struct section *s)
+{
+    return s->changed || !s->raw.len;
 }
 
 void section_print(const struct section_file *f, struct buf *out)
 {
-    for (size_t i = 0; i <= f->n; i++) {
-        const char *text = f->before[i] ? f->before[i] : "";
-        if (i && *text)
-            separate(out, true);
-        buf_adds(out, text);
-        if (i == f->n)
-            break;
-        separate(out, i > 0 && !*text);
-        print_section(&f->sections[i], out);
+    for (size_t i = 0; i < f->n; i++) {
+        const struct section *s = &f->sections[i];
+        add_buf(out, &f->before[i]);
+        end_line(out);
+        if (prints_anew(s)) {
+            print_anew(s, out);
+            continue;
+        }
+        add_buf(out, &s->raw);
+        if (!s->closed && (i + 1 < f->n || f->before[f->n].len)) { /* it was the last and is not any more */
+            end_line(out);
+            buf_addc(out, '\n');
+        }
     }
+    if (f->before)
+        add_buf(out, &f->before[f->n]);
+}
+
+/* ---- access ---- */
+
+static void property_release(struct property *x)
+{
+    free(x->key);
+    free(x->value);
+    buf_release(&x->before);
 }
 
 static void section_release(struct section *s)
 {
-    for (size_t i = 0; i < s->n_props; i++) {
-        free(s->props[i].key);
-        free(s->props[i].value);
-    }
+    for (size_t i = 0; i < s->n_props; i++)
+        property_release(&s->props[i]);
     free(s->props);
     free(s->type);
     free(s->id);
-    free(s->raw);
+    buf_release(&s->raw);
+    buf_release(&s->after);
 }
 
 void section_file_release(struct section_file *f)
@@ -239,7 +262,7 @@ void section_file_release(struct section_file *f)
     for (size_t i = 0; i < f->n; i++)
         section_release(&f->sections[i]);
     for (size_t i = 0; f->before && i <= f->n; i++)
-        free(f->before[i]);
+        buf_release(&f->before[i]);
     free(f->sections);
     free(f->before);
     free(f->name);
@@ -249,64 +272,77 @@ void section_file_release(struct section_file *f)
 
 struct section *section_find(struct section_file *f, const char *type, const char *id)
 {
-    for (size_t i = 0; i < f->n; i++)
-        if (strcmp(f->sections[i].type, type) == 0 && strcmp(f->sections[i].id, id) == 0)
-            return &f->sections[i];
+    for (size_t i = f->n; i > 0; i--)
+        if (strcmp(f->sections[i - 1].id, id) == 0 && strcmp(f->sections[i - 1].type, type) == 0)
+            return &f->sections[i - 1];
     return NULL;
 }
 
 const char *section_get(const struct section *s, const char *key)
 {
-    for (size_t i = 0; i < s->n_props; i++)
-        if (strcmp(s->props[i].key, key) == 0)
-            return s->props[i].value;
-    return NULL;
+    const struct property *x = find_property(s, key, strlen(key));
+    return x ? x->value : NULL;
 }
 
 void section_set(struct section *s, const char *key, const char *value)
 {
+    struct property *x = find_property(s, key, strlen(key));
+    if (!x)
+        x = add_property(s, key, strlen(key));
+    free(x->value);
+    x->value = xstrdup(value ? value : "");
+    x->bare = !value;
     s->changed = true;
-    for (size_t i = 0; i < s->n_props; i++)
-        if (strcmp(s->props[i].key, key) == 0) {
-            free(s->props[i].value);
-            s->props[i].value = xstrdup(value ? value : "");
-            s->props[i].bare = !value;
-            return;
-        }
-    add_property(s, xstrdup(key), xstrdup(value ? value : ""), !value, 0);
 }
 
 void section_unset(struct section *s, const char *key)
 {
-    for (size_t i = 0; i < s->n_props; i++)
-        if (strcmp(s->props[i].key, key) == 0) {
-            free(s->props[i].key);
-            free(s->props[i].value);
-            memmove(s->props + i, s->props + i + 1, (s->n_props - i - 1) * sizeof *s->props);
-            s->n_props--;
-            s->changed = true;
-            return;
+    struct property *x = find_property(s, key, strlen(key));
+    if (!x)
+        return;
+    size_t i = (size_t)(x - s->props);
+    struct buf *below = i + 1 < s->n_props ? &x[1].before : &s->after;
+    end_line(&x->before);
+    add_buf(&x->before, below); /* its comments pass on to what follows */
+    buf_release(below);
+    *below = x->before;
+    x->before = (struct buf)BUF_INIT;
+    property_release(x);
+    memmove(x, x + 1, (s->n_props - i - 1) * sizeof *x);
+    s->n_props--;
+    s->changed = true;
+}
+
+void section_sort(struct section *s, int (*rank)(const char *key))
+{
+    for (size_t i = 1; i < s->n_props; i++) {
+        struct property x = s->props[i];
+        size_t k = i;
+        for (; k > 0; k--) {
+            int above = rank(s->props[k - 1].key), own = rank(x.key);
+            if (above < own || (above == own && strcmp(s->props[k - 1].key, x.key) < 0))
+                break;
+            s->props[k] = s->props[k - 1];
         }
+        s->props[k] = x;
+    }
 }
 
 struct section *section_add(struct section_file *f, const char *type, const char *id)
 {
-    grow(f);
-    struct section *s = &f->sections[f->n++];
-    *s = (struct section){.type = xstrdup(type), .id = xstrdup(id), .changed = true};
-    f->before[f->n] = xstrdup("");
+    struct section *s = grow(f);
+    s->type = xstrdup(type);
+    s->id = xstrdup(id);
+    s->changed = true;
     return s;
 }
 
 void section_remove(struct section_file *f, size_t i)
 {
-    char *joined =
-        xasprintf("%s%s", f->before[i] ? f->before[i] : "", f->before[i + 1] ? f->before[i + 1] : "");
+    add_buf(&f->before[i], &f->before[i + 1]);
+    buf_release(&f->before[i + 1]);
     section_release(&f->sections[i]);
-    free(f->before[i]);
-    free(f->before[i + 1]);
     memmove(f->sections + i, f->sections + i + 1, (f->n - i - 1) * sizeof *f->sections);
-    memmove(f->before + i, f->before + i + 1, (f->n - i) * sizeof *f->before);
-    f->before[i] = joined;
+    memmove(f->before + i + 1, f->before + i + 2, (f->n - i - 1) * sizeof *f->before);
     f->n--;
 }

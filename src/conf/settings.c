@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/num.h"
+#include "conf/job.h"
 
 #include <ctype.h>
 #include <stddef.h>
@@ -61,7 +62,7 @@ static int set(struct settings *s, const char *key, const char *value, struct er
         *slot(s, &keys[i]) = xstrdup(value);
         return 0;
     }
-    return err_set(e, ERR_CONFIG, 0, "unknown key '%s'", key);
+    return err_set(e, ERR_CONFIG, 0, "unknown key '%s', see pvesr.conf(5)", key);
 }
 
 static int parse_line(struct settings *s, char *line, struct err *e)
@@ -97,13 +98,25 @@ int settings_parse(const char *file, const char *text, struct settings *ret, str
         }
         line = next;
     }
+    if (node_name_check(ret->node, e) < 0) {
+        e->kind = ERR_CONFIG;
+        settings_release(ret);
+        return err_wrap(e, "%s: node", file);
+    }
     return 0;
+}
+
+/* Agents and runs are given the path and may work in another directory. */
+static char *absolute(const char *file)
+{
+    _cleanup_free_ char *here = *file == '/' ? NULL : getcwd(NULL, 0);
+    return here ? xasprintf("%s/%s", here, file) : xstrdup(file);
 }
 
 int settings_load(const char *option, struct settings *ret, struct err *e)
 {
     const char *env = getenv("PVESR_CONFIG");
-    const char *file = option ? option : env && *env ? env : DEFAULT_FILE;
+    _cleanup_free_ char *file = absolute(option ? option : env && *env ? env : DEFAULT_FILE);
     _cleanup_buf_ struct buf text = BUF_INIT;
     int r = fs_read(file, FILE_MAX, &text, e);
     if (r < 0)

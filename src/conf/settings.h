@@ -19,6 +19,7 @@ struct settings {
 
 /* From `text` (a file's content); `file` is for messages. */
 int settings_parse(const char *file, const char *text, struct settings *ret, struct err *e);
-/* The file is `option` (from --config), else $PVESR_CONFIG, else /etc/pvesr/pvesr.conf. */
+/* The file is `option` (from --config; it must exist), else $PVESR_CONFIG, else /etc/pvesr/pvesr.conf. A
+ * relative path becomes absolute in ret->file. */
 int settings_load(const char *option, struct settings *ret, struct err *e);
 void settings_release(struct settings *s);

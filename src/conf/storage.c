@@ -1,13 +1,15 @@
 #include "conf/storage.h"
 
 #include "base/mem.h"
+#include "conf/warn.h"
 
 #include <ctype.h>
 #include <string.h>
 
-static const char *const types[] = {"dir",  "btrfs", "zfspool",     "lvmthin",   "lvm",  "nfs",
-                                    "cifs", "iscsi", "iscsidirect", "cephfs",    "rbd",  "zfs",
-                                    "drbd", "esxi",  "pbs",         "glusterfs", "fault"};
+#define LOCAL_PATH "/var/lib/vz"
+#define VOLUME_NAME_MAX 512
+#define STORAGES_MAX 1000
+
 static const char *const shared_types[] = {"iscsi",       "nfs", "cifs", "rbd", "cephfs",
                                            "iscsidirect", "zfs", "drbd", "pbs", "glusterfs"};
 
@@ -42,14 +44,6 @@ static bool id_ok(const char *id)
     return true;
 }
 
-static struct storage *add(struct storages *all, const char *id, const char *type)
-{
-    all->v = xreallocarray(all->v, all->n + 1, sizeof *all->v);
-    struct storage *s = &all->v[all->n++];
-    *s = (struct storage){.id = xstrdup(id), .type = xstrdup(type)};
-    return s;
-}
-
 /* What is missing from a storage that a driver needs, or NULL. */
 static const char *missing(const struct storage *s)
 {
@@ -73,45 +67,68 @@ static void storage_release(struct storage *s)
     strv_release(&s->nodes);
 }
 
-static void take_section(struct storages *all, const struct section *x)
+static void fill(struct storage *s, const struct section *x)
 {
-    if (!in(types, ELEMENTS(types), x->type) || !id_ok(x->id)) {
-        strv_addf(&all->warnings, "%s:%u: skipped: unknown storage type or bad name '%s: %s'", all->file.name,
-                  x->line, x->type, x->id);
-        return;
-    }
-    if (storages_find(all, x->id)) {
-        strv_addf(&all->warnings, "%s:%u: skipped: storage '%s' is defined twice", all->file.name, x->line,
-                  x->id);
-        return;
-    }
-    struct storage *s = add(all, x->id, x->type);
+    bool local_pool = strcmp(x->type, "zfspool") == 0 || strcmp(x->type, "lvmthin") == 0;
     s->path = copy_of(x, "path");
+    if (!s->path && strcmp(x->type, "dir") == 0 && strcmp(x->id, "local") == 0)
+        s->path = xstrdup(LOCAL_PATH);
     s->pool = copy_of(x, "pool");
     s->vgname = copy_of(x, "vgname");
     s->thinpool = copy_of(x, "thinpool");
     s->disabled = flag(x, "disable");
-    s->shared = flag(x, "shared") || in(shared_types, ELEMENTS(shared_types), x->type);
+    s->shared = (flag(x, "shared") && !local_pool) || in(shared_types, ELEMENTS(shared_types), x->type);
     if (section_get(x, "nodes"))
         strv_split(&s->nodes, section_get(x, "nodes"), ",; \t");
-    if (missing(s)) {
-        strv_addf(&all->warnings, "%s:%u: skipped: storage '%s' of type '%s' needs %s", all->file.name,
-                  x->line, s->id, s->type, missing(s));
-        storage_release(s);
-        all->n--;
+}
+
+static void put(struct storages *all, struct storage s)
+{
+    struct storage *other = (struct storage *)storages_find(all, s.id);
+    if (other) {
+        storage_release(other);
+        *other = s;
+        return;
     }
+    all->v = xreallocarray(all->v, all->n + 1, sizeof *all->v);
+    all->v[all->n++] = s;
+}
+
+static void take_section(struct storages *all, const struct section *x)
+{
+    const char *file = all->file.name;
+    if (!id_ok(x->id)) {
+        warn_at(&all->warnings, file, x->line, "section skipped: '%s' is not a storage's name", x->id);
+        return;
+    }
+    if (all->n == STORAGES_MAX) {
+        warn_at(&all->warnings, file, x->line, "section skipped: more than %d storages", STORAGES_MAX);
+        return;
+    }
+    struct storage s = {.id = xstrdup(x->id), .type = xstrdup(x->type)};
+    fill(&s, x);
+    if (missing(&s)) {
+        warn_at(&all->warnings, file, x->line, "section skipped: storage '%s' of type '%s' needs %s", s.id,
+                s.type, missing(&s));
+        storage_release(&s);
+        return;
+    }
+    if (storages_find(all, s.id))
+        warn_at(&all->warnings, file, x->line, "storage '%s' is there twice, the last one counts", s.id);
+    put(all, s);
 }
 
 void storages_parse(const char *name, const char *text, size_t len, struct storages *ret)
 {
     *ret = (struct storages){0};
     section_parse(name, text, len, &ret->file);
-    for (size_t i = 0; i < ret->file.warnings.n; i++)
-        strv_add(&ret->warnings, ret->file.warnings.v[i]);
+    ret->warnings = ret->file.warnings;
+    ret->file.warnings = (struct strv)STRV_INIT;
     for (size_t i = 0; i < ret->file.n; i++)
         take_section(ret, &ret->file.sections[i]);
     if (!storages_find(ret, "local"))
-        add(ret, "local", "dir")->path = xstrdup("/var/lib/vz");
+        put(ret,
+            (struct storage){.id = xstrdup("local"), .type = xstrdup("dir"), .path = xstrdup(LOCAL_PATH)});
 }
 
 void storages_release(struct storages *all)
@@ -137,12 +154,22 @@ bool storage_enabled_on(const struct storage *s, const char *node)
     return !s->disabled && (s->nodes.n == 0 || strv_has(&s->nodes, node));
 }
 
+/* What drivers put into paths and arguments: no blanks, control bytes or commas. */
+static bool volume_name_ok(const char *name)
+{
+    size_t n = 0;
+    for (; name[n]; n++)
+        if ((unsigned char)name[n] <= 0x20 || name[n] == 0x7f || name[n] == ',')
+            return false;
+    return n > 0 && n <= VOLUME_NAME_MAX;
+}
+
 int volid_split(const char *volid, char **store, char **name, struct err *e)
 {
     const char *colon = strchr(volid, ':');
     _cleanup_free_ char *id = colon ? xstrndup(volid, (size_t)(colon - volid)) : NULL;
-    if (!id || !id_ok(id) || !colon[1] || strlen(colon) > 512)
-        return err_set(e, ERR_USAGE, 0, "'%s' is not a volume id STORAGE:NAME", volid);
+    if (!id || !id_ok(id) || !volume_name_ok(colon + 1))
+        return err_set(e, ERR_USAGE, 0, "unable to parse volume ID '%.600s': it is not STORAGE:NAME", volid);
     *store = take_ptr(id);
     *name = xstrdup(colon + 1);
     return 0;

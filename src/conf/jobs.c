@@ -1,0 +1,336 @@
+/* All jobs of replication.cfg. */
+#include "conf/jobsection.h"
+
+#include "base/mem.h"
+#include "conf/digest.h"
+#include "conf/warn.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define GUEST_MIN 100
+
+/* ---- order ---- */
+
+static int compare(const void *a, const void *b)
+{
+    const struct job *x = a, *y = b;
+    if (x->guest != y->guest)
+        return x->guest < y->guest ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+/* Sections with the same id: in the order of the file. */
+static int compare_parsed(const void *a, const void *b)
+{
+    const struct job *x = a, *y = b;
+    int r = compare(x, y);
+    return r ? r : (x->section > y->section) - (x->section < y->section);
+}
+
+/* Jobs of a guest with the same target: in the order of the ids. */
+static int compare_target(const void *a, const void *b)
+{
+    const struct job *x = *(const struct job *const *)a, *y = *(const struct job *const *)b;
+    if (x->guest != y->guest)
+        return x->guest < y->guest ? -1 : 1;
+    int r = strcmp(x->target, y->target);
+    return r ? r : strcmp(x->id, y->id);
+}
+
+/* The first job at or behind (guest, id). */
+static size_t lower_bound(const struct jobs *j, const struct job *key)
+{
+    size_t from = 0, to = j->n;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (compare(&j->v[middle], key) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+/* The jobs of one guest are v[first] to v[end - 1]. */
+static size_t jobs_of_guest(const struct jobs *j, uint32_t guest, size_t *end)
+{
+    size_t first = lower_bound(j, &(struct job){.guest = guest});
+    for (*end = first; *end < j->n && j->v[*end].guest == guest; ++*end)
+        ;
+    return first;
+}
+
+/* Has another job than `except` of the guest this target? */
+static bool target_taken(const struct jobs *j, uint32_t guest, const char *target, const struct job *except)
+{
+    size_t end;
+    for (size_t i = jobs_of_guest(j, guest, &end); i < end; i++)
+        if (&j->v[i] != except && strcmp(j->v[i].target, target) == 0)
+            return true;
+    return false;
+}
+
+/* ---- reading ---- */
+
+static bool take_section(struct jobs *j, size_t i, struct job *ret)
+{
+    const struct section *s = &j->file.sections[i];
+    struct job_id id;
+    if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id)) {
+        warn_at(&j->warnings, j->file.name, s->line, "section skipped: '%s: %s' is not 'local: GUEST-NUMBER'",
+                s->type, s->id);
+        return false;
+    }
+    if (id.guest < GUEST_MIN) {
+        warn_at(&j->warnings, j->file.name, s->line, "section skipped: '%s' (guest IDs < 100 are reserved)",
+                s->id);
+        return false;
+    }
+    job_from_section(s, j->file.name, &j->warnings, ret);
+    ret->guest = id.guest;
+    ret->number = id.number;
+    ret->section = i;
+    job_id_print(id, ret->id);
+    if (ret->target)
+        return true;
+    warn_at(&j->warnings, j->file.name, s->line, "section skipped: job '%s' has no target", ret->id);
+    job_release(ret);
+    return false;
+}
+
+/* Drop the job, keep its section in the file. */
+static void skip(struct jobs *j, struct job *job, const char *why)
+{
+    warn_at(&j->warnings, j->file.name, j->file.sections[job->section].line,
+            "section skipped: job '%s' to '%s': %s", job->id, job->target, why);
+    job_release(job);
+}
+
+/* v without the jobs that were released. */
+static void close_gaps(struct jobs *j)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < j->n; i++)
+        if (j->v[i].target)
+            j->v[n++] = j->v[i];
+    j->n = n;
+}
+
+/* Of sections with the same id the last one counts. */
+static void keep_last_of_id(struct jobs *j)
+{
+    for (size_t i = 0; i + 1 < j->n; i++)
+        if (strcmp(j->v[i].id, j->v[i + 1].id) == 0)
+            skip(j, &j->v[i], "the id is there again further down, the last one counts");
+    close_gaps(j);
+}
+
+/* Of jobs of a guest with the same target the first one by id counts. */
+static void keep_first_of_target(struct jobs *j)
+{
+    struct job **v = xcalloc(j->n, sizeof *v);
+    for (size_t i = 0; i < j->n; i++)
+        v[i] = &j->v[i];
+    qsort(v, j->n, sizeof *v, compare_target);
+    for (size_t i = j->n; i-- > 1;)
+        if (v[i]->guest == v[i - 1]->guest && strcmp(v[i]->target, v[i - 1]->target) == 0)
+            skip(j, v[i], "the guest has another job to this target");
+    free(v);
+    close_gaps(j);
+}
+
+void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret)
+{
+    *ret = (struct jobs){0};
+    if (text)
+        digest_sha1(text, len, ret->digest);
+    section_parse(name, text, len, &ret->file);
+    ret->warnings = ret->file.warnings;
+    ret->file.warnings = (struct strv)STRV_INIT;
+    ret->v = xcalloc(ret->file.n, sizeof *ret->v);
+    for (size_t i = 0; i < ret->file.n; i++)
+        ret->n += take_section(ret, i, &ret->v[ret->n]);
+    qsort(ret->v, ret->n, sizeof *ret->v, compare_parsed);
+    keep_last_of_id(ret);
+    keep_first_of_target(ret);
+    for (size_t i = 0; i < ret->n; i++) {
+        job_judge(&ret->v[i]);
+        if (ret->v[i].fault)
+            warn_at(&ret->warnings, name, ret->file.sections[ret->v[i].section].line,
+                    "job '%s' is not run: %s", ret->v[i].id, ret->v[i].fault);
+    }
+}
+
+void jobs_release(struct jobs *j)
+{
+    for (size_t i = 0; i < j->n; i++)
+        job_release(&j->v[i]);
+    free(j->v);
+    strv_release(&j->warnings);
+    section_file_release(&j->file);
+    *j = (struct jobs){0};
+}
+
+void jobs_print(const struct jobs *j, struct buf *out)
+{
+    section_print(&j->file, out);
+}
+
+struct job *jobs_find(struct jobs *j, const char *id)
+{
+    struct job key = {0};
+    struct job_id parsed;
+    if (!job_id_read(id, &parsed) || strlen(id) >= sizeof key.id)
+        return NULL;
+    key.guest = parsed.guest;
+    memcpy(key.id, id, strlen(id) + 1);
+    size_t i = lower_bound(j, &key);
+    return i < j->n && compare(&j->v[i], &key) == 0 ? &j->v[i] : NULL;
+}
+
+/* ---- changing ---- */
+
+/* Is it a section of this job, be it a faulty one? */
+static bool is_section_of(const struct section *s, struct job_id id)
+{
+    struct job_id x;
+    return strcmp(s->type, "local") == 0 && job_id_read(s->id, &x) && x.guest == id.guest &&
+           x.number == id.number;
+}
+
+static bool has_section(const struct jobs *j, struct job_id id)
+{
+    for (size_t i = 0; i < j->file.n; i++)
+        if (is_section_of(&j->file.sections[i], id))
+            return true;
+    return false;
+}
+
+static void store(struct jobs *j, const struct job *job)
+{
+    job_to_section(job, &j->file.sections[job->section]);
+}
+
+static int refuse_target(const struct job *job, uint32_t guest, struct err *e)
+{
+    return err_set(e, ERR_USAGE, 0,
+                   "replication job for guest '%" PRIu32 "' to target 'local/%s' already exists", guest,
+                   job->target);
+}
+
+int jobs_add(struct jobs *j, const struct job *job, struct err *e)
+{
+    struct job_id id;
+    if (job_id_parse(job->id, &id, e) < 0)
+        return -1;
+    if (has_section(j, id))
+        return err_set(e, ERR_USAGE, 0, "replication job '%s' already exists", job->id);
+    if (job_check(job, &(struct job){0}, e) < 0)
+        return -1;
+    if (!job->target)
+        return err_set(e, ERR_USAGE, 0, "target: a value is missing");
+    if (target_taken(j, id.guest, job->target, NULL))
+        return refuse_target(job, id.guest, e);
+
+    size_t at = lower_bound(j, &(struct job){.guest = id.guest}), end;
+    for (jobs_of_guest(j, id.guest, &end); at < end && strcmp(j->v[at].id, job->id) < 0; at++)
+        ;
+    j->v = xreallocarray(j->v, j->n + 1, sizeof *j->v);
+    memmove(j->v + at + 1, j->v + at, (j->n - at) * sizeof *j->v);
+    j->n++;
+    struct job *added = &j->v[at];
+    job_copy(added, job);
+    added->guest = id.guest;
+    added->number = id.number;
+    added->section = j->file.n;
+    job_judge(added);
+    section_add(&j->file, "local", job->id);
+    store(j, added);
+    return 0;
+}
+
+int jobs_changed(struct jobs *j, struct job *job, struct err *e)
+{
+    struct job old;
+    job_from_section(&j->file.sections[job->section], NULL, NULL, &old);
+    int r = job_check(job, &old, e);
+    job_release(&old);
+    if (r == 0 && target_taken(j, job->guest, job->target, job))
+        r = refuse_target(job, job->guest, e);
+    if (r < 0)
+        return -1;
+    store(j, job);
+    job_judge(job);
+    return 0;
+}
+
+/* Remove section i; the jobs further down move up. */
+static void remove_section(struct jobs *j, size_t i)
+{
+    section_remove(&j->file, i);
+    for (size_t k = 0; k < j->n; k++)
+        if (j->v[k].section > i)
+            j->v[k].section--;
+}
+
+void jobs_remove(struct jobs *j, const char *id)
+{
+    struct job_id parsed;
+    if (!job_id_read(id, &parsed))
+        return;
+    struct job *job = jobs_find(j, id);
+    if (job) {
+        job_release(job);
+        close_gaps(j);
+    }
+    /* Faulty and overridden sections of this id too: they would come to life. */
+    for (size_t i = j->file.n; i-- > 0;)
+        if (is_section_of(&j->file.sections[i], parsed))
+            remove_section(j, i);
+}
+
+/* ---- the owner changed ---- */
+
+static void replace(char **slot, const char *value)
+{
+    char *copy = xstrdup(value);
+    free(*slot);
+    *slot = copy;
+}
+
+/* The job's target becomes `to`, unless the guest has a job there already. */
+static void retarget(struct jobs *j, struct job *job, const char *to)
+{
+    if (!target_taken(j, job->guest, to, job))
+        replace(&job->target, to);
+}
+
+bool jobs_repair_source(struct jobs *j, uint32_t guest, const char *node)
+{
+    bool changed = false;
+    size_t end;
+    for (size_t i = jobs_of_guest(j, guest, &end); i < end; i++) {
+        struct job *job = &j->v[i];
+        if (job->source && strcmp(job->source, node) == 0)
+            continue;
+        if (job->source && strcmp(job->target, node) == 0)
+            retarget(j, job, job->source);
+        replace(&job->source, node);
+        store(j, job);
+        changed = true;
+    }
+    return changed;
+}
+
+void jobs_switch_direction(struct jobs *j, uint32_t guest, const char *node, const char *target)
+{
+    size_t end;
+    for (size_t i = jobs_of_guest(j, guest, &end); i < end; i++) {
+        struct job *job = &j->v[i];
+        if (strcmp(job->target, target) == 0)
+            retarget(j, job, node);
+        replace(&job->source, target);
+        store(j, job);
+    }
+}
