@@ -328,7 +328,7 @@ def test_status():
             ptime = f.read().rsplit(")", 1)[1].split()[19]
         c.set_states(json.dumps({
             "100": {"local/pve2": {"last_sync": 1767226503, "last_try": 1767226503, "last_iteration": 1767226503,
-                                   "fail_count": 0, "duration": 3.214567, "storeid_list": ["st"]},
+                                   "fail_count": 0, "duration": 3.2145670000000002, "storeid_list": ["st"]},
                     "local/pve3": {"last_sync": 0, "last_try": now, "last_iteration": now, "fail_count": 2,
                                    "error": "it broke", "duration": 0.5, "storeid_list": []}},
             "101": {"local/pve2": {"last_sync": 0, "last_try": now, "last_iteration": 0, "fail_count": 0,

@@ -73,7 +73,7 @@ static bool collect_run(const struct journal_run *run, void *arg)
     json_object_set_new(o, "bytes", json_integer((json_int_t)run->bytes));
     json_object_set_new(o, "delta", json_integer((json_int_t)run->delta));
     if (run->duration >= 0)
-        json_object_set_new(o, "duration", json_real(run->duration));
+        json_object_set_new(o, "duration", json_real(whole_microseconds(run->duration)));
     if (run->error) {
         json_object_set_new(o, "error", json_text(run->error));
         json_object_set_new(o, "error-kind", json_text(run->err_kind));

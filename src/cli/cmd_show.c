@@ -114,7 +114,7 @@ static json_t *shown_json(const struct shown *s)
     if (trouble(s))
         add(o, "error", json_text(trouble(s)));
     if (s->state.duration >= 0)
-        add(o, "duration", json_real(s->state.duration));
+        add(o, "duration", json_real(whole_microseconds(s->state.duration)));
     if (s->state.pid)
         add(o, "pid", json_integer(s->state.pid));
     return o;
@@ -137,7 +137,7 @@ static void print_status(const struct shown *s, int64_t now)
     else if (s->next_sync)
         clock_print_status(s->next_sync, next);
     if (s->state.duration >= 0)
-        num_print_double(s->state.duration, duration);
+        num_print_double(whole_microseconds(s->state.duration), duration);
     printf("%-10s %-10s %-20s %20s %20s %10s %10" PRId64 " %s\n", s->job->id, s->job->disabled ? "No" : "Yes",
            target, last, next, duration, s->state.fail_count,
            s->state.pid ? "SYNCING"

@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "base/strv.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 static void put(const json_t *value, bool pretty, unsigned depth, struct buf *out);
@@ -94,6 +95,13 @@ json_t *json_text(const char *text)
         }
     }
     return json_string(buf_str(&utf8));
+}
+
+double whole_microseconds(double seconds)
+{
+    if (!(seconds >= 0 && seconds < 1e9))
+        return seconds;
+    return (double)(int64_t)(seconds * 1e6 + 0.5) / 1e6;
 }
 
 void json_put(json_t *value, bool pretty)
