@@ -8,13 +8,17 @@ programs. Standard library only.
     rig.main()
 
 A test function returns nothing (or None) when it passed; a text, or an exception, is the reason why it failed. What a machine lacks makes
-a test a named skip. `PVESR_BUILD` is the build folder (default: build). Arguments filter the tests by a part of their names.
+a test a named skip. Arguments filter the tests by a part of their names, -l lists them.
 
-Everything that was started, mounted or made is gone at the end, also after a failure or a signal.
+Environment: PVESR_BUILD is the build folder (default: build). PVESR_SLOW multiplies deadlines (sanitizers, valgrind). PVESR_WRAP is put
+before each program ("valgrind -q …"). What a sanitizer or valgrind reports in any program makes the test fail.
+
+Everything that was started, mounted or made is gone at the end, also after a failure or a signal: see rigworld.py. A node reached by ssh
+has mount, network and host name space of its own, with its own /run and home directory of root.
 """
 import contextlib
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,10 +27,15 @@ import tempfile
 import time
 import traceback
 
+import rigworld
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get("PVESR_BUILD", os.path.join(ROOT, "build")))
 IMAGE_SIZE = os.environ.get("PVESR_TEST_IMAGE", "8G")
-RUN_SECONDS = 600
+SLOW = float(os.environ.get("PVESR_SLOW", "1"))
+RUN_SECONDS = 600 * SLOW
+TEST_SECONDS = 1800 * SLOW
+SANITIZERS = ("ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 MAKE = {
     "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
@@ -39,9 +48,23 @@ def sh(*argv, **more):
     return subprocess.run([str(a) for a in argv], check=True, capture_output=True, text=True, **more).stdout
 
 
+def program(name):
+    """The program under test; behind PVESR_WRAP a script that runs it so."""
+    real = os.path.join(BUILD, name)
+    wrap = os.environ.get("PVESR_WRAP")
+    if not wrap:
+        return real
+    script = os.path.join(tempfile.gettempdir(), f"wrapped-{name}")
+    if not os.path.exists(script):
+        with open(script, "w") as f:
+            f.write(f'#!/bin/sh\nexec {wrap} {real} "$@"\n')
+        os.chmod(script, 0o755)
+    return script
+
+
 def wait_for(condition, what, seconds=30):
     """Poll a condition: a test waits for what it needs, never for a time."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come within {seconds} s")
@@ -73,10 +96,10 @@ class Node:
 
     def inside(self, argv):
         """argv, to be run on this node."""
-        return ["nsenter", "-t", str(self.holder.pid), "-m", "-n", "--", *argv] if self.holder else list(argv)
+        return ["nsenter", "-t", str(self.holder.pid), "-m", "-n", "-u", "--", *argv] if self.holder else list(argv)
 
-    def argv(self, program, *args, prefix=()):
-        return self.inside([*prefix, os.path.join(BUILD, program), "--config", self.config, *map(str, args)])
+    def argv(self, name, *args, prefix=()):
+        return self.inside([*prefix, program(name), "--config", self.config, *map(str, args)])
 
     def pvesr(self, *args, check=False, prefix=(), env=None):
         done = subprocess.run(self.argv("pvesr", *args, prefix=prefix), capture_output=True, text=True, timeout=RUN_SECONDS,
@@ -161,7 +184,7 @@ class Cluster:
         self.write("storage.cfg", f"{kind}: {self.storage_id}\n\tpath /st\n{more}\n")
         text = ""
         for node in self.nodes.values():
-            agent = node.agent or f"{BUILD}/pvesr agent"
+            agent = node.agent or program("pvesr") + " agent"
             text += f"node: {node.name}\n\taddress {node.address}\n\tconfig {node.config}\n\tagent {agent}\n\n"
         self.write("nodes.cfg", text)
 
@@ -171,7 +194,7 @@ class Cluster:
 
     def set_agent(self, name, words, whole=False):
         """Run the agent of a node behind these words, or (whole) these words instead of it."""
-        self.nodes[name].agent = " ".join(words if whole else [*words, f"{BUILD}/pvesr", "agent"]) if words else None
+        self.nodes[name].agent = " ".join(words if whole else [*words, program("pvesr"), "agent"]) if words else None
         self.write_tree()
 
     def write_guest(self, node, guest, text, kind="qemu-server"):
@@ -184,7 +207,6 @@ class Cluster:
     # ---- ssh between two namespaces ----
 
     def connect(self):
-        os.makedirs("/run/sshd", exist_ok=True)
         keys = os.path.join(self.dir, "keys")
         os.makedirs(keys)
         for name in ("user", "host"):
@@ -207,14 +229,20 @@ class Cluster:
             self.serve(node, keys)
 
     def hold(self, node, keys):
-        """A process that keeps the node's namespaces; root's ssh folder there is the test's own."""
-        ssh_dir = os.path.join(node.dir, "ssh")
+        """A process that keeps the node's namespaces; root's home there is the node's directory."""
+        ssh_dir = os.path.join(node.dir, ".ssh")
         os.makedirs(ssh_dir, mode=0o700)
         shutil.copy(os.path.join(keys, "user"), os.path.join(ssh_dir, "id_ed25519"))
-        os.makedirs("/root/.ssh", mode=0o700, exist_ok=True)
+        # "!" would be a locked account; the person's own shell may do anything when it starts
+        for name, pattern, root in (("shadow", "(?m)^root:[^:]*", "root:*"),
+                                    ("passwd", "(?m)^root:.*", f"root:x:0:0:root:{node.dir}:/bin/sh")):
+            with open("/etc/" + name) as f, open(os.path.join(node.dir, name), "w") as own:
+                own.write(re.sub(pattern, root, f.read()))
         ready = os.path.join(node.dir, "ready")
-        script = f"mount --bind {ssh_dir} /root/.ssh && touch {ready} && exec sleep infinity"
-        node.holder = subprocess.Popen(["unshare", "--mount", "--net", "sh", "-c", script], start_new_session=True)
+        script = (f"for f in shadow passwd; do mount --bind {node.dir}/$f /etc/$f || exit; done; hostname {node.name} && "
+                  f"mount -t tmpfs -o mode=755 run /run && mkdir -p /run/sshd /run/lock && touch {ready} && exec sleep infinity")
+        node.holder = subprocess.Popen(["unshare", "--mount", "--net", "--uts", "sh", "-c", script], start_new_session=True,
+                                       preexec_fn=rigworld.die_with_parent)
         self.cleanup.callback(stop, node.holder)
         wait_for(lambda: os.path.exists(ready), f"the namespace of {node.name}")
 
@@ -223,9 +251,14 @@ class Cluster:
         node.sshd = subprocess.Popen(node.inside(
             ["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", "22", "-h", os.path.join(keys, "host"), "-E", log,
              "-o", f"AuthorizedKeysFile={keys}/authorized", "-o", "StrictModes=no", "-o", "UsePAM=no", "-o", "PidFile=none",
-             "-o", "PermitRootLogin=yes", "-o", "MaxSessions=100"]), start_new_session=True)
+             "-o", "PermitRootLogin=yes", "-o", "MaxSessions=100", *self.sanitizers_for_sshd()]), start_new_session=True)
         self.cleanup.callback(self.end_ssh, node)
         wait_for(lambda: os.path.exists(log) and "Server listening" in open(log).read(), f"sshd of {node.name}")
+
+    @staticmethod
+    def sanitizers_for_sshd():
+        given = " ".join(f"{k}={os.environ[k]}" for k in SANITIZERS if k in os.environ)
+        return ["-o", f"SetEnv={given}"] if given else []
 
     def end_ssh(self, node):
         """Everything in the node's network namespace, the shared ssh connections of pvesr among it."""
@@ -236,10 +269,19 @@ class Cluster:
                     os.kill(int(pid), signal.SIGKILL)
         node.sshd.wait()
 
-    def cut_line(self):
-        sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "down"]))
+    def cut_line(self, silent=False):
+        """The card of pve1 goes down, and its kernel knows. silent: packets vanish on the way, as behind a broken switch."""
+        if not silent:
+            sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "down"]))
+            return
+        a, b = self.nodes.values()
+        for here, there in ((a, b), (b, a)):
+            sh(*here.inside(["ip", "neigh", "replace", there.address, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent"]))
 
     def restore_line(self):
+        a, b = self.nodes.values()
+        for here, there in ((a, b), (b, a)):
+            subprocess.run(here.inside(["ip", "neigh", "del", there.address, "dev", "eth0"]), capture_output=True)
         sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "up"]))
 
 
@@ -284,23 +326,53 @@ def check(name, function, needs=()):
     _checks.append((name, function, needs))
 
 
+def too_late(*_):
+    raise TimeoutError(f"not done within {TEST_SECONDS:.0f} s")
+
+
+def reports():
+    """What sanitizers and valgrind wrote since the last call."""
+    text = ""
+    for name in os.listdir(tempfile.gettempdir()):
+        if name.startswith("report."):
+            path = os.path.join(tempfile.gettempdir(), name)
+            with open(path, errors="replace") as f:
+                text += f.read()
+            os.unlink(path)
+    return text.strip()
+
+
 def play(function):
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(int(TEST_SECONDS))
     try:
-        return function()
+        why = function()
     except BaseException as e:
         if isinstance(e, (KeyboardInterrupt, SystemExit)):
             raise
         where = traceback.extract_tb(e.__traceback__)
         lines = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in where if f.filename.startswith(ROOT)]
-        return f"{type(e).__name__}: {e} ({' < '.join(reversed(lines))})"
+        why = f"{type(e).__name__}: {e} ({' < '.join(reversed(lines))})"
+    finally:
+        signal.alarm(0)
+    report = reports()
+    if report:
+        print("\n".join("# " + line for line in report.splitlines()[:100]))
+        why = why or "a sanitizer or valgrind reported, see above"
+    return why
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    words = [a for a in sys.argv[1:] if not a.startswith("-")]
+    chosen = [c for c in _checks if all(word in c[0] for word in words)]
+    if "-l" in sys.argv[1:]:
+        print("\n".join(name for name, _, _ in chosen))
+        sys.exit(0)
+    tempfile.tempdir = rigworld.enter()
+    for name in SANITIZERS:
+        os.environ[name] = f"{os.environ.get(name, '')}:log_path={tempfile.tempdir}/report"
     failed = 0
-    for name, function, needs in _checks:
-        if not all(word in name for word in sys.argv[1:]):
-            continue
+    for name, function, needs in chosen:
         lacking = next((why for need in needs for test, why in [NEEDS[need]] if not test()), None)
         if lacking:
             print(f"skip {name} - {lacking}", flush=True)

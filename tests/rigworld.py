@@ -1,0 +1,84 @@
+"""A world of its own for a test program: nothing it starts or mounts can outlive it.
+
+enter() runs the program again inside fresh mount and process namespaces (root only). When it ends, however it
+ends, the kernel kills every process in there and unmounts every file system, which frees the loop devices. The
+temporary directory is removed by the process that stays outside; one that was killed leaves its directory, which
+the next program removes.
+"""
+import atexit
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+PREFIX = 'pvesr-rig-'
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _remove_stale(top):
+    for name in os.listdir(top):
+        m = re.fullmatch(PREFIX + r'(\d+)-.*', name)
+        if m and not os.path.exists('/proc/' + m[1]):
+            shutil.rmtree(os.path.join(top, name), ignore_errors=True)
+
+
+def _make_home():
+    top = tempfile.gettempdir()
+    _remove_stale(top)
+    return tempfile.mkdtemp(prefix='%s%d-' % (PREFIX, os.getpid()), dir=top)
+
+
+def _run_inside(home):
+    child = subprocess.Popen(
+        ['unshare', '--mount', '--pid', '--fork', '--kill-child=KILL', '--mount-proc', sys.executable] + sys.argv,
+        env=dict(os.environ, PVESR_RIG_HOME=home), preexec_fn=die_with_parent)
+    ended_by = []
+
+    def end(number, frame):
+        ended_by.append(number)
+        child.kill()  # unshare takes everything inside along
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    status = child.wait()
+    shutil.rmtree(home, ignore_errors=True)
+    if ended_by:
+        signal.signal(ended_by[0], signal.SIG_DFL)
+        os.kill(os.getpid(), ended_by[0])
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+def _become_init():
+    """Process 1 of the namespace only buries; the tests go on in its child."""
+    worker = os.fork()
+    if worker == 0:
+        die_with_parent()
+        return
+    while True:
+        pid, status = os.wait()
+        if pid == worker:
+            os._exit(os.waitstatus_to_exitcode(status) & 255)
+
+
+def enter():
+    """The program's temporary directory. As root, returns inside the namespaces."""
+    home = os.environ.pop('PVESR_RIG_HOME', None)
+    if home is None:
+        home = _make_home()
+        if os.geteuid() == 0:
+            _run_inside(home)
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        return home
+    _become_init()
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'run', '/run'], check=True)
+    os.makedirs('/run/lock')
+    return home
