@@ -434,6 +434,11 @@ COMPLETIONS = [
     ("pvesr update 100-0 --remove_job ", "full", True), ("pvesr status --output-format ", "json", True),
     ("pvesr list --", "--schedule", False), ("pvesr help ", "update", True), ("pvesr status --guest ", "100", True),
     ("pvesr help bash", "bashcomplete", False),
+    ("pvesr create-local-job --comment 'a b c' 300-0 ", "pve2", True),
+    ('pvesr create-local-job --comment "a b" 300-0 ', "100-0", False),
+    ("pvesr create-local-job --schedule sun\\ 01:00 300-0 ", "pve2", True),
+    ("pvesr --config /nowhere read ", "100-0", False), ("pvesr --config /nowhere l", "list", True),
+    ("pvesr frobnicate ", "list", False), ("pvesr", "list", False),
 ]
 
 

@@ -113,27 +113,58 @@ static void complete(struct completion *c)
     }
 }
 
+/* Split as a shell would as far as quotes and backslashes go. True when the line ends within its last word,
+ * which is then the one to complete. */
+static bool split_line(const char *line, size_t len, struct strv *words)
+{
+    _cleanup_buf_ struct buf word = BUF_INIT;
+    bool in_word = false;
+    char quote = 0;
+    for (size_t i = 0; i < len; i++) {
+        char c = line[i];
+        if (quote ? c == quote : c == '"' || c == '\'') {
+            quote = quote ? 0 : c;
+            in_word = true;
+        } else if (!quote && (c == ' ' || c == '\t')) {
+            if (in_word)
+                strv_add(words, buf_str(&word));
+            buf_clear(&word);
+            in_word = false;
+        } else {
+            if (c == '\\' && quote != '\'' && i + 1 < len)
+                c = line[++i];
+            buf_addc(&word, c);
+            in_word = true;
+        }
+    }
+    if (in_word)
+        strv_add(words, buf_str(&word));
+    return in_word;
+}
+
 int cmd_bashcomplete(struct env *env, const struct args *a, struct err *e)
 {
     const char *line = getenv("COMP_LINE"), *point = getenv("COMP_POINT");
     if (!line)
         return err_set(e, ERR_USAGE, 0,
                        "bashcomplete is called by bash: complete -C 'pvesr bashcomplete' pvesr");
-    size_t len = point ? (size_t)strtoul(point, NULL, 10) : strlen(line);
-    _cleanup_free_ char *text = xstrndup(line, len < strlen(line) ? len : strlen(line));
+    size_t len = strlen(line), cursor = point ? strtoul(point, NULL, 10) : len;
     struct completion c = {.current = ""};
     _cleanup_strv_ struct strv words = STRV_INIT;
-    strv_split(&words, text, " \t");
-    bool open = words.n && !strchr(" \t", text[strlen(text) - 1]);
-    size_t finished = words.n - open;
+    bool open = split_line(line, cursor < len ? cursor : len, &words);
+    size_t finished = words.n - open, name = 1;
     if (open)
         c.current = words.v[words.n - 1];
-    if (finished <= 1) {
+    if (finished > 2 && strcmp(words.v[1], "--config") == 0) {
+        c.config = words.v[2];
+        name = 3;
+    }
+    if (finished <= name) {
         offer_commands(&c);
         return 0;
     }
-    c.command = command_find(words.v[1]);
-    for (size_t i = 2; i < finished; i++)
+    c.command = command_find(words.v[name]);
+    for (size_t i = name + 1; i < finished; i++)
         strv_add(&c.words, words.v[i]);
     if (c.command)
         complete(&c);
