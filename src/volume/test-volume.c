@@ -27,18 +27,26 @@ static int close_world(void **state)
     return 0;
 }
 
-/* Run a case at every place; what cannot be here is skipped by name. */
-static void everywhere(const char *name, const char *type, void (*run)(void))
+struct step {
+    const char *name;
+    void (*run)(void);
+};
+
+/* Run cases at every place; what cannot be here is skipped by name. */
+static void everywhere(const char *type, const struct step *steps, size_t n)
 {
     for (unsigned i = 0; i < n_places; i++) {
         if (type && strcmp(places[i].type, type) != 0)
             continue;
         const char *why = world_open(&w, &places[i]);
-        if (why)
-            print_message("SKIPPED %s, %s: %s\n", name, places[i].name, why);
-        else {
-            print_message("  %s, %s\n", name, places[i].name);
-            run();
+        if (why) {
+            print_message("SKIPPED %s: %s\n", places[i].name, why);
+            continue;
+        }
+        for (size_t k = 0; k < n; k++) {
+            print_message("  %s, %s\n", places[i].name, steps[k].name);
+            world_reset(&w);
+            steps[k].run();
         }
         world_close(&w);
     }
@@ -134,7 +142,7 @@ static void history(void)
 static void test_history(void **state)
 {
     world_seed("test_history");
-    everywhere("test_history", NULL, history);
+    everywhere(NULL, &(struct step){"history", history}, 1);
 }
 
 /* ---- both sides, one step at a time ---- */
@@ -324,16 +332,12 @@ static void listing(void)
 
 static void test_steps(void **state)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {
+    static const struct step steps[] = {
         {"sparse", sparse}, {"divergence", divergence},         {"conflicts", conflicts},
         {"chain", chain},   {"there_and_back", there_and_back}, {"listing", listing},
     };
     world_seed("test_steps");
-    for (size_t i = 0; i < ELEMENTS(cases); i++)
-        everywhere(cases[i].name, NULL, cases[i].run);
+    everywhere(NULL, steps, ELEMENTS(steps));
     image_release(&first_image);
 }
 

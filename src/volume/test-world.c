@@ -27,7 +27,7 @@ const struct place places[] = {
     {"dir on XFS", "dir", mkfs_xfs, NULL, DIR_LIVE, DIR_VOLUME},
     {"dir on btrfs", "dir", mkfs_btrfs, NULL, DIR_LIVE, DIR_VOLUME},
     {"dir on ext4", "dir", mkfs_ext4, NULL, DIR_LIVE, DIR_VOLUME},
-    {"dir on tmpfs", "dir", NULL, "size=64M", DIR_LIVE, DIR_VOLUME},
+    {"dir on tmpfs", "dir", NULL, "size=512M", DIR_LIVE, DIR_VOLUME},
     {"dir in /var/tmp", "dir", NULL, NULL, DIR_LIVE, DIR_VOLUME},
     {"btrfs", "btrfs", mkfs_btrfs, NULL, "images/100/vm-100-disk-0/disk.raw", DIR_VOLUME},
 };
@@ -78,24 +78,42 @@ const char *world_open(struct world *w, const struct place *place)
         if (!mkdtemp(w->root))
             return "no temporary directory";
     }
-    snprintf(w->src_path, sizeof w->src_path, "%s/src", w->root);
-    snprintf(w->dst_path, sizeof w->dst_path, "%s/dst", w->root);
-    assert_int_equal(mkdir(w->src_path, 0755), 0);
-    assert_int_equal(mkdir(w->dst_path, 0755), 0);
-    w->src_store = (struct volume_store){.id = "src", .type = place->type, .path = w->src_path};
-    w->dst_store = (struct volume_store){.id = "dst", .type = place->type, .path = w->dst_path};
     w->image.data = xcalloc(1, WORLD_ROOM);
-    world_reopen(w);
-    struct volume_info info;
-    ok(volume_info(w->dst, &info, &err));
-    assert_false(info.exists);
-    w->many = info.many;
+    world_reset(w);
     return NULL;
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *f)
 {
     return remove(path);
+}
+
+/* Read-only subvolumes do not go this way: those of the btrfs driver stay until the unmount. */
+static void clear_root(const struct world *w)
+{
+    char path[128];
+    if (strcmp(w->place->type, "btrfs") == 0)
+        return;
+    for (unsigned i = 0; i < 2 && w->src_path[0]; i++) {
+        snprintf(path, sizeof path, "%s", i ? w->dst_path : w->src_path);
+        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
+}
+
+void world_reset(struct world *w)
+{
+    clear_root(w);
+    snprintf(w->src_path, sizeof w->src_path, "%s/src%u", w->root, w->resets);
+    snprintf(w->dst_path, sizeof w->dst_path, "%s/dst%u", w->root, w->resets++);
+    assert_int_equal(mkdir(w->src_path, 0755), 0);
+    assert_int_equal(mkdir(w->dst_path, 0755), 0);
+    w->src_store = (struct volume_store){.id = "src", .type = w->place->type, .path = w->src_path};
+    w->dst_store = (struct volume_store){.id = "dst", .type = w->place->type, .path = w->dst_path};
+    world_reopen(w);
+    struct volume_info info;
+    ok(volume_info(w->dst, &info, &err));
+    assert_false(info.exists);
+    w->many = info.many;
 }
 
 void world_close(struct world *w)

@@ -30,6 +30,7 @@ struct world {
     const struct place *place;
     struct test_mount mount;
     char root[96];
+    unsigned resets;
     char src_path[128], dst_path[128];
     struct volume_store src_store, dst_store;
     struct volume *src, *dst;
@@ -39,6 +40,8 @@ struct world {
 
 /* NULL, or why it cannot be here. */
 const char *world_open(struct world *w, const struct place *place);
+/* Two new, empty storages at the same place. */
+void world_reset(struct world *w);
 /* Fine in any state, also after a failed assertion. */
 void world_close(struct world *w);
 /* Forget the handles, as a new process would. */
