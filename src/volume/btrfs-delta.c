@@ -241,6 +241,14 @@ static int written_disk(struct btrfs_volume *b, int live, const struct snapshot 
     return filedelta_same(old, new, e);
 }
 
+int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
+{
+    int r = b->stream ? written_container(b, live, base->name, e) : written_disk(b, live, base, e);
+    return r < 0 ? err_wrap(e, "cannot compare '%s/%s' with its snapshot '%s'", b->dir_path, b->image,
+                            base->name)
+                 : r;
+}
+
 int btrfs_written(struct volume *v, char *since, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -262,7 +270,5 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
         if (!(s->s.flags & SNAPSHOT_RECEIVED))
             base = s;
     strcpy(since, base->s.name);
-    r = b->stream ? written_container(b, live, base->s.name, e) : written_disk(b, live, &base->s, e);
-    return r < 0 ? err_wrap(e, "cannot compare '%s/%s' with its snapshot '%s'", b->dir_path, b->image, since)
-                 : r;
+    return btrfs_differs(b, live, &base->s, e);
 }

@@ -22,7 +22,7 @@ struct receiver {
     struct sendreader reader;
     bool begun; /* the first command was the right one */
     uint64_t transid;
-    int file;      /* open for writing, or -1 */
+    int file;        /* open for writing, or -1 */
     size_t unpushed; /* bytes written to it since its writeback was begun */
     char file_path[PATH_MAX];
 };

@@ -207,11 +207,30 @@ int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, st
     return subvol_commit(b->dir, e);
 }
 
+/* 1 when the snapshot is there already and holds what the live volume holds: this is a repetition. */
+static int kept_already(struct btrfs_volume *b, const char *name, struct err *e)
+{
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
+    _cleanup_close_ int live = -1;
+    if (btrfs_scan(b, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        if (strcmp(all.v[i].s.name, name) != 0)
+            continue;
+        int r = need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &all.v[i].s, e);
+        return r < 0 ? -1 : !r;
+    }
+    return 0;
+}
+
 int btrfs_keep_aside(struct volume *v, const char *name, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
     struct snapshot ignored;
     char tmp[BTRFS_NAME_MAX];
+    int r = kept_already(b, name, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
     if (snapshot_at_tmp(b, name, tmp, e) < 0)
         return -1;
     return btrfs_snapshot_keep(v, name, &ignored, e);

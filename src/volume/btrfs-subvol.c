@@ -185,7 +185,8 @@ int subvol_destroy(int dir, const char *name, struct err *e)
 int subvol_rename(int dir, const char *from, const char *to, unsigned flags, struct err *e)
 {
     if (renameat2(dir, from, dir, to, flags ? flags : RENAME_NOREPLACE) < 0)
-        return err_sys(e, "cannot rename the btrfs subvolume '%s' to '%s'", from, to);
+        return err_set(e, errno == EEXIST ? ERR_USAGE : ERR_SYSTEM, errno,
+                       "cannot rename the btrfs subvolume '%s' to '%s'", from, to);
     return 0;
 }
 

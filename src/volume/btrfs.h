@@ -95,6 +95,8 @@ const void *btrfs_delta_data(const struct delta *d);
 ssize_t btrfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 void btrfs_delta_close(struct delta *d);
 int btrfs_written(struct volume *v, char *since, struct err *e);
+/* 1 when the live volume has other content than the snapshot. */
+int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
 
 /* btrfs-stage.c */
 int btrfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
