@@ -1,0 +1,60 @@
+#include "sched/load.h"
+
+#include "cluster/jobs.h"
+
+#include <malloc.h>
+
+static void add_all(struct strv *to, const struct strv *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        strv_add(to, from->v[i]);
+}
+
+static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tree *tree,
+                                const struct settings *s, int64_t now, const struct members *members,
+                                struct strv *warnings, struct err *e)
+{
+    struct guest_list guests = {0};
+    struct jobs jobs = {0};
+    if (guests_load(tree, &guests, e) < 0)
+        return -1;
+    int rc = jobs_load_repaired(tree, &guests, s->node, &jobs, e);
+    if (rc == 0) {
+        queue_set_jobs(q, &jobs, &guests, members, s->node);
+        add_all(warnings, &jobs.warnings);
+        add_all(warnings, &guests.warnings);
+        struct err purging = {0};
+        if (purge_round(purge, s->state_dir, &jobs, &guests, s->node, now, &purging) < 0)
+            strv_add(warnings, purging.text);
+    }
+    jobs_release(&jobs);
+    guests_release(&guests);
+    return rc;
+}
+
+int load_jobs(struct queue *q, struct purge *purge, struct tree *tree, const struct settings *s, int64_t now,
+              struct strv *warnings, struct err *e)
+{
+    struct members members = {0};
+    if (members_load(tree, &members, e) < 0)
+        return -1;
+    int rc = members.quorate
+                 ? load_guests_and_jobs(q, purge, tree, s, now, &members, warnings, e)
+                 : err_set(e, ERR_BUSY, 0, "no quorum! Nothing is scheduled until enough nodes are back");
+    add_all(warnings, &members.warnings);
+    members_release(&members);
+    malloc_trim(0); /* with many jobs the parsed files are far larger than the queue */
+    return rc;
+}
+
+int load_states(struct queue *q, const struct settings *s, int64_t now, const struct queue_events *events,
+                struct err *e)
+{
+    struct job_states *states = job_states_load(s->state_dir, e);
+    if (!states)
+        return -1;
+    queue_set_states(q, states, now, events);
+    job_states_free(states);
+    malloc_trim(0);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* Dropping state entries that belong to no job of this node any more (spec 4.5 (1)).
+ *
+ * In rounds: an entry is dropped when two rounds in a row found it without a job. A migration hands over the
+ * state some time before it hands over the guest; that entry must live.
+ */
+#pragma once
+
+#include "cluster/guests.h"
+#include "conf/job.h"
+
+#include <stdint.h>
+
+#define PURGE_INTERVAL 600 /* seconds between rounds, at least */
+
+struct purge_entry {
+    uint32_t guest;
+    char *target;
+};
+
+struct purge {
+    struct purge_entry *v; /* found without a job by the last round */
+    size_t n;
+    int64_t last; /* when that was */
+};
+
+void purge_release(struct purge *p);
+/* Does nothing when the last round is too near or when there is no job file at all (a tree that is not
+ * mounted must not cost the states). */
+int purge_round(struct purge *p, const char *state_dir, const struct jobs *jobs,
+                const struct guest_list *guests, const char *node, int64_t now, struct err *e);

@@ -1,0 +1,281 @@
+#include "sched/queue.h"
+
+#include "state/due.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void queue_init(struct queue *q, unsigned max_workers)
+{
+    *q = (struct queue){.max_workers = max_workers};
+}
+
+static void job_free_parts(struct queue_job *j)
+{
+    free(j->target);
+    free(j->schedule);
+    free(j->error);
+}
+
+void queue_release(struct queue *q)
+{
+    for (size_t i = 0; i < q->n; i++)
+        job_free_parts(&q->v[i]);
+    free(q->v);
+    *q = (struct queue){0};
+}
+
+static int compare_ids(uint32_t guest_a, const char *a, uint32_t guest_b, const char *b)
+{
+    return guest_a != guest_b ? (guest_a < guest_b ? -1 : 1) : strcmp(a, b);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct queue_job *x = a, *y = b;
+    return compare_ids(x->guest, x->id, y->guest, y->id);
+}
+
+struct queue_job *queue_find(struct queue *q, const char *id)
+{
+    struct queue_job key = {.guest = (uint32_t)strtoul(id, NULL, 10)};
+    strncpy(key.id, id, sizeof key.id - 1);
+    return q->n ? bsearch(&key, q->v, q->n, sizeof *q->v, by_id) : NULL;
+}
+
+/* ---- facts ---- */
+
+static char *dup_or_null(const char *s)
+{
+    return s ? xstrdup(s) : NULL;
+}
+
+static void copy_config(struct queue_job *to, const struct job *from, const struct members *members)
+{
+    const struct member *target = members_find(members, from->target);
+    memcpy(to->id, from->id, sizeof to->id);
+    to->guest = from->guest;
+    to->target = xstrdup(from->target);
+    to->schedule = dup_or_null(from->schedule);
+    to->remove = from->remove;
+    to->faulty = from->fault != NULL;
+    to->target_online = target && target->online;
+}
+
+/* What belongs to the process rather than the configuration moves on. With another target the job has another
+ * state and begins anew, but a run of it is a run. */
+static void carry_over(struct queue_job *to, struct queue_job *from)
+{
+    to->running = from->running;
+    to->stale = from->stale;
+    to->outcome = from->outcome;
+    to->try_before = from->try_before;
+    to->fails_before = from->fails_before;
+    if (strcmp(to->target, from->target) != 0 || to->remove != from->remove)
+        return;
+    to->not_before = from->not_before;
+    to->lost = from->lost;
+}
+
+void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,
+                    const struct members *members, const char *node)
+{
+    struct queue_job *v = xcalloc(jobs->n + q->running + 1, sizeof *v);
+    size_t n = 0;
+    for (size_t i = 0; i < jobs->n; i++) {
+        const struct job *job = &jobs->v[i];
+        struct queue_job *before = queue_find(q, job->id);
+        if (!due_concerns(job, guests, node))
+            continue;
+        copy_config(&v[n], job, members);
+        if (before) {
+            carry_over(&v[n], before);
+            before->running = false; /* counted with its successor */
+        }
+        n++;
+    }
+    for (size_t i = 0; i < q->n; i++) {
+        if (q->v[i].running) { /* no longer ours to start, but it still takes a worker and its guest */
+            v[n] = q->v[i];
+            v[n++].gone = true;
+        } else {
+            job_free_parts(&q->v[i]);
+        }
+    }
+    qsort(v, n, sizeof *v, by_id);
+    free(q->v);
+    q->v = v;
+    q->n = n;
+    q->running = 0;
+    q->foreign = 0;
+    for (size_t i = 0; i < n; i++)
+        q->running += v[i].running;
+}
+
+/* A run that was no success, and whose failure is not in the state either (it could not even begin, or was
+ * killed), is put off here, or it would be started again at once. */
+static void judge_run(struct queue_job *j, const struct job_state *s, int64_t now)
+{
+    bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before
+                                           : s->fail_count > j->fails_before;
+    if (j->outcome == QUEUE_POSTPONED) {
+        j->not_before = now + QUEUE_POSTPONE;
+    } else if (traced) {
+        j->lost = 0;
+        j->not_before = 0;
+    } else {
+        j->lost++;
+        j->not_before = now + job_retry_delay(j->lost);
+    }
+}
+
+static void set_foreign(struct queue *q, struct queue_job *j, const struct job_state *s,
+                        const struct queue_events *ev)
+{
+    bool theirs = s->pid > 0 && !j->running && !(ev && ev->own && ev->own(s->pid, ev->arg));
+    q->foreign += theirs;
+    j->foreign = theirs ? s->pid : 0;
+    j->foreign_start = theirs ? s->ptime : 0;
+}
+
+static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
+                      const struct queue_events *ev)
+{
+    struct job job = {.target = j->target, .schedule = j->schedule, .remove = j->remove};
+    job.guest = j->guest;
+    job.fault = j->faulty ? j->id : NULL;
+    if (s->exists && s->last_try == 0 && j->last_try != 0)
+        j->not_before = 0; /* asked for by schedule-now */
+    j->next = due_time(&job, s, j->target_online, now);
+    j->last_iteration = s->last_iteration;
+    j->last_try = s->last_try;
+    j->fail_count = s->fail_count;
+    free(j->error);
+    j->error = take_ptr(s->error);
+    set_foreign(q, j, s, ev);
+    if (!j->stale)
+        return;
+    j->stale = false;
+    judge_run(j, s, now);
+    if (ev && ev->ended)
+        ev->ended(j, ev->arg);
+}
+
+void queue_set_states(struct queue *q, const struct job_states *states, int64_t now,
+                      const struct queue_events *events)
+{
+    q->foreign = 0;
+    for (size_t i = 0; i < q->n; i++) {
+        struct queue_job *j = &q->v[i];
+        struct job_state s = {0};
+        job_states_get(states, j->guest, j->target, &s);
+        set_state(q, j, &s, now, events);
+        job_state_release(&s);
+    }
+}
+
+/* ---- decisions ---- */
+
+/* When it may start: 0 never or not before something else happens. A date further away than any putting off
+ * was made before the clock was put back. */
+static int64_t startable_at(const struct queue_job *j, int64_t now)
+{
+    if (j->running || j->stale || j->gone || j->next == 0)
+        return 0;
+    bool put_off = j->not_before > j->next && j->not_before <= now + job_retry_delay(INT64_MAX);
+    return put_off ? j->not_before : j->next;
+}
+
+static bool is_due(const struct queue_job *j, int64_t now)
+{
+    int64_t at = startable_at(j, now);
+    return at != 0 && at <= now;
+}
+
+/* The jobs of a guest are neighbours. */
+static bool guest_is_busy(const struct queue *q, size_t at)
+{
+    uint32_t guest = q->v[at].guest;
+    while (at > 0 && q->v[at - 1].guest == guest)
+        at--;
+    for (; at < q->n && q->v[at].guest == guest; at++)
+        if (q->v[at].running || q->v[at].foreign)
+            return true;
+    return false;
+}
+
+static struct due_rank rank_of(const struct queue_job *j)
+{
+    return (struct due_rank){j->last_iteration, j->next, j->guest, j->id};
+}
+
+struct queue_job *queue_pick(struct queue *q, int64_t now)
+{
+    struct queue_job *best = NULL;
+    if (q->running + q->foreign >= q->max_workers)
+        return NULL;
+    for (size_t i = 0; i < q->n; i++) {
+        struct queue_job *j = &q->v[i];
+        if (!is_due(j, now))
+            continue;
+        struct due_rank a = rank_of(j), b = best ? rank_of(best) : a;
+        if ((!best || due_compare(&a, &b) < 0) && !guest_is_busy(q, i))
+            best = j;
+    }
+    return best;
+}
+
+int64_t queue_wake(const struct queue *q, int64_t now)
+{
+    int64_t wake = 0;
+    for (size_t i = 0; i < q->n; i++) {
+        int64_t at = startable_at(&q->v[i], now);
+        if (at > now && (wake == 0 || at < wake))
+            wake = at;
+    }
+    return wake;
+}
+
+size_t queue_count_due(const struct queue *q, int64_t now)
+{
+    size_t due = 0;
+    for (size_t i = 0; i < q->n; i++)
+        due += is_due(&q->v[i], now);
+    return due;
+}
+
+/* ---- runs ---- */
+
+void queue_started(struct queue *q, struct queue_job *j)
+{
+    j->running = true;
+    j->try_before = j->last_try;
+    j->fails_before = j->fail_count;
+    q->running++;
+}
+
+void queue_refused(struct queue *q, struct queue_job *j, int64_t now)
+{
+    j->lost++;
+    j->not_before = now + job_retry_delay(j->lost);
+}
+
+void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome)
+{
+    struct queue_job *j = queue_find(q, id);
+    if (!j || !j->running)
+        return;
+    j->running = false;
+    j->stale = true;
+    j->outcome = outcome;
+    q->running--;
+}
+
+void queue_foreign_ended(struct queue *q, pid_t pid)
+{
+    for (size_t i = 0; i < q->n; i++)
+        if (q->v[i].foreign == pid) {
+            q->v[i].foreign = 0;
+            q->foreign--;
+        }
+}

@@ -1,0 +1,89 @@
+/* The node's jobs and what to do next: which to start now, and when to look again.
+ *
+ *     queue_set_jobs      after the configuration was read: which jobs, which targets are online
+ *     queue_set_states    after the state file was read: when each is due
+ *     while ((id = queue_pick(q, now)))
+ *         … start it …, queue_started or queue_refused
+ *     queue_wake          when to ask again, if nothing else happens
+ *     queue_ended         a run is over; the job waits until its new state was read
+ *
+ * No clock, no process, no file: the caller brings the time and the facts. Nothing is ever started twice: not
+ * a job that runs, nor any other job of its guest, whoever runs it (`foreign`: a run by hand, or one that a
+ * killed scheduler left behind).
+ */
+#pragma once
+
+#include "cluster/members.h"
+#include "sched/due.h"
+
+#include <sys/types.h>
+
+/* A run that found its guest locked is tried again after this many seconds. */
+#define QUEUE_POSTPONE 30
+
+enum queue_outcome {
+    QUEUE_DONE,
+    QUEUE_FAILED,    /* by its exit status; what it recorded counts */
+    QUEUE_POSTPONED, /* the guest was busy: no attempt, no failure */
+};
+
+struct queue_job {
+    char id[24];
+    uint32_t guest;
+    bool target_online, faulty;
+    enum remove_mode remove;
+    char *target, *schedule; /* schedule NULL: the default */
+
+    int64_t next;       /* due_time of the last known state */
+    int64_t not_before; /* put off in this process: busy guest, or a run that left no trace */
+    int64_t last_iteration, last_try, fail_count;
+    char *error; /* of the last failure, or NULL */
+
+    bool running; /* by us */
+    bool stale;   /* our run is over, its state not yet read */
+    bool gone;    /* no longer ours to start; stays for the sake of its run */
+    enum queue_outcome outcome;
+    int64_t try_before, fails_before; /* last_try and fail_count when our run was started */
+    unsigned lost;                    /* runs in a row that left no trace in the state */
+    pid_t foreign;                    /* somebody else's live run, 0: none */
+    uint64_t foreign_start;
+};
+
+struct queue {
+    struct queue_job *v; /* sorted by guest, then id */
+    size_t n;
+    unsigned max_workers, running, foreign;
+};
+
+void queue_init(struct queue *q, unsigned max_workers);
+void queue_release(struct queue *q);
+
+/* Jobs that are not this node's to run are left out; one that is running stays until it ended. States must be
+ * set anew afterwards. */
+void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,
+                    const struct members *members, const char *node);
+/* Every run that has ended before the states were read gets a new due time. `own` says whether a process is
+ * one of ours. `ended` is called for each job whose state after our run has just become known; NULL: nobody
+ * wants to know. */
+struct queue_events {
+    bool (*own)(pid_t pid, void *arg);
+    void (*ended)(const struct queue_job *job, void *arg);
+    void *arg;
+};
+void queue_set_states(struct queue *q, const struct job_states *states, int64_t now,
+                      const struct queue_events *events);
+
+/* The job to start now, or NULL: none is due, all workers are taken, or the guests are busy. */
+struct queue_job *queue_pick(struct queue *q, int64_t now);
+/* The first moment after now at which one more job becomes due, or 0: none will by itself. */
+int64_t queue_wake(const struct queue *q, int64_t now);
+size_t queue_count_due(const struct queue *q, int64_t now);
+
+void queue_started(struct queue *q, struct queue_job *job);
+/* It could not be started at all. */
+void queue_refused(struct queue *q, struct queue_job *job, int64_t now);
+void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome);
+/* The foreign process is gone. */
+void queue_foreign_ended(struct queue *q, pid_t pid);
+
+struct queue_job *queue_find(struct queue *q, const char *id);

@@ -1,0 +1,35 @@
+#include "sched/worker.h"
+
+#include "base/proc.h"
+
+#include <string.h>
+
+char *worker_program(void)
+{
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        char *slash = strrchr(self, '/');
+        _cleanup_free_ char *sibling = slash ? xasprintf("%.*s/pvesr", (int)(slash - self), self) : NULL;
+        if (sibling && access(sibling, X_OK) == 0)
+            return take_ptr(sibling);
+    }
+    return xstrdup("pvesr");
+}
+
+pid_t worker_start(const char *program, const char *config, const char *job_id, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    struct proc_streams inherited = {0};
+    struct proc p = PROC_INIT;
+    strv_adds(&argv, program, "run", "--id", job_id, NULL);
+    if (config)
+        strv_adds(&argv, "--config", config, NULL);
+    return proc_spawn(argv.v, &inherited, &p, e) < 0 ? -1 : p.pid;
+}
+
+enum queue_outcome worker_outcome(int status)
+{
+    return status == 0 ? QUEUE_DONE : status == WORKER_POSTPONED ? QUEUE_POSTPONED : QUEUE_FAILED;
+}

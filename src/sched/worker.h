@@ -1,0 +1,15 @@
+/* Starting a run: `pvesr run --id JOB`, a child in a process group of its own. */
+#pragma once
+
+#include "base/err.h"
+#include "sched/queue.h"
+
+/* The exit status of a run that found its guest busy (sysexits.h, EX_TEMPFAIL). */
+#define WORKER_POSTPONED 75
+
+/* The pvesr beside this program, or "pvesr" for a search in the system's directories; malloc'ed. */
+char *worker_program(void);
+/* config: the file for --config, or NULL. Its stdout and stderr are ours. The pid, or -1. */
+pid_t worker_start(const char *program, const char *config, const char *job_id, struct err *e);
+/* status as in struct proc_result. */
+enum queue_outcome worker_outcome(int status);
