@@ -318,8 +318,6 @@ static void test_crashes(void **state)
     for (unsigned p = 0; p < n_places; p++) {
         if (!places[p].mkfs && !places[p].mount)
             continue; /* flushing to a real disk takes too long here */
-        if (strcmp(places[p].type, "dir") != 0)
-            continue;
         const char *why = world_open(&w, &places[p]);
         if (why)
             print_message("SKIPPED test_crashes, %s: %s\n", places[p].name, why);
