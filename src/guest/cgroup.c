@@ -1,0 +1,184 @@
+#include "guest/cgroup.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEPTH_MAX 8
+#define RECHECK_MS 20
+
+const char *guest_runtime_root = "";
+
+/* Where the hierarchies are: version 2 alone, version 2 beside version 1, and version 1's freezer. */
+static const struct hierarchy {
+    const char *path;
+    bool v2;
+} hierarchies[] = {
+    {"/sys/fs/cgroup", true}, {"/sys/fs/cgroup/unified", true}, {"/sys/fs/cgroup/freezer", false}};
+
+/* As Proxmox VE's containers and plain LXC name them; the id follows. */
+static const char *const names[] = {"lxc/", "lxc.payload.", "lxc.payload/"};
+
+struct group {
+    char *path;
+    bool v2;
+};
+
+static void group_release(struct group *g)
+{
+    free(g->path);
+}
+
+/* The i-th place where the container may be; false after the last. */
+static bool candidate(size_t i, uint32_t id, struct group *ret)
+{
+    if (i >= ELEMENTS(hierarchies) * ELEMENTS(names))
+        return false;
+    const struct hierarchy *h = &hierarchies[i / ELEMENTS(names)];
+    *ret = (struct group){xasprintf("%s%s/%s%u", guest_runtime_root, h->path, names[i % ELEMENTS(names)], id),
+                          h->v2};
+    return true;
+}
+
+/* The first process in the group or one below it. */
+static pid_t first_process(const char *path, int depth)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    struct err ignored;
+    _cleanup_free_ char *procs = xasprintf("%s/cgroup.procs", path);
+    if (fs_read(procs, 1 << 20, &text, &ignored) == 0 && text.len > 0 && strtol(text.data, NULL, 10) > 0)
+        return (pid_t)strtol(text.data, NULL, 10);
+    DIR *d = depth < DEPTH_MAX ? opendir(path) : NULL;
+    pid_t found = 0;
+    for (struct dirent *entry; d && found == 0 && (entry = readdir(d));) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        _cleanup_free_ char *child = xasprintf("%s/%s", path, entry->d_name);
+        found = first_process(child, depth + 1);
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+pid_t container_pid(uint32_t id)
+{
+    struct group g;
+    pid_t pid = 0;
+    for (size_t i = 0; pid == 0 && candidate(i, id, &g); i++) {
+        pid = first_process(g.path, 0);
+        group_release(&g);
+    }
+    return pid;
+}
+
+/* ---- freezing ---- */
+
+static char *control_path(const struct group *g)
+{
+    return xasprintf("%s/%s", g->path, g->v2 ? "cgroup.freeze" : "freezer.state");
+}
+
+static bool can_freeze(const struct group *g)
+{
+    _cleanup_free_ char *control = control_path(g);
+    return access(control, W_OK) == 0;
+}
+
+/* What is so now, not what was asked for. */
+static int read_state(const struct group *g, bool *frozen, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    _cleanup_free_ char *path = xasprintf("%s/%s", g->path, g->v2 ? "cgroup.events" : "freezer.state");
+    int r = fs_read(path, 4096, &text, e);
+    if (r < 0)
+        return -1;
+    *frozen =
+        r == 0 && (g->v2 ? strstr(text.data, "frozen 1") != NULL : strncmp(text.data, "FROZEN", 6) == 0);
+    return 0;
+}
+
+static int ask(const struct group *g, bool frozen, struct err *e)
+{
+    _cleanup_free_ char *path = control_path(g);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const char *text = g->v2 ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        return err_sys(e, "cannot write '%s' to '%s'", text, path);
+    return 0;
+}
+
+/* Version 2 tells changes of cgroup.events by POLLPRI; version 1 has to be asked again and again. */
+static int wait_state(const struct group *g, bool frozen, double deadline, struct err *e)
+{
+    _cleanup_free_ char *events = xasprintf("%s/cgroup.events", g->path);
+    _cleanup_close_ int fd = g->v2 ? open(events, O_RDONLY | O_CLOEXEC) : -1;
+    for (;;) {
+        bool now;
+        if (read_state(g, &now, e) < 0)
+            return -1;
+        if (now == frozen)
+            return 0;
+        if (clock_mono() >= deadline)
+            return err_set(e, ERR_SYSTEM, 0, "'%s' did not become %s in time", g->path,
+                           frozen ? "frozen" : "thawed");
+        struct pollfd p = {.fd = fd, .events = POLLPRI};
+        poll(&p, 1, RECHECK_MS);
+    }
+}
+
+int container_is_frozen(uint32_t id, struct err *e)
+{
+    struct group g;
+    bool any = false, frozen = false;
+    int r = 0;
+    for (size_t i = 0; r == 0 && !frozen && candidate(i, id, &g); i++) {
+        if (can_freeze(&g)) {
+            any = true;
+            r = read_state(&g, &frozen, e);
+        }
+        group_release(&g);
+    }
+    if (r == 0 && !any)
+        r = err_set(e, ERR_SYSTEM, 0, "container %u has no control group that can be frozen", id);
+    return r < 0 ? -1 : frozen;
+}
+
+static int freeze_one(uint32_t id, double deadline, struct err *e)
+{
+    struct group g;
+    for (size_t i = 0; candidate(i, id, &g); i++) {
+        bool here = can_freeze(&g) && first_process(g.path, 0) > 0;
+        int r = here && (ask(&g, true, e) < 0 || wait_state(&g, true, deadline, e) < 0) ? -1 : 0;
+        group_release(&g);
+        if (here)
+            return r;
+    }
+    return err_set(e, ERR_SYSTEM, 0, "container %u has no control group that can be frozen", id);
+}
+
+/* Wherever it may be frozen, even half, and even if its processes are gone by now. */
+static int thaw_all(uint32_t id, double deadline, struct err *e)
+{
+    struct group g;
+    int result = 0;
+    for (size_t i = 0; candidate(i, id, &g); i++) {
+        if (can_freeze(&g) && (ask(&g, false, e) < 0 || wait_state(&g, false, deadline, e) < 0))
+            result = -1;
+        group_release(&g);
+    }
+    return result;
+}
+
+int container_set_frozen(uint32_t id, bool frozen, double seconds, struct err *e)
+{
+    double deadline = clock_mono() + seconds;
+    return frozen ? freeze_one(id, deadline, e) : thaw_all(id, deadline, e);
+}

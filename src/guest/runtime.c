@@ -1,0 +1,187 @@
+#include "guest/runtime.h"
+
+#include "base/fs.h"
+#include "base/num.h"
+#include "base/proc.h"
+#include "conf/propstring.h"
+#include "guest/cgroup.h"
+#include "guest/config.h"
+#include "guest/qga.h"
+#include "guest/watchdog.h"
+
+#include <string.h>
+
+#define PING_SECONDS 3.0
+#define THAW_SECONDS 20.0
+
+struct freeze {
+    enum guest_type type;
+    uint32_t id;
+    struct watchdog watchdog;
+};
+
+/* ---- virtual machines ---- */
+
+static pid_t machine_pid(uint32_t id)
+{
+    _cleanup_free_ char *path = xasprintf("%s/run/qemu-server/%u.pid", guest_runtime_root, id);
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    struct err ignored;
+    uint64_t pid;
+    if (fs_read(path, 64, &text, &ignored) != 0)
+        return 0;
+    _cleanup_free_ char *line = buf_take(&text);
+    line[strcspn(line, "\n")] = 0;
+    if (num_parse_u64("pid", line, 1, INT32_MAX, &pid, &ignored) < 0)
+        return 0;
+    return proc_start_time((pid_t)pid) > 0 ? (pid_t)pid : 0;
+}
+
+static char *agent_path(uint32_t id)
+{
+    return xasprintf("%s/run/qemu-server/%u.qga", guest_runtime_root, id);
+}
+
+/* `agent: [enabled=]0|1[,freeze-fs=0|1]`, with the older names of freeze-fs (spec 2.5). */
+static bool agent_may_freeze(const struct guest_config *g, const char **why)
+{
+    static const char *const off_switches[] = {"freeze-fs", "freeze-fs-on-backup", "guest-fsfreeze"};
+    const char *text = guest_config_get(g, "agent");
+    char value[16];
+    bool on = false;
+    struct err ignored;
+    if (!text ||
+        (!propstring_get(text, "enabled", value, sizeof value) &&
+         !propstring_get(text, NULL, value, sizeof value)) ||
+        num_parse_bool("agent", value, &on, &ignored) < 0 || !on) {
+        *why = "agent not configured";
+        return false;
+    }
+    for (size_t i = 0; i < ELEMENTS(off_switches); i++)
+        if (propstring_get(text, off_switches[i], value, sizeof value) &&
+            num_parse_bool("freeze-fs", value, &on, &ignored) == 0 && !on) {
+            *why = "disabled in the options of the agent";
+            return false;
+        }
+    return true;
+}
+
+static bool machine_can_freeze(const struct guest_config *g, const char *path, const char **why)
+{
+    struct qga q;
+    struct err ignored;
+    if (!agent_may_freeze(g, why))
+        return false;
+    *why = "the guest agent does not answer";
+    if (qga_open(path, PING_SECONDS, &q, &ignored) < 0)
+        return false;
+    json_auto_t *pong = qga_call(&q, "guest-ping", PING_SECONDS, &ignored);
+    json_auto_t *status = pong ? qga_call(&q, "guest-fsfreeze-status", PING_SECONDS, &ignored) : NULL;
+    qga_close(&q);
+    if (!json_is_string(status))
+        return false;
+    *why = "its file systems are frozen already";
+    return strcmp(json_string_value(status), "frozen") != 0;
+}
+
+static int machine_freeze(uint32_t id, double seconds, struct err *e)
+{
+    struct qga q;
+    _cleanup_free_ char *path = agent_path(id);
+    if (qga_open(path, PING_SECONDS, &q, e) < 0)
+        return -1;
+    json_auto_t *count = qga_call(&q, "guest-fsfreeze-freeze", seconds, e);
+    qga_close(&q); /* QEMU serves one client: the watchdog may need the agent */
+    return count ? 0 : -1;
+}
+
+static int machine_thaw(uint32_t id, double seconds, struct err *e)
+{
+    struct qga q;
+    _cleanup_free_ char *path = agent_path(id);
+    if (machine_pid(id) == 0)
+        return 0;
+    if (qga_open(path, seconds, &q, e) < 0)
+        return -1;
+    json_auto_t *count = qga_call(&q, "guest-fsfreeze-thaw", seconds, e);
+    qga_close(&q);
+    return count ? 0 : -1;
+}
+
+/* ---- containers ---- */
+
+static bool container_can_freeze(uint32_t id, const char **why)
+{
+    struct err ignored;
+    *why = "the container is frozen already";
+    return container_is_frozen(id, &ignored) != 1;
+}
+
+static int container_freeze(uint32_t id, double seconds, struct err *e)
+{
+    if (container_set_frozen(id, true, seconds, e) < 0)
+        return -1;
+    pid_t pid = container_pid(id);
+    return pid > 0 ? container_sync(pid, seconds, e) : 0;
+}
+
+static int container_thaw(uint32_t id, double seconds, struct err *e)
+{
+    return container_set_frozen(id, false, seconds, e);
+}
+
+/* ---- both ---- */
+
+static int thaw(const struct freeze *f, struct err *e)
+{
+    return (f->type == GUEST_QEMU ? machine_thaw : container_thaw)(f->id, THAW_SECONDS, e);
+}
+
+pid_t guest_running(enum guest_type type, uint32_t id)
+{
+    return type == GUEST_QEMU ? machine_pid(id) : container_pid(id);
+}
+
+static struct freeze *does_not_apply(const char *why, struct err *e)
+{
+    err_set(e, ERR_NONE, 0, "skipping guest filesystem freeze - %s", why);
+    return NULL;
+}
+
+struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct err *e)
+{
+    bool machine = g->type == GUEST_QEMU;
+    const char *why = "";
+    _cleanup_free_ char *path = agent_path(g->id);
+    if (guest_running(g->type, g->id) == 0)
+        return does_not_apply("the guest is not running", e);
+    if (machine ? !machine_can_freeze(g, path, &why) : !container_can_freeze(g->id, &why))
+        return does_not_apply(why, e);
+
+    struct freeze *f = xcalloc(1, sizeof *f);
+    *f = (struct freeze){.type = g->type, .id = g->id};
+    if (watchdog_start(machine ? machine_thaw : container_thaw, g->id, seconds, &f->watchdog, e) < 0) {
+        free(f);
+        return NULL;
+    }
+    if ((machine ? machine_freeze : container_freeze)(g->id, seconds, e) == 0) {
+        watchdog_frozen(&f->watchdog);
+        return f;
+    }
+    /* The guest may be frozen nevertheless, or be on the way to it. */
+    struct err problem = {0};
+    if (guest_thaw(f, &problem) < 0)
+        err_wrap(e, "%s", problem.text);
+    return NULL;
+}
+
+int guest_thaw(struct freeze *f, struct err *e)
+{
+    int r = thaw(f, e);
+    if (r == 0)
+        r = watchdog_end(&f->watchdog, e);
+    else
+        watchdog_leave(&f->watchdog);
+    free(f);
+    return r;
+}

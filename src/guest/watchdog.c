@@ -1,0 +1,125 @@
+#include "guest/watchdog.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TRY_SECONDS 20.0
+#define PERSIST_SECONDS 600.0
+#define REPORT_SECONDS 30.0 /* how long we wait for a watchdog that is just thawing */
+
+enum message { MESSAGE_FROZEN = 'f', MESSAGE_THAWED = 't' };
+
+static int fd_of_stream(int fd)
+{
+    return fd == 3 ? 3 : dup3(fd, 3, O_CLOEXEC);
+}
+
+/* Nothing of the parent's stays open: its locks and streams end with it. */
+static void let_go(int fd)
+{
+    int null = open("/dev/null", O_RDWR);
+    for (int i = 0; i < 3 && null >= 0; i++)
+        dup2(null, i);
+    fd_of_stream(fd);
+    syscall(SYS_close_range, 4u, ~0u, 0u);
+    for (int s = 1; s < NSIG; s++)
+        signal(s, s == SIGTERM || s == SIGINT || s == SIGHUP || s == SIGPIPE ? SIG_IGN : SIG_DFL);
+    setsid();
+    prctl(PR_SET_NAME, "pvesr-thaw");
+}
+
+/* True: the parent has thawed the guest. False: it died, or the time is over. */
+static bool wait_thawed(double seconds)
+{
+    double deadline = clock_mono() + seconds;
+    for (;;) {
+        struct pollfd p = {.fd = 3, .events = POLLIN};
+        double left = deadline - clock_mono();
+        int n = left <= 0 ? 0 : poll(&p, 1, (int)(left * 1000) + 1);
+        char message;
+        if (n == 0)
+            return false;
+        if (n < 0 || (n = (int)read(3, &message, 1)) < 0)
+            continue;
+        if (n == 0 || message == MESSAGE_THAWED)
+            return n > 0;
+        deadline = clock_mono() + seconds;
+    }
+}
+
+static _Noreturn void watch(watchdog_thaw thaw, uint32_t id, double seconds)
+{
+    struct err ignored;
+    if (wait_thawed(seconds))
+        _exit(0);
+    double deadline = clock_mono() + PERSIST_SECONDS;
+    while (thaw(id, TRY_SECONDS, &ignored) < 0 && clock_mono() < deadline)
+        poll(NULL, 0, 500);
+    _exit(1);
+}
+
+int watchdog_start(watchdog_thaw thaw, uint32_t id, double seconds, struct watchdog *ret, struct err *e)
+{
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return err_sys(e, "cannot make a socket pair");
+    pid_t pid = fork();
+    if (pid == 0) {
+        let_go(fds[1]);
+        watch(thaw, id, seconds);
+    }
+    close(fds[1]);
+    if (pid < 0) {
+        close(fds[0]);
+        return err_sys(e, "cannot start the watchdog of a freeze");
+    }
+    *ret = (struct watchdog){.pid = pid, .fd = fds[0], .seconds = seconds};
+    return 0;
+}
+
+static void tell(const struct watchdog *w, enum message m)
+{
+    char c = (char)m;
+    while (send(w->fd, &c, 1, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+void watchdog_frozen(struct watchdog *w)
+{
+    tell(w, MESSAGE_FROZEN);
+}
+
+int watchdog_end(struct watchdog *w, struct err *e)
+{
+    int status = 0;
+    double deadline = clock_mono() + REPORT_SECONDS;
+    tell(w, MESSAGE_THAWED);
+    watchdog_leave(w);
+    _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+    pid_t got;
+    while ((got = waitpid(w->pid, &status, WNOHANG)) == 0 && clock_mono() < deadline) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        poll(&p, 1, fd < 0 ? 10 : 1000);
+    }
+    if (got == w->pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    return err_set(e, ERR_SYSTEM, 0, "the guest was frozen for more than %g s and thawed by the watchdog",
+                   w->seconds);
+}
+
+void watchdog_leave(struct watchdog *w)
+{
+    close(w->fd);
+    w->fd = -1;
+}

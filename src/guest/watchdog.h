@@ -1,0 +1,26 @@
+/* A second process that thaws a guest when the first dies or takes too long (failure mode 23).
+ *
+ * It is started before the freeze. It lives in a session of its own and holds none of our files, locks or
+ * streams. watchdog_frozen starts the time anew; watchdog_end tells it that the guest is thawed.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef int (*watchdog_thaw)(uint32_t id, double seconds, struct err *e);
+
+struct watchdog {
+    pid_t pid;
+    int fd;
+    double seconds;
+};
+
+int watchdog_start(watchdog_thaw thaw, uint32_t id, double seconds, struct watchdog *ret, struct err *e);
+void watchdog_frozen(struct watchdog *w);
+/* -1: it has thawed the guest before we did. */
+int watchdog_end(struct watchdog *w, struct err *e);
+/* We could not thaw: it goes on trying, for ten minutes, beyond our own end. */
+void watchdog_leave(struct watchdog *w);
