@@ -29,8 +29,8 @@ int fs_unlink(const char *path, struct err *e);
 bool fs_exists(const char *path);
 
 /* openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS: `name` is relative to dirfd and
- * no component of it may be a symlink or lead out of it. flags get O_CLOEXEC. The fd, or -1; ELOOP and EXDEV
- * become ERR_DATA with a sentence that says the path is a symlink. */
+ * no component of it may be a symlink or lead out of it; give no "..". flags get O_CLOEXEC. The fd, or -1;
+ * ELOOP and EXDEV become ERR_DATA with a sentence that says the path is a symlink. */
 int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct err *e);
 
 /* Write all n bytes at offset / read exactly n bytes (a short file is ERR_DATA). */
