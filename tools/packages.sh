@@ -1,5 +1,5 @@
 # Sourced by ./check and ./quickstart: what must be installed, and the installing of what is missing (Debian, Ubuntu).
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 packages_build='gcc libc6-dev meson ninja-build pkg-config scdoc libsystemd-dev libgnutls28-dev libjansson-dev libsqlite3-dev
     libzstd-dev libxxhash-dev libcmocka-dev'
