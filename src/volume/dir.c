@@ -202,14 +202,6 @@ static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
     return reflink ? reflink_keep_aside(v->priv, name, e) : plain_keep_aside(v->priv, name, e);
 }
 
-static int slot_commit(struct volume *v, const char *id, bool live, struct err *e)
-{
-    int reflink = existing(v->priv, e);
-    if (reflink < 0)
-        return -1;
-    return reflink ? reflink_commit(v->priv, id, live, e) : plain_commit(v->priv, id, live, e);
-}
-
 /* ---- removing ---- */
 
 static int remove_all(struct dir *d, enum dir_kind kind, const char *but_prefix, struct err *e)
@@ -417,6 +409,26 @@ static int slot_stage_discard(struct volume *v, struct err *e)
         return -1;
     int r = dir_remove(d, dir_name(d, DIR_STAGE, NULL).s, e);
     return r == 0 ? dir_sync(d, e) : r < 0 ? -1 : 0;
+}
+
+/* A stage of a snapshot that is there already has nothing to give any more. */
+static int drop_stage_of(struct dir *d, const char *id, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct filestage_mark mark;
+    int r = open_stage(d, &fd, &mark, e);
+    if (r != 0 || strcmp(mark.id, id) != 0)
+        return r < 0 ? -1 : 0;
+    return dir_remove(d, dir_name(d, DIR_STAGE, NULL).s, e) < 0 ? -1 : dir_sync(d, e);
+}
+
+static int slot_commit(struct volume *v, const char *id, bool live, struct err *e)
+{
+    struct dir *d = v->priv;
+    int reflink = existing(d, e);
+    if (reflink < 0 || (reflink ? reflink_commit(d, id, live, e) : plain_commit(d, id, live, e)) < 0)
+        return -1;
+    return drop_stage_of(d, id, e);
 }
 
 static int slot_replica(struct volume *v, char *owner, char *base_id, struct err *e)

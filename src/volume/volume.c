@@ -245,6 +245,12 @@ int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LE
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e)
 {
+    if (from > snapshot->size) {
+        err_set(e, ERR_USAGE, 0, "a transfer of snapshot '%s' cannot go on at byte %" PRIu64, snapshot->name,
+                from);
+        failed(v, e);
+        return NULL;
+    }
     struct delta *d = xcalloc(1, sizeof *d);
     d->volume = v;
     d->driver = v->driver;

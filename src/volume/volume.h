@@ -9,17 +9,19 @@
  * snapshot is the id of the source's. Order is `seq`, never the clock.
  *
  * Source side, per run:
- *     volume_snapshot × all volumes     (fast, the guest is frozen)
- *     volume_snapshot_keep × all        (durable and visible: before it, a crash leaves only a temporary that
- * the next volume_tidy removes) delta_open(base, snapshot) → delta_next … delta_read …, or delta_stream for
- * the stream family
+ *     volume_snapshot × all volumes        fast, the guest is frozen
+ *     volume_snapshot_keep × all           durable and visible; before it, a crash leaves only a temporary
+ *                                          that the next volume_tidy removes
+ *     delta_open(base, snapshot) → delta_next, delta_data …    (delta_stream for the stream family)
  *
  * Target side, per snapshot:
- *     stage_open(base, …) → stage_write/stage_zero or stage_feed … [stage_checkpoint] → stage_seal
- *     volume_commit        the sealed stage becomes the snapshot; with `live`, the live volume then shows it
- * too Nothing is visible before commit. A stage survives a crash; stage_open with the same snapshot id and
- * base resumes it at the last durable offset. A commit that is repeated after a crash at any instruction ends
- * in the same state.
+ *     stage_open(base, …) → stage_write, stage_zero (stage_feed) … [stage_checkpoint] → stage_seal
+ *     volume_commit                        the sealed stage becomes the snapshot; with `live`, the live
+ *                                          volume shows it too
+ *
+ * Nothing is visible before commit. A stage survives a crash; stage_open with the same snapshot id and base
+ * resumes it at the last durable offset. A commit that is repeated after a crash at any instruction ends in
+ * the same state.
  *
  * Every function that changes something makes it durable before it returns 0. Functions check names
  * themselves: a volume name is `[<id>/]vm-<id>-…` or `subvol-…`, components never "..", never a symlink below
