@@ -189,6 +189,24 @@ static void sparse(void)
     close(fd);
 }
 
+/* Cut everywhere, it goes on where it was, and not one byte before or behind. */
+static void resume(void)
+{
+    world_create(&w, 4000001);
+    for (int i = 0; i < 2; i++) {
+        int fd = open(live_path(&w, &w.src_store), O_WRONLY | O_CLOEXEC);
+        for (uint64_t k = 0; k < w.image.size; k++)
+            w.image.data[k] = (unsigned char)rnd(256);
+        ok(fs_pwrite_all(fd, w.image.data, w.image.size, 0, "live", &err));
+        close(fd);
+        world_snapshot(&w, i ? "second" : "first", i ? &second : &first);
+        world_stage(&w, i ? &first : NULL, i ? &second : &first, 20);
+        assert_true(world_resumed > 0);
+        ok(volume_commit(w.dst, i ? second.id : first.id, true, &err));
+        expect_live(&w, &w.dst_store, &w.image);
+    }
+}
+
 static void divergence(void)
 {
     char since[SNAPSHOT_NAME_MAX + 1];
@@ -331,8 +349,9 @@ static void listing(void)
 static void test_steps(void **state)
 {
     static const struct step steps[] = {
-        {"sparse", sparse}, {"divergence", divergence},         {"conflicts", conflicts},
-        {"chain", chain},   {"there_and_back", there_and_back}, {"listing", listing},
+        {"sparse", sparse},       {"resume", resume}, {"divergence", divergence},
+        {"conflicts", conflicts}, {"chain", chain},   {"there_and_back", there_and_back},
+        {"listing", listing},
     };
     world_seed("test_steps");
     everywhere(NULL, steps, ELEMENTS(steps));

@@ -281,6 +281,8 @@ void world_snapshot(struct world *w, const char *name, struct snapshot *ret)
     assert_int_equal(strlen(ret->id), SNAPSHOT_ID_LEN);
 }
 
+unsigned world_resumed;
+
 /* 1 when it came to the end, 0 when it was cut. */
 static int stage_some(struct world *w, const struct snapshot *base, const struct stage_want *want,
                       const struct snapshot *s, int extents)
@@ -290,6 +292,7 @@ static int stage_some(struct world *w, const struct snapshot *base, const struct
     struct delta *d = stage ? delta_open(w->src, base, s, from, &err) : NULL;
     if (!d)
         fail_msg("%s: %s", w->place->name, err.text);
+    world_resumed += from > 0;
     struct extent x;
     int r;
     while ((r = delta_next(d, &x, &err)) > 0 && extents--) {
@@ -319,7 +322,8 @@ void world_stage(struct world *w, const struct snapshot *base, const struct snap
         .owner = "100-0",
     };
     filestage_checkpoint_bytes = 1 + rnd(300000);
-    while (cuts-- && !stage_some(w, base, &want, s, (int)rnd(8)))
+    world_resumed = 0;
+    while (cuts-- && !stage_some(w, base, &want, s, (int)rnd(3)))
         world_reopen(w);
     world_reopen(w);
     stage_some(w, base, &want, s, 1 << 30);

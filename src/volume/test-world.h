@@ -63,6 +63,7 @@ void image_release(struct image *i);
 /* Snapshot and keep. */
 void world_snapshot(struct world *w, const char *name, struct snapshot *ret);
 /* Stage the snapshot at the target; the handles are dropped and opened anew `cuts` times on the way. */
+extern unsigned world_resumed; /* how often the last one went on behind its start */
 void world_stage(struct world *w, const struct snapshot *base, const struct snapshot *s, unsigned cuts);
 /* As world_stage, sealed, and committed twice. */
 void world_replicate(struct world *w, const struct snapshot *base, const struct snapshot *s, unsigned cuts);
