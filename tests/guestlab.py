@@ -269,7 +269,7 @@ class GuestLab:
         there, odd_there = self.names.entries(self.target)
         bad += [f"left on the source: {name}" for name in odd_here] + [f"left on the target: {name}" for name in odd_there]
         if asides:
-            there = {e for e in there if not (e[1] or "").startswith("diverged_")}
+            here, there = ({e for e in side if not (e[1] or "").startswith("diverged_")} for side in (here, there))
         if here != there:
             bad.append(f"only on the source: {sorted(map(str, here - there))}, only on the target: {sorted(map(str, there - here))}")
         if {n for n, snap in here if snap is None} != set(self.disks):

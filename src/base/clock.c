@@ -10,6 +10,14 @@ int64_t clock_epoch(void)
     return t.tv_sec;
 }
 
+int64_t clock_next_second(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    nanosleep(&(struct timespec){0, 1000000000 - now.tv_nsec}, NULL);
+    return clock_epoch();
+}
+
 double clock_mono(void)
 {
     struct timespec t;

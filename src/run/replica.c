@@ -50,8 +50,7 @@ fail:
     return -1;
 }
 
-/* Made by this job, or carrying a snapshot of it. */
-static int belongs_to_job(struct volume *v, const char *job_id, bool *ret, struct err *e)
+int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *e)
 {
     char owner[32] = "", base[SNAPSHOT_ID_LEN + 1] = "";
     struct snapshots snapshots = {0};
@@ -78,7 +77,7 @@ static int scan_storage(struct env *env, const struct storage *s, const char *jo
         if (strv_has(wanted, volid))
             continue;
         _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
-        if (!v || belongs_to_job(v, job_id, &ours, e) < 0)
+        if (!v || replica_of_job(v, job_id, &ours, e) < 0)
             r = -1;
         else if (ours)
             strv_add_once(ret, volid);

@@ -22,6 +22,9 @@ void replica_volume_close(struct replica_volume *v);
 /* Everything there is to know of it; leftovers of a crash are tidied first. */
 int replica_look(struct volume *v, struct replica *ret, struct err *e);
 
+/* Was it made by this job, or does it carry a snapshot of it? */
+int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *e);
+
 /* The images of the guest on the scanned storages that are not wanted, but were made by this job or carry its
  * snapshots. Storages that are disabled or not for this node are skipped; one that is not in storage.cfg is
  * an error (spec 1.6). */

@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A stock pvesr serialises its runs by this lock. We hold it shared: our runs go on in parallel, a stock pass
@@ -89,13 +88,8 @@ static const struct member *find_target(struct env *env, const struct job *job, 
  * worth waiting for; a clock that was set back is not (spec 3.2 (2)). */
 static int await_start(struct run *r, struct err *e)
 {
-    while (r->start <= r->state.last_sync && r->state.last_sync - r->start < 2) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        struct timespec rest = {0, 1000000000 - now.tv_nsec};
-        nanosleep(&rest, NULL);
-        r->start = clock_epoch();
-    }
+    while (r->start <= r->state.last_sync && r->state.last_sync - r->start < 2)
+        r->start = clock_next_second();
     if (r->start <= r->state.last_sync)
         return err_set(e, ERR_SYSTEM, 0,
                        "start time before last sync (%" PRId64 " <= %" PRId64 ") - abort sync: the clock of "

@@ -16,18 +16,19 @@ struct cleanup {
     const char *parent;
 };
 
-/* The cleanup rule of spec 3.6 for one volume: true when something was removed. What could not be removed is
+/* The cleanup rule of spec 3.6 for one volume; what stays is added to `left`. What could not be removed is
  * only noted, and is not listed any more. */
-static bool clean_volume(struct volume *v, const char *volid, const struct cleanup *c, struct snapshots *left,
-                         struct strv *notes, struct err *e, int *result)
+static int clean_volume(struct volume *v, const char *volid, const struct cleanup *c, struct snapshots *left,
+                        struct strv *notes, struct err *e)
 {
     struct snapshots all = {0};
-    bool removed = false, confirmed = c->last_sync == 1, candidates = false;
-    *result = volume_snapshots(v, &all, e);
-    for (size_t i = 0; *result == 0 && i < all.n; i++)
+    bool confirmed = c->last_sync == 1, candidates = false;
+    if (volume_snapshots(v, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++)
         if (snapshot_is_of_job(all.v[i].name, c->job_id) && snapshot_epoch(all.v[i].name) == c->last_sync)
             confirmed = true;
-    for (size_t i = 0; *result == 0 && i < all.n; i++) {
+    for (size_t i = 0; i < all.n; i++) {
         const struct snapshot *s = &all.v[i];
         struct err problem = {0};
         bool candidate = snapshot_is_of_job(s->name, c->job_id) &&
@@ -41,14 +42,13 @@ static bool clean_volume(struct volume *v, const char *volid, const struct clean
         strv_addf(notes, "delete stale replication snapshot '%s' on %s", s->name, volid);
         if (volume_snapshot_destroy(v, s->name, s->id, &problem) < 0)
             strv_addf(notes, "delete stale replication snapshot error: %s", problem.text);
-        removed = true;
     }
     if (candidates && !confirmed && c->last_sync != 0)
         strv_addf(notes,
                   "expected snapshot __replicate_%s_%" PRId64 "__ not present for %s, not removing others",
                   c->job_id, c->last_sync, volid);
     snapshots_release(&all);
-    return removed;
+    return 0;
 }
 
 static int check_guest(struct env *env, const char *job_id, uint32_t *guest, struct err *e)
@@ -73,35 +73,40 @@ static json_t *snapshots_json(const struct snapshots *s)
     return o;
 }
 
-/* The images of the guest on one storage: cleaned, listed into `answer` or destroyed when stale. */
+/* One image of the guest: destroyed when it is this job's and not wanted, else cleaned and put into `answer`.
+ */
+static int prepare_image(struct env *env, const struct volume_store *store, const char *name,
+                         const struct target_prepare *p, uint32_t guest, json_t *answer, struct strv *notes,
+                         struct err *e)
+{
+    struct cleanup c = {.job_id = p->job_id, .last_sync = p->last_sync, .parent = p->parent};
+    _cleanup_free_ char *volid = xasprintf("%s:%s", store->id, name);
+    _cleanup_(volume_freep) struct volume *v = volume_open(store, name, e);
+    bool ours;
+    if (!v || replica_of_job(v, p->job_id, &ours, e) < 0)
+        return -1;
+    if (ours && !strv_has(p->volids, volid)) {
+        strv_addf(notes, "delete stale volume '%s'", volid);
+        return replica_drop(env, volid, p->job_id, guest, e);
+    }
+    struct snapshots left = {0};
+    if (clean_volume(v, volid, &c, &left, notes, e) < 0)
+        return -1;
+    json_object_set_new(answer, volid, snapshots_json(&left));
+    snapshots_release(&left);
+    return 0;
+}
+
 static int prepare_storage(struct env *env, const char *storage, const struct target_prepare *p,
                            uint32_t guest, json_t *answer, struct strv *notes, struct err *e)
 {
     struct env_store store;
     _cleanup_strv_ struct strv names = STRV_INIT;
-    struct cleanup c = {.job_id = p->job_id, .last_sync = p->last_sync, .parent = p->parent};
     if (env_store(env, storage, &store, e) < 0)
         return -1;
     int r = volume_list(&store.store, guest, &names, e);
-    for (size_t i = 0; r == 0 && i < names.n; i++) {
-        _cleanup_free_ char *volid = xasprintf("%s:%s", storage, names.v[i]);
-        struct snapshots left = {0};
-        _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
-        if (!v) {
-            r = -1;
-            break;
-        }
-        bool ours = clean_volume(v, volid, &c, &left, notes, e, &r);
-        for (size_t k = 0; k < left.n; k++)
-            ours |= snapshot_is_of_job(left.v[k].name, p->job_id);
-        if (r == 0 && ours && !strv_has(p->volids, volid)) {
-            strv_addf(notes, "delete stale volume '%s'", volid);
-            r = replica_drop(env, volid, p->job_id, guest, e);
-        } else if (r == 0) {
-            json_object_set_new(answer, volid, snapshots_json(&left));
-        }
-        snapshots_release(&left);
-    }
+    for (size_t i = 0; r == 0 && i < names.n; i++)
+        r = prepare_image(env, &store.store, names.v[i], p, guest, answer, notes, e);
     env_store_release(&store);
     return r;
 }
@@ -168,7 +173,7 @@ int target_finalize(struct env *env, const char *job_id, const struct strv *voli
         struct snapshots left = {0};
         if (replica_volume_open(env, volids->v[i], guest, &v, e) < 0)
             return -1;
-        clean_volume(v.volume, v.volid, &c, &left, notes, e, &r);
+        r = clean_volume(v.volume, v.volid, &c, &left, notes, e);
         snapshots_release(&left);
         replica_volume_close(&v);
     }

@@ -115,10 +115,30 @@ int sync_ask(struct sync *s, struct err *e)
     return r;
 }
 
+static bool name_taken(const struct sync *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (snapshots_find(&s->volumes[i].snapshots, s->snapshot) ||
+            snapshots_find(&s->volumes[i].replica.snapshots, s->snapshot))
+            return true;
+    return false;
+}
+
+/* A run that failed within this second, or a lost state, may have left a snapshot of the name that this run
+ * would use. */
+static void name_snapshot(struct sync *s)
+{
+    for (;; s->start = clock_next_second()) {
+        snprintf(s->snapshot, sizeof s->snapshot, "__replicate_%s_%" PRId64 "__", s->job->id, s->start);
+        if (!name_taken(s))
+            return;
+    }
+}
+
 int sync_plan(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "plan");
-    snprintf(s->snapshot, sizeof s->snapshot, "__replicate_%s_%" PRId64 "__", s->job->id, s->start);
+    name_snapshot(s);
     struct plan_input_volume *volumes = xcalloc(s->n, sizeof *volumes);
     for (size_t i = 0; i < s->n; i++)
         volumes[i] = (struct plan_input_volume){.volid = s->volids.v[i],
