@@ -116,8 +116,7 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
  * killed), is put off here, or it would be started again at once. */
 static void judge_run(struct queue_job *j, const struct job_state *s, int64_t now)
 {
-    bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before
-                                           : s->fail_count > j->fails_before;
+    bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before : s->fail_count > j->fails_before;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
     } else if (traced) {

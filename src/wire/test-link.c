@@ -166,8 +166,7 @@ static void test_local(void **state)
     (void)state;
     t.agent = "cat";
     echo(&t);
-    _cleanup_free_ char *config = script("config", "x"),
-                        *agent = script("agent", "[ \"$1 $2 $3\" = \"agent --config $0-conf\" ] && exec cat");
+    _cleanup_free_ char *agent = script("agent", "[ \"$1 $2 $3\" = \"agent --config $0-conf\" ] && exec cat");
     _cleanup_free_ char *command = xasprintf(" %s \t agent", agent), *conf = xasprintf("%s-conf", agent);
     t.agent = command;
     t.config = conf;

@@ -385,8 +385,8 @@ static void try_dead_target(void)
     struct link l;
     struct err e = {0};
     struct link_target t = target("cat");
-    _cleanup_close_ int fd = listener(&t.port);
-    bool ok = link_open(&t, &l, &e) < 0 && e.kind == ERR_NETWORK &&
+    int fd = listener(&t.port);
+    bool ok = fd >= 0 && link_open(&t, &l, &e) < 0 && e.kind == ERR_NETWORK &&
               strstr(e.text, "no connection to root@127.0.0.1 port");
     if (!ok)
         print_error("%s\n", e.text);
