@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,6 +31,14 @@ int test_run(const char *const argv[])
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* In a mount namespace of our own, mounts and loop devices go with the process, however it ends. */
+static void leave_namespace(void)
+{
+    static bool left;
+    if (!left && unshare(CLONE_NEWNS) == 0)
+        left = mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
 static const char *make_image(struct test_mount *m, const char *const mkfs[], char image[80])
 {
     snprintf(image, 80, "%s/image", m->dir);
@@ -52,6 +61,7 @@ const char *test_mount(struct test_mount *m, const char *const mkfs[], const cha
     memset(m, 0, sizeof *m);
     if (geteuid() != 0)
         return "mounting needs root";
+    leave_namespace();
     /* in memory where there is enough: flushing to a real disk is what most of the time would go to */
     struct statvfs fs;
     bool memory = statvfs("/dev/shm", &fs) == 0 && fs.f_bavail >= (2ull << 30) / fs.f_bsize;
@@ -70,6 +80,7 @@ const char *test_mount(struct test_mount *m, const char *const mkfs[], const cha
         if (mkfs ? test_run((const char *const[]){"mount", "-o", o, image, m->path, NULL})
                  : test_run((const char *const[]){"mount", "-t", "tmpfs", "-o", o, image, m->path, NULL}))
             why = "it cannot be mounted here";
+        unlink(image); /* the loop device holds it */
     }
     if (why) {
         rmdir(m->path);
