@@ -74,6 +74,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     if (strcmp(to->target, from->target) != 0 || to->remove != from->remove)
         return;
     to->not_before = from->not_before;
+    to->last_try = from->last_try; /* to tell when it is asked for */
     to->lost = from->lost;
 }
 

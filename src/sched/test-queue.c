@@ -238,6 +238,7 @@ static void test_run_without_trace(void **state)
     s = state_of(w, "100-0");
     s.last_try = 0;
     store(w, "100-0", &s);
+    configure(w, "local: 100-0\n\ttarget pve2\n\tcomment also changed\n");
     look(w, now);
     assert_string_equal(start(w, now), "100-0");
 }

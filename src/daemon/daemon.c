@@ -1,0 +1,323 @@
+#include "daemon/daemon.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#define RETRY_SECONDS 10
+/* However quiet it is, the jobs are read anew after this time: for a change that no watch has seen, a new
+ * time zone of the machine, and the purge. */
+#define REREAD_SECONDS 900
+#define BURST_SECONDS 0.05
+
+/* ---- telling ---- */
+
+/* Keep *last as what was last told; true when text is new. */
+static bool is_news(char **last, const char *text)
+{
+    if (*last && strcmp(*last, text) == 0)
+        return false;
+    free(*last);
+    *last = xstrdup(text);
+    return true;
+}
+
+static void tell_status(struct daemon *d, int64_t now)
+{
+    char text[256], at[32];
+    int64_t wake = queue_wake(&d->queue, now);
+    clock_print_log(wake, at);
+    if (d->paused)
+        snprintf(text, sizeof text, "Paused: %s", d->problem);
+    else
+        snprintf(text, sizeof text, "%zu jobs, %u running, %zu due, next %s", d->queue.n,
+                 d->queue.running + d->queue.foreign, queue_count_due(&d->queue, now), wake ? at : "never");
+    if (d->stop == STOP_NOT && is_news(&d->status, text))
+        sd_notifyf(0, "STATUS=%s", text);
+}
+
+static void tell_warnings(struct daemon *d, const struct strv *warnings)
+{
+    _cleanup_free_ char *all = strv_join(warnings, "\n");
+    if (!is_news(&d->warnings, all))
+        return;
+    for (size_t i = 0; i < warnings->n; i++)
+        log_line(LOG_WARNING, "%s", warnings->v[i]);
+}
+
+static void tell_problem(struct daemon *d, const char *problem)
+{
+    if (problem && is_news(&d->problem, problem))
+        log_line(LOG_ERR, "scheduling is paused: %s", problem);
+    if (!problem && d->problem) {
+        log_line(LOG_NOTICE, "scheduling goes on");
+        free(d->problem);
+        d->problem = NULL;
+    }
+    d->paused = problem != NULL;
+}
+
+static void on_run_ended(const struct queue_job *j, void *arg)
+{
+    if (j->outcome != QUEUE_FAILED)
+        return;
+    if (j->lost)
+        log_line(LOG_WARNING, "the run of job '%s' failed without leaving a trace in the state file", j->id);
+    else if (due_reports(j->fail_count))
+        log_failure(j->id, j->target, j->fail_count, j->error ? j->error : "unknown error");
+}
+
+/* ---- loading ---- */
+
+static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
+{
+    _cleanup_strv_ struct strv warnings = STRV_INIT;
+    /* Opened anew: pmxcfs may have been mounted since. */
+    struct tree *tree = tree_open(d->settings.cluster, e);
+    if (!tree)
+        return -1;
+    tree_free(d->tree);
+    d->tree = tree;
+    watch_update(&d->watch, tree, d->settings.state_dir); /* before reading, so that no change is missed */
+    if (!fs_exists(tree_root(tree)))
+        return err_set(e, ERR_SYSTEM, ENOENT, "cannot read the cluster's configuration in '%s'",
+                       tree_root(tree));
+    if (load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e) < 0)
+        return -1;
+    tell_warnings(d, &warnings);
+    d->jobs_changed = false;
+    d->states_changed = true;
+    d->jobs_loaded = clock_mono();
+    return 0;
+}
+
+static int reload(struct daemon *d, int64_t now, struct err *e)
+{
+    struct queue_events events = {runs_own, on_run_ended, d};
+    if (d->jobs_changed && reload_jobs(d, now, e) < 0)
+        return -1;
+    if (!d->states_changed)
+        return 0;
+    d->states_changed = false; /* first, so that following a run may ask for another look */
+    if (load_states(&d->queue, &d->settings, now, &events, e) < 0) {
+        d->states_changed = true;
+        return -1;
+    }
+    runs_follow_foreign(d);
+    return 0;
+}
+
+static void refresh(struct daemon *d)
+{
+    struct err e = {0};
+    double begin = clock_mono();
+    tzset();
+    if (reload(d, clock_epoch(), &e) < 0) {
+        tell_problem(d, e.text);
+        daemon_refresh_soon(d, RETRY_SECONDS);
+    } else {
+        tell_problem(d, NULL);
+    }
+    d->refresh_cost = clock_mono() - begin;
+    daemon_schedule(d);
+}
+
+static int on_refresh(sd_event_source *s, uint64_t usec, void *arg)
+{
+    struct daemon *d = arg;
+    if (d->stop == STOP_NOT)
+        refresh(d);
+    return 0;
+}
+
+/* Never takes more than a fifth of the processor, however fast the files change. */
+void daemon_refresh_soon(struct daemon *d, double seconds)
+{
+    int enabled = SD_EVENT_OFF;
+    uint64_t now = 0, at = 0;
+    seconds = seconds < BURST_SECONDS ? BURST_SECONDS : seconds;
+    seconds = seconds < 4 * d->refresh_cost ? 4 * d->refresh_cost : seconds;
+    sd_event_source_get_enabled(d->refresh_timer, &enabled);
+    sd_event_source_get_time(d->refresh_timer, &at);
+    sd_event_now(d->event, CLOCK_MONOTONIC, &now);
+    uint64_t wanted = now + (uint64_t)(seconds * 1e6);
+    if (enabled != SD_EVENT_OFF && at <= wanted)
+        return;
+    sd_event_source_set_time(d->refresh_timer, wanted);
+    sd_event_source_set_enabled(d->refresh_timer, SD_EVENT_ONESHOT);
+}
+
+static void on_changed(bool jobs, bool states, void *arg)
+{
+    struct daemon *d = arg;
+    d->jobs_changed |= jobs;
+    d->states_changed |= states;
+    daemon_refresh_soon(d, 0);
+}
+
+/* ---- time ---- */
+
+static void set_wake(struct daemon *d, int64_t now)
+{
+    int64_t at = queue_wake(&d->queue, now);
+    if (at == 0 || at > now + REREAD_SECONDS || d->paused)
+        at = now + REREAD_SECONDS;
+    struct itimerspec spec = {.it_value.tv_sec = at};
+    timerfd_settime(d->wake_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
+}
+
+void daemon_schedule(struct daemon *d)
+{
+    int64_t now = clock_epoch();
+    if (d->stop != STOP_NOT)
+        return;
+    if (!d->paused)
+        runs_start_due(d, now);
+    set_wake(d, now);
+    tell_status(d, now);
+}
+
+static int on_wake(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+    struct daemon *d = arg;
+    uint64_t times;
+    ssize_t n = read(fd, &times, sizeof times);
+    bool clock_set = n < 0 && errno == ECANCELED;
+    if (clock_set)
+        log_line(LOG_NOTICE, "the clock was set");
+    if (d->stop == STOP_NOT && (clock_set || clock_mono() - d->jobs_loaded > REREAD_SECONDS - 5)) {
+        d->jobs_changed = d->states_changed = true;
+        refresh(d);
+    } else {
+        daemon_schedule(d);
+    }
+    return 0;
+}
+
+/* ---- signals ---- */
+
+static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+    runs_stop(arg); /* once more: one stage further */
+    return 0;
+}
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* What can be changed without harm to runs under way is; the rest waits for a restart. */
+static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+    struct daemon *d = arg;
+    struct settings now = {0};
+    struct err e = {0};
+    if (d->stop != STOP_NOT)
+        return 0;
+    sd_notify(0, "RELOADING=1");
+    if (settings_load(d->config, &now, &e) < 0) {
+        log_line(LOG_ERR, "the settings stay as they were: %s", e.text);
+    } else {
+        d->queue.max_workers = now.max_workers;
+        if (!same(now.node, d->settings.node) || !same(now.cluster, d->settings.cluster) ||
+            !same(now.state_dir, d->settings.state_dir) || !same(now.run_dir, d->settings.run_dir))
+            log_line(LOG_WARNING, "a change of 'node', 'cluster', 'state-dir' or 'run-dir' needs a restart");
+        settings_release(&now);
+    }
+    d->jobs_changed = d->states_changed = true;
+    refresh(d);
+    sd_notify(0, "READY=1");
+    return 0;
+}
+
+/* ---- life ---- */
+
+static int add_signals(struct daemon *d)
+{
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGHUP);
+    sigaddset(&blocked, SIGCHLD); /* sd-event follows children through it */
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int r = sd_event_add_signal(d->event, NULL, SIGTERM, on_stop_signal, d);
+    if (r >= 0)
+        r = sd_event_add_signal(d->event, NULL, SIGINT, on_stop_signal, d);
+    if (r >= 0)
+        r = sd_event_add_signal(d->event, NULL, SIGHUP, on_hangup, d);
+    return r;
+}
+
+static int add_sources(struct daemon *d, struct err *e)
+{
+    int r = sd_event_new(&d->event);
+    if (r >= 0)
+        r = add_signals(d);
+    if (r >= 0)
+        r = sd_event_add_time_relative(d->event, &d->refresh_timer, CLOCK_MONOTONIC, 0, 0, on_refresh, d);
+    if (r >= 0)
+        r = d->wake_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (d->wake_fd < 0)
+        r = -errno;
+    if (r >= 0)
+        r = sd_event_add_io(d->event, NULL, d->wake_fd, EPOLLIN, on_wake, d);
+    if (r >= 0)
+        r = sd_event_set_watchdog(d->event, true);
+    return r < 0 ? err_set(e, ERR_SYSTEM, -r, "cannot set up the event loop") : 0;
+}
+
+int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e)
+{
+    *d = (struct daemon){.config = config, .stop_timeout = stop_timeout, .wake_fd = -1, .watch = WATCH_INIT};
+    if (settings_load(config, &d->settings, e) < 0)
+        return -1;
+    _cleanup_free_ char *lock = xasprintf("%s/pvesrd.lock", d->settings.run_dir);
+    if (!(d->lock = lock_take(lock, true, 0, false, e)))
+        return err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node);
+    d->program = worker_program();
+    queue_init(&d->queue, d->settings.max_workers);
+    if (fs_mkdir_p(d->settings.state_dir, 0755, e) < 0 || add_sources(d, e) < 0)
+        return -1;
+    d->jobs_changed = d->states_changed = true;
+    return watch_init(&d->watch, d->event, on_changed, d, e);
+}
+
+int daemon_run(struct daemon *d, struct err *e)
+{
+    refresh(d);
+    sd_notify(0, "READY=1");
+    int r = sd_event_loop(d->event);
+    return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
+}
+
+void daemon_release(struct daemon *d)
+{
+    runs_release(d);
+    watch_release(&d->watch);
+    sd_event_source_unref(d->refresh_timer);
+    sd_event_source_unref(d->stop_timer);
+    if (d->wake_fd >= 0)
+        close(d->wake_fd);
+    sd_event_unref(d->event);
+    queue_release(&d->queue);
+    purge_release(&d->purge);
+    tree_free(d->tree);
+    lock_free(d->lock);
+    settings_release(&d->settings);
+    free(d->program);
+    free(d->problem);
+    free(d->warnings);
+    free(d->status);
+}

@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""pvesrd as an administrator meets it: it runs jobs when they are due, notices changes, stops cleanly, survives a kill."""
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import rig
+from guestlab import same_file
+
+MB = 1000 * 1000
+
+
+class Daemon:
+    """A running pvesrd of a node, its words, and what it tells the service manager."""
+
+    def __init__(self, node, *args):
+        self.node = node
+        self.log = os.path.join(node.dir, "pvesrd.log")
+        self.notices = []
+        path = os.path.join(node.dir, "notify")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind(path)
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(node.argv("pvesrd", *args), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**os.environ, "NOTIFY_SOCKET": path})
+        node.cluster.cleanup.callback(self.end)
+        rig.wait_for(lambda: self.told("READY=1"), "READY")
+
+    def end(self):
+        rig.stop(self.process)
+        self.socket.close()
+
+    def told(self, words):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.notices.append(self.socket.recv(4096).decode())
+        return any(words in n for n in self.notices)
+
+    def words(self):
+        with open(self.log) as f:
+            return f.read()
+
+    def kill(self, number):
+        self.process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        self.kill(number)
+        return self.process.wait(timeout=120 * rig.SLOW)
+
+
+class World:
+    """Two nodes; pve1 has guest 100 and whatever is added, each with one disk of random data."""
+
+    def __init__(self, c):
+        self.c, self.a, self.b = c, c.node("pve1"), c.node("pve2")
+        self.add_guest(100, 2 * MB)
+
+    def image(self, node, guest):
+        return os.path.join(node.store, "images", str(guest), f"vm-{guest}-disk-0.raw")
+
+    def add_guest(self, guest, size):
+        path = self.image(self.a, guest)
+        os.makedirs(os.path.dirname(path))
+        with open(path, "wb") as f:
+            f.write(os.urandom(size))
+            f.truncate(32 * 1024 * 1024)
+        self.c.write_guest("pve1", guest, f"scsi0: st:{guest}/vm-{guest}-disk-0.raw,size=32M\n")
+
+    def create(self, job, *more, target="pve2"):
+        self.a.pvesr("create-local-job", job, target, *more, check=True)
+
+    def states(self, node=None):
+        """Every job's status by its id; a state file that is being damaged on purpose says nothing."""
+        done = (node or self.a).pvesr("status", "--output-format", "json")
+        return {s["id"]: s for s in json.loads(done.stdout)} if done.returncode == 0 else {}
+
+    def state(self, job, node=None):
+        return self.states(node).get(job, {})
+
+    def synced(self, job="100-0", after=0, node=None):
+        return self.state(job, node).get("last_sync", 0) > after
+
+    def wait_synced(self, job="100-0", after=0, node=None, seconds=30):
+        rig.wait_for(lambda: self.synced(job, after, node), f"a run of {job}", seconds)
+
+    def running(self, job="100-0"):
+        return bool(self.state(job).get("pid"))
+
+    def runs(self, job="100-0", node=None):
+        done = (node or self.a).pvesr("history", "--id", job, "--output-format", "json", check=True)
+        return json.loads(done.stdout)
+
+    def same(self, guest=100):
+        return same_file(self.image(self.a, guest), self.image(self.b, guest))
+
+
+def test(function):
+    def play():
+        with rig.Cluster(storage="xfs") as c:
+            return function(World(c))
+    rig.check("daemon: " + function.__doc__, play, needs=("root", "xfs"))
+
+
+@test
+def at_once(w):
+    """a new job runs at once, whatever its schedule"""
+    w.create("100-0", "--schedule", "1-1 3:00")
+    Daemon(w.a)
+    w.wait_synced()
+    assert w.same(), "the replica differs"
+    assert len(w.runs()) == 1
+
+
+@test
+def changes(w):
+    """jobs, guests and schedule-now are noticed at once"""
+    d = Daemon(w.a)
+    w.create("100-0", "--schedule", "1-1 3:00")
+    w.wait_synced()
+    w.add_guest(101, MB)
+    w.create("101-0", "--schedule", "1-1 3:00")
+    w.wait_synced("101-0")
+    before = w.state("100-0")["last_sync"]
+    w.a.pvesr("schedule-now", "100-0", check=True)
+    w.wait_synced("100-0", after=before)
+    w.a.pvesr("disable", "101-0", check=True)
+    w.a.pvesr("delete", "100-0", check=True)
+    rig.wait_for(lambda: "100-0" not in w.states(), "the removal")
+    assert not os.path.exists(w.image(w.b, 100)), "the replica is still there"
+    assert os.path.exists(w.image(w.b, 101))
+    assert d.stop() == 0
+    assert d.told("STOPPING=1") or "stopping" not in d.words()
+
+
+@test
+def schedule(w):
+    """an event of the calendar starts a run"""
+    w.create("100-0", "--schedule", "*:*:0/5")
+    Daemon(w.a)
+    w.wait_synced()
+    w.wait_synced(after=w.state("100-0")["last_sync"])
+
+
+@test
+def parallel(w):
+    """guests run in parallel, jobs of one guest one after the other"""
+    w.add_guest(101, 10 * MB)
+    third = w.c.add_node("pve3")
+    for job, target in (("100-0", "pve2"), ("100-1", "pve3"), ("101-0", "pve2")):
+        w.create(job, "--rate", 1, "--schedule", "1-1 3:00", target=target)
+    Daemon(w.a)
+    rig.wait_for(lambda: w.running("101-0") and w.running("100-0"), "two runs")
+    seen = []
+
+    def done():
+        states = w.states()
+        seen.append([j for j, s in states.items() if s.get("pid")])
+        return all(s.get("last_sync") for s in states.values())
+    rig.wait_for(done, "all runs", 60)
+    both = [s for s in seen if "100-0" in s and "100-1" in s]
+    assert not both, "two runs of one guest at once"
+    assert os.path.exists(w.image(third, 100))
+
+
+@test
+def busy(w):
+    """a busy guest puts its job off, without a failure"""
+    w.create("100-0", "--schedule", "1-1 3:00")
+    os.makedirs(w.a.lock_dir, exist_ok=True)
+    with open(os.path.join(w.a.lock_dir, "pve-migrate-100"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        d = Daemon(w.a)
+        rig.wait_for(lambda: "got timeout" in d.words(), "a run that finds the guest busy")
+        rig.wait_for(lambda: d.told("0 running, 0 due, next 2"), "the job put off")
+        assert w.state("100-0")["fail_count"] == 0
+    w.wait_synced(seconds=60)
+    assert d.words().count("got timeout") == 1, d.words()
+    assert "failed" not in d.words()
+
+
+@test
+def failure(w):
+    """a failure is told once and waits its five minutes"""
+    w.create("100-0", "--schedule", "*:*:0/5")
+    w.c.set_agent("pve2", ["/bin/false"], whole=True)
+    d = Daemon(w.a)
+    rig.wait_for(lambda: "'100-0' to 'pve2' failed 1 times" in d.words(), "the report")
+    s = w.state("100-0")
+    assert s["fail_count"] == 1 and s["error"], s
+    assert s["next_sync"] == s["last_try"] + 300, s
+    rig.wait_for(lambda: d.told("1 jobs, 0 running, 0 due, next 2"), "the waiting")
+    w.c.set_agent("pve2", None)
+    w.a.pvesr("schedule-now", "100-0", check=True)
+    rig.wait_for(lambda: w.synced() and w.state("100-0")["fail_count"] == 0, "success")
+
+
+@test
+def killed(w):
+    """after kill -9 of the daemon the run goes on and is not started twice"""
+    w.add_guest(101, 6 * MB)
+    w.create("101-0", "--rate", 1, "--schedule", "1-1 3:00")
+    first = Daemon(w.a)
+    rig.wait_for(lambda: w.running("101-0"), "the run")
+    pid = w.state("101-0")["pid"]
+    first.kill(signal.SIGKILL)
+    first.process.wait()
+    second = Daemon(w.a)
+    rig.wait_for(lambda: second.told("1 jobs, 1 running"), "the adoption")
+    assert w.state("101-0")["pid"] == pid
+    w.wait_synced("101-0")
+    rig.wait_for(lambda: second.told("1 jobs, 0 running, 0 due"), "the end of the adopted run")
+    assert len(w.runs("101-0")) == 1, w.runs("101-0")
+    assert second.stop() == 0
+
+
+@test
+def killed_run(w):
+    """a run that is killed counts as one failure"""
+    w.add_guest(101, 6 * MB)
+    w.create("101-0", "--rate", 1, "--schedule", "1-1 3:00")
+    d = Daemon(w.a)
+    rig.wait_for(lambda: w.running("101-0"), "the run")
+    os.killpg(w.state("101-0")["pid"], signal.SIGKILL)
+    rig.wait_for(lambda: "signal 9" in d.words(), "the report")
+    rig.wait_for(lambda: d.told("1 jobs, 0 running, 0 due, next 2"), "the waiting")
+    w.a.pvesr("update", "101-0", "--delete", "rate", check=True)
+    w.a.pvesr("schedule-now", "101-0", check=True)
+    w.wait_synced("101-0")
+    assert w.same(101)
+
+
+@test
+def waits(w):
+    """SIGTERM lets a run end and starts no other"""
+    w.add_guest(101, 4 * MB)
+    w.create("101-0", "--rate", 1, "--schedule", "1-1 3:00")
+    d = Daemon(w.a)
+    rig.wait_for(lambda: w.running("101-0"), "the run")
+    d.kill(signal.SIGTERM)
+    rig.wait_for(lambda: d.told("STOPPING=1"), "STOPPING")
+    w.create("100-0")
+    assert d.process.wait(timeout=60) == 0
+    assert w.synced("101-0") and w.same(101)
+    assert not w.synced("100-0")
+
+
+@test
+def ends(w):
+    """a run that takes too long to end is ended, and the next one succeeds"""
+    w.add_guest(101, 25 * MB)
+    w.create("101-0", "--rate", 1, "--schedule", "1-1 3:00")
+    d = Daemon(w.a, "--stop-timeout", "0.2")
+    rig.wait_for(lambda: w.running("101-0"), "the run")
+    group = w.state("101-0")["pid"]
+    assert d.stop() == 0
+    try:
+        os.killpg(group, 0)
+        return "processes of the run are left"
+    except ProcessLookupError:
+        pass
+    assert not w.synced("101-0")
+    w.a.pvesr("update", "101-0", "--delete", "rate", check=True)
+    w.a.pvesr("run", "--id", "101-0", check=True)
+    assert w.same(101)
+
+
+@test
+def twice(w):
+    """one daemon a node"""
+    Daemon(w.a)
+    done = subprocess.run(w.a.argv("pvesrd"), capture_output=True, text=True)
+    assert done.returncode == 1 and "another pvesrd" in done.stderr, done
+
+
+@test
+def damaged(w):
+    """a damaged state file pauses, is told once, and is left alone"""
+    os.makedirs(w.a.state_dir, exist_ok=True)
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    with open(path, "w") as f:
+        f.write("{garbage\n")
+    w.create("100-0")
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the pause")
+    d.kill(signal.SIGHUP)
+    rig.wait_for(lambda: d.told("RELOADING=1"), "the reload")
+    assert open(path).read() == "{garbage\n"
+    os.unlink(path)
+    w.wait_synced()
+    assert d.words().count("scheduling is paused") == 1, d.words()
+    assert "scheduling goes on" in d.words()
+
+
+@test
+def quorum(w):
+    """without quorum nothing is scheduled"""
+    w.create("100-0")
+    members = {"nodename": "pve1", "version": 1, "cluster": {"name": "c", "version": 1, "nodes": 2, "quorate": 0},
+               "nodelist": {n: {"id": 1, "online": 1, "ip": "127.0.0.1"} for n in ("pve1", "pve2")}}
+    w.c.write(".vmlist", json.dumps({"version": 1, "ids": {"100": {"node": "pve1", "type": "qemu", "version": 1}}}))
+    w.c.write(".version", json.dumps({"starttime": 1, "clinfo": 1, "vmlist": 1, "replication.cfg": 1}))
+    w.c.write(".members", json.dumps(members))
+    d = Daemon(w.a)
+    assert d.told("STATUS=Paused: no quorum!"), d.notices
+    members["cluster"]["quorate"] = 1
+    w.c.write(".members", json.dumps(members))
+    w.c.write(".version", json.dumps({"starttime": 1, "clinfo": 2, "vmlist": 1, "replication.cfg": 1}))
+    rig.wait_for(lambda: "scheduling goes on" in d.words(), "scheduling")
+
+
+@test
+def stolen(w):
+    """a guest that was moved by hand is replicated back from its new node"""
+    w.create("100-0", "--schedule", "1-1 3:00")
+    Daemon(w.a)
+    Daemon(w.b)
+    w.wait_synced()
+    w.c.move_guest(100, "pve1", "pve2")
+    w.wait_synced(node=w.b)
+    job = json.loads(w.b.pvesr("read", "100-0", check=True).stdout)
+    assert (job["source"], job["target"]) == ("pve2", "pve1"), job
+    assert len(w.runs(node=w.a)) == 1
+
+
+@test
+def watchdog(w):
+    """the watchdog is fed"""
+    os.environ["WATCHDOG_USEC"] = "500000"
+    try:
+        d = Daemon(w.a)
+    finally:
+        del os.environ["WATCHDOG_USEC"]
+    rig.wait_for(lambda: d.told("WATCHDOG=1"), "WATCHDOG")
+
+
+if __name__ == "__main__":
+    rig.main()
