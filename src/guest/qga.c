@@ -70,6 +70,8 @@ static int receive_more(struct qga *q, double deadline, struct err *e)
 
 static void drop(struct buf *b, size_t n)
 {
+    if (n == 0)
+        return;
     memmove(b->data, b->data + n, b->len - n);
     b->len -= n;
 }

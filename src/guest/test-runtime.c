@@ -30,8 +30,8 @@
 #include <cmocka.h>
 
 #define ID 100
-#define CONTAINER 4000000123u
 
+static uint32_t container; /* an id that no other test run and no real guest has */
 static char root[] = "/tmp/test-runtime.XXXXXX";
 
 enum mode { GOOD, STALE, HANGS, GARBAGE, FLOOD, REFUSES, FREEZE_HANGS, WRONG_STATUS };
@@ -151,6 +151,7 @@ static int set_up(void **state)
     char pid[32];
     (void)state;
     alarm(110);
+    container = 4000000000u + (uint32_t)getpid();
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || !mkdtemp(root))
         return -1;
@@ -469,19 +470,19 @@ static pid_t start_container(const char *group)
 static void freeze_container(void)
 {
     _cleanup_(guest_config_freep) struct guest_config *g =
-        guest_config_parse("c", GUEST_LXC, CONTAINER, "arch: amd64\n", 12);
+        guest_config_parse("c", GUEST_LXC, container, "arch: amd64\n", 12);
     struct err e = {0};
     struct freeze *f = guest_freeze(g, 60, &e);
     if (!f)
         fail_msg("%s", e.text);
-    assert_int_equal(container_is_frozen(CONTAINER, &e), 1);
+    assert_int_equal(container_is_frozen(container, &e), 1);
     int before = shared->counter;
     poll(NULL, 0, 50);
     assert_int_equal(shared->counter, before);
     assert_null(guest_freeze(g, 60, &e)); /* once is enough */
     assert_int_equal(e.kind, ERR_NONE);
     assert_int_equal(guest_thaw(f, &e), 0);
-    assert_int_equal(container_is_frozen(CONTAINER, &e), 0);
+    assert_int_equal(container_is_frozen(container, &e), 0);
     while (shared->counter < before + 3)
         poll(NULL, 0, 1);
 }
@@ -489,10 +490,9 @@ static void freeze_container(void)
 static void real_group(const char *hierarchy, const char *control)
 {
     struct err e;
-    _cleanup_free_ char *group = xasprintf("%s/lxc.payload.%u", hierarchy, CONTAINER);
+    _cleanup_free_ char *group = xasprintf("%s/lxc.payload.%u", hierarchy, container);
     _cleanup_free_ char *file = xasprintf("%s/%s", group, control);
     pid_t pid = 0;
-    rmdir(group); /* of a test that was killed */
     if (mkdir(group, 0755) == 0 && access(file, W_OK) == 0)
         pid = start_container(group);
     if (pid <= 0) {
@@ -501,7 +501,7 @@ static void real_group(const char *hierarchy, const char *control)
         skip();
     }
     guest_runtime_root = "";
-    assert_int_equal(guest_running(GUEST_LXC, CONTAINER), pid);
+    assert_int_equal(guest_running(GUEST_LXC, container), pid);
     freeze_container();
     guest_runtime_root = root;
     kill(pid, SIGKILL);
@@ -509,7 +509,7 @@ static void real_group(const char *hierarchy, const char *control)
     if (rmdir(group) < 0)
         fail_msg("%s: %s", group, strerror(errno));
     guest_runtime_root = "";
-    assert_int_equal(container_set_frozen(CONTAINER, false, 1, &e), 0); /* gone: nothing to thaw */
+    assert_int_equal(container_set_frozen(container, false, 1, &e), 0); /* gone: nothing to thaw */
     guest_runtime_root = root;
 }
 

@@ -18,7 +18,7 @@
 #define PERSIST_SECONDS 600.0
 #define REPORT_SECONDS 30.0 /* how long we wait for a watchdog that is just thawing */
 
-enum message { MESSAGE_FROZEN = 'f', MESSAGE_THAWED = 't' };
+enum message { MESSAGE_READY = 'r', MESSAGE_FROZEN = 'f', MESSAGE_THAWED = 't' };
 
 static int fd_of_stream(int fd)
 {
@@ -61,12 +61,23 @@ static bool wait_thawed(double seconds)
 static _Noreturn void watch(watchdog_thaw thaw, uint32_t id, double seconds)
 {
     struct err ignored;
-    if (wait_thawed(seconds))
+    const char ready = MESSAGE_READY;
+    if (send(3, &ready, 1, MSG_NOSIGNAL) != 1 || wait_thawed(seconds))
         _exit(0);
     double deadline = clock_mono() + PERSIST_SECONDS;
     while (thaw(id, TRY_SECONDS, &ignored) < 0 && clock_mono() < deadline)
         poll(NULL, 0, 500);
     _exit(1);
+}
+
+/* Only in its own session is it safe from a signal to our group, so the freeze waits for that. */
+static int wait_ready(int fd, struct err *e)
+{
+    char message;
+    ssize_t n;
+    while ((n = read(fd, &message, 1)) < 0 && errno == EINTR)
+        ;
+    return n == 1 ? 0 : err_set(e, ERR_SYSTEM, 0, "the watchdog of a freeze ended at its start");
 }
 
 int watchdog_start(watchdog_thaw thaw, uint32_t id, double seconds, struct watchdog *ret, struct err *e)
@@ -80,9 +91,11 @@ int watchdog_start(watchdog_thaw thaw, uint32_t id, double seconds, struct watch
         watch(thaw, id, seconds);
     }
     close(fds[1]);
-    if (pid < 0) {
+    if (pid < 0)
+        err_sys(e, "cannot start the watchdog of a freeze");
+    if (pid < 0 || wait_ready(fds[0], e) < 0) {
         close(fds[0]);
-        return err_sys(e, "cannot start the watchdog of a freeze");
+        return -1;
     }
     *ret = (struct watchdog){.pid = pid, .fd = fds[0], .seconds = seconds};
     return 0;
