@@ -1,71 +1,127 @@
 #include "guest/config.h"
 
 #include "base/mem.h"
+#include "conf/lines.h"
+#include "conf/warn.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
+/* Room for one more element; doubling, since a file of the largest size has a hundred thousand lines. */
+#define GROW(v, n) ((n) & ((n)-1) ? (v) : xreallocarray((v), (n) ? (n)*2 : 1, sizeof *(v)))
+
 static struct guest_section *add_section(struct guest_config *g, enum section_kind kind, const char *name,
                                          size_t n)
 {
-    g->sections = xreallocarray(g->sections, g->n + 1, sizeof *g->sections);
+    g->sections = GROW(g->sections, g->n);
     struct guest_section *s = &g->sections[g->n++];
     *s = (struct guest_section){.kind = kind, .name = xstrndup(name, n)};
     return s;
 }
 
-static void warn(struct guest_config *g, unsigned number, const char *why, const char *line, size_t n)
+static bool is_snapshot_name(const char *s, size_t n)
 {
-    strv_addf(&g->warnings, "%s:%u: %s: '%.*s'", g->file, number, why, (int)(n > 80 ? 80 : n), line);
+    if (n < 2 || n > 40 || !isalpha((unsigned char)*s))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)s[i]) && s[i] != '_' && s[i] != '-')
+            return false;
+    return true;
 }
 
 /* "[name]" begins a section; the name of a snapshot is checked, because it becomes a name on disk. */
-static void header_line(struct guest_config *g, unsigned number, const char *line, size_t n)
+static void header_line(struct guest_config *g, const struct lines *l, const char *name, size_t n)
 {
-    const char *name = line + 1;
-    size_t len = n - 2;
-    bool ok = len >= 2 && len <= 40 && isalpha((unsigned char)*name);
-    if (len == 7 && strncasecmp(name, "PENDING", 7) == 0) {
-        add_section(g, SECTION_PENDING, name, len);
-        return;
+    if (n == 7 && strncasecmp(name, "PENDING", 7) == 0) {
+        add_section(g, SECTION_PENDING, name, n);
+    } else if (is_snapshot_name(name, n)) {
+        add_section(g, SECTION_SNAPSHOT, name, n);
+        strv_add(&g->snapshots, g->sections[g->n - 1].name);
+    } else {
+        if (n < 8 || strncmp(name, "special:", 8) != 0)
+            warn_at(&g->warnings, g->file, l->number, "section ignored, not a snapshot's name: '%.*s'",
+                    WARN_QUOTE(name, n));
+        add_section(g, SECTION_OTHER, name, n);
     }
-    for (size_t i = 0; ok && i < len; i++)
-        ok = isalnum((unsigned char)name[i]) || name[i] == '_' || name[i] == '-';
-    if (!ok) {
-        if (len < 8 || strncmp(name, "special:", 8) != 0)
-            warn(g, number, "section ignored, not a snapshot's name", line, n);
-        add_section(g, SECTION_OTHER, name, len);
-        return;
-    }
-    add_section(g, SECTION_SNAPSHOT, name, len);
-    _cleanup_free_ char *copy = xstrndup(name, len);
-    strv_add_once(&g->snapshots, copy);
 }
 
-static void take_line(struct guest_config *g, unsigned number, const char *line, size_t n)
+/* The end of the key that s begins with; 0 when there is none. Raw LXC keys ("lxc.cgroup2.…") may be followed
+ * by '=' instead of ':'. */
+static size_t key_length(const char *s, size_t n, size_t *value)
 {
-    while (n && isspace((unsigned char)line[n - 1]))
-        n--;
-    if (n == 0 || *line == '#')
-        return;
-    if (*line == '[' && line[n - 1] == ']' && n > 2) {
-        header_line(g, number, line, n);
-        return;
-    }
+    size_t k = 0;
+    while (k < n && (isalnum((unsigned char)s[k]) || strchr("_-.", s[k])) && s[k])
+        k++;
+    size_t end = k;
+    if (k > 4 && strncmp(s, "lxc.", 4) == 0)
+        end += line_lead(s + k, n - k);
+    if (k == 0 || end == n || !(s[end] == ':' || (s[end] == '=' && strncmp(s, "lxc.", 4) == 0)))
+        return 0;
+    *value = end + 1;
+    return k;
+}
+
+static void key_line(struct guest_config *g, const struct lines *l, size_t n)
+{
     struct guest_section *s = &g->sections[g->n - 1];
-    const char *colon = memchr(line, ':', n);
-    if (!colon || colon == line) {
+    size_t v, k = key_length(l->text, n, &v);
+    if (k == 0 || memchr(l->text, 0, n)) {
         if (s->kind != SECTION_OTHER)
-            warn(g, number, "not 'key: value'", line, n);
+            warn_at(&g->warnings, g->file, l->number, "line ignored, not 'key: value': '%.*s'",
+                    WARN_QUOTE(l->text, n));
         return;
     }
-    const char *value = colon + 1;
-    while (value < line + n && isspace((unsigned char)*value))
-        value++;
-    s->keys = xreallocarray(s->keys, s->n + 1, sizeof *s->keys);
-    s->keys[s->n++] = (struct guest_key){.key = xstrndup(line, (size_t)(colon - line)),
-                                         .value = xstrndup(value, (size_t)(line + n - value))};
+    v += line_lead(l->text + v, n - v);
+    s->keys = GROW(s->keys, s->n);
+    s->keys[s->n++] = (struct guest_key){
+        .key = xstrndup(l->text, k), .value = xstrndup(l->text + v, n - v), .line = l->number};
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct guest_key *x = a, *y = b;
+    int r = strcmp(x->key, y->key);
+    return r ? r : (x->line > y->line) - (x->line < y->line);
+}
+
+static void key_release(struct guest_key *k)
+{
+    free(k->key);
+    free(k->value);
+}
+
+/* Sort, and keep the last line of each key. */
+static void settle_section(struct guest_config *g, struct guest_section *s)
+{
+    size_t n = 0;
+    if (s->n)
+        qsort(s->keys, s->n, sizeof *s->keys, by_key);
+    for (size_t i = 0; i < s->n; i++) {
+        struct guest_key *k = &s->keys[i];
+        if (i + 1 == s->n || strcmp(k->key, k[1].key) != 0) {
+            s->keys[n++] = *k;
+            continue;
+        }
+        if (strncmp(k->key, "lxc.", 4) != 0) /* those may repeat */
+            warn_at(&g->warnings, g->file, k->line, "line ignored, '%s' is there again further down", k->key);
+        key_release(k);
+    }
+    s->n = n;
+}
+
+static void settle_snapshots(struct strv *s)
+{
+    size_t n = 0;
+    strv_sort(s);
+    for (size_t i = 0; i < s->n; i++)
+        if (n && strcmp(s->v[n - 1], s->v[i]) == 0)
+            free(s->v[i]);
+        else
+            s->v[n++] = s->v[i];
+    if (s->v)
+        s->v[n] = NULL;
+    s->n = n;
 }
 
 struct guest_config *guest_config_parse(const char *name, enum guest_type type, uint32_t id, const char *text,
@@ -76,16 +132,19 @@ struct guest_config *guest_config_parse(const char *name, enum guest_type type, 
     g->type = type;
     g->id = id;
     add_section(g, SECTION_MAIN, "", 0);
-    unsigned number = 0;
-    for (const char *end = text + len; text < end;) {
-        const char *eol = memchr(text, '\n', (size_t)(end - text));
-        size_t n = (size_t)((eol ? eol : end) - text);
-        if (memchr(text, 0, n))
-            warn(g, ++number, "a line with a zero byte is ignored", text, 0);
+    struct lines l = LINES_INIT(text, len);
+    while (lines_next(&l)) {
+        size_t n = line_trim(l.text, l.len);
+        if (n == 0 || *l.text == '#')
+            continue;
+        if (*l.text == '[' && l.text[n - 1] == ']' && n > 2)
+            header_line(g, &l, l.text + 1, n - 2);
         else
-            take_line(g, ++number, text, n);
-        text = eol ? eol + 1 : end;
+            key_line(g, &l, n);
     }
+    for (size_t i = 0; i < g->n; i++)
+        settle_section(g, &g->sections[i]);
+    settle_snapshots(&g->snapshots);
     return g;
 }
 
@@ -94,10 +153,8 @@ void guest_config_free(struct guest_config *g)
     if (!g)
         return;
     for (size_t i = 0; i < g->n; i++) {
-        for (size_t k = 0; k < g->sections[i].n; k++) {
-            free(g->sections[i].keys[k].key);
-            free(g->sections[i].keys[k].value);
-        }
+        for (size_t k = 0; k < g->sections[i].n; k++)
+            key_release(&g->sections[i].keys[k]);
         free(g->sections[i].keys);
         free(g->sections[i].name);
     }
@@ -121,9 +178,9 @@ const struct strv *guest_config_snapshots(const struct guest_config *g)
 const char *guest_config_get(const struct guest_config *g, const char *key)
 {
     const struct guest_section *s = &g->sections[0];
-    for (size_t i = s->n; i > 0; i--) /* the last one counts */
-        if (strcmp(s->keys[i - 1].key, key) == 0)
-            return s->keys[i - 1].value;
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->keys[i].key, key) == 0)
+            return s->keys[i].value;
     return NULL;
 }
 

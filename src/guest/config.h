@@ -5,6 +5,7 @@
 
 struct guest_key {
     char *key, *value;
+    unsigned line;
 };
 
 enum section_kind {
@@ -17,7 +18,7 @@ enum section_kind {
 struct guest_section {
     enum section_kind kind;
     char *name;
-    struct guest_key *keys;
+    struct guest_key *keys; /* sorted by key, each once: the last line of a key counts */
     size_t n;
 };
 

@@ -141,9 +141,11 @@ int qga_open(const char *path, double seconds, struct qga *ret, struct err *e)
     if (q.fd < 0)
         return err_sys(e, "cannot make a socket");
     int r = 0;
-    if (strlen(path) >= sizeof a.sun_path)
+    size_t n = strlen(path);
+    if (n < sizeof a.sun_path)
+        memcpy(a.sun_path, path, n);
+    else
         r = err_set(&problem, ERR_SYSTEM, ENAMETOOLONG, "cannot connect to '%s'", path);
-    memcpy(a.sun_path, path, r == 0 ? strlen(path) : 0);
     if (r == 0 && connect(q.fd, (struct sockaddr *)&a, sizeof a) < 0)
         r = no_answer(&q, errno, &problem);
     if (r == 0)

@@ -49,7 +49,7 @@ struct reference {
 
 struct references {
     struct reference *v;
-    size_t n;
+    size_t n, room;
 };
 
 static bool option_off(const char *value, const char *key)
@@ -60,31 +60,55 @@ static bool option_off(const char *value, const char *key)
     return propstring_get(value, key, text, sizeof text) && num_parse_bool(key, text, &on, &e) == 0 && !on;
 }
 
+/* The volume of "file=STORE:NAME,…" (VM), "volume=STORE:NAME,…" (CT) or "STORE:NAME,…"; NULL when there is
+ * none. */
+static char *volume_of(const struct guest_config *g, const char *value)
+{
+    const char *key, *v, *name = g->type == GUEST_QEMU ? "file" : "volume";
+    size_t key_len, n;
+    for (bool first = true; propstring_next(&value, &key, &key_len, &v, &n); first = false)
+        if (key_len ? key_len == strlen(name) && memcmp(key, name, key_len) == 0 : first)
+            return n ? xstrndup(v, n) : NULL;
+    return NULL;
+}
+
 static void add_reference(struct references *all, const struct guest_config *g, const struct guest_key *k)
 {
-    char volid[600], media[16] = "";
-    if (!propstring_get(k->value, NULL, volid, sizeof volid) &&
-        !propstring_get(k->value, g->type == GUEST_QEMU ? "file" : "volume", volid, sizeof volid))
+    char media[16] = "";
+    char *volid = volume_of(g, k->value);
+    if (!volid)
         return;
     propstring_get(k->value, "media", media, sizeof media);
     bool has_option = strcmp(k->key, "efidisk0") != 0 && strcmp(k->key, "tpmstate0") != 0; /* spec 2.5 */
-    struct reference r = {.cdrom =
-                              !strcmp(media, "cdrom") || !strcmp(volid, "none") || !strcmp(volid, "cdrom"),
-                          .replicate = !has_option || !option_off(k->value, "replicate")};
-    for (size_t i = 0; i < all->n; i++)
-        if (strcmp(all->v[i].volid, volid) == 0) {
-            all->v[i].cdrom &= r.cdrom;
-            all->v[i].replicate |= r.replicate;
-            return;
-        }
-    r.volid = xstrdup(volid);
-    all->v = xreallocarray(all->v, all->n + 1, sizeof *all->v);
-    all->v[all->n++] = r;
+    bool medium = !strcmp(media, "cdrom") || !strcmp(volid, "none") || !strcmp(volid, "cdrom");
+    if (all->n == all->room) {
+        all->room = all->room ? all->room * 2 : 8;
+        all->v = xreallocarray(all->v, all->room, sizeof *all->v);
+    }
+    all->v[all->n++] = (struct reference){.volid = volid,
+                                          .cdrom = g->type == GUEST_QEMU && medium,
+                                          .replicate = !has_option || !option_off(k->value, "replicate")};
 }
 
 static int by_volid(const void *a, const void *b)
 {
     return strcmp(((const struct reference *)a)->volid, ((const struct reference *)b)->volid);
+}
+
+static void merge(struct references *all)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < all->n; i++) {
+        struct reference *r = &all->v[i];
+        if (n && strcmp(all->v[n - 1].volid, r->volid) == 0) {
+            all->v[n - 1].cdrom &= r->cdrom;
+            all->v[n - 1].replicate |= r->replicate;
+            free(r->volid);
+        } else {
+            all->v[n++] = *r;
+        }
+    }
+    all->n = n;
 }
 
 static void collect(const struct guest_config *g, struct references *all)
@@ -95,13 +119,7 @@ static void collect(const struct guest_config *g, struct references *all)
                 add_reference(all, g, &g->sections[i].keys[k]);
     if (all->n)
         qsort(all->v, all->n, sizeof *all->v, by_volid);
-}
-
-/* "iso/x.iso" → "iso": what a volume is that is not a guest's image. */
-static char *content_type(const char *volname)
-{
-    size_t n = strcspn(volname, "/");
-    return volname[n] && !isdigit((unsigned char)*volname) ? xstrndup(volname, n) : xstrdup("unknown");
+    merge(all);
 }
 
 static int refuse_path(const struct guest_config *g, const char *path, struct err *e)
@@ -113,43 +131,69 @@ static int refuse_path(const struct guest_config *g, const char *path, struct er
                    strncmp(path, "/dev/", 5) == 0 ? "device" : "bind", path);
 }
 
-/* 1: takes part, 0: does not. */
+/* A name that is not a guest's image: "iso/x.iso" has a type; the rest, "100/mine.raw", has a form that no
+ * driver can replicate. What lies in another guest's folder is skipped like that guest's images: 0. */
+static int refuse_name(const struct guest_config *g, const char *volid, const char *name, struct err *e)
+{
+    size_t n = strcspn(name, "/");
+    char *end;
+    unsigned long folder = strtoul(name, &end, 10);
+    bool in_folder = n && name[n] && isdigit((unsigned char)*name) && end == name + n;
+    if (in_folder && folder != g->id)
+        return 0;
+    if (in_folder || !name[n])
+        return err_set(e, ERR_CONFIG, 0,
+                       "missing replicate feature on volume '%s': it has not the name of a guest's image",
+                       volid);
+    return err_set(e, ERR_CONFIG, 0, "unable to replicate volume '%s', type '%.*s'", volid, (int)n, name);
+}
+
+/* Why the volume cannot be replicated, -1; or 1: takes part, 0: does not. */
+static int judge_volume(const struct guest_config *g, const char *volid, const struct storage *s,
+                        const char *name, volume_can_replicate can, void *arg, struct err *e)
+{
+    if (s->shared)
+        return 0;
+    uint32_t owner = volname_owner(name);
+    if (owner == 0)
+        return refuse_name(g, volid, name, e);
+    if (owner != g->id)
+        return 0;
+    return can(s, name, arg)
+               ? 1
+               : err_set(e, ERR_CONFIG, 0,
+                         "missing replicate feature on volume '%s': storage type '%s' cannot replicate it",
+                         volid, s->type);
+}
+
+/* 1: takes part, 0: does not. What cannot be replicated is an error in strict mode only; a storage that does
+ * not exist is one when cleaning up, too (spec 3.3). */
 static int judge(const struct guest_config *g, const struct reference *r, const struct storages *storages,
                  enum volumes_mode mode, volume_can_replicate can, void *arg, struct err *e)
 {
     _cleanup_free_ char *id = NULL;
     _cleanup_free_ char *name = NULL;
     struct err problem = {0};
-    bool strict = mode == VOLUMES_STRICT;
+    const struct storage *s = NULL;
+    int result;
     if (r->cdrom || (!r->replicate && mode != VOLUMES_CLEANUP))
         return 0;
     if (*r->volid == '/')
-        return strict ? refuse_path(g, r->volid, e) : 0;
-    if (volid_split(r->volid, &id, &name, &problem) < 0) {
+        result = refuse_path(g, r->volid, &problem);
+    else if (volid_split(r->volid, &id, &name, &problem) < 0)
+        result = -1;
+    else if ((s = storages_find(storages, id)))
+        result = judge_volume(g, r->volid, s, name, can, arg, &problem);
+    else
+        result = err_set(&problem, ERR_CONFIG, 0, "storage '%s' does not exist", id);
+    bool no_storage = name && !s;
+    if (result < 0 && mode != VOLUMES_STRICT && !(mode == VOLUMES_CLEANUP && no_storage))
+        return 0;
+    if (result < 0) {
         *e = problem;
         e->kind = ERR_CONFIG;
-        return strict ? -1 : 0;
     }
-    const struct storage *s = storages_find(storages, id);
-    if (!s)
-        return mode == VOLUMES_LENIENT ? 0 : err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist", id);
-    if (s->shared)
-        return 0;
-    uint32_t owner = volname_owner(name);
-    if (owner == 0) {
-        _cleanup_free_ char *type = content_type(name);
-        return strict
-                   ? err_set(e, ERR_CONFIG, 0, "unable to replicate volume '%s', type '%s'", r->volid, type)
-                   : 0;
-    }
-    if (owner != g->id)
-        return 0;
-    if (can(s, name, arg))
-        return 1;
-    return strict ? err_set(e, ERR_CONFIG, 0,
-                            "missing replicate feature on volume '%s': storage type '%s' cannot replicate it",
-                            r->volid, s->type)
-                  : 0;
+    return result;
 }
 
 int guest_volumes(const struct guest_config *g, const struct storages *storages, enum volumes_mode mode,
@@ -167,24 +211,4 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
         free(all.v[i].volid);
     free(all.v);
     return result < 0 ? -1 : 0;
-}
-
-uint32_t volname_owner(const char *volname)
-{
-    static const char *const prefixes[] = {"vm-", "base-", "subvol-", "basevol-"};
-    const char *slash = strrchr(volname, '/');
-    const char *image = slash ? slash + 1 : volname;
-    for (size_t i = 0; i < ELEMENTS(prefixes); i++) {
-        size_t n = strlen(prefixes[i]);
-        size_t digits = strspn(image + (strncmp(image, prefixes[i], n) == 0 ? n : 0), "0123456789");
-        if (strncmp(image, prefixes[i], n) != 0 || digits < 1 || digits > 9 || image[n + digits] != '-' ||
-            !image[n + digits + 1])
-            continue;
-        uint32_t owner = (uint32_t)strtoul(image + n, NULL, 10);
-        /* "100/vm-101-…" lies in another guest's folder: nobody's. */
-        if (isdigit((unsigned char)*volname) && (uint32_t)strtoul(volname, NULL, 10) != owner)
-            return 0;
-        return owner;
-    }
-    return 0;
 }

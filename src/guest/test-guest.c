@@ -1,0 +1,311 @@
+#include "guest/guest.h"
+
+#include "base/buf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- names of images ---- */
+
+static void knows_the_owner_of_an_image(void **state)
+{
+    static const struct {
+        const char *name;
+        uint32_t owner;
+    } cases[] = {
+        {"vm-100-disk-0", 100},
+        {"base-100-disk-0", 100},
+        {"subvol-100-disk-0", 100},
+        {"basevol-100-disk-0", 100},
+        {"vm-999999999-state-s_1", 999999999},
+        {"vm-100-cloudinit", 100},
+        {"base-9-disk-0/vm-100-disk-0", 100},
+        {"basevol-9-disk-0/subvol-100-disk-0", 100},
+        {"100/vm-100-disk-0.raw", 100},
+        {"100/vm-100-disk-0.qcow2", 100},
+        {"100/subvol-100-disk-0", 100},
+        {"100/subvol-100-disk-0.subvol", 100},
+        {"100/base-100-disk-0.raw", 100},
+        {"9/base-9-disk-0.raw/100/vm-100-disk-0.qcow2", 100},
+        {"", 0},
+        {"/", 0},
+        {"vm-100", 0},
+        {"vm-100-", 0},
+        {"vm--disk-0", 0},
+        {"vm-0100-disk-0", 0},
+        {"vm-1000000000-disk-0", 0},
+        {"vm-100-disk-0@snap", 0},
+        {"vm-100-disk 0", 0},
+        {"xvm-100-disk-0", 0},
+        {"image-100-disk-0", 0},
+        {"vm-100x-disk-0", 0},
+        {"101/vm-100-disk-0.raw", 0},
+        {"0100/vm-100-disk-0.raw", 0},
+        {"100/mine.raw", 0},
+        {"100/100/vm-100-disk-0.raw", 0},
+        {"../vm-100-disk-0", 0},
+        {"./vm-100-disk-0", 0},
+        {"/vm-100-disk-0", 0},
+        {"100//vm-100-disk-0", 0},
+        {"100/../100/vm-100-disk-0.raw", 0},
+        {"vm-9-disk-0/vm-100-disk-0", 0},
+        {"base-9-disk-0/../vm-100-disk-0", 0},
+        {"9/base-8-disk-0.raw/100/vm-100-disk-0.qcow2", 0},
+        {"iso/vm-100-disk-0.iso", 0},
+        {"a/b/c/d/vm-100-disk-0", 0},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        if (volname_owner(cases[i].name) != cases[i].owner)
+            fail_msg("'%s': %u", cases[i].name, volname_owner(cases[i].name));
+}
+
+/* ---- the configuration ---- */
+
+static struct guest_config *parse(enum guest_type type, const char *text)
+{
+    return guest_config_parse("900.conf", type, 900, text, strlen(text));
+}
+
+static void reads_a_configuration(void **state)
+{
+    _cleanup_(guest_config_freep) struct guest_config *g =
+        parse(GUEST_QEMU, "#description: no key\nname: a: b \r\nparent: s2\nmemory:512\nmemory: 1024\n\n"
+                          "[PENDING]\nmemory: 1\n\n[special:cloudinit]\nname: z\n\n[s2]\nparent: s1\n"
+                          "[s1]\nname: old\n[S-_9]\n[s1]\n");
+    _cleanup_free_ char *snapshots = strv_join(guest_config_snapshots(g), " ");
+    assert_string_equal(snapshots, "S-_9 s1 s2");
+    assert_string_equal(guest_config_get(g, "name"), "a: b");
+    assert_string_equal(guest_config_get(g, "memory"), "1024");
+    assert_string_equal(guest_config_parent(g), "s2");
+    assert_null(guest_config_get(g, "description"));
+    assert_int_equal(guest_config_warnings(g)->n, 1);
+    assert_string_equal(guest_config_warnings(g)->v[0],
+                        "900.conf:4: line ignored, 'memory' is there again further down");
+}
+
+static void warns_of_odd_lines(void **state)
+{
+    static const struct {
+        const char *text, *warning; /* NULL: none */
+    } cases[] = {
+        {"name: x\n", NULL},
+        {"name\n", "900.conf:1: line ignored, not 'key: value': 'name'"},
+        {"\n scsi0: x\n", "900.conf:2: line ignored, not 'key: value': ' scsi0: x'"},
+        {": x\n", "900.conf:1: line ignored, not 'key: value': ': x'"},
+        {"na me: x\n", "900.conf:1: line ignored, not 'key: value': 'na me: x'"},
+        {"name: \001\n[../x]\n", "900.conf:2: section ignored, not a snapshot's name: '../x'"},
+        {"[a]\n", "900.conf:1: section ignored, not a snapshot's name: 'a'"},
+        {"[special:fleecing]\nwhat is this\n", NULL},
+        {"lxc.mount.entry = a:b\nlxc.mount.entry = c:d\nlxc.apparmor.profile: x\n", NULL},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(guest_config_freep) struct guest_config *g = parse(GUEST_LXC, cases[i].text);
+        const struct strv *w = guest_config_warnings(g);
+        if (w->n != (cases[i].warning ? 1 : 0) || (w->n && strcmp(w->v[0], cases[i].warning) != 0))
+            fail_msg("'%s': %s", cases[i].text, w->n ? w->v[0] : "no warning");
+    }
+    static const char zero[] = "name: a\0b\nparent: s1\n";
+    _cleanup_(guest_config_freep) struct guest_config *g =
+        guest_config_parse("900.conf", GUEST_QEMU, 900, zero, sizeof zero - 1);
+    assert_null(guest_config_get(g, "name"));
+    assert_string_equal(guest_config_parent(g), "s1");
+    assert_int_equal(guest_config_warnings(g)->n, 1);
+}
+
+/* ---- which volumes ---- */
+
+static const char storage_cfg[] =
+    "dir: local\n\tpath /var/lib/vz\n\nzfspool: local-zfs\n\tpool rpool/data\n\n"
+    "nfs: share\n\tpath /mnt/pve/share\n\ndir: marked\n\tpath /m\n\tshared 1\n\n"
+    "btrfs: bt\n\tpath /bt\n";
+
+/* As with drivers for zfspool and btrfs only, the latter for plain images only. */
+static bool can(const struct storage *s, const char *volname, void *arg)
+{
+    assert_ptr_equal(arg, storage_cfg);
+    return !strcmp(s->type, "zfspool") || (!strcmp(s->type, "btrfs") && !strstr(volname, ".qcow2"));
+}
+
+/* What each mode gives: the volids, or "!" and the error. NULL: the same as strict. */
+struct selection {
+    const char *what;
+    enum guest_type type;
+    const char *text;
+    const char *strict, *cleanup, *lenient;
+};
+
+static const struct selection selections[] = {
+    {"nothing", GUEST_QEMU, "name: x\n", "", NULL, NULL},
+    /* V1 - V11 of the specification */
+    {"V1 unknown storage", GUEST_QEMU, "scsi0: non-existent-store:vm-900-disk-0,size=4G\n",
+     "!storage 'non-existent-store' does not exist", NULL, ""},
+    {"V2 another guest's disk", GUEST_QEMU, "scsi0: local-zfs:vm-901-disk-0,size=4G\n", "", NULL, NULL},
+    {"V3 storage that cannot", GUEST_QEMU, "scsi0: local:900/vm-900-disk-0.qcow2\n",
+     "!missing replicate feature on volume 'local:900/vm-900-disk-0.qcow2'", "", ""},
+    {"V4 device", GUEST_QEMU, "scsi0: /dev/disk/by-id/x,size=4G\n",
+     "!unable to replicate local file/device '/dev/disk/by-id/x'", "", ""},
+    {"V5 device without", GUEST_QEMU, "scsi0: /dev/sda,replicate=0\n", "", NULL, NULL},
+    {"V6 image of a CD", GUEST_QEMU, "ide2: local:iso/x.iso,media=cdrom\n", "", NULL, NULL},
+    {"V7 the drive", GUEST_QEMU, "ide2: cdrom,media=cdrom\nide3: none,media=cdrom\nide0: cdrom\n", "", NULL,
+     NULL},
+    {"V8 in a snapshot only", GUEST_QEMU, "name: x\n\n[s1]\nscsi0: local-zfs:vm-900-disk-0\n",
+     "local-zfs:vm-900-disk-0", NULL, NULL},
+    {"V9 replicate=0 but not in the snapshot", GUEST_QEMU,
+     "scsi0: local-zfs:vm-900-disk-0,replicate=0\n\n[s1]\nscsi0: local-zfs:vm-900-disk-0\n",
+     "local-zfs:vm-900-disk-0", NULL, NULL},
+    {"V10 unused", GUEST_QEMU, "unused0: local-zfs:vm-900-disk-1\nunused255: local-zfs:vm-900-disk-0\n",
+     "local-zfs:vm-900-disk-0 local-zfs:vm-900-disk-1", NULL, NULL},
+    {"V11 unused on a storage that cannot", GUEST_QEMU, "unused0: local:900/vm-900-disk-0.raw\n",
+     "!missing replicate feature on volume 'local:900/vm-900-disk-0.raw'", "", ""},
+    /* virtual machines */
+    {"every kind of key, each volume once, sorted", GUEST_QEMU,
+     "virtio15: local-zfs:vm-900-disk-7\nide3: local-zfs:vm-900-disk-1\nsata5: local-zfs:vm-900-disk-2\n"
+     "scsi30: local-zfs:vm-900-disk-3,size=1G\nefidisk0: local-zfs:vm-900-disk-4,efitype=4m\n"
+     "tpmstate0: local-zfs:vm-900-disk-5,version=v2.0\nvmstate: local-zfs:vm-900-state-a\n"
+     "[s1]\nvmstate: local-zfs:vm-900-state-s1\nscsi30: local-zfs:vm-900-disk-3\n"
+     "[s2]\nvmstate: local-zfs:vm-900-state-s2\nscsi1: bt:900/vm-900-disk-0.raw\n",
+     "bt:900/vm-900-disk-0.raw local-zfs:vm-900-disk-1 local-zfs:vm-900-disk-2 local-zfs:vm-900-disk-3 "
+     "local-zfs:vm-900-disk-4 local-zfs:vm-900-disk-5 local-zfs:vm-900-disk-7 local-zfs:vm-900-state-a "
+     "local-zfs:vm-900-state-s1 local-zfs:vm-900-state-s2",
+     NULL, NULL},
+    {"no such slot", GUEST_QEMU,
+     "ide4: local-zfs:vm-900-disk-0\nscsi31: local-zfs:vm-900-disk-0\nvirtio16: local-zfs:vm-900-disk-0\n"
+     "sata6: local-zfs:vm-900-disk-0\nunused256: local-zfs:vm-900-disk-0\nscsi: local-zfs:vm-900-disk-0\n"
+     "scsihw: local-zfs:vm-900-disk-0\nmp0: local-zfs:vm-900-disk-0\n",
+     "", NULL, NULL},
+    {"pending changes count, special sections do not", GUEST_QEMU,
+     "name: x\n\n[PENDING]\nscsi0: local-zfs:vm-900-disk-0\n\n[special:fleecing]\n"
+     "scsi1: local-zfs:vm-900-fleece-0\n\n[special:cloudinit]\nscsi2: local-zfs:vm-900-disk-2\n",
+     "local-zfs:vm-900-disk-0", NULL, NULL},
+    {"replicate in every spelling", GUEST_QEMU,
+     "scsi0: local-zfs:vm-900-disk-0,replicate=no\nscsi1: local-zfs:vm-900-disk-1,replicate=off\n"
+     "scsi2: local-zfs:vm-900-disk-2,replicate=False\nscsi3: local-zfs:vm-900-disk-3,replicate=1\n"
+     "scsi4: local-zfs:vm-900-disk-4,replicate=yes\nscsi5: replicate=0,file=local-zfs:vm-900-disk-5\n"
+     "scsi6: file=local-zfs:vm-900-disk-6\n",
+     "local-zfs:vm-900-disk-3 local-zfs:vm-900-disk-4 local-zfs:vm-900-disk-6",
+     "local-zfs:vm-900-disk-0 local-zfs:vm-900-disk-1 local-zfs:vm-900-disk-2 local-zfs:vm-900-disk-3 "
+     "local-zfs:vm-900-disk-4 local-zfs:vm-900-disk-5 local-zfs:vm-900-disk-6",
+     NULL},
+    {"EFI and TPM have no replicate (N26)", GUEST_QEMU,
+     "efidisk0: local:900/vm-900-disk-0.qcow2,replicate=0\nscsi0: local-zfs:vm-900-disk-1\n",
+     "!missing replicate feature on volume 'local:900/vm-900-disk-0.qcow2'", "local-zfs:vm-900-disk-1",
+     "local-zfs:vm-900-disk-1"},
+    {"TPM", GUEST_QEMU, "tpmstate0: local-zfs:vm-900-disk-0,replicate=0\n", "local-zfs:vm-900-disk-0", NULL,
+     NULL},
+    {"a CD in one place, a disk in another", GUEST_QEMU,
+     "scsi0: local-zfs:vm-900-disk-0,media=cdrom\n[s1]\nscsi0: local-zfs:vm-900-disk-0\n",
+     "local-zfs:vm-900-disk-0", NULL, NULL},
+    {"cloud-init drive", GUEST_QEMU, "ide2: local-zfs:vm-900-cloudinit,media=cdrom,size=4M\n", "", NULL,
+     NULL},
+    {"shared storages", GUEST_QEMU,
+     "scsi0: share:900/vm-900-disk-0.raw\nscsi1: marked:900/vm-900-disk-0.qcow2\n", "", NULL, NULL},
+    {"other content", GUEST_QEMU, "scsi0: local:iso/x.iso\n",
+     "!unable to replicate volume 'local:iso/x.iso', type 'iso'", "", ""},
+    {"backup", GUEST_QEMU, "scsi0: local:backup/vzdump-qemu-900-x.vma\n",
+     "!unable to replicate volume 'local:backup/vzdump-qemu-900-x.vma', type 'backup'", "", ""},
+    {"name of its own", GUEST_QEMU, "scsi0: bt:900/mine.raw\n",
+     "!missing replicate feature on volume 'bt:900/mine.raw'", "", ""},
+    {"name of its own in another guest's folder", GUEST_QEMU, "scsi0: bt:901/mine.raw\n", "", NULL, NULL},
+    {"name that leads elsewhere", GUEST_QEMU, "scsi0: local-zfs:../vm-900-disk-0\n",
+     "!unable to replicate volume 'local-zfs:../vm-900-disk-0', type '..'", "", ""},
+    {"base image and linked clone", GUEST_QEMU,
+     "scsi0: local-zfs:base-900-disk-0\nscsi1: local-zfs:base-800-disk-0/vm-900-disk-1\n",
+     "local-zfs:base-800-disk-0/vm-900-disk-1 local-zfs:base-900-disk-0", NULL, NULL},
+    {"no volume at all", GUEST_QEMU, "scsi0: size=4G\nscsi1: file=\nscsi2:\n", "", NULL, NULL},
+    {"no volume id", GUEST_QEMU, "scsi0: what\n", "!unable to parse volume ID 'what'", "", ""},
+    {"of a key set twice the last one counts", GUEST_QEMU,
+     "scsi0: local-zfs:vm-900-disk-0\nscsi0: local-zfs:vm-900-disk-1\n", "local-zfs:vm-900-disk-1", NULL,
+     NULL},
+    /* containers */
+    {"container", GUEST_LXC,
+     "rootfs: local-zfs:subvol-900-disk-0,size=8G\nmp0: volume=local-zfs:subvol-900-disk-1,mp=/a\n"
+     "mp255: local-zfs:subvol-900-disk-2,mp=/b,replicate=0\nunused0: local-zfs:subvol-900-disk-3\n"
+     "scsi0: local-zfs:vm-900-disk-9\nvmstate: local-zfs:vm-900-disk-9\n",
+     "local-zfs:subvol-900-disk-0 local-zfs:subvol-900-disk-1 local-zfs:subvol-900-disk-3",
+     "local-zfs:subvol-900-disk-0 local-zfs:subvol-900-disk-1 local-zfs:subvol-900-disk-2 "
+     "local-zfs:subvol-900-disk-3",
+     NULL},
+    {"no pending changes, no unused of snapshots", GUEST_LXC,
+     "rootfs: local-zfs:subvol-900-disk-0\n\n[PENDING]\nmp0: local-zfs:subvol-900-disk-1,mp=/a\n\n"
+     "[s1]\nrootfs: local-zfs:subvol-900-disk-0\nmp1: local-zfs:subvol-900-disk-2,mp=/b\n"
+     "unused0: local-zfs:subvol-900-disk-3\n",
+     "local-zfs:subvol-900-disk-0 local-zfs:subvol-900-disk-2", NULL, NULL},
+    {"replicate=0 but not in the snapshot", GUEST_LXC,
+     "mp0: local-zfs:subvol-900-disk-0,mp=/a,replicate=0\n[s1]\nmp0: local-zfs:subvol-900-disk-0,mp=/a\n",
+     "local-zfs:subvol-900-disk-0", NULL, NULL},
+    {"bind mount (N25)", GUEST_LXC, "rootfs: local-zfs:subvol-900-disk-0\nmp0: /srv,mp=/srv\n",
+     "!unable to replicate mountpoint type 'bind'", "local-zfs:subvol-900-disk-0",
+     "local-zfs:subvol-900-disk-0"},
+    {"bind mount without", GUEST_LXC, "rootfs: local-zfs:subvol-900-disk-0\nmp0: /srv,mp=/srv,replicate=0\n",
+     "local-zfs:subvol-900-disk-0", NULL, NULL},
+    {"device mount", GUEST_LXC, "mp0: /dev/sda1,mp=/srv\n", "!unable to replicate mountpoint type 'device'",
+     "", ""},
+    {"btrfs", GUEST_LXC, "rootfs: bt:900/subvol-900-disk-0.subvol,size=8G\n",
+     "bt:900/subvol-900-disk-0.subvol", NULL, NULL},
+    {"there are no CDs in a container", GUEST_LXC, "mp0: local-zfs:subvol-900-disk-0,mp=/a,media=cdrom\n",
+     "local-zfs:subvol-900-disk-0", NULL, NULL},
+};
+
+static void check_mode(const struct selection *s, enum volumes_mode mode, const char *expect)
+{
+    struct storages storages;
+    struct err e = {0};
+    _cleanup_strv_ struct strv volumes = STRV_INIT;
+    _cleanup_(guest_config_freep) struct guest_config *g = parse(s->type, s->text);
+    storages_parse("storage.cfg", storage_cfg, sizeof storage_cfg - 1, &storages);
+    int r = guest_volumes(g, &storages, mode, can, (void *)storage_cfg, &volumes, &e);
+    _cleanup_free_ char *got = strv_join(&volumes, " ");
+    storages_release(&storages);
+    if (*expect == '!') {
+        if (r != -1 || e.kind != ERR_CONFIG || strncmp(e.text, expect + 1, strlen(expect + 1)) != 0)
+            fail_msg("%s, mode %d: %d '%s'", s->what, mode, r, e.text);
+    } else if (r != 0 || strcmp(got, expect) != 0) {
+        fail_msg("%s, mode %d: %d '%s' %s", s->what, mode, r, got, e.text);
+    }
+}
+
+static void selects_volumes(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(selections); i++) {
+        const struct selection *s = &selections[i];
+        check_mode(s, VOLUMES_STRICT, s->strict);
+        check_mode(s, VOLUMES_CLEANUP, s->cleanup ? s->cleanup : s->strict);
+        check_mode(s, VOLUMES_LENIENT, s->lenient ? s->lenient : s->strict);
+    }
+}
+
+/* A file of the largest size that the tree holds, made to be slow. */
+static void copes_with_a_large_file(void **state)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    for (unsigned i = 0; text.len < (1 << 20) - 100; i++)
+        buf_addf(&text, "[s%u]\nide0:aa:vm-900-%u\n", i, i);
+    struct storages storages;
+    struct err e;
+    _cleanup_strv_ struct strv volumes = STRV_INIT;
+    _cleanup_(guest_config_freep) struct guest_config *g =
+        guest_config_parse("900.conf", GUEST_QEMU, 900, text.data, text.len);
+    static const char zfs[] = "zfspool: aa\n\tpool p\n";
+    storages_parse("storage.cfg", zfs, sizeof zfs - 1, &storages);
+    assert_int_equal(guest_volumes(g, &storages, VOLUMES_STRICT, can, (void *)storage_cfg, &volumes, &e), 0);
+    assert_true(volumes.n > 20000);
+    assert_int_equal(guest_config_snapshots(g)->n, volumes.n);
+    storages_release(&storages);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(knows_the_owner_of_an_image), cmocka_unit_test(reads_a_configuration),
+        cmocka_unit_test(warns_of_odd_lines),          cmocka_unit_test(selects_volumes),
+        cmocka_unit_test(copes_with_a_large_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
