@@ -58,6 +58,7 @@ static void knows_the_owner_of_an_image(void **state)
         {"vm-9-disk-0/vm-100-disk-0", 0},
         {"base-9-disk-0/../vm-100-disk-0", 0},
         {"9/base-8-disk-0.raw/100/vm-100-disk-0.qcow2", 0},
+        {"9/base-9-disk-0.raw/101/vm-100-disk-0.qcow2", 0},
         {"iso/vm-100-disk-0.iso", 0},
         {"a/b/c/d/vm-100-disk-0", 0},
     };
