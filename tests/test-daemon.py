@@ -308,10 +308,13 @@ def quorum(w):
     w.c.write(".members", json.dumps(members))
     d = Daemon(w.a)
     assert d.told("STATUS=Paused: no quorum!"), d.notices
-    members["cluster"]["quorate"] = 1
-    w.c.write(".members", json.dumps(members))
-    w.c.write(".version", json.dumps({"starttime": 1, "clinfo": 2, "vmlist": 1, "replication.cfg": 1}))
-    rig.wait_for(lambda: "scheduling goes on" in d.words(), "scheduling")
+    assert not w.runs()
+    for version, quorate in ((2, 1), (3, 0), (4, 1)):
+        d.notices.clear()
+        members["cluster"]["quorate"] = quorate
+        w.c.write(".members", json.dumps(members))
+        w.c.write(".version", json.dumps({"starttime": 1, "clinfo": version, "vmlist": 1, "replication.cfg": 1}))
+        rig.wait_for(lambda: d.told("STATUS=1 jobs" if quorate else "STATUS=Paused: no quorum!"), "the change")
 
 
 @test

@@ -172,7 +172,11 @@ static void set_wake(struct daemon *d, int64_t now)
     if (at == 0 || at > now + REREAD_SECONDS || d->paused)
         at = now + REREAD_SECONDS;
     struct itimerspec spec = {.it_value.tv_sec = at};
-    timerfd_settime(d->wake_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL);
+    if (timerfd_settime(d->wake_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL) == 0)
+        return;
+    /* ECANCELED: the clock was set since the last look. The timer is armed all the same. */
+    d->jobs_changed = d->states_changed = true;
+    daemon_refresh_soon(d, 1);
 }
 
 void daemon_schedule(struct daemon *d)
