@@ -323,6 +323,10 @@ static void test_reconfiguration(void **state)
     queue_ended(&w->q, "100-0", QUEUE_DONE);
     queue_ended(&w->q, "101-0", QUEUE_DONE);
     assert_int_equal(w->q.running, 0);
+    look(w, 1001);
+    assert_string_equal(start(w, 99000), "100-0"); /* and not 101-0, which has been taken away */
+    assert_string_equal(start(w, 99000), "");
+    queue_ended(&w->q, "100-0", QUEUE_DONE);
     configure(w, "local: 100-0\n\ttarget pve3\n\tdisable 1\n");
     look(w, 1000);
     assert_int_equal(w->q.n, 0);
