@@ -9,10 +9,9 @@ import os
 import random
 import re
 import shutil
-import subprocess
 
 import rig
-from guestlab import GuestLab
+from guestlab import GuestLab, same_file
 
 CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir",
          "mkdirat", "link", "linkat", "ftruncate", "fallocate", "fsetxattr", "setxattr", "lsetxattr", "fremovexattr", "pwrite64",
@@ -44,6 +43,11 @@ def strace(log, inject=None):
     return words
 
 
+def snapshot_name(path):
+    """The snapshot's name in a path, whatever the storage."""
+    return re.search(r"@(__replicate_[0-9-]+_[0-9]+__)", path).group(1)
+
+
 class Victim:
     """One cluster and guest; each kill is followed by the proof."""
 
@@ -70,18 +74,25 @@ class Victim:
         return done
 
     def keep_restore_points(self):
-        """Copies of what the target shows now, to compare with after the kill."""
+        """Copies of what the target shows now, to compare with after the kill: disk → (path, copy)."""
         kept = {}
         for n in self.lab.disks:
             path = self.lab.restore_point(self.b.store, n)
             if path:
-                kept[path] = path_copy = os.path.join(self.c.dir, f"kept-{n}")
-                shutil.copyfile(path, path_copy)
+                kept[n] = path, os.path.join(self.c.dir, f"kept-{n}")
+                shutil.copyfile(*kept[n])
         return kept
 
     def lost(self, kept):
-        return [path for path, copy in kept.items()
-                if not os.path.exists(path) or subprocess.run(["cmp", "-s", path, copy]).returncode]
+        """Each earlier restore point is whole, or a newer one that equals the source's took its place (the kill came after the ACK)."""
+        bad = []
+        for n, (path, copy) in kept.items():
+            newest = self.lab.restore_point(self.b.store, n)
+            here = self.lab.names.snapshot(self.a.store, n, snapshot_name(newest)) if newest else None
+            replaced = newest != path and here and os.path.exists(here) and same_file(newest, here)
+            if not replaced and (not os.path.exists(path) or not same_file(path, copy)):
+                bad.append(path)
+        return bad
 
     def kill_at(self, side, call, n):
         self.change()

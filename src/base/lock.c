@@ -23,12 +23,13 @@ static struct lock *locks; /* held by this process; it has no threads */
 static int open_lock_file(const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/');
-    if (slash && slash != path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0 && errno == ENOENT && slash && slash != path) {
         _cleanup_free_ char *dir = xstrndup(path, (size_t)(slash - path));
         if (fs_mkdir_p(dir, 0755, e) < 0)
             return -1;
+        fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
     }
-    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
     return fd < 0 ? err_sys(e, "can't open lock file '%s'", path) : fd;
 }
 
