@@ -132,7 +132,7 @@ class Bench:
         ours = self.run_job()
         sent = self.last()["bytes"]
         drop_caches()
-        theirs = timed(self.a.inside(["rsync", "--inplace", "--no-whole-file", "-t", "-e", " ".join(SSH), live,
+        theirs = timed(self.a.inside(["rsync", "--inplace", "--no-whole-file", "--ignore-times", "-e", " ".join(SSH), live,
                                       f"{self.b.address}:{peer}"]))
         assert same_file(live, peer) and same_file(live, self.names.live(self.b.store, 0))
         print(f"1,000 random 4 KiB blocks in {self.size >> 20} MiB: pvesr {ours:.2f} s, rsync --inplace {theirs:.1f} s, "
@@ -171,6 +171,7 @@ def main():
     p.add_argument("--storage", default="xfs", choices=("xfs", "btrfs"))
     p.add_argument("--mib", type=int, default=4096)
     args = p.parse_args()
+    rig.tempfile.tempdir = rig.rigworld.enter()  # nothing is left mounted, however this ends
     with rig.Cluster(storage=args.storage, ssh=True) as c:
         b = Bench(c, args.storage, args.mib)
         print(f"storage {args.storage}, two namespaces, ssh")
