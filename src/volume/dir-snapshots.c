@@ -292,8 +292,7 @@ int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct
     if (strcmp(found, id) != 0)
         return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
                        name, found[0] ? found : "(none)", id);
-    r = dir_remove(d, dir_name(d, kind, name).s, e);
-    return r == 0 ? dir_sync(d, e) : r;
+    return dir_remove(d, dir_name(d, kind, name).s, e);
 }
 
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e)

@@ -117,7 +117,8 @@ int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *re
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
 /* Make it durable and visible, with an id. */
 int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
-/* Remove a snapshot; the id must match what is there (ERR_DATA otherwise); not there: 1. */
+/* Remove a snapshot; the id must match what is there (ERR_DATA otherwise); not there: 1. After a power cut it
+ * may be back: whoever removes it next does so again. */
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
 /* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
