@@ -161,7 +161,7 @@ def written_replica(w):
     assert snap in w.log(), w.log()
     w.run()
     w.proved(asides=True)
-    assert w.asides(w.b.store) == [(n, snap)]
+    assert w.asides(w.b.store) == [(n, snap)], w.log()
 
 
 @scenario()

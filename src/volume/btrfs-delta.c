@@ -265,9 +265,13 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
         base = &all.v[all.n - 1];
     if (!base)
         return 1;
-    /* a snapshot taken of it here since then: it was a source meanwhile */
+    /* A snapshot taken of it here since then: it was a source meanwhile. One of an earlier live volume, kept
+     * aside when that was replaced, may be the younger one, but says nothing of this one. */
+    struct subvol info;
+    if (subvol_read(live, &info, e) < 0)
+        return -1;
     for (const struct btrfs_snapshot *s = base; s < all.v + all.n; s++)
-        if (!(s->s.flags & SNAPSHOT_RECEIVED))
+        if (strcmp(s->parent, info.uuid) == 0)
             base = s;
     strcpy(since, base->s.name);
     return btrfs_differs(b, live, &base->s, e);

@@ -37,6 +37,7 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
         return -1;
     snprintf(ret->s.name, sizeof ret->s.name, "%s", name);
     memcpy(ret->uuid, info.uuid, sizeof ret->uuid);
+    memcpy(ret->parent, info.parent_uuid, sizeof ret->parent);
     memcpy(ret->s.id, info.received_uuid[0] ? info.received_uuid : info.uuid, sizeof ret->s.id);
     ret->s.created = info.created;
     ret->s.seq = info.treeid;

@@ -41,7 +41,8 @@ struct btrfs_volume { /* volume.priv */
 
 struct btrfs_snapshot {
     struct snapshot s;
-    char uuid[SUBVOL_UUID_LEN + 1]; /* this subvolume's own */
+    char uuid[SUBVOL_UUID_LEN + 1];   /* this subvolume's own */
+    char parent[SUBVOL_UUID_LEN + 1]; /* the subvolume it was taken of; "" if none */
 };
 struct btrfs_snapshots {
     struct btrfs_snapshot *v; /* ascending seq */

@@ -403,6 +403,14 @@ static void test_disk(void **state)
     write_disk(&store_b, 7 << 20, 'X', 4096);
     assert_int_equal(volume_written(b, since, &err), 1);
     assert_string_equal(since, "s2");
+
+    /* what was written is kept aside while the next one is already staged: the replica is clean after it */
+    struct snapshot next = take(a, "s2b");
+    stage(a, b, &s2, &next, UINT64_MAX);
+    ok(volume_keep_aside(b, "diverged_1", &err));
+    ok(volume_commit(b, next.id, true, &err));
+    assert_int_equal(volume_written(b, since, &err), 0);
+    assert_string_equal(since, "s2b");
     struct snapshot s3 = take(b, "s3");
     replicate(b, a, &s2, &s3);
     assert_int_equal(test_run((const char *const[]){"cmp", at(&store_b, "vm-100-disk-0@s3/disk.raw"),
