@@ -11,6 +11,15 @@
 #define PEER_SECONDS 60
 #define PEER_HELLO_SECONDS 15
 
+/* While the source's own storage is at work (a large snapshot, a scan), the agent is told that we live. */
+static struct channel *tick_channel;
+
+static void tick(void)
+{
+    struct err ignored;
+    channel_alive(tick_channel, &ignored);
+}
+
 static void link_target_of(struct env *env, const struct member *m, char *known_hosts, struct link_target *t)
 {
     *t = (struct link_target){.node = m->node.name,
@@ -69,6 +78,8 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
         return -1;
     }
     channel_set_timeout(p.link.channel, PEER_SECONDS);
+    tick_channel = p.link.channel;
+    volume_tick = tick;
     *ret = p;
     return 0;
 }
@@ -213,5 +224,6 @@ int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots
 
 void peer_close(struct peer *p, struct err *e)
 {
+    volume_tick = NULL;
     link_close(&p->link, e);
 }
