@@ -217,6 +217,21 @@ def rollback(w):
 
 
 @scenario()
+def snapshot_made_anew(w):
+    """a guest snapshot is deleted and made anew under its name between two runs: the new one is on the target"""
+    w.lab.take_guest_snapshot()
+    w.create()
+    w.run()
+    (snap, _), = w.lab.snapshots.items()
+    w.lab.names.drop_snapshot(w.a.store, 0, snap)
+    w.lab.write(0, 5)
+    w.lab.names.make_snapshot(w.a.store, 0, snap)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved()
+
+
+@scenario()
 def state_lost(w):
     """the state file is lost: the newest common snapshot is the base, nothing is sent in full"""
     w.create()

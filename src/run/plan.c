@@ -64,6 +64,7 @@ void plan_release(struct plan *p)
         free(v->steps);
         strv_release(&v->keep_aside);
         strv_release(&v->reasons);
+        snapshots_release(&v->clear_target);
         snapshots_release(&v->drop_source);
     }
     free(p->v);
@@ -218,6 +219,25 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
     }
 }
 
+/* A guest snapshot that was deleted and made anew has its old name with another id on the target. */
+static int plan_clear(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret,
+                      struct err *e)
+{
+    for (size_t i = 0; i < ret->n_steps && !ret->replace; i++) {
+        const struct plan_step *step = &ret->steps[i];
+        const struct snapshot *there = snapshots_find(&v->replica->snapshots, step->snapshot.name);
+        if (!there || (!step->is_new && strcmp(there->id, step->snapshot.id) == 0))
+            continue;
+        if (!snapshot_is_of_guest(there->name, in->guest) && !(there->flags & SNAPSHOT_RECEIVED))
+            return err_set(
+                e, ERR_DATA, 0,
+                "volume '%s': the target has a snapshot '%s' of its own, made there: rename or remove it",
+                v->volid, there->name);
+        snapshots_add(&ret->clear_target, there);
+    }
+    return 0;
+}
+
 /* False: the target has the volume but nothing in common with it. */
 static bool plan_volume(const struct plan_input *in, const struct plan_input_volume *v,
                         struct plan_volume *ret)
@@ -257,8 +277,12 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
                            "byte ranges)",
                            in->volumes[i].volid);
         }
-        if (!plan_volume(in, &in->volumes[i], &p.v[i]))
+        if (!plan_volume(in, &in->volumes[i], &p.v[i])) {
             strv_add(&lost, in->volumes[i].volid);
+        } else if (plan_clear(in, &in->volumes[i], &p.v[i], e) < 0) {
+            plan_release(&p);
+            return -1;
+        }
     }
     if (lost.n) {
         plan_release(&p);

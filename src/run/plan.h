@@ -72,9 +72,11 @@ struct plan_volume {
     size_t n_steps;
     bool replace; /* destroy the target's half-made copy first */
     bool keep_live_aside;
-    struct strv keep_aside;       /* target snapshots to rename aside */
-    struct strv reasons;          /* sentences for `pvesr plan` and the log */
-    struct snapshots drop_source; /* stale snapshots of this job to remove before the new one is taken */
+    struct strv keep_aside;        /* target snapshots to rename aside */
+    struct strv reasons;           /* sentences for `pvesr plan` and the log */
+    struct snapshots clear_target; /* hold the name of a snapshot to be sent, with another id: removed before
+                                      the transfer */
+    struct snapshots drop_source;  /* stale snapshots of this job to remove before the new one is taken */
 };
 
 struct plan {

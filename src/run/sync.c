@@ -278,6 +278,24 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
     return 0;
 }
 
+/* Snapshots of the target that stand in the way of those to be sent. */
+static int clear_target(struct sync *s, struct err *e)
+{
+    const struct strv none = STRV_INIT;
+    _cleanup_strv_ struct strv problems = STRV_INIT;
+    struct snapshots *go = xcalloc(s->n, sizeof *go);
+    size_t total = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        go[i] = s->plan.v[i].clear_target;
+        total += go[i].n;
+    }
+    int r = total ? peer_prune(&s->peer, &s->volids, go, &none, &problems, e) : 0;
+    free(go);
+    return problems.n ? err_set(e, ERR_SYSTEM, 0, "cannot make room on node '%s': %s", s->target->node.name,
+                                problems.v[0])
+                      : r;
+}
+
 static int transfer_all(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "transfer");
@@ -362,7 +380,8 @@ static void prune_source(struct sync *s, struct sync_volume *v, const char *voli
 static void target_after(const struct sync *s, size_t i, struct snapshots *ret)
 {
     for (size_t k = 0; k < s->volumes[i].replica.snapshots.n && !s->plan.v[i].replace; k++)
-        if (!strv_has(&s->plan.v[i].keep_aside, s->volumes[i].replica.snapshots.v[k].name))
+        if (!strv_has(&s->plan.v[i].keep_aside, s->volumes[i].replica.snapshots.v[k].name) &&
+            !snapshots_find_id(&s->plan.v[i].clear_target, s->volumes[i].replica.snapshots.v[k].id))
             snapshots_add(ret, &s->volumes[i].replica.snapshots.v[k]);
     for (size_t k = 0; k < s->plan.v[i].n_steps; k++) {
         struct snapshot one = s->plan.v[i].steps[k].snapshot;
@@ -403,7 +422,7 @@ int sync_carry_out(struct sync *s, struct err *e)
     if (tidy_source(s, e) < 0)
         return -1;
     remember_storages(s);
-    if (take_snapshots(s, e) < 0 || transfer_all(s, e) < 0 || commit(s, e) < 0) {
+    if (take_snapshots(s, e) < 0 || clear_target(s, e) < 0 || transfer_all(s, e) < 0 || commit(s, e) < 0) {
         undo_snapshots(s);
         return -1;
     }

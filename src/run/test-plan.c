@@ -61,6 +61,10 @@ static void print_short(const struct plan_volume *p, struct buf *out)
         buf_adds(out, " aside:");
         short_name(p->keep_aside.v[i], out);
     }
+    for (size_t i = 0; i < p->clear_target.n; i++) {
+        buf_adds(out, " clear:");
+        short_name(p->clear_target.v[i].name, out);
+    }
     for (size_t i = 0; i < p->drop_source.n; i++) {
         buf_adds(out, " drop:");
         short_name(p->drop_source.v[i].name, out);
@@ -209,6 +213,14 @@ static const struct plan_case {
      NULL,
      {.exists = true, .single = true},
      "S5 >S9"},
+    {__LINE__,
+     "a guest snapshot made anew replaces its namesake",
+     5,
+     "S5=a g1=b",
+     "g1=x S5=a",
+     NULL,
+     {.exists = true},
+     "S5 >g1 >S9 clear:g1"},
     {__LINE__, "a base must have its data on the target", 5, "S5=a", "S5=a~", NULL, {.exists = true}, NULL},
     {__LINE__,
      "on the source a map is enough for a base",
