@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         lseek(in, 0, SEEK_SET) < 0)
         abort();
     struct channel *c = channel_new(in, out, 1);
-    static volatile uint64_t sum; /* so that the payload is really read */
+    static volatile uint64_t sum __attribute__((unused)); /* so that the payload is really read */
     while (frame_read(c, &f, &e) == 0) {
         if (f.len > FRAME_MAX || f.type == FRAME_ALIVE)
             abort();
