@@ -92,6 +92,29 @@ def life(w):
 
 
 @scenario()
+def nothing_changed(w):
+    """nothing changed between two runs: the restore point gets the new name on both sides, no snapshot is made"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.lab.write(1, 3)
+    w.run()
+    w.proved()
+    log = w.log()
+    assert log.count("nothing changed on") == 1 and log.count("create snapshot") == 1, log
+    w.run()
+    w.proved()
+    log = w.log()
+    assert log.count("nothing changed on") == 2 and "create snapshot" not in log and "cannot" not in log, log
+    last = w.status()["100-0"]["last_sync"]
+    assert (1, f"__replicate_100-0_{last}__") in w.lab.names.entries(w.b.store)[0]
+    w.lab.write(0, 3, path=w.lab.replica(0))  # the replica, not the guest
+    w.run()
+    w.proved(asides=True)
+    assert len(w.asides(w.b.store)) == 1
+
+
+@scenario()
 def partial_first_sync(w):
     """the first permanent error of the described tool: a first sync that fails at its second volume"""
     w.lab.add_disk()

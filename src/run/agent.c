@@ -262,13 +262,44 @@ static int rename_aside(struct replica_volume *v, const json_t *o, struct strv *
     return 0;
 }
 
+/* Does the live volume show this restore point already? Only asked after it was found unwritten. */
+static int shows(struct replica_volume *v, const char *id, bool *ret, struct err *e)
+{
+    char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    if (volume_replica(v->volume, owner, base, e) < 0)
+        return -1;
+    *ret = strcmp(base, id) == 0;
+    return 0;
+}
+
+/* A volume that did not change has its old restore point under a new name. */
+static int name_point(struct replica_volume *v, const char *id, const char *as, struct err *e)
+{
+    struct snapshots all = {0};
+    if (volume_snapshots(v->volume, &all, e) < 0)
+        return -1;
+    const struct snapshot *s = snapshots_find_id(&all, id);
+    int r = 0;
+    if (!s)
+        r = err_set(e, ERR_GONE, 0, "the restore point with id %s vanished", id);
+    else if (strcmp(s->name, as) != 0)
+        r = volume_snapshot_rename(v->volume, s->name, as, e);
+    snapshots_release(&all);
+    return r;
+}
+
 static int commit_volume(struct replica_volume *v, const json_t *o, struct strv *asides, struct err *e)
 {
-    const char *id, *live_aside;
+    const char *id, *as, *live_aside;
     char since[SNAPSHOT_NAME_MAX + 1] = "";
+    bool shown = false;
     if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
+        message_string(o, "as", SNAPSHOT_NAME_MAX, &as, e) < 0 ||
         message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0)
         return -1;
+    if (!snapshot_id_ok(id) || !snapshot_is_of_guest(as, v->guest))
+        return err_set(e, ERR_DATA, 0,
+                       "damaged message: '%s' is not a replication snapshot of guest %" PRIu32, as, v->guest);
     if (!snapshot_name_ok(live_aside) || strncmp(live_aside, ASIDE_PREFIX, 9) != 0)
         return err_set(e, ERR_DATA, 0, "damaged message: 'live-aside' is not a name for what is kept aside");
     struct volume_info info;
@@ -280,9 +311,11 @@ static int commit_volume(struct replica_volume *v, const json_t *o, struct strv 
     if (written)
         strv_addf(asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
                   v->volid, since, live_aside);
-    if (rename_aside(v, o, asides, e) < 0)
+    if (rename_aside(v, o, asides, e) < 0 || (info.exists && !written && shows(v, id, &shown, e) < 0))
         return -1;
-    return volume_commit(v->volume, id, true, e);
+    if (!shown && volume_commit(v->volume, id, true, e) < 0)
+        return -1;
+    return name_point(v, id, as, e);
 }
 
 static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e)

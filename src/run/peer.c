@@ -190,7 +190,7 @@ static json_t *commit_volume(const struct peer_commit *v)
     json_t *aside = json_array();
     for (size_t i = 0; i < v->aside_from->n; i++)
         json_array_append_new(aside, json_pack("[s, s]", v->aside_from->v[i], v->aside_to->v[i]));
-    return json_pack("{s:s, s:s, s:s, s:o}", "volume", v->volid, "id", v->id, "live-aside",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o}", "volume", v->volid, "id", v->id, "as", v->as, "live-aside",
                      v->live_aside ? v->live_aside : "", "aside", aside);
 }
 

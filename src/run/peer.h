@@ -32,6 +32,7 @@ int peer_commit_one(struct peer *p, const char *volid, const char *id, struct er
 
 struct peer_commit {
     const char *volid, *id;
+    const char *as;                /* the name the restore point must have */
     const char *live_aside;        /* name to keep a written live volume under */
     const struct strv *aside_from; /* snapshots to rename … */
     const struct strv *aside_to;   /* … to these names */

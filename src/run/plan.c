@@ -238,6 +238,14 @@ static int plan_clear(const struct plan_input *in, const struct plan_input_volum
     return 0;
 }
 
+static bool renamable(const struct plan_input *in, const struct plan_input_volume *v,
+                      const struct plan_volume *p)
+{
+    return !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 && !v->info.stream &&
+           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
+           strcmp(v->replica->base_id, p->base.id) == 0;
+}
+
 /* False: the target has the volume but nothing in common with it. */
 static bool plan_volume(const struct plan_input *in, const struct plan_input_volume *v,
                         struct plan_volume *ret)
@@ -261,6 +269,7 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     if (!ret->replace)
         plan_aside(in, v, ret);
     plan_drop(in, v, ret);
+    ret->renamable = renamable(in, v, ret);
     return true;
 }
 

@@ -15,6 +15,9 @@
  *  - Nothing common but the target has the volume: replaced only if every snapshot there was received for
  * this job, the live volume was not written to, and none of them is known to have been acknowledged
  * (last_sync). Else ERR_DATA "No common base snapshot on volume(s) …".
+ *  - Where the base is this job's own, the replica shows it and nothing else has to be sent, a volume that
+ * did not change needs no new snapshot: on both sides the base takes the new name and keeps its id. Copying
+ * the maps of a large fragmented image three times costs more than all else in such a run.
  *  - A live replica that was written to, and target snapshots of this job that the source no longer has
  * although they were acknowledged (the source was rolled back), are kept aside, never destroyed.
  */
@@ -70,7 +73,8 @@ struct plan_volume {
     struct snapshot base; /* on the source; its name on the target may differ */
     struct plan_step *steps;
     size_t n_steps;
-    bool replace; /* destroy the target's half-made copy first */
+    bool renamable; /* if nothing changed since the base, the base itself can become the new restore point */
+    bool replace;   /* destroy the target's half-made copy first */
     bool keep_live_aside;
     struct strv keep_aside;        /* target snapshots to rename aside */
     struct strv reasons;           /* sentences for `pvesr plan` and the log */

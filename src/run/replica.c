@@ -10,7 +10,7 @@
 int replica_volume_open(struct env *env, const char *volid, uint32_t guest, struct replica_volume *ret,
                         struct err *e)
 {
-    *ret = (struct replica_volume){0};
+    *ret = (struct replica_volume){.guest = guest};
     ret->volume = env_volume(env, volid, guest, &ret->store, e);
     if (!ret->volume)
         return -1;

@@ -11,6 +11,7 @@
 
 struct replica_volume {
     char *volid;
+    uint32_t guest;
     struct env_store store;
     struct volume *volume;
 };

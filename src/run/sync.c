@@ -201,13 +201,42 @@ static void thaw_guest(struct sync *s, struct freeze *f)
         joblog_add(s->log, "thaw guest filesystem failed: %s", problem.text);
 }
 
+/* Was nothing written since the base? Its state is then the state of now. */
+static bool unchanged(const struct plan_volume *p, struct sync_volume *v)
+{
+    char since[SNAPSHOT_NAME_MAX + 1];
+    struct err ignored;
+    return p->renamable && volume_written(v->local.volume, since, &ignored) == 0 &&
+           strcmp(since, p->base.name) == 0;
+}
+
+static void reuse_base(struct sync *s, size_t i)
+{
+    struct sync_volume *v = &s->volumes[i];
+    v->same = true;
+    v->new = s->plan.v[i].base;
+    snprintf(v->new.name, sizeof v->new.name, "%s", s->snapshot);
+    s->plan.v[i].steps[0].snapshot = v->new; /* renamable: there is no other */
+    joblog_add(s->log, "nothing changed on %s since snapshot '%s', it becomes '%s'", s->volids.v[i],
+               s->plan.v[i].base.name, s->snapshot);
+}
+
 static int take_snapshots(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "snapshot");
     bool busy = guest_running(s->guest->type, s->guest->id) != 0;
+    bool *idle = xcalloc(
+        s->n,
+        sizeof *idle); /* asked before the freeze, so that a busy guest is not frozen for the question */
+    for (size_t i = 0; i < s->n; i++)
+        idle[i] = unchanged(&s->plan.v[i], &s->volumes[i]);
     struct freeze *frozen = freeze_guest(s);
     int r = 0;
     for (size_t i = 0; r == 0 && i < s->n; i++) {
+        if (idle[i] && (!busy || unchanged(&s->plan.v[i], &s->volumes[i]))) {
+            reuse_base(s, i);
+            continue;
+        }
         joblog_add(s->log, "create snapshot '%s' on %s", s->snapshot, s->volids.v[i]);
         r = volume_snapshot(s->volumes[i].local.volume, s->snapshot, busy, e);
         if (r < 0)
@@ -216,9 +245,12 @@ static int take_snapshots(struct sync *s, struct err *e)
             s->volumes[i].taken = true;
     }
     thaw_guest(s, frozen);
+    free(idle);
     steps_enter(s->steps, "keep");
     for (size_t i = 0; r == 0 && i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
+        if (v->same)
+            continue;
         r = volume_snapshot_keep(v->local.volume, s->snapshot, &v->new, e);
         v->kept = r == 0;
     }
@@ -309,7 +341,7 @@ static int transfer_all(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++) {
         for (size_t k = 0; k < s->plan.v[i].reasons.n; k++)
             joblog_add(s->log, "%s: %s", s->volids.v[i], s->plan.v[i].reasons.v[k]);
-        if (transfer_volume(s, i, &rate, &progress, e) < 0)
+        if (!s->volumes[i].same && transfer_volume(s, i, &rate, &progress, e) < 0)
             return -1;
     }
     return 0;
@@ -331,6 +363,7 @@ static int commit(struct sync *s, struct err *e)
             strv_addf(&to[i], ASIDE_PREFIX "%s_%" PRId64, s->job->id, snapshot_epoch(from->v[k]));
         v[i] = (struct peer_commit){.volid = s->volids.v[i],
                                     .id = s->volumes[i].new.id,
+                                    .as = s->volumes[i].new.name,
                                     .live_aside = live_aside,
                                     .aside_from = from,
                                     .aside_to = &to[i]};
@@ -364,7 +397,10 @@ static void prune_source(struct sync *s, struct sync_volume *v, const char *voli
     for (size_t i = 0; i < v->snapshots.n; i++) {
         const struct snapshot *one = &v->snapshots.v[i];
         struct err problem = {0};
-        if (snapshots_find_id(&go, one->id)) {
+        if (v->same && strcmp(one->id, v->new.id) == 0) {
+            if (volume_snapshot_rename(v->local.volume, one->name, v->new.name, &problem) < 0)
+                joblog_add(s->log, "snapshot '%s' keeps its name: %s", one->name, problem.text);
+        } else if (snapshots_find_id(&go, one->id)) {
             joblog_add(s->log, "delete previous replication snapshot '%s' on %s", one->name, volid);
             if (volume_snapshot_destroy(v->local.volume, one->name, one->id, &problem) < 0)
                 joblog_add(s->log, "delete previous replication snapshot error: %s", problem.text);

@@ -22,6 +22,7 @@ struct sync_volume {
     struct snapshots snapshots; /* before the new one */
     struct replica replica;     /* the target's view */
     struct snapshot new;
+    bool same;  /* nothing changed since the plan's base: `new` is that base under the new name */
     bool taken; /* the new snapshot exists, perhaps not kept yet */
     bool kept;  /* …durable, with an id */
     bool begun; /* its transfer was begun: the target may hold a part of it */

@@ -209,13 +209,14 @@ static const struct lie {
      "counts or digest"},
     {__LINE__,
      "a commit of nothing",
-     {CALL(OPEN), CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
-                       "\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}")},
+     {CALL(OPEN),
+      CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
+           "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}")},
      "stage"},
     {__LINE__,
      "a name for what is kept aside that is none",
      {CALL(OPEN), CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
-                       "\",\"live-aside\":\"x\",\"aside\":[]}]}")},
+                       "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"x\",\"aside\":[]}]}")},
      "live-aside"},
     {__LINE__,
      "a drop of what is not stale",
@@ -326,7 +327,7 @@ static void test_truth(void **state)
     json_decref(o);
     send_text(c, FRAME_CALL,
               "{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
-              "\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}");
+              "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}");
     o = message_receive(c, FRAME_REPLY, "agent", &e);
     if (!o)
         fail_msg("%s", e.text);
