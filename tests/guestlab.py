@@ -262,8 +262,9 @@ class GuestLab:
 
     # ---- proof ----
 
-    def faults(self, job="100-0", asides=False):
-        """Every way in which the two sides are not as they must be after a successful run."""
+    def faults(self, job="100-0", asides=False, busy=()):
+        """Every way in which the two sides are not as they must be after a successful run. `busy`: disks that are being written to;
+        the others' newest restore point must be their state of now."""
         bad = []
         here, odd_here = self.names.entries(self.source)
         there, odd_there = self.names.entries(self.target)
@@ -282,6 +283,8 @@ class GuestLab:
                 bad.append(f"disk {n} has replication snapshots {points}")
             elif not same_file(self.names.snapshot(self.target, n, points[0]), self.replica(n)):
                 bad.append(f"disk {n}: the live replica differs from its restore point")
+            elif n not in busy and not same_file(self.live(n), self.replica(n)):
+                bad.append(f"disk {n}: the replica is not what the guest has")
         for n, snap in here & there:
             if snap and not same_file(self.names.snapshot(self.source, n, snap), self.names.snapshot(self.target, n, snap)):
                 bad.append(f"disk {n}, snapshot {snap}: replica and source differ")

@@ -79,6 +79,8 @@ def life(w):
     w.run()
     w.proved()
     w.lab.remove_disk(n)
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(b"changed")
     w.run()
     w.proved()
     state = w.status()["100-0"]
@@ -97,7 +99,8 @@ def nothing_changed(w):
     w.lab.add_disk()
     w.create()
     w.run()
-    w.lab.write(1, 3)
+    with open(w.lab.live(1), "r+b") as f:
+        f.write(b"changed")
     w.run()
     w.proved()
     log = w.log()
@@ -108,7 +111,8 @@ def nothing_changed(w):
     assert log.count("nothing changed on") == 2 and "create snapshot" not in log and "cannot" not in log, log
     last = w.status()["100-0"]["last_sync"]
     assert (1, f"__replicate_100-0_{last}__") in w.lab.names.entries(w.b.store)[0]
-    w.lab.write(0, 3, path=w.lab.replica(0))  # the replica, not the guest
+    with open(w.lab.replica(0), "r+b") as f:
+        f.write(b"written on the target")
     w.run()
     w.proved(asides=True)
     assert len(w.asides(w.b.store)) == 1
