@@ -366,6 +366,23 @@ def busy_guest(w):
     w.proved()
 
 
+@scenario("xfs")
+def busy_target(w):
+    """another run for the guest is still at work on the target: postponed, not a failure"""
+    w.create()
+    w.run()
+    before = w.status()["100-0"]
+    os.makedirs(w.b.lock_dir, exist_ok=True)
+    with open(os.path.join(w.b.lock_dir, "pvesr-agent-100"), "a") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        done = w.run(want=1)
+        assert done.returncode == 75 and "still at work on this target" in done.stderr, done
+    after = w.status()["100-0"]
+    assert (after["fail_count"], after["last_try"]) == (0, before["last_try"]) and "error" not in after, after
+    w.run()
+    w.proved()
+
+
 @scenario("xfs", "btrfs")
 def removal(w):
     """delete: the replica and all snapshots go; --keep: the replica stays"""

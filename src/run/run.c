@@ -29,6 +29,7 @@ struct run {
     int64_t start;
     double began;
     struct job_state state;
+    int64_t tried_before; /* last_try as it was, for a run that is postponed */
     struct joblog *log;
     struct journal *journal; /* NULL: history is not kept, the run goes on */
     struct journal_run row;
@@ -119,6 +120,7 @@ static int begin(struct run *r, struct err *e)
     r->state.ptime = proc_start_time(getpid());
     if (!r->state.exists || (!r->state.first_try && !r->state.last_try && !r->state.last_sync))
         r->state.first_try = r->start;
+    r->tried_before = r->state.last_try;
     r->state.last_try = r->start;
     r->state.last_iteration = r->options->iteration ? r->options->iteration : r->start;
     free(r->state.last_node);
@@ -140,7 +142,9 @@ static void end_journal(struct run *r, int result, const struct err *failure)
     struct err problem = {0};
     _cleanup_free_ char *steps = steps_finish(&r->steps);
     bool removed = r->job.remove != REMOVE_NOT;
-    snprintf(r->row.result, sizeof r->row.result, "%s", result < 0 ? "failed" : removed ? "removed" : "ok");
+    snprintf(r->row.result, sizeof r->row.result, "%s",
+             result < 0 ? (failure->kind == ERR_BUSY ? "postponed" : "failed")
+                        : (removed ? "removed" : "ok"));
     if (result < 0) {
         snprintf(r->row.err_kind, sizeof r->row.err_kind, "%s", err_kind_name(failure->kind));
         r->row.error = (char *)failure->text;
@@ -158,15 +162,22 @@ static int end(struct run *r, int result, struct err *e)
     const char *dir = r->env->settings.state_dir;
     r->state.pid = 0;
     r->state.ptime = 0;
-    r->state.duration = clock_mono() - r->began;
-    free(r->state.error);
-    r->state.error = NULL;
-    if (result < 0) {
+    r->state.duration =
+        (double)(int64_t)((clock_mono() - r->began) * 1e6) / 1e6; /* no digits that mean nothing */
+    if (result < 0 && e->kind == ERR_BUSY) {
+        /* The target is at work for this guest, or a lock is held there: no failure of this job, it stays
+         * due. */
+        joblog_add(r->log, "replication job postponed: %s", e->text);
+        r->state.last_try = r->tried_before;
+    } else if (result < 0) {
         joblog_add(r->log, "end replication job with error: %s", e->text);
+        free(r->state.error);
         r->state.fail_count++;
         r->state.error = xstrdup(e->text);
     } else {
         joblog_add(r->log, "end replication job");
+        free(r->state.error);
+        r->state.error = NULL;
         r->state.fail_count = 0;
     }
     end_journal(r, result, e);

@@ -21,7 +21,7 @@ struct journal_run {
     char node[64], target[64];
     int64_t start;   /* epoch seconds */
     double duration; /* seconds, < 0 while running or interrupted */
-    char result[16]; /* "running", "ok", "failed", "removed", "interrupted" */
+    char result[16]; /* "running", "ok", "failed", "postponed", "removed", "interrupted" */
     char err_kind[16];
     char *error;    /* NULL: none */
     uint64_t bytes; /* sent over the link */
