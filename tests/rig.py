@@ -83,7 +83,7 @@ class Node:
         self.run_dir = os.path.join(self.dir, "run")
         self.mount = os.path.join(self.dir, "disk")
         self.store = os.path.join(self.mount, "st")
-        self.address = f"10.77.0.{number}" if cluster.ssh else "local"
+        self.address = f"10.77.0.{number}" if cluster.ssh and number <= 2 else "local"
         self.agent = None
         self.holder = self.sshd = None
         for path in (self.dir, self.mount, self.run_dir):
@@ -205,7 +205,10 @@ class Cluster:
         os.rename(os.path.join(self.tree, "nodes", source, kind, f"{guest}.conf"),
                   os.path.join(self.tree, "nodes", target, kind, f"{guest}.conf"))
 
-    # ---- ssh between two namespaces ----
+    # ---- ssh between two namespaces: the first two nodes; any other shares the machine of whoever talks to it ----
+
+    def linked(self):
+        return list(self.nodes.values())[:2]
 
     def connect(self):
         keys = os.path.join(self.dir, "keys")
@@ -215,10 +218,10 @@ class Cluster:
         shutil.copy(os.path.join(keys, "user.pub"), os.path.join(keys, "authorized"))
         with open(os.path.join(keys, "host.pub")) as f:
             host_key = " ".join(f.read().split()[:2])
-        for node in self.nodes.values():
+        for node in self.linked():
             self.write(f"nodes/{node.name}/ssh_known_hosts", f"{node.name} {host_key}\n")
             self.hold(node, keys)
-        a, b = self.nodes.values()
+        a, b = self.linked()
         tag = f"{os.getpid() % 100000}"
         sh("ip", "link", "add", f"va{tag}", "type", "veth", "peer", "name", f"vb{tag}")
         for node, link in ((a, f"va{tag}"), (b, f"vb{tag}")):
@@ -226,8 +229,8 @@ class Cluster:
             sh(*node.inside(["ip", "address", "add", f"{node.address}/24", "dev", "eth0"]))
             for device in ("lo", "eth0"):
                 sh(*node.inside(["ip", "link", "set", device, "up"]))
-        for node in self.nodes.values():
-            self.serve(node, keys)
+        for node in self.linked():
+            self.serve(node)
 
     def hold(self, node, keys):
         """A process that keeps the node's namespaces; root's home there is the node's directory."""
@@ -247,8 +250,11 @@ class Cluster:
         self.cleanup.callback(stop, node.holder)
         wait_for(lambda: os.path.exists(ready), f"the namespace of {node.name}")
 
-    def serve(self, node, keys):
+    def serve(self, node):
+        keys = os.path.join(self.dir, "keys")
         log = os.path.join(node.dir, "sshd.log")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(log)
         node.sshd = subprocess.Popen(node.inside(
             ["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", "22", "-h", os.path.join(keys, "host"), "-E", log,
              "-o", f"AuthorizedKeysFile={keys}/authorized", "-o", "StrictModes=no", "-o", "UsePAM=no", "-o", "PidFile=none",
@@ -261,13 +267,23 @@ class Cluster:
         given = " ".join(f"{k}={os.environ[k]}" for k in SANITIZERS if k in os.environ)
         return ["-o", f"SetEnv={given}"] if given else []
 
-    def end_ssh(self, node):
-        """Everything in the node's network namespace, the shared ssh connections of pvesr among it."""
-        inode = os.stat(f"/proc/{node.holder.pid}/ns/net").st_ino
+    @staticmethod
+    def processes(node, *words):
+        """Processes in the node's network namespace whose command line has all these words."""
+        inode, found = os.stat(f"/proc/{node.holder.pid}/ns/net").st_ino, []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                if os.stat(f"/proc/{pid}/ns/net").st_ino == inode and int(pid) != node.holder.pid:
-                    os.kill(int(pid), signal.SIGKILL)
+                with open(f"/proc/{pid}/cmdline", errors="replace") as f:
+                    line = f.read().replace("\0", " ")
+                if os.stat(f"/proc/{pid}/ns/net").st_ino == inode and all(w in line for w in words) and int(pid) != node.holder.pid:
+                    found.append(int(pid))
+        return found
+
+    def end_ssh(self, node):
+        """Everything in the node's network namespace, the shared ssh connections of pvesr among it."""
+        for pid in self.processes(node):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         node.sshd.wait()
 
     def cut_line(self, silent=False):
@@ -275,12 +291,12 @@ class Cluster:
         if not silent:
             sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "down"]))
             return
-        a, b = self.nodes.values()
+        a, b = self.linked()
         for here, there in ((a, b), (b, a)):
             sh(*here.inside(["ip", "neigh", "replace", there.address, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent"]))
 
     def restore_line(self):
-        a, b = self.nodes.values()
+        a, b = self.linked()
         for here, there in ((a, b), (b, a)):
             subprocess.run(here.inside(["ip", "neigh", "del", there.address, "dev", "eth0"]), capture_output=True)
         sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "up"]))

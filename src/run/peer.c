@@ -74,7 +74,7 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
         err_wrap(e, "cannot start the agent on node '%s'", m->node.name);
         if (e->kind == ERR_NETWORK)
             link_forget(&t);
-        peer_close(&p, e);
+        link_close(&p.link, e);
         return -1;
     }
     channel_set_timeout(p.link.channel, PEER_SECONDS);
@@ -225,5 +225,7 @@ int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots
 void peer_close(struct peer *p, struct err *e)
 {
     volume_tick = NULL;
+    if (e->kind == ERR_NETWORK)
+        err_wrap(e, "lost the connection to node '%s'", p->node);
     link_close(&p->link, e);
 }

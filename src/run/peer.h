@@ -43,5 +43,5 @@ int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct st
  * failures. */
 int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots *snapshots,
                const struct strv *drop, struct strv *problems, struct err *e);
-/* Closes. When *e is a network failure, what the carrier said last is added to it. */
+/* Closes. When *e is a network failure, the node and what the carrier said last are added to it. */
 void peer_close(struct peer *p, struct err *e);
