@@ -351,6 +351,101 @@ def storage_missing_on_target(w):
     assert "pve2" in w.log() and w.status()["100-0"]["fail_count"] == 1
 
 
+@scenario()
+def partial_increment(w):
+    """an increment fails at its second volume: the next run goes on, nothing is sent in full"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    for n in (0, 1):
+        with open(w.lab.live(n), "r+b") as f:
+            f.write(b"changed")
+    undo = w.block(1)
+    w.run(want=1)
+    undo()
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs")
+def clock_set_back(w):
+    """the last sync lies in the future: refused, and said so, until the clock has passed it; nothing is lost"""
+    w.create()
+    w.run()
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    state = json.load(open(path))
+    last = state["100"]["local/pve2"]["last_sync"]
+    state["100"]["local/pve2"]["last_sync"] = last + 3600
+    with open(path, "w") as f:
+        f.write(json.dumps(state, separators=(",", ":")))
+    done = w.run(want=1)
+    assert "start time before last sync" in done.stderr and "abort sync" in done.stderr, done.stderr
+    state = json.load(open(path))
+    state["100"]["local/pve2"]["last_sync"] = last
+    with open(path, "w") as f:
+        f.write(json.dumps(state, separators=(",", ":")))
+    w.run()
+    w.proved()
+
+
+@scenario("xfs")
+def storage_forgotten(w):
+    """a storage that the last run used is gone from storage.cfg: it is no longer scanned, the job goes on"""
+    w.create()
+    w.run()
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    state = json.load(open(path))
+    state["100"]["local/pve2"]["storeid_list"] = ["gone", w.c.storage_id]
+    with open(path, "w") as f:
+        f.write(json.dumps(state, separators=(",", ":")))
+    w.run()
+    w.proved()
+    assert json.load(open(path))["100"]["local/pve2"]["storeid_list"] == [w.c.storage_id]
+
+
+@scenario("xfs", "btrfs")
+def two_at_once(w):
+    """two runs of one job at the same time: one works, the other waits for it or is postponed; the replica is right"""
+    w.create()
+    w.run()
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(b"changed")
+    both = [w.a.popen("run", "--id", "100-0") for _ in range(2)]
+    codes = sorted(p.wait() for p in both)
+    assert codes in ([0, 0], [0, 75]), codes
+    w.proved()
+
+
+@scenario("xfs")
+def local_target(w):
+    """a job whose target is the local node does not run; its removal does"""
+    w.create()
+    w.c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tsource pve1\n\n")
+    done = w.run(want=1)
+    assert "unable to sync to local node" in done.stderr, done.stderr
+    assert w.status() == {}
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+    assert w.a.pvesr("list", check=True).stdout.count("\n") == 1
+
+
+@scenario("xfs")
+def read_only_tree(w):
+    """the tree cannot be written: changing a job is refused with the reason, a run that needs no change goes on"""
+    w.create()
+    w.run()
+    subprocess.run(["mount", "--bind", w.c.tree, w.c.tree], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", w.c.tree], check=True)
+    try:
+        done = w.a.pvesr("disable", "100-0")
+        assert done.returncode and "ead-only" in done.stderr, done
+        w.run()
+        w.proved()
+    finally:
+        subprocess.run(["umount", w.c.tree], check=True)
+
+
 @scenario("xfs")
 def busy_guest(w):
     """the guest's migration lock is taken: postponed, nothing is recorded"""
