@@ -22,8 +22,9 @@ struct receiver {
     struct sendreader reader;
     bool begun; /* the first command was the right one */
     uint64_t transid;
-    int file;        /* open for writing, or -1 */
-    size_t unpushed; /* bytes written to it since its writeback was begun */
+    struct timespec root_times[2]; /* access and change, as on the source */
+    int file;                      /* open for writing, or -1 */
+    size_t unpushed;               /* bytes written to it since its writeback was begun */
     char file_path[PATH_MAX];
 };
 
@@ -303,13 +304,17 @@ static int on_utimes(struct receiver *rx, const struct send_record *r, struct er
         memcpy(&nanos, r->attr[which[i]].data + sizeof seconds, sizeof nanos);
         t[i] = (struct timespec){.tv_sec = (time_t)le64toh(seconds), .tv_nsec = (long)le32toh(nanos)};
     }
+    if (!p.path[0])
+        memcpy(rx->root_times, t, sizeof t);
     return utimensat(p.dir, p.name, t, AT_SYMLINK_NOFOLLOW) < 0 ? failed(r, p.name, e) : 0;
 }
 
+/* The sender gives what it moves about a temporary name in the root, and says nothing of the root's times
+ * afterwards when the source's root did not change. */
 static int on_end(struct receiver *rx, const struct send_record *r, struct err *e)
 {
     forget_file(rx);
-    return 0;
+    return futimens(rx->subvol, rx->root_times) < 0 ? failed(r, ".", e) : 0;
 }
 
 static int (*const handlers[SEND_COMMANDS])(struct receiver *, const struct send_record *, struct err *) = {
@@ -339,6 +344,12 @@ struct receiver *receiver_new(int subvol, const char *id, int base, const char *
     rx->subvol = subvol;
     rx->base = base;
     rx->file = -1;
+    struct stat st;
+    rx->root_times[0].tv_nsec = rx->root_times[1].tv_nsec = UTIME_OMIT;
+    if (fstat(subvol, &st) == 0) {
+        rx->root_times[0] = st.st_atim;
+        rx->root_times[1] = st.st_mtim;
+    }
     snprintf(rx->id, sizeof rx->id, "%s", id);
     snprintf(rx->base_id, sizeof rx->base_id, "%s", base_id);
     return rx;

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Containers: their mount points are directory trees, sent as btrfs streams and applied by a receiver of our own.
+
+PVESR_CONTAINER_ROUNDS (15) and PVESR_CONTAINER_SEED choose the length and the story.
+"""
+import os
+import random
+import signal
+import time
+
+import rig
+import treelab
+from treelab import TreeLab
+
+ROUNDS = int(os.environ.get("PVESR_CONTAINER_ROUNDS", "15"))
+SEED = int(os.environ.get("PVESR_CONTAINER_SEED", random.SystemRandom().randrange(1 << 32)))
+SCENARIOS = []
+
+
+def scenario(f):
+    SCENARIOS.append(f)
+    return f
+
+
+class World:
+    def __init__(self, c):
+        self.c, self.owner = c, "pve1"
+        self.kept_aside = []
+        self.a, self.b = c.node("pve1"), c.node("pve2")
+        self.lab = TreeLab(c.storage_id, self.a.store, self.b.store, self.write_guest, seed=SEED)
+        self.lab.add_volume()
+        self.a.pvesr("create-local-job", "200-0", "pve2", check=True)
+
+    def write_guest(self, text):
+        self.c.write_guest(self.owner, 200, text, kind="lxc")
+
+    def node(self):
+        return self.c.node(self.owner)
+
+    def run(self, want=0):
+        done = self.node().pvesr("run", "--id", "200-0")
+        assert (done.returncode == 0) == (want == 0), f"exit {done.returncode}: {done.stderr}"
+        return done
+
+    def proved(self):
+        """The replica is right, and nobody took it for written to because it was read."""
+        faults = self.lab.faults() + [f"kept aside: {a}" for a in self.lab.asides(self.lab.target) if a not in self.kept_aside]
+        assert not faults, faults
+
+    def log(self):
+        with open(os.path.join(self.node().log_dir, "200-0")) as f:
+            return f.read()
+
+    def move(self):
+        """The guest's configuration is moved to the other node by hand."""
+        old, self.owner = self.owner, "pve2" if self.owner == "pve1" else "pve1"
+        self.c.move_guest(200, old, self.owner, kind="lxc")
+        self.lab.turn_round()
+
+    def note_pid(self):
+        """From now on the agent's process id is in the file returned."""
+        path, script = os.path.join(self.c.dir, "agent.pid"), os.path.join(self.c.dir, "note-pid")
+        with open(script, "w") as f:
+            f.write(f'#!/bin/sh\necho $$ >{path}.new && mv {path}.new {path} && exec "$@"\n')
+        os.chmod(script, 0o755)
+        self.c.set_agent("pve2", [script])
+        return path
+
+    def in_transfer(self):
+        """A run that is in the middle of its transfer."""
+        stage = os.path.join(self.lab.folder(self.lab.target), ".pvesr-stage.subvol-200-disk-0")
+        big = os.path.join(stage, "big")
+        begin = time.time()
+
+        def growing():
+            try:
+                st = os.stat(big)
+            except FileNotFoundError:
+                return False
+            return st.st_size > 1 << 20 and st.st_mtime > begin  # not what an earlier run left
+
+        p = self.node().popen("run", "--id", "200-0")
+        rig.wait_for(lambda: p.poll() is not None or growing(), "the middle of the transfer")
+        assert p.poll() is None, f"the run ended before it could be disturbed:\n{self.log()}"
+        return p
+
+    def write_big(self, mib=24):
+        with open(os.path.join(self.lab.live(0), "big"), "wb") as f:
+            f.write(os.urandom(mib << 20))
+
+
+@scenario
+def story(w):
+    """a first sync, random changes of the files, guest snapshots, a second mount point"""
+    w.run()
+    w.proved()
+    assert "guest => CT 200, running => 0" in w.log() and "full sync" in w.log(), w.log()
+    for i in range(ROUNDS):
+        if i == ROUNDS // 3:
+            w.lab.add_volume()
+        w.lab.step()
+        w.run()
+        try:
+            w.proved()
+        except AssertionError as e:
+            raise AssertionError(f"round {i}: {e}") from None
+        assert "incremental sync" in w.log() and ("full sync" in w.log()) == (i == ROUNDS // 3), w.log()
+
+
+@scenario
+def killed(w):
+    """kill -9 of the source and of the agent in the middle of a first sync and of an increment: the next run repairs it"""
+    pid_file = w.note_pid()
+    kept = None
+    for phase in ("first", "increment"):
+        for victim in ("source", "agent"):
+            w.write_big()
+            w.lab.step()
+            w.a.pvesr("update", "200-0", "--rate", 4, check=True)
+            point = w.lab.point(w.b.store, 0)
+            kept = point and (w.lab.path(w.b.store, 0, point), treelab.tree(w.lab.path(w.b.store, 0, point)))
+            p = w.in_transfer()
+            if victim == "source":
+                p.kill()
+            else:
+                with open(pid_file) as f:
+                    os.kill(int(f.read()), signal.SIGKILL)
+            assert p.wait(timeout=60 * rig.SLOW) != 0
+            if kept:
+                assert treelab.tree(kept[0]) == kept[1], f"{phase}: the restore point was harmed"
+                assert treelab.tree(w.lab.path(w.b.store, 0)) == kept[1], f"{phase}: the live replica was harmed"
+            w.a.pvesr("update", "200-0", "--delete", "rate", check=True)
+            if (phase, victim) != ("first", "source"):
+                w.run()
+                w.proved()
+
+
+@scenario
+def failover(w):
+    """the guest is moved by hand to the other node and back: only changes travel, what was lost is kept aside"""
+    w.lab.add_volume()
+    w.lab.step()
+    w.run()
+    w.proved()
+    with open(os.path.join(w.lab.live(0), "lost"), "w") as f:
+        f.write("with the node")
+    lost = treelab.tree(w.lab.live(0))
+    for _ in range(2):  # to pve2 and back
+        w.move()
+        for _ in range(2):
+            w.lab.step(drop=False)  # the administrator's own snapshots on a target are his to drop
+            w.run()
+            w.kept_aside = w.lab.asides(w.a.store)
+            w.proved()
+            assert "full sync" not in w.log(), w.log()
+    (n, snap), = w.lab.asides(w.a.store)
+    assert n == 0 and treelab.tree(w.lab.path(w.a.store, 0, snap)) == lost, "what is kept aside is not what was lost"
+    assert not w.lab.asides(w.b.store)
+
+
+@scenario
+def bind_mount(w):
+    """a bind mount is refused, with replicate=0 it is skipped, and it does not block the removal of the job"""
+    w.lab.more = ["mp5: /srv/data,mp=/srv"]
+    w.lab.save()
+    done = w.run(want=1)
+    assert "unable to replicate mountpoint type 'bind'" in done.stderr, done.stderr
+    w.lab.more = ["mp5: /srv/data,mp=/srv,replicate=0"]
+    w.lab.save()
+    w.run()
+    w.proved()
+    w.lab.more = ["mp5: /srv/data,mp=/srv"]
+    w.lab.save()
+    w.a.pvesr("delete", "200-0", check=True)
+    w.run()
+    assert w.a.pvesr("list", check=True).stdout.count("\n") == 1
+    assert w.lab.entries(w.b.store) == (set(), []), w.lab.entries(w.b.store)
+    assert w.lab.entries(w.a.store) == ({(0, None)}, []), w.lab.entries(w.a.store)
+
+
+def play(f):
+    with rig.Cluster(storage="btrfs", ssh=False) as c:
+        f(World(c))
+
+
+for function in SCENARIOS:
+    rig.check(f"container, {function.__name__}: {function.__doc__} (seed {SEED})", lambda f=function: play(f), needs=("root", "btrfs"))
+rig.main()
