@@ -6,6 +6,7 @@ PVESR_CONTAINER_ROUNDS (15) and PVESR_CONTAINER_SEED choose the length and the s
 import os
 import random
 import signal
+import subprocess
 import time
 
 import rig
@@ -79,13 +80,17 @@ class World:
                 return False
             return st.st_size > 1 << 20 and st.st_mtime > begin  # not what an earlier run left
 
-        p = self.node().popen("run", "--id", "200-0")
+        p = subprocess.Popen(self.node().argv("pvesr", "run", "--id", "200-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.c.cleanup.callback(rig.stop, p)
         rig.wait_for(lambda: p.poll() is not None or growing(), "the middle of the transfer")
-        assert p.poll() is None, f"the run ended before it could be disturbed:\n{self.log()}"
+        assert p.poll() is None, f"the run ended before it could be disturbed: exit {p.returncode}: {p.stderr.read()}{self.log()}"
         return p
 
     def write_big(self, mib=24):
-        with open(os.path.join(self.lab.live(0), "big"), "wb") as f:
+        """A file that takes its time; the random changes may have made anything of the last one."""
+        path = os.path.join(self.lab.live(0), "big")
+        subprocess.run(["rm", "-rf", path], check=True)
+        with open(path, "xb") as f:
             f.write(os.urandom(mib << 20))
 
 
@@ -114,8 +119,8 @@ def killed(w):
     kept = None
     for phase in ("first", "increment"):
         for victim in ("source", "agent"):
-            w.write_big()
             w.lab.step()
+            w.write_big()
             w.a.pvesr("update", "200-0", "--rate", 4, check=True)
             point = w.lab.point(w.b.store, 0)
             kept = point and (w.lab.path(w.b.store, 0, point), treelab.tree(w.lab.path(w.b.store, 0, point)))
