@@ -262,16 +262,6 @@ static int rename_aside(struct replica_volume *v, const json_t *o, struct strv *
     return 0;
 }
 
-/* Does the live volume show this restore point already? Only asked after it was found unwritten. */
-static int shows(struct replica_volume *v, const char *id, bool *ret, struct err *e)
-{
-    char owner[32], base[SNAPSHOT_ID_LEN + 1];
-    if (volume_replica(v->volume, owner, base, e) < 0)
-        return -1;
-    *ret = strcmp(base, id) == 0;
-    return 0;
-}
-
 /* A volume that did not change has its old restore point under a new name. */
 static int name_point(struct replica_volume *v, const char *id, const char *as, struct err *e)
 {
@@ -292,7 +282,6 @@ static int commit_volume(struct replica_volume *v, const json_t *o, struct strv 
 {
     const char *id, *as, *live_aside;
     char since[SNAPSHOT_NAME_MAX + 1] = "";
-    bool shown = false;
     if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
         message_string(o, "as", SNAPSHOT_NAME_MAX, &as, e) < 0 ||
         message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0)
@@ -311,9 +300,9 @@ static int commit_volume(struct replica_volume *v, const json_t *o, struct strv 
     if (written)
         strv_addf(asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
                   v->volid, since, live_aside);
-    if (rename_aside(v, o, asides, e) < 0 || (info.exists && !written && shows(v, id, &shown, e) < 0))
-        return -1;
-    if (!shown && volume_commit(v->volume, id, true, e) < 0)
+    /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one
+     * left. */
+    if (rename_aside(v, o, asides, e) < 0 || volume_commit(v->volume, id, true, e) < 0)
         return -1;
     return name_point(v, id, as, e);
 }
