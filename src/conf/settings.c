@@ -11,6 +11,7 @@
 
 #define DEFAULT_FILE "/etc/pvesr/pvesr.conf"
 #define FILE_MAX (64 << 10)
+#define POOL_PREFIX_MAX 64
 
 static const struct key {
     const char *name, *preset; /* NULL: none, or computed */
@@ -23,6 +24,7 @@ static const struct key {
     {"lock-dir", "/var/lock/pve-manager", offsetof(struct settings, lock_dir)},
     {"run-dir", "/run/pvesr", offsetof(struct settings, run_dir)},
     {"storage-root", NULL, offsetof(struct settings, storage_root)},
+    {"pool-prefix", NULL, offsetof(struct settings, pool_prefix)},
 };
 
 static char **slot(struct settings *s, const struct key *k)
@@ -42,6 +44,13 @@ static void preset(const char *file, struct settings *s)
     s->node = xstrdup(host);
 }
 
+/* What ZFS and LVM both take at the start of a name. */
+static bool is_pool_prefix(const char *s)
+{
+    return isalpha((unsigned char)*s) && strlen(s) <= POOL_PREFIX_MAX &&
+           s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] == 0;
+}
+
 static int set(struct settings *s, const char *key, const char *value, struct err *e)
 {
     uint64_t n;
@@ -58,6 +67,12 @@ static int set(struct settings *s, const char *key, const char *value, struct er
         if (!*value || (path && *value != '/'))
             return err_set(e, ERR_CONFIG, 0, "%s: '%s' is not %s", key, value,
                            path ? "an absolute path" : "a value");
+        if (strcmp(key, "pool-prefix") == 0 && !is_pool_prefix(value))
+            return err_set(
+                e, ERR_CONFIG, 0,
+                "%s: '%s' cannot begin a pool's name: a letter, then letters, digits and '_.-', at "
+                "most %d together",
+                key, value, POOL_PREFIX_MAX);
         free(*slot(s, &keys[i]));
         *slot(s, &keys[i]) = xstrdup(value);
         return 0;

@@ -14,6 +14,7 @@ struct settings {
     char *lock_dir;     /* /var/lock/pve-manager */
     char *run_dir;      /* /run/pvesr */
     char *storage_root; /* NULL, or a prefix for the `path` of path-based storages */
+    char *pool_prefix;  /* NULL, or a prefix for the pool (zfspool) and the volume group (lvmthin) */
     unsigned max_workers;
 };
 

@@ -66,15 +66,17 @@ static void reads_settings(void **state)
     assert_string_equal(s.lock_dir, "/var/lock/pve-manager");
     assert_string_equal(s.run_dir, "/run/pvesr");
     assert_null(s.storage_root);
+    assert_null(s.pool_prefix);
     assert_int_equal(s.max_workers, 4);
     assert_null(strchr(s.node, '.'));
     settings_release(&s);
 
-    assert_int_equal(settings_parse("f",
-                                    "# c\nnode: n1\r\n\n  cluster:dir:/c \nstate-dir: /s\nlog-dir:\t/l\n"
-                                    "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\nmax-workers: 7",
-                                    &s, &e),
-                     0);
+    assert_int_equal(
+        settings_parse("f",
+                       "# c\nnode: n1\r\n\n  cluster:dir:/c \nstate-dir: /s\nlog-dir:\t/l\n"
+                       "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7",
+                       &s, &e),
+        0);
     assert_string_equal(s.node, "n1");
     assert_string_equal(s.cluster, "dir:/c");
     assert_string_equal(s.state_dir, "/s");
@@ -82,6 +84,7 @@ static void reads_settings(void **state)
     assert_string_equal(s.lock_dir, "/k");
     assert_string_equal(s.run_dir, "/r");
     assert_string_equal(s.storage_root, "/sr");
+    assert_string_equal(s.pool_prefix, "n1-");
     assert_int_equal(s.max_workers, 7);
     settings_release(&s);
 }
@@ -97,6 +100,8 @@ static void refuses_settings(void **state)
         {"node:", "f:1: node: '' is not a value"},
         {"state-dir: rel", "f:1: state-dir: 'rel' is not an absolute path"},
         {"storage-root: rel", "f:1: storage-root: 'rel' is not an absolute path"},
+        {"pool-prefix: -n", "f:1: pool-prefix: '-n' cannot begin a pool's name"},
+        {"pool-prefix: n/", "f:1: pool-prefix: 'n/' cannot begin a pool's name"},
         {"max-workers: 0", "f:1: max-workers: '0'"},
         {"max-workers: x", "f:1: max-workers: 'x'"},
     };

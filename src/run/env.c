@@ -111,7 +111,15 @@ int env_guest_volumes(struct env *env, const struct guest_config *g, enum volume
 void env_store_release(struct env_store *s)
 {
     free(s->path);
+    free(s->pool);
+    free(s->vgname);
     *s = (struct env_store){0};
+}
+
+/* NULL stays NULL. */
+static char *prefixed(const char *prefix, const char *name)
+{
+    return name ? xasprintf("%s%s", prefix ? prefix : "", name) : NULL;
 }
 
 int env_store(struct env *env, const char *storage_id, struct env_store *ret, struct err *e)
@@ -128,14 +136,18 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
             "storage '%s' is not available on node '%s': a storage of that name must be enabled there "
             "(see 'nodes' and 'disable' in storage.cfg)",
             storage_id, node);
-    *ret = (struct env_store){
-        .store = {
-            .id = s->id, .type = s->type, .pool = s->pool, .vgname = s->vgname, .thinpool = s->thinpool}};
-    if (s->path) {
-        const char *root = env->settings.storage_root;
-        ret->path = root ? xasprintf("%s%s%s", root, *s->path == '/' ? "" : "/", s->path) : xstrdup(s->path);
-        ret->store.path = ret->path;
-    }
+    const struct settings *own = &env->settings;
+    const char *slash = own->storage_root && s->path && *s->path != '/' ? "/" : "";
+    _cleanup_free_ char *root = own->storage_root ? xasprintf("%s%s", own->storage_root, slash) : NULL;
+    *ret = (struct env_store){.path = prefixed(root, s->path),
+                              .pool = prefixed(own->pool_prefix, s->pool),
+                              .vgname = prefixed(own->pool_prefix, s->vgname)};
+    ret->store = (struct volume_store){.id = s->id,
+                                       .type = s->type,
+                                       .path = ret->path,
+                                       .pool = ret->pool,
+                                       .vgname = ret->vgname,
+                                       .thinpool = s->thinpool};
     return 0;
 }
 

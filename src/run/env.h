@@ -44,10 +44,10 @@ int env_guest_volumes(struct env *env, const struct guest_config *g, enum volume
                       struct err *e);
 
 /* The storage as the volume layer wants it: ERR_CONFIG when unknown, disabled, or not for this node, or
- * without a driver. `path` must outlive the store: it is malloc'ed into *path_buf by the caller's request. */
+ * without a driver. */
 struct env_store {
     struct volume_store store;
-    char *path; /* owned */
+    char *path, *pool, *vgname; /* owned: the names with this node's storage-root or pool-prefix */
 };
 void env_store_release(struct env_store *s);
 int env_store(struct env *env, const char *storage_id, struct env_store *ret, struct err *e);
