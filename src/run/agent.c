@@ -19,6 +19,7 @@
 struct agent {
     struct env *env;
     struct channel *channel;
+    char peer[64]; /* the node that the source says it is */
     char job[24];
     uint32_t guest;
     struct lock *lock;
@@ -53,8 +54,9 @@ static struct replica_volume *named_volume(struct agent *a, const json_t *o, str
     return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : find_volume(a, volid, e);
 }
 
-/* The guest's owner may change while a run is on its way; whoever has it, replicas are written only where it
- * is not. */
+/* The guest's owner may change while a run is on its way. Replicas are written only where the guest is not,
+ * and only by the node where it is: another one sends the past. A guest that this node does not know (yet)
+ * has no owner here. */
 static int check_owner(struct agent *a, struct err *e)
 {
     if (env_guests_again(a->env, e) < 0)
@@ -64,6 +66,10 @@ static int check_owner(struct agent *a, struct err *e)
         return err_set(e, ERR_CONFIG, 0,
                        "guest '%" PRIu32 "' is on local node '%s': its volumes are no replicas there",
                        a->guest, a->env->settings.node);
+    if (g && strcmp(g->node, a->peer) != 0)
+        return err_set(e, ERR_CONFIG, 0,
+                       "guest '%" PRIu32 "' is on node '%s': node '%s' has nothing to replicate of it",
+                       a->guest, g->node, a->peer);
     return 0;
 }
 
@@ -80,6 +86,14 @@ static int take_volids(const json_t *o, const char *key, struct strv *ret, struc
             return err_set(e, ERR_DATA, 0, "damaged message: '%s' names '%s' twice", key, volid);
     }
     return 0;
+}
+
+static json_t *strings(const struct strv *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n; i++)
+        json_array_append_new(list, json_string(s->v[i]));
+    return list;
 }
 
 static int open_guest(struct agent *a, const json_t *o, struct err *e)
@@ -129,10 +143,7 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         json_decref(array);
         return -1;
     }
-    json_t *stale = json_array();
-    for (size_t i = 0; i < a->stale.n; i++)
-        json_array_append_new(stale, json_string(a->stale.v[i]));
-    *reply = json_pack("{s:o, s:o}", "volumes", array, "stale", stale);
+    *reply = json_pack("{s:o, s:o}", "volumes", array, "stale", strings(&a->stale));
     return 0;
 }
 
@@ -278,6 +289,18 @@ static int name_point(struct replica_volume *v, const char *id, const char *as, 
     return r;
 }
 
+static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    _cleanup_strv_ struct strv asides = STRV_INIT;
+    struct replica_volume *v = named_volume(a, o, e);
+    if (!v || check_owner(a, e) < 0)
+        return -1;
+    if (rename_aside(v, o, &asides, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    *reply = json_pack("{s:o}", "asides", strings(&asides));
+    return 0;
+}
+
 static int commit_volume(struct replica_volume *v, const json_t *o, struct strv *asides, struct err *e)
 {
     const char *id, *as, *live_aside;
@@ -321,10 +344,7 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
         if (commit_volume(v, one, &asides, e) < 0)
             return err_wrap(e, "volume '%s'", v->volid);
     }
-    json_t *list = json_array();
-    for (size_t i = 0; i < asides.n; i++)
-        json_array_append_new(list, json_string(asides.v[i]));
-    *reply = json_pack("{s:o}", "asides", list);
+    *reply = json_pack("{s:o}", "asides", strings(&asides));
     return 0;
 }
 
@@ -351,7 +371,7 @@ static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct e
     const json_t *array;
     _cleanup_strv_ struct strv drop = STRV_INIT;
     if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 ||
-        take_volids(o, "drop", &drop, e) < 0)
+        take_volids(o, "drop", &drop, e) < 0 || check_owner(a, e) < 0)
         return -1;
     json_t *problems = json_array();
     int r = 0;
@@ -361,8 +381,6 @@ static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct e
         struct err problem = {0};
         if (!strv_has(&a->stale, drop.v[i]))
             r = err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", drop.v[i]);
-        else if (check_owner(a, e) < 0)
-            r = -1;
         else if (replica_drop(a->env, drop.v[i], a->job, a->guest, &problem) < 0)
             json_array_append_new(problems, json_string(problem.text));
     }
@@ -379,8 +397,8 @@ static const struct call {
     int (*serve)(struct agent *a, const json_t *o, json_t **reply, struct err *e);
     bool needs_open;
 } calls[] = {
-    {"open", call_open, false},    {"stage", call_stage, true}, {"point", call_point, true},
-    {"commit", call_commit, true}, {"prune", call_prune, true},
+    {"open", call_open, false},  {"aside", call_aside, true},   {"stage", call_stage, true},
+    {"point", call_point, true}, {"commit", call_commit, true}, {"prune", call_prune, true},
 };
 
 static int dispatch(struct agent *a, const json_t *o, struct err *e)
@@ -407,7 +425,11 @@ static int greet(struct agent *a, struct err *e)
     if (!theirs)
         return -1;
     uint64_t version;
+    const char *node = "";
     int r = message_u64(theirs, "pvesr", &version, e);
+    if (r == 0)
+        r = message_string(theirs, "node", sizeof a->peer - 1, &node, e);
+    snprintf(a->peer, sizeof a->peer, "%s", node);
     json_decref(theirs);
     if (r < 0)
         return -1;

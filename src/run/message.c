@@ -153,23 +153,24 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
 
 json_t *message_snapshot(const struct snapshot *s)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "name", s->name, "id", s->id, "created",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b}", "name", s->name, "id", s->id, "created",
                      (json_int_t)s->created, "seq", (json_int_t)s->seq, "size", (json_int_t)s->size,
-                     "received", (s->flags & SNAPSHOT_RECEIVED) != 0);
+                     "received", (s->flags & SNAPSHOT_RECEIVED) != 0, "readable",
+                     (s->flags & SNAPSHOT_READABLE) != 0);
 }
 
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
 {
     uint64_t created;
-    bool received;
-    *ret = (struct snapshot){.flags = SNAPSHOT_READABLE};
+    bool received, readable;
+    *ret = (struct snapshot){0};
     if (take_name(o, "name", ret->name, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
         message_u64(o, "created", &created, e) < 0 || message_u64(o, "seq", &ret->seq, e) < 0 ||
-        message_u64(o, "size", &ret->size, e) < 0 || message_bool(o, "received", &received, e) < 0)
+        message_u64(o, "size", &ret->size, e) < 0 || message_bool(o, "received", &received, e) < 0 ||
+        message_bool(o, "readable", &readable, e) < 0)
         return -1;
     ret->created = (int64_t)created;
-    if (received)
-        ret->flags |= SNAPSHOT_RECEIVED;
+    ret->flags = (received ? SNAPSHOT_RECEIVED : 0u) | (readable ? SNAPSHOT_READABLE : 0u);
     return 0;
 }
 
@@ -199,8 +200,7 @@ json_t *message_replica(const struct replica *r)
 {
     json_t *snapshots = json_array();
     for (size_t i = 0; i < r->snapshots.n; i++)
-        if (r->snapshots.v[i].flags & SNAPSHOT_READABLE)
-            json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
+        json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
     return json_pack("{s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists", (int)r->info.exists,
                      "stream", (int)r->info.stream, "many", (int)r->info.many, "size",
                      (json_int_t)r->info.size, "available", (json_int_t)r->info.available, "written",

@@ -185,13 +185,27 @@ int peer_commit_one(struct peer *p, const char *volid, const char *id, struct er
     return reply ? 0 : -1;
 }
 
+static json_t *renames(const struct asides *a)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < a->n; i++)
+        json_array_append_new(array, json_pack("[s, s]", a->v[i].from, a->v[i].to));
+    return array;
+}
+
+int peer_aside(struct peer *p, const char *volid, const struct asides *a, struct strv *said, struct err *e)
+{
+    json_t *reply =
+        call(p, json_pack("{s:s, s:s, s:o}", "do", "aside", "volume", volid, "aside", renames(a)), e);
+    int r = reply ? take_strings(reply, "asides", said, e) : -1;
+    json_decref(reply);
+    return r;
+}
+
 static json_t *commit_volume(const struct peer_commit *v)
 {
-    json_t *aside = json_array();
-    for (size_t i = 0; i < v->aside_from->n; i++)
-        json_array_append_new(aside, json_pack("[s, s]", v->aside_from->v[i], v->aside_to->v[i]));
     return json_pack("{s:s, s:s, s:s, s:s, s:o}", "volume", v->volid, "id", v->id, "as", v->as, "live-aside",
-                     v->live_aside ? v->live_aside : "", "aside", aside);
+                     v->live_aside, "aside", renames(v->aside));
 }
 
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e)

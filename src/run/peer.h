@@ -30,12 +30,14 @@ int peer_take_error(const struct peer *p, const struct frame *f, struct err *e);
 /* One intermediate snapshot becomes visible, the live volume stays. */
 int peer_commit_one(struct peer *p, const char *volid, const char *id, struct err *e);
 
+/* Rename snapshots of one volume out of the way of those to be sent; `said` gets sentences about it. */
+int peer_aside(struct peer *p, const char *volid, const struct asides *a, struct strv *said, struct err *e);
+
 struct peer_commit {
     const char *volid, *id;
-    const char *as;                /* the name the restore point must have */
-    const char *live_aside;        /* name to keep a written live volume under */
-    const struct strv *aside_from; /* snapshots to rename … */
-    const struct strv *aside_to;   /* … to these names */
+    const char *as;             /* the name the restore point must have */
+    const char *live_aside;     /* name to keep a written live volume under */
+    const struct asides *aside; /* snapshots to rename */
 };
 /* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);

@@ -62,9 +62,11 @@ void plan_release(struct plan *p)
     for (size_t i = 0; i < p->n; i++) {
         struct plan_volume *v = &p->v[i];
         free(v->steps);
-        strv_release(&v->keep_aside);
+        free(v->keep_aside.v);
+        free(v->move_aside.v);
         strv_release(&v->reasons);
         snapshots_release(&v->clear_target);
+        snapshots_release(&v->drop_target);
         snapshots_release(&v->drop_source);
     }
     free(p->v);
@@ -113,20 +115,27 @@ static const struct snapshot *find_resumable(const struct plan_input *in, const 
     if (!stage->exists)
         return NULL;
     const struct snapshot *s = snapshots_find_id(v->snapshots, stage->id);
-    if (!s || !(s->flags & SNAPSHOT_READABLE) || !mirrored(in, s))
-        return NULL;
+    if (!s || !(s->flags & SNAPSHOT_READABLE) || !mirrored(in, s) || !v->replica->info.many)
+        return NULL; /* a target without snapshots could not keep it beside the new one */
     if (base && s->seq <= base->seq)
         return NULL;
     return strcmp(stage->base_id, base ? base->id : "") == 0 ? s : NULL;
 }
 
-/* Was this target snapshot made by an attempt of this job that we remember and that was never acknowledged?
+/* Was this target snapshot made by a first copy of this job that we remember and that was never acknowledged?
  */
 static bool unacknowledged(const struct plan_input *in, const struct snapshot *s)
 {
-    int64_t epoch = snapshot_epoch(s->name);
-    return s->flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(s->name, in->job_id) && epoch > in->last_sync &&
-           epoch >= (in->last_sync ? 0 : in->first_try) && (in->last_sync || in->first_try);
+    return s->flags & SNAPSHOT_RECEIVED && in->first_copies && strv_has(in->first_copies, s->name);
+}
+
+/* Does the target hold anything besides what is kept aside? */
+static bool holds_anything(const struct replica *r)
+{
+    for (size_t i = 0; i < r->snapshots.n; i++)
+        if (!snapshot_is_aside(r->snapshots.v[i].name))
+            return true;
+    return r->info.exists;
 }
 
 /* Does the target hold nothing but what this job left there unfinished? Only certainty counts: a restore
@@ -134,14 +143,29 @@ static bool unacknowledged(const struct plan_input *in, const struct snapshot *s
 static bool half_made(const struct plan_input *in, const struct replica *r)
 {
     bool live_is_one = !r->info.exists;
-    if (r->written || r->snapshots.n == 0 || (r->info.exists && strcmp(r->owner, in->job_id) != 0))
+    if (r->written || (r->info.exists && strcmp(r->owner, in->job_id) != 0))
         return false;
     for (size_t i = 0; i < r->snapshots.n; i++) {
-        if (!unacknowledged(in, &r->snapshots.v[i]))
+        const struct snapshot *s = &r->snapshots.v[i];
+        if (snapshot_is_aside(s->name))
+            continue;
+        if (!unacknowledged(in, s))
             return false;
-        live_is_one |= strcmp(r->snapshots.v[i].id, r->base_id) == 0;
+        live_is_one |= strcmp(s->id, r->base_id) == 0;
     }
     return live_is_one;
+}
+
+/* A plain file has no data of its restore point any more when it was written to. */
+static bool overwritten_base(const struct plan_input *in, const struct plan_input_volume *v)
+{
+    const struct replica *r = v->replica;
+    if (!r->info.exists || r->info.many || !r->written)
+        return false;
+    for (size_t i = 0; i < v->snapshots->n; i++)
+        if (mirrored(in, &v->snapshots->v[i]) && snapshots_find_id(&r->snapshots, v->snapshots->v[i].id))
+            return true;
+    return false;
 }
 
 static void plan_chain(const struct plan_input *in, const struct plan_input_volume *v,
@@ -172,6 +196,60 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
     steps_add(ret, &new, true, false);
 }
 
+/* ---- kept aside, cleared, dropped ---- */
+
+bool snapshot_is_aside(const char *name)
+{
+    return strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+}
+
+static bool aside_taken(const struct plan_input_volume *v, const struct plan_volume *p, const char *name)
+{
+    for (size_t i = 0; i < p->keep_aside.n; i++)
+        if (strcmp(p->keep_aside.v[i].to, name) == 0)
+            return true;
+    for (size_t i = 0; i < p->move_aside.n; i++)
+        if (strcmp(p->move_aside.v[i].to, name) == 0)
+            return true;
+    return snapshots_find(&v->replica->snapshots, name);
+}
+
+/* "__replicate_100-0_17__" → "diverged_100-0_17", "g1" → "diverged_g1"; with a number behind it where that is
+ * taken. */
+static void asides_add(struct asides *list, const struct plan_input_volume *v, const struct plan_volume *p,
+                       const char *from)
+{
+    const char *job, *end = from + strlen(from), *core = from;
+    size_t len;
+    int64_t epoch;
+    if (split_name(from, &job, &len, &epoch)) {
+        core = job;
+        end -= 2;
+    }
+    struct aside a;
+    snprintf(a.from, sizeof a.from, "%s", from);
+    for (unsigned n = 1; n == 1 || aside_taken(v, p, a.to); n++) {
+        char number[12] = "";
+        if (n > 1)
+            snprintf(number, sizeof number, "_%u", n);
+        int room = (int)(sizeof a.to - sizeof ASIDE_PREFIX - strlen(number));
+        snprintf(a.to, sizeof a.to, ASIDE_PREFIX "%.*s%s",
+                 (int)(end - core) < room ? (int)(end - core) : room, core, number);
+    }
+    list->v = xreallocarray(list->v, list->n + 1, sizeof *list->v);
+    list->v[list->n++] = a;
+}
+
+/* Does the target alone hold this state, newer than the base? */
+static bool only_there(const struct plan_input *in, const struct plan_input_volume *v,
+                       const struct snapshot *base_there, const struct snapshot *s)
+{
+    return s->seq > base_there->seq && snapshot_is_of_guest(s->name, in->guest) &&
+           !snapshots_find_id(v->snapshots, s->id) &&
+           (!(s->flags & SNAPSHOT_RECEIVED) || snapshot_is_of_job(s->name, in->job_id) ||
+            strcmp(s->id, v->replica->base_id) == 0);
+}
+
 static void plan_aside(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
@@ -183,14 +261,11 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
     const struct snapshot *base_there = ret->full ? NULL : snapshots_find_id(&r->snapshots, ret->base.id);
     for (size_t i = 0; base_there && i < r->snapshots.n; i++) {
         const struct snapshot *s = &r->snapshots.v[i];
-        bool acknowledged = in->last_sync == 0 || snapshot_epoch(s->name) <= in->last_sync;
-        if (s->seq > base_there->seq && snapshot_is_of_job(s->name, in->job_id) && acknowledged &&
-            !snapshots_find_id(v->snapshots, s->id)) {
-            strv_add(&ret->keep_aside, s->name);
-            strv_addf(&ret->reasons,
-                      "restore point '%s' is newer than the base but gone from the source: kept aside",
-                      s->name);
-        }
+        if (!only_there(in, v, base_there, s))
+            continue;
+        asides_add(&ret->keep_aside, v, ret, s->name);
+        strv_addf(&ret->reasons,
+                  "restore point '%s' is newer than the base and not on the source: kept aside", s->name);
     }
 }
 
@@ -202,48 +277,57 @@ static bool in_steps(const struct plan_volume *p, const char *id)
     return false;
 }
 
-/* Snapshots of this job on the source that no later run could use: not the base, not to be sent, not on the
- * target, and not the last acknowledged one. */
+/* Was the base superseded for good: older than the one now used, and nobody's restore point. */
+static bool passed_by(const struct plan_volume *p, const struct replica *r, const struct snapshot *s)
+{
+    return !p->full && s->seq < p->base.seq && strcmp(s->id, r->base_id) != 0;
+}
+
+/* Snapshots of this job that no later run could use. On the source: not the base, not to be sent, not the
+ * last acknowledged one, and not on the target, but for those that failed runs left behind the base. */
 static void plan_drop(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
 {
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         if (!snapshot_is_of_job(s->name, in->job_id) || in_steps(ret, s->id) ||
-            snapshots_find_id(&v->replica->snapshots, s->id))
+            (in->last_sync && snapshot_epoch(s->name) == in->last_sync) ||
+            (in->parent && strcmp(in->parent, s->name) == 0))
             continue;
-        if (in->last_sync && snapshot_epoch(s->name) == in->last_sync)
-            continue;
-        if (in->parent && strcmp(in->parent, s->name) == 0)
+        const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+        if (there && !passed_by(ret, v->replica, s))
             continue;
         snapshots_add(&ret->drop_source, s);
+        if (there && !snapshot_is_aside(there->name) && there->flags & SNAPSHOT_RECEIVED)
+            snapshots_add(&ret->drop_target, there);
     }
 }
 
-/* A guest snapshot that was deleted and made anew has its old name with another id on the target. */
-static int plan_clear(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret,
-                      struct err *e)
+/* A guest snapshot that was deleted and made anew has its old name with another id on the target. One that
+ * was made there is nobody else's. */
+static void plan_clear(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret)
 {
     for (size_t i = 0; i < ret->n_steps && !ret->replace; i++) {
         const struct plan_step *step = &ret->steps[i];
         const struct snapshot *there = snapshots_find(&v->replica->snapshots, step->snapshot.name);
         if (!there || (!step->is_new && strcmp(there->id, step->snapshot.id) == 0))
             continue;
-        if (!snapshot_is_of_guest(there->name, in->guest) && !(there->flags & SNAPSHOT_RECEIVED))
-            return err_set(
-                e, ERR_DATA, 0,
-                "volume '%s': the target has a snapshot '%s' of its own, made there: rename or remove it",
-                v->volid, there->name);
-        snapshots_add(&ret->clear_target, there);
+        if (there->flags & SNAPSHOT_RECEIVED) {
+            snapshots_add(&ret->clear_target, there);
+            continue;
+        }
+        asides_add(&ret->move_aside, v, ret, there->name);
+        strv_addf(&ret->reasons, "the target has a snapshot '%s' of its own: kept aside as '%s'", there->name,
+                  ret->move_aside.v[ret->move_aside.n - 1].to);
     }
-    return 0;
 }
 
 static bool renamable(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct plan_volume *p)
 {
-    return !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 && !v->info.stream &&
-           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
-           strcmp(v->replica->base_id, p->base.id) == 0;
+    return !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
+           p->move_aside.n == 0 && !v->info.stream && v->info.many && v->replica->info.many &&
+           snapshot_is_of_job(p->base.name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
 }
 
 /* False: the target has the volume but nothing in common with it. */
@@ -257,7 +341,11 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
         ret->base = *base;
     } else {
         ret->full = true;
-        if (r->info.exists || r->snapshots.n) {
+        if (overwritten_base(in, v)) {
+            strv_add(&ret->reasons,
+                     "its storage keeps no older state of a volume than the live one, and that was written "
+                     "to: everything is sent");
+        } else if (holds_anything(r)) {
             if (!half_made(in, r))
                 return false;
             ret->replace = true;
@@ -268,6 +356,7 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     plan_chain(in, v, ret);
     if (!ret->replace)
         plan_aside(in, v, ret);
+    plan_clear(in, v, ret);
     plan_drop(in, v, ret);
     ret->renamable = renamable(in, v, ret);
     return true;
@@ -286,12 +375,8 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
                            "byte ranges)",
                            in->volumes[i].volid);
         }
-        if (!plan_volume(in, &in->volumes[i], &p.v[i])) {
+        if (!plan_volume(in, &in->volumes[i], &p.v[i]))
             strv_add(&lost, in->volumes[i].volid);
-        } else if (plan_clear(in, &in->volumes[i], &p.v[i], e) < 0) {
-            plan_release(&p);
-            return -1;
-        }
     }
     if (lost.n) {
         plan_release(&p);
@@ -321,7 +406,7 @@ void retain_target(const struct snapshots *target, const struct snapshots *sourc
         const struct snapshot *s = &target->v[i];
         if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id))
             continue;
-        if (strncmp(s->name, "diverged_", 9) == 0)
+        if (snapshot_is_aside(s->name))
             continue;
         if (snapshot_is_of_guest(s->name, guest) || s->flags & SNAPSHOT_RECEIVED)
             snapshots_add(ret, s);

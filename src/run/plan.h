@@ -13,13 +13,19 @@
  * oldest first, then the new snapshot. Old snapshots of this job itself are in it only where a stage of
  * theirs can be resumed.
  *  - Nothing common but the target has the volume: replaced only if every snapshot there was received for
- * this job, the live volume was not written to, and none of them is known to have been acknowledged
- * (last_sync). Else ERR_DATA "No common base snapshot on volume(s) …".
+ * this job by a first copy of which the state knows that it was begun and never acknowledged, and the live
+ * volume was not written to. A plain file that was written to since its restore point, which is common, is
+ * kept aside and copied in full: it has no older state to go on from. Else ERR_DATA "No common base snapshot
+ * on volume(s) …". What is kept aside counts as nothing.
  *  - Where the base is this job's own, the replica shows it and nothing else has to be sent, a volume that
  * did not change needs no new snapshot: on both sides the base takes the new name and keeps its id. Copying
  * the maps of a large fragmented image three times costs more than all else in such a run.
- *  - A live replica that was written to, and target snapshots of this job that the source no longer has
- * although they were acknowledged (the source was rolled back), are kept aside, never destroyed.
+ *  - Kept aside, never destroyed: a live replica that was written to; replication snapshots on the target,
+ * newer than the base, that the source does not have (it was rolled back, or the target was the source once
+ * and died with them); guest snapshots made there whose name is needed. An intermediate snapshot of another
+ * job that was only received is none of these: its own target has it.
+ *  - A failing run leaves a finished snapshot per volume on both sides for the next one to go on from. Only
+ * the newest of them counts, and what the replica shows: those between go.
  */
 #pragma once
 
@@ -53,11 +59,21 @@ struct plan_input {
     const char *job_id;
     uint32_t guest;
     int64_t last_sync;
-    int64_t first_try;        /* start of the first attempt that the state remembers, 0: unknown */
+    const struct strv
+        *first_copies;        /* names of new snapshots whose full copy was begun, never acknowledged */
     const char *new_snapshot; /* name */
     const char *parent;       /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
     const struct plan_input_volume *volumes;
+    size_t n;
+};
+
+/* A snapshot on the target, and the name under which it is kept aside there. */
+struct aside {
+    char from[SNAPSHOT_NAME_MAX + 1], to[SNAPSHOT_NAME_MAX + 1];
+};
+struct asides {
+    struct aside *v;
     size_t n;
 };
 
@@ -76,10 +92,12 @@ struct plan_volume {
     bool renamable; /* if nothing changed since the base, the base itself can become the new restore point */
     bool replace;   /* destroy the target's half-made copy first */
     bool keep_live_aside;
-    struct strv keep_aside;        /* target snapshots to rename aside */
+    struct asides keep_aside;      /* target snapshots to rename at the commit */
+    struct asides move_aside;      /* …and before the transfer, because one to be sent has their name */
     struct strv reasons;           /* sentences for `pvesr plan` and the log */
     struct snapshots clear_target; /* hold the name of a snapshot to be sent, with another id: removed before
                                       the transfer */
+    struct snapshots drop_target;  /* points of failed runs, older than the base; may fail */
     struct snapshots drop_source;  /* stale snapshots of this job to remove before the new one is taken */
 };
 
@@ -90,6 +108,9 @@ struct plan {
 
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);
+
+/* Is it kept aside (ASIDE_PREFIX). */
+bool snapshot_is_aside(const char *name);
 
 /* Append a copy. */
 void snapshots_add(struct snapshots *s, const struct snapshot *one);

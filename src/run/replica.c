@@ -121,6 +121,16 @@ int replica_replace(struct volume *v, const char *job_id, struct err *e)
     return volume_destroy(v, e);
 }
 
+/* 1: the live volume is there and no run of a job ever made it. */
+static int was_original(struct volume *v, struct err *e)
+{
+    struct volume_info info;
+    char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    if (volume_info(v, &info, e) < 0 || volume_replica(v, owner, base, e) < 0)
+        return -1;
+    return info.exists && !owner[0];
+}
+
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e)
 {
     struct replica_volume v;
@@ -129,6 +139,8 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
     if (replica_volume_open(env, volid, guest, &v, e) < 0)
         return -1;
     int written = volume_written(v.volume, since, e);
+    if (written == 0)
+        written = was_original(v.volume, e);
     snprintf(name, sizeof name, ASIDE_PREFIX "%s_%" PRId64, job_id, clock_epoch());
     int r = written < 0 || (written && volume_keep_aside(v.volume, name, e) < 0)
                 ? -1
@@ -142,9 +154,17 @@ int replica_prune(struct volume *v, const char *name, const char *id, uint32_t g
     struct snapshots snapshots = {0};
     if (volume_snapshots(v, &snapshots, e) < 0)
         return -1;
+    char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    if (volume_replica(v, owner, base, e) < 0) {
+        snapshots_release(&snapshots);
+        return -1;
+    }
     const struct snapshot *s = snapshots_find_id(&snapshots, id);
     int r = 0;
-    if (s && strncmp(s->name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
+    if (s && strcmp(s->id, base) == 0)
+        r = err_set(e, ERR_DATA, 0,
+                    "snapshot '%s' is the restore point that the replica shows: it is not removed", s->name);
+    else if (s && snapshot_is_aside(s->name))
         r = err_set(e, ERR_DATA, 0, "snapshot '%s' is kept aside: it is not removed", s->name);
     else if (s && !snapshot_is_of_guest(s->name, guest) && !(s->flags & SNAPSHOT_RECEIVED))
         r = err_set(e, ERR_DATA, 0, "snapshot '%s' was not made by replication: it is not removed", s->name);

@@ -6,9 +6,6 @@
 #include "run/env.h"
 #include "run/plan.h"
 
-/* What is kept aside is a snapshot whose name starts so; nothing ever deletes it but its owner. */
-#define ASIDE_PREFIX "diverged_"
-
 struct replica_volume {
     char *volid;
     uint32_t guest;
@@ -35,8 +32,9 @@ int replica_stale(struct env *env, const char *job_id, uint32_t guest, const str
 /* Destroy a first copy that this job did not finish: refused unless this job made all that is there and
  * nobody wrote. */
 int replica_replace(struct volume *v, const char *job_id, struct err *e);
-/* Destroy an image; one that was written to since its restore point is kept aside first. */
+/* Destroy an image; one that was written to since its restore point is kept aside first, and so is one that
+ * never was a replica: what it has since the guest left may be nowhere else. */
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e);
 /* Remove one snapshot: only a replication snapshot of the guest or one that was received, never one kept
- * aside. */
+ * aside or the restore point that the replica shows. */
 int replica_prune(struct volume *v, const char *name, const char *id, uint32_t guest, struct err *e);

@@ -29,7 +29,7 @@ struct run {
     int64_t start;
     double began;
     struct job_state state;
-    int64_t tried_before; /* last_try as it was, for a run that is postponed */
+    struct job_state before; /* for a run that is postponed: as if it had not been */
     struct joblog *log;
     struct journal *journal; /* NULL: history is not kept, the run goes on */
     struct journal_run row;
@@ -39,7 +39,7 @@ struct run {
 static int find_job(struct env *env, const char *job_id, struct job *ret, struct err *e)
 {
     struct jobs jobs;
-    if (env_guests(env, e) < 0 ||
+    if (env_guests_again(env, e) < 0 ||
         jobs_load_repaired(env->tree, &env->guests, env->settings.node, &jobs, e) < 0)
         return -1;
     const struct job *job = jobs_find(&jobs, job_id);
@@ -70,6 +70,18 @@ static int check_job(struct env *env, const struct job *job, struct guest_entry 
         return err_set(e, ERR_CONFIG, 0, "unable to sync to local node");
     *guest = *g;
     return 0;
+}
+
+/* The job as it is now, and whether it may run here now. */
+static int look_up(struct env *env, const char *job_id, struct job *job, struct guest_entry *guest,
+                   struct err *e)
+{
+    if (find_job(env, job_id, job, e) < 0)
+        return -1;
+    if (check_job(env, job, guest, e) == 0)
+        return 0;
+    job_release(job);
+    return -1;
 }
 
 static const struct member *find_target(struct env *env, const struct job *job, struct err *e)
@@ -114,22 +126,19 @@ static void begin_journal(struct run *r)
 static int begin(struct run *r, struct err *e)
 {
     const struct settings *set = &r->env->settings;
-    if (job_state_load(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0)
+    if (job_state_load(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0 ||
+        job_state_load(set->state_dir, r->job.guest, r->job.target, &r->before, e) < 0)
         return -1;
     r->state.pid = getpid();
     r->state.ptime = proc_start_time(getpid());
-    if (!r->state.exists || (!r->state.first_try && !r->state.last_try && !r->state.last_sync))
-        r->state.first_try = r->start;
-    r->tried_before = r->state.last_try;
     r->state.last_try = r->start;
     r->state.last_iteration = r->options->iteration ? r->options->iteration : r->start;
     free(r->state.last_node);
     r->state.last_node = xstrdup(set->node);
     if (job_state_store(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0)
         return -1;
-    r->log = joblog_open(set->log_dir, r->job.id, r->options->verbose, e);
-    if (!r->log)
-        return -1;
+    struct err ignored;
+    r->log = joblog_open(set->log_dir, r->job.id, r->options->verbose, &ignored);
     joblog_add(r->log, "start replication job");
     begin_journal(r);
     return 0;
@@ -156,40 +165,62 @@ static void end_journal(struct run *r, int result, const struct err *failure)
         fprintf(stderr, "history is not kept: %s\n", problem.text);
 }
 
+static void state_after(struct run *r, int result, const struct err *failure)
+{
+    struct job_state *s = &r->state;
+    s->pid = 0;
+    s->ptime = 0;
+    s->duration = (double)(int64_t)((clock_mono() - r->began) * 1e6) / 1e6; /* no digits that mean nothing */
+    free(s->error);
+    s->error = result < 0 ? xstrdup(failure->text) : NULL;
+    s->fail_count = result < 0 ? s->fail_count + 1 : 0;
+}
+
+/* The target is at work for this guest, or a lock is held there: no failure of this job, it stays due. Of the
+ * run only what the next one needs to know is kept. */
+static void state_postponed(struct run *r)
+{
+    struct strv first_copies = r->state.first_copies;
+    r->state.first_copies = r->before.first_copies;
+    r->before.first_copies = first_copies;
+    job_state_release(&r->state);
+    r->state = r->before;
+    r->before = (struct job_state){.duration = -1};
+    r->state.pid = 0;
+    r->state.ptime = 0;
+}
+
+static int store_state(struct run *r, bool gone, struct err *e)
+{
+    const char *dir = r->env->settings.state_dir;
+    return gone ? job_state_remove(dir, r->job.guest, r->job.target, e)
+                : job_state_store(dir, r->job.guest, r->job.target, &r->state, e);
+}
+
 /* Record the end. A run that succeeded stays a success only if that could be written down. */
 static int end(struct run *r, int result, struct err *e)
 {
-    const char *dir = r->env->settings.state_dir;
-    r->state.pid = 0;
-    r->state.ptime = 0;
-    r->state.duration =
-        (double)(int64_t)((clock_mono() - r->began) * 1e6) / 1e6; /* no digits that mean nothing */
-    if (result < 0 && e->kind == ERR_BUSY) {
-        /* The target is at work for this guest, or a lock is held there: no failure of this job, it stays
-         * due. */
-        joblog_add(r->log, "replication job postponed: %s", e->text);
-        r->state.last_try = r->tried_before;
-    } else if (result < 0) {
-        joblog_add(r->log, "end replication job with error: %s", e->text);
-        free(r->state.error);
-        r->state.fail_count++;
-        r->state.error = xstrdup(e->text);
-    } else {
-        joblog_add(r->log, "end replication job");
-        free(r->state.error);
-        r->state.error = NULL;
-        r->state.fail_count = 0;
-    }
+    bool postponed = result < 0 && e->kind == ERR_BUSY;
+    bool removed = result == 0 && r->job.remove != REMOVE_NOT;
+    state_after(r, result, e);
+    joblog_add(r->log, "%s%s%s", postponed ? "replication job postponed" : "end replication job",
+               result == 0 ? ""
+               : postponed ? ": "
+                           : " with error: ",
+               result == 0 ? "" : e->text);
     end_journal(r, result, e);
+    if (postponed)
+        state_postponed(r);
+    if (joblog_failure(r->log))
+        fprintf(stderr, "the log of job '%s' is not kept: %s\n", r->job.id, joblog_failure(r->log));
     struct err problem = {0};
-    int stored = result == 0 && r->job.remove != REMOVE_NOT
-                     ? job_state_remove(dir, r->job.guest, r->job.target, &problem)
-                     : job_state_store(dir, r->job.guest, r->job.target, &r->state, &problem);
-    if (stored < 0 && result == 0) {
-        *e = problem;
-        return err_wrap(e, "the run succeeded but its end cannot be recorded");
-    }
-    return result;
+    bool never = postponed && !r->state.exists && !r->state.first_copies.n;
+    if (store_state(r, removed || never, &problem) == 0)
+        return result;
+    if (result < 0)
+        return err_wrap(e, "the run failed, and that cannot be recorded (%s)", problem.text);
+    *e = problem;
+    return err_wrap(e, "the run succeeded but its end cannot be recorded");
 }
 
 static int work(struct run *r, struct err *e)
@@ -240,6 +271,7 @@ static int run_locked(struct run *r, struct err *e)
     journal_free(r->journal);
     joblog_free(r->log);
     job_state_release(&r->state);
+    job_state_release(&r->before);
     return result;
 }
 
@@ -255,19 +287,17 @@ int run_job(struct env *env, const char *job_id, const struct run_options *o, st
     struct run r = {.env = env, .options = o};
     _cleanup_(lock_freep) struct lock *stock = NULL;
     _cleanup_(lock_freep) struct lock *guest = NULL;
-    if (find_job(env, job_id, &r.job, e) < 0)
+    if (look_up(env, job_id, &r.job, &r.guest, e) < 0)
         return -1;
     _cleanup_free_ char *path = env_guest_lock_path(env, r.job.guest);
-    int result = check_job(env, &r.job, &r.guest, e);
-    if (result == 0)
-        result =
-            (stock = take_stock_lock(env, e)) && (guest = lock_take(path, true, GUEST_LOCK_SECONDS, false, e))
-                ? 0
-                : -1;
-    if (result == 0) {
-        r.start = clock_epoch();
-        result = run_locked(&r, e);
-    }
+    job_release(&r.job);
+    stock = take_stock_lock(env, e);
+    guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
+    /* while we waited, the guest may have moved or the job may have been changed */
+    if (!guest || look_up(env, job_id, &r.job, &r.guest, e) < 0)
+        return -1;
+    r.start = clock_epoch();
+    int result = run_locked(&r, e);
     job_release(&r.job);
     return result;
 }
@@ -286,6 +316,8 @@ static void print_plan(const struct sync *s, struct buf *out)
             buf_addf(out, "  note: %s\n", p->reasons.v[k]);
         for (size_t k = 0; k < p->drop_source.n; k++)
             buf_addf(out, "  remove stale snapshot '%s' here\n", p->drop_source.v[k].name);
+        for (size_t k = 0; k < p->drop_target.n; k++)
+            buf_addf(out, "  remove stale snapshot '%s' on the target\n", p->drop_target.v[k].name);
         if (p->replace)
             buf_addf(out, "  destroy the unfinished copy on the target\n");
         for (size_t k = 0; k < p->n_steps; k++) {

@@ -84,9 +84,12 @@ int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
     return 0;
 }
 
-static void remember_storages(struct sync *s)
+/* Where this guest's replicas are or may be. What a failed run left on a storage that the guest uses no more
+ * is found later only if it stays in the list; `exactly` once the target was cleaned. */
+static void remember_storages(struct sync *s, bool exactly)
 {
-    strv_release(&s->state->storages);
+    if (exactly)
+        strv_release(&s->state->storages);
     for (size_t i = 0; i < s->n; i++)
         strv_add_once(&s->state->storages, s->volumes[i].local.store.store.id);
     strv_sort(&s->state->storages);
@@ -148,7 +151,7 @@ int sync_plan(struct sync *s, struct err *e)
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
                             .last_sync = s->state->last_sync,
-                            .first_try = s->state->first_try,
+                            .first_copies = &s->state->first_copies,
                             .new_snapshot = s->snapshot,
                             .parent = guest_config_parent(s->config),
                             .guest_snapshots = guest_config_snapshots(s->config),
@@ -257,6 +260,34 @@ static int take_snapshots(struct sync *s, struct err *e)
     return r;
 }
 
+/* Does the target hold anything under this name? */
+static bool known_there(const struct sync *s, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct replica *r = &s->volumes[i].replica;
+        if (snapshots_find(&r->snapshots, name) || (r->stage.exists && strcmp(r->stage.snapshot, name) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* A first copy that is never acknowledged may be replaced by a later run, but only if the state remembers
+ * that this run began it: nothing on the target tells it from an acknowledged one. */
+static int remember_first_copy(struct sync *s, struct err *e)
+{
+    bool full = false;
+    struct strv *names = &s->state->first_copies;
+    for (size_t i = 0; i < s->plan.n; i++)
+        full |= s->plan.v[i].full;
+    if (!full)
+        return 0;
+    for (size_t i = names->n; i-- > 0;)
+        if (!known_there(s, names->v[i]))
+            strv_remove(names, i);
+    strv_add_once(names, s->snapshot);
+    return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
+}
+
 /* After a failure: the new snapshots go, but those of which the target may hold a part: the next run resumes
  * from them. */
 static void undo_snapshots(struct sync *s)
@@ -310,22 +341,50 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
     return 0;
 }
 
-/* Snapshots of the target that stand in the way of those to be sent. */
+static int prune_target(struct sync *s, struct snapshots *go, const struct strv *stale, struct strv *problems,
+                        struct err *e)
+{
+    size_t total = stale->n;
+    for (size_t i = 0; i < s->n; i++)
+        total += go[i].n;
+    return total ? peer_prune(&s->peer, &s->volids, go, stale, problems, e) : 0;
+}
+
+/* Snapshots of the target that stand in the way of those to be sent, and points of failed runs that nobody
+ * needs any more. */
 static int clear_target(struct sync *s, struct err *e)
 {
     const struct strv none = STRV_INIT;
-    _cleanup_strv_ struct strv problems = STRV_INIT;
+    _cleanup_strv_ struct strv problems = STRV_INIT, stale_problems = STRV_INIT;
     struct snapshots *go = xcalloc(s->n, sizeof *go);
-    size_t total = 0;
+    struct snapshots *stale = xcalloc(s->n, sizeof *stale);
     for (size_t i = 0; i < s->n; i++) {
         go[i] = s->plan.v[i].clear_target;
-        total += go[i].n;
+        stale[i] = s->plan.v[i].drop_target;
     }
-    int r = total ? peer_prune(&s->peer, &s->volids, go, &none, &problems, e) : 0;
+    int r = prune_target(s, go, &none, &problems, e);
+    if (r == 0 && problems.n)
+        r = err_set(e, ERR_SYSTEM, 0, "cannot make room on node '%s': %s", s->target->node.name,
+                    problems.v[0]);
+    if (r == 0)
+        r = prune_target(s, stale, &none, &stale_problems, e);
+    for (size_t i = 0; i < stale_problems.n; i++)
+        joblog_add(s->log, "cannot clean up on the target: %s", stale_problems.v[i]);
     free(go);
-    return problems.n ? err_set(e, ERR_SYSTEM, 0, "cannot make room on node '%s': %s", s->target->node.name,
-                                problems.v[0])
-                      : r;
+    free(stale);
+    return r;
+}
+
+static int move_aside(struct sync *s, struct err *e)
+{
+    _cleanup_strv_ struct strv asides = STRV_INIT;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < s->n; i++)
+        if (s->plan.v[i].move_aside.n)
+            r = peer_aside(&s->peer, s->volids.v[i], &s->plan.v[i].move_aside, &asides, e);
+    for (size_t i = 0; i < asides.n; i++)
+        joblog_add(s->log, "%s", asides.v[i]);
+    return r;
 }
 
 static int transfer_all(struct sync *s, struct err *e)
@@ -349,31 +408,41 @@ static int transfer_all(struct sync *s, struct err *e)
 
 /* ---- commit ---- */
 
+/* The guest's file may have been moved by hand meanwhile, which no lock prevents: what we would send then is
+ * the past. */
+static int still_here(struct sync *s, struct err *e)
+{
+    if (env_guests_again(s->env, e) < 0)
+        return -1;
+    const struct guest_entry *g = env_guest(s->env, s->job->guest, e);
+    if (!g)
+        return -1;
+    if (strcmp(g->node, s->env->settings.node) == 0)
+        return 0;
+    return err_set(e, ERR_CONFIG, 0,
+                   "guest '%" PRIu32 "' was moved to node '%s' while it was being replicated: nothing is "
+                   "committed",
+                   s->job->guest, g->node);
+}
+
 static int commit(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "commit");
+    if (still_here(s, e) < 0)
+        return -1;
     char live_aside[SNAPSHOT_NAME_MAX + 1];
     snprintf(live_aside, sizeof live_aside, ASIDE_PREFIX "%s_%" PRId64, s->job->id, s->start);
     struct peer_commit *v = xcalloc(s->n, sizeof *v);
-    struct strv *to = xcalloc(s->n, sizeof *to);
     _cleanup_strv_ struct strv asides = STRV_INIT;
-    for (size_t i = 0; i < s->n; i++) {
-        const struct strv *from = &s->plan.v[i].keep_aside;
-        for (size_t k = 0; k < from->n; k++)
-            strv_addf(&to[i], ASIDE_PREFIX "%s_%" PRId64, s->job->id, snapshot_epoch(from->v[k]));
+    for (size_t i = 0; i < s->n; i++)
         v[i] = (struct peer_commit){.volid = s->volids.v[i],
                                     .id = s->volumes[i].new.id,
                                     .as = s->volumes[i].new.name,
                                     .live_aside = live_aside,
-                                    .aside_from = from,
-                                    .aside_to = &to[i]};
-    }
+                                    .aside = &s->plan.v[i].keep_aside};
     int r = peer_commit(&s->peer, v, s->n, &asides, e);
     for (size_t i = 0; i < asides.n; i++)
         joblog_add(s->log, "%s", asides.v[i]);
-    for (size_t i = 0; i < s->n; i++)
-        strv_release(&to[i]);
-    free(to);
     free(v);
     s->committed = r == 0;
     return r;
@@ -385,6 +454,7 @@ static int record(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "record");
     s->state->last_sync = s->start;
+    strv_release(&s->state->first_copies);
     return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
 }
 
@@ -412,15 +482,25 @@ static void prune_source(struct sync *s, struct sync_volume *v, const char *voli
     snapshots_release(&go);
 }
 
+static bool was_renamed(const struct asides *a, const char *name)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (strcmp(a->v[i].from, name) == 0)
+            return true;
+    return false;
+}
+
 /* What the target holds now: what it had, and the steps of this run. */
 static void target_after(const struct sync *s, size_t i, struct snapshots *ret)
 {
-    for (size_t k = 0; k < s->volumes[i].replica.snapshots.n && !s->plan.v[i].replace; k++)
-        if (!strv_has(&s->plan.v[i].keep_aside, s->volumes[i].replica.snapshots.v[k].name) &&
-            !snapshots_find_id(&s->plan.v[i].clear_target, s->volumes[i].replica.snapshots.v[k].id))
-            snapshots_add(ret, &s->volumes[i].replica.snapshots.v[k]);
-    for (size_t k = 0; k < s->plan.v[i].n_steps; k++) {
-        struct snapshot one = s->plan.v[i].steps[k].snapshot;
+    const struct plan_volume *p = &s->plan.v[i];
+    const struct snapshots *had = &s->volumes[i].replica.snapshots;
+    for (size_t k = 0; k < had->n && !p->replace; k++)
+        if (!was_renamed(&p->keep_aside, had->v[k].name) && !was_renamed(&p->move_aside, had->v[k].name) &&
+            !snapshots_find_id(&p->clear_target, had->v[k].id))
+            snapshots_add(ret, &had->v[k]);
+    for (size_t k = 0; k < p->n_steps; k++) {
+        struct snapshot one = p->steps[k].snapshot;
         one.flags |= SNAPSHOT_RECEIVED;
         snapshots_add(ret, &one);
     }
@@ -431,23 +511,23 @@ static void prune(struct sync *s)
     steps_enter(s->steps, "prune");
     struct snapshots *go = xcalloc(s->n, sizeof *go);
     _cleanup_strv_ struct strv problems = STRV_INIT;
-    size_t total = 0;
     for (size_t i = 0; i < s->n; i++) {
         struct snapshots left = {0}, there = {0};
         prune_source(s, &s->volumes[i], s->volids.v[i], &left);
         target_after(s, i, &there);
         retain_target(&there, &left, s->job->guest, s->volumes[i].new.id, &go[i]);
-        total += go[i].n;
         snapshots_release(&left);
         snapshots_release(&there);
     }
     for (size_t i = 0; i < s->stale.n; i++)
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
     struct err e = {0};
-    if (total + s->stale.n && peer_prune(&s->peer, &s->volids, go, &s->stale, &problems, &e) < 0)
-        joblog_add(s->log, "cannot clean up on the target, the next run will: %s", e.text);
+    if (prune_target(s, go, &s->stale, &problems, &e) < 0)
+        strv_add(&problems, e.text);
     for (size_t i = 0; i < problems.n; i++)
         joblog_add(s->log, "cannot clean up on the target, the next run will: %s", problems.v[i]);
+    if (problems.n == 0)
+        remember_storages(s, true);
     for (size_t i = 0; i < s->n; i++)
         snapshots_release(&go[i]);
     free(go);
@@ -457,8 +537,9 @@ int sync_carry_out(struct sync *s, struct err *e)
 {
     if (tidy_source(s, e) < 0)
         return -1;
-    remember_storages(s);
-    if (take_snapshots(s, e) < 0 || clear_target(s, e) < 0 || transfer_all(s, e) < 0 || commit(s, e) < 0) {
+    remember_storages(s, false);
+    if (take_snapshots(s, e) < 0 || remember_first_copy(s, e) < 0 || clear_target(s, e) < 0 ||
+        move_aside(s, e) < 0 || transfer_all(s, e) < 0 || commit(s, e) < 0) {
         undo_snapshots(s);
         return -1;
     }

@@ -45,6 +45,21 @@ static void short_name(const char *name, struct buf *out)
         buf_adds(out, name);
 }
 
+static void print_all(const char *what, const struct snapshots *s, struct buf *out)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        buf_adds(out, what);
+        short_name(s->v[i].name, out);
+    }
+}
+
+static void print_aside(const char *what, const struct aside *a, struct buf *out)
+{
+    buf_adds(out, what);
+    short_name(a->from, out);
+    buf_addf(out, "=>%s", a->to + strlen(ASIDE_PREFIX));
+}
+
 static void print_short(const struct plan_volume *p, struct buf *out)
 {
     if (p->full)
@@ -57,22 +72,18 @@ static void print_short(const struct plan_volume *p, struct buf *out)
     }
     if (p->keep_live_aside)
         buf_adds(out, " aside:live");
-    for (size_t i = 0; i < p->keep_aside.n; i++) {
-        buf_adds(out, " aside:");
-        short_name(p->keep_aside.v[i], out);
-    }
-    for (size_t i = 0; i < p->clear_target.n; i++) {
-        buf_adds(out, " clear:");
-        short_name(p->clear_target.v[i].name, out);
-    }
-    for (size_t i = 0; i < p->drop_source.n; i++) {
-        buf_adds(out, " drop:");
-        short_name(p->drop_source.v[i].name, out);
-    }
+    for (size_t i = 0; i < p->keep_aside.n; i++)
+        print_aside(" aside:", &p->keep_aside.v[i], out);
+    for (size_t i = 0; i < p->move_aside.n; i++)
+        print_aside(" first-aside:", &p->move_aside.v[i], out);
+    print_all(" clear:", &p->clear_target, out);
+    print_all(" there:", &p->drop_target, out);
+    print_all(" drop:", &p->drop_source, out);
 }
 
 struct target_facts {
-    bool exists, written, single, foreign, forgetful; /* forgetful: the state began after all that is there */
+    bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
+    const char *shown; /* id of the restore point that live shows; NULL: the newest */
     const char *stage; /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
 };
 
@@ -104,7 +115,14 @@ static const struct plan_case {
      NULL,
      {.exists = true},
      "S5 >T6 >S9"},
-    {__LINE__, "state lost: newest common", 0, "S3=a S5=b", "S3=a S5=b", NULL, {.exists = true}, "S5 >S9"},
+    {__LINE__,
+     "state lost: newest common",
+     0,
+     "S3=a S5=b",
+     "S3=a S5=b",
+     NULL,
+     {.exists = true},
+     "S5 >S9 there:S3 drop:S3"},
     {__LINE__, "same name, other id is not common", 5, "S5=a", "S5=b!", NULL, {.exists = true}, NULL},
     {__LINE__, "a guest snapshot is a base", 5, "g1=a", "g1=a", NULL, {.exists = true}, "g1 >S9"},
     {__LINE__, "a foreign snapshot is none", 5, "sanoid=a", "sanoid=a", NULL, {.exists = true}, NULL},
@@ -116,8 +134,113 @@ static const struct plan_case {
      "g1=a S5=b",
      NULL,
      {.exists = true},
-     "g1 >S9 aside:S5"},
-    {__LINE__, "an unacknowledged tail is not", 5, "S5=a", "S5=a S7=b", NULL, {.exists = true}, "S5 >S9"},
+     "g1 >S9 aside:S5=>100-0_5"},
+    {__LINE__,
+     "so is one that the state cannot know",
+     5,
+     "S5=a",
+     "S5=a S7=b",
+     NULL,
+     {.exists = true},
+     "S5 >S9 aside:S7=>100-0_7"},
+    {__LINE__,
+     "a node that was the owner comes back with a tail of its own",
+     5,
+     "S5=a",
+     "S5=a S7=b!",
+     NULL,
+     {.exists = true},
+     "S5 >S9 aside:S7=>100-0_7"},
+    {__LINE__,
+     "…of another job",
+     5,
+     "S5=a",
+     "S5=a T7=b!",
+     NULL,
+     {.exists = true, .shown = "a"},
+     "S5 >S9 aside:T7=>100-1_7"},
+    {__LINE__,
+     "…and of two, with the same epoch as one kept already",
+     5,
+     "S5=a",
+     "S5=a diverged_100-0_7=x! S7=b! T7=c!",
+     NULL,
+     {.exists = true},
+     "S5 >S9 aside:S7=>100-0_7_2 aside:T7=>100-1_7"},
+    {__LINE__,
+     "what another job only sent through here is not kept",
+     5,
+     "S5=a",
+     "S5=a T7=b",
+     NULL,
+     {.exists = true, .shown = "a"},
+     "S5 >S9"},
+    {__LINE__,
+     "unless the replica shows it",
+     5,
+     "S5=a",
+     "S5=a T7=b",
+     NULL,
+     {.exists = true},
+     "S5 >S9 aside:T7=>100-1_7"},
+    {__LINE__, "older than the base: no tail", 5, "S5=a", "T3=b! S5=a", NULL, {.exists = true}, "S5 >S9"},
+    {__LINE__,
+     "a guest snapshot made there has the name of one to be sent",
+     5,
+     "S5=a g1=c",
+     "S5=a g1=b!",
+     NULL,
+     {.exists = true},
+     "S5 >g1 >S9 first-aside:g1=>g1"},
+    {__LINE__, "what is kept aside counts as nothing", 5, "S5=a", "diverged_x=b!", NULL, {0}, "full >S9"},
+    {__LINE__,
+     "…also beside a half-made copy",
+     0,
+     "",
+     "diverged_x=b! S7=c",
+     NULL,
+     {.exists = true},
+     "replace >S9"},
+    {__LINE__,
+     "points of failed runs: only the newest, the acknowledged and the shown one stay",
+     4,
+     "S3=y S4=z S5=a S6=b S7=c S8=d",
+     "S3=y S4=z S5=a S6=b S7=c",
+     NULL,
+     {.exists = true, .shown = "a"},
+     "S7 >S9 there:S3 there:S6 drop:S3 drop:S6 drop:S8"},
+    {__LINE__,
+     "a plain replica that was written to is copied anew",
+     5,
+     "S5=a",
+     "S5=a~",
+     NULL,
+     {.exists = true, .single = true, .written = true},
+     "full >S9 aside:live"},
+    {__LINE__,
+     "…not if its restore point is not ours",
+     5,
+     "S6=a",
+     "S5=b~",
+     NULL,
+     {.exists = true, .single = true, .written = true},
+     NULL},
+    {__LINE__,
+     "a plain target cannot hold an interrupted point beside the new one: anew",
+     5,
+     "S5=a S7=b",
+     "S5=a",
+     NULL,
+     {.exists = true, .single = true, .stage = "S7=b/a"},
+     "S5 >S9 drop:S7"},
+    {__LINE__,
+     "a first copy is not replaced where none is remembered",
+     5,
+     "",
+     "S7=b",
+     NULL,
+     {.exists = true, .forgetful = true},
+     NULL},
     {__LINE__,
      "with the state lost, a tail is kept",
      0,
@@ -125,7 +248,7 @@ static const struct plan_case {
      "S5=a S7=b",
      NULL,
      {.exists = true},
-     "S5 >S9 aside:S7"},
+     "S5 >S9 aside:S7=>100-0_7"},
     {__LINE__,
      "the replica was written to",
      5,
@@ -154,7 +277,7 @@ static const struct plan_case {
     {__LINE__, "not if it was written to", 0, "", "S7=b", NULL, {.exists = true, .written = true}, NULL},
     {__LINE__, "not if another made it", 0, "", "S7=b", NULL, {.exists = true, .foreign = true}, NULL},
     {__LINE__, "not if a snapshot was made there", 0, "", "S7=b g1=c!", NULL, {.exists = true}, NULL},
-    {__LINE__, "not if it was acknowledged", 7, "", "S7=b", NULL, {.exists = true}, NULL},
+    {__LINE__, "not if it was acknowledged", 6, "", "S6=b", NULL, {.exists = true}, NULL},
     {__LINE__, "an added disk, half-made, is replaced", 5, "", "S7=b", NULL, {.exists = true}, "replace >S9"},
     {__LINE__,
      "a volume that only has the target's name",
@@ -248,13 +371,17 @@ static void check_case(const struct plan_case *c)
     struct replica replica = {.info = {.exists = c->facts.exists, .many = !c->facts.single},
                               .written = c->facts.written};
     _cleanup_strv_ struct strv guest_snapshots = STRV_INIT;
+    _cleanup_strv_ struct strv first_copies = STRV_INIT;
     strv_adds(&guest_snapshots, "g1", "g2", NULL);
+    strv_adds(&first_copies, "__replicate_100-0_7__", "__replicate_100-0_8__", NULL);
     side_parse(c->source, false, &source);
     side_parse(c->target, true, &replica.snapshots);
     if (c->facts.exists && !c->facts.foreign) {
         strcpy(replica.owner, "100-0");
         if (replica.snapshots.n)
             strcpy(replica.base_id, replica.snapshots.v[replica.snapshots.n - 1].id);
+        if (c->facts.shown)
+            memset(replica.base_id, c->facts.shown[0], SNAPSHOT_ID_LEN);
     }
     if (c->facts.stage)
         stage_parse(c->facts.stage, &replica.stage);
@@ -262,7 +389,7 @@ static void check_case(const struct plan_case *c)
     struct plan_input in = {.job_id = "100-0",
                             .guest = 100,
                             .last_sync = c->last_sync,
-                            .first_try = c->facts.forgetful ? 8 : 6,
+                            .first_copies = c->facts.forgetful ? NULL : &first_copies,
                             .new_snapshot = "__replicate_100-0_9__",
                             .parent = c->parent,
                             .guest_snapshots = &guest_snapshots,

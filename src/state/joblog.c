@@ -50,15 +50,14 @@ static int open_log(const char *path, struct err *e)
 
 struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to_stdout, struct err *e)
 {
-    if (check_id(job_id, e) < 0 || fs_mkdir_p(log_dir, 0755, e) < 0)
-        return NULL;
-    _cleanup_free_ char *path = xasprintf("%s/%s", log_dir, job_id);
-    int fd = open_log(path, e);
-    if (fd < 0)
+    if (check_id(job_id, e) < 0)
         return NULL;
     struct joblog *l = xcalloc(1, sizeof *l);
-    l->fd = fd;
-    l->path = take_ptr(path);
+    struct err problem = {0};
+    l->path = xasprintf("%s/%s", log_dir, job_id);
+    l->fd = fs_mkdir_p(log_dir, 0755, &problem) < 0 ? -1 : open_log(l->path, &problem);
+    if (l->fd < 0)
+        l->failure = xstrdup(problem.text);
     l->to_stdout = also_to_stdout;
     snprintf(l->job, sizeof l->job, "%s", job_id);
     return l;
@@ -92,7 +91,7 @@ static void add_line(struct joblog *l, const char *stamp, const char *message, s
             *p = '?';
     buf_addc(&line, '\n');
     struct err e;
-    if (fs_write_all(l->fd, line.data, line.len, l->path, &e) < 0 && !l->failure)
+    if (l->fd >= 0 && fs_write_all(l->fd, line.data, line.len, l->path, &e) < 0 && !l->failure)
         l->failure = xstrdup(e.text);
     buf_add(&l->text, line.data, line.len);
     if (l->text.len > TEXT_CAP)
@@ -138,7 +137,8 @@ void joblog_free(struct joblog *l)
 {
     if (!l)
         return;
-    close(l->fd);
+    if (l->fd >= 0)
+        close(l->fd);
     free(l->path);
     free(l->failure);
     buf_release(&l->text);

@@ -10,7 +10,8 @@
 
 struct joblog;
 
-/* The directory is made when missing. A log that is a symlink or no regular file is refused, untouched.
+/* The directory is made when missing. A file that cannot be opened, is a symlink or no regular file is left
+ * untouched: joblog_failure says so, and the text is only kept in memory. NULL: not a job id.
  * also_to_stdout: each message without prefix on stdout too (run --verbose). */
 struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to_stdout, struct err *e);
 /* Newlines in the message become one log line each; other control characters, which a peer or a program may
@@ -18,7 +19,7 @@ struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to
  * stop a run. NULL is fine: nothing is logged. */
 void joblog_add(struct joblog *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *joblog_text(const struct joblog *l); /* "" for NULL */
-/* The first error of writing the file as a sentence, or NULL. */
+/* The first error of opening or writing the file as a sentence, or NULL. */
 const char *joblog_failure(const struct joblog *l);
 void joblog_free(struct joblog *l);
 static inline void joblog_freep(struct joblog **l)

@@ -13,6 +13,7 @@ void job_state_release(struct job_state *s)
     free(s->error);
     free(s->last_node);
     strv_release(&s->storages);
+    strv_release(&s->first_copies);
     *s = (struct job_state){.duration = -1};
 }
 

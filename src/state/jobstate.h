@@ -21,10 +21,11 @@ struct job_state {
     int64_t last_try;  /* 0: never, or as soon as possible */
     int64_t last_iteration;
     int64_t fail_count;
-    int64_t first_try;    /* start of the first attempt this entry knows of, 0: unknown; not Proxmox VE's */
     char *error;          /* NULL: ok */
     double duration;      /* seconds; < 0: unknown */
     struct strv storages; /* storeid_list */
+    /* Names of snapshots whose full copy was begun and never acknowledged; not Proxmox VE's. */
+    struct strv first_copies;
     char *last_node;
     pid_t pid; /* 0: not running (a dead pid is given as 0 by job_state_load) */
     uint64_t ptime;

@@ -15,16 +15,15 @@ enum { ERROR_CAP = 2048 };
 static const struct {
     const char *key;
     size_t offset;
-    bool ours; /* not known to Proxmox VE: left out while 0 */
 } numbers[] = {
-    {"last_sync", offsetof(struct job_state, last_sync), false},
-    {"last_try", offsetof(struct job_state, last_try), false},
-    {"last_iteration", offsetof(struct job_state, last_iteration), false},
-    {"fail_count", offsetof(struct job_state, fail_count), false},
-    {"first_try", offsetof(struct job_state, first_try), true},
+    {"last_sync", offsetof(struct job_state, last_sync)},
+    {"last_try", offsetof(struct job_state, last_try)},
+    {"last_iteration", offsetof(struct job_state, last_iteration)},
+    {"fail_count", offsetof(struct job_state, fail_count)},
 };
 
-static const char *const other_keys[] = {"error", "duration", "storeid_list", "last_node", "pid", "ptime"};
+static const char *const other_keys[] = {"error",     "duration", "storeid_list", "first_copies",
+                                         "last_node", "pid",      "ptime"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -38,8 +37,9 @@ static bool decode_number(struct json_span key, struct json_span value, struct j
     return false;
 }
 
-static void decode_storages(struct json_span list, struct strv *ret)
+static void decode_names(struct json_span list, struct strv *ret)
 {
+    strv_release(ret);
     struct json_iter it = json_iter(list);
     struct json_span item;
     while (json_next(&it, NULL, &item)) {
@@ -59,8 +59,9 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         if (!json_to_double(value, &s->duration))
             s->duration = -1;
     } else if (json_key_is(key, "storeid_list")) {
-        strv_release(&s->storages);
-        decode_storages(value, &s->storages);
+        decode_names(value, &s->storages);
+    } else if (json_key_is(key, "first_copies")) {
+        decode_names(value, &s->first_copies);
     } else if (json_key_is(key, "last_node")) {
         free(s->last_node);
         s->last_node = json_to_string(value);
@@ -111,14 +112,16 @@ static void encode_error(struct object_writer *w, const char *error)
     json_add_string(w->out, text);
 }
 
-static void encode_storages(struct object_writer *w, const struct strv *storages)
+static void encode_names(struct object_writer *w, const char *key, const struct strv *names)
 {
-    object_key(w, "storeid_list");
+    if (!names->n)
+        return;
+    object_key(w, key);
     buf_addc(w->out, '[');
-    for (size_t i = 0; i < storages->n; i++) {
+    for (size_t i = 0; i < names->n; i++) {
         if (i)
             buf_addc(w->out, ',');
-        json_add_string(w->out, storages->v[i]);
+        json_add_string(w->out, names->v[i]);
     }
     buf_addc(w->out, ']');
 }
@@ -142,8 +145,6 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
     for (size_t i = 0; i < ELEMENTS(numbers); i++) {
         int64_t number;
         memcpy(&number, (const char *)s + numbers[i].offset, sizeof number);
-        if (numbers[i].ours && number == 0)
-            continue;
         object_key(&w, numbers[i].key);
         buf_addf(out, "%" PRId64, number);
     }
@@ -155,8 +156,8 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
     }
     if (s->error)
         encode_error(&w, s->error);
-    if (s->storages.n)
-        encode_storages(&w, &s->storages);
+    encode_names(&w, "storeid_list", &s->storages);
+    encode_names(&w, "first_copies", &s->first_copies);
     if (s->last_node) {
         object_key(&w, "last_node");
         json_add_string(out, s->last_node);

@@ -101,14 +101,17 @@ static void test_other_entries_stay_byte_for_byte(void **state)
 }
 
 /* Our own key is written only when it says something: without it the entry is exactly Proxmox VE's. */
-static void test_first_try(void **state)
+static void test_first_copies(void **state)
 {
     struct err e;
-    struct job_state s = {.first_try = 7, .duration = -1}, back;
+    struct job_state s = {.duration = -1}, back;
+    strv_adds(&s.first_copies, "__replicate_100-0_7__", "__replicate_100-0_8__", NULL);
     assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    job_state_release(&s);
     assert_ok(job_state_load(*state, 100, "a", &back, &e), &e);
-    assert_int_equal(back.first_try, 7);
-    back.first_try = 0;
+    assert_int_equal(back.first_copies.n, 2);
+    assert_string_equal(back.first_copies.v[1], "__replicate_100-0_8__");
+    strv_release(&back.first_copies);
     assert_ok(job_state_store(*state, 100, "a", &back, &e), &e);
     job_state_release(&back);
     assert_file(
@@ -410,7 +413,7 @@ int main(void)
         DIR_TEST(test_missing_is_default),
         DIR_TEST(test_reads_what_proxmox_writes),
         DIR_TEST(test_other_entries_stay_byte_for_byte),
-        DIR_TEST(test_first_try),
+        DIR_TEST(test_first_copies),
         DIR_TEST(test_remove),
         DIR_TEST(test_mode_and_directory),
         DIR_TEST(test_error_text_is_trimmed_and_bounded),

@@ -84,7 +84,7 @@ static char *volume_of(const char *entry)
 {
     static const char snapshot[] = ".pvesr.", digest[] = ".pvesr-digest.", stage[] = ".pvesr-stage.";
     const char *at = strchr(entry, '@');
-    bool kept = at && strncmp(at + 1, DIR_DIVERGED, strlen(DIR_DIVERGED)) == 0;
+    bool kept = at && strncmp(at + 1, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
     if (strncmp(entry, stage, strlen(stage)) == 0)
         return at ? NULL : xstrdup(entry + strlen(stage));
     for (size_t i = 0; i < 2; i++) {
@@ -232,7 +232,7 @@ static int slot_destroy(struct volume *v, struct err *e)
     if (r != 0)
         return r < 0 ? -1 : 0;
     if (remove_all(d, DIR_TEMP, NULL, e) < 0 || remove_all(d, DIR_STAGE, NULL, e) < 0 ||
-        remove_all(d, DIR_DIGEST, NULL, e) < 0 || remove_all(d, DIR_SNAPSHOT, DIR_DIVERGED, e) < 0 ||
+        remove_all(d, DIR_DIGEST, NULL, e) < 0 || remove_all(d, DIR_SNAPSHOT, ASIDE_PREFIX, e) < 0 ||
         dir_remove(d, d->file, e) < 0)
         return -1;
     return dir_sync(d, e);

@@ -38,7 +38,6 @@ struct dir_name {
 #define DIR_TAG_MAP "@map"
 #define DIR_TAG_PROBE "@probe"
 /* Snapshots with such names outlive volume_destroy. */
-#define DIR_DIVERGED "diverged_"
 
 /* ---- dir-files.c: files in the directory ---- */
 

@@ -38,6 +38,8 @@
 #include <stdint.h>
 
 #define SNAPSHOT_NAME_MAX 63
+/* Snapshots with such names hold what nobody else has: nothing ever removes them but a person. */
+#define ASIDE_PREFIX "diverged_"
 #define SNAPSHOT_ID_LEN 32
 
 /* Where a storage lies on this node. Strings are borrowed and must outlive the volumes opened with it. */
@@ -109,7 +111,7 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
 
 /* The names of the volumes of guest `vmid` that the storage holds anything of: live volumes, and also those
  * of which there is only a stage or snapshots so far (volume_info.exists is then false), so that they can be
- * removed. Snapshots named `diverged_…` alone make no volume. */
+ * removed. Snapshots kept aside (ASIDE_PREFIX) alone make no volume. */
 int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
 
 /* Take snapshot `name` of the live volume. `busy`: the guest runs; a plain file without reflinks is then
@@ -133,8 +135,7 @@ int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct e
  * is not kept again, and has no older state left to build on: the next stage must be a full copy. */
 int volume_keep_aside(struct volume *v, const char *name, struct err *e);
 
-/* Remove the live volume, its stage, its digests, and every snapshot but those whose name starts with
- * `diverged_`: these hold what nobody else has. */
+/* Remove the live volume, its stage, its digests, and every snapshot but those kept aside (ASIDE_PREFIX). */
 int volume_destroy(struct volume *v, struct err *e);
 
 /* ---- delta (source side) ---- */
