@@ -47,6 +47,7 @@ static int setup(void **state)
     put("tree/nodes.cfg", "node: pve1\n\taddress local\n\nnode: pve2\n\taddress local\n\n");
     put("tree/nodes/pve1/qemu-server/100.conf", "scsi0: " DISK "\n");
     put("tree/nodes/pve2/qemu-server/200.conf", "scsi0: st:200/vm-200-disk-0.raw\n");
+    put("tree/nodes/pve3/qemu-server/300.conf", "scsi0: st:300/vm-300-disk-0.raw\n");
     put("pve2/st/keep", "");
     _cleanup_free_ char *conf =
         xasprintf("node: pve2\ncluster: dir:%s/tree\nstate-dir: %s/state\nlog-dir: %s/log\n"
@@ -141,6 +142,10 @@ static const struct lie {
      {CALL("{\"do\":\"open\",\"job\":\"200-0\",\"volumes\":[],\"scan\":[]}")},
      "is on local node"},
     {__LINE__,
+     "a guest of a third node",
+     {CALL("{\"do\":\"open\",\"job\":\"300-0\",\"volumes\":[],\"scan\":[]}")},
+     "is on node 'pve3': node 'pve1' has nothing to replicate of it"},
+    {__LINE__,
      "another guest's volume",
      {CALL("{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"st:101/vm-101-disk-0.raw\"],\"scan\":[]}")},
      "wrong owner"},
@@ -219,6 +224,10 @@ static const struct lie {
                        "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"x\",\"aside\":[]}]}")},
      "live-aside"},
     {__LINE__,
+     "a name to rename to that is not for what is kept aside",
+     {CALL(OPEN), CALL("{\"do\":\"aside\",\"volume\":\"" DISK "\",\"aside\":[[\"a\",\"b\"]]}")},
+     "'aside'"},
+    {__LINE__,
      "a drop of what is not stale",
      {CALL(OPEN), CALL("{\"do\":\"prune\",\"volumes\":[],\"drop\":[\"st:100/vm-100-disk-0.raw\"]}")},
      "not stale"},
@@ -292,26 +301,30 @@ static void test_lies(void **state)
     }
 }
 
-/* The honest one, so that the lies are known to fail for the right reason. */
-static void test_truth(void **state)
+static json_t *ask(struct channel *c, const char *call, struct err *e)
 {
-    (void)state;
-    int fd, status;
+    send_text(c, FRAME_CALL, call);
+    return message_receive(c, FRAME_REPLY, "agent", e);
+}
+
+static void ask_ok(struct channel *c, const char *call)
+{
     struct err e = {0};
-    pid_t pid = start_agent(&fd);
-    struct channel *c = channel_new(fd, fd, 10);
-    greet(c);
-    const char *const calls[] = {OPEN, STAGE};
-    for (size_t i = 0; i < ELEMENTS(calls); i++) {
-        send_text(c, FRAME_CALL, calls[i]);
-        json_t *o = message_receive(c, FRAME_REPLY, "agent", &e);
-        if (!o)
-            fail_msg("%s", e.text);
-        json_decref(o);
-    }
+    json_t *o = ask(c, call, &e);
+    if (!o)
+        fail_msg("%s", e.text);
+    json_decref(o);
+}
+
+/* 4 KiB of x into a stage of 64 KiB, sealed. */
+static void send_stage(struct channel *c)
+{
+    struct err e = {0};
     struct transfer_digest *digest = transfer_digest_new();
     uint8_t head[8] = {0}, end[32];
     char data[4096];
+    ask_ok(c, OPEN);
+    ask_ok(c, STAGE);
     memset(data, 'x', sizeof data);
     transfer_digest_add(digest, FRAME_DATA, 0, sizeof data, data);
     put_u64(end, sizeof data);
@@ -325,22 +338,76 @@ static void test_truth(void **state)
     if (!o)
         fail_msg("%s", e.text);
     json_decref(o);
-    send_text(c, FRAME_CALL,
-              "{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
-              "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}");
-    o = message_receive(c, FRAME_REPLY, "agent", &e);
-    if (!o)
-        fail_msg("%s", e.text);
-    json_decref(o);
+}
+
+static void hang_up(struct channel *c, int fd, pid_t pid, int want)
+{
+    int status;
     channel_free(c);
     close(fd);
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == want);
+}
+
+#define COMMIT                                                                                               \
+    "{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A                                \
+    "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}"
+#define PRUNE                                                                                                \
+    "{\"do\":\"prune\",\"volumes\":[{\"volume\":\"" DISK                                                     \
+    "\",\"snapshots\":[[\"__replicate_100-0_5__\",\"" ID_A "\"]]}],\"drop\":[]}"
+
+/* The honest one, so that the lies are known to fail for the right reason. Its restore point then stays, even
+ * if it asks for its removal. */
+static void test_truth(void **state)
+{
+    (void)state;
+    int fd;
+    struct err e = {0};
+    pid_t pid = start_agent(&fd);
+    struct channel *c = channel_new(fd, fd, 10);
+    greet(c);
+    send_stage(c);
+    ask_ok(c, COMMIT);
+    json_t *o = ask(c, PRUNE, &e);
+    if (!o)
+        fail_msg("%s", e.text);
+    const char *problem = json_string_value(json_array_get(json_object_get(o, "problems"), 0));
+    assert_non_null(problem);
+    assert_non_null(strstr(problem, "the replica shows"));
+    json_decref(o);
+    hang_up(c, fd, pid, 0);
     _cleanup_buf_ struct buf replica = BUF_INIT;
     _cleanup_free_ char *path = xasprintf("%s/pve2/st/images/100/vm-100-disk-0.raw", dir);
     assert_int_equal(fs_read(path, 1 << 20, &replica, &e), 0);
     assert_int_equal(replica.len, 65536);
-    assert_memory_equal(replica.data, data, sizeof data);
+    for (size_t i = 0; i < replica.len; i++)
+        assert_int_equal(replica.data[i], i < 4096 ? 'x' : 0);
+}
+
+/* The guest is moved while its run is under way: whoever has it now, what this source has is the past. */
+static void test_moved_meanwhile(void **state)
+{
+    (void)state;
+    static const char *const to[] = {"pve2", "pve3"};
+    static const char *const want[] = {"is on local node 'pve2'", "is on node 'pve3'"};
+    for (size_t i = 0; i < ELEMENTS(to); i++) {
+        int fd;
+        struct err e = {0};
+        pid_t pid = start_agent(&fd);
+        struct channel *c = channel_new(fd, fd, 10);
+        _cleanup_free_ char *from = xasprintf("%s/tree/nodes/pve1/qemu-server/100.conf", dir);
+        _cleanup_free_ char *there = xasprintf("%s/tree/nodes/%s/qemu-server/100.conf", dir, to[i]);
+        greet(c);
+        send_stage(c);
+        assert_int_equal(rename(from, there), 0);
+        assert_null(ask(c, COMMIT, &e));
+        if (!strstr(e.text, want[i]))
+            fail_msg("want '%s', got '%s'", want[i], e.text);
+        hang_up(c, fd, pid, 1);
+        assert_nothing_made(&(struct lie){.line = __LINE__, .what = to[i]});
+        teardown(state);
+        setup(state);
+    }
 }
 
 int main(void)
@@ -348,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truth, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_moved_meanwhile, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
