@@ -570,7 +570,7 @@ def plain_running(w):
     assert "reflink" in done.stderr, done.stderr
 
 
-@scenario("xfs", "btrfs")
+@scenario("xfs", "btrfs", "plain")
 def resume(w):
     """kill -9 in the middle of a first sync: the next run sends only what is missing"""
     size = int(os.environ.get("PVESR_RESUME_MIB", "1024")) << 20

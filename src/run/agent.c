@@ -305,9 +305,11 @@ static int commit_volume(struct replica_volume *v, const json_t *o, struct strv 
 {
     const char *id, *as, *live_aside;
     char since[SNAPSHOT_NAME_MAX + 1] = "";
+    bool keep_live;
     if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
         message_string(o, "as", SNAPSHOT_NAME_MAX, &as, e) < 0 ||
-        message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0)
+        message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0 ||
+        message_bool(o, "keep-live", &keep_live, e) < 0)
         return -1;
     if (!snapshot_id_ok(id) || !snapshot_is_of_guest(as, v->guest))
         return err_set(e, ERR_DATA, 0,
@@ -318,9 +320,10 @@ static int commit_volume(struct replica_volume *v, const json_t *o, struct strv 
     if (volume_info(v->volume, &info, e) < 0)
         return -1;
     int written = info.exists ? volume_written(v->volume, since, e) : 0; /* it may have been since `open` */
-    if (written < 0 || (written && volume_keep_aside(v->volume, live_aside, e) < 0))
+    bool keep = written || (keep_live && info.exists);
+    if (written < 0 || (keep && volume_keep_aside(v->volume, live_aside, e) < 0))
         return -1;
-    if (written)
+    if (keep)
         strv_addf(asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
                   v->volid, since, live_aside);
     /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one

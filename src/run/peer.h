@@ -37,6 +37,7 @@ struct peer_commit {
     const char *volid, *id;
     const char *as;             /* the name the restore point must have */
     const char *live_aside;     /* name to keep a written live volume under */
+    bool keep_live;             /* …or one that the agent cannot know to be of value */
     const struct asides *aside; /* snapshots to rename */
 };
 /* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */

@@ -115,11 +115,21 @@ static const struct snapshot *find_resumable(const struct plan_input *in, const 
     if (!stage->exists)
         return NULL;
     const struct snapshot *s = snapshots_find_id(v->snapshots, stage->id);
-    if (!s || !(s->flags & SNAPSHOT_READABLE) || !mirrored(in, s) || !v->replica->info.many)
-        return NULL; /* a target without snapshots could not keep it beside the new one */
+    if (!s || !(s->flags & SNAPSHOT_READABLE) || !mirrored(in, s))
+        return NULL;
     if (base && s->seq <= base->seq)
         return NULL;
     return strcmp(stage->base_id, base ? base->id : "") == 0 ? s : NULL;
+}
+
+/* A target that keeps only one restore point gets the new one upon the stage of an interrupted one, in place.
+ * If that was interrupted too, its stage stands upon a snapshot that only the source has. */
+static const struct snapshot *find_chained(const struct plan_input_volume *v)
+{
+    const struct stage_info *stage = &v->replica->stage;
+    if (!stage->exists || v->replica->info.many || snapshots_find_id(&v->replica->snapshots, stage->base_id))
+        return NULL;
+    return snapshots_find_id(v->snapshots, stage->base_id);
 }
 
 /* Was this target snapshot made by a first copy of this job that we remember and that was never acknowledged?
@@ -156,11 +166,12 @@ static bool half_made(const struct plan_input *in, const struct replica *r)
     return live_is_one;
 }
 
-/* A plain file has no data of its restore point any more when it was written to. */
+/* A plain file has no data of its restore point any more when it was written to, here or by a guest that ran
+ * here meanwhile. */
 static bool overwritten_base(const struct plan_input *in, const struct plan_input_volume *v)
 {
     const struct replica *r = v->replica;
-    if (!r->info.exists || r->info.many || !r->written)
+    if (!r->info.exists || r->info.many)
         return false;
     for (size_t i = 0; i < v->snapshots->n; i++)
         if (mirrored(in, &v->snapshots->v[i]) && snapshots_find_id(&r->snapshots, v->snapshots->v[i].id))
@@ -290,6 +301,7 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         if (!snapshot_is_of_job(s->name, in->job_id) || in_steps(ret, s->id) ||
+            s->flags & SNAPSHOT_RECEIVED || (!ret->full && strcmp(s->id, ret->base.id) == 0) ||
             (in->last_sync && snapshot_epoch(s->name) == in->last_sync) ||
             (in->parent && strcmp(in->parent, s->name) == 0))
             continue;
@@ -342,6 +354,7 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     } else {
         ret->full = true;
         if (overwritten_base(in, v)) {
+            ret->keep_live_aside = true;
             strv_add(&ret->reasons,
                      "its storage keeps no older state of a volume than the live one, and that was written "
                      "to: everything is sent");
@@ -352,6 +365,11 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
             strv_add(&ret->reasons,
                      "the target holds only an unfinished first copy of this job: it is replaced");
         }
+    }
+    const struct snapshot *chained = ret->replace ? NULL : find_chained(v);
+    if (chained && find_resumable(in, v, chained)) {
+        ret->base = *chained;
+        ret->full = false;
     }
     plan_chain(in, v, ret);
     if (!ret->replace)
@@ -391,12 +409,27 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
     return 0;
 }
 
-void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
-                   struct snapshots *ret)
+/* Was each of these acknowledged by a run from here? */
+static bool settled(const struct snapshots *source, const struct strv *siblings)
 {
-    for (size_t i = 0; i < source->n; i++)
-        if (snapshot_is_of_job(source->v[i].name, job_id) && strcmp(source->v[i].name, new_snapshot) != 0)
-            snapshots_add(ret, &source->v[i]);
+    for (size_t i = 0; i < siblings->n; i++) {
+        const struct snapshot *s = snapshots_find(source, siblings->v[i]);
+        if (!s || s->flags & SNAPSHOT_RECEIVED)
+            return false;
+    }
+    return true;
+}
+
+void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
+                   const struct strv *siblings, struct snapshots *ret)
+{
+    bool all = settled(source, siblings);
+    for (size_t i = 0; i < source->n; i++) {
+        const struct snapshot *s = &source->v[i];
+        if (snapshot_is_of_job(s->name, job_id) && strcmp(s->name, new_snapshot) != 0 &&
+            (all || !(s->flags & SNAPSHOT_RECEIVED)))
+            snapshots_add(ret, s);
+    }
 }
 
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,

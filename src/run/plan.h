@@ -12,11 +12,13 @@
  *  - The chain holds every candidate of the source that is newer than the base and missing on the target,
  * oldest first, then the new snapshot. Old snapshots of this job itself are in it only where a stage of
  * theirs can be resumed.
+ *  - A target that keeps only one restore point cannot hold the resumed one beside the new one: there the new
+ * one is sent upon the stage, in place.
  *  - Nothing common but the target has the volume: replaced only if every snapshot there was received for
  * this job by a first copy of which the state knows that it was begun and never acknowledged, and the live
- * volume was not written to. A plain file that was written to since its restore point, which is common, is
- * kept aside and copied in full: it has no older state to go on from. Else ERR_DATA "No common base snapshot
- * on volume(s) …". What is kept aside counts as nothing.
+ * volume was not written to. A plain file that is not what its restore point was any more, which is common,
+ * is kept aside and copied in full: it has no older state to go on from. Else ERR_DATA "No common base
+ * snapshot on volume(s) …". What is kept aside counts as nothing.
  *  - Where the base is this job's own, the replica shows it and nothing else has to be sent, a volume that
  * did not change needs no new snapshot: on both sides the base takes the new name and keeps its id. Copying
  * the maps of a large fragmented image three times costs more than all else in such a run.
@@ -121,10 +123,13 @@ bool snapshot_is_of_guest(const char *name, uint32_t guest);
 /* The epoch in a replication snapshot's name, 0 if it is none. */
 int64_t snapshot_epoch(const char *name);
 
-/* After the ACK, pure too: which snapshots go. Source: this job's, but the new one. Target: replication
+/* After the ACK, pure too: which snapshots go. Source: this job's, but the new one; a node that was a target
+ * of this guest keeps what it received until each other job of the guest (`siblings`: the names of their last
+ * acknowledged snapshots) was acknowledged from here, because that may be all it has in common with their
+ * targets. Target: replication
  * snapshots of the guest and received guest snapshots that the source no longer has, but the new one; never
  * one that is kept aside. */
 void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
-                   struct snapshots *ret);
+                   const struct strv *siblings, struct snapshots *ret);
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
                    const char *new_snapshot_id, struct snapshots *ret);

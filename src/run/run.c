@@ -25,6 +25,7 @@ struct run {
     struct env *env;
     const struct run_options *options;
     struct job job;
+    struct strv siblings; /* of the guest's other jobs: the names of their last acknowledged snapshots */
     struct guest_entry guest;
     int64_t start;
     double began;
@@ -36,19 +37,44 @@ struct run {
     struct steps steps;
 };
 
-static int find_job(struct env *env, const char *job_id, struct job *ret, struct err *e)
+static int add_sibling(struct env *env, const struct job *job, struct strv *ret, struct err *e)
+{
+    struct job_state state = {0};
+    if (job_state_load(env->settings.state_dir, job->guest, job->target, &state, e) < 0)
+        return -1;
+    strv_addf(ret, "__replicate_%s_%" PRId64 "__", job->id, state.last_sync);
+    job_state_release(&state);
+    return 0;
+}
+
+static int find_siblings(struct env *env, const struct jobs *jobs, const struct job *job, struct strv *ret,
+                         struct err *e)
+{
+    strv_release(ret);
+    for (size_t i = 0; i < jobs->n; i++) {
+        const struct job *other = &jobs->v[i];
+        if (other->guest == job->guest && strcmp(other->id, job->id) != 0 && other->remove == REMOVE_NOT &&
+            add_sibling(env, other, ret, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int find_job(struct env *env, const char *job_id, struct job *ret, struct strv *siblings,
+                    struct err *e)
 {
     struct jobs jobs;
     if (env_guests_again(env, e) < 0 ||
         jobs_load_repaired(env->tree, &env->guests, env->settings.node, &jobs, e) < 0)
         return -1;
     const struct job *job = jobs_find(&jobs, job_id);
-    if (job)
+    int r = !job       ? err_set(e, ERR_GONE, 0, "no such job '%s'", job_id)
+            : siblings ? find_siblings(env, &jobs, job, siblings, e)
+                       : 0;
+    if (r == 0)
         job_copy(ret, job);
-    else
-        err_set(e, ERR_GONE, 0, "no such job '%s'", job_id);
     jobs_release(&jobs);
-    return job ? 0 : -1;
+    return r;
 }
 
 static int check_job(struct env *env, const struct job *job, struct guest_entry *guest, struct err *e)
@@ -73,14 +99,13 @@ static int check_job(struct env *env, const struct job *job, struct guest_entry 
 }
 
 /* The job as it is now, and whether it may run here now. */
-static int look_up(struct env *env, const char *job_id, struct job *job, struct guest_entry *guest,
-                   struct err *e)
+static int look_up(struct run *r, const char *job_id, struct err *e)
 {
-    if (find_job(env, job_id, job, e) < 0)
+    if (find_job(r->env, job_id, &r->job, &r->siblings, e) < 0)
         return -1;
-    if (check_job(env, job, guest, e) == 0)
+    if (check_job(r->env, &r->job, &r->guest, e) == 0)
         return 0;
-    job_release(job);
+    job_release(&r->job);
     return -1;
 }
 
@@ -235,6 +260,7 @@ static int work(struct run *r, struct err *e)
                      .guest = &r->guest,
                      .target = target,
                      .start = r->start,
+                     .siblings = &r->siblings,
                      .state = &r->state,
                      .log = r->log,
                      .steps = &r->steps,
@@ -282,23 +308,30 @@ static struct lock *take_stock_lock(struct env *env, struct err *e)
     return lock_take(path, false, STOCK_LOCK_SECONDS, false, e);
 }
 
+/* While we wait for the locks, the guest may move and the job may be changed: it is looked up again. */
+static int lock_and_run(struct run *r, const char *job_id, struct err *e)
+{
+    _cleanup_(lock_freep) struct lock *stock = NULL;
+    _cleanup_(lock_freep) struct lock *guest = NULL;
+    if (look_up(r, job_id, e) < 0)
+        return -1;
+    _cleanup_free_ char *path = env_guest_lock_path(r->env, r->job.guest);
+    job_release(&r->job);
+    stock = take_stock_lock(r->env, e);
+    guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
+    if (!guest || look_up(r, job_id, e) < 0)
+        return -1;
+    r->start = clock_epoch();
+    int result = run_locked(r, e);
+    job_release(&r->job);
+    return result;
+}
+
 int run_job(struct env *env, const char *job_id, const struct run_options *o, struct err *e)
 {
     struct run r = {.env = env, .options = o};
-    _cleanup_(lock_freep) struct lock *stock = NULL;
-    _cleanup_(lock_freep) struct lock *guest = NULL;
-    if (look_up(env, job_id, &r.job, &r.guest, e) < 0)
-        return -1;
-    _cleanup_free_ char *path = env_guest_lock_path(env, r.job.guest);
-    job_release(&r.job);
-    stock = take_stock_lock(env, e);
-    guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
-    /* while we waited, the guest may have moved or the job may have been changed */
-    if (!guest || look_up(env, job_id, &r.job, &r.guest, e) < 0)
-        return -1;
-    r.start = clock_epoch();
-    int result = run_locked(&r, e);
-    job_release(&r.job);
+    int result = lock_and_run(&r, job_id, e);
+    strv_release(&r.siblings);
     return result;
 }
 
@@ -345,7 +378,7 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
     struct guest_entry guest;
     struct job_state state = {0};
     struct steps steps = {0};
-    if (find_job(env, job_id, &job, e) < 0)
+    if (find_job(env, job_id, &job, NULL, e) < 0)
         return -1;
     const struct member *target = NULL;
     int result = check_job(env, &job, &guest, e);

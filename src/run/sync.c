@@ -164,12 +164,25 @@ int sync_plan(struct sync *s, struct err *e)
 
 /* ---- snapshot ---- */
 
+/* Where the guest lives nobody will go on with a stage that was begun before it came. */
+static int forget_stage(struct sync *s, size_t i, struct err *e)
+{
+    struct volume *v = s->volumes[i].local.volume;
+    struct stage_info stage;
+    if (stage_info(v, &stage, e) < 0)
+        return -1;
+    if (!stage.exists)
+        return 0;
+    joblog_add(s->log, "delete what is left of an interrupted transfer to this node of %s", s->volids.v[i]);
+    return stage_discard(v, e);
+}
+
 static int tidy_source(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "tidy");
     for (size_t i = 0; i < s->n; i++) {
         const struct snapshots *drop = &s->plan.v[i].drop_source;
-        if (volume_tidy(s->volumes[i].local.volume, e) < 0)
+        if (volume_tidy(s->volumes[i].local.volume, e) < 0 || forget_stage(s, i, e) < 0)
             return -1;
         for (size_t k = 0; k < drop->n; k++) {
             joblog_add(s->log, "delete stale replication snapshot '%s' on %s", drop->v[k].name,
@@ -334,7 +347,9 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
                              .replace = p->replace && k == 0};
         if (transfer_send(&t, &s->delta, e) < 0)
             return err_wrap(e, "volume '%s'", s->volids.v[i]);
-        if (!step->is_new && peer_commit_one(&s->peer, s->volids.v[i], step->snapshot.id, e) < 0)
+        bool stays_staged = !v->replica.info.many; /* the next step goes upon it */
+        if (!step->is_new && !stays_staged &&
+            peer_commit_one(&s->peer, s->volids.v[i], step->snapshot.id, e) < 0)
             return -1;
         base = &step->snapshot;
     }
@@ -439,6 +454,7 @@ static int commit(struct sync *s, struct err *e)
                                     .id = s->volumes[i].new.id,
                                     .as = s->volumes[i].new.name,
                                     .live_aside = live_aside,
+                                    .keep_live = s->plan.v[i].keep_live_aside,
                                     .aside = &s->plan.v[i].keep_aside};
     int r = peer_commit(&s->peer, v, s->n, &asides, e);
     for (size_t i = 0; i < asides.n; i++)
@@ -463,7 +479,7 @@ static int record(struct sync *s, struct err *e)
 static void prune_source(struct sync *s, struct sync_volume *v, const char *volid, struct snapshots *left)
 {
     struct snapshots go = {0};
-    retain_source(&v->snapshots, s->job->id, s->snapshot, &go);
+    retain_source(&v->snapshots, s->job->id, s->snapshot, s->siblings, &go);
     for (size_t i = 0; i < v->snapshots.n; i++) {
         const struct snapshot *one = &v->snapshots.v[i];
         struct err problem = {0};

@@ -34,8 +34,9 @@ struct sync {
     const struct guest_entry *guest;
     const struct member *target;
     int64_t start;
-    struct job_state *state; /* last_sync and storages are read and, on success, changed */
-    struct joblog *log;      /* may be NULL */
+    const struct strv *siblings; /* see retain_source */
+    struct job_state *state;     /* last_sync and storages are read and, on success, changed */
+    struct joblog *log;          /* may be NULL */
     struct steps *steps;
     bool terminal;
 

@@ -214,14 +214,15 @@ static const struct lie {
      "counts or digest"},
     {__LINE__,
      "a commit of nothing",
-     {CALL(OPEN),
-      CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
-           "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}")},
+     {CALL(OPEN), CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
+                       "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"keep-"
+                       "live\":false,\"aside\":[]}]}")},
      "stage"},
     {__LINE__,
      "a name for what is kept aside that is none",
-     {CALL(OPEN), CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
-                       "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"x\",\"aside\":[]}]}")},
+     {CALL(OPEN),
+      CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
+           "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"x\",\"keep-live\":false,\"aside\":[]}]}")},
      "live-aside"},
     {__LINE__,
      "a name to rename to that is not for what is kept aside",
@@ -351,7 +352,8 @@ static void hang_up(struct channel *c, int fd, pid_t pid, int want)
 
 #define COMMIT                                                                                               \
     "{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A                                \
-    "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"aside\":[]}]}"
+    "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"keep-live\":false,\"aside\":" \
+    "[]}]}"
 #define PRUNE                                                                                                \
     "{\"do\":\"prune\",\"volumes\":[{\"volume\":\"" DISK                                                     \
     "\",\"snapshots\":[[\"__replicate_100-0_5__\",\"" ID_A "\"]]}],\"drop\":[]}"

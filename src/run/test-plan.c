@@ -2,7 +2,7 @@
  *
  * A side is a list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b the other job's,
  * anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one without
- * readable data. */
+ * readable data; on the source "?" marks one that was received. */
 #include "run/plan.h"
 
 #include "base/buf.h"
@@ -27,6 +27,8 @@ static void side_parse(const char *text, bool target, struct snapshots *ret)
         memset(s.id, id[0], SNAPSHOT_ID_LEN);
         if (strchr(id, '!'))
             s.flags &= ~(unsigned)SNAPSHOT_RECEIVED;
+        if (strchr(id, '?'))
+            s.flags |= SNAPSHOT_RECEIVED;
         if (strchr(id, '~'))
             s.flags &= ~(unsigned)SNAPSHOT_READABLE;
         if (*w == 'S' || *w == 'T')
@@ -218,6 +220,14 @@ static const struct plan_case {
      {.exists = true, .single = true, .written = true},
      "full >S9 aside:live"},
     {__LINE__,
+     "…also where a guest ran on it and left a point of its own",
+     5,
+     "S5=a",
+     "S5=a~ S7=b!",
+     NULL,
+     {.exists = true, .single = true},
+     "full >S9 aside:live"},
+    {__LINE__,
      "…not if its restore point is not ours",
      5,
      "S6=a",
@@ -226,12 +236,36 @@ static const struct plan_case {
      {.exists = true, .single = true, .written = true},
      NULL},
     {__LINE__,
-     "a plain target cannot hold an interrupted point beside the new one: anew",
+     "a plain target gets the new one upon the interrupted one",
      5,
      "S5=a S7=b",
      "S5=a",
      NULL,
      {.exists = true, .single = true, .stage = "S7=b/a"},
+     "S5 >>S7 >S9"},
+    {__LINE__,
+     "…which may be upon another that only the source has",
+     5,
+     "S5=a S7=b S8=c",
+     "S5=a",
+     NULL,
+     {.exists = true, .single = true, .stage = "S8=c/b"},
+     "S7 >>S8 >S9"},
+    {__LINE__,
+     "…also in a first copy",
+     0,
+     "S7=b S8=c",
+     "",
+     NULL,
+     {.single = true, .stage = "S8=c/b"},
+     "S7 >>S8 >S9"},
+    {__LINE__,
+     "…not if its snapshot is gone",
+     5,
+     "S5=a S7=b",
+     "S5=a",
+     NULL,
+     {.exists = true, .single = true, .stage = "S8=c/b"},
      "S5 >S9 drop:S7"},
     {__LINE__,
      "a first copy is not replaced where none is remembered",
@@ -458,6 +492,41 @@ static void test_retain(void **state)
     }
 }
 
+static const struct retain_source_case {
+    int line;
+    const char *source, *siblings,
+        *want; /* source: "?" marks what was received; siblings: of job T, epochs */
+} retain_source_cases[] = {
+    {__LINE__, "S5=a S9=n", "", "S5"},        {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5"},
+    {__LINE__, "S5=a? S9=n", "", "S5"},       {__LINE__, "S5=a? S7=d S9=n", "T0", "S7"},
+    {__LINE__, "S5=a? T6=b? S9=n", "T6", ""}, {__LINE__, "S5=a? T6=b S9=n", "T6", "S5"},
+    {__LINE__, "S5=a? T6=b S9=n", "T8", ""},
+};
+
+static void test_retain_source(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(retain_source_cases); i++) {
+        const struct retain_source_case *c = &retain_source_cases[i];
+        struct snapshots source = {0}, go = {0};
+        _cleanup_strv_ struct strv siblings = STRV_INIT;
+        _cleanup_buf_ struct buf got = BUF_INIT;
+        if (*c->siblings)
+            strv_addf(&siblings, "__replicate_100-1_%s__", c->siblings + 1);
+        side_parse(c->source, false, &source);
+        retain_source(&source, "100-0", "__replicate_100-0_9__", &siblings, &go);
+        for (size_t k = 0; k < go.n; k++) {
+            if (k)
+                buf_addc(&got, ' ');
+            short_name(go.v[k].name, &got);
+        }
+        if (strcmp(buf_str(&got), c->want) != 0)
+            fail_msg("line %d: want '%s', got '%s'", c->line, c->want, buf_str(&got));
+        snapshots_release(&source);
+        snapshots_release(&go);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -478,6 +547,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_retain_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

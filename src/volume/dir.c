@@ -364,7 +364,13 @@ static int slot_stage_open(struct stage *s, const struct stage_want *want, uint6
     int r = open_stage(d, &fd, &mark, e);
     if (r < 0)
         return -1;
-    if (r > 0 || !filestage_mark_fits(&mark, want)) {
+    int reflink = dir_can_reflink(d, e);
+    if (reflink < 0)
+        return -1;
+    if (r == 0 && !reflink && mark.sealed && want->base_id && strcmp(mark.id, want->base_id) == 0) {
+        if (filestage_chain(fd, &mark, want, e) < 0)
+            return -1;
+    } else if (r > 0 || !filestage_mark_fits(&mark, want)) {
         cleanup_closep(&fd);
         fd = -1;
         if (begin_stage(d, want, &fd, &mark, e) < 0)

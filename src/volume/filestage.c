@@ -112,6 +112,26 @@ void filestage_mark_info(const struct filestage_mark *m, struct stage_info *ret)
     memcpy(ret->base_id, m->base_id, sizeof ret->base_id);
 }
 
+int filestage_chain(int fd, struct filestage_mark *m, const struct stage_want *want, struct err *e)
+{
+    struct filestage_mark next;
+    filestage_mark_init(&next, want);
+    if (filestage_mark_set(fd, &next, e) < 0)
+        return -1;
+    if (ftruncate(fd, (off_t)next.size) < 0 || fsync(fd) < 0)
+        return err_sys(e, "cannot begin a stage upon the stage");
+    *m = next;
+    return 0;
+}
+
+static bool has_mark(int fd, const struct filestage_mark *m)
+{
+    struct filestage_mark found;
+    struct err ignored;
+    return filestage_mark_get(fd, &found, &ignored) == 0 && found.offset == m->offset &&
+           strcmp(found.id, m->id) == 0 && strcmp(found.base_id, m->base_id) == 0;
+}
+
 /* ---- the stage ---- */
 
 static void tick(void)
@@ -139,7 +159,7 @@ struct filestage *filestage_new(int fd, const char *what, const struct filestage
     s->what = xstrdup(what);
     s->mark = *mark;
     s->high = mark->offset;
-    bool begin = mark->offset == 0 && !mark->sealed;
+    bool begin = mark->offset == 0 && !mark->sealed && !has_mark(fd, mark);
     int r = begin ? mark_clear(fd, "stage", e) : forget_tail(s, e);
     if (r < 0) {
         filestage_free(s);

@@ -43,12 +43,16 @@ void filestage_mark_init(struct filestage_mark *m, const struct stage_want *want
 bool filestage_mark_fits(const struct filestage_mark *m, const struct stage_want *want);
 void filestage_mark_info(const struct filestage_mark *m, struct stage_info *ret);
 
+/* Turn a sealed stage into the unsealed one that is wanted upon it, in place and durably, before anything of
+ * the new one is written. *m becomes the new mark. */
+int filestage_chain(int fd, struct filestage_mark *m, const struct stage_want *want, struct err *e);
+
 struct filestage;
 
 /* Takes over fd (open for reading and writing, of size mark->size). Begins the stage (any mark of the
- * file is cleared) when mark->offset is 0, else resumes it there; a full copy that is resumed loses what lies
- * behind the offset. `what` names it in
- * messages. On failure fd is closed. */
+ * file is cleared) when mark->offset is 0 and the file does not have this very mark, else resumes it there; a
+ * full copy that is resumed loses what lies behind the offset. `what` names it in messages. On failure fd is
+ * closed. */
 struct filestage *filestage_new(int fd, const char *what, const struct filestage_mark *mark, struct err *e);
 /* NULL is fine. The file stays as it is. */
 void filestage_free(struct filestage *s);

@@ -159,6 +159,33 @@ static void test_plain(void **state)
     close(fd);
 }
 
+/* Only one restore point has room, so what follows an interrupted one goes upon its stage, in place, and may be
+ * interrupted itself. Until the commit the live file is the old one. */
+static void test_chain(void **state)
+{
+    world_seed("test_chain");
+    if (!at("dir on tmpfs"))
+        return;
+    struct snapshot points[6];
+    struct image shown;
+    world_create(&w, 3000000);
+    world_snapshot(&w, "s0", &points[0]);
+    world_replicate(&w, NULL, &points[0], 0);
+    image_copy(&shown, &w.image);
+    for (unsigned i = 1; i < ELEMENTS(points); i++) {
+        char name[SNAPSHOT_NAME_MAX + 1];
+        snprintf(name, sizeof name, "s%u", i);
+        world_change(&w, 20);
+        world_snapshot(&w, name, &points[i]);
+        world_stage(&w, &points[i - 1], &points[i], rnd(5));
+        expect_live(&w, &w.dst_store, &shown);
+        assert_int_equal(volume_written(w.dst, name, &err), 0);
+    }
+    ok(volume_commit(w.dst, points[ELEMENTS(points) - 1].id, true, &err));
+    expect_live(&w, &w.dst_store, &w.image);
+    image_release(&shown);
+}
+
 /* ---- a hostile directory ---- */
 
 static void test_symlinks(void **state)
@@ -368,6 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_by_hand, close_world),
         cmocka_unit_test_teardown(test_plain, close_world),
+        cmocka_unit_test_teardown(test_chain, close_world),
         cmocka_unit_test_teardown(test_symlinks, close_world),
         cmocka_unit_test_teardown(test_full, close_world),
         cmocka_unit_test_teardown(test_memory, close_world),

@@ -327,6 +327,16 @@ static int check_want(struct volume *v, const struct stage_want *want, struct er
     return failed(v, e);
 }
 
+/* The base may also be the stage's own snapshot (stage_want.base_id), or was when the stage was begun. */
+static int upon_stage(struct volume *v, const struct stage_want *want, struct err *e)
+{
+    struct stage_info stage;
+    if (stage_info(v, &stage, e) < 0)
+        return -1;
+    return stage.exists && ((stage.sealed && strcmp(stage.id, want->base_id) == 0) ||
+                            (strcmp(stage.id, want->id) == 0 && strcmp(stage.base_id, want->base_id) == 0));
+}
+
 /* Fail before the transfer on what would fail after it. */
 static int check_snapshots(struct volume *v, const struct stage_want *want, struct err *e)
 {
@@ -337,10 +347,12 @@ static int check_snapshots(struct volume *v, const struct stage_want *want, stru
     if (same && strcmp(same->id, want->id) != 0)
         err_set(e, ERR_DATA, 0, "it has another snapshot '%s' already (id %s, not %s): rename or remove it",
                 want->snapshot, same->id, want->id);
-    else if (want->base_id && want->base_id[0] && !snapshots_find_id(&s, want->base_id))
-        err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", want->base_id);
-    else
+    else if (!want->base_id || !want->base_id[0] || snapshots_find_id(&s, want->base_id))
         return 0;
+    else if (upon_stage(v, want, e) > 0)
+        return 0;
+    else
+        err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", want->base_id);
     return failed(v, e);
 }
 

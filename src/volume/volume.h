@@ -169,8 +169,10 @@ struct stage_want {
     const char *snapshot; /* name and id that the sealed stage will have */
     const char *id;
     int64_t created;
-    const char *base_id; /* NULL or "" : full copy; else a snapshot that is on this volume */
-    uint64_t size;       /* extents family: size of the volume */
+    /* NULL or "": full copy; else a snapshot that is on this volume, or on a storage that keeps only one
+     * restore point (many false) the one of the sealed stage, which is then changed in place. */
+    const char *base_id;
+    uint64_t size;     /* extents family: size of the volume */
     const char *owner; /* who makes it (job id): kept with the replica, so that only its maker replaces it */
 };
 
