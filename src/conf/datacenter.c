@@ -1,34 +1,18 @@
 #include "conf/datacenter.h"
 
+#include "base/cidr.h"
 #include "base/mem.h"
-#include "base/num.h"
 #include "conf/lines.h"
 #include "conf/propstring.h"
 #include "conf/warn.h"
 
-#include <arpa/inet.h>
 #include <string.h>
-
-/* ADDRESS/PREFIX; the bits behind the prefix may be set, as people write their own address there. */
-static bool cidr_ok(const char *text)
-{
-    uint8_t raw[16];
-    uint64_t prefix;
-    struct err e;
-    const char *slash = strchr(text, '/');
-    if (!slash)
-        return false;
-    _cleanup_free_ char *address = xstrndup(text, (size_t)(slash - text));
-    bool v4 = inet_pton(AF_INET, address, raw) == 1;
-    if (!v4 && inet_pton(AF_INET6, address, raw) != 1)
-        return false;
-    return num_parse_u64("prefix", slash + 1, 1, v4 ? 32 : 128, &prefix, &e) == 0;
-}
 
 /* "[type=]secure|insecure[,network=CIDR]" */
 static bool parse_transport(const char *text, struct transport *ret)
 {
     struct transport t = {0};
+    struct cidr cidr;
     bool has_type = false, ok = true;
     const char *k, *v;
     size_t k_len, v_len;
@@ -39,7 +23,7 @@ static bool parse_transport(const char *text, struct transport *ret)
             (!strcmp(value, "secure") || !strcmp(value, "insecure"))) {
             t.insecure = !strcmp(value, "insecure");
             has_type = true;
-        } else if (strcmp(key, "network") == 0 && !t.network && cidr_ok(value)) {
+        } else if (strcmp(key, "network") == 0 && !t.network && cidr_parse(value, &cidr)) {
             t.network = take_ptr(value);
         } else {
             ok = false;

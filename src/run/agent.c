@@ -3,6 +3,7 @@
  * volume that was not opened first is refused. */
 #include "run/run.h"
 
+#include "base/cidr.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/message.h"
@@ -395,13 +396,33 @@ static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct e
     return 0;
 }
 
+/* Which of this node's addresses are in the network: of several the source must not choose. */
+static int call_address(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    const char *network;
+    struct cidr cidr;
+    _cleanup_strv_ struct strv addresses = STRV_INIT;
+    if (message_string(o, "network", 64, &network, e) < 0)
+        return -1;
+    if (!cidr_parse(network, &cidr))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no network", network);
+    if (cidr_local_addresses(&cidr, &addresses, e) < 0)
+        return -1;
+    json_t *list = json_array();
+    for (size_t i = 0; i < addresses.n; i++)
+        json_array_append_new(list, json_string(addresses.v[i]));
+    *reply = json_pack("{s:o}", "addresses", list);
+    return 0;
+}
+
 static const struct call {
     const char *name;
     int (*serve)(struct agent *a, const json_t *o, json_t **reply, struct err *e);
     bool needs_open;
 } calls[] = {
-    {"open", call_open, false},  {"aside", call_aside, true},   {"stage", call_stage, true},
-    {"point", call_point, true}, {"commit", call_commit, true}, {"prune", call_prune, true},
+    {"open", call_open, false},       {"aside", call_aside, true},   {"stage", call_stage, true},
+    {"point", call_point, true},      {"commit", call_commit, true}, {"prune", call_prune, true},
+    {"address", call_address, false},
 };
 
 static int dispatch(struct agent *a, const json_t *o, struct err *e)

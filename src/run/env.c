@@ -24,6 +24,8 @@ void env_release(struct env *env)
         members_release(&env->members);
     if (env->has_storages)
         storages_release(&env->storages);
+    transport_release(&env->transport);
+    strv_release(&env->transport_warnings);
     tree_free(env->tree);
     settings_release(&env->settings);
     *env = (struct env){0};
@@ -67,6 +69,20 @@ int env_storages(struct env *env, struct err *e)
         return -1;
     storages_parse("storage.cfg", r ? NULL : buf_str(&text), text.len, &env->storages);
     env->has_storages = true;
+    return 0;
+}
+
+int env_transport(struct env *env, struct err *e)
+{
+    if (env->has_transport)
+        return 0;
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    int r = tree_read(env->tree, "datacenter.cfg", &text, e);
+    if (r < 0)
+        return -1;
+    datacenter_parse("datacenter.cfg", r ? NULL : buf_str(&text), text.len, &env->transport,
+                     &env->transport_warnings);
+    env->has_transport = true;
     return 0;
 }
 

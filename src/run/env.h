@@ -18,10 +18,12 @@
 struct env {
     struct settings settings;
     struct tree *tree;
-    bool has_guests, has_members, has_storages;
-    struct guest_list guests; /* env_guests */
-    struct members members;   /* env_members */
-    struct storages storages; /* env_storages */
+    bool has_guests, has_members, has_storages, has_transport;
+    struct guest_list guests;   /* env_guests */
+    struct members members;     /* env_members */
+    struct storages storages;   /* env_storages */
+    struct transport transport; /* env_transport */
+    struct strv transport_warnings;
 };
 
 /* config: the --config option or NULL. */
@@ -34,6 +36,7 @@ int env_guests(struct env *env, struct err *e);
 int env_guests_again(struct env *env, struct err *e);
 int env_members(struct env *env, struct err *e);
 int env_storages(struct env *env, struct err *e);
+int env_transport(struct env *env, struct err *e);
 
 /* The guest's entry: NULL and ERR_GONE "no such guest 'ID'". */
 const struct guest_entry *env_guest(struct env *env, uint32_t id, struct err *e);

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 
 #include "run/message.h"
+#include "run/transport.h"
 
 #include <string.h>
 
@@ -60,30 +61,6 @@ static int hello(struct env *env, struct peer *p, struct err *e)
     return r;
 }
 
-int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e)
-{
-    _cleanup_free_ char *known_hosts =
-        xasprintf("%s/nodes/%s/ssh_known_hosts", tree_root(env->tree), m->node.name);
-    struct link_target t;
-    link_target_of(env, m, fs_exists(known_hosts) ? known_hosts : NULL, &t);
-    struct peer p = {.node = m->node.name};
-    if (link_open(&t, &p.link, e) < 0)
-        return err_wrap(e, "cannot reach node '%s'", m->node.name);
-    channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
-    if (hello(env, &p, e) < 0) {
-        err_wrap(e, "cannot start the agent on node '%s'", m->node.name);
-        if (e->kind == ERR_NETWORK)
-            link_forget(&t);
-        link_close(&p.link, e);
-        return -1;
-    }
-    channel_set_timeout(p.link.channel, PEER_SECONDS);
-    tick_channel = p.link.channel;
-    volume_tick = tick;
-    *ret = p;
-    return 0;
-}
-
 int peer_take_error(const struct peer *p, const struct frame *f, struct err *e)
 {
     return message_take_error(f, p->node, e);
@@ -120,6 +97,72 @@ static int take_strings(const json_t *o, const char *key, struct strv *ret, stru
                            key);
         strv_add(ret, text);
     }
+    return 0;
+}
+
+static int connect_at(struct env *env, const struct link_target *t, struct peer *ret, struct err *e)
+{
+    struct peer p = {.node = t->node};
+    if (link_open(t, &p.link, e) < 0)
+        return err_wrap(e, "cannot reach node '%s'", t->node);
+    channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
+    if (hello(env, &p, e) < 0) {
+        err_wrap(e, "cannot start the agent on node '%s'", t->node);
+        if (e->kind == ERR_NETWORK)
+            link_forget(t);
+        link_close(&p.link, e);
+        return -1;
+    }
+    channel_set_timeout(p.link.channel, PEER_SECONDS);
+    *ret = p;
+    return 0;
+}
+
+/* The node's address in the network, asked over its default address: malloc'ed. */
+static char *ask_address(struct env *env, const struct link_target *t, const char *network, struct err *e)
+{
+    struct peer p;
+    _cleanup_strv_ struct strv addresses = STRV_INIT;
+    char *address = NULL;
+    if (connect_at(env, t, &p, e) < 0)
+        return NULL;
+    json_t *reply = call(&p, json_pack("{s:s, s:s}", "do", "address", "network", network), e);
+    if (reply && take_strings(reply, "addresses", &addresses, e) == 0)
+        address = transport_choose(t->node, network, &addresses, e);
+    json_decref(reply);
+    peer_close(&p, e);
+    return address;
+}
+
+static int connect_in_network(struct env *env, const struct link_target *t, const char *network,
+                              struct peer *ret, struct err *e)
+{
+    struct link_target there = *t;
+    _cleanup_free_ char *address = transport_recall(t, network);
+    if (!address && (address = ask_address(env, t, network, e)))
+        transport_remember(t, network, address);
+    if (!address)
+        return -1;
+    there.address = address;
+    if (connect_at(env, &there, ret, e) == 0)
+        return 0;
+    transport_forget(t); /* it may have another one by now */
+    return err_wrap(e, "network '%s'", network);
+}
+
+int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e)
+{
+    if (env_transport(env, e) < 0)
+        return -1;
+    _cleanup_free_ char *known_hosts =
+        xasprintf("%s/nodes/%s/ssh_known_hosts", tree_root(env->tree), m->node.name);
+    struct link_target t;
+    link_target_of(env, m, fs_exists(known_hosts) ? known_hosts : NULL, &t);
+    const char *network = transport_network(env, &m->node);
+    if ((network ? connect_in_network(env, &t, network, ret, e) : connect_at(env, &t, ret, e)) < 0)
+        return -1;
+    tick_channel = ret->link.channel;
+    volume_tick = tick;
     return 0;
 }
 

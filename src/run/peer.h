@@ -12,7 +12,8 @@ struct peer {
     const char *node; /* borrowed; prefixes the peer's error texts */
 };
 
-/* Connect to the member and exchange HELLO. */
+/* Connect to the member, at its address in the dedicated network if there is one (run/transport.h), and
+ * exchange HELLO. */
 int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e);
 /* The target's view of these volumes, and which other images of the guest on the `scan` storages carry this
  * job's snapshots or were made by it (`stale`). Takes the target's lock on the guest until the peer is

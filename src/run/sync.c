@@ -2,10 +2,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/num.h"
 #include "guest/runtime.h"
 #include "run/message.h"
 #include "run/send.h"
+#include "run/transport.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -98,7 +98,7 @@ static void remember_storages(struct sync *s, bool exactly)
 int sync_connect(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "connect");
-    if (peer_connect(s->env, s->target, &s->peer, e) < 0)
+    if (transport_load(s->env, s->log, e) < 0 || peer_connect(s->env, s->target, &s->peer, e) < 0)
         return -1;
     s->connected = true;
     return 0;
@@ -408,10 +408,7 @@ static int transfer_all(struct sync *s, struct err *e)
     struct progress progress = {.log = s->log, .terminal = s->terminal};
     struct rate rate;
     rate_init(&rate, s->job->rate * 1e6);
-    char limit[32];
-    num_print_double(s->job->rate, limit);
-    joblog_add(s->log, "using secure transmission, rate limit: %s%s", s->job->rate > 0 ? limit : "none",
-               s->job->rate > 0 ? " MByte/s" : "");
+    transport_log(s->log, s->env, s->target, s->job->rate);
     for (size_t i = 0; i < s->n; i++) {
         for (size_t k = 0; k < s->plan.v[i].reasons.n; k++)
             joblog_add(s->log, "%s: %s", s->volids.v[i], s->plan.v[i].reasons.v[k]);
