@@ -187,6 +187,7 @@ def busy(w):
 @test
 def failure(w):
     """a failure is told once and waits its five minutes"""
+    box = rig.Mailbox(w.a)
     w.create("100-0", "--schedule", "*:*:0/5")
     w.c.set_agent("pve2", ["/bin/false"], whole=True)
     d = Daemon(w.a)
@@ -194,6 +195,9 @@ def failure(w):
     s = w.state("100-0")
     assert s["fail_count"] == 1 and s["error"], s
     assert s["next_sync"] == s["last_try"] + 300, s
+    rig.wait_for(box.mails, "the mail")
+    mail, = box.mails()
+    assert "To: admin@example.com, root\nSubject: Replication Job: '100-0' failed\n" in mail and s["error"] in mail, mail
     rig.wait_for(lambda: d.told("1 jobs, 0 running, 0 due, next 2"), "the waiting")
     w.c.set_agent("pve2", None)
     w.a.pvesr("schedule-now", "100-0", check=True)

@@ -462,6 +462,55 @@ def busy_guest(w):
 
 
 @scenario("xfs")
+def mails(w):
+    """which failures of a job are told by mail, and what the mails say"""
+    box = rig.Mailbox(w.a)
+    w.c.write("datacenter.cfg", "email_from: pve@example.com\n")
+    w.create("--schedule", "mon..fri 22:00")
+    told = []
+
+    def run_pass(*mail):
+        w.a.pvesr("schedule-now", "100-0", check=True)
+        done = w.a.pvesr("run", *mail, check=True)
+        if len(box.mails()) > len(told):
+            told.append(w.status()["100-0"]["fail_count"])
+        assert len(box.mails()) == len(told), "more than one mail of one failure"
+        return done.stderr
+
+    def count(n):
+        state = {"last_sync": 0, "last_try": 1, "last_iteration": 1, "fail_count": n, "error": "x"}
+        w.a.pvesr("set-state", 100, json.dumps({"local/pve2": state}), check=True)
+
+    w.c.set_agent("pve2", ["/bin/false"], whole=True)
+    for _ in range(5):
+        assert "replication job error" in run_pass("--mail")
+    assert told == [1, 2, 3], told
+    for before in (46, 47, 48, 95, 96, 143, 191):
+        count(before)
+        run_pass("--mail")
+    assert told == [1, 2, 3, 48, 96, 192], told
+    first, third = box.mails()[0], box.mails()[2]
+    for words in ("-i -t\nFrom: pve@example.com\nTo: admin@example.com, root\nSubject: Replication Job: '100-0' failed\n",
+                  "guest 100 from node 'pve1' to node 'pve2'", "mon..fri 22:00", "never", "row:     1\n", "cannot start the agent on node 'pve2'"):
+        assert words in first, first
+    assert "less often" in third and "less often" not in first, third
+    w.c.set_agent("pve2", [])
+    run_pass("--mail")
+    w.proved()
+    w.c.set_agent("pve2", ["/bin/false"], whole=True)
+    run_pass()  # nobody asked for mails
+    assert len(told) == 6, "success, or a pass without --mail, was told"
+    count(0)
+    box.answer(75)
+    assert "100-0: the failure was not mailed: sendmail -i: exit status 75" in run_pass("--mail")
+    with open(os.path.join(w.a.lock_dir, "pve-migrate-100"), "a") as lock:
+        count(0)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = w.a.pvesr("run", "--mail", check=True)
+        assert "got timeout" in done.stderr and len(box.mails()) == 7, "a busy guest was told"
+
+
+@scenario("xfs")
 def busy_target(w):
     """another run for the guest is still at work on the target: postponed, not a failure"""
     w.create()

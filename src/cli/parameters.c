@@ -91,8 +91,7 @@ const struct parameter parameters[P_COUNT] = {
     [P_GUEST] = {"guest", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Only jobs of this guest."},
     [P_VERBOSE] = {"verbose", TYPE_BOOLEAN, .fallback = "0", .help = "Say more."},
     [P_MAIL] = {"mail", TYPE_BOOLEAN, .fallback = "0",
-                .help = "Accepted for compatibility: failures are told on stderr, in the log, the status and "
-                        "the history."},
+                .help = "Tell of the first failures of a job by mail, and of a few later ones."},
     [P_SCAN] = {"scan", TYPE_LIST, .max = 4096, .check = check_storage_id,
                 .help = "Storages to look for stale volumes."},
     [P_LAST_SYNC] = {"last_sync", TYPE_INTEGER, .min = 0, .max = EPOCH_MAX, .fallback = "0",

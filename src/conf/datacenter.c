@@ -58,16 +58,17 @@ static void take(struct found *f, const char *name, unsigned number, const char 
                 value);
 }
 
-static void take_line(struct found *f, const char *name, const struct lines *l, struct strv *warnings)
+/* "key: value" of a line, malloc'ed; false: there is none. */
+static bool split_line(const struct lines *l, char **key, char **value)
 {
     size_t n = line_trim(l->text, l->len), lead = line_lead(l->text, n);
     const char *colon = n ? memchr(l->text, ':', n) : NULL;
     if (lead == n || l->text[lead] == '#' || !colon || memchr(l->text, 0, n))
-        return;
+        return false;
     const char *v = colon + 1 + line_lead(colon + 1, (size_t)(l->text + n - colon - 1));
-    _cleanup_free_ char *key = xstrndup(l->text + lead, (size_t)(colon - l->text) - lead);
-    _cleanup_free_ char *value = xstrndup(v, (size_t)(l->text + n - v));
-    take(f, name, l->number, key, value, warnings);
+    *key = xstrndup(l->text + lead, (size_t)(colon - l->text) - lead);
+    *value = xstrndup(v, (size_t)(l->text + n - v));
+    return true;
 }
 
 void datacenter_parse(const char *name, const char *text, size_t len, struct transport *ret,
@@ -75,13 +76,29 @@ void datacenter_parse(const char *name, const char *text, size_t len, struct tra
 {
     struct found f = {0};
     struct lines l = LINES_INIT(text, len);
-    while (lines_next(&l))
-        take_line(&f, name, &l, warnings);
+    while (lines_next(&l)) {
+        _cleanup_free_ char *key = NULL;
+        _cleanup_free_ char *value = NULL;
+        if (split_line(&l, &key, &value))
+            take(&f, name, l.number, key, value, warnings);
+    }
     if (!f.migration)
         f.of_migration.insecure = f.unsecure;
     *ret = f.replication ? f.of_replication : f.of_migration;
     if (f.replication)
         transport_release(&f.of_migration);
+}
+
+char *datacenter_email_from(const char *text, size_t len)
+{
+    struct lines l = LINES_INIT(text, len);
+    while (lines_next(&l)) {
+        _cleanup_free_ char *key = NULL;
+        _cleanup_free_ char *value = NULL;
+        if (split_line(&l, &key, &value) && strcmp(key, "email_from") == 0)
+            return take_ptr(value);
+    }
+    return NULL;
 }
 
 void transport_release(struct transport *t)

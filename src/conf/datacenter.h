@@ -15,4 +15,6 @@ struct transport {
  * counts as absent and adds a warning "datacenter.cfg:LINE: …". */
 void datacenter_parse(const char *name, const char *text, size_t len, struct transport *ret,
                       struct strv *warnings);
+/* The value of the first line `email_from: ADDRESS`, malloc'ed, or NULL. */
+char *datacenter_email_from(const char *text, size_t len);
 void transport_release(struct transport *t);

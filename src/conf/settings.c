@@ -24,6 +24,8 @@ static const struct key {
     {"lock-dir", "/var/lock/pve-manager", offsetof(struct settings, lock_dir)},
     {"run-dir", "/run/pvesr", offsetof(struct settings, run_dir)},
     {"storage-root", NULL, offsetof(struct settings, storage_root)},
+    {"sendmail", "/usr/sbin/sendmail", offsetof(struct settings, sendmail)},
+    {"mail-to", "root", offsetof(struct settings, mail_to)},
     {"pool-prefix", NULL, offsetof(struct settings, pool_prefix)},
 };
 
@@ -63,7 +65,7 @@ static int set(struct settings *s, const char *key, const char *value, struct er
     for (size_t i = 0; i < ELEMENTS(keys); i++) {
         if (strcmp(key, keys[i].name) != 0)
             continue;
-        bool path = strstr(key, "-dir") || strcmp(key, "storage-root") == 0;
+        bool path = strstr(key, "-dir") || strcmp(key, "storage-root") == 0 || strcmp(key, "sendmail") == 0;
         if (!*value || (path && *value != '/'))
             return err_set(e, ERR_CONFIG, 0, "%s: '%s' is not %s", key, value,
                            path ? "an absolute path" : "a value");

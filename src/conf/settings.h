@@ -15,6 +15,8 @@ struct settings {
     char *run_dir;      /* /run/pvesr */
     char *storage_root; /* NULL, or a prefix for the `path` of path-based storages */
     char *pool_prefix;  /* NULL, or a prefix for the pool (zfspool) and the volume group (lvmthin) */
+    char *sendmail;     /* /usr/sbin/sendmail */
+    char *mail_to;      /* root; "none": no mail */
     unsigned max_workers;
 };
 

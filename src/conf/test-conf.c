@@ -66,6 +66,8 @@ static void reads_settings(void **state)
     assert_string_equal(s.lock_dir, "/var/lock/pve-manager");
     assert_string_equal(s.run_dir, "/run/pvesr");
     assert_null(s.storage_root);
+    assert_string_equal(s.sendmail, "/usr/sbin/sendmail");
+    assert_string_equal(s.mail_to, "root");
     assert_null(s.pool_prefix);
     assert_int_equal(s.max_workers, 4);
     assert_null(strchr(s.node, '.'));
@@ -103,6 +105,8 @@ static void refuses_settings(void **state)
         {"pool-prefix: -n", "f:1: pool-prefix: '-n' cannot begin a pool's name"},
         {"pool-prefix: n/", "f:1: pool-prefix: 'n/' cannot begin a pool's name"},
         {"max-workers: 0", "f:1: max-workers: '0'"},
+        {"sendmail: mail", "f:1: sendmail: 'mail' is not an absolute path"},
+        {"mail-to:", "f:1: mail-to: '' is not a value"},
         {"max-workers: x", "f:1: max-workers: 'x'"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -331,6 +335,21 @@ static void reads_the_transport(void **state)
     }
 }
 
+static void finds_the_sender(void **state)
+{
+    static const struct {
+        const char *text, *from;
+    } cases[] = {
+        {"", NULL},
+        {"keyboard: de\nemail_from: a@example.com\r\nemail_from: b@example.com\n", "a@example.com"},
+        {"# email_from: a@example.com\nemail_fromx: b\n", NULL},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_free_ char *from = datacenter_email_from(cases[i].text, strlen(cases[i].text));
+        assert_string_equal(or_dash(from), or_dash(cases[i].from));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +362,7 @@ int main(void)
         cmocka_unit_test(knows_where_a_storage_is),
         cmocka_unit_test(splits_volids),
         cmocka_unit_test(reads_the_transport),
+        cmocka_unit_test(finds_the_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

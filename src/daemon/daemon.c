@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "daemon/log.h"
+#include "state/due.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -72,8 +73,8 @@ static void on_run_ended(const struct queue_job *j, void *arg)
         return;
     if (j->lost)
         log_line(LOG_WARNING, "the run of job '%s' failed without leaving a trace in the state file", j->id);
-    else if (due_reports(j->fail_count))
-        log_failure(j->id, j->target, j->fail_count, j->error ? j->error : "unknown error");
+    else if (job_reports(j->fail_count))
+        report_failure(arg, j);
 }
 
 /* ---- loading ---- */
@@ -220,6 +221,13 @@ static bool same(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
+static void swap(char **a, char **b)
+{
+    char *was = *a;
+    *a = *b;
+    *b = was;
+}
+
 /* What can be changed without harm to runs under way is; the rest waits for a restart. */
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
@@ -233,6 +241,8 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
         log_line(LOG_ERR, "the settings stay as they were: %s", e.text);
     } else {
         d->queue.max_workers = now.max_workers;
+        swap(&d->settings.sendmail, &now.sendmail);
+        swap(&d->settings.mail_to, &now.mail_to);
         if (!same(now.node, d->settings.node) || !same(now.cluster, d->settings.cluster) ||
             !same(now.state_dir, d->settings.state_dir) || !same(now.run_dir, d->settings.run_dir))
             log_line(LOG_WARNING, "a change of 'node', 'cluster', 'state-dir' or 'run-dir' needs a restart");

@@ -81,3 +81,6 @@ bool runs_own(pid_t pid, void *daemon);
 void runs_follow_foreign(struct daemon *d);
 void runs_stop(struct daemon *d); /* the next stage of stopping */
 void runs_release(struct daemon *d);
+
+/* report.c: tell of a failure in the journal and by mail. */
+void report_failure(struct daemon *d, const struct queue_job *j);

@@ -42,10 +42,3 @@ int due_compare(const struct due_rank *a, const struct due_rank *b)
         return a->guest < b->guest ? -1 : 1;
     return strcmp(a->id, b->id);
 }
-
-bool due_reports(int64_t fail_count)
-{
-    if (fail_count < 48)
-        return fail_count >= 1 && fail_count <= 3;
-    return fail_count % 48 == 0 && (fail_count / 48 & (fail_count / 48 - 1)) == 0;
-}

@@ -25,6 +25,3 @@ struct due_rank {
     const char *id;
 };
 int due_compare(const struct due_rank *a, const struct due_rank *b);
-
-/* Is a failure worth telling somebody: the 1st, 2nd, 3rd, 48th, 96th, 192nd, …? (spec 4.6) */
-bool due_reports(int64_t fail_count);

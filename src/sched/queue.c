@@ -149,6 +149,7 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->next = due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
+    j->last_sync = s->last_sync;
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);

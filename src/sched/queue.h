@@ -36,7 +36,7 @@ struct queue_job {
 
     int64_t next;       /* due_time of the last known state */
     int64_t not_before; /* put off in this process: busy guest, or a run that left no trace */
-    int64_t last_iteration, last_try, fail_count;
+    int64_t last_iteration, last_try, last_sync, fail_count;
     char *error; /* of the last failure, or NULL */
 
     bool running; /* by us */

@@ -112,16 +112,6 @@ static void test_order(void **state)
         }
 }
 
-static void test_reports(void **state)
-{
-    static const int64_t yes[] = {1, 2, 3, 48, 96, 192, 384, 768, 48LL << 40};
-    static const int64_t no[] = {-1, 0, 4, 24, 47, 49, 95, 97, 144, 240, 288, 480, INT64_MAX};
-    for (size_t i = 0; i < ELEMENTS(yes); i++)
-        assert_true(due_reports(yes[i]));
-    for (size_t i = 0; i < ELEMENTS(no); i++)
-        assert_false(due_reports(no[i]));
-}
-
 static void test_outcome(void **state)
 {
     assert_int_equal(worker_outcome(0), QUEUE_DONE);
@@ -135,8 +125,10 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_due_time), cmocka_unit_test(test_concerns), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_reports),  cmocka_unit_test(test_outcome),
+        cmocka_unit_test(test_due_time),
+        cmocka_unit_test(test_concerns),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_outcome),
     };
     return cmocka_run_group_tests_name("due", tests, NULL, NULL);
 }

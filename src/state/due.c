@@ -31,3 +31,10 @@ int64_t job_next_sync(const struct job *job, const struct job_state *state, bool
     int64_t next;
     return schedule && calendar_next(schedule, state->last_try, &next) ? next : 0;
 }
+
+bool job_reports(int64_t fail_count)
+{
+    if (fail_count < 48)
+        return fail_count >= 1 && fail_count <= 3;
+    return fail_count % 48 == 0 && (fail_count / 48 & (fail_count / 48 - 1)) == 0;
+}

@@ -18,3 +18,6 @@ int64_t job_next_sync(const struct job *job, const struct job_state *state, bool
 
 /* Seconds between the start of a failed run and the next one: 5, 10, 15, then 30 minutes. */
 int64_t job_retry_delay(int64_t fail_count);
+
+/* Is a failure worth telling somebody: the 1st, 2nd, 3rd, 48th, 96th, 192nd, …? (spec 4.6) */
+bool job_reports(int64_t fail_count);

@@ -55,9 +55,19 @@ static void test_next_sync(void **arg)
     }
 }
 
+static void test_reports(void **state)
+{
+    static const int64_t yes[] = {1, 2, 3, 48, 96, 192, 384, 768, 48LL << 40};
+    static const int64_t no[] = {-1, 0, 4, 24, 47, 49, 95, 97, 144, 240, 288, 480, INT64_MAX};
+    for (size_t i = 0; i < ELEMENTS(yes); i++)
+        assert_true(job_reports(yes[i]));
+    for (size_t i = 0; i < ELEMENTS(no); i++)
+        assert_false(job_reports(no[i]));
+}
+
 int main(void)
 {
     setenv("TZ", "UTC", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_next_sync)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_next_sync), cmocka_unit_test(test_reports)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,98 @@
+#include "state/mail.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "conf/calendar.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define LINE_MAX_BYTES 900 /* a line of a mail has at most 998 */
+#define LAST_OF_EACH 3     /* from the failure after this one on, only few are told */
+
+static char printable(char c)
+{
+    return (unsigned char)c < ' ' || c == 127 ? '?' : c;
+}
+
+static void add_header(struct buf *b, const char *name, const char *value)
+{
+    buf_addf(b, "%s: ", name);
+    for (; *value; value++)
+        buf_addc(b, printable(*value));
+    buf_addc(b, '\n');
+}
+
+static void add_text(struct buf *b, const char *text)
+{
+    size_t column = 0;
+    for (; *text; text++) {
+        bool inside_character = (*text & 0xc0) == 0x80;
+        if (*text == '\n' || (column >= LINE_MAX_BYTES && !inside_character)) {
+            buf_addc(b, '\n');
+            column = 0;
+        }
+        if (*text == '\n')
+            continue;
+        buf_addc(b, printable(*text));
+        column++;
+    }
+    buf_addc(b, '\n');
+}
+
+static void add_time(struct buf *b, const char *what, int64_t epoch, const char *otherwise)
+{
+    char text[32];
+    clock_print_log(epoch, text);
+    buf_addf(b, "%-23s%s\n", what, epoch ? text : otherwise);
+}
+
+void mail_compose(const struct failure_mail *m, struct buf *ret)
+{
+    _cleanup_free_ char *subject = xasprintf("Replication Job: '%s' failed", m->job);
+    add_header(ret, "From", m->from ? m->from : "root");
+    add_header(ret, "To", m->to);
+    add_header(ret, "Subject", subject);
+    buf_adds(ret, "MIME-Version: 1.0\n"
+                  "Content-Type: text/plain; charset=UTF-8\n"
+                  "Content-Transfer-Encoding: 8bit\n"
+                  "Auto-Submitted: auto-generated\n\n");
+    buf_addf(ret, "Replication of guest %" PRIu32 " from node '%s' to node '%s' failed.\n\n", m->guest,
+             m->node, m->target);
+    buf_addf(ret, "%-23s%s\n", "Job:", m->job);
+    buf_addf(ret, "%-23s%s\n", "Schedule:", m->schedule ? m->schedule : CALENDAR_DEFAULT);
+    add_time(ret, "Last successful sync:", m->last_sync, "never");
+    add_time(ret, "Next try:", m->next_try, "when the target is online again");
+    buf_addf(ret, "%-23s%" PRId64 "\n", "Failures in a row:", m->fail_count);
+    if (m->fail_count == LAST_OF_EACH)
+        buf_adds(ret, "\nFurther failures in a row are told less often: the 48th, the 96th, the 192nd and so "
+                      "on.\n");
+    buf_adds(ret, "\nError:\n");
+    add_text(ret, m->error);
+}
+
+static void words(const char *program, struct strv *argv)
+{
+    strv_adds(argv, program, "-i", "-t", NULL);
+}
+
+int mail_send(const char *program, const struct buf *text, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    struct proc_options o = {.input = buf_str(text), .input_len = text->len};
+    words(program, &argv);
+    return proc_check(argv.v, &o, NULL, e);
+}
+
+int mail_start(const char *program, const struct buf *text, struct proc *ret, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_close_ int fd = memfd_create("mail", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, "cannot keep a mail in memory");
+    if (fs_pwrite_all(fd, buf_str(text), text->len, 0, "a mail", e) < 0)
+        return -1;
+    words(program, &argv);
+    return proc_spawn(argv.v, &(struct proc_streams){.use_in = fd}, ret, e);
+}
