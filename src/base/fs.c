@@ -196,6 +196,17 @@ int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct 
     return err_sys(e, "cannot open '%s'", name);
 }
 
+void fs_write_back(int fd, void (*tick)(void))
+{
+    off_t step = 64 << 20, size = lseek(fd, 0, SEEK_END);
+    for (off_t at = 0; at < size; at += step) {
+        sync_file_range(fd, at, step,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+        if (tick)
+            tick();
+    }
+}
+
 int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e)
 {
     for (const char *p = data; n;) {

@@ -33,6 +33,10 @@ bool fs_exists(const char *path);
  * ELOOP and EXDEV become ERR_DATA with a sentence that says the path is a symlink. */
 int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct err *e);
 
+/* Write the file's dirty pages out and wait for it, as far as that goes; the device is not flushed, so this
+ * makes nothing durable. `tick` (may be NULL) is called now and then. */
+void fs_write_back(int fd, void (*tick)(void));
+
 /* Write all n bytes at offset / read exactly n bytes (a short file is ERR_DATA). */
 int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e);
 int fs_pread_all(int fd, void *data, size_t n, uint64_t offset, const char *what, struct err *e);

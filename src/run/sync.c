@@ -237,6 +237,12 @@ static void reuse_base(struct sync *s, size_t i)
                s->plan.v[i].base.name, s->snapshot);
 }
 
+static void flush_volumes(struct sync *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        volume_flush(s->volumes[i].local.volume);
+}
+
 static int take_snapshots(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "snapshot");
@@ -246,6 +252,8 @@ static int take_snapshots(struct sync *s, struct err *e)
         sizeof *idle); /* asked before the freeze, so that a busy guest is not frozen for the question */
     for (size_t i = 0; i < s->n; i++)
         idle[i] = unchanged(&s->plan.v[i], &s->volumes[i]);
+    if (busy)
+        flush_volumes(s);
     struct freeze *frozen = freeze_guest(s);
     int r = 0;
     for (size_t i = 0; r == 0 && i < s->n; i++) {

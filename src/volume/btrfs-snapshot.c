@@ -1,6 +1,8 @@
 /* The snapshots of a btrfs volume: found by listing, made, renamed, removed. */
 #include "volume/btrfs.h"
 
+#include "base/fs.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -148,6 +150,20 @@ static int snapshot_at_tmp(struct btrfs_volume *b, const char *name, char tmp[BT
     if (subvol_destroy(b->dir, tmp, e) < 0)
         return -1;
     return subvol_snapshot(live, b->dir, tmp, true, e);
+}
+
+/* A snapshot first writes what is dirty in the subvolume; of a container that can be any file. */
+void btrfs_flush(struct volume *v)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1, disk = -1;
+    struct err ignored;
+    if (btrfs_open_live(b, &live, &ignored) != 0)
+        return;
+    if (b->stream)
+        syncfs(live);
+    else if ((disk = btrfs_open_disk(live, O_RDONLY, &ignored)) >= 0)
+        fs_write_back(disk, volume_tick);
 }
 
 int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)

@@ -360,6 +360,7 @@ const struct volume_driver driver_btrfs = {
     .list = btrfs_list,
     .info = btrfs_info,
     .snapshots = btrfs_list_snapshots,
+    .flush = btrfs_flush,
     .snapshot = btrfs_snapshot,
     .snapshot_keep = btrfs_snapshot_keep,
     .snapshot_destroy = btrfs_snapshot_destroy,

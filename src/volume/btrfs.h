@@ -82,6 +82,7 @@ int btrfs_shown(struct btrfs_volume *b, int live, const struct btrfs_snapshots *
 
 /* btrfs-snapshot.c */
 int btrfs_list_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
+void btrfs_flush(struct volume *v);
 int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
 int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
 int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);

@@ -1,5 +1,6 @@
 #include "volume/dir.h"
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "volume/filedelta.h"
 #include "volume/mapdelta.h"
@@ -156,6 +157,15 @@ static int existing(struct dir *d, struct err *e)
 static int slot_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 {
     return dir_snapshots(v->priv, ret, e);
+}
+
+static void slot_flush(struct volume *v)
+{
+    struct dir *d = v->priv;
+    _cleanup_close_ int fd = -1;
+    struct err ignored;
+    if (dir_file(d, d->file, O_RDONLY, &fd, &ignored) == 0)
+        fs_write_back(fd, volume_tick);
 }
 
 static int slot_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
@@ -464,6 +474,7 @@ const struct volume_driver driver_dir = {
     .list = dir_list,
     .info = dir_info,
     .snapshots = slot_snapshots,
+    .flush = slot_flush,
     .snapshot = slot_snapshot,
     .snapshot_keep = slot_keep,
     .snapshot_destroy = slot_destroy_snapshot,

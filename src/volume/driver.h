@@ -3,7 +3,7 @@
  * sorts snapshots, names the volume in errors and the free bytes when the storage is full, so that a driver
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
- * May be NULL: supports (every valid name), close, tidy, and the slots of the other family.
+ * May be NULL: supports (every valid name), close, flush, tidy, and the slots of the other family.
  *
  * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
  * and add the type to the table of tests/ that runs every driver through the same cases.
@@ -48,6 +48,7 @@ struct volume_driver {
     int (*list)(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
     int (*info)(struct volume *v, struct volume_info *ret, struct err *e);
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
+    void (*flush)(struct volume *v);
     int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);
     int (*snapshot_keep)(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
     int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);

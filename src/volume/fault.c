@@ -127,6 +127,11 @@ static void fault_close(struct volume *v)
     driver_dir.close(v);
 }
 
+static void fault_flush(struct volume *v)
+{
+    driver_dir.flush(v);
+}
+
 static const void *fault_delta_data(const struct delta *d)
 {
     return driver_dir.delta_data(d);
@@ -150,6 +155,7 @@ const struct volume_driver driver_fault = {
     .list = fault_list,
     .info = fault_info,
     .snapshots = fault_snapshots,
+    .flush = fault_flush,
     .snapshot = fault_snapshot,
     .snapshot_keep = fault_snapshot_keep,
     .snapshot_destroy = fault_snapshot_destroy,

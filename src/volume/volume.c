@@ -188,6 +188,12 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     return 0;
 }
 
+void volume_flush(struct volume *v)
+{
+    if (v->driver->flush)
+        v->driver->flush(v);
+}
+
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
     return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot(v, name, busy, e), e);

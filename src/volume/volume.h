@@ -9,6 +9,7 @@
  * snapshot is the id of the source's. Order is `seq`, never the clock.
  *
  * Source side, per run:
+ *     volume_flush × all volumes           slow, the guest runs
  *     volume_snapshot × all volumes        fast, the guest is frozen
  *     volume_snapshot_keep × all           durable and visible; before it, a crash leaves only a temporary
  *                                          that the next volume_tidy removes
@@ -114,6 +115,9 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
  * removed. Snapshots kept aside (ASIDE_PREFIX) alone make no volume. */
 int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
 
+/* Let the host write out now what it would have to write when the snapshot is taken: called before the guest
+ * is frozen, so that it is not frozen for that. Takes its time; nothing depends on it. */
+void volume_flush(struct volume *v);
 /* Take snapshot `name` of the live volume. `busy`: the guest runs; a plain file without reflinks is then
  * refused with a sentence that says what would help. */
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
