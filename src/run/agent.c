@@ -352,22 +352,54 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
     return 0;
 }
 
-static int prune_volume(struct agent *a, const json_t *o, json_t *problems, struct err *e)
+/* Do something to each of a list of [name, id]; what fails is a problem, not a failure. */
+static int each_snapshot(struct replica_volume *v, const json_t *o, const char *key,
+                         int (*act)(struct replica_volume *v, const char *name, const char *id, void *arg,
+                                    struct err *e),
+                         void *arg, json_t *problems, struct err *e)
 {
     const json_t *array;
-    struct replica_volume *v = named_volume(a, o, e);
-    if (!v || message_array(o, "snapshots", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
+    if (message_array(o, key, MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
         return -1;
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *name = json_string_value(json_array_get(json_array_get(array, i), 0));
         const char *id = json_string_value(json_array_get(json_array_get(array, i), 1));
         if (!name || !id || !snapshot_name_ok(name) || !snapshot_id_ok(id))
-            return err_set(e, ERR_DATA, 0, "damaged message: 'snapshots' is not a list of names and ids");
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list of names and ids", key);
         struct err problem = {0};
-        if (replica_prune(v->volume, name, id, a->guest, &problem) < 0)
+        if (act(v, name, id, arg, &problem) < 0)
             json_array_append_new(problems, json_string(problem.text));
     }
     return 0;
+}
+
+static int prune_one(struct replica_volume *v, const char *name, const char *id, void *arg, struct err *e)
+{
+    return replica_prune(v->volume, name, id, v->guest, e);
+}
+
+/* Only what the guest's configuration lists: another snapshot of that name and id is a person's. */
+static int adopt_one(struct replica_volume *v, const char *name, const char *id, void *arg, struct err *e)
+{
+    struct agent *a = arg;
+    const struct guest_entry *g = env_guest(a->env, a->guest, e);
+    struct guest_config *c = g ? env_guest_config(a->env, g, e) : NULL;
+    if (!c)
+        return -1;
+    int r = strv_has(guest_config_snapshots(c), name)
+                ? volume_snapshot_adopt(v->volume, name, id, e)
+                : err_set(e, ERR_DATA, 0, "snapshot '%s' is not in the guest's configuration", name);
+    guest_config_free(c);
+    return r;
+}
+
+static int prune_volume(struct agent *a, const json_t *o, json_t *problems, struct err *e)
+{
+    struct replica_volume *v = named_volume(a, o, e);
+    return v && each_snapshot(v, o, "snapshots", prune_one, NULL, problems, e) == 0 &&
+                   each_snapshot(v, o, "adopt", adopt_one, a, problems, e) == 0
+               ? 0
+               : -1;
 }
 
 static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct err *e)

@@ -262,16 +262,21 @@ int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct st
     return r;
 }
 
-int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots *snapshots,
-               const struct strv *drop, struct strv *problems, struct err *e)
+static json_t *names_and_ids(const struct snapshots *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n; i++)
+        json_array_append_new(list, json_pack("[s, s]", s->v[i].name, s->v[i].id));
+    return list;
+}
+
+int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const struct strv *drop,
+               struct strv *problems, struct err *e)
 {
     json_t *array = json_array();
-    for (size_t i = 0; i < volids->n; i++) {
-        json_t *list = json_array();
-        for (size_t k = 0; k < snapshots[i].n; k++)
-            json_array_append_new(list, json_pack("[s, s]", snapshots[i].v[k].name, snapshots[i].v[k].id));
-        json_array_append_new(array, json_pack("{s:s, s:o}", "volume", volids->v[i], "snapshots", list));
-    }
+    for (size_t i = 0; i < volids->n; i++)
+        json_array_append_new(array, json_pack("{s:s, s:o, s:o}", "volume", volids->v[i], "snapshots",
+                                               names_and_ids(&v[i].go), "adopt", names_and_ids(&v[i].adopt)));
     json_t *reply =
         call(p, json_pack("{s:s, s:o, s:o}", "do", "prune", "volumes", array, "drop", strings(drop)), e);
     int r = reply ? take_strings(reply, "problems", problems, e) : -1;

@@ -43,9 +43,13 @@ struct peer_commit {
 };
 /* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);
-/* Remove listed snapshots (snapshots[i] of volids->v[i]) and stale images. Problems are sentences, not
- * failures. */
-int peer_prune(struct peer *p, const struct strv *volids, const struct snapshots *snapshots,
-               const struct strv *drop, struct strv *problems, struct err *e);
+/* Remove snapshots and stale images (`drop`). Problems are sentences, not failures. */
+struct peer_prune {
+    struct snapshots go;
+    struct snapshots adopt; /* count as received from now on */
+};
+/* v[i] is about volids->v[i]. */
+int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const struct strv *drop,
+               struct strv *problems, struct err *e);
 /* Closes. When *e is a network failure, the node and what the carrier said last are added to it. */
 void peer_close(struct peer *p, struct err *e);

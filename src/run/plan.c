@@ -67,6 +67,7 @@ void plan_release(struct plan *p)
         strv_release(&v->reasons);
         snapshots_release(&v->clear_target);
         snapshots_release(&v->drop_target);
+        snapshots_release(&v->adopt);
         snapshots_release(&v->drop_source);
     }
     free(p->v);
@@ -314,6 +315,20 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
     }
 }
 
+/* The guest's snapshots from the time when it lived on the target. Once they count as received, they go when
+ * the guest's owner deletes them. */
+static void plan_adopt(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret)
+{
+    for (size_t i = 0; i < v->replica->snapshots.n && !ret->replace; i++) {
+        const struct snapshot *s = &v->replica->snapshots.v[i];
+        const struct snapshot *here = snapshots_find_id(v->snapshots, s->id);
+        if (here && !(s->flags & SNAPSHOT_RECEIVED) && strcmp(here->name, s->name) == 0 &&
+            strv_has(in->guest_snapshots, s->name))
+            snapshots_add(&ret->adopt, s);
+    }
+}
+
 /* A guest snapshot that was deleted and made anew has its old name with another id on the target. One that
  * was made there is nobody else's. */
 static void plan_clear(const struct plan_input *in, const struct plan_input_volume *v,
@@ -376,6 +391,8 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
         plan_aside(in, v, ret);
     plan_clear(in, v, ret);
     plan_drop(in, v, ret);
+    if (in->guest_snapshots && v->replica->info.many)
+        plan_adopt(in, v, ret);
     ret->renamable = renamable(in, v, ret);
     return true;
 }

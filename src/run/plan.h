@@ -100,7 +100,8 @@ struct plan_volume {
     struct snapshots clear_target; /* hold the name of a snapshot to be sent, with another id: removed before
                                       the transfer */
     struct snapshots drop_target;  /* points of failed runs, older than the base; may fail */
-    struct snapshots drop_source;  /* stale snapshots of this job to remove before the new one is taken */
+    struct snapshots adopt; /* guest snapshots of both sides, made on the target while the guest was there */
+    struct snapshots drop_source; /* stale snapshots of this job to remove before the new one is taken */
 };
 
 struct plan {

@@ -364,12 +364,12 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
     return 0;
 }
 
-static int prune_target(struct sync *s, struct snapshots *go, const struct strv *stale, struct strv *problems,
-                        struct err *e)
+static int prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale,
+                        struct strv *problems, struct err *e)
 {
     size_t total = stale->n;
     for (size_t i = 0; i < s->n; i++)
-        total += go[i].n;
+        total += go[i].go.n + go[i].adopt.n;
     return total ? peer_prune(&s->peer, &s->volids, go, stale, problems, e) : 0;
 }
 
@@ -379,11 +379,11 @@ static int clear_target(struct sync *s, struct err *e)
 {
     const struct strv none = STRV_INIT;
     _cleanup_strv_ struct strv problems = STRV_INIT, stale_problems = STRV_INIT;
-    struct snapshots *go = xcalloc(s->n, sizeof *go);
-    struct snapshots *stale = xcalloc(s->n, sizeof *stale);
+    struct peer_prune *go = xcalloc(s->n, sizeof *go);
+    struct peer_prune *stale = xcalloc(s->n, sizeof *stale);
     for (size_t i = 0; i < s->n; i++) {
-        go[i] = s->plan.v[i].clear_target;
-        stale[i] = s->plan.v[i].drop_target;
+        go[i].go = s->plan.v[i].clear_target;
+        stale[i].go = s->plan.v[i].drop_target;
     }
     int r = prune_target(s, go, &none, &problems, e);
     if (r == 0 && problems.n)
@@ -530,13 +530,14 @@ static void target_after(const struct sync *s, size_t i, struct snapshots *ret)
 static void prune(struct sync *s)
 {
     steps_enter(s->steps, "prune");
-    struct snapshots *go = xcalloc(s->n, sizeof *go);
+    struct peer_prune *go = xcalloc(s->n, sizeof *go);
     _cleanup_strv_ struct strv problems = STRV_INIT;
     for (size_t i = 0; i < s->n; i++) {
         struct snapshots left = {0}, there = {0};
         prune_source(s, &s->volumes[i], s->volids.v[i], &left);
         target_after(s, i, &there);
-        retain_target(&there, &left, s->job->guest, s->volumes[i].new.id, &go[i]);
+        retain_target(&there, &left, s->job->guest, s->volumes[i].new.id, &go[i].go);
+        go[i].adopt = s->plan.v[i].adopt;
         snapshots_release(&left);
         snapshots_release(&there);
     }
@@ -550,7 +551,7 @@ static void prune(struct sync *s)
     if (problems.n == 0)
         remember_storages(s, true);
     for (size_t i = 0; i < s->n; i++)
-        snapshots_release(&go[i]);
+        snapshots_release(&go[i].go);
     free(go);
 }
 

@@ -360,7 +360,7 @@ static void hang_up(struct channel *c, int fd, pid_t pid, int want)
     "[]}]}"
 #define PRUNE                                                                                                \
     "{\"do\":\"prune\",\"volumes\":[{\"volume\":\"" DISK                                                     \
-    "\",\"snapshots\":[[\"__replicate_100-0_5__\",\"" ID_A "\"]]}],\"drop\":[]}"
+    "\",\"snapshots\":[[\"__replicate_100-0_5__\",\"" ID_A "\"]],\"adopt\":[]}],\"drop\":[]}"
 
 /* The honest one, so that the lies are known to fail for the right reason. Its restore point then stays, even
  * if it asks for its removal. */

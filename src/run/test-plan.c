@@ -81,6 +81,7 @@ static void print_short(const struct plan_volume *p, struct buf *out)
     print_all(" clear:", &p->clear_target, out);
     print_all(" there:", &p->drop_target, out);
     print_all(" drop:", &p->drop_source, out);
+    print_all(" adopt:", &p->adopt, out);
 }
 
 struct target_facts {
@@ -194,6 +195,14 @@ static const struct plan_case {
      NULL,
      {.exists = true},
      "S5 >g1 >S9 first-aside:g1=>g1"},
+    {__LINE__,
+     "a guest snapshot from the time when the guest was there",
+     5,
+     "g1=a g2=c S5=b x=d",
+     "g1=a! g2=c S5=b x=d!",
+     NULL,
+     {.exists = true},
+     "S5 >S9 adopt:g1"},
     {__LINE__, "what is kept aside counts as nothing", 5, "S5=a", "diverged_x=b!", NULL, {0}, "full >S9"},
     {__LINE__,
      "…also beside a half-made copy",

@@ -1,6 +1,8 @@
 /* The snapshots of a btrfs volume: found by listing, made, renamed, removed. */
 #include "volume/btrfs.h"
 
+#include "volume/mark.h"
+
 #include "base/fs.h"
 
 #include <errno.h>
@@ -31,6 +33,19 @@ const struct btrfs_snapshot *btrfs_find_uuid(const struct btrfs_snapshots *s, co
     return NULL;
 }
 
+static const char *adopted_key(const char *id, char key[SNAPSHOT_ID_LEN + 9])
+{
+    snprintf(key, SNAPSHOT_ID_LEN + 9, "adopted.%s", id);
+    return key;
+}
+
+static bool is_adopted(const struct btrfs_volume *b, const char *id)
+{
+    char key[SNAPSHOT_ID_LEN + 9], value[8];
+    struct err ignored;
+    return mark_get(b->dir, adopted_key(id, key), value, sizeof value, &ignored) == 0;
+}
+
 static int describe(struct btrfs_volume *b, const char *name, int fd, struct btrfs_snapshot *ret,
                     bool *readonly, struct err *e)
 {
@@ -43,7 +58,8 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
     memcpy(ret->s.id, info.received_uuid[0] ? info.received_uuid : info.uuid, sizeof ret->s.id);
     ret->s.created = info.created;
     ret->s.seq = info.treeid;
-    ret->s.flags = SNAPSHOT_READABLE | (info.received_uuid[0] ? SNAPSHOT_RECEIVED : 0u);
+    bool received = info.received_uuid[0] || is_adopted(b, ret->s.id);
+    ret->s.flags = SNAPSHOT_READABLE | (received ? SNAPSHOT_RECEIVED : 0u);
     *readonly = info.readonly;
     return 0;
 }
@@ -206,7 +222,24 @@ int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, s
         return e->kind == ERR_GONE ? 1 : -1;
     btrfs_snapshot_name(b, name, full);
     int r = subvol_destroy(b->dir, full, e);
+    char key[SNAPSHOT_ID_LEN + 9];
+    struct err ignored; /* the attribute of an id that is gone says nothing */
+    if (r == 0)
+        mark_clear(b->dir, adopted_key(id, key), &ignored);
     return r == 0 ? subvol_commit(b->dir, e) : r;
+}
+
+int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct snapshot s = {0};
+    _cleanup_close_ int fd = -1;
+    char key[SNAPSHOT_ID_LEN + 9];
+    snprintf(s.name, sizeof s.name, "%s", name);
+    snprintf(s.id, sizeof s.id, "%s", id);
+    if (btrfs_open_snapshot(b, &s, &fd, e) < 0)
+        return e->kind == ERR_GONE ? 1 : -1;
+    return mark_set(b->dir, adopted_key(id, key), "1", e) < 0 ? -1 : subvol_commit(b->dir, e);
 }
 
 int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)

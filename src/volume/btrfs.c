@@ -365,6 +365,7 @@ const struct volume_driver driver_btrfs = {
     .snapshot_keep = btrfs_snapshot_keep,
     .snapshot_destroy = btrfs_snapshot_destroy,
     .snapshot_rename = btrfs_snapshot_rename,
+    .snapshot_adopt = btrfs_snapshot_adopt,
     .tidy = btrfs_tidy,
     .written = btrfs_written,
     .keep_aside = btrfs_keep_aside,

@@ -17,6 +17,9 @@
  * The maker of a replica is the attribute trusted.pvesr.owner of the live subvolume's root directory, which
  * the guest cannot see; the restore point is its parent_uuid.
  *
+ * A snapshot made here and adopted later has no received_uuid, and a read-only subvolume takes no attribute:
+ * the directory's attribute user.pvesr.adopted.ID says so.
+ *
  * Not carried over: subvolumes inside a container's root (btrfs snapshots leave them out) and the attribute
  * "no copy on write" of a new disk.raw (chattr +C; an incremental replica keeps what its first copy had).
  */
@@ -86,6 +89,7 @@ void btrfs_flush(struct volume *v);
 int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
 int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
 int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
+int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
 int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
 int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
 

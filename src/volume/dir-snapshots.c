@@ -277,22 +277,41 @@ int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, str
     return dir_sync(d, e);
 }
 
-int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e)
+/* 1: not there. */
+static int open_checked(struct dir *d, const char *name, const char *id, enum dir_kind *kind, int *fd,
+                        struct err *e)
 {
-    _cleanup_close_ int fd = -1;
-    enum dir_kind kind;
     char found[SNAPSHOT_ID_LEN + 1];
     if (dir_enter(d, false, e) < 0)
         return -1;
-    int r = dir_open_snapshot(d, name, &kind, &fd, e);
+    int r = dir_open_snapshot(d, name, kind, fd, e);
     if (r != 0)
         return r;
-    if (mark_get(fd, "id", found, sizeof found, e) < 0)
+    if (mark_get(*fd, "id", found, sizeof found, e) < 0)
         return -1;
     if (strcmp(found, id) != 0)
         return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
                        name, found[0] ? found : "(none)", id);
-    return dir_remove(d, dir_name(d, kind, name).s, e);
+    return 0;
+}
+
+int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    enum dir_kind kind;
+    int r = open_checked(d, name, id, &kind, &fd, e);
+    return r != 0 ? r : dir_remove(d, dir_name(d, kind, name).s, e);
+}
+
+/* A digest map that counted as received would count only while the live file is that restore point. */
+int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    enum dir_kind kind;
+    int r = open_checked(d, name, id, &kind, &fd, e);
+    if (r != 0 || kind != DIR_SNAPSHOT)
+        return r;
+    return mark_snapshot_adopt(fd, e) < 0 ? -1 : dir_flush(fd, name, e);
 }
 
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e)

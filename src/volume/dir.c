@@ -189,6 +189,11 @@ static int slot_destroy_snapshot(struct volume *v, const char *name, const char 
     return dir_snapshot_destroy(v->priv, name, id, e);
 }
 
+static int slot_adopt_snapshot(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    return dir_snapshot_adopt(v->priv, name, id, e);
+}
+
 static int slot_rename_snapshot(struct volume *v, const char *from, const char *to, struct err *e)
 {
     return dir_snapshot_rename(v->priv, from, to, e);
@@ -479,6 +484,7 @@ const struct volume_driver driver_dir = {
     .snapshot_keep = slot_keep,
     .snapshot_destroy = slot_destroy_snapshot,
     .snapshot_rename = slot_rename_snapshot,
+    .snapshot_adopt = slot_adopt_snapshot,
     .tidy = slot_tidy,
     .written = slot_written,
     .keep_aside = slot_keep_aside,

@@ -81,6 +81,7 @@ int dir_next_seq(struct dir *d, uint64_t *ret, struct err *e);
 int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, struct snapshot *s,
                 const char *owner, struct err *e);
 int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e);
+int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e);
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e);
 
 /* ---- the two modes; volume.h says what each must do ---- */

@@ -107,6 +107,11 @@ static int get_number(int fd, const char *key, int64_t *ret, struct err *e)
     return r < 0 ? -1 : 0;
 }
 
+int mark_snapshot_adopt(int fd, struct err *e)
+{
+    return set_number(fd, "flags", SNAPSHOT_RECEIVED, e);
+}
+
 int mark_snapshot_get(int fd, struct snapshot *ret, struct err *e)
 {
     char id[SNAPSHOT_ID_LEN + 1];

@@ -30,5 +30,7 @@ bool mark_id_valid(const char *id);
 /* Everything of a snapshot but its name and size. The id is written last: a file without one is no snapshot
  * of ours. READABLE is not kept. owner may be "". */
 int mark_snapshot_set(int fd, const struct snapshot *s, const char *owner, struct err *e);
+/* Make it one that was received. */
+int mark_snapshot_adopt(int fd, struct err *e);
 /* 1 when the file has no valid id. ret->name and ret->size are not touched. */
 int mark_snapshot_get(int fd, struct snapshot *ret, struct err *e);

@@ -159,8 +159,8 @@ static void test_plain(void **state)
     close(fd);
 }
 
-/* Only one restore point has room, so what follows an interrupted one goes upon its stage, in place, and may be
- * interrupted itself. Until the commit the live file is the old one. */
+/* Only one restore point has room, so what follows an interrupted one goes upon its stage, in place, and may
+ * be interrupted itself. Until the commit the live file is the old one. */
 static void test_chain(void **state)
 {
     world_seed("test_chain");

@@ -240,6 +240,22 @@ static void divergence(void)
     refused(volume_snapshot_rename(w.dst, "diverged_2", "second", &err), ERR_USAGE, "second");
     expect_snapshot(w.dst, aside->id, &diverged);
     snapshots_release(&all);
+
+    ok(volume_snapshots(w.dst, &all, &err));
+    const struct snapshot *made_here = snapshots_find(&all, "diverged_2");
+    if (w.many) {
+        assert_false(made_here->flags & SNAPSHOT_RECEIVED);
+        refused(volume_snapshot_adopt(w.dst, made_here->name, second.id, &err), ERR_DATA, made_here->name);
+        assert_int_equal(volume_snapshot_adopt(w.dst, "nothing", second.id, &err), 1);
+        ok(volume_snapshot_adopt(w.dst, made_here->name, made_here->id, &err));
+        world_reopen(&w);
+        struct snapshots after;
+        ok(volume_snapshots(w.dst, &after, &err));
+        assert_true(snapshots_find_id(&after, made_here->id)->flags & SNAPSHOT_RECEIVED);
+        expect_snapshot(w.dst, made_here->id, &diverged);
+        snapshots_release(&after);
+    }
+    snapshots_release(&all);
     image_release(&diverged);
 
     /* removal: everything goes but what was kept aside */

@@ -219,6 +219,13 @@ int volume_snapshot_rename(struct volume *v, const char *from, const char *to, s
     return done(v, v->driver->snapshot_rename(v, from, to, e), e);
 }
 
+int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    if (check_snapshot_name(v, name, e) < 0 || check_id(v, id, e) < 0)
+        return -1;
+    return v->driver->snapshot_adopt ? done(v, v->driver->snapshot_adopt(v, name, id, e), e) : 0;
+}
+
 int volume_tidy(struct volume *v, struct err *e)
 {
     return v->driver->tidy ? done(v, v->driver->tidy(v, e), e) : 0;

@@ -54,7 +54,7 @@ struct volume_store {
 };
 
 enum {
-    SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, not by volume_snapshot */
+    SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, or adopted; not by volume_snapshot alone */
     SNAPSHOT_READABLE =
         2, /* its data can be read (a digest-only snapshot of a plain file can only be a base) */
 };
@@ -127,6 +127,9 @@ int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *re
  * may be back: whoever removes it next does so again. */
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
+/* A snapshot that was made on this node counts as received from now on (SNAPSHOT_RECEIVED): its guest lives
+ * elsewhere and has it there. The id must match (ERR_DATA); not there: 1. */
+int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
 /* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
 int volume_tidy(struct volume *v, struct err *e);
 
