@@ -31,18 +31,18 @@ int replica_look(struct volume *v, struct replica *ret, struct err *e)
 {
     struct replica r = {0};
     char since[SNAPSHOT_NAME_MAX + 1];
-    if (volume_tidy(v, e) < 0 || volume_info(v, &r.info, e) < 0 || volume_snapshots(v, &r.snapshots, e) < 0)
-        goto fail;
-    if (stage_info(v, &r.stage, e) < 0)
+    if (volume_tidy(v, e) < 0 || volume_info(v, &r.info, e) < 0)
         goto fail;
     if (r.info.exists) {
-        if (volume_replica(v, r.owner, r.base_id, e) < 0)
-            goto fail;
+        /* before the snapshots: a plain file whose times changed, but not its bytes, is recognised again, and
+         * its restore point is readable again */
         int written = volume_written(v, since, e);
-        if (written < 0)
+        if (written < 0 || volume_replica(v, r.owner, r.base_id, e) < 0)
             goto fail;
         r.written = written;
     }
+    if (volume_snapshots(v, &r.snapshots, e) < 0 || stage_info(v, &r.stage, e) < 0)
+        goto fail;
     *ret = r;
     return 0;
 fail:
