@@ -28,6 +28,7 @@ import time
 import traceback
 
 import rigworld
+from rigdisk import Disk, has_thin, has_zfs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.abspath(os.environ.get("PVESR_BUILD", os.path.join(ROOT, "build")))
@@ -41,6 +42,12 @@ MAKE = {
     "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
     "btrfs": ["mkfs.btrfs", "-q"],
     "plain": ["mkfs.ext4", "-q", "-F"],
+}
+# what storage.cfg says of a storage that lies on a disk of its own
+POOL, GROUP, THIN = "tank/vm", "guests", "thin"
+ON_DISK = {
+    "zfspool": f"\tpool {POOL}\n\tsparse 1\n",
+    "lvmthin": f"\tvgname {GROUP}\n\tthinpool {THIN}\n",
 }
 
 
@@ -82,7 +89,8 @@ class Node:
         self.lock_dir = os.path.join(self.dir, "lock")
         self.run_dir = os.path.join(self.dir, "run")
         self.mount = os.path.join(self.dir, "disk")
-        self.store = os.path.join(self.mount, "st")
+        self.store = os.path.join(self.mount, "st")  # zfspool: the dataset; lvmthin: the volume group
+        self.settings = {}
         self.address = f"10.77.0.{number}" if cluster.ssh and number <= 2 else "local"
         self.agent = None
         self.holder = self.sshd = None
@@ -91,7 +99,8 @@ class Node:
 
     def write_config(self, **more):
         keys = {"node": self.name, "cluster": f"dir:{self.cluster.tree}", "state-dir": self.state_dir, "log-dir": self.log_dir,
-                "lock-dir": self.lock_dir, "run-dir": self.run_dir, "storage-root": self.mount, "mail-to": "none", **more}
+                "lock-dir": self.lock_dir, "run-dir": self.run_dir, "storage-root": self.mount, "mail-to": "none", **self.settings,
+                **more}
         with open(self.config, "w") as f:
             f.writelines(f"{k}: {v}\n" for k, v in keys.items())
 
@@ -147,9 +156,12 @@ def stop(process):
 
 
 class Cluster:
-    def __init__(self, storage="xfs", ssh=False, nodes=("pve1", "pve2")):
-        self.storage, self.ssh, self.names = storage, ssh, nodes
-        self.storage_id = "st"
+    """`storage` is the storage "st" of each node. `also`: a directory storage ("xfs", "btrfs", "plain") beside one on a disk of its own
+    ("zfspool", "lvmthin"), under the name "files", in the folder st of the node's mount."""
+
+    def __init__(self, storage="xfs", ssh=False, nodes=("pve1", "pve2"), also=None):
+        self.storage, self.ssh, self.names, self.also = storage, ssh, nodes, also
+        self.storage_id, self.also_id = "st", "files"
         self.storage_more = []
         self.nodes = {}
         self.cleanup = contextlib.ExitStack()
@@ -182,17 +194,31 @@ class Cluster:
     def add_node(self, name):
         node = Node(self, name, len(self.nodes) + 1)
         self.nodes[name] = node
-        image = os.path.join(self.dir, f"{name}.img")
-        sh("truncate", "-s", IMAGE_SIZE, image)
-        sh(*MAKE[self.storage], image)
-        sh("mount", "-o", "loop", image, node.mount)
-        self.cleanup.callback(subprocess.run, ["umount", "-l", node.mount], check=False)
-        os.makedirs(node.store)
+        self.add_storage(node)
         for kind in ("qemu-server", "lxc"):
             os.makedirs(os.path.join(self.tree, "nodes", name, kind))
         node.write_config()
         self.write_tree()
         return node
+
+    def add_storage(self, node):
+        """Nodes share one storage.cfg: directories are told apart by storage-root, pools and volume groups by pool-prefix."""
+        if self.storage in ON_DISK:
+            disk = self.cleanup.enter_context(Disk())
+            node.settings["pool-prefix"] = disk.prefix
+            if self.storage == "zfspool":
+                node.store = disk.prefix + POOL
+                self.cleanup.enter_context(disk.zpool(POOL.split("/", maxsplit=1)[0], "-m", os.path.join(node.dir, "pool")))
+                sh("zfs", "create", node.store)
+            else:
+                node.store = self.cleanup.enter_context(disk.thin_pool(GROUP, THIN))
+        if self.storage in MAKE or self.also:
+            image = os.path.join(self.dir, f"{node.name}.img")
+            sh("truncate", "-s", IMAGE_SIZE, image)
+            sh(*MAKE[self.also or self.storage], image)
+            sh("mount", "-o", "loop", image, node.mount)
+            self.cleanup.callback(subprocess.run, ["umount", "-l", node.mount], check=False)
+            os.makedirs(os.path.join(node.mount, "st"))
 
     # ---- the tree ----
 
@@ -204,14 +230,21 @@ class Cluster:
         os.rename(path + ".new", path)
 
     def write_tree(self):
-        kind = "btrfs" if self.storage == "btrfs" else "dir"
         more = "".join(f"\t{line}\n" for line in self.storage_more)
-        self.write("storage.cfg", f"{kind}: {self.storage_id}\n\tpath /st\n{more}\n")
+        text = self.storage_section(self.storage, self.storage_id) + more + "\n"
+        if self.also:
+            text += self.storage_section(self.also, self.also_id) + "\n"
+        self.write("storage.cfg", text)
         text = ""
         for node in self.nodes.values():
             agent = node.agent or program("pvesr") + " agent"
             text += f"node: {node.name}\n\taddress {node.address}\n\tconfig {node.config}\n\tagent {agent}\n\n"
         self.write("nodes.cfg", text)
+
+    @staticmethod
+    def storage_section(storage, name):
+        kind = storage if storage in (*ON_DISK, "btrfs") else "dir"
+        return f"{kind}: {name}\n" + ON_DISK.get(storage, "\tpath /st\n")
 
     def change_storage(self, line):
         self.storage_more.append(line)
@@ -268,7 +301,7 @@ class Cluster:
                 own.write(re.sub(pattern, root, f.read()))
         ready = os.path.join(node.dir, "ready")
         script = (f"for f in shadow passwd; do mount --bind {node.dir}/$f /etc/$f || exit; done; hostname {node.name} && "
-                  f"mount -t tmpfs -o mode=755 run /run && mkdir -p /run/sshd /run/lock && touch {ready} && exec sleep infinity")
+                  f"{rigworld.OWN_RUN} && mkdir -p /run/sshd && touch {ready} && exec sleep infinity")
         node.holder = subprocess.Popen(["unshare", "--mount", "--net", "--uts", "sh", "-c", script], start_new_session=True,
                                        preexec_fn=rigworld.die_with_parent)
         self.cleanup.callback(stop, node.holder)
@@ -357,6 +390,8 @@ NEEDS = {
     "btrfs": (lambda: shutil.which("mkfs.btrfs") and "btrfs" in open("/proc/filesystems").read(), "needs btrfs"),
     "netns": (lambda: shutil.which("ip") and os.path.exists("/usr/sbin/sshd") and can_unshare(),
               "needs network namespaces, ip and sshd"),
+    "zfspool": (has_zfs, "needs OpenZFS in the kernel and PVESR_TEST_DISKS: see tests/lab"),
+    "lvmthin": (has_thin, "needs dm-thin in the kernel and PVESR_TEST_DISKS: see tests/lab"),
     "strace": (lambda: shutil.which("strace"), "needs strace"),
 }
 

@@ -18,6 +18,9 @@ import tempfile
 PREFIX = 'pvesr-rig-'
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+# An empty /run; udev remains, because LVM and ZFS ask whether it runs and then wait for it to make their device nodes.
+OWN_RUN = ('mkdir -p /run/udev && mount -n --bind /run/udev /mnt && mount -n -t tmpfs -o mode=755 run /run && '
+           'mkdir /run/lock /run/udev && mount -n --bind /mnt /run/udev && umount -n /mnt')
 
 
 def die_with_parent():
@@ -79,6 +82,5 @@ def enter():
         atexit.register(shutil.rmtree, home, ignore_errors=True)
         return home
     _become_init()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=755', 'run', '/run'], check=True)
-    os.makedirs('/run/lock')
+    subprocess.run(['sh', '-c', OWN_RUN], check=True)
     return home
