@@ -187,7 +187,8 @@ int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct 
     do
         fd = (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
     while (fd < 0 && errno == EAGAIN);
-    if (fd < 0 && errno == ENOSYS)
+    if (fd < 0 &&
+        (errno == ENOSYS || errno == EPERM)) /* older filters answer EPERM to what they do not know */
         fd = open_by_steps(dirfd, name, flags, mode);
     if (fd >= 0)
         return fd;

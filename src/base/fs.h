@@ -30,7 +30,8 @@ bool fs_exists(const char *path);
 
 /* openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS: `name` is relative to dirfd and
  * no component of it may be a symlink or lead out of it; give no "..". flags get O_CLOEXEC. The fd, or -1;
- * ELOOP and EXDEV become ERR_DATA with a sentence that says the path is a symlink. */
+ * ELOOP and EXDEV become ERR_DATA with a sentence that says the path is a symlink. Where openat2 is missing
+ * or forbidden, the same is done component by component. */
 int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct err *e);
 
 /* Write the file's dirty pages out and wait for it, as far as that goes; the device is not flushed, so this

@@ -1,5 +1,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/testfilter.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,6 +204,20 @@ static void test_whole_transfers(void **state)
     assert_int_equal(e.kind, ERR_FULL);
 }
 
+static void test_open_beneath_not_implemented(void **state)
+{
+    if (!forbid_openat2(ENOSYS))
+        skip();
+    test_open_beneath(state);
+}
+
+static void test_open_beneath_forbidden(void **state)
+{
+    if (!forbid_openat2(EPERM))
+        skip();
+    test_open_beneath(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +229,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unlink, enter, leave),
         cmocka_unit_test_setup_teardown(test_open_beneath, enter, leave),
         cmocka_unit_test_setup_teardown(test_whole_transfers, enter, leave),
+        /* for good, so they are the last */
+        cmocka_unit_test_setup_teardown(test_open_beneath_not_implemented, enter, leave),
+        cmocka_unit_test_setup_teardown(test_open_beneath_forbidden, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

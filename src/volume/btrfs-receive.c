@@ -46,12 +46,29 @@ static void place_release(struct place *p)
         .dir = -1                                                                                            \
     }
 
+/* Where openat2 is missing or forbidden: the device takes the place of RESOLVE_NO_XDEV. */
+static int open_by_steps(int root, const char *path, int flags)
+{
+    struct err e = {0};
+    struct stat here, there;
+    _cleanup_close_ int fd = fs_open_beneath(root, path, flags | O_NOFOLLOW, 0, &e);
+    if (fd < 0)
+        errno = e.code;
+    else if (fstat(root, &here) == 0 && fstat(fd, &there) == 0) {
+        if (here.st_dev == there.st_dev)
+            return take_fd(&fd);
+        errno = EXDEV;
+    }
+    return -1;
+}
+
 static int open_inside(int root, const char *path, int flags)
 {
     struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC | O_NOFOLLOW,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
                                       RESOLVE_NO_XDEV};
-    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    return fd < 0 && (errno == ENOSYS || errno == EPERM) ? open_by_steps(root, path, flags) : fd;
 }
 
 static int locate(const struct receiver *rx, const struct send_record *r, enum send_attr a, struct place *p,

@@ -4,6 +4,7 @@
 #include "volume/sendstream.h"
 
 #include "base/mem.h"
+#include "base/testfilter.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -261,12 +262,23 @@ static int teardown(void **state)
     return nftw(top, remove_one, 16, FTW_PHYS | FTW_DEPTH);
 }
 
+/* For good, so it is the last. */
+static void test_without_openat2(void **state)
+{
+    if (!forbid_openat2(ENOSYS))
+        skip();
+    test_good(state);
+    test_broken(state);
+    test_hostile(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_broken),
         cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_without_openat2),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
