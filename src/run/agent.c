@@ -116,6 +116,27 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
                : err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
 }
 
+/* Open one volume for the rest of the conversation and tell what is there of it. */
+static int open_volume(struct agent *a, const char *volid, json_t *array, struct err *e)
+{
+    struct replica_volume *v = &a->volumes[a->n];
+    struct replica r = {0};
+    if (replica_volume_open(a->env, volid, a->guest, v, e) < 0)
+        return -1;
+    a->n++;
+    if (replica_look(v->volume, &r, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    size_t n = r.snapshots.n;
+    if (n <= MESSAGE_SNAPSHOTS_MAX)
+        json_array_append_new(array, message_replica(&r));
+    replica_release(&r);
+    if (n <= MESSAGE_SNAPSHOTS_MAX)
+        return 0;
+    return err_set(e, ERR_CONFIG, 0,
+                   "volume '%s' has %zu snapshots on node '%s', a run can deal with %d: remove some", volid,
+                   n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX);
+}
+
 static int call_open(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     _cleanup_strv_ struct strv volids = STRV_INIT;
@@ -125,27 +146,15 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         return -1;
     a->volumes = xcalloc(volids.n, sizeof *a->volumes);
     json_t *array = json_array();
-    for (size_t i = 0; i < volids.n; i++) {
-        struct replica_volume *v = &a->volumes[a->n];
-        if (replica_volume_open(a->env, volids.v[i], a->guest, v, e) < 0) {
-            json_decref(array);
-            return -1;
-        }
-        a->n++;
-        struct replica r = {0};
-        if (replica_look(v->volume, &r, e) < 0) {
-            json_decref(array);
-            return err_wrap(e, "volume '%s'", v->volid);
-        }
-        json_array_append_new(array, message_replica(&r));
-        replica_release(&r);
-    }
-    if (replica_stale(a->env, a->job, a->guest, &volids, &scan, &a->stale, e) < 0) {
-        json_decref(array);
-        return -1;
-    }
-    *reply = json_pack("{s:o, s:o}", "volumes", array, "stale", strings(&a->stale));
-    return 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < volids.n; i++)
+        r = open_volume(a, volids.v[i], array, e);
+    if (r == 0)
+        r = replica_stale(a->env, a->job, a->guest, &volids, &scan, &a->stale, e);
+    if (r == 0)
+        *reply = json_pack("{s:O, s:o}", "volumes", array, "stale", strings(&a->stale));
+    json_decref(array);
+    return r;
 }
 
 static int take_data(struct stage *s, const struct frame *f, struct transfer_digest *d, uint64_t *bytes,

@@ -171,10 +171,10 @@ static int forget_stage(struct sync *s, size_t i, struct err *e)
     struct stage_info stage;
     if (stage_info(v, &stage, e) < 0)
         return -1;
-    if (!stage.exists)
-        return 0;
-    joblog_add(s->log, "delete what is left of an interrupted transfer to this node of %s", s->volids.v[i]);
-    return stage_discard(v, e);
+    if (stage.exists)
+        joblog_add(s->log, "delete what is left of an interrupted transfer to this node of %s",
+                   s->volids.v[i]);
+    return stage_discard(v, e); /* also one of which nothing is known */
 }
 
 static int tidy_source(struct sync *s, struct err *e)
