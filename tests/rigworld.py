@@ -34,7 +34,8 @@ def _remove_stale(top):
             shutil.rmtree(os.path.join(top, name), ignore_errors=True)
 
 
-def _make_home():
+def make_home():
+    """A new directory in the temporary one; those of processes that are gone are removed."""
     top = tempfile.gettempdir()
     _remove_stale(top)
     return tempfile.mkdtemp(prefix='%s%d-' % (PREFIX, os.getpid()), dir=top)
@@ -76,7 +77,7 @@ def enter():
     """The program's temporary directory. As root, returns inside the namespaces."""
     home = os.environ.pop('PVESR_RIG_HOME', None)
     if home is None:
-        home = _make_home()
+        home = make_home()
         if os.geteuid() == 0:
             _run_inside(home)
         atexit.register(shutil.rmtree, home, ignore_errors=True)

@@ -5,6 +5,7 @@ packages_build='gcc libc6-dev meson ninja-build pkg-config scdoc libsystemd-dev 
     libzstd-dev libxxhash-dev libcmocka-dev'
 packages_run='openssh-client util-linux mount'
 packages_test='clang clang-format valgrind strace python3 openssh-server iproute2 procps xfsprogs btrfs-progs e2fsprogs'
+packages_lab='mmdebstrap qemu-system-x86 qemu-utils e2fsprogs openssh-client python3'
 
 # The sanitizers' and libFuzzer's run time belongs to the version of clang that `clang` stands for.
 packages_of_clang() {

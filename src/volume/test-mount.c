@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -80,9 +81,12 @@ const char *test_mount(struct test_mount *m, const char *const mkfs[], const cha
         if (mkfs ? test_run((const char *const[]){"mount", "-o", o, image, m->path, NULL})
                  : test_run((const char *const[]){"mount", "-t", "tmpfs", "-o", o, image, m->path, NULL}))
             why = "it cannot be mounted here";
+        else if (setxattr(m->path, "user.test", "", 0, 0) < 0)
+            why = "it keeps no extended attributes of users on this kernel";
         unlink(image); /* the loop device holds it */
     }
     if (why) {
+        umount2(m->path, MNT_DETACH);
         rmdir(m->path);
         m->path[0] = 0;
         test_unmount(m);

@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -59,6 +58,7 @@ def free_port():
 
 class Machine:
     """One boot. Its own folder is `dir`; who knows it may give it commands too: Machine.at(dir)."""
+    living = []
 
     def __init__(self, folder):
         self.image = folder
@@ -74,7 +74,7 @@ class Machine:
 
     def __enter__(self):
         try:
-            self.dir = tempfile.mkdtemp(prefix="pvesr-lab-")
+            self.dir = rigworld.make_home()
             self.cleanup.callback(shutil.rmtree, self.dir, ignore_errors=True)
             self.console = self.path("console.log")
             self.seed()
@@ -125,6 +125,7 @@ class Machine:
         with open(self.path("qemu.log"), "wb") as log:
             self.qemu = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=rigworld.die_with_parent)
         self.cleanup.callback(self.kill)
+        self.living.append(self)
 
     def kill(self):
         if self.qemu.poll() is None:
@@ -170,7 +171,7 @@ class Machine:
 
     @staticmethod
     def env():
-        return {"PYTHONPATH": f"{INSIDE}/tests:{INSIDE}/tests/lab/inside",
+        return {"PYTHONPATH": f"{INSIDE}/tests:{INSIDE}/tests/lab/inside", "PVESR_TEST_LVM": "1",
                 "PVESR_TEST_DISKS": " ".join(f"/dev/disk/by-id/virtio-lab{n}" for n in range(1, DISKS + 1))}
 
     def copy_in(self, build):
@@ -188,8 +189,13 @@ class Machine:
 
 def program(main):
     """A program about a machine: ended by a signal, it ends the machine; without one, it says why."""
+    def end(number, _):
+        for m in Machine.living:  # before anything else: threads may wait for what runs there
+            m.kill()
+        sys.exit(128 + number)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda n, _: sys.exit(128 + n))
+        signal.signal(number, end)
     try:
         sys.exit(main())
     except CannotError as e:

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""The unit tests of the storage drivers, where the kernel has what they drive."""
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import rig
+
+# Programs of the build, and what each is told in its environment. PVESR_TEST_PLACE: one of places[] in src/volume/test-world.c.
+UNITS = (
+    ("test-zfs*", {}),
+    ("test-zvol*", {}),
+    ("test-lvm*", {}),
+    ("test-thin*", {}),
+)
+
+
+def units():
+    words = [a for a in sys.argv[1:] if not a.startswith("-")]
+    built = sorted(os.listdir(rig.BUILD))
+    found = [(name, env) for pattern, env in UNITS for name in fnmatch.filter(built, pattern)]
+    return [(name, env) for name, env in found if all(w in f"{name} {env.get('PVESR_TEST_PLACE', '')}" for w in words)]
+
+
+def record(name, env):
+    done = subprocess.run([os.path.join(rig.BUILD, name)], capture_output=True, text=True, errors="replace", check=False,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **env, "CMOCKA_MESSAGE_OUTPUT": "TAP"})
+    place = env.get("PVESR_TEST_PLACE")
+    return {"name": f"{name} on {place}" if place else name, "stdout": done.stdout, "stderr": done.stderr, "returncode": done.returncode,
+            "result": "OK" if done.returncode == 0 else "FAIL"}
+
+
+def main():
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as log:
+        for name, env in units():
+            log.write(json.dumps(record(name, env)) + "\n")
+        log.flush()
+        results = subprocess.run([os.path.join(rig.ROOT, "tests/unit-results"), "", log.name], capture_output=True, text=True, check=True).stdout
+    print(results, end="")
+    sys.exit(1 if "\nnot ok " in "\n" + results else 0)
+
+
+if units():
+    main()
