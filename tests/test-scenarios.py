@@ -8,63 +8,8 @@ import re
 import subprocess
 
 import rig
-from guestlab import GuestLab, same_file
-
-SCENARIOS = []
-
-
-def scenario(*kinds):
-    def add(f):
-        SCENARIOS.append((f, kinds or ("xfs", "btrfs")))
-        return f
-    return add
-
-
-class World:
-    def __init__(self, c, kind):
-        self.c, self.kind = c, kind
-        self.a, self.b = c.node("pve1"), c.node("pve2")
-        self.lab = GuestLab(kind, c.storage_id, self.a.store, self.b.store, self.write_guest, seed=7)
-        self.owner = "pve1"
-        self.lab.add_disk()
-
-    def write_guest(self, text):
-        self.c.write_guest(self.owner, 100, text)
-
-    def create(self, *more):
-        self.a.pvesr("create-local-job", "100-0", "pve2", *more, check=True)
-
-    def run(self, node=None, want=0):
-        done = (node or self.a).pvesr("run", "--id", "100-0")
-        assert (done.returncode == 0) == (want == 0), f"exit {done.returncode}: {done.stderr}{done.stdout}"
-        return done
-
-    def status(self, node=None):
-        done = (node or self.a).pvesr("status", "--output-format", "json", check=True)
-        return {s["id"]: s for s in json.loads(done.stdout)}
-
-    def proved(self, **more):
-        faults = self.lab.faults(**more)
-        assert not faults, faults
-
-    def block(self, n):
-        """Make staging disk n fail on the target; returns the undo."""
-        folder = self.lab.names.folder(self.b.store)
-        image = f"vm-100-disk-{n}" + (".raw" if self.kind != "btrfs" else "")
-        path = os.path.join(folder, f".pvesr-stage.{image}")
-        os.makedirs(os.path.join(path, "in", "the", "way"))
-        os.chmod(path, 0)
-        def undo():
-            subprocess.run(["rm", "-rf", path], check=True)
-        return undo
-
-    def log(self, node=None):
-        with open(os.path.join((node or self.a).log_dir, "100-0")) as f:
-            return f.read()
-
-    def asides(self, store):
-        found, _ = self.lab.names.entries(store)
-        return sorted((n, s) for n, s in found if (s or "").startswith("diverged_"))
+from guestlab import same_file
+from scenario import play_all, scenario
 
 
 @scenario("xfs", "btrfs", "plain")
@@ -694,13 +639,4 @@ def lying_agent(w):
     w.proved()
 
 
-def play(f, kind):
-    with rig.Cluster(storage=kind, ssh=False) as c:
-        f(World(c, kind))
-
-
-for function, kinds in SCENARIOS:
-    for kind in kinds:
-        rig.check(f"{function.__name__} on {kind}: {function.__doc__.splitlines()[0]}",
-                  lambda f=function, k=kind: play(f, k), needs=("root", kind) if kind != "plain" else ("root",))
-rig.main()
+play_all()
