@@ -72,6 +72,15 @@ class DirNames:
     def drop_snapshot(self, store, n, snap):
         os.unlink(self.snapshot(store, n, snap))
 
+    def roll_back(self, store, n, snap):
+        new = self.live(store, n) + ".new"
+        run("cp", "--reflink=always", self.snapshot(store, n, snap), new)
+        os.rename(new, self.live(store, n))
+
+    def aside(self, store, n, snap):
+        """Where the bytes of a snapshot are that was kept aside."""
+        return DirNames.snapshot(self, store, n, snap)
+
     def entries(self, store):
         """{(disk, snapshot or None)} and what is neither."""
         found, odd = set(), []
@@ -95,6 +104,8 @@ class PlainNames(DirNames):
         found, odd = set(), []
         for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
             base, _, snap = name.removeprefix(".pvesr-digest.").partition("@")
+            if snap.startswith("diverged_"):
+                base = base.removeprefix(".pvesr.")
             if base.startswith(f"vm-{self.guest}-disk-") and base.endswith(".raw"):
                 found.add((int(base[len(f"vm-{self.guest}-disk-"):-4]), snap or None))
             else:
@@ -138,6 +149,12 @@ class BtrfsNames:
     def drop_snapshot(self, store, n, snap):
         run("btrfs", "subvolume", "delete", self.subvolume(store, n, snap))
 
+    def roll_back(self, store, n, snap):
+        run("btrfs", "subvolume", "delete", self.subvolume(store, n))
+        run("btrfs", "subvolume", "snapshot", self.subvolume(store, n, snap), self.subvolume(store, n))
+
+    aside = snapshot
+
     def entries(self, store):
         found, odd = set(), []
         for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
@@ -162,11 +179,12 @@ class GuestLab:
         self.random = random.Random(seed)
         self.disks = {}      # n -> size
         self.snapshots = {}  # name -> [n] at that time
+        self.parent = None
         self.next_disk = 0
         self.next_snapshot = 0
 
     def config(self):
-        lines = ["name: lab", "memory: 128"]
+        lines = ["name: lab", "memory: 128"] + ([f"parent: {self.parent}"] if self.parent else [])
         lines += [f"scsi{i}: {self.storage_id}:{self.names.volname(n)},size={size}"
                   for i, (n, size) in enumerate(sorted(self.disks.items()))]
         for snap, disks in self.snapshots.items():
@@ -225,9 +243,18 @@ class GuestLab:
             self.names.make_snapshot(self.source, n, snap)
         self.snapshots[snap] = sorted(self.disks)
         self.save()
+        return snap
+
+    def roll_back(self, snap):
+        """To a guest snapshot, as Proxmox VE does it: the disks are its state, and it is the parent of what comes."""
+        for n in self.snapshots[snap]:
+            self.names.roll_back(self.source, n, snap)
+        self.parent = snap
+        self.save()
 
     def drop_guest_snapshot(self, snap):
         disks = self.snapshots.pop(snap)
+        self.parent = None if self.parent == snap else self.parent
         self.save()
         for n in disks:
             self.names.drop_snapshot(self.source, n, snap)
@@ -262,15 +289,18 @@ class GuestLab:
 
     # ---- proof ----
 
-    def faults(self, job="100-0", asides=False, busy=()):
+    def faults(self, job="100-0", asides=False, busy=(), others=False):
         """Every way in which the two sides are not as they must be after a successful run. `busy`: disks that are being written to;
-        the others' newest restore point must be their state of now."""
+        the others' newest restore point must be their state of now. `others`: other jobs of the guest have points of theirs, for which a
+        new owner also keeps the one that it came from."""
         bad = []
         here, odd_here = self.names.entries(self.source)
         there, odd_there = self.names.entries(self.target)
         bad += [f"left on the source: {name}" for name in odd_here] + [f"left on the target: {name}" for name in odd_there]
         if asides:
             here, there = ({e for e in side if not (e[1] or "").startswith("diverged_")} for side in (here, there))
+        if others:
+            here, there = ({e for e in side if not self.of_another_job(e[1], job)} for side in (here, there))
         if here != there:
             bad.append(f"only on the source: {sorted(map(str, here - there))}, only on the target: {sorted(map(str, there - here))}")
         if {n for n, snap in here if snap is None} != set(self.disks):
@@ -279,9 +309,9 @@ class GuestLab:
             return bad + [f"disk {n}: replica and source differ" for n in self.disks if not same_file(self.live(n), self.replica(n))]
         for n in self.disks:
             points = sorted(s for d, s in here if d == n and s and s.startswith(f"__replicate_{job}_"))
-            if len(points) != 1:
+            if not 1 <= len(points) <= 1 + others:
                 bad.append(f"disk {n} has replication snapshots {points}")
-            elif not same_file(self.names.snapshot(self.target, n, points[0]), self.replica(n)):
+            elif not same_file(self.names.snapshot(self.target, n, points[-1]), self.replica(n)):
                 bad.append(f"disk {n}: the live replica differs from its restore point")
             elif n not in busy and not same_file(self.live(n), self.replica(n)):
                 bad.append(f"disk {n}: the replica is not what the guest has")
@@ -291,6 +321,10 @@ class GuestLab:
         for snap, disks in self.snapshots.items():
             bad += [f"guest snapshot {snap} of disk {n} is missing" for n in disks if (n, snap) not in there]
         return bad
+
+    @staticmethod
+    def of_another_job(snap, job):
+        return (snap or "").startswith("__replicate_") and not snap.startswith(f"__replicate_{job}_")
 
     def restore_point(self, store, n):
         """The newest replication snapshot's path on one side, None if there is none."""

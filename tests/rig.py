@@ -163,6 +163,7 @@ class Cluster:
         self.storage, self.ssh, self.names, self.also = storage, ssh, nodes, also
         self.storage_id, self.also_id = "st", "files"
         self.storage_more = []
+        self.on_shared_disks = {}
         self.nodes = {}
         self.cleanup = contextlib.ExitStack()
 
@@ -220,6 +221,23 @@ class Cluster:
             self.cleanup.callback(subprocess.run, ["umount", "-l", node.mount], check=False)
             os.makedirs(os.path.join(node.mount, "st"))
 
+    def share_disk(self, storage_id, kind):
+        """One more storage at NODE.mount/ID: each node has a directory of its own of one file system, on one loop device."""
+        image, top = os.path.join(self.dir, f"{storage_id}.img"), os.path.join(self.dir, storage_id)
+        sh("truncate", "-s", IMAGE_SIZE, image)
+        sh(*MAKE[kind], image)
+        os.makedirs(top)
+        sh("mount", "-o", "loop", image, top)
+        self.cleanup.callback(subprocess.run, ["umount", "-l", top], check=False)
+        for node in self.nodes.values():
+            here, there = os.path.join(top, node.name), os.path.join(node.mount, storage_id)
+            os.makedirs(here)
+            os.makedirs(there)
+            sh("mount", "--bind", here, there)
+            self.cleanup.callback(subprocess.run, ["umount", "-l", there], check=False)
+        self.on_shared_disks[storage_id] = kind
+        self.write_tree()
+
     # ---- the tree ----
 
     def write(self, name, text):
@@ -234,6 +252,8 @@ class Cluster:
         text = self.storage_section(self.storage, self.storage_id) + more + "\n"
         if self.also:
             text += self.storage_section(self.also, self.also_id) + "\n"
+        for name, kind in self.on_shared_disks.items():
+            text += self.storage_section(kind, name, f"/{name}") + "\n"
         self.write("storage.cfg", text)
         text = ""
         for node in self.nodes.values():
@@ -242,9 +262,9 @@ class Cluster:
         self.write("nodes.cfg", text)
 
     @staticmethod
-    def storage_section(storage, name):
+    def storage_section(storage, name, path="/st"):
         kind = storage if storage in (*ON_DISK, "btrfs") else "dir"
-        return f"{kind}: {name}\n" + ON_DISK.get(storage, "\tpath /st\n")
+        return f"{kind}: {name}\n" + ON_DISK.get(storage, f"\tpath {path}\n")
 
     def change_storage(self, line):
         self.storage_more.append(line)

@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+"""The guest changes its owner: stolen by its target, by another target, by a stranger, in the middle of a run; and the owner that comes back
+with something that nobody else has. That is kept aside on it, bit by bit, and replication goes on from what is common."""
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+
+import rig
+from guestlab import same_file
+from scenario import play_all, scenario
+
+
+def fail(w, at, job="100-0", target="pve2"):
+    """A run whose agent dies at disk `at`: what was sent before, and what was begun, keeps its snapshot on the source."""
+    before = set(w.lab.names.entries(w.lab.source)[0])
+    others = max((size for n, size in w.lab.disks.items() if n < at), default=0)
+    if w.lab.disks[at] <= others:
+        w.lab.grow_disk(at)
+    w.c.set_agent(target, ["prlimit", f"--fsize={w.lab.disks[at] - 1}"])
+    w.run(want=1, job=job)
+    w.c.set_agent(target, [])
+    made = {n for n, snap in w.lab.names.entries(w.lab.source)[0] - before if snap}
+    assert made == set(range(at + 1)), f"the failed run left snapshots on disks {made}"
+
+
+def change_all(w):
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+
+
+class Alone:
+    """What only one node has: (what it is, disk, a copy of its bytes)."""
+
+    def __init__(self, w, node):
+        self.w, self.node, self.things = w, node, []
+
+    def note(self, what, n):
+        self.things.append((what, n, self.w.copy(self.w.lab.names.live(self.node.store, n))))
+
+    def lost(self, *elsewhere):
+        """Which of it is neither on the node, kept aside, nor on one of these other nodes."""
+        stores = [node.store for node in (self.node, *elsewhere)]
+        return [f"lost: {what}, disk {n}; kept aside is {self.w.asides(self.node.store)}" for what, n, copy in self.things
+                if not any(self.w.kept_aside(store, n, copy) for store in stores)]
+
+
+def diverge(w, node):
+    """On three disks: an unacknowledged snapshot; one with later writes; later writes alone."""
+    alone = Alone(w, node)
+    change_all(w)
+    fail(w, at=1)
+    alone.note("an unacknowledged snapshot", 0)
+    alone.note("an unacknowledged snapshot, before later writes", 1)
+    w.lab.write(1, 5)
+    alone.note("writes after an unacknowledged snapshot", 1)
+    w.lab.write(2, 5)
+    alone.note("writes after the last snapshot", 2)
+    return alone
+
+
+def goes_on(w, alone, asides, full=False, **how):
+    """The new owner replicates to the old one: nothing is lost, and from then on all is as ever."""
+    change_all(w)
+    w.run()
+    bad = alone.lost()
+    log = w.log()
+    if not full and "full sync" in log:
+        bad.append("a full sync: " + log)
+    bad += w.lab.faults(asides=True, **how)
+    seen = w.asides(alone.node.store)
+    if len(seen) != asides:
+        bad.append(f"{len(seen)} states are kept aside instead of {asides}: {seen}")
+    change_all(w)
+    w.run()
+    log = w.log()
+    bad += w.lab.faults(asides=True, **how) + alone.lost()
+    if w.asides(alone.node.store) != seen or "full sync" in log:
+        bad.append(f"the second run: {w.asides(alone.node.store)}\n{log}")
+    assert not bad, "; ".join(bad)
+
+
+def three_disks(w):
+    w.lab.add_disk()
+    w.lab.add_disk()
+    w.create()
+    w.run()
+
+
+@scenario("xfs", "btrfs")
+def old_owner_returns(w):
+    """stolen by the target; the old owner comes back with snapshots and writes that nobody else has"""
+    three_disks(w)
+    alone = diverge(w, w.a)
+    w.steal("pve2")
+    goes_on(w, alone, asides=4)
+    job = w.job()
+    assert (job["source"], job["target"]) == ("pve2", "pve1"), job
+
+
+@scenario("xfs", "btrfs")
+def old_owner_returns_to_an_old_state(w):
+    """the same, and the new owner remembers a last sync to that node from an earlier time"""
+    three_disks(w)
+    for owner in ("pve2", "pve1"):
+        w.steal(owner)
+        change_all(w)
+        w.run()
+        w.proved()
+    alone = diverge(w, w.a)
+    w.steal("pve2")
+    goes_on(w, alone, asides=4)
+
+
+@scenario("plain")
+def old_owner_returns_plain(w):
+    """the same without reflinks: the live file is kept aside, one full copy, then increments"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    alone = Alone(w, w.a)
+    w.lab.write(0, 5)
+    fail(w, at=0)
+    alone.note("an unacknowledged snapshot", 0)
+    w.lab.write(1, 5)
+    alone.note("writes after the last snapshot", 1)
+    w.steal("pve2")
+    goes_on(w, alone, asides=2, full=True)
+
+
+@scenario("xfs", "btrfs")
+def point_of_another_job(w):
+    """the returning owner has a snapshot of the guest's other job, newer than what is common, known nowhere else"""
+    w.c.add_node("pve3")
+    w.lab.add_disk()
+    w.create()
+    w.create(job="100-1", target="pve3")
+    w.run(job="100-1")
+    w.run()
+    change_all(w)
+    alone = Alone(w, w.a)
+    fail(w, at=1, job="100-1", target="pve3")
+    alone.note("a snapshot of job 100-1", 0)
+    alone.note("a snapshot of job 100-1, before later writes", 1)
+    w.lab.write(1, 5)
+    alone.note("writes after a snapshot of job 100-1", 1)
+    w.steal("pve2")
+    goes_on(w, alone, asides=3, others=True)
+    w.face("pve3")
+    w.run(job="100-1")
+    w.proved(job="100-1", asides=True, others=True)
+    tidy_again(w, {"100-0": "pve1", "100-1": "pve3"})
+
+
+def tidy_again(w, targets):
+    """Each job has run from here; after one run more each has one point, and each target has that of its own."""
+    for job, target in targets.items():
+        w.lab.write(0, 3)
+        w.face(target)
+        w.run(job=job)
+        w.proved(job=job, asides=True, others=True)
+        assert "full sync" not in w.log(job=job), w.log(job=job)
+    found, odd = w.lab.names.entries(w.lab.source)
+    for n in w.lab.disks:
+        points = sorted(s for d, s in found if d == n and (s or "").startswith("__replicate_"))
+        assert len(points) == len(targets) and not odd, f"disk {n} of the owner has {points}, and {odd}"
+
+
+def two_jobs(w):
+    """The jobs' targets as they are now: {job: (source, target)}."""
+    return {job: (w.job(job)["source"], w.job(job)["target"]) for job in ("100-0", "100-1")}
+
+
+@scenario("xfs", "btrfs")
+def stolen_by_the_other_target(w):
+    """two targets, stolen by the second: its job turns round, the first goes on; what each target had more is kept aside"""
+    w.c.add_node("pve3")
+    w.lab.add_disk()
+    w.lab.add_disk()
+    w.create()
+    w.create(job="100-1", target="pve3")
+    w.run(job="100-1")
+    w.run()
+    change_all(w)
+    w.run()  # acknowledged by pve2, never seen by pve3
+    newest = Alone(w, w.b)
+    for n in w.lab.disks:
+        newest.note("the newest restore point of pve2", n)
+    alone = Alone(w, w.a)
+    w.lab.write(2, 5)
+    alone.note("writes after the last snapshot", 2)
+    w.steal("pve3")
+    change_all(w)
+    w.run(job="100-1")
+    assert two_jobs(w) == {"100-0": ("pve3", "pve2"), "100-1": ("pve3", "pve1")}, two_jobs(w)
+    w.proved(job="100-1", asides=True, others=True)
+    assert "full sync" not in w.log(job="100-1"), w.log(job="100-1")
+    w.face("pve2")
+    w.run()
+    w.proved(asides=True, others=True)
+    assert "full sync" not in w.log(), w.log()
+    bad = alone.lost() + newest.lost(w.a)
+    assert not bad, bad
+    tidy_again(w, {"100-1": "pve1", "100-0": "pve2"})
+
+
+@scenario("xfs", "btrfs")
+def stolen_twice(w):
+    """two targets, stolen by the first, then by the second: all three hold the same in the end, nothing was sent in full"""
+    w.c.add_node("pve3")
+    w.create()
+    w.create(job="100-1", target="pve3")
+    w.run(job="100-1")
+    w.run()
+    for owner, after in (("pve2", {"100-0": ("pve2", "pve1"), "100-1": ("pve2", "pve3")}),
+                         ("pve3", {"100-0": ("pve3", "pve1"), "100-1": ("pve3", "pve2")})):
+        w.steal(owner)
+        w.lab.take_guest_snapshot()
+        for job, (_, target) in after.items():
+            w.lab.write(0, 3)
+            w.face(target)
+            w.run(job=job)
+            w.proved(job=job, others=True)
+            assert "full sync" not in w.log(job=job), w.log(job=job)
+        assert two_jobs(w) == after, two_jobs(w)
+        tidy_again(w, {job: target for job, (_, target) in after.items()})
+
+
+@scenario("xfs", "btrfs")
+def stolen_by_a_stranger(w):
+    """stolen by a node without a replica, which gets the bare disks by hand: refused, the replica stays; back home it goes on"""
+    c3 = w.c.add_node("pve3")
+    w.create()
+    w.run()
+    kept = w.copy(w.lab.replica(0))
+    w.lab.names.create(c3.store, 0, 0)
+    shutil.copyfile(w.lab.live(0), w.lab.names.live(c3.store, 0))
+    w.steal("pve3", target="pve2")
+    done = w.run(want=1)
+    assert "No common base snapshot on volume(s)" in done.stderr, done.stderr
+    job = w.job()
+    assert (job["source"], job["target"]) == ("pve3", "pve2"), job
+    assert same_file(w.lab.replica(0), kept) and same_file(w.lab.restore_point(w.b.store, 0), kept)
+    assert w.lab.names.entries(c3.store) == ({(0, None)}, []), "the refused run left something"
+    w.steal("pve1", target="pve2")
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs")
+def moved_to_a_stranger(w):
+    """stolen by a node that got the disks with all their snapshots and attributes: it goes on from there"""
+    c3 = w.c.add_node("pve3")
+    w.create()
+    w.run()
+    subprocess.run(["cp", "-a", os.path.join(w.a.store, "images"), c3.store], check=True)
+    w.steal("pve3", target="pve2")
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs", "btrfs")
+def deleted_on_the_new_owner(w):
+    """a guest snapshot of the former owner is deleted on the new one: it goes from the former, too"""
+    w.lab.take_guest_snapshot()
+    w.lab.take_guest_snapshot()
+    w.create()
+    w.run()
+    w.steal("pve2")
+    w.run()
+    w.lab.drop_guest_snapshot("snap0")
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    w.steal("pve1")
+    w.lab.drop_guest_snapshot("snap1")
+    w.run()
+    w.proved()
+
+
+@scenario("xfs", "btrfs")
+def guest_snapshot_of_the_old_owner(w):
+    """a guest snapshot that the old owner took after the last sync is not destroyed; the new owner may use its name"""
+    w.create()
+    w.run()
+    w.lab.write(0, 5)
+    alone = Alone(w, w.a)
+    alone.note("a guest snapshot", 0)
+    w.lab.take_guest_snapshot()
+    w.lab.write(0, 5)
+    alone.note("writes after a guest snapshot", 0)
+    w.steal("pve2")
+    w.lab.snapshots, w.lab.next_snapshot = {}, 0  # the new owner was restored from a backup of the configuration
+    w.lab.save()
+    w.lab.write(0, 5)
+    w.run()
+    bad = [f"{what} is lost" for what, n, copy in alone.things
+           if not w.kept_aside(w.a.store, n, copy) and not same_if_there(w.lab.names.snapshot(w.a.store, n, "snap0"), copy)]
+    assert not bad, bad
+    assert w.lab.take_guest_snapshot() == "snap0"
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    assert not alone.lost(), alone.lost()
+
+
+def same_if_there(path, copy):
+    return os.path.exists(path) and same_file(path, copy)
+
+
+# ---- in the middle of a run ----
+
+def held(w, node):
+    """All that a node shows of the guest: {(disk, snapshot): bytes}."""
+    return {(n, snap): w.copy(w.lab.names.live(node.store, n) if snap is None else w.lab.names.snapshot(node.store, n, snap))
+            for n, snap in w.lab.names.entries(node.store)[0]}
+
+
+def same_as(w, node, before):
+    now = w.lab.names.entries(node.store)[0]
+    assert now == set(before), f"the target holds {now} instead of {set(before)}"
+    for (n, snap), copy in before.items():
+        path = w.lab.names.live(node.store, n) if snap is None else w.lab.names.snapshot(node.store, n, snap)
+        assert same_file(path, copy), f"{path} was changed"
+
+
+def refused(w, p, text):
+    """The run ended with an error that names the guest and its new owner."""
+    _, errors = p.communicate(timeout=rig.RUN_SECONDS)
+    assert p.returncode not in (0, -signal.SIGKILL), f"exit {p.returncode}: {errors}"
+    for word in ("100", text):
+        assert word in errors, f"{word!r} is not in: {errors}"
+
+
+def start(w):
+    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True)
+    w.c.cleanup.callback(rig.stop, p)
+    return p
+
+
+def has_open(p, path):
+    for fd in os.listdir(f"/proc/{p.pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{p.pid}/fd/{fd}") == path:
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def steal_while_locked(w, owner, lock):
+    w.c.add_node("pve3")
+    w.create()
+    w.run()
+    w.lab.write(0, 5)
+    before = held(w, w.b)
+    path = os.path.join(w.a.lock_dir, lock)
+    with open(path, "a") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        p = start(w)
+        rig.wait_for(lambda: p.poll() is not None or has_open(p, path), "the run at the lock")
+        w.c.move_guest(100, "pve1", owner)
+    refused(w, p, owner)
+    same_as(w, w.b, before)
+    w.c.move_guest(100, owner, "pve1")
+    w.run()
+    w.proved()
+
+
+@scenario("xfs")
+def stolen_while_waiting(w):
+    """stolen by a third node while the run waits for the node's lock: a clear error, the target is as before"""
+    steal_while_locked(w, "pve3", "pvesr.lck")
+
+
+@scenario("xfs")
+def stolen_while_the_guest_is_busy(w):
+    """stolen by the target while the run waits for the guest's lock: a clear error, the target is as before"""
+    steal_while_locked(w, "pve2", "pve-migrate-100")
+
+
+def steal_while_transferring(w, owner):
+    w.c.add_node("pve3")
+    w.lab.add_disk()
+    w.create("--rate", "1")
+    w.run()
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(os.urandom(2 << 20))
+    before = held(w, w.b)
+    p = start(w)
+    stage = lambda: any("stage" in name for name in os.listdir(w.lab.names.folder(w.b.store)))
+    rig.wait_for(lambda: p.poll() is not None or stage(), "the transfer")
+    assert p.poll() is None, "the run ended before the guest was stolen"
+    w.c.move_guest(100, "pve1", owner)
+    refused(w, p, owner)
+    same_as(w, w.b, before)
+    w.c.move_guest(100, owner, "pve1")
+    w.a.pvesr("update", "100-0", "--delete", "rate", check=True)
+    w.run()
+    w.proved()
+
+
+@scenario("xfs", "btrfs")
+def stolen_by_a_third_during_the_transfer(w):
+    """stolen by a third node during the transfer: a clear error, nothing is committed on the target"""
+    steal_while_transferring(w, "pve3")
+
+
+@scenario("xfs", "btrfs")
+def stolen_by_the_target_during_the_transfer(w):
+    """stolen by the target during the transfer: a clear error, the new owner's disks are left alone"""
+    steal_while_transferring(w, "pve2")
+
+
+play_all()
