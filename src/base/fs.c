@@ -26,73 +26,58 @@ int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? 1 : err_sys(e, "cannot open '%s'", path);
-    return fs_read_fd(fd, path, cap, ret, e);
-}
-
-int fs_read_fd(int fd, const char *what, size_t cap, struct buf *ret, struct err *e)
-{
-    buf_clear(ret);
     struct stat st;
     if (fstat(fd, &st) < 0)
-        return err_sys(e, "cannot read '%s'", what);
+        return err_sys(e, "cannot read '%s'", path);
     if (!S_ISREG(st.st_mode))
-        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", what);
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", path);
     for (;;) { /* not by st_size: files of FUSE and /proc may lie about it */
         char *to = buf_reserve(ret, 65536);
         ssize_t n = read(fd, to, 65536);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return err_sys(e, "cannot read '%s'", what);
+            return err_sys(e, "cannot read '%s'", path);
         ret->len += (size_t)n;
         ret->data[ret->len] = 0;
         if (ret->len > cap)
-            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", what, cap);
+            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", path, cap);
         if (n == 0)
             return 0;
     }
 }
 
-static int write_new(int dir, const char *name, const void *data, size_t len, mode_t mode, const char *what,
-                     struct err *e)
+static int write_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
 {
-    _cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
-        return err_sys(e, "cannot write '%s'", what);
+        return err_sys(e, "cannot create '%s'", path);
     if (fchmod(fd, mode) < 0 && errno != EPERM && errno != ENOTSUP) /* pmxcfs sets its own modes */
-        return err_sys(e, "cannot set the mode of '%s'", what);
-    if (fs_write_all(fd, data, len, what, e) < 0)
+        return err_sys(e, "cannot set the mode of '%s'", path);
+    if (fs_write_all(fd, data, len, path, e) < 0)
         return -1;
     if (fsync(fd) < 0)
-        return err_sys(e, "cannot flush '%s'", what);
+        return err_sys(e, "cannot flush '%s'", path);
     if (close(take_fd(&fd)) < 0)
-        return err_sys(e, "cannot close '%s'", what);
+        return err_sys(e, "cannot close '%s'", path);
     return 0;
-}
-
-int fs_write_atomic_at(int dir, const char *name, const void *data, size_t len, mode_t mode, const char *what,
-                       struct err *e)
-{
-    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", name, (int)getpid());
-    unlinkat(dir, tmp, 0); /* of a killed process that had our pid */
-    int r = write_new(dir, tmp, data, len, mode, what, e);
-    if (r == 0 && renameat(dir, tmp, dir, name) < 0)
-        r = err_sys(e, "cannot replace '%s'", what);
-    if (r < 0) {
-        unlinkat(dir, tmp, 0);
-        return -1;
-    }
-    return fs_flush_dir(dir, what, e);
 }
 
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
 {
-    const char *slash = strrchr(path, '/');
-    _cleanup_free_ char *parent = parent_of(path);
-    _cleanup_close_ int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return err_sys(e, "cannot write '%s'", path);
-    return fs_write_atomic_at(dir, slash ? slash + 1 : path, data, len, mode, path, e);
+    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", path, (int)getpid());
+    _cleanup_free_ char *dir = parent_of(path);
+    unlink(tmp); /* of a killed process that had our pid */
+    if (write_file(tmp, data, len, mode, e) < 0) {
+        unlink(tmp);
+        return -1;
+    }
+    if (rename(tmp, path) < 0) {
+        err_sys(e, "cannot rename '%s' to '%s'", tmp, path);
+        unlink(tmp);
+        return -1;
+    }
+    return fs_sync_dir(dir, e);
 }
 
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
@@ -124,13 +109,8 @@ int fs_sync_dir(const char *path, struct err *e)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(e, "cannot open directory '%s'", path);
-    return fs_flush_dir(fd, path, e);
-}
-
-int fs_flush_dir(int fd, const char *what, struct err *e)
-{
     if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP) /* FUSE file systems may not offer it */
-        return err_sys(e, "cannot flush the directory of '%s'", what);
+        return err_sys(e, "cannot flush directory '%s'", path);
     return 0;
 }
 
@@ -228,30 +208,19 @@ void fs_write_back(int fd, void (*tick)(void))
     }
 }
 
-/* offset NULL: where the file is. */
-static int write_whole(int fd, const char *data, size_t n, const uint64_t *offset, const char *what,
-                       struct err *e)
+int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e)
 {
-    for (size_t at = 0; at < n;) {
-        ssize_t done =
-            offset ? pwrite(fd, data + at, n - at, (off_t)(*offset + at)) : write(fd, data + at, n - at);
+    for (const char *p = data; n;) {
+        ssize_t done = pwrite(fd, p, n, (off_t)offset);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
             return err_sys(e, "cannot write '%s'", what);
-        at += (size_t)done;
+        p += done;
+        n -= (size_t)done;
+        offset += (uint64_t)done;
     }
     return 0;
-}
-
-int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e)
-{
-    return write_whole(fd, data, n, &offset, what, e);
-}
-
-int fs_write_all(int fd, const void *data, size_t n, const char *what, struct err *e)
-{
-    return write_whole(fd, data, n, NULL, what, e);
 }
 
 int fs_pread_all(int fd, void *data, size_t n, uint64_t offset, const char *what, struct err *e)
@@ -268,6 +237,20 @@ int fs_pread_all(int fd, void *data, size_t n, uint64_t offset, const char *what
         p += done;
         n -= (size_t)done;
         offset += (uint64_t)done;
+    }
+    return 0;
+}
+
+int fs_write_all(int fd, const void *data, size_t n, const char *what, struct err *e)
+{
+    for (const char *p = data; n;) {
+        ssize_t done = write(fd, p, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return err_sys(e, "cannot write '%s'", what);
+        p += done;
+        n -= (size_t)done;
     }
     return 0;
 }

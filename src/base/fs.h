@@ -12,26 +12,16 @@
  * read. More than `cap` bytes is ERR_DATA. */
 int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e);
 
-/* The same from where an open file is; `what` is for the sentences. */
-int fs_read_fd(int fd, const char *what, size_t cap, struct buf *ret, struct err *e);
-
 /* Replace the file: write PATH.tmp.PID beside it, fsync, rename, fsync the directory. A failure leaves the
  * old file as it was and no temporary file (only when the last step, the directory's fsync, fails, the new
  * contents are there but may be lost with the power). A symlink at `path` is replaced, not followed. */
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
-
-/* The same for `name` in an open directory; `what` is for the sentences. */
-int fs_write_atomic_at(int dir, const char *name, const void *data, size_t len, mode_t mode, const char *what,
-                       struct err *e);
 
 /* Like mkdir -p; an existing directory is fine. */
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e);
 
 /* fsync the directory itself, so that names created, renamed or removed in it are durable. */
 int fs_sync_dir(const char *path, struct err *e);
-
-/* The same for an open directory that holds `what`. */
-int fs_flush_dir(int fd, const char *what, struct err *e);
 
 /* Remove one file; 1 when it was not there. */
 int fs_unlink(const char *path, struct err *e);

@@ -188,13 +188,15 @@ void guests_release(struct guest_list *g)
     *g = (struct guest_list){0};
 }
 
-static int compare_id(const void *key, const void *entry)
-{
-    uint32_t id = *(const uint32_t *)key, other = ((const struct guest_entry *)entry)->id;
-    return (id > other) - (id < other);
-}
-
 const struct guest_entry *guests_find(const struct guest_list *g, uint32_t id)
 {
-    return g->n ? bsearch(&id, g->v, g->n, sizeof *g->v, compare_id) : NULL;
+    size_t low = 0, high = g->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (g->v[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < g->n && g->v[low].id == id ? &g->v[low] : NULL;
 }

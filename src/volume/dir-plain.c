@@ -187,13 +187,15 @@ int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err
 {
     _cleanup_close_ int fd = -1;
     struct dir_name temp = dir_name(d, DIR_TEMP, name);
-    struct snapshot s;
-    if (dir_open_taken(d, name, &fd, &s, e) < 0)
-        return -1;
+    int r = dir_file(d, temp.s, O_RDWR, &fd, e);
+    if (r != 0)
+        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, temp.s, e);
     if (!map)
         return -1;
-    s.size = blockmap_size(map);
+    struct snapshot s = {.created = clock_epoch(), .size = blockmap_size(map)};
+    strcpy(s.name, name);
+    mark_new_id(s.id);
     if (dir_publish(d, fd, temp.s, DIR_DIGEST, &s, "", e) < 0)
         return -1;
     if (plain_unchanged(d, fd))

@@ -13,6 +13,7 @@
  */
 #include "volume/dir.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "volume/filedelta.h"
 #include "volume/mark.h"
@@ -51,14 +52,16 @@ int reflink_keep(struct dir *d, const char *name, struct snapshot *ret, struct e
 {
     _cleanup_close_ int fd = -1;
     struct dir_name temp = dir_name(d, DIR_TEMP, name);
-    struct snapshot s;
-    if (dir_open_taken(d, name, &fd, &s, e) < 0)
-        return -1;
+    int r = dir_file(d, temp.s, O_RDWR, &fd, e);
+    if (r != 0)
+        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
+    struct snapshot s = {.created = clock_epoch(), .flags = SNAPSHOT_READABLE};
+    strcpy(s.name, name);
+    mark_new_id(s.id);
     off_t size = lseek(fd, 0, SEEK_END);
     if (size < 0)
         return err_sys(e, "cannot get the size of '%s'", temp.s);
     s.size = (uint64_t)size;
-    s.flags = SNAPSHOT_READABLE;
     if (dir_publish(d, fd, temp.s, DIR_SNAPSHOT, &s, "", e) < 0)
         return -1;
     *ret = s;

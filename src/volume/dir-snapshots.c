@@ -264,17 +264,6 @@ int dir_next_seq(struct dir *d, uint64_t *ret, struct err *e)
     return 0;
 }
 
-int dir_open_taken(struct dir *d, const char *name, int *fd, struct snapshot *ret, struct err *e)
-{
-    int r = dir_file(d, dir_name(d, DIR_TEMP, name).s, O_RDWR, fd, e);
-    if (r != 0)
-        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
-    *ret = (struct snapshot){.created = clock_epoch()};
-    strcpy(ret->name, name);
-    mark_new_id(ret->id);
-    return 0;
-}
-
 int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, struct snapshot *s,
                 const char *owner, struct err *e)
 {

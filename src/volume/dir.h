@@ -77,9 +77,6 @@ int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int 
 int dir_check_free(struct dir *d, const char *name, struct err *e);
 /* A number above all others. */
 int dir_next_seq(struct dir *d, uint64_t *ret, struct err *e);
-/* The temporary that volume_snapshot made, open for writing; *ret gets its name, an id and the time.
- * ERR_GONE: there is none. */
-int dir_open_taken(struct dir *d, const char *name, int *fd, struct snapshot *ret, struct err *e);
 /* Make the file `from` (flushed here) the snapshot s->name of this kind, durably; s->seq is filled. */
 int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, struct snapshot *s,
                 const char *owner, struct err *e);

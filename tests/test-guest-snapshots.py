@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Guest snapshots: rolled back to, made anew under their names, very many of them, and very many volumes."""
+import fcntl
+import os
+import subprocess
+import threading
+
+import rig
+from guestlab import same_file
+from scenario import play_all, scenario
+
+FICLONE = 0x40049409
+
+
+def points(w, store, n=0):
+    return sorted(s for d, s in w.lab.names.entries(store)[0] if d == n and (s or "").startswith("__replicate_"))
+
+
+def acknowledged(w):
+    """The target's restore point is the state of now: a copy of it."""
+    w.run()
+    w.proved()
+    return w.copy(w.lab.restore_point(w.b.store, 0))
+
+
+def drop_points(w):
+    """As Proxmox VE does it on ZFS: replication snapshots newer than the one that is rolled back to go."""
+    for n in w.lab.disks:
+        for point in points(w, w.a.store, n):
+            w.lab.names.drop_snapshot(w.a.store, n, point)
+
+
+def back_to(w, snap, drop):
+    """Two acknowledged increments after a guest snapshot, then back to it. What was acknowledged last is returned."""
+    w.lab.write(0, 5)
+    acknowledged(w)
+    w.lab.write(0, 5)
+    last = acknowledged(w)
+    w.lab.write(0, 5)
+    if drop:
+        drop_points(w)
+    w.lab.roll_back(snap)
+    return last
+
+
+def is_back(w, last, drop):
+    """The run after a rollback: incremental; the acknowledged state that the source has no more is kept aside, but is not lost."""
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" not in w.log(), w.log()
+    assert len(w.asides(w.b.store)) == int(drop), w.asides(w.b.store)
+    assert not drop or w.kept_aside(w.b.store, 0, last), "the acknowledged state that was rolled back is not kept"
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+
+
+def rollback(w, drop, snapshot_after):
+    snap = w.lab.take_guest_snapshot()
+    w.create()
+    last = back_to(w, snap, drop)
+    if snapshot_after:
+        w.lab.write(0, 5)
+        w.lab.take_guest_snapshot()
+        w.lab.write(0, 5)
+    is_back(w, last, drop)
+
+
+@scenario()
+def rolled_back(w):
+    """rolled back to a guest snapshot, the newer replication snapshots stay: nothing to keep aside, incremental"""
+    rollback(w, drop=False, snapshot_after=False)
+
+
+@scenario()
+def rolled_back_then_snapshot(w):
+    """rolled back, and a new guest snapshot is taken before the next run, newer replication snapshots gone"""
+    rollback(w, drop=True, snapshot_after=True)
+
+
+@scenario("xfs")
+def rolled_back_then_snapshot_points_stay(w):
+    """rolled back, and a new guest snapshot is taken before the next run, newer replication snapshots still there"""
+    rollback(w, drop=False, snapshot_after=True)
+
+
+@scenario()
+def rolled_back_behind_another(w):
+    """rolled back to the older of two guest snapshots, the younger deleted: it goes from the target, nothing is sent in full"""
+    w.lab.take_guest_snapshot()
+    w.lab.write(0, 5)
+    w.lab.take_guest_snapshot()
+    w.create()
+    last = back_to(w, "snap0", drop=True)
+    w.lab.drop_guest_snapshot("snap1")
+    is_back(w, last, drop=True)
+
+
+@scenario()
+def made_anew_between_runs(w):
+    """a guest snapshot deleted and made anew under its name, twice, with and without a run between: the target has the new one's bytes"""
+    snap = w.lab.take_guest_snapshot()
+    w.create()
+    w.run()
+    for between in (False, True):
+        w.lab.drop_guest_snapshot(snap)
+        w.lab.write(0, 5)
+        if between:
+            w.run()
+            w.proved()
+        w.lab.next_snapshot = 0
+        w.lab.take_guest_snapshot()
+        w.lab.write(0, 5)
+        w.run()
+        w.proved()
+        assert not w.asides(w.b.store) and "full sync" not in w.log(), w.log()
+
+
+@scenario()
+def made_anew_as_only_base(w):
+    """the only snapshot of the same name on both sides was made anew: it is no base, the replica is left alone"""
+    snap = w.lab.take_guest_snapshot()
+    w.create()
+    w.run()
+    w.lab.write(0, 5)
+    drop_points(w)
+    w.lab.drop_guest_snapshot(snap)
+    w.lab.next_snapshot = 0
+    w.lab.take_guest_snapshot()
+    kept, was = w.copy(w.lab.replica(0)), w.lab.names.entries(w.b.store)
+    done = w.run(want=1)
+    assert "No common base snapshot on volume(s)" in done.stderr, done.stderr
+    assert same_file(w.lab.replica(0), kept) and w.lab.names.entries(w.b.store) == was
+    assert points(w, w.a.store) == [], "the refused run left a snapshot"
+
+
+# ---- many ----
+
+class Peak(threading.Thread):
+    """The highest resident memory of any process of pvesr, in MiB (VmHWM remembers what was between two looks)."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.mib, self.end = 0, threading.Event()
+
+    def look(self, pid):
+        try:
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read().strip() != "pvesr":
+                    return
+            with open(f"/proc/{pid}/status") as f:
+                self.mib = max([self.mib] + [int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM")])
+        except OSError:
+            pass
+
+    def run(self):
+        while not self.end.wait(0.01):
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                self.look(pid)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.join()
+
+    def check(self, most):
+        """Not of a build whose sanitizer or valgrind has memory of its own."""
+        bare = "asan" not in subprocess.run(["ldd", rig.program("pvesr")], capture_output=True, text=True).stdout
+        assert self.mib > 0, "no process was seen"
+        assert not bare or "PVESR_WRAP" in os.environ or self.mib <= most, f"{self.mib:.0f} MiB resident"
+
+
+def many_snapshots(w, n, count):
+    """Guest snapshots m0, m1, … of disk n, each of another state."""
+    for i in range(count):
+        with open(w.lab.live(n), "r+b") as f:
+            f.seek(i * 4096)
+            f.write(i.to_bytes(4, "little") * 1024)
+        with open(w.lab.live(n), "rb") as live, open(w.lab.names.snapshot(w.a.store, n, f"m{i}"), "xb") as snap:
+            fcntl.ioctl(snap.fileno(), FICLONE, live.fileno())
+        w.lab.snapshots[f"m{i}"] = [n]
+    w.lab.save()
+
+
+@scenario("xfs")
+def many_guest_snapshots(w):
+    """300 guest snapshots of one volume: all mirrored, increments with them, all deleted again, in bounded memory"""
+    n = w.lab.add_disk(size=2 << 20)
+    many_snapshots(w, n, 300)
+    w.create()
+    with Peak() as peak:
+        w.run()
+        w.proved()
+        w.lab.write(n, 5)
+        w.lab.take_guest_snapshot()
+        w.lab.write(n, 5)
+        w.run()
+        w.proved()
+        w.lab.drop_guest_snapshot("snap0")
+        w.lab.snapshots = {}
+        w.lab.save()
+        for i in range(300):
+            w.lab.names.drop_snapshot(w.a.store, n, f"m{i}")
+        w.run()
+        w.proved()
+    peak.check(48)
+
+
+@scenario("xfs", "btrfs")
+def many_volumes(w):
+    """30 volumes: a first copy, a failure at the last, increments, in bounded memory"""
+    for _ in range(29):
+        w.lab.add_disk(size=1 << 20)
+    w.create()
+    with Peak() as peak:
+        w.run()
+        w.proved()
+        for n in w.lab.disks:
+            w.lab.write(n, 3)
+        last = max(w.lab.disks)
+        w.lab.grow_disk(last, 16 << 20)
+        w.c.set_agent("pve2", ["prlimit", f"--fsize={w.lab.disks[last] - 1}"])
+        w.run(want=1)
+        w.c.set_agent("pve2", [])
+        w.run()
+        w.proved()
+    assert "full sync" not in w.log(), w.log()
+    peak.check(48)
+
+
+@scenario("xfs")
+def too_many_snapshots(w):
+    """more snapshots on the target than a run can speak of: a clear error, nothing is changed"""
+    w.create()
+    w.run()
+    kept = w.copy(w.lab.replica(0))
+    for i in range(8193):
+        with open(w.lab.names.snapshot(w.b.store, 0, f"m{i}"), "xb") as f:
+            for name, value in (("id", f"{i:032x}"), ("seq", str(i + 1)), ("created", "1")):
+                os.setxattr(f.fileno(), "user.pvesr." + name, value.encode())
+    w.lab.write(0, 5)
+    done = w.run(want=1)
+    assert "snapshots" in done.stderr and "vm-100-disk-0" in done.stderr and "8192" in done.stderr, done.stderr
+    assert same_file(w.lab.replica(0), kept)
+    for i in range(8193):
+        os.unlink(w.lab.names.snapshot(w.b.store, 0, f"m{i}"))
+    w.run()
+    w.proved()
+
+
+play_all()

@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+"""What fails again and again, and what must come of it when it is repaired: nothing piles up meanwhile, nothing is lost, all is equal in the
+end. And what cannot be written down is said."""
+import os
+import subprocess
+
+import rig
+from guestlab import GuestLab, same_file
+from scenario import GUEST, play_all, scenario
+
+
+def piled_up(w, most):
+    """What failing runs may leave per volume on each side: the acknowledged point, the finished and the unfinished transfer that the next
+    run goes on from, and its own new one."""
+    for store in (w.a.store, w.b.store):
+        found, _ = w.lab.names.entries(store)
+        for n in w.lab.disks:
+            snaps = sorted(s for d, s in found if d == n and s)
+            assert len(snaps) <= most, f"disk {n} in {store} has {snaps}"
+
+
+def fails_again_and_again(w, times=6):
+    """The guest writes on, the run fails on: what is left after the last failure is not more than after the fourth."""
+    left = []
+    for _ in range(times):
+        for n in w.lab.disks:
+            w.lab.write(n, 3)
+        w.run(want=1)
+        left.append(tuple(len(w.lab.names.entries(store)[0]) for store in (w.a.store, w.b.store)))
+        piled_up(w, most=4)
+    assert left[-1] <= left[3], f"it piles up: {left}"
+    assert w.status()["100-0"]["fail_count"] == times, w.status()
+
+
+def repaired(w):
+    w.run()
+    w.proved()
+    state = w.status()["100-0"]
+    assert state["fail_count"] == 0 and "error" not in state, state
+    for n in w.lab.disks:
+        w.lab.write(n, 3)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs", "plain")
+def another_volume_fails(w):
+    """a volume is added while another fails at each run: nothing piles up, after the repair all is equal"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.lab.add_disk()
+    w.lab.grow_disk(1)
+    w.c.set_agent("pve2", ["prlimit", f"--fsize={w.lab.disks[1] - 1}"])
+    fails_again_and_again(w)
+    w.c.set_agent("pve2", [])
+    repaired(w)
+
+
+@scenario("btrfs")
+def the_added_volume_fails(w):
+    """a volume is added and fails at each run: nothing piles up, after the repair all is equal"""
+    w.create()
+    w.run()
+    n = w.lab.add_disk(16 << 20)
+    w.c.set_agent("pve2", ["prlimit", f"--fsize={w.lab.disks[n] - 1}"])
+    fails_again_and_again(w)
+    w.c.set_agent("pve2", [])
+    repaired(w)
+
+
+@scenario("xfs")
+def full_again_and_again(w):
+    """the target has no room for one of three volumes, one of them new: nothing piles up, after the repair all is equal"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.lab.add_disk()
+    w.lab.grow_disk(1, 64 << 20)
+    with open(w.lab.live(1), "r+b") as f:
+        for _ in range(64):
+            f.write(os.urandom(1 << 20))
+    filler = os.path.join(w.b.store, "filler")
+    at = os.statvfs(w.b.store)
+    with open(filler, "wb") as f:
+        try:
+            os.posix_fallocate(f.fileno(), 0, max(1, at.f_bavail * at.f_frsize - (24 << 20)))
+        except OSError:
+            pass
+    fails_again_and_again(w, times=6)
+    os.unlink(filler)
+    os.sync()
+    repaired(w)
+
+
+class Mixed:
+    """One guest with a disk on each kind of storage."""
+
+    def __init__(self, w):
+        self.w = w
+        w.c.share_disk("btr", "btrfs")
+        w.c.share_disk("pla", "plain")
+        self.labs = [w.lab] + [GuestLab(kind, name, os.path.join(w.a.mount, name), os.path.join(w.b.mount, name), None, seed=i)
+                               for i, (name, kind) in enumerate((("btr", "btrfs"), ("pla", "plain")))]
+        for lab in self.labs:
+            lab.write_config = lambda _: self.save()
+        for lab in self.labs[1:]:
+            lab.add_disk()
+
+    def save(self):
+        volumes = [f"{lab.storage_id}:{lab.names.volname(n)},size={size}" for lab in self.labs for n, size in sorted(lab.disks.items())]
+        self.w.write_guest("".join(f"scsi{i}: {volume}\n" for i, volume in enumerate(volumes)))
+
+    def write(self):
+        for lab in self.labs:
+            for n in lab.disks:
+                lab.write(n, 10)
+
+    def proved(self):
+        faults = {lab.storage_id: lab.faults() for lab in self.labs}
+        assert not any(faults.values()), faults
+
+
+@scenario("xfs")
+def mixed_storages(w):
+    """one guest with disks on XFS, btrfs and plain ext4: full, deltas, an added disk, a failure at each kind: all kept equal"""
+    mixed = Mixed(w)
+    w.create()
+    w.run()
+    mixed.proved()
+    mixed.write()
+    w.run()
+    mixed.proved()
+    for lab in mixed.labs:
+        n = lab.add_disk(16 << 20)
+        w.c.set_agent("pve2", ["prlimit", f"--fsize={lab.disks[n] - 1}"])
+        w.run(want=1)
+        mixed.write()
+        w.run(want=1)
+        w.c.set_agent("pve2", [])
+        mixed.write()
+        w.run()
+        mixed.proved()
+        lab.remove_disk(n)
+    mixed.write()
+    w.run()
+    mixed.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs")
+def storage_of_one_is_missing(w):
+    """the storage of one volume is not there on the target: nothing is left by failing runs, afterwards all is equal"""
+    mixed = Mixed(w)
+    w.create()
+    w.run()
+    mixed.write()
+    there = os.path.join(w.b.mount, "pla")
+    subprocess.run(["umount", there], check=True)
+    os.rmdir(there)
+    before = [lab.names.entries(side) for lab in mixed.labs for side in (lab.source, lab.target)]
+    for _ in range(3):
+        done = w.run(want=1)
+        assert "pve2" in done.stderr and "'pla'" in done.stderr, done.stderr
+        mixed.write()
+    before[-1] = (set(), [])
+    assert before == [lab.names.entries(side) for lab in mixed.labs for side in (lab.source, lab.target)]
+    os.makedirs(there)
+    subprocess.run(["mount", "--bind", os.path.join(w.c.dir, "pla", "pve2"), there], check=True)
+    w.run()
+    mixed.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+# ---- written to by hand, switched off ----
+
+def written_by_hand(w, n):
+    with open(w.lab.replica(n), "r+b") as f:
+        f.seek(3 << 20)
+        f.write(os.urandom(8192))
+    return w.copy(w.lab.replica(n))
+
+
+@scenario("xfs", "btrfs", "plain")
+def written_again_and_again(w):
+    """replicas are written to by hand, twice, with and without a change on the source: each state is kept aside, it goes on"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    kept = []
+    for changed in ((0,), (1,)):
+        kept += [(n, written_by_hand(w, n)) for n in w.lab.disks]
+        for n in changed:
+            w.lab.write(n, 5)
+        w.run()
+        w.proved(asides=True)
+        lost = [n for n, copy in kept if not w.kept_aside(w.b.store, n, copy)]
+        assert not lost, f"disks {lost}: what was written is not kept: {w.asides(w.b.store)}"
+        assert len(w.asides(w.b.store)) == len(kept), w.asides(w.b.store)
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" not in w.log() and len(w.asides(w.b.store)) == len(kept), w.log()
+
+
+@scenario("plain")
+def touched(w):
+    """the replica's times change, its bytes do not: nothing is kept aside, the next run is incremental"""
+    w.create()
+    w.run()
+    os.utime(w.lab.replica(0))
+    w.lab.write(0, 5)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+def switch(w, n, on):
+    text = w.lab.config()
+    line = next(l for l in text.splitlines() if f"disk-{n}" in l)
+    w.write_guest(text if on else text.replace(line, line + ",replicate=0"))
+
+
+@scenario("xfs", "btrfs", "plain")
+def off_and_on_with_asides(w):
+    """replicate=0 and on again for a volume of which states are kept aside on the target: copied anew, what is aside stays"""
+    n = w.lab.add_disk()
+    w.create()
+    w.run()
+    first = written_by_hand(w, n)
+    w.run()
+    second = written_by_hand(w, n)
+    switch(w, n, on=False)
+    w.run()
+    left = {s for d, s in w.lab.names.entries(w.b.store)[0] if d == n}
+    assert None not in left and all(s.startswith("diverged_") for s in left), left
+    w.lab.write(n, 3)
+    switch(w, n, on=True)
+    for _ in range(2):
+        w.run()
+        w.proved(asides=True)
+        for what, copy in (("first", first), ("second", second)):
+            assert w.kept_aside(w.b.store, n, copy), f"the {what} state is lost: {w.asides(w.b.store)}"
+        w.lab.write(n, 3)
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" not in w.log(), w.log()
+
+
+# ---- what cannot be written down ----
+
+def tmpfs(w, path, *options):
+    os.makedirs(path, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", path], check=True)
+
+    def undo():
+        subprocess.run(["umount", "-l", path], check=True)
+    w.c.cleanup.callback(subprocess.run, ["umount", "-l", path], check=False, capture_output=True)
+    return undo
+
+
+def fill(path):
+    with open(os.path.join(path, "filler"), "wb", buffering=0) as f:
+        try:
+            while f.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+
+
+@scenario("xfs")
+def log_cannot_be_written(w):
+    """the folder of the logs is read-only, or full: the run says so and goes on, and later logs are whole"""
+    w.create()
+    for options in (("ro",), ("size=16k",)):
+        undo = tmpfs(w, w.a.log_dir, *options)
+        if "ro" not in options:
+            fill(w.a.log_dir)
+        w.lab.write(0, 3)
+        done = w.a.pvesr("run", "--id", "100-0")
+        assert "log" in done.stderr and w.a.log_dir in done.stderr, done.stderr
+        w.proved()
+        undo()
+    w.run()
+    assert "end replication job" in w.log(), w.log()
+
+
+def state_file(w):
+    return os.path.join(w.a.state_dir, "pve-replication-state.json")
+
+
+@scenario("xfs")
+def state_is_read_only(w):
+    """the state cannot be written: refused with the reason before anything is done"""
+    w.create()
+    w.run()
+    before = [w.lab.names.entries(store) for store in (w.a.store, w.b.store)]
+    kept = w.copy(w.lab.replica(0))
+    w.lab.write(0, 3)
+    subprocess.run(["mount", "--bind", w.a.state_dir, w.a.state_dir], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", w.a.state_dir], check=True)
+    done = w.run(want=1)
+    assert "pve-replication-state" in done.stderr and "ead-only" in done.stderr, done.stderr
+    assert before == [w.lab.names.entries(store) for store in (w.a.store, w.b.store)]
+    assert same_file(w.lab.replica(0), kept)
+    subprocess.run(["umount", w.a.state_dir], check=True)
+    w.run()
+    w.proved()
+
+
+@scenario("xfs")
+def state_is_full(w):
+    """no room for the state: refused with the reason, the state of before is whole"""
+    tmpfs(w, w.a.state_dir, "size=1m")
+    w.create()
+    w.run()
+    with open(state_file(w)) as f:
+        text = f.read()
+    fill(w.a.state_dir)
+    w.lab.write(0, 3)
+    done = w.run(want=1)
+    assert w.a.state_dir in done.stderr and "No space left" in done.stderr, done.stderr
+    assert open(state_file(w)).read() == text
+    os.unlink(os.path.join(w.a.state_dir, "filler"))
+    w.run()
+    w.proved()
+
+
+@scenario("xfs")
+def end_cannot_be_recorded(w):
+    """the state can no longer be written when the run ends: it fails and says so; the next run finds the acknowledged point"""
+    state = os.path.join(w.a.mount, "state")
+    w.a.state_dir = state
+    w.a.write_config()
+    w.create("--rate", "1")
+    w.run()
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(os.urandom(2 << 20))
+    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True)
+    w.c.cleanup.callback(rig.stop, p)
+    folder = w.lab.names.folder(w.b.store)
+    rig.wait_for(lambda: p.poll() is not None or any("stage" in name for name in os.listdir(folder)), "the transfer")
+    subprocess.run(["chattr", "+i", state], check=True)
+    w.c.cleanup.callback(subprocess.run, ["chattr", "-i", state], check=False)
+    _, errors = p.communicate(timeout=rig.RUN_SECONDS)
+    assert p.returncode > 0 and state in errors, f"exit {p.returncode}: {errors}"
+    assert same_file(w.lab.live(0), w.lab.replica(0)), "the target did not commit"
+    subprocess.run(["chattr", "-i", state], check=True)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log() and w.status()["100-0"]["fail_count"] == 0
+
+
+play_all()
