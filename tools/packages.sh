@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 
 packages_build='gcc libc6-dev meson ninja-build pkg-config scdoc libsystemd-dev libgnutls28-dev libjansson-dev libsqlite3-dev
-    libzstd-dev libxxhash-dev libcmocka-dev'
+    libzstd-dev libxxhash-dev libexpat1-dev libcmocka-dev'
 packages_run='openssh-client util-linux mount'
 packages_test='clang clang-format valgrind strace python3 openssh-server iproute2 procps xfsprogs btrfs-progs e2fsprogs'
 packages_lab='mmdebstrap qemu-system-x86 qemu-utils e2fsprogs openssh-client python3'

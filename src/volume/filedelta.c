@@ -34,7 +34,9 @@ struct filedelta {
     int base_fd, fd;
     struct filemap *base_map, *map;
     uint64_t base_size, size, from;
-    bool exact; /* compare whatever is not the same block */
+    bool exact;               /* compare whatever is not the same block */
+    filedelta_plan *known_at; /* who knows what changed, instead of the maps */
+    void *known_arg;
 
     uint64_t planned; /* pieces cover everything below */
     struct piece ring[AHEAD];
@@ -90,6 +92,23 @@ struct filedelta *filedelta_new(int base_fd, int fd, uint64_t size, uint64_t fro
     } else {
         posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     }
+    return d;
+}
+
+struct filedelta *filedelta_new_planned(int base_fd, int fd, uint64_t size, uint64_t from, filedelta_plan *at,
+                                        void *arg)
+{
+    struct filedelta *d = xcalloc(1, sizeof *d);
+    d->base_fd = base_fd;
+    d->fd = fd;
+    d->size = size;
+    d->from = from;
+    d->planned = from - from % BLOCK;
+    d->known_at = at;
+    d->known_arg = arg;
+    d->data = xmalloc(WINDOW);
+    if (base_fd >= 0)
+        d->base_data = xmalloc(WINDOW);
     return d;
 }
 
@@ -150,14 +169,29 @@ static int base_region(struct filedelta *d, uint64_t pos, struct region *ret, st
     return 0;
 }
 
-/* The action for [pos, *end); pos is a block's start, *end one too or the size. */
-static int plan_step(struct filedelta *d, uint64_t pos, enum action *ret, uint64_t *end, struct err *e)
+/* The action for what begins at pos, not cut to whole blocks. */
+static int ask(struct filedelta *d, uint64_t pos, enum action *ret, uint64_t *end, struct err *e)
 {
+    static const enum action known[] = {
+        [CHANGE_NONE] = SAME, [CHANGE_ZERO] = ZERO, [CHANGE_FRESH] = FRESH, [CHANGE_COMPARE] = COMPARE};
+    if (d->known_at) {
+        *ret = known[d->known_at(d->known_arg, pos, end)];
+        return 0;
+    }
     struct region base, new;
     if (filemap_at(d->map, pos, &new, e) < 0 || base_region(d, pos, &base, e) < 0)
         return -1;
     *ret = verdict(d, &base, &new, pos);
-    *end = min64(min64(base.end, new.end), d->size);
+    *end = min64(base.end, new.end);
+    return 0;
+}
+
+/* The action for [pos, *end); pos is a block's start, *end one too or the size. */
+static int plan_step(struct filedelta *d, uint64_t pos, enum action *ret, uint64_t *end, struct err *e)
+{
+    if (ask(d, pos, ret, end, e) < 0)
+        return -1;
+    *end = min64(*end, d->size);
     if (*end == d->size)
         return 0;
     if (*end - pos >= BLOCK) {
@@ -216,7 +250,7 @@ static void prefetch(int fd, const struct piece *p, enum action least)
 /* Plan one more piece; 1 done, 0 nothing is left, 2 much was looked at and nothing found. */
 static int plan(struct filedelta *d, struct err *e)
 {
-    uint64_t asked = filemap_asked(d->map);
+    uint64_t asked = d->map ? filemap_asked(d->map) : 0;
     while (d->planned < d->size) {
         enum action action;
         uint64_t end;
@@ -225,7 +259,7 @@ static int plan(struct filedelta *d, struct err *e)
         struct piece *p = &d->ring[(d->first + d->count) % AHEAD];
         if (action == SAME) {
             d->planned = end;
-            if (filemap_asked(d->map) - asked > TICK_ASKED)
+            if (d->map && filemap_asked(d->map) - asked > TICK_ASKED)
                 return 2;
             continue;
         }

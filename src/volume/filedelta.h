@@ -27,6 +27,18 @@ int filedelta_next(struct filedelta *d, struct extent *ret, struct err *e);
 /* The bytes of the DATA range just returned, until the next call. */
 const void *filedelta_data(const struct filedelta *d);
 
+/* The same for files, or block devices, of which something else than the file system knows what changed. `at`
+ * is asked in ascending order what lies at pos and up to *end; the base reads as zeros behind its end. */
+enum filedelta_change {
+    CHANGE_NONE,
+    CHANGE_ZERO,    /* became zeros */
+    CHANGE_FRESH,   /* read; the base is zeros there */
+    CHANGE_COMPARE, /* read both */
+};
+typedef enum filedelta_change filedelta_plan(void *arg, uint64_t pos, uint64_t *end);
+struct filedelta *filedelta_new_planned(int base_fd, int fd, uint64_t size, uint64_t from, filedelta_plan *at,
+                                        void *arg);
+
 /* How many bytes of the two files were read so far. */
 uint64_t filedelta_read(const struct filedelta *d);
 

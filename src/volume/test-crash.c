@@ -12,11 +12,11 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
@@ -57,6 +57,8 @@ static int run_until(void (*step)(void), unsigned n)
     }
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    while (wait(NULL) > 0 || errno == EINTR)
+        ; /* what it had started comes to its end */
     return 0;
 }
 
@@ -277,22 +279,9 @@ static void prepare(void)
     image_copy(&second_image, &w.image);
 }
 
-/* No temporary may be left once volume_tidy ran. */
-static void expect_tidy(const struct volume_store *store)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/images/100", store->path);
-    DIR *dir = opendir(path);
-    for (const struct dirent *entry; dir && (entry = readdir(dir));)
-        if (strncmp(entry->d_name, ".pvesr-tmp", 10) == 0)
-            fail_msg("%s is left in %s", entry->d_name, path);
-    if (dir)
-        closedir(dir);
-}
-
 static unsigned die_everywhere(size_t i)
 {
-    unsigned most = getenv("PVESR_TEST_EXHAUSTIVE") ? 1 : 25;
+    unsigned most = getenv("PVESR_TEST_EXHAUSTIVE") ? 1 : w.lvm.vg[0][0] ? 150 : 25;
     for (unsigned n = 1 + rnd(most), tried = 1;; n += 1 + rnd(most), tried++) {
         prepare();
         steps[i].before();
@@ -305,8 +294,8 @@ static unsigned die_everywhere(size_t i)
         steps[i].again();
         ok(volume_tidy(w.src, &err));
         ok(volume_tidy(w.dst, &err));
-        expect_tidy(&w.src_store);
-        expect_tidy(&w.dst_store);
+        expect_tidy(&w, &w.src_store);
+        expect_tidy(&w, &w.dst_store);
         if (r > 0)
             return tried;
     }
@@ -315,8 +304,9 @@ static unsigned die_everywhere(size_t i)
 static void test_crashes(void **state)
 {
     world_seed("test_crashes");
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (unsigned p = 0; p < n_places; p++) {
-        if (!places[p].mkfs && !places[p].mount)
+        if (!places[p].mkfs && !places[p].mount && strcmp(places[p].type, "lvmthin") != 0)
             continue; /* flushing to a real disk takes too long here */
         const char *why = world_open(&w, &places[p]);
         if (why)

@@ -46,6 +46,7 @@ static void everywhere(const char *type, const struct step *steps, size_t n)
         }
         for (size_t k = 0; k < n; k++) {
             print_message("  %s, %s\n", places[i].name, steps[k].name);
+            fflush(stdout);
             world_reset(&w);
             steps[k].run();
         }
@@ -119,7 +120,7 @@ static void expect_replica(const struct point *p)
 static void history(void)
 {
     world_create(&w, rnd(WORLD_ROOM / 2) + WORLD_ROOM / 4);
-    for (int round = 0; round < 14; round++) {
+    for (int round = 0, rounds = w.lvm.vg[0][0] ? 7 : 14; round < rounds; round++) {
         if (n_points == KEPT || (n_points > 1 && rnd(4) == 0))
             drop_point(rnd(n_points - 1)); /* never the newest */
         if (round)
@@ -171,6 +172,8 @@ static void write_live(const struct volume_store *store, uint64_t offset, const 
 static void sparse(void)
 {
     struct stat st, src;
+    if (w.lvm.vg[0][0])
+        return; /* a device has no blocks to count */
     world_create(&w, 100);
     int fd = open(live_path(&w, &w.src_store), O_WRONLY | O_CLOEXEC);
     assert_int_equal(ftruncate(fd, 300 << 20), 0);

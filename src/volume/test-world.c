@@ -8,12 +8,15 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -21,6 +24,7 @@ static const char *const mkfs_xfs[] = {"mkfs.xfs", "-q", "-f", "-m", "reflink=1"
 static const char *const mkfs_btrfs[] = {"mkfs.btrfs", "-q", "-f", NULL};
 static const char *const mkfs_ext4[] = {"mkfs.ext4", "-q", "-F", NULL};
 #define DIR_LIVE "images/100/vm-100-disk-0.raw"
+#define LVM_VOLUME "vm-100-disk-0"
 #define DIR_VOLUME "100/vm-100-disk-0.raw"
 
 const struct place places[] = {
@@ -29,6 +33,7 @@ const struct place places[] = {
     {"dir on ext4", "dir", mkfs_ext4, NULL, DIR_LIVE, DIR_VOLUME},
     {"dir on tmpfs", "dir", NULL, "size=512M", DIR_LIVE, DIR_VOLUME},
     {"dir in /var/tmp", "dir", NULL, NULL, DIR_LIVE, DIR_VOLUME},
+    {"lvmthin", "lvmthin", NULL, NULL, LVM_VOLUME, LVM_VOLUME},
     {"btrfs", "btrfs", mkfs_btrfs, NULL, "images/100/vm-100-disk-0/disk.raw", DIR_VOLUME},
 };
 const unsigned n_places = ELEMENTS(places);
@@ -54,6 +59,17 @@ void world_seed(const char *what)
 
 /* ---- worlds ---- */
 
+static bool on_lvm(const struct world *w)
+{
+    return strcmp(w->place->type, "lvmthin") == 0;
+}
+
+/* Sizes that a volume can have here. */
+static uint64_t fitting(const struct world *w, uint64_t size)
+{
+    return on_lvm(w) ? (size + LVMWORLD_UNIT - 1) / LVMWORLD_UNIT * LVMWORLD_UNIT : size;
+}
+
 void world_reopen(struct world *w)
 {
     volume_free(w->src);
@@ -66,9 +82,16 @@ void world_reopen(struct world *w)
 
 const char *world_open(struct world *w, const struct place *place)
 {
+    const char *only = getenv("PVESR_TEST_PLACE");
     memset(w, 0, sizeof *w);
     w->place = place;
-    if (place->mkfs || place->mount) {
+    if (only && strcmp(only, place->name) != 0)
+        return "PVESR_TEST_PLACE names another";
+    if (on_lvm(w)) {
+        const char *why = lvmworld_open(&w->lvm);
+        if (why)
+            return why;
+    } else if (place->mkfs || place->mount) {
         const char *why = test_mount(&w->mount, place->mkfs, place->mount);
         if (why)
             return why;
@@ -100,7 +123,21 @@ static void clear_root(const struct world *w)
     }
 }
 
-void world_reset(struct world *w)
+static void reset_groups(struct world *w)
+{
+    volume_free(w->src);
+    volume_free(w->dst);
+    w->src = w->dst = NULL;
+    const char *why = lvmworld_reset(&w->lvm);
+    if (why)
+        fail_msg("%s: %s", w->place->name, why);
+    w->src_store = (struct volume_store){
+        .id = "src", .type = "lvmthin", .vgname = w->lvm.vg[0], .thinpool = LVMWORLD_POOL};
+    w->dst_store = (struct volume_store){
+        .id = "dst", .type = "lvmthin", .vgname = w->lvm.vg[1], .thinpool = LVMWORLD_POOL};
+}
+
+static void reset_paths(struct world *w)
 {
     clear_root(w);
     snprintf(w->src_path, sizeof w->src_path, "%s/src%u", w->root, w->resets);
@@ -109,6 +146,14 @@ void world_reset(struct world *w)
     assert_int_equal(mkdir(w->dst_path, 0755), 0);
     w->src_store = (struct volume_store){.id = "src", .type = w->place->type, .path = w->src_path};
     w->dst_store = (struct volume_store){.id = "dst", .type = w->place->type, .path = w->dst_path};
+}
+
+void world_reset(struct world *w)
+{
+    if (on_lvm(w))
+        reset_groups(w);
+    else
+        reset_paths(w);
     world_reopen(w);
     struct volume_info info;
     ok(volume_info(w->dst, &info, &err));
@@ -121,6 +166,7 @@ void world_close(struct world *w)
     volume_free(w->src);
     volume_free(w->dst);
     image_release(&w->image);
+    lvmworld_close(&w->lvm);
     if (w->mount.dir[0])
         test_unmount(&w->mount);
     else if (w->root[0])
@@ -131,8 +177,27 @@ void world_close(struct world *w)
 const char *live_path(const struct world *w, const struct volume_store *store)
 {
     static char path[256];
+    if (store->vgname)
+        return lvmworld_live(store->vgname, w->place->live);
     snprintf(path, sizeof path, "%s/%s", store->path, w->place->live);
     return path;
+}
+
+void expect_tidy(const struct world *w, const struct volume_store *store)
+{
+    char path[256];
+    if (on_lvm(w)) {
+        if (lvmworld_find(store->vgname, "pvesr_tmp_") || lvmworld_find(store->vgname, "pvesr_new_"))
+            fail_msg("a temporary is left in %s", store->vgname);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/images/100", store->path);
+    DIR *dir = opendir(path);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));)
+        if (strncmp(entry->d_name, ".pvesr-tmp", 10) == 0)
+            fail_msg("%s is left in %s", entry->d_name, path);
+    if (dir)
+        closedir(dir);
 }
 
 /* ---- images ---- */
@@ -165,9 +230,13 @@ static int open_live(const struct world *w, const struct volume_store *store, in
     return fd;
 }
 
-void world_create(struct world *w, uint64_t size)
+static void make_live(struct world *w)
 {
     char path[256];
+    if (on_lvm(w)) {
+        assert_non_null(lvmworld_create(w->src_store.vgname, w->place->live, w->image.size));
+        return;
+    }
     snprintf(path, sizeof path, "%s", live_path(w, &w->src_store));
     if (strcmp(w->place->type, "btrfs") == 0) {
         *strrchr(path, '/') = 0;
@@ -181,21 +250,41 @@ void world_create(struct world *w, uint64_t size)
         ok(fs_mkdir_p(path, 0755, &err));
     }
     int fd = open_live(w, &w->src_store, O_RDWR | O_CREAT);
-    memset(w->image.data, 0, WORLD_ROOM);
-    w->image.size = size;
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    assert_int_equal(ftruncate(fd, (off_t)w->image.size), 0);
     close(fd);
+}
+
+void world_create(struct world *w, uint64_t size)
+{
+    memset(w->image.data, 0, WORLD_ROOM);
+    w->image.size = fitting(w, size);
+    make_live(w);
     world_reopen(w);
     world_change(w, 12);
 }
 
 static void resize(struct world *w, int fd)
 {
-    uint64_t size = w->image.size / 2 + rnd(WORLD_ROOM / 2 - 1) + 1;
+    uint64_t size = fitting(w, w->image.size / 2 + rnd(WORLD_ROOM / 2 - 1) + 1);
     if (size < w->image.size)
         memset(w->image.data + size, 0, w->image.size - size);
     w->image.size = size;
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    if (!on_lvm(w))
+        assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    else if (lvmworld_resize(w->src_store.vgname, w->place->live, size) != 0)
+        fail_msg("lvresize to %llu failed", (unsigned long long)size);
+}
+
+/* A hole, where there can be one; false where zeros must be written. An LV loses only whole chunks. */
+static bool make_hole(struct world *w, int fd, uint64_t offset, uint64_t n)
+{
+    if (!on_lvm(w))
+        return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) == 0;
+    uint64_t first = (offset + LVMWORLD_UNIT - 1) / LVMWORLD_UNIT * LVMWORLD_UNIT;
+    uint64_t last = (offset + n) / LVMWORLD_UNIT * LVMWORLD_UNIT;
+    if (first < last && ioctl(fd, BLKDISCARD, (uint64_t[]){first, last - first}) < 0)
+        fail_msg("BLKDISCARD: %s", strerror(errno));
+    return offset == first && offset + n == last;
 }
 
 void world_change(struct world *w, unsigned changes)
@@ -216,7 +305,7 @@ void world_change(struct world *w, unsigned changes)
             resize(w, fd);
         } else if (what == 10) {
             memset(m->data + offset, 0, n);
-            if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) < 0)
+            if (!make_hole(w, fd, offset, n))
                 what = 9;
         } else {
             fill(m->data + offset, what == 9 ? 0 : n);
@@ -323,6 +412,10 @@ void world_stage(struct world *w, const struct snapshot *base, const struct snap
     };
     filestage_checkpoint_bytes = 1 + rnd(300000);
     world_resumed = 0;
+    if (on_lvm(w) && cuts > 4) { /* each costs a dozen commands */
+        cuts = 4;
+        filestage_checkpoint_bytes = 1;
+    }
     while (cuts-- && !stage_some(w, base, &want, s, (int)rnd(3)))
         world_reopen(w);
     world_reopen(w);

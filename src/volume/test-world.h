@@ -2,6 +2,7 @@
  * drivers work on. Failures are cmocka's. */
 #pragma once
 
+#include "volume/test-lvmworld.h"
 #include "volume/test-mount.h"
 #include "volume/volume.h"
 
@@ -14,7 +15,7 @@ struct place {
     const char *type;        /* of the storages */
     const char *const *mkfs; /* NULL: no file system of its own, a directory below /var/tmp */
     const char *mount;       /* its options; with mkfs NULL: a tmpfs, when not NULL */
-    const char *live;        /* the volume's file below a storage's path */
+    const char *live;        /* the volume's file below a storage's path, or its LV */
     const char *volume;      /* its name in the volid */
 };
 extern const struct place places[];
@@ -29,6 +30,7 @@ struct image {
 struct world {
     const struct place *place;
     struct test_mount mount;
+    struct lvmworld lvm;
     char root[96];
     unsigned resets;
     char src_path[128], dst_path[128];
@@ -44,13 +46,15 @@ const char *world_open(struct world *w, const struct place *place);
 void world_reset(struct world *w);
 /* Fine in any state, also after a failed assertion. */
 void world_close(struct world *w);
+/* No temporary may be left once volume_tidy ran. */
+void expect_tidy(const struct world *w, const struct volume_store *store);
 /* Forget the handles, as a new process would. */
 void world_reopen(struct world *w);
 
 void world_seed(const char *what);
 unsigned rnd(unsigned below);
 
-/* PATH/…/live of a storage; a static buffer. */
+/* PATH/…/live of a storage (an LV is activated); a static buffer. */
 const char *live_path(const struct world *w, const struct volume_store *store);
 /* A new live volume of the source, with data. */
 void world_create(struct world *w, uint64_t size);

@@ -11,6 +11,7 @@
 static const struct volume_driver *const drivers[] = {
     &driver_dir,
     &driver_btrfs,
+    &driver_lvmthin,
     &driver_fault,
 };
 

@@ -1,0 +1,420 @@
+#include "volume/lvm.h"
+
+#include "base/clock.h"
+#include "base/debug.h"
+#include "base/num.h"
+#include "base/proc.h"
+#include "volume/name.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#define LVS_MAX (64u << 20)
+#define COMMAND_SECONDS 300
+/* Others change the group too: what was read is believed for that long. */
+#define BELIEVED_SECONDS 5.0
+#define FIELDS 11
+/* Names of device mapper, hyphens doubled. */
+#define DM_NAME_MAX 127
+
+static struct {
+    struct vg **v;
+    size_t n;
+} groups;
+
+/* ---- names ---- */
+
+static const char *const prefixes[] = {
+    [LVM_SNAPSHOT] = "snap_",
+    [LVM_STAGE] = "pvesr_stage_",
+    [LVM_NEW] = "pvesr_new_",
+    [LVM_TEMP] = "pvesr_tmp_",
+};
+
+static bool has_tag(enum lvm_kind kind)
+{
+    return kind == LVM_SNAPSHOT || kind == LVM_TEMP;
+}
+
+struct lvm_name lvm_name(const struct lvm *l, enum lvm_kind kind, const char *tag)
+{
+    struct lvm_name n;
+    snprintf(n.s, sizeof n.s, "%s%s%s%s", prefixes[kind], l->volume, has_tag(kind) ? "_" : "",
+             has_tag(kind) ? tag : "");
+    return n;
+}
+
+static size_t mapped_length(const char *name)
+{
+    size_t n = 0;
+    for (; *name; name++)
+        n += *name == '-' ? 2 : 1;
+    return n;
+}
+
+int lvm_check_name(const struct lvm *l, const char *snapshot, struct err *e)
+{
+    if (strchr(snapshot, ':'))
+        return err_set(e, ERR_USAGE, 0, "'%s' is no name for a snapshot on LVM: it has no ':' in names",
+                       snapshot);
+    if (mapped_length(l->vg) + 1 + mapped_length(lvm_name(l, LVM_TEMP, snapshot).s) > DM_NAME_MAX)
+        return err_set(e, ERR_USAGE, 0, "the snapshot's name '%s' is too long for LVM", snapshot);
+    return 0;
+}
+
+static bool argument_ok(const char *name)
+{
+    return name && *name && *name != '-' && *name != '.' && strlen(name) <= 100 &&
+           !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")];
+}
+
+int lvm_check_store(const struct volume_store *store, struct err *e)
+{
+    if (argument_ok(store->vgname) && argument_ok(store->thinpool))
+        return 0;
+    return err_set(e, ERR_CONFIG, 0, "vgname '%.100s' and thinpool '%.100s' are no names of LVM",
+                   store->vgname ? store->vgname : "", store->thinpool ? store->thinpool : "");
+}
+
+char *lvm_device(const char *vg, const char *name, const char *suffix)
+{
+    struct buf b = BUF_INIT;
+    buf_adds(&b, "/dev/mapper/");
+    for (const char *p = vg; *p; p++)
+        buf_adds(&b, *p == '-' ? "--" : (const char[]){*p, 0});
+    buf_addc(&b, '-');
+    for (const char *p = name; *p; p++)
+        buf_adds(&b, *p == '-' ? "--" : (const char[]){*p, 0});
+    buf_adds(&b, suffix);
+    return buf_take(&b);
+}
+
+/* ---- reading the group ---- */
+
+static bool copy(char *to, size_t room, const char *from)
+{
+    size_t n = strlen(from);
+    if (n >= room)
+        return false;
+    memcpy(to, from, n + 1);
+    return true;
+}
+
+/* Of several tags of ours the one that is ahead; they are never several but for a hand at work. */
+static void take_tags(struct lv *lv, char *tags)
+{
+    struct lvm_mark mark;
+    for (char *tag; (tag = strsep(&tags, ","));) {
+        if (!lvm_mark_parse(tag, &mark))
+            continue;
+        bool ahead = !lv->marked || mark.m.sealed > lv->mark.m.sealed ||
+                     (mark.m.sealed == lv->mark.m.sealed && mark.m.offset > lv->mark.m.offset);
+        if (!ahead)
+            continue;
+        lv->marked = true;
+        lv->mark = mark;
+        copy(lv->tag, sizeof lv->tag, tag);
+    }
+}
+
+static uint64_t bytes_of(const char *text)
+{
+    uint64_t n = 0;
+    struct err ignored;
+    return num_parse_u64("lvs", text, 0, INT64_MAX, &n, &ignored) < 0 ? 0 : n;
+}
+
+static void take_pool(struct vg *g, char *const f[FIELDS])
+{
+    struct thin_pool p = {.size = bytes_of(f[2]), .chunk = bytes_of(f[7]), .zeroes = f[1][7] == 'z'};
+    struct err ignored;
+    if (!copy(p.name, sizeof p.name, f[0]))
+        return;
+    if (num_parse_double("data_percent", f[8], 0, 100, &p.used, &ignored) < 0)
+        p.used = -1;
+    g->pools = xreallocarray(g->pools, g->n_pools + 1, sizeof *g->pools);
+    g->pools[g->n_pools++] = p;
+}
+
+/* One line of lvs: see ask(). */
+static bool take_line(struct vg *g, char *line)
+{
+    char *f[FIELDS];
+    line += strspn(line, " ");
+    for (size_t i = 0; i < FIELDS; i++)
+        if (!(f[i] = strsep(&line, "|")))
+            return false;
+    if (strlen(f[1]) < 8)
+        return false;
+    g->extent = bytes_of(f[9]);
+    if (f[1][0] == 't')
+        take_pool(g, f);
+    struct lv lv = {.size = bytes_of(f[2]),
+                    .thin_id = bytes_of(f[5]),
+                    .created = (int64_t)bytes_of(f[6]),
+                    .active = f[1][4] == 'a',
+                    .open = f[1][5] == 'o'};
+    if (!copy(lv.name, sizeof lv.name, f[0]) || !copy(lv.pool, sizeof lv.pool, f[3]) ||
+        !copy(lv.origin, sizeof lv.origin, f[4]))
+        return true; /* nothing of ours has such a name */
+    take_tags(&lv, f[10]);
+    if (g->n % 64 == 0)
+        g->lvs = xreallocarray(g->lvs, g->n + 64, sizeof *g->lvs);
+    g->lvs[g->n++] = lv;
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct lv *)a)->name, ((const struct lv *)b)->name);
+}
+
+static int ask(struct vg *g, struct err *e)
+{
+    char *argv[] = {"lvs",
+                    "--noheadings",
+                    "--nosuffix",
+                    "--units",
+                    "b",
+                    "--separator",
+                    "|",
+                    "--config",
+                    "report { time_format=\"%s\" }",
+                    "-o",
+                    "lv_name,lv_attr,lv_size,pool_lv,origin,thin_id,lv_time,chunk_size,data_percent,"
+                    "vg_extent_size,lv_tags",
+                    "--",
+                    g->name,
+                    NULL};
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    struct proc_options options = {.cap = LVS_MAX, .seconds = COMMAND_SECONDS};
+    if (proc_check(argv, &options, &out, e) < 0) {
+        if (strstr(e->text, "not found"))
+            e->kind = ERR_GONE;
+        return err_wrap(e, "volume group '%s' cannot be read", g->name);
+    }
+    free(g->lvs);
+    free(g->pools);
+    g->lvs = NULL;
+    g->pools = NULL;
+    g->n = g->n_pools = 0;
+    char *rest = out.data;
+    for (char *line; rest && (line = strsep(&rest, "\n"));)
+        if (line[strspn(line, " ")] && !take_line(g, line))
+            return err_set(e, ERR_DATA, 0, "lvs says '%.200s', which is not understood", line);
+    if (g->n)
+        qsort(g->lvs, g->n, sizeof *g->lvs, by_name);
+    g->asked = clock_mono();
+    g->stale = false;
+    return 0;
+}
+
+static struct vg *group_of(const char *name)
+{
+    for (size_t i = 0; i < groups.n; i++)
+        if (strcmp(groups.v[i]->name, name) == 0)
+            return groups.v[i];
+    struct vg *g = xcalloc(1, sizeof *g);
+    snprintf(g->name, sizeof g->name, "%s", name);
+    g->asked = -INFINITY;
+    groups.v = xreallocarray(groups.v, groups.n + 1, sizeof *groups.v);
+    groups.v[groups.n++] = g;
+    return g;
+}
+
+const struct vg *lvm_group(const char *vg, bool old, struct err *e)
+{
+    struct vg *g = group_of(vg);
+    bool fresh = clock_mono() - g->asked < BELIEVED_SECONDS && (old || !g->stale);
+    if (fresh)
+        return g;
+    g->asked = -INFINITY;
+    return ask(g, e) < 0 ? NULL : g;
+}
+
+static const struct lv *any_lv(const struct vg *g, const char *name)
+{
+    struct lv key;
+    if (!g->n || !copy(key.name, sizeof key.name, name))
+        return NULL;
+    return bsearch(&key, g->lvs, g->n, sizeof *g->lvs, by_name);
+}
+
+const struct lv *lvm_lv(const struct vg *g, const struct lvm *l, const char *name)
+{
+    const struct lv *lv = any_lv(g, name);
+    return lv && strcmp(lv->pool, l->pool) == 0 ? lv : NULL;
+}
+
+const struct thin_pool *lvm_thin_pool(const struct vg *g, const struct lvm *l, struct err *e)
+{
+    for (size_t i = 0; i < g->n_pools; i++)
+        if (strcmp(g->pools[i].name, l->pool) == 0)
+            return &g->pools[i];
+    err_set(e, ERR_GONE, 0, "volume group '%s' has no thin pool '%s'", l->vg, l->pool);
+    return NULL;
+}
+
+int lvm_find(const struct lvm *l, const char *name, struct lv *ret, struct err *e)
+{
+    const struct vg *g = lvm_group(l->vg, false, e);
+    if (!g)
+        return -1;
+    const struct lv *lv = lvm_lv(g, l, name);
+    if (!lv)
+        return 1;
+    *ret = *lv;
+    return 0;
+}
+
+int lvm_live(const struct lvm *l, struct lv *ret, struct err *e)
+{
+    int r = lvm_find(l, l->volume, ret, e);
+    const struct vg *g = r == 1 ? lvm_group(l->vg, false, e) : NULL;
+    if (g && any_lv(g, l->volume))
+        return err_set(e, ERR_CONFIG, 0, "the logical volume '%s/%s' does not lie in thin pool '%s'", l->vg,
+                       l->volume, l->pool);
+    return r;
+}
+
+static bool volume_there(const struct vg *g, const char *volume)
+{
+    struct lvm l = {.volume = volume};
+    return any_lv(g, volume) || any_lv(g, lvm_name(&l, LVM_STAGE, NULL).s) ||
+           any_lv(g, lvm_name(&l, LVM_NEW, NULL).s);
+}
+
+int lvm_owner(const struct vg *g, const struct lv *lv, enum lvm_kind *kind, const char **volume,
+              const char **tag)
+{
+    static char vol[LV_NAME_MAX + 1], rest[LV_NAME_MAX + 1];
+    size_t k = 0, n = 0;
+    while (k < ELEMENTS(prefixes) && strncmp(lv->name, prefixes[k], n = strlen(prefixes[k])) != 0)
+        k++;
+    if (k == ELEMENTS(prefixes))
+        return 1;
+    *kind = (enum lvm_kind)k;
+    const char *name = lv->name + n, *best = NULL;
+    *volume = vol;
+    *tag = rest;
+    strcpy(vol, name);
+    rest[0] = 0;
+    if (!has_tag(*kind))
+        return volume_name_valid(vol, NULL, NULL) ? 0 : 1;
+    /* Both names may have a '_': the longest volume that is there, else the shortest that could be. */
+    for (const char *p = name; (p = strchr(p, '_')); p++) {
+        memcpy(vol, name, (size_t)(p - name));
+        vol[p - name] = 0;
+        if (volume_name_valid(vol, NULL, NULL) && snapshot_name_valid(p + 1) &&
+            (!best || volume_there(g, vol)))
+            best = p;
+    }
+    if (!best)
+        return 1;
+    memcpy(vol, name, (size_t)(best - name));
+    vol[best - name] = 0;
+    strcpy(rest, best + 1);
+    return 0;
+}
+
+/* ---- changing it ---- */
+
+static void name_failure(const struct lvm *l, struct err *e)
+{
+    if (strstr(e->text, "in use") || strstr(e->text, "is used by"))
+        e->kind = ERR_BUSY;
+    else if (strstr(e->text, "reached threshold") || strstr(e->text, "insufficient free space") ||
+             strstr(e->text, "Insufficient free space"))
+        e->kind = ERR_FULL;
+    err_wrap(e, "volume group '%s'", l->vg);
+}
+
+int lvm_change(const struct lvm *l, struct err *e, const char *program, ...)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    va_list ap;
+    strv_add(&argv, program);
+    va_start(ap, program);
+    for (const char *a; (a = va_arg(ap, const char *));)
+        strv_add(&argv, a);
+    va_end(ap);
+    group_of(l->vg)->stale = true;
+    debug_command(argv.v);
+    struct proc_options options = {.seconds = COMMAND_SECONDS};
+    if (proc_check(argv.v, &options, NULL, e) == 0)
+        return 0;
+    name_failure(l, e);
+    return -1;
+}
+
+int lvm_remove(const struct lvm *l, const char *name, struct err *e)
+{
+    _cleanup_free_ char *lv = xasprintf("%s/%s", l->vg, name);
+    return lvm_change(l, e, "lvremove", "-f", lv, NULL);
+}
+
+int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err *e)
+{
+    return lvm_change(l, e, "lvrename", l->vg, from, to, NULL);
+}
+
+int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, bool often,
+              struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv->name);
+    char tag[LVM_TAG_MAX];
+    lvm_mark_print(mark, tag);
+    if (lv->marked && strcmp(tag, lv->tag) == 0)
+        return 0;
+    const char *backup = often ? "n" : "y";
+    return lv->marked
+               ? lvm_change(l, e, "lvchange", "-A", backup, "--deltag", lv->tag, "--addtag", tag, path, NULL)
+               : lvm_change(l, e, "lvchange", "-A", backup, "--addtag", tag, path, NULL);
+}
+
+/* ---- activation ---- */
+
+int lvm_open(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv->name);
+    _cleanup_free_ char *device = lvm_device(l->vg, lv->name, "");
+    *ret = (struct lvm_open){.fd = -1};
+    strcpy(ret->name, lv->name);
+    if (!lv->active) {
+        if (lvm_change(l, e, "lvchange", "-ay", "-K", path, NULL) < 0)
+            return -1;
+        ret->activated = true;
+    }
+    uint64_t size = 0;
+    struct stat st;
+    ret->fd = open(device, flags | O_CLOEXEC);
+    if (ret->fd < 0)
+        err_set(e, errno == EBUSY ? ERR_BUSY : ERR_SYSTEM, errno, "cannot open '%s'", device);
+    else if (fstat(ret->fd, &st) < 0 || !S_ISBLK(st.st_mode) || ioctl(ret->fd, BLKGETSIZE64, &size) < 0)
+        err_sys(e, "'%s' is no block device", device);
+    else if (size < lv->size)
+        err_set(e, ERR_DATA, 0, "'%s' has %llu bytes instead of %llu", device, (unsigned long long)size,
+                (unsigned long long)lv->size);
+    else
+        return 0;
+    lvm_close(l, ret);
+    return -1;
+}
+
+void lvm_close(const struct lvm *l, struct lvm_open *o)
+{
+    struct err ignored;
+    cleanup_closep(&o->fd);
+    o->fd = -1;
+    if (!o->activated)
+        return;
+    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, o->name);
+    lvm_change(l, &ignored, "lvchange", "-an", path, NULL);
+    o->activated = false;
+}
