@@ -6,15 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* A canonical text may be this much longer than what it was made of: a blank between its parts. */
-#define PARSE_MAX (CALENDAR_TEXT_MAX + 3)
-#define ITEMS_MAX PARSE_MAX
-
-const struct calendar_limits calendar_limits[UNITS] = {
-    [UNIT_YEAR] = {0, 2200}, [UNIT_MONTH] = {1, 13},  [UNIT_DAY] = {1, 32},
-    [UNIT_HOUR] = {0, 24},   [UNIT_MINUTE] = {0, 60}, [UNIT_SECOND] = {0, 60},
-};
-
 static const char *const unit_names[UNITS] = {
     [UNIT_YEAR] = "year", [UNIT_MONTH] = "month",   [UNIT_DAY] = "day",
     [UNIT_HOUR] = "hour", [UNIT_MINUTE] = "minute", [UNIT_SECOND] = "second",
@@ -23,83 +14,18 @@ static const char *const unit_names[UNITS] = {
 static const char *const day_names[] = {"monday", "tuesday",  "wednesday", "thursday",
                                         "friday", "saturday", "sunday"};
 
-/* ---- sets of values ---- */
-
-struct item_list {
-    struct calendar_item v[ITEMS_MAX];
-    size_t n;
-};
-
 /* What is being built, before its size is known. */
 struct event {
     bool utc;
     uint8_t weekdays;
-    struct item_list unit[UNITS];
+    struct calendar_items unit[UNITS];
 };
-
-static bool is_open(const struct calendar_item *i, enum calendar_unit u)
-{
-    return i->first < i->last && i->last + i->step >= calendar_limits[u].end;
-}
-
-static bool is_any(const struct calendar_item *i, enum calendar_unit u)
-{
-    return i->step == 1 && i->first <= calendar_limits[u].min && is_open(i, u);
-}
-
-static bool is_within(const struct calendar_item *a, const struct calendar_item *b)
-{
-    return a->first >= b->first && a->last <= b->last && (a->first - b->first) % b->step == 0 &&
-           (a->first == a->last || a->step % b->step == 0);
-}
-
-static int item_compare(const void *a, const void *b)
-{
-    const struct calendar_item *x = a, *y = b;
-    if (x->first != y->first)
-        return x->first < y->first ? -1 : 1;
-    if (x->last != y->last)
-        return x->last < y->last ? -1 : 1;
-    return (x->step > y->step) - (x->step < y->step);
-}
-
-static void set_one(struct item_list *l, unsigned value)
-{
-    l->v[0] = (struct calendar_item){(uint16_t)value, (uint16_t)value, 1};
-    l->n = 1;
-}
-
-static void set_any(struct item_list *l, enum calendar_unit u)
-{
-    l->v[0] = (struct calendar_item){calendar_limits[u].min, (uint16_t)(calendar_limits[u].end - 1), 1};
-    l->n = 1;
-}
-
-/* Sorted, no item within another, "every value" alone. Doing it twice changes nothing. */
-static void normalise(struct item_list *l, enum calendar_unit u)
-{
-    for (size_t i = 0; i < l->n; i++)
-        if (is_any(&l->v[i], u)) {
-            set_any(l, u);
-            return;
-        }
-    qsort(l->v, l->n, sizeof *l->v, item_compare);
-    for (size_t i = 0; i < l->n;) {
-        bool drop = false;
-        for (size_t k = 0; k < l->n && !drop; k++)
-            drop = k != i && is_within(&l->v[i], &l->v[k]);
-        if (drop)
-            memmove(&l->v[i], &l->v[i + 1], (--l->n - i) * sizeof *l->v);
-        else
-            i++;
-    }
-}
 
 static struct calendar *build(struct event *ev)
 {
     size_t total = 0;
     for (int u = 0; u < UNITS; u++) {
-        normalise(&ev->unit[u], (enum calendar_unit)u);
+        calendar_items_normalise(&ev->unit[u], (enum calendar_unit)u);
         total += ev->unit[u].n;
     }
     struct calendar *c = xcalloc(1, sizeof *c + total * sizeof c->items[0]);
@@ -107,7 +33,7 @@ static struct calendar *build(struct event *ev)
     c->weekdays = ev->weekdays;
     size_t at = 0;
     for (int u = 0; u < UNITS; u++) {
-        const struct item_list *l = &ev->unit[u];
+        const struct calendar_items *l = &ev->unit[u];
         struct calendar_field *f = &c->field[u];
         f->begin = (uint16_t)at;
         f->n = (uint16_t)l->n;
@@ -208,7 +134,7 @@ static bool item(struct parser *s, enum calendar_unit u, struct calendar_item *r
 }
 
 /* field := "*" | "*" "/" N | item ("," item)*; with N 0: the first value only */
-static bool field(struct parser *s, enum calendar_unit u, struct item_list *ret)
+static bool field(struct parser *s, enum calendar_unit u, struct calendar_items *ret)
 {
     struct calendar_limits lim = calendar_limits[u];
     unsigned step = 1;
@@ -224,7 +150,7 @@ static bool field(struct parser *s, enum calendar_unit u, struct item_list *ret)
         return true;
     }
     do
-        if (ret->n == ITEMS_MAX || !item(s, u, &ret->v[ret->n++]))
+        if (ret->n == CALENDAR_ITEMS_MAX || !item(s, u, &ret->v[ret->n++]))
             return false;
     while (eat(s, ","));
     return true;
@@ -295,7 +221,7 @@ static bool time_of_day(struct parser *s, struct event *ev)
     const char *start = s->p;
     if (!field(s, UNIT_HOUR, &ev->unit[UNIT_HOUR]) || !eat(s, ":")) {
         s->p = start;
-        set_any(&ev->unit[UNIT_HOUR], UNIT_HOUR);
+        calendar_items_any(&ev->unit[UNIT_HOUR], UNIT_HOUR);
     }
     return field(s, UNIT_MINUTE, &ev->unit[UNIT_MINUTE]) &&
            (!eat(s, ":") || field(s, UNIT_SECOND, &ev->unit[UNIT_SECOND]));
@@ -327,9 +253,9 @@ static bool event(struct parser *s, struct event *ev)
     bool has_days, has_date;
     ev->weekdays = WEEKDAYS_ALL;
     for (int u = 0; u <= UNIT_DAY; u++)
-        set_any(&ev->unit[u], (enum calendar_unit)u);
+        calendar_items_any(&ev->unit[u], (enum calendar_unit)u);
     for (int u = UNIT_HOUR; u < UNITS; u++)
-        set_one(&ev->unit[u], 0);
+        calendar_items_one(&ev->unit[u], 0);
     if (s->p == s->end)
         return fail(s, s->p, "it is empty");
     if (!weekdays(s, ev, &has_days))
@@ -356,7 +282,7 @@ struct calendar *calendar_parse(const char *text, struct err *e)
     size_t len = strlen(text);
     struct parser s = {.p = text, .end = text + len};
     struct event ev = {0};
-    if (len > PARSE_MAX) {
+    if (len > CALENDAR_PARSE_MAX) {
         err_set(e, ERR_USAGE, 0, "invalid calendar event '%.40s…': it is longer than %d characters", text,
                 CALENDAR_TEXT_MAX);
         return NULL;
@@ -390,16 +316,16 @@ static const struct calendar_item *items_of(const struct calendar *c, enum calen
 
 static bool field_is_any(const struct calendar *c, enum calendar_unit u)
 {
-    return c->field[u].n == 1 && is_any(items_of(c, u), u);
+    return c->field[u].n == 1 && calendar_item_is_any(items_of(c, u), u);
 }
 
 static void print_item(const struct calendar_item *i, enum calendar_unit u, struct buf *out)
 {
     if (i->first == i->last)
         buf_addf(out, "%u", i->first);
-    else if (is_any(i, u))
+    else if (calendar_item_is_any(i, u))
         buf_addc(out, '*');
-    else if (is_open(i, u))
+    else if (calendar_item_is_open(i, u))
         buf_addf(out, "%u/%u", i->first, i->step);
     else if (i->step == 1)
         buf_addf(out, "%u..%u", i->first, i->last);
@@ -411,7 +337,7 @@ static void print_field(const struct calendar *c, enum calendar_unit u, struct b
 {
     const struct calendar_item *v = items_of(c, u);
     unsigned n = c->field[u].n;
-    if (n == 1 && v->first == calendar_limits[u].min && v->step > 1 && is_open(v, u)) {
+    if (n == 1 && v->first == calendar_limits[u].min && v->step > 1 && calendar_item_is_open(v, u)) {
         buf_addf(out, "*/%u", v->step);
         return;
     }
@@ -450,7 +376,7 @@ static bool reads_as_hour(const struct calendar *c)
 {
     for (unsigned i = 0; i < c->field[UNIT_MINUTE].n; i++) {
         const struct calendar_item *v = items_of(c, UNIT_MINUTE) + i;
-        bool open = is_open(v, UNIT_MINUTE);
+        bool open = calendar_item_is_open(v, UNIT_MINUTE);
         if (v->first >= 24 || v->step >= 24 || (!open && v->last >= 24))
             return false;
     }

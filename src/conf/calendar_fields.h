@@ -37,3 +37,21 @@ struct calendar_limits {
     uint16_t min, end;
 };
 extern const struct calendar_limits calendar_limits[UNITS];
+
+/* A canonical text may be this much longer than what it was made of: a blank between its parts. */
+#define CALENDAR_PARSE_MAX (CALENDAR_TEXT_MAX + 3)
+#define CALENDAR_ITEMS_MAX CALENDAR_PARSE_MAX
+
+/* The values of one unit, as they are written. */
+struct calendar_items {
+    struct calendar_item v[CALENDAR_ITEMS_MAX];
+    size_t n;
+};
+
+/* Does it go on to the unit's end; does it hold every value? */
+bool calendar_item_is_open(const struct calendar_item *i, enum calendar_unit u);
+bool calendar_item_is_any(const struct calendar_item *i, enum calendar_unit u);
+void calendar_items_one(struct calendar_items *l, unsigned value);
+void calendar_items_any(struct calendar_items *l, enum calendar_unit u);
+/* Sorted, no item within another, "every value" alone. Doing it twice changes nothing. */
+void calendar_items_normalise(struct calendar_items *l, enum calendar_unit u);
