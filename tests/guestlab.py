@@ -3,10 +3,11 @@
 GuestLab works on two storage directories (the source's and the target's) and knows how each storage type names live volumes and
 snapshots on disk. Nothing here asks pvesr what it did: the files are compared bit by bit.
 """
-import filecmp
 import os
 import random
 import subprocess
+
+from guestblocks import ThinNames, ZvolNames
 
 BLOCK = 4096
 
@@ -16,7 +17,18 @@ def run(*argv):
 
 
 def same_file(a, b):
-    return os.path.getsize(a) == os.path.getsize(b) and filecmp.cmp(a, b, shallow=False)
+    """Byte by byte; devices, too."""
+    with open(a, "rb") as f, open(b, "rb") as g:
+        if f.seek(0, os.SEEK_END) != g.seek(0, os.SEEK_END):
+            return False
+        f.seek(0)
+        g.seek(0)
+        while True:
+            block = f.read(1 << 20)
+            if block != g.read(1 << 20):
+                return False
+            if not block:
+                return True
 
 
 def tree_facts(root):
@@ -37,7 +49,17 @@ def tree_facts(root):
     return facts
 
 
-class DirNames:
+class Files:
+    """What is the same for all live volumes that are files."""
+
+    def grow(self, store, n, size):
+        os.truncate(self.live(store, n), size)
+
+    def punch(self, store, n, start, length):
+        run("fallocate", "--punch-hole", "--offset", str(start), "--length", str(length), self.live(store, n))
+
+
+class DirNames(Files):
     """dir: STORE/images/ID/vm-ID-disk-N.raw, snapshots .pvesr.FILE@SNAP beside it."""
     points_have_data = True
 
@@ -113,7 +135,7 @@ class PlainNames(DirNames):
         return found, odd
 
 
-class BtrfsNames:
+class BtrfsNames(Files):
     """btrfs: STORE/images/ID/vm-ID-disk-N/disk.raw, snapshots are subvolumes vm-ID-disk-N@SNAP beside it."""
     points_have_data = True
 
@@ -166,7 +188,7 @@ class BtrfsNames:
         return found, odd
 
 
-NAMES = {"xfs": DirNames, "btrfs": BtrfsNames, "plain": PlainNames}
+NAMES = {"xfs": DirNames, "btrfs": BtrfsNames, "plain": PlainNames, "zfspool": ZvolNames, "lvmthin": ThinNames}
 
 
 class GuestLab:
@@ -218,9 +240,9 @@ class GuestLab:
         self.save()
         self.names.remove(self.source, n)
 
-    def grow_disk(self, n, more=2 << 20):
+    def grow_disk(self, n, more=4 << 20):
         self.disks[n] += more
-        os.truncate(self.live(n), self.disks[n])
+        self.names.grow(self.source, n, self.disks[n])
         self.save()
 
     def write(self, n, count, path=None):
@@ -234,7 +256,7 @@ class GuestLab:
     def punch(self, n):
         start = self.random.randrange(0, self.disks[n] // BLOCK) * BLOCK
         length = self.random.randrange(1, 64) * BLOCK
-        run("fallocate", "--punch-hole", "--offset", str(start), "--length", str(length), self.live(n))
+        self.names.punch(self.source, n, start, min(length, self.disks[n] - start))
 
     def take_guest_snapshot(self):
         snap = f"snap{self.next_snapshot}"

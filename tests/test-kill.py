@@ -16,6 +16,8 @@ from guestlab import GuestLab, same_file
 CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir",
          "mkdirat", "link", "linkat", "ftruncate", "fallocate", "fsetxattr", "setxattr", "lsetxattr", "fremovexattr", "pwrite64",
          "write", "writev", "sendmsg")
+# where other programs do the changing
+SPAWNS = ("vfork", "clone", "clone3", "wait4")
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
 SEED = int(os.environ.get("PVESR_KILL_SEED", random.SystemRandom().randrange(1 << 32)))
 # A leak check is a tracer, too, and there can be only one.
@@ -28,7 +30,7 @@ def counts(log):
     with open(log) as f:
         for line in f:
             m = re.match(r"(?:\d+ +)?(\w+)\(", line)
-            if m and m.group(1) in CALLS:
+            if m and m.group(1) in CALLS + SPAWNS:
                 found[m.group(1)] = found.get(m.group(1), 0) + 1
     return found
 
@@ -38,8 +40,8 @@ def spread(n):
     return sorted({1 + round(i * (n - 1) / max(1, POINTS - 1)) for i in range(min(n, POINTS))})
 
 
-def strace(log, inject=None):
-    words = ["strace", "-qq", "-o", log, "-e", "trace=" + ",".join(inject[:1] if inject else CALLS)]
+def strace(log, calls, inject=None):
+    words = ["strace", "-qq", "-o", log, "-e", "trace=" + ",".join(inject[:1] if inject else calls)]
     if inject:
         words += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
     return words
@@ -61,6 +63,7 @@ class Victim:
         self.lab.add_disk()
         self.lab.add_disk()
         self.log = os.path.join(c.dir, "trace")
+        self.calls = CALLS + SPAWNS if storage in rig.ON_DISK else CALLS
 
     def change(self):
         for n in list(self.lab.disks):
@@ -69,8 +72,8 @@ class Victim:
             self.lab.step()
 
     def run(self, side, inject=None):
-        prefix = strace(self.log, inject) if side == "source" else []
-        self.c.set_agent("pve2", strace(self.log, inject) if side == "target" else [])
+        prefix = strace(self.log, self.calls, inject) if side == "source" else []
+        self.c.set_agent("pve2", strace(self.log, self.calls, inject) if side == "target" else [])
         done = self.a.pvesr("run", "--id", "100-0", prefix=prefix)
         self.c.set_agent("pve2", [])
         return done
@@ -88,12 +91,13 @@ class Victim:
     def lost(self, kept):
         """Each earlier restore point is whole, or a newer one that equals the source's took its place (the kill came after the ACK)."""
         bad = []
-        for n, (path, copy) in kept.items():
+        for n, (was, copy) in kept.items():
+            path = self.lab.names.snapshot(self.b.store, n, snapshot_name(was))
             newest = self.lab.restore_point(self.b.store, n)
             here = self.lab.names.snapshot(self.a.store, n, snapshot_name(newest)) if newest else None
             replaced = newest != path and here and os.path.exists(here) and same_file(newest, here)
             if not replaced and (not os.path.exists(path) or not same_file(path, copy)):
-                bad.append(path)
+                bad.append(was)
         return bad
 
     def kill_at(self, side, call, n):
@@ -133,7 +137,7 @@ def kill_everywhere(storage, side):
     return None
 
 
-for kind in ("xfs", "btrfs"):
+for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
     for side in ("source", "target"):
         rig.check(f"kill -9 of the {side} at every step on {kind}", lambda k=kind, s=side: kill_everywhere(k, s),
                   needs=("root", kind, "strace"))

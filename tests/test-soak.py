@@ -2,7 +2,7 @@
 """A guest that writes all the time, N runs with random changes between them, over real ssh between two namespaces: after each run the
 replica equals the source's snapshots bit by bit, and nothing is left over on either side.
 
-PVESR_SOAK_RUNS (200) and PVESR_SOAK_SEED choose the length and the story.
+PVESR_SOAK_RUNS (200) and PVESR_SOAK_SEED choose the length and the story, PVESR_TEST_STORAGES (xfs btrfs) where it plays.
 """
 import os
 import random
@@ -58,6 +58,6 @@ def soak(storage):
     return None
 
 
-for kind in ("xfs", "btrfs"):
+for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
     rig.check(f"{RUNS} random runs over ssh on {kind}, seed {SEED}", lambda kind=kind: soak(kind), needs=("root", kind, "netns"))
 rig.main()

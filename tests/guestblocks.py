@@ -1,0 +1,199 @@
+"""How zvols and thin volumes are named and handled, as Proxmox VE does it: the counterparts of guestlab.DirNames for storages without
+files. A store is what rig.Node.store says: a dataset ("t-vdc-tank/vm"), a volume group ("t-vdc-guests").
+
+What is compared are bytes. live() is the device itself; snapshot() is a copy in a file, made when it is first asked for, and a path that
+does not exist when there is no such snapshot.
+"""
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+from rigdisk import gone
+
+MIB = 1 << 20
+DEVICE_SECONDS = 60
+
+
+def run(*argv):
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, argv))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def device(path):
+    """udev makes it a moment after the volume."""
+    end = time.monotonic() + DEVICE_SECONDS
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{path} did not come within {DEVICE_SECONDS} s")
+        time.sleep(0.01)
+    return path
+
+
+class BlockNames:
+    """What both have in common: a volume's name is its volid's, and its disk's number is all that tells it from its siblings."""
+    points_have_data = True
+
+    def __init__(self, guest):
+        self.guest = guest
+        self.copies = os.path.join(tempfile.gettempdir(), "points")
+
+    def volname(self, n):
+        return f"vm-{self.guest}-disk-{n}"
+
+    def number(self, name):
+        """None: not a volume of the guest."""
+        _, found, n = name.partition(f"vm-{self.guest}-disk-")
+        return int(n) if found and n.isdigit() else None
+
+    def snapshot(self, store, n, snap):
+        identity = self.identity(store, n, snap)
+        if not identity:
+            return os.path.join(self.copies, "none")
+        path = os.path.join(self.copies, f"{store.replace('/', '-')}-{n}@{snap}", identity)
+        if not os.path.exists(path):
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+            os.makedirs(os.path.dirname(path))
+            self.copy_out(store, n, snap, path + ".new")
+            os.rename(path + ".new", path)
+        return path
+
+    aside = snapshot
+
+    def forget_copies(self, store, found):
+        there = os.listdir(self.copies) if os.path.isdir(self.copies) else []
+        known = {f"{store.replace('/', '-')}-{n}@{snap}" for n, snap in found}
+        for name in there:
+            if name.startswith(store.replace("/", "-") + "-") and name not in known:
+                shutil.rmtree(os.path.join(self.copies, name), ignore_errors=True)
+
+
+class ZvolNames(BlockNames):
+    def dataset(self, store, n, snap=None):
+        return f"{store}/{self.volname(n)}" + (f"@{snap}" if snap else "")
+
+    def live(self, store, n):
+        return device(f"/dev/zvol/{self.dataset(store, n)}")
+
+    def create(self, store, n, size):
+        run("zfs", "create", "-s", "-V", size, self.dataset(store, n))
+        self.live(store, n)
+
+    def grow(self, store, n, size):
+        run("zfs", "set", f"volsize={size}", self.dataset(store, n))
+
+    def punch(self, store, n, start, length):
+        run("blkdiscard", "-f", "-o", start, "-l", length, self.live(store, n))
+
+    def remove(self, store, n):
+        gone(["zfs", "destroy", "-r", self.dataset(store, n)])
+
+    def make_snapshot(self, store, n, snap):
+        run("zfs", "snapshot", self.dataset(store, n, snap))
+
+    def drop_snapshot(self, store, n, snap):
+        run("zfs", "destroy", self.dataset(store, n, snap))
+
+    def roll_back(self, store, n, snap):
+        gone(["zfs", "rollback", "-r", self.dataset(store, n, snap)])
+
+    def identity(self, store, n, snap):
+        return self.get("guid", self.dataset(store, n, snap))
+
+    @staticmethod
+    def get(key, name):
+        done = subprocess.run(["zfs", "get", "-Hp", "-o", "value", key, name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              text=True, check=False)
+        return done.stdout.strip()
+
+    def copy_out(self, store, n, snap, path):
+        look = f"{store.partition('/')[0]}/look-{n}"
+        run("zfs", "clone", "-o", "readonly=on", self.dataset(store, n, snap), look)
+        try:
+            run("cp", "--sparse=always", device(f"/dev/zvol/{look}"), path)
+        finally:
+            gone(["zfs", "destroy", look])
+
+    def entries(self, store):
+        found, odd = set(), []
+        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o", "name,receive_resume_token", store).splitlines()
+        for line in lines:
+            name, token = line.split("\t")
+            volume, _, snap = name.removeprefix(store).lstrip("/").partition("@")
+            n = self.number(volume)
+            if n is not None and token == "-":
+                found.add((n, snap or None))
+            elif name != store:
+                odd.append(name + ("" if token == "-" else " (partly received)"))
+        self.forget_copies(store, found)
+        return found, odd
+
+
+class ThinNames(BlockNames):
+    EXTENT = 4 * MIB
+    THIN = "thin"
+
+    def lv(self, store, n, snap=None):
+        return f"{store}/{self.lv_name(n, snap)}"
+
+    def lv_name(self, n, snap=None):
+        return f"snap_{self.volname(n)}_{snap}" if snap else self.volname(n)
+
+    def live(self, store, n):
+        path = "/dev/" + self.lv(store, n)
+        if not os.path.exists(path):
+            run("lvchange", "-q", "-ay", "-K", self.lv(store, n))
+        return device(path)
+
+    def create(self, store, n, size):
+        run("lvcreate", "-q", "-aly", "-V", f"{size}b", "--name", self.volname(n), "--thinpool", f"{store}/{self.THIN}")
+
+    def grow(self, store, n, size):
+        run("lvextend", "-q", "-L", f"{size}b", self.lv(store, n))
+
+    def punch(self, store, n, start, length):
+        # the kernel drops whole chunks and leaves what is beside them
+        run("blkdiscard", "-f", "-o", start, "-l", length, self.live(store, n))
+
+    def remove(self, store, n):
+        for d, snap in self.entries(store)[0]:
+            if d == n:
+                gone(["lvremove", "-q", "-f", self.lv(store, n, snap)])
+
+    def make_snapshot(self, store, n, snap):
+        run("lvcreate", "-q", "-n", self.lv_name(n, snap), "-pr", "-s", self.lv(store, n))
+
+    def drop_snapshot(self, store, n, snap):
+        gone(["lvremove", "-q", "-f", self.lv(store, n, snap)])
+
+    def roll_back(self, store, n, snap):
+        gone(["lvremove", "-q", "-f", self.lv(store, n)])
+        run("lvcreate", "-q", "-kn", "-n", self.volname(n), "-s", self.lv(store, n, snap))
+
+    def identity(self, store, n, snap):
+        done = subprocess.run(["lvs", "--noheadings", "-o", "lv_uuid", self.lv(store, n, snap)], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, check=False)
+        return done.stdout.strip()
+
+    def copy_out(self, store, n, snap, path):
+        run("lvchange", "-q", "-ay", "-K", self.lv(store, n, snap))
+        try:
+            run("cp", "--sparse=always", device("/dev/" + self.lv(store, n, snap)), path)
+        finally:
+            gone(["lvchange", "-q", "-an", self.lv(store, n, snap)])
+
+    def entries(self, store):
+        found, odd = set(), []
+        for name in run("lvs", "--noheadings", "-o", "lv_name", store).split():
+            snapped = name.startswith(f"snap_vm-{self.guest}-disk-")
+            volume, _, snap = name.removeprefix("snap_").partition("_") if snapped else (name, "", None)
+            n = self.number(volume)
+            if n is not None:
+                found.add((n, snap))
+            elif name != self.THIN:
+                odd.append(name)
+        self.forget_copies(store, found)
+        return found, odd
