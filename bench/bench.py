@@ -150,6 +150,33 @@ class Bench:
               f"{statistics.median(fresh) * 1000:.0f} ms")
         print("  steps: " + ", ".join(f"{s['name']} {s['seconds'] * 1000:.1f}" for s in self.last()["steps"]) + " ms")
 
+    def dirty(self, mib):
+        with open(self.names.live(self.a.store, 0), "r+b") as f:
+            f.write(os.urandom(mib << 20))
+
+    def freeze(self, mib=256):
+        """A guest has just written: how long does the step take for which it is frozen, and how long would it without the write-out before?"""
+        pid_file, copy = "/run/qemu-server/100.pid", os.path.join(self.a.store, "copy")
+        if self.kind == "btrfs":
+            peer = ["btrfs", "subvolume", "snapshot", "-r", self.names.subvolume(self.a.store, 0), copy]
+        else:
+            peer = ["cp", "--reflink=always", self.names.live(self.a.store, 0), copy]
+        subprocess.run(self.a.inside(["sh", "-c", f"mkdir -p /run/qemu-server && echo {self.a.holder.pid} >{pid_file}"]), check=True)
+        ours, theirs, log = [], [], os.path.join(self.a.dir, "strace")
+        for _ in range(5):
+            next_second()
+            self.dirty(mib)
+            timed(self.a.argv("pvesr", "run", "--id", "100-0", prefix=["strace", "-f", "-T", "-o", log, "-e", "trace=ioctl"]))
+            with open(log) as f:
+                ours.append(sum(float(line.rsplit("<", 1)[1].rstrip(">\n")) for line in f if "FICLONE" in line or "SNAP_CREATE" in line))
+            self.dirty(mib)
+            theirs.append(timed(peer))
+            subprocess.run(["btrfs", "-q", "subvolume", "delete", copy] if self.kind == "btrfs" else ["rm", copy], check=True)
+        subprocess.run(self.a.inside(["rm", pid_file]), check=True)
+        ours, theirs = statistics.median(ours), statistics.median(theirs)
+        print(f"snapshot of a guest with {mib} MiB not yet on disk: frozen for {ours * 1000:.1f} ms, {theirs / ours:.0f} times as long "
+              f"({theirs * 1000:.0f} ms) without writing out first")
+
     def rate(self):
         self.image(1, 200 << 20)
         self.guest([0, 1])
@@ -180,6 +207,7 @@ def main():
         b.fixed_cost("image as written")
         b.delta()
         b.fixed_cost("image in 2,000 pieces")
+        b.freeze()
         b.rate()
 
 

@@ -168,7 +168,8 @@ static int snapshot_at_tmp(struct btrfs_volume *b, const char *name, char tmp[BT
     return subvol_snapshot(live, b->dir, tmp, true, e);
 }
 
-/* A snapshot first writes what is dirty in the subvolume; of a container that can be any file. */
+/* A snapshot first writes what is dirty in the subvolume (of a container that can be any file), and then
+ * commits the transaction, which takes the longer the more is in it. */
 void btrfs_flush(struct volume *v)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -178,8 +179,10 @@ void btrfs_flush(struct volume *v)
         return;
     if (b->stream)
         syncfs(live);
-    else if ((disk = btrfs_open_disk(live, O_RDONLY, &ignored)) >= 0)
+    else if ((disk = btrfs_open_disk(live, O_RDONLY, &ignored)) >= 0) {
         fs_write_back(disk, volume_tick);
+        subvol_commit(b->dir, &ignored);
+    }
 }
 
 int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
