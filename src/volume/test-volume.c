@@ -307,9 +307,9 @@ static void conflicts(void)
 /* Bytes of the live volume that the host has only in memory: they have no place yet. */
 static uint64_t delayed(void)
 {
-    struct {
+    union {
+        char room[sizeof(struct fiemap) + 256 * sizeof(struct fiemap_extent)];
         struct fiemap map;
-        struct fiemap_extent extents[256];
     } f = {.map = {.fm_length = FIEMAP_MAX_OFFSET, .fm_extent_count = 256}};
     uint64_t bytes = 0;
     _cleanup_close_ int fd = open(live_path(&w, &w.src_store), O_RDONLY | O_CLOEXEC);
@@ -317,8 +317,8 @@ static uint64_t delayed(void)
     if (ioctl(fd, FS_IOC_FIEMAP, &f.map) < 0)
         return 0; /* tmpfs */
     for (unsigned i = 0; i < f.map.fm_mapped_extents; i++)
-        if (f.extents[i].fe_flags & FIEMAP_EXTENT_DELALLOC)
-            bytes += f.extents[i].fe_length;
+        if (f.map.fm_extents[i].fe_flags & FIEMAP_EXTENT_DELALLOC)
+            bytes += f.map.fm_extents[i].fe_length;
     return bytes;
 }
 
