@@ -20,8 +20,7 @@ static void release(struct lvm_delta *x)
 {
     filedelta_free(x->files);
     thinmap_free(x->map);
-    lvm_close(x->lvm, &x->lv);
-    lvm_close(x->lvm, &x->base);
+    lvm_close_both(x->lvm, &x->lv, &x->base);
 }
 
 static enum filedelta_change change_at(void *arg, uint64_t pos, uint64_t *end)
@@ -46,9 +45,7 @@ static enum filedelta_change change_at(void *arg, uint64_t pos, uint64_t *end)
 
 static int open_both(struct lvm_delta *x, const struct lv *base, const struct lv *lv, struct err *e)
 {
-    if (x->lv.fd < 0 && lvm_open(x->lvm, lv, O_RDONLY, &x->lv, e) < 0)
-        return -1;
-    return base && x->base.fd < 0 ? lvm_open(x->lvm, base, O_RDONLY, &x->base, e) : 0;
+    return x->lv.fd >= 0 ? 0 : lvm_open_both(x->lvm, lv, base, O_RDONLY, &x->lv, &x->base, e);
 }
 
 /* thin_delta first: where nothing differs nothing needs to be activated, unless the pool itself is not. */

@@ -121,7 +121,7 @@ static uint64_t reserve_of(const struct pool_room *p, uint64_t chunk)
 int pool_check(const struct lvm *l, uint64_t chunk, uint64_t *budget, struct err *e)
 {
     struct pool_room p;
-    *budget = BUDGET_MAX;
+    *budget = 0;
     int r = pool_room(l, &p, e);
     if (r != 0)
         return r < 0 ? -1 : 0;

@@ -70,7 +70,7 @@ static int adopt(const struct lvm *l, const struct finds *f, struct lv *x, struc
     mark_new_id(mark.m.id);
     mark.m.created = x->created;
     mark.m.size = mark.m.offset = x->size;
-    if (lvm_retag(l, x, &mark, false, e) < 0)
+    if (lvm_retag(l, x, &mark, LVM_RETAG, e) < 0)
         return -1;
     x->mark = mark;
     x->marked = true;
@@ -96,12 +96,15 @@ int lvm_snapshots(const struct lvm *l, struct snapshots *ret, struct err *e)
         return -1;
     if (f.n)
         qsort(f.v, f.n, sizeof *f.v, by_birth);
+    struct err ignored; /* one that cannot be given an id is left out */
     for (size_t i = 0; i < f.n; i++)
-        if (!f.v[i].marked && adopt(l, &f, &f.v[i], e) < 0)
-            return -1;
+        if (!f.v[i].marked)
+            adopt(l, &f, &f.v[i], &ignored);
     ret->v = xcalloc(f.n + 1, sizeof *ret->v);
     for (size_t i = 0; i < f.n; i++) {
         const struct lvm_mark *m = &f.v[i].mark;
+        if (!f.v[i].marked)
+            continue;
         struct snapshot s = {.created = m->m.created, .seq = m->seq, .flags = flags_of(&f.v[i])};
         s.size = size_of(&f.v[i]);
         memcpy(s.name, m->m.snapshot, sizeof s.name);
@@ -148,14 +151,26 @@ int lvm_next_seq(const struct lvm *l, bool old, uint64_t *ret, struct err *e)
 
 /* ---- taking them ---- */
 
+/* Of a pool that is far from full nothing needs to be asked while a guest is frozen. */
+static int check_room(const struct lvm *l, const struct vg *g, struct err *e)
+{
+    uint64_t budget;
+    const struct thin_pool *pool = lvm_thin_pool(g, l, e);
+    if (!pool)
+        return -1;
+    bool far = pool->used >= 0 && pool->used < 90 && pool->meta_used >= 0 && pool->meta_used < 80;
+    return far ? 0 : pool_check(l, pool->chunk, &budget, e);
+}
+
 /* The guest may be frozen meanwhile: of the group only what was known a moment ago, and one command. */
 static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e)
 {
     const struct vg *g = lvm_group(l->vg, true, e);
+    if (g && !lvm_lv(g, l, l->volume)) /* new, perhaps */
+        g = lvm_group(l->vg, false, e);
     const struct lv *live = g ? lvm_lv(g, l, l->volume) : NULL;
     struct lvm_name to = lvm_name(l, kind, name), snapshot = lvm_name(l, LVM_SNAPSHOT, name);
     struct lvm_mark mark = {0};
-    uint64_t budget;
     char tag[LVM_TAG_MAX];
     if (!g || lvm_check_name(l, name, e) < 0)
         return -1;
@@ -176,8 +191,7 @@ static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struc
     snprintf(mark.m.snapshot, sizeof mark.m.snapshot, "%s", name);
     mark_new_id(mark.m.id);
     bool leftover = lvm_lv(g, l, to.s);
-    const struct thin_pool *pool = lvm_thin_pool(g, l, e);
-    if (!pool || lvm_next_seq(l, true, &mark.seq, e) < 0 || pool_check(l, pool->chunk, &budget, e) < 0 ||
+    if (check_room(l, g, e) < 0 || lvm_next_seq(l, true, &mark.seq, e) < 0 ||
         (leftover && lvm_remove(l, to.s, e) < 0))
         return -1;
     lvm_mark_print(&mark, tag);

@@ -210,9 +210,9 @@ int lvm_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n
 
 /* ---- how far it came ---- */
 
-static int set_mark(struct lvm_stage *x, const struct lvm_mark *mark, bool often, struct err *e)
+static int set_mark(struct lvm_stage *x, const struct lvm_mark *mark, enum lvm_retag how, struct err *e)
 {
-    if (lvm_retag(x->lvm, &x->lv, mark, often, e) < 0)
+    if (lvm_retag(x->lvm, &x->lv, mark, how, e) < 0)
         return -1;
     x->lv.mark = *mark;
     lvm_mark_print(mark, x->lv.tag);
@@ -226,7 +226,7 @@ int lvm_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
     if (x->pending < CHECKPOINT_FACTOR * filestage_checkpoint_bytes || offset <= next.m.offset)
         return 0;
     next.m.offset = offset;
-    if (flush(x, e) < 0 || set_mark(x, &next, true, e) < 0)
+    if (flush(x, e) < 0 || set_mark(x, &next, LVM_RETAG_OFTEN, e) < 0)
         return -1;
     x->pending = 0;
     return 0;
@@ -242,7 +242,7 @@ int lvm_stage_seal(struct stage *s, struct err *e)
     if (flush(x, e) < 0 || lvm_next_seq(x->lvm, false, &next.seq, e) < 0)
         return -1;
     lvm_close(x->lvm, &x->open);
-    return set_mark(x, &next, false, e);
+    return set_mark(x, &next, LVM_RETAG_FINAL, e);
 }
 
 /* ---- opening ---- */
@@ -274,9 +274,19 @@ int lvm_stage_discard(struct volume *v, struct err *e)
     return r != 0 ? (r < 0 ? -1 : 0) : lvm_remove(l, name.s, e);
 }
 
+/* A stage is nobody's but ours: it is deactivated in the end, also when a killed process left it active, or
+ * the command that made it has activated it. */
 static int open_stage(struct lvm_stage *x, struct err *e)
 {
-    return lvm_open(x->lvm, &x->lv, O_RDWR | O_EXCL, &x->open, e);
+    int r = lvm_open(x->lvm, &x->lv, O_RDWR | O_EXCL, &x->open, e);
+    x->open.activated = r == 0 || x->lv.active;
+    return r;
+}
+
+static int open_new(struct lvm_stage *x, struct err *e)
+{
+    x->lv.active = true;
+    return open_stage(x, e);
 }
 
 static int resize(struct lvm_stage *x, uint64_t size, struct err *e)
@@ -298,11 +308,12 @@ static int copy_base(struct lvm_stage *x, const struct lv *base, uint64_t size, 
 {
     const struct lvm *l = x->lvm;
     _cleanup_free_ char *origin = xasprintf("%s/%s", l->vg, base->name);
-    if (lvm_change(l, e, "lvcreate", "-s", "-an", "-ky", "-prw", "--addtag", x->lv.tag, "-n", x->lv.name,
-                   origin, NULL) < 0)
+    bool longer = size > base->size;
+    if (lvm_change(l, e, "lvcreate", "-s", longer ? "-an" : "-ay", "-K", "-ky", "-prw", "--addtag", x->lv.tag,
+                   "-n", x->lv.name, origin, NULL) < 0)
         return -1;
     x->lv.size = base->size;
-    if (size > base->size) {
+    if (longer) {
         if (resize(x, size, e) < 0)
             return -1;
         x->lv.size = size;
@@ -311,13 +322,14 @@ static int copy_base(struct lvm_stage *x, const struct lv *base, uint64_t size, 
     uint64_t known = base->mark.m.size < base->size && (base->mark.flags & SNAPSHOT_RECEIVED)
                          ? base->mark.m.size
                          : base->size;
-    if (open_stage(x, e) < 0 || (known > exact && make_zero(x, exact, base->size - exact, e) < 0))
+    if (open_new(x, e) < 0 || (known > exact && make_zero(x, exact, base->size - exact, e) < 0))
         return -1;
     if (size == base->size)
         return 0;
     if (flush(x, e) < 0)
         return -1;
     lvm_close(l, &x->open);
+    x->lv.active = false;
     if (resize(x, size, e) < 0)
         return -1;
     x->lv.size = size;
@@ -342,10 +354,10 @@ static int begin(struct lvm_stage *x, const struct stage_want *want, uint64_t si
     }
     snprintf(text, sizeof text, "%" PRIu64 "b", size);
     x->lv.size = size;
-    if (lvm_change(l, e, "lvcreate", "-an", "-ky", "-Wn", "--addtag", x->lv.tag, "-V", text, "-n", x->lv.name,
-                   "--thinpool", l->pool, l->vg, NULL) < 0)
+    if (lvm_change(l, e, "lvcreate", "-ay", "-K", "-ky", "-Wn", "--addtag", x->lv.tag, "-V", text, "-n",
+                   x->lv.name, "--thinpool", l->pool, l->vg, NULL) < 0)
         return -1;
-    return open_stage(x, e);
+    return open_new(x, e);
 }
 
 /* What lies behind the offset was not flushed when the power went; a full copy writes all that is not zero,

@@ -19,7 +19,8 @@
 #define COMMAND_SECONDS 300
 /* Others change the group too: what was read is believed for that long. */
 #define BELIEVED_SECONDS 5.0
-#define FIELDS 11
+#define OLD_SECONDS 60.0
+#define FIELDS 12
 /* Names of device mapper, hyphens doubled. */
 #define DM_NAME_MAX 127
 
@@ -130,14 +131,20 @@ static uint64_t bytes_of(const char *text)
     return num_parse_u64("lvs", text, 0, INT64_MAX, &n, &ignored) < 0 ? 0 : n;
 }
 
+static double percent_of(const char *text)
+{
+    double n;
+    struct err ignored;
+    return num_parse_double("lvs", text, 0, 100, &n, &ignored) < 0 ? -1 : n;
+}
+
 static void take_pool(struct vg *g, char *const f[FIELDS])
 {
     struct thin_pool p = {.size = bytes_of(f[2]), .chunk = bytes_of(f[7]), .zeroes = f[1][7] == 'z'};
-    struct err ignored;
     if (!copy(p.name, sizeof p.name, f[0]))
         return;
-    if (num_parse_double("data_percent", f[8], 0, 100, &p.used, &ignored) < 0)
-        p.used = -1;
+    p.used = percent_of(f[8]);
+    p.meta_used = percent_of(f[9]);
     g->pools = xreallocarray(g->pools, g->n_pools + 1, sizeof *g->pools);
     g->pools[g->n_pools++] = p;
 }
@@ -152,7 +159,7 @@ static bool take_line(struct vg *g, char *line)
             return false;
     if (strlen(f[1]) < 8)
         return false;
-    g->extent = bytes_of(f[9]);
+    g->extent = bytes_of(f[10]);
     if (f[1][0] == 't')
         take_pool(g, f);
     struct lv lv = {.size = bytes_of(f[2]),
@@ -163,7 +170,7 @@ static bool take_line(struct vg *g, char *line)
     if (!copy(lv.name, sizeof lv.name, f[0]) || !copy(lv.pool, sizeof lv.pool, f[3]) ||
         !copy(lv.origin, sizeof lv.origin, f[4]))
         return true; /* nothing of ours has such a name */
-    take_tags(&lv, f[10]);
+    take_tags(&lv, f[11]);
     if (g->n % 64 == 0)
         g->lvs = xreallocarray(g->lvs, g->n + 64, sizeof *g->lvs);
     g->lvs[g->n++] = lv;
@@ -188,7 +195,7 @@ static int ask(struct vg *g, struct err *e)
                     "report { time_format=\"%s\" }",
                     "-o",
                     "lv_name,lv_attr,lv_size,pool_lv,origin,thin_id,lv_time,chunk_size,data_percent,"
-                    "vg_extent_size,lv_tags",
+                    "metadata_percent,vg_extent_size,lv_tags",
                     "--",
                     g->name,
                     NULL};
@@ -231,8 +238,8 @@ static struct vg *group_of(const char *name)
 const struct vg *lvm_group(const char *vg, bool old, struct err *e)
 {
     struct vg *g = group_of(vg);
-    bool fresh = clock_mono() - g->asked < BELIEVED_SECONDS && (old || !g->stale);
-    if (fresh)
+    double age = clock_mono() - g->asked;
+    if (old ? age < OLD_SECONDS : age < BELIEVED_SECONDS && !g->stale)
         return g;
     g->asked = -INFINITY;
     return ask(g, e) < 0 ? NULL : g;
@@ -335,6 +342,17 @@ static void name_failure(const struct lvm *l, struct err *e)
     err_wrap(e, "volume group '%s'", l->vg);
 }
 
+static int change(const struct lvm *l, const struct strv *argv, struct err *e)
+{
+    struct proc_options options = {.seconds = COMMAND_SECONDS};
+    group_of(l->vg)->stale = true;
+    debug_command(argv->v);
+    if (proc_check(argv->v, &options, NULL, e) == 0)
+        return 0;
+    name_failure(l, e);
+    return -1;
+}
+
 int lvm_change(const struct lvm *l, struct err *e, const char *program, ...)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
@@ -344,77 +362,160 @@ int lvm_change(const struct lvm *l, struct err *e, const char *program, ...)
     for (const char *a; (a = va_arg(ap, const char *));)
         strv_add(&argv, a);
     va_end(ap);
-    group_of(l->vg)->stale = true;
-    debug_command(argv.v);
-    struct proc_options options = {.seconds = COMMAND_SECONDS};
-    if (proc_check(argv.v, &options, NULL, e) == 0)
-        return 0;
-    name_failure(l, e);
-    return -1;
+    return change(l, &argv, e);
+}
+
+/* ---- changes whose result is known: nothing needs to be asked anew ---- */
+
+static struct lv *known_lv(const struct lvm *l, const char *name)
+{
+    return (struct lv *)any_lv(group_of(l->vg), name);
+}
+
+/* In all LVs made from it, too. */
+static void set_name(const struct lvm *l, const char *from, const char *to)
+{
+    struct vg *g = group_of(l->vg);
+    for (size_t i = 0; i < g->n; i++) {
+        if (strcmp(g->lvs[i].name, from) == 0)
+            copy(g->lvs[i].name, sizeof g->lvs[i].name, to);
+        if (strcmp(g->lvs[i].origin, from) == 0)
+            copy(g->lvs[i].origin, sizeof g->lvs[i].origin, to);
+    }
+    if (g->n)
+        qsort(g->lvs, g->n, sizeof *g->lvs, by_name);
 }
 
 int lvm_remove(const struct lvm *l, const char *name, struct err *e)
 {
-    _cleanup_free_ char *lv = xasprintf("%s/%s", l->vg, name);
-    return lvm_change(l, e, "lvremove", "-f", lv, NULL);
+    struct vg *g = group_of(l->vg);
+    bool stale = g->stale;
+    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, name);
+    if (lvm_change(l, e, "lvremove", "-f", path, NULL) < 0)
+        return -1;
+    struct lv *lv = known_lv(l, name);
+    if (lv) {
+        set_name(l, name, "");
+        memmove(g->lvs, g->lvs + 1, (--g->n) * sizeof *g->lvs); /* "" is the first of all names */
+    }
+    g->stale = stale;
+    return 0;
 }
 
 int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err *e)
 {
-    return lvm_change(l, e, "lvrename", l->vg, from, to, NULL);
+    struct vg *g = group_of(l->vg);
+    bool stale = g->stale;
+    if (lvm_change(l, e, "lvrename", l->vg, from, to, NULL) < 0)
+        return -1;
+    set_name(l, from, to);
+    g->stale = stale;
+    return 0;
 }
 
-int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, bool often,
+int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, enum lvm_retag how,
               struct err *e)
 {
+    struct vg *g = group_of(l->vg);
+    bool stale = g->stale;
     _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv->name);
     char tag[LVM_TAG_MAX];
     lvm_mark_print(mark, tag);
     if (lv->marked && strcmp(tag, lv->tag) == 0)
         return 0;
-    const char *backup = often ? "n" : "y";
-    return lv->marked
-               ? lvm_change(l, e, "lvchange", "-A", backup, "--deltag", lv->tag, "--addtag", tag, path, NULL)
-               : lvm_change(l, e, "lvchange", "-A", backup, "--addtag", tag, path, NULL);
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "lvchange", "-A", how == LVM_RETAG_OFTEN ? "n" : "y", "--addtag", tag, NULL);
+    if (lv->marked)
+        strv_adds(&argv, "--deltag", lv->tag, NULL);
+    if (how == LVM_RETAG_FINAL)
+        strv_add(&argv, "-pr");
+    strv_add(&argv, path);
+    if (change(l, &argv, e) < 0)
+        return -1;
+    struct lv *known = known_lv(l, lv->name);
+    if (known) {
+        known->marked = true;
+        known->mark = *mark;
+        strcpy(known->tag, tag);
+    }
+    g->stale = stale;
+    return 0;
 }
 
 /* ---- activation ---- */
 
-int lvm_open(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret, struct err *e)
+/* One command for up to two; NULL is none. */
+static int activate(const struct lvm *l, const char *how, const char *a, const char *b, struct err *e)
 {
-    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv->name);
-    _cleanup_free_ char *device = lvm_device(l->vg, lv->name, "");
-    *ret = (struct lvm_open){.fd = -1};
-    strcpy(ret->name, lv->name);
-    if (!lv->active) {
-        if (lvm_change(l, e, "lvchange", "-ay", "-K", path, NULL) < 0)
-            return -1;
-        ret->activated = true;
+    struct vg *g = group_of(l->vg);
+    bool stale = g->stale;
+    _cleanup_free_ char *first = xasprintf("%s/%s", l->vg, a ? a : b);
+    _cleanup_free_ char *second = a && b ? xasprintf("%s/%s", l->vg, b) : NULL;
+    if (lvm_change(l, e, "lvchange", how, "-K", first, second, NULL) < 0)
+        return -1;
+    const char *const names[] = {a, b};
+    for (size_t i = 0; i < ELEMENTS(names); i++) {
+        struct lv *lv = names[i] ? known_lv(l, names[i]) : NULL;
+        if (lv)
+            lv->active = strcmp(how, "-ay") == 0;
     }
+    g->stale = stale;
+    return 0;
+}
+
+static int open_device(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret,
+                       struct err *e)
+{
+    _cleanup_free_ char *device = lvm_device(l->vg, lv->name, "");
     uint64_t size = 0;
     struct stat st;
     ret->fd = open(device, flags | O_CLOEXEC);
     if (ret->fd < 0)
-        err_set(e, errno == EBUSY ? ERR_BUSY : ERR_SYSTEM, errno, "cannot open '%s'", device);
-    else if (fstat(ret->fd, &st) < 0 || !S_ISBLK(st.st_mode) || ioctl(ret->fd, BLKGETSIZE64, &size) < 0)
-        err_sys(e, "'%s' is no block device", device);
-    else if (size < lv->size)
-        err_set(e, ERR_DATA, 0, "'%s' has %llu bytes instead of %llu", device, (unsigned long long)size,
-                (unsigned long long)lv->size);
-    else
+        return err_set(e, errno == EBUSY ? ERR_BUSY : ERR_SYSTEM, errno, "cannot open '%s'", device);
+    if (fstat(ret->fd, &st) < 0 || !S_ISBLK(st.st_mode) || ioctl(ret->fd, BLKGETSIZE64, &size) < 0)
+        return err_sys(e, "'%s' is no block device", device);
+    if (size < lv->size)
+        return err_set(e, ERR_DATA, 0, "'%s' has %llu bytes instead of %llu", device,
+                       (unsigned long long)size, (unsigned long long)lv->size);
+    return 0;
+}
+
+int lvm_open(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret, struct err *e)
+{
+    struct lvm_open none = LVM_OPEN_INIT;
+    return lvm_open_both(l, lv, NULL, flags, ret, &none, e);
+}
+
+int lvm_open_both(const struct lvm *l, const struct lv *a, const struct lv *b, int flags,
+                  struct lvm_open *ret_a, struct lvm_open *ret_b, struct err *e)
+{
+    *ret_a = *ret_b = (struct lvm_open)LVM_OPEN_INIT;
+    strcpy(ret_a->name, a->name);
+    strcpy(ret_b->name, b ? b->name : "");
+    bool need_a = !a->active, need_b = b && !b->active;
+    if ((need_a || need_b) && activate(l, "-ay", need_a ? a->name : NULL, need_b ? b->name : NULL, e) < 0)
+        return -1;
+    ret_a->activated = need_a;
+    ret_b->activated = need_b;
+    if (open_device(l, a, flags, ret_a, e) == 0 && (!b || open_device(l, b, flags, ret_b, e) == 0))
         return 0;
-    lvm_close(l, ret);
+    lvm_close_both(l, ret_a, ret_b);
     return -1;
 }
 
 void lvm_close(const struct lvm *l, struct lvm_open *o)
 {
+    struct lvm_open none = LVM_OPEN_INIT;
+    lvm_close_both(l, o, &none);
+}
+
+void lvm_close_both(const struct lvm *l, struct lvm_open *a, struct lvm_open *b)
+{
     struct err ignored;
-    cleanup_closep(&o->fd);
-    o->fd = -1;
-    if (!o->activated)
-        return;
-    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, o->name);
-    lvm_change(l, &ignored, "lvchange", "-an", path, NULL);
-    o->activated = false;
+    cleanup_closep(&a->fd);
+    cleanup_closep(&b->fd);
+    a->fd = b->fd = -1;
+    if (a->activated || b->activated)
+        activate(l, "-an", a->activated ? a->name : NULL, b->activated ? b->name : NULL, &ignored);
+    a->activated = b->activated = false;
 }

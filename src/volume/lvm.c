@@ -1,7 +1,9 @@
 #include "volume/lvm.h"
 
+#include "base/fs.h"
 #include "volume/name.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,7 +72,7 @@ static int list(const struct volume_store *store, uint32_t vmid, struct strv *re
             continue;
         if (lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) != 0)
             add_volume(ret, vmid, g->lvs[i].name);
-        else if (kind != LVM_SNAPSHOT || strncmp(tag, LVM_DIVERGED, strlen(LVM_DIVERGED)) != 0)
+        else if (kind != LVM_SNAPSHOT || strncmp(tag, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0)
             add_volume(ret, vmid, volume);
     }
     return 0;
@@ -98,6 +100,20 @@ static int snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     return lvm_snapshots(v->priv, ret, e);
 }
 
+/* Also asks for the group, so that it is known once the guest is frozen. */
+static void flush(struct volume *v)
+{
+    const struct lvm *l = v->priv;
+    struct lv live;
+    struct err ignored;
+    if (lvm_live(l, &live, &ignored) != 0 || !live.active)
+        return;
+    _cleanup_free_ char *device = lvm_device(l->vg, l->volume, "");
+    _cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        fs_write_back(fd, volume_tick);
+}
+
 static int snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
     (void)busy;
@@ -109,18 +125,33 @@ static int snapshot_keep(struct volume *v, const char *name, struct snapshot *re
     return lvm_keep(v->priv, name, ret, e);
 }
 
+/* 1: not there. */
+static int find_checked(const struct lvm *l, const char *name, const char *id, struct lv *ret, struct err *e)
+{
+    int r = lvm_find(l, lvm_name(l, LVM_SNAPSHOT, name).s, ret, e);
+    if (r == 0 && (!ret->marked || strcmp(ret->mark.m.id, id) != 0))
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
+                       name, ret->marked ? ret->mark.m.id : "(none)", id);
+    return r;
+}
+
 static int snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    const struct lvm *l = v->priv;
     struct lv lv;
-    struct lvm_name snap = lvm_name(l, LVM_SNAPSHOT, name);
-    int r = lvm_find(l, snap.s, &lv, e);
-    if (r != 0)
+    int r = find_checked(v->priv, name, id, &lv, e);
+    return r != 0 ? r : lvm_remove(v->priv, lv.name, e);
+}
+
+static int snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct lv lv;
+    int r = find_checked(v->priv, name, id, &lv, e);
+    if (r != 0 || (lv.mark.flags & SNAPSHOT_RECEIVED))
         return r;
-    if (!lv.marked || strcmp(lv.mark.m.id, id) != 0)
-        return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
-                       name, lv.marked ? lv.mark.m.id : "(none)", id);
-    return lvm_remove(l, snap.s, e);
+    struct lvm_mark mark = lv.mark;
+    mark.flags |= SNAPSHOT_RECEIVED;
+    mark.m.size = mark.m.offset = lv.size;
+    return lvm_retag(v->priv, &lv, &mark, LVM_RETAG, e);
 }
 
 static int snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
@@ -144,7 +175,7 @@ static bool goes_with_tidy(enum lvm_kind kind, const char *tag)
 
 static bool goes_with_volume(enum lvm_kind kind, const char *tag)
 {
-    return kind != LVM_SNAPSHOT || strncmp(tag, LVM_DIVERGED, strlen(LVM_DIVERGED)) != 0;
+    return kind != LVM_SNAPSHOT || strncmp(tag, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0;
 }
 
 static int remove_those(const struct lvm *l, bool (*goes)(enum lvm_kind kind, const char *tag), struct err *e)
@@ -290,10 +321,12 @@ const struct volume_driver driver_lvmthin = {
     .list = list,
     .info = info,
     .snapshots = snapshots,
+    .flush = flush,
     .snapshot = snapshot,
     .snapshot_keep = snapshot_keep,
     .snapshot_destroy = snapshot_destroy,
     .snapshot_rename = snapshot_rename,
+    .snapshot_adopt = snapshot_adopt,
     .tidy = tidy,
     .written = written,
     .keep_aside = keep_aside,

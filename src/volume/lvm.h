@@ -44,8 +44,6 @@
 #include <stdbool.h>
 
 #define LV_NAME_MAX 127
-/* Snapshots with such names outlive volume_destroy. */
-#define LVM_DIVERGED "diverged_"
 
 struct lv {
     char name[LV_NAME_MAX + 1];
@@ -62,8 +60,8 @@ struct lv {
 struct thin_pool {
     char name[LV_NAME_MAX + 1];
     uint64_t size, chunk;
-    double used; /* percent; negative when nobody knows, because the pool is not active */
-    bool zeroes; /* new chunks are zeroed */
+    double used, meta_used; /* percent; negative when nobody knows, because the pool is not active */
+    bool zeroes;            /* new chunks are zeroed */
 };
 
 /* What `lvs` said about a volume group: asked once, and again after a change. */
@@ -111,12 +109,15 @@ int lvm_owner(const struct vg *g, const struct lv *lv, enum lvm_kind *kind, cons
               const char **tag);
 
 /* A command that changes the group, its arguments up to a NULL, logged at debug level. "VG/LV" arguments are
- * the caller's. What was known of the group is asked anew afterwards. */
+ * the caller's. What was known of the group is asked anew afterwards; not so after the
+ * functions below, whose result is known. */
 int lvm_change(const struct lvm *l, struct err *e, const char *program, ...) __attribute__((sentinel));
 int lvm_remove(const struct lvm *l, const char *name, struct err *e);
 int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err *e);
-/* Replace the tag of ours. often: not worth a backup of the group's metadata. */
-int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, bool often,
+/* Replace the tag of ours. OFTEN is not worth a backup of the group's metadata; FINAL makes the LV read-only,
+ * too. */
+enum lvm_retag { LVM_RETAG, LVM_RETAG_OFTEN, LVM_RETAG_FINAL };
+int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, enum lvm_retag how,
               struct err *e);
 
 /* /dev/mapper/NAME of an LV: hyphens doubled. malloc'ed. */
@@ -136,6 +137,10 @@ struct lvm_open {
 int lvm_open(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret, struct err *e);
 /* Closes, and deactivates what lvm_open activated. */
 void lvm_close(const struct lvm *l, struct lvm_open *o);
+/* The same for two at once (b may be NULL), with one command of LVM. */
+int lvm_open_both(const struct lvm *l, const struct lv *a, const struct lv *b, int flags,
+                  struct lvm_open *ret_a, struct lvm_open *ret_b, struct err *e);
+void lvm_close_both(const struct lvm *l, struct lvm_open *a, struct lvm_open *b);
 
 /* ---- lvm-pool.c: room, and the pool's metadata ---- */
 
@@ -148,7 +153,8 @@ struct pool_room {
 /* 1: the pool is not active. */
 int pool_room(const struct lvm *l, struct pool_room *ret, struct err *e);
 bool pool_room_parse(const char *status, uint64_t chunk, struct pool_room *ret);
-/* How many bytes may be written before asking again; ERR_FULL when the reserve is reached. */
+/* How many bytes may be written before asking again (0 when the pool is not active yet); ERR_FULL when the
+ * reserve is reached. */
 int pool_check(const struct lvm *l, uint64_t chunk, uint64_t *budget, struct err *e);
 
 struct thinmap;

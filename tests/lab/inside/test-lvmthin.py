@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Thin volumes of LVM, from one volume group to another, with the real programs: random changes and growth, kills, a replica written to, a
+replica in use, a full pool, a metadata snapshot left behind. What the replica holds is compared bit by bit.
+
+PVESR_SOAK_RUNS (4; in the long form 200), PVESR_KILL_POINTS (3; 30) and PVESR_SOAK_SEED choose the length and the story.
+"""
+# deadline: 2400
+import contextlib
+import os
+import random
+import re
+import subprocess
+
+import rig
+from guestlab import GuestLab, same_file
+
+LONG = os.environ.get("PVESR_LAB_LONG") == "1"
+RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200" if LONG else "4"))
+POINTS = int(os.environ.get("PVESR_KILL_POINTS", "30" if LONG else "3"))
+SEED = int(os.environ.get("PVESR_SOAK_SEED", random.SystemRandom().randrange(1 << 32)))
+JOB = "100-0"
+
+
+class World:
+    def __init__(self, stack, ssh=False):
+        self.c = stack.enter_context(rig.Cluster(storage="lvmthin", ssh=ssh))
+        self.a, self.b = self.c.node("pve1"), self.c.node("pve2")
+        self.lab = GuestLab("lvmthin", self.c.storage_id, self.a.store, self.b.store, lambda text: self.c.write_guest("pve1", 100, text),
+                            seed=SEED)
+        self.disk = self.lab.add_disk()
+        self.a.pvesr("create-local-job", JOB, "pve2", check=True)
+
+    def run(self, **more):
+        return self.a.pvesr("run", "--id", JOB, **more)
+
+    def replicate(self, what):
+        done = self.run()
+        assert done.returncode == 0, f"{what} (seed {SEED}): {done.stderr.strip()}"
+        faults = self.lab.faults(asides=True)
+        assert not faults, f"{what} (seed {SEED}): {faults}"
+
+    def replica(self):
+        """What it holds; it is inactive again afterwards, as a replica is."""
+        path = self.lab.replica(self.disk)
+        with open(path, "rb") as f:
+            data = f.read()
+        rig.sh("lvchange", "-an", path.removeprefix("/dev/"))
+        return data
+
+
+@contextlib.contextmanager
+def world(**more):
+    with contextlib.ExitStack() as stack:
+        yield World(stack, **more)
+
+
+def pool_device(vg):
+    return f"{vg.replace('-', '--')}-thin-tpool"
+
+
+def metadata_snapshot(vg):
+    return rig.sh("dmsetup", "status", pool_device(vg)).split()[6] != "-"
+
+
+def soak():
+    with world(ssh=True) as w:
+        for i in range(RUNS):
+            story = [w.lab.step() for _ in range(w.lab.random.randrange(0, 5))]
+            w.replicate(f"run {i} after {story}")
+        assert not metadata_snapshot(w.a.store)
+
+
+def commands(log):
+    with open(log) as f:
+        return len(re.findall(r"wait4\(", f.read()))
+
+
+def kill(side):
+    """Where the programs that a run starts are waited for, at some of them; they come to their end without it."""
+    with world() as w:
+        log = os.path.join(w.c.dir, "trace")
+        w.replicate("the first run")
+
+        def traced(*inject):
+            trace = ["strace", "-qq", "-o", log, "-e", "trace=wait4", *inject]
+            w.lab.write(w.disk, 5)
+            w.c.set_agent("pve2", trace if side == "target" else [])
+            done = w.run(prefix=trace if side == "source" else [])
+            w.c.set_agent("pve2", [])
+            return done
+
+        done = traced()
+        assert done.returncode == 0, done.stderr
+        total = commands(log)
+        points = sorted({1 + round(i * (total - 1) / max(1, POINTS - 1)) for i in range(POINTS)})
+        print(f"# {side}: waits {total} times for a program, killed at {points}", flush=True)
+        for at in points:
+            before = w.replica()
+            traced("-e", f"inject=wait4:signal=SIGKILL:when={at}")
+            wait_for_lvm()
+            if (w.disk, None) in w.lab.names.entries(w.b.store)[0]:
+                assert w.replica() in (before, now(w)), f"killed at {at}: the replica is neither of the two"
+            w.replicate(f"after the {side} was killed at {at}")
+        assert not metadata_snapshot(w.a.store)
+
+
+def wait_for_lvm():
+    words = ["pgrep", "-x", "lvm|lv[a-z]+|thin_delta"]
+    rig.wait_for(lambda: subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode, "the end of LVM's programs")
+
+
+def now(w):
+    with open(w.lab.live(w.disk), "rb") as f:
+        return f.read()
+
+
+def written():
+    """What somebody wrote into the replica is kept aside, and replication goes on."""
+    with world() as w:
+        w.replicate("the first run")
+        with open(w.lab.replica(w.disk), "r+b") as f:
+            f.seek(1 << 20)
+            f.write(b"by hand")
+        copy = os.path.join(w.c.dir, "copy")
+        with open(copy, "wb") as f:
+            f.write(w.replica())
+        w.lab.write(w.disk, 5)
+        w.replicate("after the replica was written to")
+        asides = [snap for _, snap in w.lab.names.entries(w.b.store)[0] if (snap or "").startswith("diverged_")]
+        assert len(asides) == 1, asides
+        assert same_file(w.lab.names.aside(w.b.store, w.disk, asides[0]), copy)
+
+
+def in_use():
+    """A replica that somebody has open is not touched."""
+    with world() as w:
+        w.replicate("the first run")
+        w.lab.write(w.disk, 5)
+        with open(w.lab.replica(w.disk), "rb"):
+            done = w.run()
+            assert done.returncode != 0 and "in use" in done.stderr, done.stderr
+        w.replicate("after it was closed")
+
+
+def full():
+    """The target's pool is nearly full: a run ends before harm, says so, and the next goes on once there is room."""
+    with world() as w:
+        w.replicate("the first run")
+        rig.sh("lvremove", "-f", f"{w.b.store}/thin")
+        rig.sh("lvcreate", "-q", "-y", "-L", "64m", "--chunksize", "64k", "--poolmetadatasize", "4m", "-T", f"{w.b.store}/thin")
+        n = w.lab.add_disk(size=96 << 20)
+        with open(w.lab.live(n), "r+b") as f:
+            f.write(w.lab.random.randbytes(96 << 20))
+        done = w.run()
+        assert done.returncode != 0, "a run into a full pool succeeded"
+        assert "thin pool" in done.stderr and "bytes free" in done.stderr and "lvextend" in done.stderr, done.stderr
+        status = rig.sh("lvs", "--noheadings", "-o", "data_percent", f"{w.b.store}/thin")
+        assert float(status) < 100, status
+        rig.sh("lvextend", "-q", "-L", "+256m", f"{w.b.store}/thin")
+        w.replicate("after the pool was extended")
+
+
+def left_behind():
+    """A metadata snapshot with the note of a killed run is released; a stranger's is respected."""
+    with world() as w:
+        w.replicate("the first run")
+        w.lab.write(w.disk, 5)
+        note = f"/var/lib/pvesr/metadata-snapshot-of-{w.a.store}-thin"
+        rig.sh("dmsetup", "message", pool_device(w.a.store), "0", "reserve_metadata_snap")
+        with open(note, "w") as f:
+            f.write("reserve_metadata_snap\n")
+        w.replicate("with a metadata snapshot of ours left")
+        assert not metadata_snapshot(w.a.store)
+        rig.sh("dmsetup", "message", pool_device(w.a.store), "0", "reserve_metadata_snap")
+        w.lab.write(w.disk, 5)
+        done = w.run()
+        assert done.returncode != 0 and "somebody else holds" in done.stderr, done.stderr
+        assert metadata_snapshot(w.a.store)
+        rig.sh("dmsetup", "message", pool_device(w.a.store), "0", "release_metadata_snap")
+        w.replicate("after the stranger went")
+
+
+def told():
+    """Every command that changes a volume group is told at debug level."""
+    with world() as w:
+        done = w.run(env={"PVESR_DEBUG": "1"})
+        assert done.returncode == 0 and "debug: + lvcreate -s" in done.stderr, done.stderr
+        assert "debug: +" not in w.run().stderr
+
+
+rig.check(f"{RUNS} random runs on lvmthin over ssh, seed {SEED}", soak, needs=("root", "netns", "lvmthin"))
+for each in ("source", "target"):
+    rig.check(f"kill -9 of the {each} on lvmthin", lambda side=each: kill(side), needs=("root", "lvmthin", "strace"))
+for function in (written, in_use, full, left_behind, told):
+    rig.check(f"lvmthin, {function.__name__}: {' '.join(function.__doc__.split())}", function, needs=("root", "lvmthin"))
+rig.main()
