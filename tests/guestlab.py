@@ -161,9 +161,13 @@ class BtrfsNames(Files):
             f.truncate(size)
 
     def remove(self, store, n):
+        """All of it, also what an interrupted transfer to this node left."""
         for name in os.listdir(self.folder(store)):
-            if name.partition("@")[0] == f"vm-{self.guest}-disk-{n}":
-                run("btrfs", "subvolume", "delete", os.path.join(self.folder(store), name))
+            path = os.path.join(self.folder(store), name)
+            if name.partition("@")[0].removeprefix(".pvesr-stage.") == f"vm-{self.guest}-disk-{n}":
+                run("btrfs", "subvolume", "delete", path)
+            elif name == f".pvesr-stage.vm-{self.guest}-disk-{n}.info":
+                os.unlink(path)
 
     def make_snapshot(self, store, n, snap):
         run("btrfs", "subvolume", "snapshot", "-r", self.subvolume(store, n), self.subvolume(store, n, snap))

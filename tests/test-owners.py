@@ -113,6 +113,64 @@ def old_owner_returns_to_an_old_state(w):
     goes_on(w, alone, asides=4)
 
 
+@scenario("xfs", "btrfs", "plain")
+def old_owner_has_a_grown_disk(w):
+    """the old owner's disk grew after the last sync: it is kept aside whole, the replica has the size of the new owner's"""
+    w.create()
+    w.run()
+    w.lab.grow_disk(0)
+    with open(w.lab.live(0), "r+b") as f:
+        f.seek(9 << 20)
+        f.write(os.urandom(8192))
+    alone = Alone(w, w.a)
+    alone.note("a grown disk", 0)
+    w.steal("pve2")
+    w.lab.disks[0] = os.path.getsize(w.lab.live(0))
+    w.lab.save()
+    goes_on(w, alone, asides=1, full=True)
+
+
+@scenario("xfs", "btrfs")
+def removed_after_the_theft(w):
+    """the job was to be removed when the guest was stolen: the old owner's disks go, but not what it alone had"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.lab.write(1, 5)
+    alone = Alone(w, w.a)
+    alone.note("writes after the last snapshot", 1)
+    whole = [w.copy(w.lab.replica(n)) for n in w.lab.disks]
+    w.a.pvesr("delete", "100-0", check=True)
+    w.steal("pve2")
+    w.run()
+    assert w.status() == {} and not alone.lost(), (w.status(), alone.lost())
+    found, odd = w.lab.names.entries(w.b.store)
+    assert (found, odd) == ({(0, None), (1, None)}, []), (found, odd)
+    assert all(same_file(w.lab.live(n), copy) for n, copy in enumerate(whole)), "the guest's own disks were changed"
+    left, odd = w.lab.names.entries(w.a.store)
+    assert all((snap or "").startswith("diverged_") for _, snap in left) and not odd, (left, odd)
+
+
+@scenario("xfs", "btrfs")
+def disabled_when_stolen(w):
+    """a disabled job turns round, too, and does nothing until it is enabled"""
+    w.create()
+    w.run()
+    w.a.pvesr("disable", "100-0", check=True)
+    w.lab.write(0, 5)
+    alone = Alone(w, w.a)
+    alone.note("writes after the last snapshot", 0)
+    w.steal("pve2")
+    assert w.status() == {} or w.status()["100-0"]["target"] == "pve1", w.status()
+    job = w.job()
+    assert (job["source"], job["target"], job["disable"]) == ("pve2", "pve1", 1), job
+    assert not w.asides(w.a.store)
+    done = w.run(want=1)
+    assert "disabled" in done.stderr, done.stderr
+    w.b.pvesr("enable", "100-0", check=True)
+    goes_on(w, alone, asides=1)
+
+
 @scenario("plain")
 def old_owner_returns_plain(w):
     """the same without reflinks: the live file is kept aside, one full copy, then increments"""

@@ -249,6 +249,94 @@ def off_and_on_with_asides(w):
     assert "full sync" not in w.log(), w.log()
 
 
+@scenario("xfs", "btrfs", "plain")
+def removed_and_created_with_asides(w):
+    """the job is removed and created again where states are kept aside: a new first copy, what is aside stays"""
+    w.create()
+    w.run()
+    copy = written_by_hand(w, 0)
+    w.run()
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+    assert {s[:9] for _, s in w.lab.names.entries(w.b.store)[0]} == {"diverged_"}, w.lab.names.entries(w.b.store)
+    w.create()
+    for _ in range(2):
+        w.run()
+        w.proved(asides=True)
+        assert w.kept_aside(w.b.store, 0, copy)
+        w.lab.write(0, 3)
+
+
+# ---- written to in the middle of a run ----
+
+def slow_run(w, n, during):
+    """A run that is in the middle of sending disk n when `during` is called. Returns its exit status and what it said."""
+    w.a.pvesr("update", "100-0", "--rate", "1", check=True)
+    with open(w.lab.live(n), "r+b") as f:
+        f.write(os.urandom(2 << 20))
+    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True)
+    w.c.cleanup.callback(rig.stop, p)
+    folder = w.lab.names.folder(w.b.store)
+    rig.wait_for(lambda: p.poll() is not None or any("stage" in name for name in os.listdir(folder)), "the transfer")
+    assert p.poll() is None, "the run ended too early"
+    during()
+    _, errors = p.communicate(timeout=rig.RUN_SECONDS)
+    w.a.pvesr("update", "100-0", "--delete", "rate", check=True)
+    return p.returncode, errors
+
+
+@scenario("xfs", "btrfs", "plain")
+def replica_written_meanwhile(w):
+    """the replica is written to while it is replaced: that state is kept aside"""
+    w.create()
+    w.run()
+    copies = []
+    status, errors = slow_run(w, 0, lambda: copies.append(written_by_hand(w, 0)))
+    assert status == 0, errors
+    w.proved(asides=True)
+    assert w.kept_aside(w.b.store, 0, copies[0]) and len(w.asides(w.b.store)) == 1, w.asides(w.b.store)
+    w.lab.write(0, 3)
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" not in w.log() and len(w.asides(w.b.store)) == 1, w.log()
+
+
+@scenario("xfs", "btrfs")
+def source_written_meanwhile(w):
+    """the guest writes while its snapshot is sent: the replica is the snapshot, nothing of what was written later"""
+    w.create()
+    w.run()
+    copies = []
+
+    def during():
+        copies.append(w.copy(w.lab.live(0)))
+        w.lab.write(0, 20)
+    status, errors = slow_run(w, 0, during)
+    assert status == 0, errors
+    assert same_file(w.lab.replica(0), copies[0])
+    w.run()
+    w.proved()
+
+
+@scenario("plain")
+def plain_source_written_meanwhile(w):
+    """without reflinks: a disk that is written to while it is sent is not acknowledged, the replica stays as it was"""
+    w.create()
+    w.run()
+    before = w.copy(w.lab.replica(0))
+
+    def during():
+        with open(w.lab.live(0), "r+b") as f:
+            f.write(os.urandom(2 << 20))
+    status, errors = slow_run(w, 0, during)
+    assert status != 0 and "vm-100-disk-0" in errors, f"exit {status}: {errors}"
+    assert same_file(w.lab.replica(0), before)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
 # ---- what cannot be written down ----
 
 def tmpfs(w, path, *options):
@@ -334,19 +422,11 @@ def end_cannot_be_recorded(w):
     state = os.path.join(w.a.mount, "state")
     w.a.state_dir = state
     w.a.write_config()
-    w.create("--rate", "1")
+    w.create()
     w.run()
-    with open(w.lab.live(0), "r+b") as f:
-        f.write(os.urandom(2 << 20))
-    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                         stderr=subprocess.PIPE, text=True)
-    w.c.cleanup.callback(rig.stop, p)
-    folder = w.lab.names.folder(w.b.store)
-    rig.wait_for(lambda: p.poll() is not None or any("stage" in name for name in os.listdir(folder)), "the transfer")
-    subprocess.run(["chattr", "+i", state], check=True)
     w.c.cleanup.callback(subprocess.run, ["chattr", "-i", state], check=False)
-    _, errors = p.communicate(timeout=rig.RUN_SECONDS)
-    assert p.returncode > 0 and state in errors, f"exit {p.returncode}: {errors}"
+    status, errors = slow_run(w, 0, lambda: subprocess.run(["chattr", "+i", state], check=True))
+    assert status > 0 and state in errors, f"exit {status}: {errors}"
     assert same_file(w.lab.live(0), w.lab.replica(0)), "the target did not commit"
     subprocess.run(["chattr", "-i", state], check=True)
     w.run()
