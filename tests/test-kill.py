@@ -3,7 +3,7 @@
 nothing is lost and nothing is left over.
 
 The steps are not named by hand: a run is traced once, and then killed at each occurrence of each system call that changes
-something (at most PVESR_KILL_POINTS of each, spread evenly).
+something (at most PVESR_KILL_POINTS of each, spread evenly; of all these at most PVESR_KILL_MOST, by chance).
 """
 import os
 import random
@@ -19,6 +19,7 @@ CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renamea
 # where other programs do the changing
 SPAWNS = ("vfork", "clone", "clone3", "wait4")
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
+MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
 SEED = int(os.environ.get("PVESR_KILL_SEED", random.SystemRandom().randrange(1 << 32)))
 # A leak check is a tracer, too, and there can be only one.
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
@@ -128,7 +129,7 @@ def kill_everywhere(storage, side):
                 points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k)]
             else:
                 points = [("fsync", 1), ("fsync", 2), ("renameat2", 1), ("rename", 1), ("pwrite64", 2), ("write", 3), ("ioctl", 1)]
-            for call, n in points:
+            for call, n in random.Random(SEED).sample(points, min(MOST, len(points))):
                 bad = v.kill_at(side, call, n)
                 if bad:
                     return "; ".join(bad)

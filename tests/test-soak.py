@@ -23,7 +23,7 @@ class Writer(threading.Thread):
         self.lab, self.random, self.stop = lab, random.Random(seed), threading.Event()
 
     def run(self):
-        while not self.stop.wait(0.002):
+        while not self.stop.wait(0.002 * rig.SLOW):
             try:
                 n = min(self.lab.disks)
                 with open(self.lab.live(n), "r+b") as f:

@@ -27,7 +27,12 @@ import rigworld  # noqa: E402
 
 DISKS = 8
 DISK_SIZE = 16 << 30
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
+# what is cheap to emulate: newer ones have instructions that make everything slower here
+CPU = "Nehalem"
+LONG = os.environ.get("PVESR_LAB_LONG", "") == "1"
+# emulation, and whatever else this computer does
+SLOW = os.environ.get("PVESR_SLOW") or ("20" if LONG else "6")
 READY = "lab: ready"
 INSIDE = "/src"
 # what the tests may need of the tree
@@ -112,7 +117,7 @@ class Machine:
         self.port = free_port()
         with open(self.path("port"), "w") as f:
             f.write(f"{self.port}\n")
-        argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", "host" if kvm else "max",
+        argv = ["qemu-system-x86_64", "-M", "q35", "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", "host" if kvm else CPU,
                 "-smp", "2", "-m", os.environ.get("PVESR_LAB_MEMORY", "3072"), "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", f"file:{self.console}", "-device", "virtio-rng-pci",
                 "-kernel", os.path.join(self.image, "vmlinuz"), "-initrd", os.path.join(self.image, "initrd"),
@@ -171,7 +176,7 @@ class Machine:
 
     @staticmethod
     def env():
-        return {"PYTHONPATH": f"{INSIDE}/tests:{INSIDE}/tests/lab/inside", "PVESR_TEST_LVM": "1",
+        return {"PYTHONPATH": f"{INSIDE}/tests:{INSIDE}/tests/lab/inside", "PVESR_TEST_LVM": "1", "PVESR_SLOW": SLOW,
                 "PVESR_TEST_DISKS": " ".join(f"/dev/disk/by-id/virtio-lab{n}" for n in range(1, DISKS + 1))}
 
     def copy_in(self, build):
