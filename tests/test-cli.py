@@ -269,6 +269,14 @@ def test_update():
         expect("update: empty digest", c.run("update", "100-0", "--rate", "7", "--digest", ""), 0, "", "")
         expect("update: delete", c.run("update", "100-0", "--delete", "rate"), 0, "", "")
         expect_text("update: delete: file", c.read(), JOB)
+        expect("update: keep", c.run("update", "100-0", "--keep", "last=3,daily=7"), 0, "", "")
+        expect_text("update: keep: replication.cfg", c.read(), JOB)
+        expect_text("update: keep: file", c.read("replication-ext.cfg"), "local: 100-0\n\tkeep last=3,daily=7\n\n")
+        expect("update: keep: shown", c.run("list", "--output-format", "json"), 0, re.compile('"keep": ?"last=3,daily=7"'), "")
+        expect("update: bad keep", c.run("update", "100-0", "--keep", "last=3,daily=x"), 255, "",
+               re.compile("keep: .*'x'"))
+        expect("update: delete keep", c.run("update", "100-0", "--delete", "keep"), 0, "", "")
+        expect_text("update: delete keep: file", c.read("replication-ext.cfg"), "")
         for command in ("update", "enable", "disable", "delete"):
             expect(command + ": unknown job", c.run(command, "300-0"), "fail", "", "no such job '300-0'\n")
         expect("disable", c.run("disable", "100-0"), 0, "", "")

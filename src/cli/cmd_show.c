@@ -32,6 +32,8 @@ static json_t *job_json(const struct job *job)
         add(o, "schedule", json_text(job->schedule));
     if (job->rate > 0)
         add(o, "rate", json_real(job->rate));
+    if (job->keep)
+        add(o, "keep", json_text(job->keep));
     if (job->comment && *job->comment)
         add(o, "comment", json_text(job->comment));
     if (job->disabled)

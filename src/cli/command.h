@@ -32,6 +32,7 @@ enum parameter_id {
     P_DIGEST,
     P_KEEP,
     P_FORCE,
+    P_KEEP_POINTS,
     P_FORCE_PREPARE,
     P_GUEST,
     P_VERBOSE,

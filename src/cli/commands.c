@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define JOB_OPTIONS P_COMMENT, P_DISABLE, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SOURCE
+#define JOB_OPTIONS P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SOURCE
 
 static int check_delete(const struct args *a, struct err *e)
 {

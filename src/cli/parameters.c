@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "conf/calendar.h"
 #include "conf/job.h"
+#include "conf/keep.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static int check_snapshot_name(const char *text, struct err *e)
                    text);
 }
 
-static const char *const deletable[] = {"comment", "disable", "rate", "remove_job", "schedule", "source"};
+static const char *const deletable[] = {"comment",    "disable",  "keep",  "rate",
+                                        "remove_job", "schedule", "source"};
 
 static int check_deletable(const char *text, struct err *e)
 {
@@ -53,7 +55,8 @@ static int check_deletable(const char *text, struct err *e)
                        "unable to delete required or fixed option 'target': make a new job instead");
     return err_set(
         e, ERR_USAGE, 0,
-        "unknown option '%s': comment, disable, rate, remove_job, schedule and source can be deleted", text);
+        "unknown option '%s': comment, disable, keep, rate, remove_job, schedule and source can be deleted",
+        text);
 }
 
 /* In the order in which faults are reported. */
@@ -77,6 +80,9 @@ const struct parameter parameters[P_COUNT] = {
                               "'full' removes the volumes on the target too."},
     [P_SCHEDULE] = {"schedule", TYPE_TEXT, .max = CALENDAR_TEXT_MAX, .fallback = CALENDAR_DEFAULT,
                     .check = job_check_schedule, .help = "When to run: a calendar event."},
+    [P_KEEP_POINTS] = {"keep", TYPE_TEXT, .max = KEEP_TEXT_MAX, .check = job_check_keep, .ours = true,
+                       .help = "Restore points that the target keeps, as in last=3,hourly=24,daily=7. One, "
+                               "when left out."},
     [P_SOURCE] = {"source", TYPE_TEXT, .max = 63, .check = node_name_check,
                   .help = "Node that owns the guest; found out when left out."},
     [P_DELETE] = {"delete", TYPE_LIST, .max = 4096, .check = check_deletable,

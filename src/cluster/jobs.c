@@ -2,23 +2,42 @@
 
 #include <string.h>
 
-static const char file_name[] = "replication.cfg";
+static const char file_name[] = "replication.cfg", extras_name[] = "replication-ext.cfg";
 
+/* A job's own entry is written before the job and read behind it: without a lock too, no job is seen without
+ * its properties. */
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT;
-    int rc = tree_read(t, file_name, &text, e);
-    if (rc < 0)
+    _cleanup_buf_ struct buf text = BUF_INIT, extras = BUF_INIT;
+    int rc = tree_read(t, file_name, &text, e),
+        extras_rc = rc < 0 ? -1 : tree_read(t, extras_name, &extras, e);
+    if (rc < 0 || extras_rc < 0)
         return err_wrap(e, "cannot load the replication jobs");
     jobs_parse(file_name, rc == 1 ? NULL : buf_str(&text), text.len, ret);
+    jobs_parse_extras(ret, extras_name, extras_rc == 1 ? NULL : buf_str(&extras), extras.len);
     return 0;
 }
 
-int jobs_save(struct tree *t, const struct jobs *j, struct err *e)
+/* Nothing is written where nothing changes: most clusters never have this file. */
+static int save_extras(struct tree *t, const struct jobs *j, struct err *e)
+{
+    _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
+    jobs_print_extras(j, &new);
+    if (tree_read(t, extras_name, &old, e) < 0)
+        return -1;
+    if (strcmp(buf_str(&old), buf_str(&new)) == 0)
+        return 0;
+    return tree_write(t, extras_name, buf_str(&new), new.len, e);
+}
+
+/* After a crash in between, an entry without its job is left, never a job without its entry: that would be a
+ * job that keeps one restore point and removes all others. */
+int jobs_save(struct tree *t, struct jobs *j, struct err *e)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     jobs_print(j, &text);
-    if (tree_write(t, file_name, buf_str(&text), text.len, e) < 0)
+    if (save_extras(t, j, e) < 0 || tree_write(t, file_name, buf_str(&text), text.len, e) < 0 ||
+        (jobs_drop_extras(j) && save_extras(t, j, e) < 0))
         return err_wrap(e, "cannot save the replication jobs");
     return 0;
 }

@@ -5,10 +5,10 @@
 #include "cluster/tree.h"
 #include "conf/job.h"
 
-/* replication.cfg as it is now. */
+/* replication.cfg and replication-ext.cfg as they are now. */
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e);
-/* Print and write; the caller holds tree_lock(t, "replication.cfg"). */
-int jobs_save(struct tree *t, const struct jobs *j, struct err *e);
+/* Print and write both files; the caller holds tree_lock(t, "replication.cfg"). */
+int jobs_save(struct tree *t, struct jobs *j, struct err *e);
 
 /* Load, and repair `source`/`target` of jobs whose guest is on `node` but whose source says otherwise. The
  * lock is taken (and the file written) only when there is something to repair. */

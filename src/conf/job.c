@@ -117,7 +117,7 @@ int job_check(const struct job *job, const struct job *old, struct err *e)
         return err_wrap(e, "comment");
     if (job->rate != old->rate && !(job->rate == 0 || (job->rate >= 1 && job->rate <= RATE_MAX)))
         return err_set(e, ERR_USAGE, 0, "rate: '%g' is not within 1..%g", job->rate, RATE_MAX);
-    return 0;
+    return job_extras_check(job, old, e);
 }
 
 void job_judge(struct job *job)
@@ -127,6 +127,8 @@ void job_judge(struct job *job)
     job->fault = NULL;
     if (job->schedule && job_check_schedule(job->schedule, &e) < 0)
         job->fault = xasprintf("invalid schedule '%s': %s", job->schedule, e.text);
+    else
+        job->fault = job_extras_fault(job);
 }
 
 void job_release(struct job *job)
@@ -136,6 +138,7 @@ void job_release(struct job *job)
     free(job->schedule);
     free(job->comment);
     free(job->fault);
+    job_extras_release(job);
     *job = (struct job){0};
 }
 
@@ -152,6 +155,7 @@ void job_copy(struct job *to, const struct job *from)
     to->schedule = dup_or_null(from->schedule);
     to->comment = dup_or_null(from->comment);
     to->fault = dup_or_null(from->fault);
+    job_extras_copy(to, from);
 }
 
 /* ---- from the section ---- */

@@ -1,4 +1,4 @@
-/* Replication jobs: replication.cfg (spec 2.1).
+/* Replication jobs: replication.cfg (spec 2.1), and replication-ext.cfg beside it.
  *
  * A jobs object is the parsed file: change it through these functions, print it, write it under the cluster
  * lock (cluster/jobs.h does both). A section with a fault is reported in `warnings`, keeps its place in the
@@ -31,6 +31,7 @@ struct job {
     char *schedule; /* NULL: CALENDAR_DEFAULT */
     char *comment;  /* decoded UTF-8, or NULL */
     double rate;    /* MB/s (10^6 bytes); 0: unlimited */
+    char *keep;     /* how many restore points the target keeps (conf/keep.h), as written; NULL: one */
     bool disabled;
     enum remove_mode remove;
     char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
@@ -42,7 +43,7 @@ struct jobs {
     size_t n;
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
     struct strv warnings;
-    struct section_file file; /* private */
+    struct section_file file, extras; /* private */
 };
 
 /* "100-0" in canonical form only (spec 1.2; "100-00" is refused): ERR_USAGE with the described texts. */
@@ -53,6 +54,14 @@ void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret
 void jobs_release(struct jobs *j);
 /* Unchanged sections byte for byte, the others by the writing rules of spec 2.1. */
 void jobs_print(const struct jobs *j, struct buf *out);
+
+/* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
+ * (`keep`). Called after jobs_parse; text NULL: the file is missing. A bad value sets the job's fault. What
+ * is printed has the sections of jobs that are gone too, until they are dropped (true when there were any);
+ * the order of writing that makes a crash harmless is in cluster/jobs.c. */
+void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len);
+void jobs_print_extras(const struct jobs *j, struct buf *out);
+bool jobs_drop_extras(struct jobs *j);
 
 /* NULL: none. Pointers to jobs are valid until jobs_add or jobs_remove. */
 struct job *jobs_find(struct jobs *j, const char *id);
@@ -79,5 +88,6 @@ void job_copy(struct job *to, const struct job *from);
 /* Value checks shared by file, command line and API; ERR_USAGE, the sentence is only the reason. */
 int job_check_schedule(const char *text, struct err *e);
 int job_check_rate(const char *text, double *ret, struct err *e);
+int job_check_keep(const char *text, struct err *e);
 int job_check_comment(const char *text, struct err *e);
 int node_name_check(const char *text, struct err *e);

@@ -6,6 +6,7 @@
 #include "conf/warn.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define GUEST_MIN 100
@@ -146,6 +147,7 @@ void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret
     if (text)
         digest_sha1(text, len, ret->digest);
     section_parse(name, text, len, &ret->file);
+    section_parse("replication-ext.cfg", NULL, 0, &ret->extras);
     ret->warnings = ret->file.warnings;
     ret->file.warnings = (struct strv)STRV_INIT;
     ret->v = xcalloc(ret->file.n, sizeof *ret->v);
@@ -169,6 +171,7 @@ void jobs_release(struct jobs *j)
     free(j->v);
     strv_release(&j->warnings);
     section_file_release(&j->file);
+    section_file_release(&j->extras);
     *j = (struct jobs){0};
 }
 
@@ -199,7 +202,7 @@ static bool is_section_of(const struct section *s, struct job_id id)
            x.number == id.number;
 }
 
-static bool has_section(const struct jobs *j, struct job_id id)
+bool jobs_has_section(const struct jobs *j, struct job_id id)
 {
     for (size_t i = 0; i < j->file.n; i++)
         if (is_section_of(&j->file.sections[i], id))
@@ -224,7 +227,7 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     struct job_id id;
     if (job_id_parse(job->id, &id, e) < 0)
         return -1;
-    if (has_section(j, id))
+    if (jobs_has_section(j, id))
         return err_set(e, ERR_USAGE, 0, "replication job '%s' already exists", job->id);
     if (job_check(job, &(struct job){0}, e) < 0)
         return -1;
@@ -247,6 +250,7 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     job_judge(added);
     section_add(&j->file, "local", job->id);
     store(j, added);
+    job_extras_store(added, &j->extras, true);
     return 0;
 }
 
@@ -254,6 +258,8 @@ int jobs_changed(struct jobs *j, struct job *job, struct err *e)
 {
     struct job old;
     job_from_section(&j->file.sections[job->section], NULL, NULL, &old);
+    snprintf(old.id, sizeof old.id, "%s", job->id);
+    job_extras_load(&old, &j->extras);
     int r = job_check(job, &old, e);
     job_release(&old);
     if (r == 0 && target_taken(j, job->guest, job->target, job))
@@ -261,6 +267,7 @@ int jobs_changed(struct jobs *j, struct job *job, struct err *e)
     if (r < 0)
         return -1;
     store(j, job);
+    job_extras_store(job, &j->extras, false);
     job_judge(job);
     return 0;
 }

@@ -16,8 +16,21 @@ void job_from_section(const struct section *s, const char *file, struct strv *wa
  * without a difference is not changed. Written in the described order, unknown properties kept. */
 void job_to_section(const struct job *job, struct section *s);
 
-/* job->fault anew from its schedule. */
+/* job->fault anew from its schedule and the properties of replication-ext.cfg. */
 void job_judge(struct job *job);
 
 /* Every value that differs from `old` is one that the file can hold; ERR_USAGE "NAME: reason". */
 int job_check(const struct job *job, const struct job *old, struct err *e);
+
+/* ---- jobext.c: the properties that Proxmox VE does not know ---- */
+
+void job_extras_release(struct job *job);
+void job_extras_copy(struct job *to, const struct job *from);
+int job_extras_check(const struct job *job, const struct job *old, struct err *e); /* as job_check */
+char *job_extras_fault(const struct job *job); /* why it cannot run, or NULL; malloc'ed */
+void job_extras_load(struct job *job, struct section_file *f);
+/* fresh: what the file says of this id is of an older job. */
+void job_extras_store(const struct job *job, struct section_file *f, bool fresh);
+
+/* Is there any section of this job in replication.cfg, be it a faulty one? */
+bool jobs_has_section(const struct jobs *j, struct job_id id);

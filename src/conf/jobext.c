@@ -1,0 +1,183 @@
+/* Properties of a job that Proxmox VE does not know: replication-ext.cfg. */
+#include "conf/jobsection.h"
+
+#include "base/mem.h"
+#include "conf/keep.h"
+#include "conf/lines.h"
+#include "conf/warn.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct extra {
+    const char *key;
+    size_t at; /* its char * in struct job */
+    int (*check)(const char *text, struct err *e);
+};
+
+/* A new property is a row here and a field in struct job. */
+static const struct extra extras[] = {
+    {"keep", offsetof(struct job, keep), job_check_keep},
+};
+
+int job_check_keep(const char *text, struct err *e)
+{
+    struct keep keep;
+    return keep_parse(text, &keep, e);
+}
+
+static char **slot(struct job *job, const struct extra *x)
+{
+    return (char **)(void *)((char *)job + x->at);
+}
+
+static const char *value(const struct job *job, const struct extra *x)
+{
+    return *slot((struct job *)job, x);
+}
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* ---- one job ---- */
+
+void job_extras_release(struct job *job)
+{
+    for (size_t i = 0; i < ELEMENTS(extras); i++) {
+        free(*slot(job, &extras[i]));
+        *slot(job, &extras[i]) = NULL;
+    }
+}
+
+void job_extras_copy(struct job *to, const struct job *from)
+{
+    for (size_t i = 0; i < ELEMENTS(extras); i++) {
+        const char *text = value(from, &extras[i]);
+        *slot(to, &extras[i]) = text ? xstrdup(text) : NULL;
+    }
+}
+
+int job_extras_check(const struct job *job, const struct job *old, struct err *e)
+{
+    for (size_t i = 0; i < ELEMENTS(extras); i++) {
+        const char *text = value(job, &extras[i]);
+        if (!text || same(text, value(old, &extras[i])))
+            continue;
+        size_t n = strlen(text);
+        if (strpbrk(text, "\r\n") || line_lead(text, n) || line_trim(text, n) != n)
+            return err_set(e, ERR_USAGE, 0, "%s: blanks or line breaks around '%s'", extras[i].key, text);
+        if (extras[i].check(text, e) < 0)
+            return err_wrap(e, "%s", extras[i].key);
+    }
+    return 0;
+}
+
+char *job_extras_fault(const struct job *job)
+{
+    for (size_t i = 0; i < ELEMENTS(extras); i++) {
+        struct err e = {0};
+        const char *text = value(job, &extras[i]);
+        if (text && extras[i].check(text, &e) < 0)
+            return xasprintf("invalid %s '%s': %s", extras[i].key, text, e.text);
+    }
+    return NULL;
+}
+
+/* ---- the file ---- */
+
+/* The job's section, the last one of its id; NULL: none. */
+static struct section *section_of(struct section_file *f, const char *id)
+{
+    for (size_t i = f->n; i-- > 0;) {
+        struct job_id x;
+        char canonical[24];
+        struct section *s = &f->sections[i];
+        if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &x))
+            continue;
+        job_id_print(x, canonical);
+        if (strcmp(canonical, id) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+static void remove_all(struct section_file *f, const char *id)
+{
+    for (struct section *s; (s = section_of(f, id));)
+        section_remove(f, (size_t)(s - f->sections));
+}
+
+void job_extras_load(struct job *job, struct section_file *f)
+{
+    struct section *s = section_of(f, job->id);
+    for (size_t i = 0; i < ELEMENTS(extras); i++) {
+        const char *text = s ? section_get(s, extras[i].key) : NULL;
+        free(*slot(job, &extras[i]));
+        *slot(job, &extras[i]) = text ? xstrdup(text) : NULL;
+    }
+}
+
+static bool any(const struct job *job)
+{
+    for (size_t i = 0; i < ELEMENTS(extras); i++)
+        if (value(job, &extras[i]))
+            return true;
+    return false;
+}
+
+void job_extras_store(const struct job *job, struct section_file *f, bool fresh)
+{
+    if (fresh)
+        remove_all(f, job->id);
+    struct section *s = section_of(f, job->id);
+    if (!s && any(job))
+        s = section_add(f, "local", job->id);
+    for (size_t i = 0; s && i < ELEMENTS(extras); i++) {
+        const char *text = value(job, &extras[i]), *had = section_get(s, extras[i].key);
+        if (text && (!had || !same(text, had)))
+            section_set(s, extras[i].key, text);
+        else if (!text && had)
+            section_unset(s, extras[i].key);
+    }
+    if (s && s->n_props == 0)
+        remove_all(f, job->id);
+}
+
+void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
+{
+    section_file_release(&j->extras);
+    section_parse(name, text, len, &j->extras);
+    for (size_t i = 0; i < j->extras.warnings.n; i++)
+        strv_add(&j->warnings, j->extras.warnings.v[i]);
+    for (size_t i = 0; i < j->n; i++) {
+        struct job *job = &j->v[i];
+        job_extras_load(job, &j->extras);
+        if (job->fault)
+            continue;
+        job_judge(job);
+        if (job->fault)
+            warn_at(&j->warnings, name, section_of(&j->extras, job->id)->line, "job '%s' is not run: %s",
+                    job->id, job->fault);
+    }
+}
+
+void jobs_print_extras(const struct jobs *j, struct buf *out)
+{
+    section_print(&j->extras, out);
+}
+
+bool jobs_drop_extras(struct jobs *j)
+{
+    bool dropped = false;
+    for (size_t i = j->extras.n; i-- > 0;) {
+        struct job_id id;
+        const struct section *s = &j->extras.sections[i];
+        if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id) || jobs_has_section(j, id))
+            continue;
+        section_remove(&j->extras, i);
+        dropped = true;
+    }
+    return dropped;
+}
