@@ -8,6 +8,8 @@
         w.proved()
 
     play_all()
+
+PVESR_TEST_STORAGES (xfs btrfs plain): of the scenarios for any storage only those on these; also on zfspool and lvmthin.
 """
 import json
 import os
@@ -18,12 +20,14 @@ import rig
 from guestlab import GuestLab, same_file
 
 GUEST = 100
+STORAGES = os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs plain").split()
 SCENARIOS = []
 
 
 def scenario(*kinds):
+    """None: it makes sense on any storage with snapshots."""
     def add(f):
-        SCENARIOS.append((f, kinds or ("xfs", "btrfs")))
+        SCENARIOS.append((f, kinds or [kind for kind in STORAGES if kind != "plain"]))
         return f
     return add
 
@@ -34,6 +38,7 @@ class World:
         self.a, self.b = c.node("pve1"), c.node("pve2")
         self.lab = GuestLab(kind, c.storage_id, self.a.store, self.b.store, self.write_guest, seed=7)
         self.owner = "pve1"
+        self.copies = 0
         self.lab.add_disk()
 
     def write_guest(self, text):
@@ -94,10 +99,11 @@ class World:
         return sorted((n, s) for n, s in found if (s or "").startswith("diverged_"))
 
     def copy(self, path):
-        """A copy of a file as it is now, to compare with later."""
-        self.copies = getattr(self, "copies", 0) + 1
+        """A copy of a disk as it is now, to compare with later."""
+        self.copies += 1
         to = os.path.join(self.c.dir, f"copy-{self.copies}")
-        shutil.copyfile(path, to)
+        with open(path, "rb") as f, open(to, "xb") as g:
+            shutil.copyfileobj(f, g, 1 << 20)
         return to
 
     def kept_aside(self, store, n, copy):
@@ -112,7 +118,7 @@ def play(f, kind):
 
 def play_all():
     for function, kinds in SCENARIOS:
-        for kind in kinds:
+        for kind in (kind for kind in kinds if kind in STORAGES):
             rig.check(f"{function.__name__} on {kind}: {function.__doc__.splitlines()[0]}",
                       lambda f=function, k=kind: play(f, k), needs=("root", kind) if kind != "plain" else ("root",))
     rig.main()
