@@ -105,7 +105,7 @@ def kill(side):
 
 
 def wait_for_lvm():
-    words = ["pgrep", "-x", "lvm|lv[a-z]+|thin_delta"]
+    words = ["pgrep", "-x", "lv.*|thin_delta"]
     rig.wait_for(lambda: subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode, "the end of LVM's programs")
 
 
@@ -147,10 +147,10 @@ def full():
     with world() as w:
         w.replicate("the first run")
         rig.sh("lvremove", "-f", f"{w.b.store}/thin")
-        rig.sh("lvcreate", "-q", "-y", "-L", "64m", "--chunksize", "64k", "--poolmetadatasize", "4m", "-T", f"{w.b.store}/thin")
-        n = w.lab.add_disk(size=96 << 20)
+        rig.sh("lvcreate", "-q", "-y", "-L", "32m", "--chunksize", "64k", "--poolmetadatasize", "4m", "-T", f"{w.b.store}/thin")
+        n = w.lab.add_disk(size=48 << 20)
         with open(w.lab.live(n), "r+b") as f:
-            f.write(w.lab.random.randbytes(96 << 20))
+            f.write(w.lab.random.randbytes(48 << 20))
         done = w.run()
         assert done.returncode != 0, "a run into a full pool succeeded"
         assert "thin pool" in done.stderr and "bytes free" in done.stderr and "lvextend" in done.stderr, done.stderr
