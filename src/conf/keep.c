@@ -44,6 +44,12 @@ int keep_parse(const char *text, struct keep *ret, struct err *e)
         if (!*at)
             break;
     }
+    unsigned sum = 0;
+    for (size_t i = 0; i < KEEP_RULES; i++)
+        sum += keep.n[i];
+    if (sum > KEEP_MAX)
+        return err_set(e, ERR_USAGE, 0, "'%s' keeps %u restore points, at most %d are possible", text, sum,
+                       KEEP_MAX);
     *ret = keep;
     return 0;
 }

@@ -5,7 +5,8 @@
 
 enum keep_rule { KEEP_LAST, KEEP_HOURLY, KEEP_DAILY, KEEP_WEEKLY, KEEP_MONTHLY, KEEP_YEARLY, KEEP_RULES };
 
-#define KEEP_MAX 9999
+/* In all: the target tells of all it has in each run. */
+#define KEEP_MAX 1000
 #define KEEP_TEXT_MAX 128
 
 /* How many points each rule keeps; 0: the rule is not there. */
@@ -13,6 +14,6 @@ struct keep {
     unsigned n[KEEP_RULES];
 };
 
-/* One rule at least, none twice, each 1 to KEEP_MAX. ERR_USAGE, the sentence is only the reason and names the
- * part that is wrong. */
+/* One rule at least, none twice, each 1 or more, KEEP_MAX in all. ERR_USAGE, the sentence is only the reason
+ * and names the part that is wrong. */
 int keep_parse(const char *text, struct keep *ret, struct err *e);

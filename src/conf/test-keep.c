@@ -12,7 +12,7 @@ static const struct {
 } texts[] = {
     {"last=3", {3}, NULL},
     {"last=3,hourly=24,daily=7,weekly=4,monthly=6,yearly=1", {3, 24, 7, 4, 6, 1}, NULL},
-    {"yearly=9999", {0, 0, 0, 0, 0, 9999}, NULL},
+    {"yearly=1000", {0, 0, 0, 0, 0, 1000}, NULL},
     {"", {0}, "'' is not last=N"},
     {"last", {0}, "'last' is not last=N"},
     {"last=3,", {0}, "'' is not last=N"},
@@ -20,7 +20,8 @@ static const struct {
     {"lasts=3", {0}, "'lasts=3' is not last=N"},
     {"=3", {0}, "'=3' is not last=N"},
     {"last=0", {0}, "0"},
-    {"last=10000", {0}, "10000"},
+    {"last=1001", {0}, "1001"},
+    {"last=501,daily=500", {0}, "keeps 1001 restore points, at most 1000"},
     {"daily=x", {0}, "daily"},
     {"daily=-1", {0}, "-1"},
     {"daily=1,last=2,daily=3", {0}, "'daily' is there twice"},

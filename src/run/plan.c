@@ -180,6 +180,22 @@ static bool overwritten_base(const struct plan_input *in, const struct plan_inpu
     return false;
 }
 
+/* A point of another job that was received before a later one of that job: kept only as history
+ * (run/retain.h), nobody's base. */
+static bool is_history(const struct plan_input_volume *v, const struct snapshot *s)
+{
+    const char *job;
+    size_t len;
+    int64_t epoch;
+    if (!(s->flags & SNAPSHOT_RECEIVED) || !split_name(s->name, &job, &len, &epoch))
+        return false;
+    _cleanup_free_ char *id = xstrndup(job, len);
+    for (size_t i = 0; i < v->snapshots->n; i++)
+        if (v->snapshots->v[i].seq > s->seq && snapshot_is_of_job(v->snapshots->v[i].name, id))
+            return true;
+    return false;
+}
+
 static void plan_chain(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
@@ -196,7 +212,8 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
          * order. */
         if (resumable && !resume && s->seq < resumable->seq)
             continue;
-        if (!resume && (snapshot_is_of_job(s->name, in->job_id) || !v->replica->info.many))
+        if (!resume &&
+            (snapshot_is_of_job(s->name, in->job_id) || !v->replica->info.many || is_history(v, s)))
             continue;
         steps_add(ret, s, false, resume);
         if (resume)
@@ -295,6 +312,12 @@ static bool passed_by(const struct plan_volume *p, const struct replica *r, cons
     return !p->full && s->seq < p->base.seq && strcmp(s->id, r->base_id) != 0;
 }
 
+/* Was it acknowledged, for all we know? What failed runs leave is newer than the last sync. */
+static bool is_kept_history(const struct plan_input *in, const struct snapshot *there)
+{
+    return in->history && (in->last_sync == 0 || snapshot_epoch(there->name) <= in->last_sync);
+}
+
 /* Snapshots of this job that no later run could use. On the source: not the base, not to be sent, not the
  * last acknowledged one, and not on the target, but for those that failed runs left behind the base. */
 static void plan_drop(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
@@ -310,7 +333,8 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
         if (there && !passed_by(ret, v->replica, s))
             continue;
         snapshots_add(&ret->drop_source, s);
-        if (there && !snapshot_is_aside(there->name) && there->flags & SNAPSHOT_RECEIVED)
+        if (there && !is_kept_history(in, there) && !snapshot_is_aside(there->name) &&
+            there->flags & SNAPSHOT_RECEIVED)
             snapshots_add(&ret->drop_target, there);
     }
 }
@@ -352,7 +376,7 @@ static void plan_clear(const struct plan_input *in, const struct plan_input_volu
 static bool renamable(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct plan_volume *p)
 {
-    return !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
+    return !in->history && !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
            p->move_aside.n == 0 && !v->info.stream && v->info.many && v->replica->info.many &&
            snapshot_is_of_job(p->base.name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
 }
@@ -394,6 +418,10 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     if (in->guest_snapshots && v->replica->info.many)
         plan_adopt(in, v, ret);
     ret->renamable = renamable(in, v, ret);
+    if (in->history && !v->replica->info.many)
+        strv_add(&ret->reasons,
+                 "its storage on the target keeps one restore point of a volume only: 'keep' has "
+                 "no effect on it");
     return true;
 }
 
@@ -424,41 +452,4 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
     }
     *ret = p;
     return 0;
-}
-
-/* Was each of these acknowledged by a run from here? */
-static bool settled(const struct snapshots *source, const struct strv *siblings)
-{
-    for (size_t i = 0; i < siblings->n; i++) {
-        const struct snapshot *s = snapshots_find(source, siblings->v[i]);
-        if (!s || s->flags & SNAPSHOT_RECEIVED)
-            return false;
-    }
-    return true;
-}
-
-void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
-                   const struct strv *siblings, struct snapshots *ret)
-{
-    bool all = settled(source, siblings);
-    for (size_t i = 0; i < source->n; i++) {
-        const struct snapshot *s = &source->v[i];
-        if (snapshot_is_of_job(s->name, job_id) && strcmp(s->name, new_snapshot) != 0 &&
-            (all || !(s->flags & SNAPSHOT_RECEIVED)))
-            snapshots_add(ret, s);
-    }
-}
-
-void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
-                   const char *new_snapshot_id, struct snapshots *ret)
-{
-    for (size_t i = 0; i < target->n; i++) {
-        const struct snapshot *s = &target->v[i];
-        if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id))
-            continue;
-        if (snapshot_is_aside(s->name))
-            continue;
-        if (snapshot_is_of_guest(s->name, guest) || s->flags & SNAPSHOT_RECEIVED)
-            snapshots_add(ret, s);
-    }
 }

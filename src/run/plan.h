@@ -19,9 +19,10 @@
  * volume was not written to. A plain file that is not what its restore point was any more, which is common,
  * is kept aside and copied in full: it has no older state to go on from. Else ERR_DATA "No common base
  * snapshot on volume(s) …". What is kept aside counts as nothing.
- *  - Where the base is this job's own, the replica shows it and nothing else has to be sent, a volume that
- * did not change needs no new snapshot: on both sides the base takes the new name and keeps its id. Copying
- * the maps of a large fragmented image three times costs more than all else in such a run.
+ *  - Where the base is this job's own, no history is kept, the replica shows it and nothing else has to be
+ * sent, a volume that did not change needs no new snapshot: on both sides the base takes the new name and
+ * keeps its id. Copying the maps of a large fragmented image three times costs more than all else in such a
+ * run.
  *  - Kept aside, never destroyed: a live replica that was written to; replication snapshots on the target,
  * newer than the base, that the source does not have (it was rolled back, or the target was the source once
  * and died with them); guest snapshots made there whose name is needed. An intermediate snapshot of another
@@ -66,6 +67,7 @@ struct plan_input {
     const char *new_snapshot; /* name */
     const char *parent;       /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
+    bool history; /* the target keeps more than the newest restore point: each run makes one */
     const struct plan_input_volume *volumes;
     size_t n;
 };
@@ -123,14 +125,3 @@ bool snapshot_is_of_job(const char *name, const char *job_id);
 bool snapshot_is_of_guest(const char *name, uint32_t guest);
 /* The epoch in a replication snapshot's name, 0 if it is none. */
 int64_t snapshot_epoch(const char *name);
-
-/* After the ACK, pure too: which snapshots go. Source: this job's, but the new one; a node that was a target
- * of this guest keeps what it received until each other job of the guest (`siblings`: the names of their last
- * acknowledged snapshots) was acknowledged from here, because that may be all it has in common with their
- * targets. Target: replication
- * snapshots of the guest and received guest snapshots that the source no longer has, but the new one; never
- * one that is kept aside. */
-void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
-                   const struct strv *siblings, struct snapshots *ret);
-void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
-                   const char *new_snapshot_id, struct snapshots *ret);

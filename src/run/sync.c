@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "guest/runtime.h"
 #include "run/message.h"
+#include "run/retain.h"
 #include "run/send.h"
 #include "run/transport.h"
 
@@ -148,6 +149,7 @@ int sync_plan(struct sync *s, struct err *e)
                                                 .info = s->volumes[i].info,
                                                 .snapshots = &s->volumes[i].snapshots,
                                                 .replica = &s->volumes[i].replica};
+    struct keep rules;
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
                             .last_sync = s->state->last_sync,
@@ -155,6 +157,7 @@ int sync_plan(struct sync *s, struct err *e)
                             .new_snapshot = s->snapshot,
                             .parent = guest_config_parent(s->config),
                             .guest_snapshots = guest_config_snapshots(s->config),
+                            .history = keep_history(s->job->keep, &rules),
                             .volumes = volumes,
                             .n = s->n};
     int r = plan_make(&in, &s->plan, e);
@@ -481,10 +484,11 @@ static int record(struct sync *s, struct err *e)
 
 /* ---- prune ---- */
 
-static void prune_source(struct sync *s, struct sync_volume *v, const char *volid, struct snapshots *left)
+static void prune_source(struct sync *s, struct sync_volume *v, const char *volid,
+                         const struct history *history, struct snapshots *left)
 {
     struct snapshots go = {0};
-    retain_source(&v->snapshots, s->job->id, s->snapshot, s->siblings, &go);
+    retain_source(&v->snapshots, s->job->id, s->snapshot, s->siblings, history, &go);
     for (size_t i = 0; i < v->snapshots.n; i++) {
         const struct snapshot *one = &v->snapshots.v[i];
         struct err problem = {0};
@@ -527,16 +531,60 @@ static void target_after(const struct sync *s, size_t i, struct snapshots *ret)
     }
 }
 
+/* Was this point left by a failed run? It was never acknowledged, and other volumes may not have it. */
+static bool unacknowledged(const struct sync *s, const struct plan_volume *p, const struct snapshot *one)
+{
+    for (size_t k = 0; k < p->n_steps; k++)
+        if (!p->steps[k].is_new && strcmp(p->steps[k].snapshot.id, one->id) == 0 &&
+            snapshot_is_of_job(one->name, s->job->id))
+            return true;
+    return snapshots_find_id(&p->drop_target, one->id);
+}
+
+/* The points of the job that count for its rules: those of the target, and those that this node received
+ * while it was the target itself. */
+static void add_points(const struct sync *s, size_t i, struct history *ret)
+{
+    const struct snapshots *here = &s->volumes[i].snapshots;
+    struct snapshots there = {0}, points = {0};
+    target_after(s, i, &there);
+    for (size_t k = 0; k < there.n; k++)
+        if (!unacknowledged(s, &s->plan.v[i], &there.v[k]))
+            snapshots_add(&points, &there.v[k]);
+    for (size_t k = 0; k < here->n; k++)
+        if (here->v[k].flags & SNAPSHOT_RECEIVED)
+            snapshots_add(&points, &here->v[k]);
+    history_add(ret, &points);
+    snapshots_release(&there);
+    snapshots_release(&points);
+}
+
+/* The runs of which the restore points stay. False: only that of the newest. */
+static bool find_history(const struct sync *s, struct history *ret)
+{
+    struct keep rules;
+    if (!keep_history(s->job->keep, &rules))
+        return false;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->volumes[i].replica.info.many)
+            add_points(s, i, ret);
+    history_prune(ret, &rules);
+    return true;
+}
+
 static void prune(struct sync *s)
 {
     steps_enter(s->steps, "prune");
+    struct history all = {.job_id = s->job->id};
+    const struct history *history = find_history(s, &all) ? &all : NULL;
     struct peer_prune *go = xcalloc(s->n, sizeof *go);
     _cleanup_strv_ struct strv problems = STRV_INIT;
     for (size_t i = 0; i < s->n; i++) {
         struct snapshots left = {0}, there = {0};
-        prune_source(s, &s->volumes[i], s->volids.v[i], &left);
+        prune_source(s, &s->volumes[i], s->volids.v[i], history, &left);
         target_after(s, i, &there);
-        retain_target(&there, &left, s->job->guest, s->volumes[i].new.id, &go[i].go);
+        retain_target(&there, &left, s->job->guest, s->volumes[i].new.id,
+                      s->volumes[i].replica.info.many ? history : NULL, &go[i].go);
         go[i].adopt = s->plan.v[i].adopt;
         snapshots_release(&left);
         snapshots_release(&there);
@@ -553,6 +601,7 @@ static void prune(struct sync *s)
     for (size_t i = 0; i < s->n; i++)
         snapshots_release(&go[i].go);
     free(go);
+    history_release(&all);
 }
 
 int sync_carry_out(struct sync *s, struct err *e)

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "run/retain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -86,6 +87,7 @@ static void print_short(const struct plan_volume *p, struct buf *out)
 
 struct target_facts {
     bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
+    bool history;
     const char *shown; /* id of the restore point that live shows; NULL: the newest */
     const char *stage; /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
 };
@@ -397,6 +399,38 @@ static const struct plan_case {
      {.exists = true},
      "S5 >S9"},
     {__LINE__, "but not to be sent", 5, "S5=a g1=b~", "S5=a", NULL, {.exists = true}, "S5 >S9"},
+    {__LINE__,
+     "history stays",
+     5,
+     "S3=a S5=b",
+     "S2=c S3=a S5=b",
+     NULL,
+     {.exists = true, .history = true},
+     "S5 >S9 drop:S3"},
+    {__LINE__,
+     "history stays without a state",
+     0,
+     "S3=a S5=b",
+     "S3=a S5=b",
+     NULL,
+     {.exists = true, .history = true},
+     "S5 >S9 drop:S3"},
+    {__LINE__,
+     "what failed runs left is no history",
+     2,
+     "S2=c S3=a S5=b",
+     "S2=c S3=a S5=b",
+     NULL,
+     {.exists = true, .history = true},
+     "S5 >S9 there:S3 drop:S3"},
+    {__LINE__,
+     "another job's history does not travel",
+     5,
+     "T2=c? T3=d? S5=a T6=e? T7=f?",
+     "S5=a",
+     NULL,
+     {.exists = true},
+     "S5 >T7 >S9"},
 };
 
 static void stage_parse(const char *text, struct stage_info *ret)
@@ -436,6 +470,7 @@ static void check_case(const struct plan_case *c)
                             .new_snapshot = "__replicate_100-0_9__",
                             .parent = c->parent,
                             .guest_snapshots = &guest_snapshots,
+                            .history = c->facts.history,
                             .volumes = &volume,
                             .n = 1};
     struct plan plan = {0};
@@ -464,16 +499,20 @@ static void test_plan(void **state)
 static const struct retain_case {
     int line;
     const char *target, *source_after, *want;
+    bool history; /* S5 and S9 are kept */
 } retain_cases[] = {
-    {__LINE__, "S5=a S9=n", "S9=n", "S5"},
-    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5"},
-    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1"},
-    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5"},
-    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6"},
-    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", ""},
-    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", ""},
-    {__LINE__, "T6=b S9=n", "T6=b S9=n", ""},
-    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1"},
+    {__LINE__, "S5=a S9=n", "S9=n", "S5", false},
+    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false},
+    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false},
+    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false},
+    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false},
+    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false},
+    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false},
+    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false},
+    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true},
+    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true},
+    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true},
 };
 
 static void test_retain(void **state)
@@ -481,12 +520,13 @@ static void test_retain(void **state)
     (void)state;
     for (size_t i = 0; i < ELEMENTS(retain_cases); i++) {
         const struct retain_case *c = &retain_cases[i];
+        const struct history history = {.job_id = "100-0", .v = (int64_t[]){5, 9}, .n = 2};
         struct snapshots target = {0}, after = {0}, go = {0};
         char new_id[SNAPSHOT_ID_LEN + 1] = "";
         memset(new_id, 'n', SNAPSHOT_ID_LEN);
         side_parse(c->target, true, &target);
         side_parse(c->source_after, false, &after);
-        retain_target(&target, &after, 100, new_id, &go);
+        retain_target(&target, &after, 100, new_id, c->history ? &history : NULL, &go);
         _cleanup_buf_ struct buf got = BUF_INIT;
         for (size_t k = 0; k < go.n; k++) {
             if (k)
@@ -504,12 +544,14 @@ static void test_retain(void **state)
 static const struct retain_source_case {
     int line;
     const char *source, *siblings,
-        *want; /* source: "?" marks what was received; siblings: of job T, epochs */
+        *want;    /* source: "?" marks what was received; siblings: of job T, epochs */
+    bool history; /* S5 and S9 are kept */
 } retain_source_cases[] = {
-    {__LINE__, "S5=a S9=n", "", "S5"},        {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5"},
-    {__LINE__, "S5=a? S9=n", "", "S5"},       {__LINE__, "S5=a? S7=d S9=n", "T0", "S7"},
-    {__LINE__, "S5=a? T6=b? S9=n", "T6", ""}, {__LINE__, "S5=a? T6=b S9=n", "T6", "S5"},
-    {__LINE__, "S5=a? T6=b S9=n", "T8", ""},
+    {__LINE__, "S5=a S9=n", "", "S5", false},        {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false},
+    {__LINE__, "S5=a? S9=n", "", "S5", false},       {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false},
+    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false}, {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false},
+    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false},  {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true},
+    {__LINE__, "S5=a S9=n", "", "S5", true},
 };
 
 static void test_retain_source(void **state)
@@ -517,13 +559,15 @@ static void test_retain_source(void **state)
     (void)state;
     for (size_t i = 0; i < ELEMENTS(retain_source_cases); i++) {
         const struct retain_source_case *c = &retain_source_cases[i];
+        const struct history history = {.job_id = "100-0", .v = (int64_t[]){5, 9}, .n = 2};
         struct snapshots source = {0}, go = {0};
         _cleanup_strv_ struct strv siblings = STRV_INIT;
         _cleanup_buf_ struct buf got = BUF_INIT;
         if (*c->siblings)
             strv_addf(&siblings, "__replicate_100-1_%s__", c->siblings + 1);
         side_parse(c->source, false, &source);
-        retain_source(&source, "100-0", "__replicate_100-0_9__", &siblings, &go);
+        retain_source(&source, "100-0", "__replicate_100-0_9__", &siblings, c->history ? &history : NULL,
+                      &go);
         for (size_t k = 0; k < go.n; k++) {
             if (k)
                 buf_addc(&got, ' ');

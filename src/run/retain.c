@@ -1,0 +1,171 @@
+#include "run/retain.h"
+
+#include "base/mem.h"
+#include "run/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- the history of a job ---- */
+
+void history_release(struct history *h)
+{
+    free(h->v);
+    h->v = NULL;
+    h->n = 0;
+}
+
+static bool has_epoch(const int64_t *v, size_t n, int64_t epoch)
+{
+    for (size_t i = 0; i < n; i++)
+        if (v[i] == epoch)
+            return true;
+    return false;
+}
+
+bool history_has(const struct history *h, const char *snapshot)
+{
+    return h && snapshot_is_of_job(snapshot, h->job_id) && has_epoch(h->v, h->n, snapshot_epoch(snapshot));
+}
+
+void history_add(struct history *h, const struct snapshots *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const char *name = s->v[i].name;
+        if (!snapshot_is_of_job(name, h->job_id) || history_has(h, name))
+            continue;
+        h->v = xreallocarray(h->v, h->n + 1, sizeof *h->v);
+        h->v[h->n++] = snapshot_epoch(name);
+    }
+}
+
+bool keep_history(const char *text, struct keep *ret)
+{
+    struct err e;
+    static const struct keep one = {.n = {[KEEP_LAST] = 1}};
+    return text && keep_parse(text, ret, &e) == 0 && memcmp(ret, &one, sizeof one) != 0;
+}
+
+/* ---- the rules ---- */
+
+/* An hour, a day … in words. */
+struct period {
+    char text[40];
+};
+
+static size_t print_period(enum keep_rule rule, const struct tm *tm, char *out, size_t room)
+{
+    switch (rule) {
+    case KEEP_HOURLY:
+        return strftime(out, room, "%Y-%m-%d %H %z", tm); /* the repeated hour of autumn is two hours */
+    case KEEP_DAILY:
+        return strftime(out, room, "%Y-%m-%d", tm);
+    case KEEP_WEEKLY:
+        return strftime(out, room, "%G-%V", tm);
+    case KEEP_MONTHLY:
+        return strftime(out, room, "%Y-%m", tm);
+    case KEEP_YEARLY:
+        return strftime(out, room, "%Y", tm);
+    default:
+        return 0;
+    }
+}
+
+static struct period period_of(enum keep_rule rule, int64_t epoch)
+{
+    struct tm tm;
+    struct period p;
+    time_t t = (time_t)epoch;
+    /* Each run is a period of `last`; and so is a time that is in no calendar, as in a name made by hand. */
+    if (!localtime_r(&t, &tm) || !print_period(rule, &tm, p.text, sizeof p.text))
+        snprintf(p.text, sizeof p.text, "%" PRId64, epoch);
+    return p;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Is anything kept, by this rule or one before it, of the period that point i is in? */
+static bool covered(const struct period *periods, const bool *kept, size_t n, size_t i)
+{
+    for (size_t k = 0; k < n; k++)
+        if (kept[k] && strcmp(periods[k].text, periods[i].text) == 0)
+            return true;
+    return false;
+}
+
+static void apply(enum keep_rule rule, unsigned room, const struct history *h, bool *kept)
+{
+    struct period *periods = xcalloc(h->n, sizeof *periods);
+    for (size_t i = 0; i < h->n; i++)
+        periods[i] = period_of(rule, h->v[i]);
+    for (size_t i = 0; i < h->n && room; i++) {
+        if (covered(periods, kept, h->n, i))
+            continue;
+        kept[i] = true;
+        room--;
+    }
+    free(periods);
+}
+
+void history_prune(struct history *h, const struct keep *rules)
+{
+    if (h->n == 0)
+        return;
+    tzset();
+    qsort(h->v, h->n, sizeof *h->v, newest_first);
+    bool *kept = xcalloc(h->n, sizeof *kept);
+    for (enum keep_rule rule = 0; rule < KEEP_RULES; rule++)
+        apply(rule, rules->n[rule], h, kept);
+    size_t n = 0;
+    for (size_t i = 0; i < h->n; i++)
+        if (kept[i])
+            h->v[n++] = h->v[i];
+    h->n = n;
+    free(kept);
+}
+
+/* ---- the snapshots ---- */
+
+/* Was each of these acknowledged by a run from here? */
+static bool settled(const struct snapshots *source, const struct strv *siblings)
+{
+    for (size_t i = 0; i < siblings->n; i++) {
+        const struct snapshot *s = snapshots_find(source, siblings->v[i]);
+        if (!s || s->flags & SNAPSHOT_RECEIVED)
+            return false;
+    }
+    return true;
+}
+
+void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
+                   const struct strv *siblings, const struct history *history, struct snapshots *ret)
+{
+    bool all = settled(source, siblings);
+    for (size_t i = 0; i < source->n; i++) {
+        const struct snapshot *s = &source->v[i];
+        bool received = s->flags & SNAPSHOT_RECEIVED;
+        if (snapshot_is_of_job(s->name, job_id) && strcmp(s->name, new_snapshot) != 0 &&
+            (!received || (all && !history_has(history, s->name))))
+            snapshots_add(ret, s);
+    }
+}
+
+void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
+                   const char *new_snapshot_id, const struct history *history, struct snapshots *ret)
+{
+    for (size_t i = 0; i < target->n; i++) {
+        const struct snapshot *s = &target->v[i];
+        if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id))
+            continue;
+        if (snapshot_is_aside(s->name) || history_has(history, s->name))
+            continue;
+        if (snapshot_is_of_guest(s->name, guest) || s->flags & SNAPSHOT_RECEIVED)
+            snapshots_add(ret, s);
+    }
+}

@@ -1,0 +1,44 @@
+/* After the ACK: which snapshots go. Pure but for the time zone ($TZ or the system's), in which hours and
+ * days are counted. */
+#pragma once
+
+#include "base/strv.h"
+#include "conf/keep.h"
+#include "volume/volume.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The runs whose restore points stay, by the epochs in their names. Counted for all volumes of the guest
+ * together, so that what stays is the same on each. */
+struct history {
+    const char *job_id; /* borrowed */
+    int64_t *v;
+    size_t n;
+};
+void history_release(struct history *h);
+/* Is this one of the job's points that stay? h NULL: no. */
+bool history_has(const struct history *h, const char *snapshot);
+
+/* Take in the job's points of one volume, on either side. */
+void history_add(struct history *h, const struct snapshots *s);
+/* Leave only what the rules keep. They are applied in the order last, hourly, … yearly: each keeps the newest
+ * point of so many of its periods, newest first, and skips periods of which a rule before it keeps any, as
+ * the prune rules of Proxmox's backups do. */
+void history_prune(struct history *h, const struct keep *rules);
+
+/* Does a job with these rules keep more than the newest point? text is the job's `keep`, NULL: no. */
+bool keep_history(const char *text, struct keep *ret);
+
+/* history is NULL where only the newest point is kept.
+ *
+ * Source: this job's, but the new one; a node that was a target of this guest keeps what it received until
+ * each other job of the guest (`siblings`: the names of their last acknowledged snapshots) was acknowledged
+ * from here, because that may be all it has in common with their targets, and as long as the rules keep it.
+ * Target: replication snapshots of the guest and received guest snapshots that the source no longer has, but
+ * the new one and the history; never one that is kept aside. */
+void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
+                   const struct strv *siblings, const struct history *history, struct snapshots *ret);
+void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
+                   const char *new_snapshot_id, const struct history *history, struct snapshots *ret);

@@ -1,0 +1,179 @@
+/* The rules of `keep` as a table: which runs there are, which stay. */
+#include "run/retain.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "run/plan.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+/* Times are "DD hh:mm" of March 2027, or "MM-DD hh:mm", or with the year before it; "*" at the end: it stays.
+ */
+static const struct {
+    int line;
+    const char *zone, *keep, *runs;
+} cases[] = {
+    {__LINE__, "UTC", "last=1", "01 10:00, 01 11:00, 01 12:00*"},
+    {__LINE__, "UTC", "last=2", "01 10:00, 01 11:00*, 01 12:00*"},
+    {__LINE__, "UTC", "last=9", "01 10:00*, 01 11:00*, 01 12:00*"},
+    {__LINE__, "UTC", "last=2", "01 12:00*, 01 10:00, 01 11:00*, 01 12:00*"},
+    /* the newest of each period, and the newest of all always */
+    {__LINE__, "UTC", "hourly=2", "01 09:59, 01 10:00, 01 10:59*, 01 11:00, 01 11:15*"},
+    {__LINE__, "UTC", "daily=1", "01 10:00, 01 11:00*"},
+    {__LINE__, "UTC", "daily=2", "01 23:59*, 02 00:00, 02 23:59*"},
+    {__LINE__, "UTC", "daily=2", "01 10:00*, 25 10:00*"}, /* days without a run do not count */
+    {__LINE__, "UTC", "yearly=3",
+     "2024-12-31 23:59, 2025-12-31 23:59*, 2026-01-01 00:00, 2026-01-01 00:01*, 01 00:00*"},
+    {__LINE__, "UTC", "monthly=2", "01-31 10:00, 02-01 10:00, 02-28 10:00*, 01 10:00, 02 10:00*"},
+    /* weeks begin on Monday: 7 March is a Sunday; 3 January belongs to the week of 28 December */
+    {__LINE__, "UTC", "weekly=2", "01 10:00, 07 10:00*, 08 10:00, 14 10:00*"},
+    {__LINE__, "UTC", "weekly=3", "2026-12-27 10:00*, 2026-12-28 10:00, 01-03 10:00*, 01-04 10:00*"},
+    /* a rule passes over what those before it cover */
+    {__LINE__, "UTC", "last=2,daily=2", "26 10:00, 27 10:00*, 28 10:00*, 29 10:00, 29 11:00*, 29 12:00*"},
+    {__LINE__, "UTC", "last=1,hourly=1,daily=1", "01 10:00*, 02 09:00, 02 10:00*, 02 11:00, 02 11:30*"},
+    {__LINE__, "UTC", "last=1,yearly=1", "2025-06-01 10:00, 2026-06-01 10:00*, 01 10:00, 02 10:00*"},
+    /* days are those of the zone */
+    {__LINE__, "UTC", "daily=2", "01 22:30, 01 23:30*, 02 00:30*"},
+    {__LINE__, "CET-1", "daily=2", "01 22:30*, 01 23:30, 02 00:30*"},
+    /* the hour from 01:00 UTC is 02:00 a second time on 31 October, with an hour of its own */
+    {__LINE__, "CET-1CEST,M3.5.0,M10.5.0/3", "hourly=3",
+     "10-30 23:30, 10-31 00:10, 10-31 00:30*, 10-31 01:10, 10-31 01:30*, 10-31 02:30*"},
+};
+
+/* The epoch in UTC; *kept from the "*". */
+static int64_t parse_run(const char *text, bool *kept)
+{
+    struct tm tm = {.tm_year = 127, .tm_mon = 2};
+    int n = 0;
+    if (sscanf(text, "%d-%d-%d %d:%d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &n) ==
+        5) {
+        tm.tm_year -= 1900;
+        tm.tm_mon--;
+    } else if (tm.tm_year = 127,
+               sscanf(text, "%d-%d %d:%d%n", &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &n) == 4) {
+        tm.tm_mon--;
+    } else {
+        tm.tm_mon = 2;
+        assert_int_equal(sscanf(text, "%d %d:%d%n", &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &n), 3);
+    }
+    *kept = text[n] == '*';
+    return timegm(&tm);
+}
+
+static void check_case(size_t at)
+{
+    _cleanup_strv_ struct strv runs = STRV_INIT;
+    struct snapshots points = {0};
+    struct keep keep;
+    struct err e;
+    struct history h = {.job_id = "100-0"};
+    bool kept;
+    for (const char *s = cases[at].runs; *s; s += strcspn(s, ","), s += strspn(s, ", ")) {
+        struct snapshot one = {0};
+        snprintf(one.name, sizeof one.name, "__replicate_100-0_%" PRId64 "__", parse_run(s, &kept));
+        strv_addf(&runs, "%.*s", (int)strcspn(s, ","), s);
+        snapshots_add(&points, &one);
+    }
+    setenv("TZ", cases[at].zone, 1);
+    assert_int_equal(keep_parse(cases[at].keep, &keep, &e), 0);
+    history_add(&h, &points);
+    history_prune(&h, &keep);
+    for (size_t i = 0; i < points.n; i++) {
+        parse_run(runs.v[i], &kept);
+        if (history_has(&h, points.v[i].name) != kept)
+            fail_msg("line %d, %s: %s %s", cases[at].line, cases[at].keep, runs.v[i],
+                     kept ? "goes" : "stays");
+    }
+    snapshots_release(&points);
+    history_release(&h);
+}
+
+static void keeps_by_the_rules(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        check_case(i);
+}
+
+/* What is not this job's point is never counted, nor said to stay. */
+static void counts_points_only(void **state)
+{
+    static const char *const names[] = {
+        "__replicate_100-0_3__", "__replicate_100-00_9__", "__replicate_100-1_8__", "diverged_100-0_7", "g1",
+        "__replicate_100-0_2__"};
+    struct snapshots s = {0};
+    struct history h = {.job_id = "100-0"};
+    for (size_t i = 0; i < ELEMENTS(names); i++) {
+        struct snapshot one = {0};
+        snprintf(one.name, sizeof one.name, "%s", names[i]);
+        snapshots_add(&s, &one);
+    }
+    history_add(&h, &s);
+    history_add(&h, &s);
+    assert_int_equal(h.n, 2);
+    history_prune(&h, &(struct keep){.n = {[KEEP_LAST] = 2}});
+    for (size_t i = 0; i < ELEMENTS(names); i++)
+        assert_int_equal(history_has(&h, names[i]), i == 0 || i == 5);
+    assert_false(history_has(NULL, names[0]));
+    history_release(&h);
+    snapshots_release(&s);
+}
+
+static void tells_history_from_one(void **state)
+{
+    struct keep keep;
+    assert_false(keep_history(NULL, &keep));
+    assert_false(keep_history("last=1", &keep));
+    assert_true(keep_history("last=2", &keep));
+    assert_true(keep_history("daily=1", &keep));
+}
+
+/* Whatever the rules: the newest stays, never more than their sum, and all where there are fewer. */
+static void bounds(void **state)
+{
+    uint64_t x = 88172645463325252u;
+    for (int round = 0; round < 200; round++) {
+        struct keep keep = {0};
+        struct snapshots s = {0};
+        struct history h = {.job_id = "100-0"};
+        size_t sum = 0;
+        int64_t newest = 0;
+        for (size_t i = 0; i < KEEP_RULES; i++)
+            sum += keep.n[i] = (unsigned)((x = x * 6364136223846793005u + 1) >> 61);
+        if (sum == 0)
+            sum = keep.n[KEEP_DAILY] = 1;
+        for (size_t i = 0; i < 60; i++) {
+            struct snapshot one = {0};
+            int64_t epoch = 1700000000 + (int64_t)((x = x * 6364136223846793005u + 1) >> 38);
+            newest = epoch > newest ? epoch : newest;
+            snprintf(one.name, sizeof one.name, "__replicate_100-0_%" PRId64 "__", epoch);
+            snapshots_add(&s, &one);
+        }
+        history_add(&h, &s);
+        history_prune(&h, &keep);
+        assert_true(h.n >= 1 && h.n <= sum);
+        assert_true(h.v[0] == newest);
+        size_t n = h.n;
+        history_prune(&h, &keep); /* pruning again takes nothing more */
+        assert_int_equal(h.n, n);
+        history_release(&h);
+        snapshots_release(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps_by_the_rules),
+        cmocka_unit_test(counts_points_only),
+        cmocka_unit_test(tells_history_from_one),
+        cmocka_unit_test(bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Several restore points on the target: which of them stay, and that each still holds what the guest had.
+
+Times are faked by renaming points on the target: a name says when the run began.
+"""
+import os
+import time
+
+from guestlab import same_file
+from scenario import play_all, scenario
+
+DAY = 86400
+
+
+def rename(w, n, old, new):
+    """A restore point of the target becomes an older one."""
+    names = w.lab.names
+    paths = [names.subvolume(w.b.store, n, s) if w.kind == "btrfs" else names.snapshot(w.b.store, n, s) for s in (old, new)]
+    os.rename(*paths)
+
+
+def points(w, node=None, n=0):
+    """The job's restore points of a disk on a node, oldest first."""
+    found, _ = w.lab.names.entries((node or w.b).store)
+    return sorted(s for disk, s in found if disk == n and s and s.startswith("__replicate_100-0_"))
+
+
+def newest(w):
+    return points(w)[-1]
+
+
+def run_and_copy(w, kept, disks=(0,)):
+    """One run; what the guest had is remembered by the point's name."""
+    w.run()
+    kept[newest(w)] = [w.copy(w.lab.live(n)) for n in disks]
+
+
+def same_points(w, kept, names, disks=(0,)):
+    for i, n in enumerate(disks):
+        assert points(w, n=n) == sorted(names), f"disk {n}: {points(w, n=n)}, not {sorted(names)}"
+        for name in names:
+            assert same_file(w.lab.names.snapshot(w.b.store, n, name), kept[name][i]), f"{name} of disk {n} differs"
+
+
+@scenario("xfs", "btrfs")
+def the_last_ones_stay(w):
+    """last=3 keeps three, bit by bit, on the target alone; each run makes one, though nothing changed"""
+    w.create("--keep", "last=3")
+    w.lab.add_disk()
+    kept = {}
+    for i in range(5):
+        if i != 3:
+            w.lab.write(0, 5)
+        run_and_copy(w, kept, (0, 1))
+        assert len(points(w, w.a)) == 1
+    assert len(kept) == 5, kept
+    same_points(w, kept, sorted(kept)[-3:], (0, 1))
+    w.a.pvesr("update", "100-0", "--keep", "last=2", check=True)
+    w.run()
+    assert len(points(w)) == 2
+    w.a.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.run()
+    assert len(points(w)) == 1
+    w.proved()
+
+
+@scenario("xfs", "btrfs")
+def days_stay(w):
+    """last=1,daily=3 keeps the newest, and the newest of each day before it"""
+    w.create("--keep", "last=9")
+    kept, now = {}, int(time.time())
+    for _ in range(5):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+    names = [f"__replicate_100-0_{now - age}__" for age in (9 * DAY, 2 * DAY + 1, 2 * DAY, DAY)]
+    for old, new in zip(sorted(kept), names):
+        rename(w, 0, old, new)
+        kept[new] = kept.pop(old)
+    w.a.pvesr("update", "100-0", "--keep", "last=1,daily=3", check=True)
+    for _ in range(2):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+        same_points(w, kept, [newest(w), names[0], *names[2:]])
+
+
+@scenario("xfs")
+def asides_are_not_counted(w):
+    """what was kept aside is neither counted nor removed"""
+    w.create("--keep", "last=2")
+    kept = {}
+    run_and_copy(w, kept)
+    w.lab.write(0, 3, path=w.lab.replica(0))
+    mine = w.copy(w.lab.replica(0))
+    for _ in range(3):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+    assert len(w.asides(w.b.store)) == 1 and w.kept_aside(w.b.store, 0, mine), w.asides(w.b.store)
+    same_points(w, kept, sorted(kept)[-2:])
+
+
+@scenario("xfs", "btrfs")
+def history_survives_a_move(w):
+    """where the guest moves to a target, the history there stays as long as the rules keep it"""
+    w.create("--keep", "last=3")
+    kept = {}
+    for _ in range(3):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+    w.steal(w.b.name)
+    w.lab.write(0, 5)
+    w.run()
+    assert points(w, w.b)[:-1] == sorted(kept)[1:], (points(w, w.b), sorted(kept))
+    for name in sorted(kept)[1:]:
+        assert same_file(w.lab.names.snapshot(w.b.store, 0, name), kept[name][0])
+    for _ in range(2):
+        w.lab.write(0, 5)
+        w.run()
+    assert len(points(w, w.a)) == 3 and len(points(w, w.b)) == 1, (points(w, w.a), points(w, w.b))
+
+
+@scenario("plain")
+def plain_files_keep_one(w):
+    """a plain file has one restore point: `keep` changes nothing, and the plan and the log say so"""
+    w.create("--keep", "last=3")
+    for _ in range(3):
+        w.lab.write(0, 5)
+        w.run()
+    assert len(points(w)) == 1, points(w)
+    told = "'keep' has no effect on it"
+    assert told in w.log() and told in w.a.pvesr("plan", "100-0", check=True).stdout
+    w.proved()
+
+
+play_all()
