@@ -3,6 +3,7 @@
 
 Times are faked by renaming points on the target: a name says when the run began.
 """
+import json
 import os
 import time
 
@@ -129,6 +130,76 @@ def plain_files_keep_one(w):
     told = "'keep' has no effect on it"
     assert told in w.log() and told in w.a.pvesr("plan", "100-0", check=True).stdout
     w.proved()
+
+
+def listed(node):
+    return {p["name"]: p for p in json.loads(node.pvesr("restore-points", "100", "--output-format", "json", check=True).stdout)}
+
+
+@scenario("xfs", "btrfs")
+def clone(w):
+    """each restore point is listed, and its copies hold what the guest had, bit by bit; nothing else changes"""
+    w.create("--keep", "last=3")
+    w.lab.add_disk()
+    kept = {}
+    for _ in range(3):
+        w.lab.write(0, 5)
+        w.lab.punch(1)
+        run_and_copy(w, kept, (0, 1))
+    found = listed(w.b)
+    assert sorted(found) == sorted(kept), found
+    for name, point in found.items():
+        assert point["job"] == "100-0" and point["time"] == int(name.split("_")[-3]) and not point["aside"], point
+        assert [v["shown"] for v in point["volumes"]] == [name == max(kept)] * 2, point
+        assert [v["size"] for v in point["volumes"]] == [w.lab.disks[0], w.lab.disks[1]], point
+    assert list(listed(w.a)) == [max(kept)]
+    before, _ = w.lab.names.entries(w.b.store)
+    for at, name in enumerate(sorted(kept)):
+        new = 900 + at
+        out = w.b.pvesr("clone", "100", name, str(new), check=True).stdout
+        copies = type(w.lab.names)(new)
+        assert out == "".join(f"{w.c.storage_id}:{copies.volname(n)}\n" for n in (0, 1)), out
+        for n in (0, 1):
+            assert same_file(copies.live(w.b.store, n), kept[name][n]), f"{name} of disk {n}"
+        assert copies.entries(w.b.store) == ({(0, None), (1, None)}, []), copies.entries(w.b.store)
+        with open(copies.live(w.b.store, 0), "r+b") as f:
+            f.write(b"a copy is written to")
+    assert w.lab.names.entries(w.b.store)[0] == before
+    same_points(w, kept, kept, (0, 1))
+    w.run()
+
+
+@scenario("xfs", "btrfs")
+def clones_refused(w):
+    """no copy over what is there, of what is not there, or of half a point: and nothing is left of it"""
+    w.create("--keep", "last=3")
+    w.lab.add_disk()
+    kept = {}
+    run_and_copy(w, kept, (0, 1))
+    name, = kept
+    names = type(w.lab.names)(900)
+    for point, new, why in (("nothing", 900, "there is no restore point 'nothing'"), (name, 100, "guest '100' exists")):
+        done = w.b.pvesr("clone", "100", point, str(new))
+        assert done.returncode and why in done.stderr, done.stderr
+    names.create(w.b.store, 1, 4096)
+    done = w.b.pvesr("clone", "100", name, "900")
+    assert done.returncode and "exists: choose another guest id" in done.stderr, done.stderr
+    assert names.entries(w.b.store) == ({(1, None)}, []), names.entries(w.b.store)
+    w.proved()
+
+
+@scenario("plain")
+def plain_points(w):
+    """on a plain file system the shown point can be copied until the replica is written to"""
+    w.create()
+    w.run()
+    name, = listed(w.b)
+    w.b.pvesr("clone", "100", name, "900", check=True)
+    names = type(w.lab.names)(900)
+    assert same_file(names.live(w.b.store, 0), w.lab.live(0))
+    w.lab.write(0, 3, path=w.lab.replica(0))
+    done = w.b.pvesr("clone", "100", name, "901")
+    assert done.returncode and "has no data of its own" in done.stderr, done.stderr
 
 
 play_all()

@@ -3,26 +3,12 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cli/json.h"
+#include "cli/size.h"
 #include "state/journal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-/* 4.0 GiB; whole bytes below 1 KiB. */
-static void print_size(uint64_t bytes, char out[32])
-{
-    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    double value = (double)bytes / 1024;
-    size_t unit = 0;
-    if (bytes < 1024) {
-        snprintf(out, 32, "%" PRIu64 " B", bytes);
-        return;
-    }
-    for (; value >= 999.95 && unit + 1 < ELEMENTS(units); unit++)
-        value /= 1024;
-    snprintf(out, 32, "%.1f %s", value, units[unit]);
-}
 
 static void indent(const char *text)
 {

@@ -19,6 +19,8 @@ enum parameter_id {
     P_TARGET,
     P_VMID,
     P_STATE,
+    P_POINT,
+    P_NEW_VMID,
     P_VOLID,
     P_EXPR,
     P_COMMAND,

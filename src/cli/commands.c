@@ -107,6 +107,22 @@ const struct command commands[] = {
      .run = cmd_plan,
      .ours = true,
      .help = "Say what a run of a job would do and why. Changes nothing."},
+    {.name = "restore-points",
+     .positionals = {P_VMID},
+     .options = {P_OUTPUT_FORMAT},
+     .run = cmd_restore_points,
+     .ours = true,
+     .help = "List the restore points of a guest that this node holds, oldest first.",
+     .detail =
+         "State: shown (the replica is at this point), aside (kept because nobody else has it), no-data "
+         "(the storage keeps only the live volume)."},
+    {.name = "clone",
+     .positionals = {P_VMID, P_POINT, P_NEW_VMID},
+     .run = cmd_clone,
+     .ours = true,
+     .help = "Copy a restore point to volumes of a new guest, and print their volids.",
+     .detail = "The volumes are made on the storages of the originals; a guest that uses them is yours to "
+               "make. The point itself and the replica stay as they are."},
     {.name = "calendar",
      .positionals = {P_EXPR},
      .options = {P_AFTER, P_ITERATIONS},

@@ -4,6 +4,7 @@
 #include "conf/calendar.h"
 #include "conf/job.h"
 #include "conf/keep.h"
+#include "volume/volume.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -65,6 +66,10 @@ const struct parameter parameters[P_COUNT] = {
               .help = "Replication job: guest ID, a dash, job number, as in 100-0."},
     [P_TARGET] = {"target", TYPE_TEXT, .max = 63, .check = node_name_check, .help = "Target node."},
     [P_VMID] = {"vmid", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Guest ID."},
+    [P_POINT] = {"point", TYPE_TEXT, .max = SNAPSHOT_NAME_MAX, .ours = true,
+                 .help = "Name of a restore point, as 'restore-points' shows it."},
+    [P_NEW_VMID] = {"newid", TYPE_INTEGER, .min = 100, .max = 999999999, .ours = true,
+                    .help = "ID of a guest that does not exist yet."},
     [P_STATE] = {"state", TYPE_TEXT, .max = 1048576,
                  .help = "Job states of the guest as a JSON object, by \"local/TARGET\"."},
     [P_VOLID] = {"volid", TYPE_LIST, .max = 0, .help = "Volumes that the source wants, as STORAGE:NAME."},

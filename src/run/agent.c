@@ -109,7 +109,7 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
     a->guest = id.guest;
     if (check_owner(a, e) < 0)
         return -1;
-    _cleanup_free_ char *path = xasprintf("%s/pvesr-agent-%" PRIu32, a->env->settings.lock_dir, a->guest);
+    _cleanup_free_ char *path = env_agent_lock_path(a->env, a->guest);
     a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
     return a->lock
                ? 0

@@ -199,3 +199,8 @@ char *env_guest_lock_path(const struct env *env, uint32_t guest)
 {
     return xasprintf("%s/pve-migrate-%" PRIu32, env->settings.lock_dir, guest);
 }
+
+char *env_agent_lock_path(const struct env *env, uint32_t guest)
+{
+    return xasprintf("%s/pvesr-agent-%" PRIu32, env->settings.lock_dir, guest);
+}

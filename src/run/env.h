@@ -62,3 +62,5 @@ struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, st
 
 /* LOCK-DIR/pve-migrate-VMID: the guest migration lock (spec 2.3); malloc'ed. */
 char *env_guest_lock_path(const struct env *env, uint32_t guest);
+/* LOCK-DIR/pvesr-agent-VMID: held while an agent works on the guest's replica; malloc'ed. */
+char *env_agent_lock_path(const struct env *env, uint32_t guest);

@@ -52,6 +52,16 @@ int64_t snapshot_epoch(const char *name)
     return split_name(name, &job, &len, &epoch) ? epoch : 0;
 }
 
+void snapshot_job(const char *name, char out[24])
+{
+    const char *job;
+    size_t len;
+    int64_t epoch;
+    out[0] = 0;
+    if (split_name(name, &job, &len, &epoch) && len < 24)
+        snprintf(out, 24, "%.*s", (int)len, job);
+}
+
 void replica_release(struct replica *r)
 {
     snapshots_release(&r->snapshots);

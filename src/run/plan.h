@@ -123,5 +123,7 @@ void snapshots_add(struct snapshots *s, const struct snapshot *one);
 /* Is this a replication snapshot: of this job (exact), of any job of the guest. */
 bool snapshot_is_of_job(const char *name, const char *job_id);
 bool snapshot_is_of_guest(const char *name, uint32_t guest);
+/* "100-0" for "__replicate_100-0_17__"; "" if it is none. */
+void snapshot_job(const char *name, char out[24]);
 /* The epoch in a replication snapshot's name, 0 if it is none. */
 int64_t snapshot_epoch(const char *name);

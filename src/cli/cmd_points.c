@@ -1,0 +1,90 @@
+/* restore-points, clone: what this node can give back of a guest. */
+#include "cli/commands.h"
+
+#include "base/clock.h"
+#include "cli/json.h"
+#include "cli/size.h"
+#include "run/points.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *volume_json(const struct point_volume *v)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "volid", json_text(v->volid));
+    json_object_set_new(o, "id", json_text(v->snapshot.id));
+    json_object_set_new(o, "size", json_integer((json_int_t)v->snapshot.size));
+    json_object_set_new(o, "readable", json_boolean(v->snapshot.flags & SNAPSHOT_READABLE));
+    json_object_set_new(o, "shown", json_boolean(v->shown));
+    return o;
+}
+
+static json_t *point_json(const struct point *p)
+{
+    json_t *o = json_object(), *volumes = json_array();
+    for (size_t i = 0; i < p->n; i++)
+        json_array_append_new(volumes, volume_json(&p->v[i]));
+    json_object_set_new(o, "name", json_text(p->name));
+    if (*p->job)
+        json_object_set_new(o, "job", json_text(p->job));
+    json_object_set_new(o, "time", json_integer(p->time));
+    json_object_set_new(o, "aside", json_boolean(p->aside));
+    json_object_set_new(o, "volumes", volumes);
+    return o;
+}
+
+static void print_point(const struct point *p)
+{
+    char when[32], size[32];
+    uint64_t bytes = 0;
+    bool shown = false, readable = true;
+    for (size_t i = 0; i < p->n; i++) {
+        bytes += p->v[i].snapshot.size;
+        shown = shown || p->v[i].shown;
+        readable = readable && p->v[i].snapshot.flags & SNAPSHOT_READABLE;
+    }
+    clock_print_status(p->time, when);
+    print_size(bytes, size);
+    printf("%20s %-10s %-8s %10s %-36s", when, *p->job ? p->job : "-",
+           p->aside    ? "aside"
+           : shown     ? "shown"
+           : !readable ? "no-data"
+                       : "-",
+           size, p->name);
+    for (size_t i = 0; i < p->n; i++)
+        printf("%s%s", i ? "," : " ", p->v[i].volid);
+    putchar('\n');
+}
+
+int cmd_restore_points(struct env *env, const struct args *a, struct err *e)
+{
+    struct points points;
+    if (points_load(env, (uint32_t)a->value[P_VMID].integer, &points, e) < 0)
+        return -1;
+    for (size_t i = 0; i < points.problems.n; i++)
+        fprintf(stderr, "warning: %s\n", points.problems.v[i]);
+    if (args_want_json(a)) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < points.n; i++)
+            json_array_append_new(list, point_json(&points.v[i]));
+        json_put(list, false);
+    } else {
+        printf("%20s %-10s %-8s %10s %-36s %s\n", "Time", "JobID", "State", "Size", "Name", "Volumes");
+        for (size_t i = 0; i < points.n; i++)
+            print_point(&points.v[i]);
+    }
+    points_release(&points);
+    return 0;
+}
+
+int cmd_clone(struct env *env, const struct args *a, struct err *e)
+{
+    _cleanup_strv_ struct strv volids = STRV_INIT;
+    if (point_clone(env, (uint32_t)a->value[P_VMID].integer, args_text(a, P_POINT),
+                    (uint32_t)a->value[P_NEW_VMID].integer, &volids, e) < 0)
+        return -1;
+    for (size_t i = 0; i < volids.n; i++)
+        printf("%s\n", volids.v[i]);
+    return 0;
+}

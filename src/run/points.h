@@ -1,0 +1,44 @@
+/* The restore points of a guest that this node holds, whoever owns the guest; and copies of them as volumes
+ * of a new guest. */
+#pragma once
+
+#include "base/err.h"
+#include "run/env.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct point_volume {
+    char *volid;
+    struct snapshot snapshot;
+    bool shown; /* the live volume was made from it, and is a replica */
+};
+
+/* The snapshots of one name on all volumes of the guest. */
+struct point {
+    char name[SNAPSHOT_NAME_MAX + 1];
+    char job[24]; /* whose replication made it; "" for the guest's own snapshots and what is kept aside */
+    int64_t time; /* epoch: when that run began, or when the snapshot was taken */
+    bool aside;
+    struct point_volume *v; /* sorted by volid */
+    size_t n;
+};
+
+struct points {
+    struct point *v; /* ascending time */
+    size_t n;
+    struct strv problems; /* storages that could not be looked at */
+};
+
+int points_load(struct env *env, uint32_t guest, struct points *ret, struct err *e);
+void points_release(struct points *p);
+/* NULL and ERR_GONE when there is none of this name. */
+const struct point *points_find(const struct points *p, const char *name, struct err *e);
+
+/* Copy the point's volumes to volumes of guest `to`, each on the storage of the original and with its name
+ * but for the id; the volids are added to *ret in the order of the point's volumes. No such guest and no such
+ * volume may exist (ERR_USAGE). On failure nothing of it is left. Runs that work on the guest's replica here
+ * wait meanwhile, so that the point is not pruned. */
+int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, struct strv *ret,
+                struct err *e);
