@@ -124,6 +124,8 @@ static int open_volume(struct agent *a, const char *volid, json_t *array, struct
     if (replica_volume_open(a->env, volid, a->guest, v, e) < 0)
         return -1;
     a->n++;
+    if (storages_find(&a->env->storages, v->store.store.id)->shared)
+        return err_set(e, ERR_CONFIG, 0, "volume '%s' lies on a shared storage: it has no replica", volid);
     if (replica_look(v->volume, &r, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     size_t n = r.snapshots.n;
@@ -239,7 +241,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         (*want.base_id && !snapshot_id_ok(want.base_id)))
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
-    if (replace && replica_replace(v->volume, a->job, e) < 0)
+    if (replace && (check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
         return err_wrap(e, "volume '%s'", v->volid);
     _cleanup_(stage_freep) struct stage *s = stage_open(v->volume, &want, &offset, e);
     if (!s)
@@ -311,7 +313,8 @@ static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct e
     return 0;
 }
 
-static int commit_volume(struct replica_volume *v, const json_t *o, struct strv *asides, struct err *e)
+static int commit_volume(struct agent *a, struct replica_volume *v, const json_t *o, struct strv *asides,
+                         struct err *e)
 {
     const char *id, *as, *live_aside;
     char since[SNAPSHOT_NAME_MAX + 1] = "";
@@ -338,7 +341,10 @@ static int commit_volume(struct replica_volume *v, const json_t *o, struct strv 
                   v->volid, since, live_aside);
     /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one
      * left. */
-    if (rename_aside(v, o, asides, e) < 0 || volume_commit(v->volume, id, true, e) < 0)
+    if (rename_aside(v, o, asides, e) < 0)
+        return -1;
+    /* what came before may have taken minutes, and a guest that was started here must keep its disks */
+    if (check_owner(a, e) < 0 || volume_commit(v->volume, id, true, e) < 0)
         return -1;
     return name_point(v, id, as, e);
 }
@@ -354,7 +360,7 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
         struct replica_volume *v = named_volume(a, one, e);
         if (!v)
             return -1;
-        if (commit_volume(v, one, &asides, e) < 0)
+        if (commit_volume(a, v, one, &asides, e) < 0)
             return err_wrap(e, "volume '%s'", v->volid);
     }
     *reply = json_pack("{s:o}", "asides", strings(&asides));

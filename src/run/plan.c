@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "run/retain.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -145,9 +146,14 @@ static const struct snapshot *find_chained(const struct plan_input_volume *v)
 
 /* Was this target snapshot made by a first copy of this job that we remember and that was never acknowledged?
  */
+static bool unacknowledged_name(const struct plan_input *in, const char *name)
+{
+    return in->first_copies && strv_has(in->first_copies, name);
+}
+
 static bool unacknowledged(const struct plan_input *in, const struct snapshot *s)
 {
-    return s->flags & SNAPSHOT_RECEIVED && in->first_copies && strv_has(in->first_copies, s->name);
+    return s->flags & SNAPSHOT_RECEIVED && unacknowledged_name(in, s->name);
 }
 
 /* Does the target hold anything besides what is kept aside? */
@@ -328,6 +334,16 @@ static bool is_kept_history(const struct plan_input *in, const struct snapshot *
     return in->history && (in->last_sync == 0 || snapshot_epoch(there->name) <= in->last_sync);
 }
 
+/* May it be all that another job's target has in common with us (its jobs were made anew with other targets)?
+ * What a failed run of ours left is not. */
+static bool sibling_may_need(const struct plan_input *in, const struct plan_input_volume *v,
+                             const struct snapshot *s)
+{
+    bool ours =
+        (in->last_sync && snapshot_epoch(s->name) > in->last_sync) || unacknowledged_name(in, s->name);
+    return !ours && in->siblings && !siblings_settled(v->snapshots, in->siblings);
+}
+
 /* Snapshots of this job that no later run could use. On the source: not the base, not to be sent, not the
  * last acknowledged one, and not on the target, but for those that failed runs left behind the base. */
 static void plan_drop(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
@@ -335,7 +351,8 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         if (!snapshot_is_of_job(s->name, in->job_id) || in_steps(ret, s->id) ||
-            s->flags & SNAPSHOT_RECEIVED || (!ret->full && strcmp(s->id, ret->base.id) == 0) ||
+            s->flags & SNAPSHOT_RECEIVED || sibling_may_need(in, v, s) ||
+            (!ret->full && strcmp(s->id, ret->base.id) == 0) ||
             (in->last_sync && snapshot_epoch(s->name) == in->last_sync) ||
             (in->parent && strcmp(in->parent, s->name) == 0))
             continue;

@@ -63,9 +63,10 @@ struct plan_input {
     uint32_t guest;
     int64_t last_sync;
     const struct strv
-        *first_copies;        /* names of new snapshots whose full copy was begun, never acknowledged */
-    const char *new_snapshot; /* name */
-    const char *parent;       /* of the guest configuration, or NULL */
+        *first_copies;           /* names of new snapshots whose full copy was begun, never acknowledged */
+    const struct strv *siblings; /* see retain.h; NULL: there are none */
+    const char *new_snapshot;    /* name */
+    const char *parent;          /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
     bool history; /* the target keeps more than the newest restore point: each run makes one */
     const struct plan_input_volume *volumes;

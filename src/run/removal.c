@@ -2,14 +2,33 @@
 #include "run/sync.h"
 
 #include "base/mem.h"
+#include "run/retain.h"
 
 #include <string.h>
+
+/* The target leaves out a storage that it may not use: a replica there would stay for ever. */
+static int check_reachable(struct sync *s, struct err *e)
+{
+    if (env_storages(s->env, e) < 0)
+        return -1;
+    for (size_t i = 0; i < s->state->storages.n; i++) {
+        const struct storage *one = storages_find(&s->env->storages, s->state->storages.v[i]);
+        if (one && !one->shared && !storage_enabled_on(one, s->target->node.name))
+            return err_set(e, ERR_CONFIG, 0,
+                           "storage '%s' is disabled or not for node '%s': its replicas cannot be removed; "
+                           "make it available, or delete the job with --keep",
+                           one->id, s->target->node.name);
+    }
+    return 0;
+}
 
 static int remove_replicas(struct sync *s, struct err *e)
 {
     _cleanup_strv_ struct strv scan = STRV_INIT;
     _cleanup_strv_ struct strv problems = STRV_INIT;
     const struct strv none = STRV_INIT;
+    if (check_reachable(s, e) < 0)
+        return -1;
     if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
         return -1;
     if (peer_open(&s->peer, s->job->id, &none, &scan, NULL, &s->stale, e) < 0)
@@ -28,15 +47,16 @@ static void remove_local_snapshots(struct sync *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
-        for (size_t k = 0; k < v->snapshots.n; k++) {
-            const struct snapshot *one = &v->snapshots.v[k];
+        struct snapshots go = {0};
+        retain_source(&v->snapshots, s->job->id, "", s->siblings, NULL, &go);
+        for (size_t k = 0; k < go.n; k++) {
+            const struct snapshot *one = &go.v[k];
             struct err problem = {0};
-            if (!snapshot_is_of_job(one->name, s->job->id))
-                continue;
             joblog_add(s->log, "delete stale replication snapshot '%s' on %s", one->name, s->volids.v[i]);
             if (volume_snapshot_destroy(v->local.volume, one->name, one->id, &problem) < 0)
                 joblog_add(s->log, "delete stale replication snapshot error: %s", problem.text);
         }
+        snapshots_release(&go);
     }
 }
 

@@ -95,7 +95,8 @@ int replica_stale(struct env *env, const char *job_id, uint32_t guest, const str
         const struct storage *s = storages_find(&env->storages, scan->v[i]);
         if (!s)
             return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist", scan->v[i]);
-        if (!storage_enabled_on(s, env->settings.node))
+        /* on a shared storage there are no replicas: what looks like one is the guest's own */
+        if (s->shared || !storage_enabled_on(s, env->settings.node))
             continue;
         if (!volume_type_known(s->type))
             return err_set(e, ERR_CONFIG, 0, "storage '%s' is not replicatable (type '%s')", s->id, s->type);

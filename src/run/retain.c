@@ -132,8 +132,7 @@ void history_prune(struct history *h, const struct keep *rules)
 
 /* ---- the snapshots ---- */
 
-/* Was each of these acknowledged by a run from here? */
-static bool settled(const struct snapshots *source, const struct strv *siblings)
+bool siblings_settled(const struct snapshots *source, const struct strv *siblings)
 {
     for (size_t i = 0; i < siblings->n; i++) {
         const struct snapshot *s = snapshots_find(source, siblings->v[i]);
@@ -143,14 +142,28 @@ static bool settled(const struct snapshots *source, const struct strv *siblings)
     return true;
 }
 
+/* Of the same guest, but of none of its jobs. */
+static bool is_orphan(const char *name, const char *job_id, const struct strv *siblings)
+{
+    if (snapshot_is_of_job(name, job_id) || !snapshot_is_of_guest(name, (uint32_t)strtoul(job_id, NULL, 10)))
+        return false;
+    const char *job = name + strlen("__replicate_");
+    size_t n = (size_t)(strchr(job, '_') - name) + 1; /* up to the job's end */
+    for (size_t i = 0; i < siblings->n; i++)
+        if (strncmp(siblings->v[i], name, n) == 0)
+            return false;
+    return true;
+}
+
 void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
                    const struct strv *siblings, const struct history *history, struct snapshots *ret)
 {
-    bool all = settled(source, siblings);
+    bool all = siblings_settled(source, siblings);
     for (size_t i = 0; i < source->n; i++) {
         const struct snapshot *s = &source->v[i];
-        bool received = s->flags & SNAPSHOT_RECEIVED;
-        if (snapshot_is_of_job(s->name, job_id) && strcmp(s->name, new_snapshot) != 0 &&
+        bool received = s->flags & SNAPSHOT_RECEIVED, ours = snapshot_is_of_job(s->name, job_id);
+        bool orphan = received && all && is_orphan(s->name, job_id, siblings);
+        if ((ours || orphan) && strcmp(s->name, new_snapshot) != 0 &&
             (!received || (all && !history_has(history, s->name))))
             snapshots_add(ret, s);
     }

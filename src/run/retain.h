@@ -31,13 +31,17 @@ void history_prune(struct history *h, const struct keep *rules);
 /* Does a job with these rules keep more than the newest point? text is the job's `keep`, NULL: no. */
 bool keep_history(const char *text, struct keep *ret);
 
+/* Was each of the guest's other jobs (`siblings`: the names of their last acknowledged snapshots)
+ * acknowledged by a run from the node with these snapshots? */
+bool siblings_settled(const struct snapshots *source, const struct strv *siblings);
+
 /* history is NULL where only the newest point is kept.
  *
- * Source: this job's, but the new one; a node that was a target of this guest keeps what it received until
- * each other job of the guest (`siblings`: the names of their last acknowledged snapshots) was acknowledged
- * from here, because that may be all it has in common with their targets, and as long as the rules keep it.
- * Target: replication snapshots of the guest and received guest snapshots that the source no longer has, but
- * the new one and the history; never one that is kept aside. */
+ * Source: this job's, but the new one ("" where the job goes), and what was received for jobs that are no
+ * more; a node that was a target of this guest keeps what it received until its siblings are settled, because
+ * that may be all it has in common with their targets, and as long as the rules keep it. Target: replication
+ * snapshots of the guest and received guest snapshots that the source no longer has, but the new one and the
+ * history; never one that is kept aside. */
 void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
                    const struct strv *siblings, const struct history *history, struct snapshots *ret);
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,

@@ -68,9 +68,8 @@ static int find_job(struct env *env, const char *job_id, struct job *ret, struct
         jobs_load_repaired(env->tree, &env->guests, env->settings.node, &jobs, e) < 0)
         return -1;
     const struct job *job = jobs_find(&jobs, job_id);
-    int r = !job       ? err_set(e, ERR_GONE, 0, "no such job '%s'", job_id)
-            : siblings ? find_siblings(env, &jobs, job, siblings, e)
-                       : 0;
+    int r = job ? find_siblings(env, &jobs, job, siblings, e)
+                : err_set(e, ERR_GONE, 0, "no such job '%s'", job_id);
     if (r == 0)
         job_copy(ret, job);
     jobs_release(&jobs);
@@ -378,7 +377,8 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
     struct guest_entry guest;
     struct job_state state = {0};
     struct steps steps = {0};
-    if (find_job(env, job_id, &job, NULL, e) < 0)
+    _cleanup_strv_ struct strv siblings = STRV_INIT;
+    if (find_job(env, job_id, &job, &siblings, e) < 0)
         return -1;
     const struct member *target = NULL;
     int result = check_job(env, &job, &guest, e);
@@ -396,6 +396,7 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
                          .guest = &guest,
                          .target = target,
                          .start = clock_epoch(),
+                         .siblings = &siblings,
                          .state = &state,
                          .steps = &steps};
         result = sync_look(&s, e) < 0 || sync_ask(&s, e) < 0 || sync_plan(&s, e) < 0 ? -1 : 0;

@@ -126,7 +126,7 @@ static int storages_of(struct env *env, const struct target_prepare *p, uint32_t
         const struct storage *s = storages_find(&env->storages, p->scan->v[i]);
         if (!s)
             return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist", p->scan->v[i]);
-        if (!storage_enabled_on(s, env->settings.node))
+        if (s->shared || !storage_enabled_on(s, env->settings.node))
             continue;
         if (!volume_type_known(s->type))
             return err_set(e, ERR_CONFIG, 0, "storage '%s' is not replicatable", s->id);

@@ -76,9 +76,11 @@ int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
 {
     if (env_storages(s->env, e) < 0)
         return -1;
-    for (size_t i = 0; i < s->state->storages.n; i++)
-        if (storages_find(&s->env->storages, s->state->storages.v[i]))
-            strv_add_once(scan, s->state->storages.v[i]);
+    for (size_t i = 0; i < s->state->storages.n; i++) {
+        const struct storage *one = storages_find(&s->env->storages, s->state->storages.v[i]);
+        if (one && !one->shared && volume_type_known(one->type))
+            strv_add_once(scan, one->id);
+    }
     for (size_t i = 0; i < s->n; i++)
         strv_add_once(scan, s->volumes[i].local.store.store.id);
     strv_sort(scan);
@@ -89,8 +91,11 @@ int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
  * is found later only if it stays in the list; `exactly` once the target was cleaned. */
 static void remember_storages(struct sync *s, bool exactly)
 {
-    if (exactly)
-        strv_release(&s->state->storages);
+    for (size_t i = s->state->storages.n; exactly && i-- > 0;) {
+        const struct storage *one = storages_find(&s->env->storages, s->state->storages.v[i]);
+        if (one && storage_enabled_on(one, s->target->node.name)) /* else the target did not look there */
+            strv_remove(&s->state->storages, i);
+    }
     for (size_t i = 0; i < s->n; i++)
         strv_add_once(&s->state->storages, s->volumes[i].local.store.store.id);
     strv_sort(&s->state->storages);
@@ -157,6 +162,7 @@ int sync_plan(struct sync *s, struct err *e)
                             .new_snapshot = s->snapshot,
                             .parent = guest_config_parent(s->config),
                             .guest_snapshots = guest_config_snapshots(s->config),
+                            .siblings = s->siblings,
                             .history = keep_history(s->job->keep, &rules),
                             .volumes = volumes,
                             .n = s->n};

@@ -1,8 +1,8 @@
 /* The plan and the retention as tables: what both sides hold, in short, and what the plan must be, in short.
  *
- * A side is a list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b the other job's,
- * anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one without
- * readable data; on the source "?" marks one that was received. */
+ * A side is a list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b (U5) another
+ * job's, anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one
+ * without readable data; on the source "?" marks one that was received. */
 #include "run/plan.h"
 
 #include "base/buf.h"
@@ -32,8 +32,8 @@ static void side_parse(const char *text, bool target, struct snapshots *ret)
             s.flags |= SNAPSHOT_RECEIVED;
         if (strchr(id, '~'))
             s.flags &= ~(unsigned)SNAPSHOT_READABLE;
-        if (*w == 'S' || *w == 'T')
-            snprintf(s.name, sizeof s.name, "__replicate_100-%d_%s__", *w == 'T', w + 1);
+        if (*w == 'S' || *w == 'T' || *w == 'U')
+            snprintf(s.name, sizeof s.name, "__replicate_100-%d_%s__", *w - 'S', w + 1);
         else
             snprintf(s.name, sizeof s.name, "%s", w);
         snapshots_add(ret, &s);
@@ -43,7 +43,7 @@ static void side_parse(const char *text, bool target, struct snapshots *ret)
 static void short_name(const char *name, struct buf *out)
 {
     if (snapshot_epoch(name))
-        buf_addf(out, "%c%d", snapshot_is_of_job(name, "100-0") ? 'S' : 'T', (int)snapshot_epoch(name));
+        buf_addf(out, "%c%d", 'S' + name[strlen("__replicate_100-")] - '0', (int)snapshot_epoch(name));
     else
         buf_adds(out, name);
 }
@@ -88,8 +88,9 @@ static void print_short(const struct plan_volume *p, struct buf *out)
 struct target_facts {
     bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
     bool history;
-    const char *shown; /* id of the restore point that live shows; NULL: the newest */
-    const char *stage; /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
+    const char *shown;   /* id of the restore point that live shows; NULL: the newest */
+    const char *sibling; /* epoch of the other job's last sync */
+    const char *stage;   /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
 };
 
 static const struct plan_case {
@@ -366,6 +367,22 @@ static const struct plan_case {
      {.exists = true},
      "S5 >S9 drop:S6 drop:S7"},
     {__LINE__,
+     "jobs made anew with exchanged targets: what the other one's target has stays",
+     0,
+     "S5=a S7=b T6=c",
+     "T6=c",
+     NULL,
+     {.exists = true, .sibling = "0"},
+     "T6 >S9 drop:S7"},
+    {__LINE__,
+     "…until that was acknowledged from here",
+     0,
+     "S5=a S7=b T6=c",
+     "T6=c",
+     NULL,
+     {.exists = true, .sibling = "6"},
+     "T6 >S9 drop:S5 drop:S7"},
+    {__LINE__,
      "the last sync stays even if the target lost it",
      5,
      "S4=a S5=b",
@@ -449,6 +466,9 @@ static void check_case(const struct plan_case *c)
                               .written = c->facts.written};
     _cleanup_strv_ struct strv guest_snapshots = STRV_INIT;
     _cleanup_strv_ struct strv first_copies = STRV_INIT;
+    _cleanup_strv_ struct strv siblings = STRV_INIT;
+    if (c->facts.sibling)
+        strv_addf(&siblings, "__replicate_100-1_%s__", c->facts.sibling);
     strv_adds(&guest_snapshots, "g1", "g2", NULL);
     strv_adds(&first_copies, "__replicate_100-0_7__", "__replicate_100-0_8__", NULL);
     side_parse(c->source, false, &source);
@@ -467,6 +487,7 @@ static void check_case(const struct plan_case *c)
                             .guest = 100,
                             .last_sync = c->last_sync,
                             .first_copies = c->facts.forgetful ? NULL : &first_copies,
+                            .siblings = c->facts.sibling ? &siblings : NULL,
                             .new_snapshot = "__replicate_100-0_9__",
                             .parent = c->parent,
                             .guest_snapshots = &guest_snapshots,
@@ -547,10 +568,17 @@ static const struct retain_source_case {
         *want;    /* source: "?" marks what was received; siblings: of job T, epochs */
     bool history; /* S5 and S9 are kept */
 } retain_source_cases[] = {
-    {__LINE__, "S5=a S9=n", "", "S5", false},        {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false},
-    {__LINE__, "S5=a? S9=n", "", "S5", false},       {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false},
-    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false}, {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false},
-    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false},  {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true},
+    {__LINE__, "S5=a S9=n", "", "S5", false},
+    {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false},
+    {__LINE__, "S5=a? S9=n", "", "S5", false},
+    {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false},
+    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false},
+    {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false},
+    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false},
+    {__LINE__, "S5=a? U6=b? S9=n", "", "S5 U6", false},
+    {__LINE__, "S5=a? U6=b? T6=c S9=n", "T6", "S5 U6", false},
+    {__LINE__, "S5=a? U6=b? S9=n", "T8", "", false},
+    {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true},
     {__LINE__, "S5=a S9=n", "", "S5", true},
 };
 
