@@ -113,6 +113,28 @@ def story(w):
 
 
 @scenario
+def copies(w):
+    """a restore point of a container is shown read-only and copied, file by file"""
+    w.run()
+    point = w.lab.point(w.b.store, 0)
+    want = treelab.tree(w.lab.path(w.b.store, 0, point))
+    folder = os.path.join(w.c.dir, "shown")
+    os.mkdir(folder)
+    path, = w.b.pvesr("mount", "200", point, folder, check=True).stdout.split()
+    assert treelab.tree(path) == want and os.statvfs(path).f_flag & os.ST_RDONLY
+    subprocess.run(["umount", path], check=True)
+    out = w.b.pvesr("clone", "200", point, "900", check=True).stdout
+    assert out == f"{w.c.storage_id}:900/subvol-900-disk-0.subvol\n" or out.endswith("subvol-900-disk-0\n"), out
+    copy = w.lab.path(w.b.store, 0).replace("200", "900")
+    assert treelab.tree(copy) == want
+    with open(os.path.join(copy, "written"), "w") as f:
+        f.write("to a copy")
+    w.lab.step()
+    w.run()
+    w.proved()
+
+
+@scenario
 def killed(w):
     """kill -9 of the source and of the agent in the middle of a first sync and of an increment: the next run repairs it"""
     pid_file = w.note_pid()

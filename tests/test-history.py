@@ -3,8 +3,10 @@
 
 Times are faked by renaming points on the target: a name says when the run began.
 """
+import errno
 import json
 import os
+import subprocess
 import time
 
 from guestlab import same_file
@@ -188,6 +190,37 @@ def clones_refused(w):
     w.proved()
 
 
+@scenario("xfs", "btrfs")
+def mounts(w):
+    """a restore point is shown read-only, bit by bit; what fails leaves no mount"""
+    w.create("--keep", "last=2")
+    w.lab.add_disk()
+    kept = {}
+    for _ in range(2):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept, (0, 1))
+    folder = os.path.join(w.c.dir, "shown")
+    os.mkdir(folder)
+    old = min(kept)
+    paths = w.b.pvesr("mount", "100", old, folder, check=True).stdout.split()
+    assert sorted(os.listdir(folder)) == [os.path.basename(w.lab.names.volname(n)) for n in (0, 1)], paths
+    for n, path in enumerate(paths):
+        assert os.path.ismount(path) and same_file(path, kept[old][n]), path
+        try:
+            open(path, "r+b").close()
+            raise AssertionError(f"{path} can be written to")
+        except OSError as e:
+            assert e.errno == errno.EROFS, e
+    done = w.b.pvesr("mount", "100", old, folder)
+    assert done.returncode and "give an empty one" in done.stderr, done.stderr
+    subprocess.run(["umount", *paths], check=True)
+    os.unlink(paths[0])
+    done = w.b.pvesr("mount", "100", old, folder)  # the second place is taken
+    assert done.returncode and not os.path.lexists(paths[0]), done.stderr
+    w.lab.write(0, 5)
+    w.run()
+
+
 @scenario("plain")
 def plain_points(w):
     """on a plain file system the shown point can be copied until the replica is written to"""
@@ -197,6 +230,10 @@ def plain_points(w):
     w.b.pvesr("clone", "100", name, "900", check=True)
     names = type(w.lab.names)(900)
     assert same_file(names.live(w.b.store, 0), w.lab.live(0))
+    folder = os.path.join(w.c.dir, "shown")
+    os.mkdir(folder)
+    done = w.b.pvesr("mount", "100", name, folder)
+    assert done.returncode and "has no data of its own" in done.stderr and not os.listdir(folder), done.stderr
     w.lab.write(0, 3, path=w.lab.replica(0))
     done = w.b.pvesr("clone", "100", name, "901")
     assert done.returncode and "has no data of its own" in done.stderr, done.stderr

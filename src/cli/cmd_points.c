@@ -1,4 +1,4 @@
-/* restore-points, clone: what this node can give back of a guest. */
+/* restore-points, mount, clone: what this node can give back of a guest. */
 #include "cli/commands.h"
 
 #include "base/clock.h"
@@ -75,6 +75,17 @@ int cmd_restore_points(struct env *env, const struct args *a, struct err *e)
             print_point(&points.v[i]);
     }
     points_release(&points);
+    return 0;
+}
+
+int cmd_mount(struct env *env, const struct args *a, struct err *e)
+{
+    _cleanup_strv_ struct strv paths = STRV_INIT;
+    if (point_mount(env, (uint32_t)a->value[P_VMID].integer, args_text(a, P_POINT), args_text(a, P_DIRECTORY),
+                    &paths, e) < 0)
+        return -1;
+    for (size_t i = 0; i < paths.n; i++)
+        printf("%s\n", paths.v[i]);
     return 0;
 }
 

@@ -21,6 +21,7 @@ enum parameter_id {
     P_STATE,
     P_POINT,
     P_NEW_VMID,
+    P_DIRECTORY,
     P_VOLID,
     P_EXPR,
     P_COMMAND,

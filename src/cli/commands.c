@@ -116,6 +116,14 @@ const struct command commands[] = {
      .detail =
          "State: shown (the replica is at this point), aside (kept because nobody else has it), no-data "
          "(the storage keeps only the live volume)."},
+    {.name = "mount",
+     .positionals = {P_VMID, P_POINT, P_DIRECTORY},
+     .run = cmd_mount,
+     .ours = true,
+     .help = "Show a restore point's volumes below a directory, read-only.",
+     .detail =
+         "A disk is shown as a file, a container's root as a directory; umount takes them away. Nothing "
+         "keeps the point from being pruned meanwhile: for longer use, clone it."},
     {.name = "clone",
      .positionals = {P_VMID, P_POINT, P_NEW_VMID},
      .run = cmd_clone,

@@ -70,6 +70,7 @@ const struct parameter parameters[P_COUNT] = {
                  .help = "Name of a restore point, as 'restore-points' shows it."},
     [P_NEW_VMID] = {"newid", TYPE_INTEGER, .min = 100, .max = 999999999, .ours = true,
                     .help = "ID of a guest that does not exist yet."},
+    [P_DIRECTORY] = {"directory", TYPE_TEXT, .max = 4096, .ours = true, .help = "An empty directory."},
     [P_STATE] = {"state", TYPE_TEXT, .max = 1048576,
                  .help = "Job states of the guest as a JSON object, by \"local/TARGET\"."},
     [P_VOLID] = {"volid", TYPE_LIST, .max = 0, .help = "Volumes that the source wants, as STORAGE:NAME."},

@@ -147,28 +147,29 @@ static int copy_stream(struct delta *d, struct stage *s, struct err *e)
 }
 
 /* The way a replica is made, but here. */
-static int copy_snapshot(struct volume *from, const struct snapshot *what, struct volume *to,
+static int copy_snapshot(struct volume *from, const struct snapshot *what, bool stream, struct volume *to,
                          const struct stage_want *want, struct err *e)
 {
-    struct volume_info info;
     uint64_t offset = 0;
-    if (volume_info(from, &info, e) < 0)
-        return -1;
     _cleanup_(delta_freep) struct delta *d = delta_open(from, NULL, what, 0, e);
     _cleanup_(stage_freep) struct stage *s = d ? stage_open(to, want, &offset, e) : NULL;
-    if (!s || (info.stream ? copy_stream(d, s, e) : copy_extents(d, s, e)) < 0)
+    if (!s || (stream ? copy_stream(d, s, e) : copy_extents(d, s, e)) < 0)
         return -1;
     return stage_seal(s, e);
 }
 
 static int clone_volume(struct volume *from, const struct snapshot *what, struct volume *to, struct err *e)
 {
-    struct stage_want want = {
-        .snapshot = "pvesr-clone", .created = what->created, .size = what->size, .owner = ""};
     char id[SNAPSHOT_ID_LEN + 1];
+    struct stage_want want = {
+        .snapshot = "pvesr-clone", .id = id, .created = what->created, .size = what->size, .owner = ""};
+    struct volume_info info;
+    if (volume_info(from, &info, e) < 0)
+        return -1;
     mark_new_id(id);
-    want.id = id;
-    if (copy_snapshot(from, what, to, &want, e) < 0 || volume_commit(to, id, true, e) < 0)
+    if (info.stream)
+        memcpy(id, what->id, sizeof id); /* a stream says whose it is */
+    if (copy_snapshot(from, what, info.stream, to, &want, e) < 0 || volume_commit(to, id, true, e) < 0)
         return -1;
     return volume_snapshot_destroy(to, want.snapshot, id, e) < 0 ? -1 : 0;
 }

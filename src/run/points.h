@@ -36,6 +36,12 @@ void points_release(struct points *p);
 /* NULL and ERR_GONE when there is none of this name. */
 const struct point *points_find(const struct points *p, const char *name, struct err *e);
 
+/* Show the point's volumes below the directory `dir`, each under its image's name, read-only: a disk as a
+ * file, a container's root as a directory. They are bind mounts; the names are added to *ret. The kernel is
+ * given no file system of the guest to interpret. On failure nothing stays mounted. */
+int point_mount(struct env *env, uint32_t guest, const char *name, const char *dir, struct strv *ret,
+                struct err *e);
+
 /* Copy the point's volumes to volumes of guest `to`, each on the storage of the original and with its name
  * but for the id; the volids are added to *ret in the order of the point's volumes. No such guest and no such
  * volume may exist (ERR_USAGE). On failure nothing of it is left. Runs that work on the guest's replica here

@@ -269,6 +269,21 @@ static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
     return btrfs_disk_size(b, live, &ret->size, e);
 }
 
+static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int subvol = -1;
+    if (btrfs_dir(b, v->vmid, false, e) < 0 || btrfs_open_snapshot(b, s, &subvol, e) < 0)
+        return -1;
+    if (!b->stream) {
+        *fd = btrfs_open_disk(subvol, O_RDONLY, e);
+        return *fd < 0 ? -1 : 0;
+    }
+    *fd = subvol;
+    subvol = -1;
+    return 0;
+}
+
 struct listing {
     int dir;
     uint32_t vmid;
@@ -366,6 +381,7 @@ const struct volume_driver driver_btrfs = {
     .snapshot_destroy = btrfs_snapshot_destroy,
     .snapshot_rename = btrfs_snapshot_rename,
     .snapshot_adopt = btrfs_snapshot_adopt,
+    .snapshot_open = slot_open_snapshot,
     .tidy = btrfs_tidy,
     .written = btrfs_written,
     .keep_aside = btrfs_keep_aside,

@@ -3,8 +3,8 @@
  * sorts snapshots, names the volume in errors and the free bytes when the storage is full, so that a driver
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
- * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens), and the
- * slots of the other family.
+ * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
+ * snapshot_open, and the slots of the other family.
  *
  * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
  * and add the type to the table of tests/ that runs every driver through the same cases.
@@ -55,6 +55,7 @@ struct volume_driver {
     int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);
     int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);
     int (*snapshot_adopt)(struct volume *v, const char *name, const char *id, struct err *e);
+    int (*snapshot_open)(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
     int (*tidy)(struct volume *v, struct err *e);
     int (*written)(struct volume *v, char *since, struct err *e);
     int (*keep_aside)(struct volume *v, const char *name, struct err *e);

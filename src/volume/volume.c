@@ -227,6 +227,15 @@ int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, st
     return v->driver->snapshot_adopt ? done(v, v->driver->snapshot_adopt(v, name, id, e), e) : 0;
 }
 
+int volume_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
+{
+    *fd = -1;
+    if (check_snapshot_name(v, s->name, e) < 0 || check_id(v, s->id, e) < 0)
+        return -1;
+    return v->driver->snapshot_open ? done(v, v->driver->snapshot_open(v, s, fd, e), e)
+                                    : lacks(v, "show a snapshot as a file", e);
+}
+
 int volume_tidy(struct volume *v, struct err *e)
 {
     return v->driver->tidy ? done(v, v->driver->tidy(v, e), e) : 0;
