@@ -46,8 +46,8 @@ class BlockNames:
 
     def number(self, name):
         """None: not a volume of the guest."""
-        _, found, n = name.partition(f"vm-{self.guest}-disk-")
-        return int(n) if found and n.isdigit() else None
+        before, found, n = name.partition(f"vm-{self.guest}-disk-")
+        return int(n) if found and not before and n.isdigit() else None
 
     def snapshot(self, store, n, snap):
         identity = self.identity(store, n, snap)
