@@ -134,6 +134,25 @@ def made_anew_as_only_base(w):
     assert points(w, w.a.store) == [], "the refused run left a snapshot"
 
 
+@scenario()
+def odd_names(w):
+    """guest snapshots that are named like what pvesr makes are mirrored, and go when they are deleted"""
+    w.create()
+    names = ("diverged_mine", "diverged_100-0_1", "a" * 40)
+    for name in names:
+        w.lab.write(0, 3)
+        w.lab.names.make_snapshot(w.a.store, 0, name)
+        w.lab.snapshots[name] = [0]
+    w.lab.save()
+    w.run()
+    w.proved()
+    for name in names:
+        w.lab.drop_guest_snapshot(name)
+        w.lab.write(0, 3)
+        w.run()
+        w.proved()
+
+
 # ---- many ----
 
 class Peak(threading.Thread):
@@ -249,6 +268,22 @@ def too_many_snapshots(w):
         os.unlink(w.lab.names.snapshot(w.b.store, 0, f"m{i}"))
     w.run()
     w.proved()
+
+
+@scenario("xfs")
+def too_many_volumes(w):
+    """more volumes than a run can speak of: a clear error, nothing is begun"""
+    for i in range(1, 515):
+        w.lab.names.create(w.a.store, i, 4096)
+    text = ""
+    for i in range(515):  # the limit of a guest's own lines is below that of a run; its snapshots may name more
+        text += f"\n[s{i}]\n" if i in (256, 512) else ""
+        text += f"unused{i % 256}: {w.c.storage_id}:{w.lab.names.volname(i)}\n"
+    w.write_guest(text)
+    w.create()
+    done = w.run(want=1)
+    assert "515" in done.stderr and "512" in done.stderr and "100" in done.stderr, done.stderr
+    assert {snap for _, snap in w.lab.names.entries(w.a.store)[0]} == {None}, "a snapshot was left"
 
 
 play_all()

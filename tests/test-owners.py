@@ -156,6 +156,23 @@ def old_owner_has_a_grown_disk(w):
 
 
 @scenario()
+def old_owner_has_a_removed_disk(w):
+    """a disk is removed on the new owner; what the old owner alone had of it is kept aside when it goes there"""
+    three_disks(w)
+    alone = diverge(w, w.a)
+    w.steal("pve2")
+    for n in (0, 1, 2):
+        if n == 0:
+            w.lab.add_disk()
+        w.lab.remove_disk(n)
+    for _ in range(2):
+        w.run()
+        w.proved(asides=True)
+        assert not alone.lost(), alone.lost()
+        w.lab.write(3, 5)
+
+
+@scenario()
 def removed_after_the_theft(w):
     """the job was to be removed when the guest was stolen: the old owner's disks go, but not what it alone had"""
     w.lab.add_disk()
