@@ -336,7 +336,7 @@ def clock_set_back(w):
 
 @scenario("xfs")
 def storage_forgotten(w):
-    """a storage that the last run used is gone from storage.cfg: it is no longer scanned, the job goes on"""
+    """a storage that the last run used is gone from storage.cfg: it is not scanned but remembered, the job goes on"""
     w.create()
     w.run()
     path = os.path.join(w.a.state_dir, "pve-replication-state.json")
@@ -346,7 +346,7 @@ def storage_forgotten(w):
         f.write(json.dumps(state, separators=(",", ":")))
     w.run()
     w.proved()
-    assert json.load(open(path))["100"]["local/pve2"]["storeid_list"] == [w.c.storage_id]
+    assert json.load(open(path))["100"]["local/pve2"]["storeid_list"] == ["gone", w.c.storage_id]
 
 
 @scenario("xfs", "btrfs")

@@ -259,28 +259,32 @@ static bool aside_taken(const struct plan_input_volume *v, const struct plan_vol
     return snapshots_find(&v->replica->snapshots, name);
 }
 
-/* "__replicate_100-0_17__" → "diverged_100-0_17", "g1" → "diverged_g1"; with a number behind it where that is
- * taken. */
-static void asides_add(struct asides *list, const struct plan_input_volume *v, const struct plan_volume *p,
-                       const char *from)
+void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1])
 {
     const char *job, *end = from + strlen(from), *core = from;
     size_t len;
     int64_t epoch;
+    char number[12] = "";
     if (split_name(from, &job, &len, &epoch)) {
         core = job;
         end -= 2;
     }
+    if (n > 1)
+        snprintf(number, sizeof number, "_%u", n);
+    int room = (int)(SNAPSHOT_NAME_MAX + 1 - sizeof ASIDE_PREFIX - strlen(number));
+    snprintf(to, SNAPSHOT_NAME_MAX + 1, ASIDE_PREFIX "%.*s%s",
+             (int)(end - core) < room ? (int)(end - core) : room, core, number);
+}
+
+static void asides_add(struct asides *list, const struct plan_input_volume *v, const struct plan_volume *p,
+                       const char *from)
+{
     struct aside a;
     snprintf(a.from, sizeof a.from, "%s", from);
-    for (unsigned n = 1; n == 1 || aside_taken(v, p, a.to); n++) {
-        char number[12] = "";
-        if (n > 1)
-            snprintf(number, sizeof number, "_%u", n);
-        int room = (int)(sizeof a.to - sizeof ASIDE_PREFIX - strlen(number));
-        snprintf(a.to, sizeof a.to, ASIDE_PREFIX "%.*s%s",
-                 (int)(end - core) < room ? (int)(end - core) : room, core, number);
-    }
+    unsigned n = 1;
+    do
+        aside_name(from, n++, a.to);
+    while (aside_taken(v, p, a.to));
     list->v = xreallocarray(list->v, list->n + 1, sizeof *list->v);
     list->v[list->n++] = a;
 }

@@ -115,6 +115,9 @@ struct plan {
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);
 
+/* The n-th name (from 1) to keep a snapshot aside under: "__replicate_100-0_17__" → "diverged_100-0_17",
+ * "g1" → "diverged_g1", then "diverged_g1_2" …; the first that is free is the one to take. */
+void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1]);
 /* Is it kept aside (ASIDE_PREFIX). */
 bool snapshot_is_aside(const char *name);
 

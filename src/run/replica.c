@@ -132,6 +132,27 @@ static int was_original(struct volume *v, struct err *e)
     return info.exists && !owner[0];
 }
 
+/* Snapshots that were made on this node may be nowhere else. */
+static int keep_own_snapshots(struct volume *v, struct err *e)
+{
+    struct snapshots all = {0};
+    int r = volume_snapshots(v, &all, e);
+    for (size_t i = 0; r == 0 && i < all.n; i++) {
+        struct snapshot *s = &all.v[i];
+        char to[SNAPSHOT_NAME_MAX + 1];
+        if (s->flags & SNAPSHOT_RECEIVED || snapshot_is_aside(s->name))
+            continue;
+        unsigned n = 1;
+        do
+            aside_name(s->name, n++, to);
+        while (snapshots_find(&all, to));
+        r = volume_snapshot_rename(v, s->name, to, e);
+        strcpy(s->name, to);
+    }
+    snapshots_release(&all);
+    return r;
+}
+
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e)
 {
     struct replica_volume v;
@@ -143,7 +164,8 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
     if (written == 0)
         written = was_original(v.volume, e);
     snprintf(name, sizeof name, ASIDE_PREFIX "%s_%" PRId64, job_id, clock_epoch());
-    int r = written < 0 || (written && volume_keep_aside(v.volume, name, e) < 0)
+    int r = written < 0 || (written && volume_keep_aside(v.volume, name, e) < 0) ||
+                    keep_own_snapshots(v.volume, e) < 0
                 ? -1
                 : volume_destroy(v.volume, e);
     replica_volume_close(&v);

@@ -33,7 +33,8 @@ int replica_stale(struct env *env, const char *job_id, uint32_t guest, const str
  * nobody wrote. */
 int replica_replace(struct volume *v, const char *job_id, struct err *e);
 /* Destroy an image; one that was written to since its restore point is kept aside first, and so is one that
- * never was a replica: what it has since the guest left may be nowhere else. */
+ * never was a replica, and snapshots that were made here: what came since the guest left may be nowhere
+ * else. */
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e);
 /* Remove one snapshot: only a replication snapshot of the guest or one that was received, never one kept
  * aside or the restore point that the replica shows. */

@@ -61,6 +61,9 @@ int sync_look(struct sync *s, struct err *e)
         return -1;
     if (s->volids.n == 0)
         return err_set(e, ERR_CONFIG, 0, "No replicatable volumes found");
+    if (s->volids.n > MESSAGE_VOLUMES_MAX)
+        return err_set(e, ERR_CONFIG, 0, "guest %" PRIu32 " has %zu volumes, at most %d can be replicated",
+                       s->job->guest, s->volids.n, MESSAGE_VOLUMES_MAX);
     _cleanup_free_ char *list = strv_join(&s->volids, ",");
     joblog_add(s->log, "volumes => %s", list);
     s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
