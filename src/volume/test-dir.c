@@ -167,7 +167,7 @@ static void test_chain(void **state)
     if (!at("dir on tmpfs"))
         return;
     struct snapshot points[6];
-    struct image shown;
+    struct image shown = {0};
     world_create(&w, 3000000);
     world_snapshot(&w, "s0", &points[0]);
     world_replicate(&w, NULL, &points[0], 0);
