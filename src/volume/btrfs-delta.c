@@ -2,41 +2,22 @@
 #include "volume/btrfs.h"
 
 #include "base/fs.h"
-#include "base/proc.h"
 #include "volume/filedelta.h"
 #include "volume/sendstream.h"
+#include "volume/streamproc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 
-/* How long to wait for the kernel before telling the peer that we are still here. */
-#define TICK_MS 3000
-
-/* ---- a running `btrfs send` ---- */
-
-struct sender {
-    struct proc proc;
-    struct buf errors; /* its stderr, the beginning */
-};
-
-static void sender_stop(struct sender *s)
-{
-    proc_kill(&s->proc);
-    buf_release(&s->errors);
-}
-
-/* base NULL: full. Names are those in the directory of images. */
-static int sender_start(struct sender *s, const struct btrfs_volume *b, const char *base, const char *name,
-                        bool data, struct err *e)
+/* A running `btrfs send`. base NULL: full. Names are those in the directory of images. */
+static int sender_start(struct streamproc *s, const struct btrfs_volume *b, const char *base,
+                        const char *name, bool data, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    struct proc_streams streams = {.pipe_out = true, .pipe_err = true};
-    *s = (struct sender){.proc = PROC_INIT};
     strv_adds(&argv, "btrfs", "send", "-q", NULL);
     if (!data)
         strv_add(&argv, "--no-data");
@@ -45,68 +26,14 @@ static int sender_start(struct sender *s, const struct btrfs_volume *b, const ch
         strv_addf(&argv, "%s/%s", b->dir_path, base);
     }
     strv_addf(&argv, "%s/%s", b->dir_path, name);
-    if (proc_spawn(argv.v, &streams, &s->proc, e) < 0)
-        return -1;
-    fcntl(s->proc.out, F_SETPIPE_SZ, 1 << 20); /* fewer turns; a smaller pipe does as well */
-    return 0;
-}
-
-/* Keep what it complains of; false at the end. */
-static bool sender_listen(struct sender *s)
-{
-    char text[1024];
-    ssize_t n = read(s->proc.err, text, sizeof text);
-    if (n > 0 && s->errors.len < 4096)
-        buf_add(&s->errors, text, (size_t)n);
-    return n > 0 || (n < 0 && errno == EINTR);
-}
-
-static int sender_end(struct sender *s, struct err *e)
-{
-    while (s->proc.err >= 0 && sender_listen(s))
-        ;
-    int status = proc_wait(&s->proc, 60);
-    if (status == 0)
-        return 0;
-    while (s->errors.len && s->errors.data[s->errors.len - 1] == '\n')
-        s->errors.data[--s->errors.len] = 0;
-    const char *text = buf_str(&s->errors), *line = strrchr(text, '\n');
-    return err_set(e, ERR_SYSTEM, 0, "btrfs send: exit status %d: %s", status, line ? line + 1 : text);
-}
-
-/* 0 at the end, when the program has ended well. */
-static ssize_t sender_read(struct sender *s, void *data, size_t room, struct err *e)
-{
-    while (s->proc.pid) {
-        struct pollfd p[] = {{.fd = s->proc.out, .events = POLLIN}, {.fd = s->proc.err, .events = POLLIN}};
-        int r = poll(p, 2, TICK_MS);
-        if (r < 0 && errno != EINTR)
-            return err_sys(e, "cannot wait for btrfs send");
-        if (r == 0 && volume_tick)
-            volume_tick();
-        if (r <= 0)
-            continue;
-        if (p[0].revents) {
-            ssize_t n = read(s->proc.out, data, room);
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0)
-                return err_sys(e, "cannot read from btrfs send");
-            return n > 0 ? n : sender_end(s, e);
-        }
-        if (!sender_listen(s)) {
-            close(s->proc.err);
-            s->proc.err = -1;
-        }
-    }
-    return 0;
+    return streamproc_start(s, argv.v, true, e);
 }
 
 /* ---- delta ---- */
 
 struct btrfs_delta {
-    struct sender sender; /* stream family */
-    int base, disk;       /* extents family */
+    struct streamproc sender; /* stream family */
+    int base, disk;           /* extents family */
     struct filedelta *files;
 };
 
@@ -115,7 +42,7 @@ void btrfs_delta_close(struct delta *d)
     struct btrfs_delta *x = d->priv;
     if (!x)
         return;
-    sender_stop(&x->sender);
+    streamproc_stop(&x->sender);
     filedelta_free(x->files);
     if (x->base >= 0)
         close(x->base);
@@ -143,7 +70,7 @@ int btrfs_delta_open(struct delta *d, const struct snapshot *base, const struct 
     if (btrfs_open_snapshot(b, snapshot, &new, e) < 0 || (base && btrfs_open_snapshot(b, base, &old, e) < 0))
         return -1;
     struct btrfs_delta *x = xcalloc(1, sizeof *x);
-    x->sender = (struct sender){.proc = PROC_INIT};
+    x->sender = (struct streamproc)STREAMPROC_INIT;
     x->base = x->disk = -1;
     d->priv = x;
     int r = 0;
@@ -180,7 +107,7 @@ const void *btrfs_delta_data(const struct delta *d)
 ssize_t btrfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e)
 {
     struct btrfs_delta *x = d->priv;
-    return sender_read(&x->sender, data, room, e);
+    return streamproc_read(&x->sender, data, room, e);
 }
 
 /* ---- was the live volume written to? ---- */
@@ -233,7 +160,7 @@ static int is_change(const struct send_record *r, void *arg, struct err *e)
 static int compare_streams(struct btrfs_volume *b, const struct snapshot *base, const char *tmp,
                            struct err *e)
 {
-    _cleanup_(sender_stop) struct sender s = {.proc = PROC_INIT};
+    _cleanup_(streamproc_stop) struct streamproc s = STREAMPROC_INIT;
     _cleanup_(sendreader_release) struct sendreader reader = {0};
     _cleanup_free_ char *data = xmalloc(1 << 18);
     _cleanup_close_ int old = -1;
@@ -242,7 +169,7 @@ static int compare_streams(struct btrfs_volume *b, const struct snapshot *base, 
     if (btrfs_open_snapshot(b, base, &old, e) < 0 || sender_start(&s, b, full, tmp, false, e) < 0)
         return -1;
     ssize_t n;
-    while ((n = sender_read(&s, data, 1 << 18, e)) > 0) {
+    while ((n = streamproc_read(&s, data, 1 << 18, e)) > 0) {
         int r = sendreader_feed(&reader, data, (size_t)n, is_change, &old, e);
         if (r != 0)
             return r;

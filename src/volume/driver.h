@@ -84,4 +84,5 @@ struct volume_driver {
 extern const struct volume_driver driver_dir;
 extern const struct volume_driver driver_btrfs;
 extern const struct volume_driver driver_lvmthin;
+extern const struct volume_driver driver_zfspool;
 extern const struct volume_driver driver_fault;

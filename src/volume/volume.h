@@ -46,7 +46,7 @@
 /* Where a storage lies on this node. Strings are borrowed and must outlive the volumes opened with it. */
 struct volume_store {
     const char *id;
-    const char *type;     /* "dir", "btrfs", "lvmthin", "fault" */
+    const char *type;     /* "dir", "btrfs", "lvmthin", "zfspool", "fault" */
     const char *path;     /* dir, btrfs: storage-root already put before it */
     const char *pool;     /* zfspool */
     const char *vgname;   /* lvmthin */

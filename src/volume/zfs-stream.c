@@ -1,0 +1,439 @@
+/* The zfspool driver: sending, receiving, commit. See zfs.h. */
+#include "volume/zfs.h"
+
+#include "base/debug.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+#include "volume/streamproc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define HEADER "pvesr-zfs 1 "
+#define HEADER_MAX 64
+
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* ---- delta ---- */
+
+struct zfs_delta {
+    struct streamproc proc;
+    char header[HEADER_MAX];
+    size_t sent; /* of the header */
+};
+
+static int name_by_id(const struct zfs_view *w, const struct snapshot *s, char **ret, struct err *e)
+{
+    const struct zfs_snapshot *x = zfs_find_id(w, s->id);
+    if (!x || strcmp(x->dataset, w->live.name) != 0)
+        return err_set(e, ERR_GONE, 0, "snapshot '%s' (id %s) is not there", s->name, s->id);
+    *ret = xasprintf("%s@%s", x->dataset, x->s.name);
+    return 0;
+}
+
+int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                   uint64_t from, struct err *e)
+{
+    const struct zfs *z = zfs_of(d->volume);
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *old = NULL;
+    _cleanup_free_ char *new = NULL;
+    if (zfs_view(z, &w, e) < 0 || name_by_id(&w, snapshot, &new, e) < 0 ||
+        (base && name_by_id(&w, base, &old, e) < 0))
+        return -1;
+    if (w.live.encrypted)
+        return err_set(e, ERR_CONFIG, 0, "'%s' is encrypted: its replica would be plain text", z->live);
+    strv_adds(&argv, "zfs", "send", "-c", "-L", "-e", NULL);
+    if (old)
+        strv_adds(&argv, "-i", old, NULL);
+    strv_adds(&argv, "--", new, NULL);
+    struct zfs_delta *x = xcalloc(1, sizeof *x);
+    d->priv = x;
+    snprintf(x->header, sizeof x->header, HEADER "%" PRIu64 "\n", w.live.refquota);
+    if (streamproc_start(&x->proc, argv.v, true, e) == 0)
+        return 0;
+    zfs_delta_close(d);
+    return -1;
+}
+
+ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e)
+{
+    struct zfs_delta *x = d->priv;
+    size_t left = strlen(x->header) - x->sent;
+    if (!left)
+        return streamproc_read(&x->proc, data, room, e);
+    size_t n = left < room ? left : room;
+    memcpy(data, x->header + x->sent, n);
+    x->sent += n;
+    return (ssize_t)n;
+}
+
+void zfs_delta_close(struct delta *d)
+{
+    struct zfs_delta *x = d->priv;
+    if (!x)
+        return;
+    streamproc_stop(&x->proc);
+    free(x);
+    d->priv = NULL;
+}
+
+/* ---- what a stage is ---- */
+
+struct stage_mark {
+    char snapshot[SNAPSHOT_NAME_MAX + 1], id[SNAPSHOT_ID_LEN + 1], base_id[SNAPSHOT_ID_LEN + 1], owner[32];
+};
+
+static void mark_of(const struct stage_want *want, struct stage_mark *m)
+{
+    snprintf(m->snapshot, sizeof m->snapshot, "%s", want->snapshot);
+    snprintf(m->id, sizeof m->id, "%s", want->id);
+    snprintf(m->base_id, sizeof m->base_id, "%s", want->base_id ? want->base_id : "");
+    snprintf(m->owner, sizeof m->owner, "%s", want->owner ? want->owner : "");
+}
+
+static char *mark_text(const struct stage_mark *m)
+{
+    return xasprintf("pvesr:stage=1 %s %s %s %s", m->snapshot, m->id, m->base_id[0] ? m->base_id : "-",
+                     m->owner[0] ? m->owner : "-");
+}
+
+static bool take(char *to, size_t room, const char *from)
+{
+    if (strcmp(from, "-") == 0)
+        from = "";
+    size_t n = strlen(from);
+    if (n >= room)
+        return false;
+    memcpy(to, from, n + 1);
+    return true;
+}
+
+static bool mark_parse(const char *text, struct stage_mark *m)
+{
+    _cleanup_strv_ struct strv f = STRV_INIT;
+    strv_split(&f, text, " ");
+    return f.n == 5 && strcmp(f.v[0], "1") == 0 && take(m->snapshot, sizeof m->snapshot, f.v[1]) &&
+           take(m->id, sizeof m->id, f.v[2]) && take(m->base_id, sizeof m->base_id, f.v[3]) &&
+           take(m->owner, sizeof m->owner, f.v[4]) && snapshot_name_valid(m->snapshot) &&
+           mark_id_valid(m->id) && (!m->base_id[0] || mark_id_valid(m->base_id)) &&
+           owner_name_valid(m->owner);
+}
+
+/* The stage's snapshot with this id, NULL for none. */
+static const struct zfs_snapshot *staged(const struct zfs_view *w, const char *id)
+{
+    const struct zfs_snapshot *x = zfs_find_id(w, id);
+    return x && strcmp(x->dataset, w->stage.name) == 0 ? x : NULL;
+}
+
+/* Has a commit begun: is the live volume a clone of the stage by now? */
+static bool promoted(const struct zfs_view *w)
+{
+    size_t n = strlen(w->stage.name);
+    return n && starts(w->live.origin, w->stage.name) && w->live.origin[n] == '@';
+}
+
+int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    struct stage_mark m;
+    *ret = (struct stage_info){0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    /* one that is not whole is not gone on with */
+    if (!w.stage.name[0] || !mark_parse(w.stage.stage, &m) || !staged(&w, m.id) ||
+        strcmp(w.stage.point, m.id) == 0)
+        return 0;
+    ret->exists = ret->sealed = true;
+    memcpy(ret->snapshot, m.snapshot, sizeof ret->snapshot);
+    memcpy(ret->id, m.id, sizeof ret->id);
+    memcpy(ret->base_id, m.base_id, sizeof ret->base_id);
+    return 0;
+}
+
+int zfs_stage_discard(struct volume *v, struct err *e)
+{
+    const struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
+        return -1;
+    return w.stage.name[0] ? zfs_change(e, "destroy", "-r", "--", z->stage, NULL) : 0;
+}
+
+/* ---- receiving ---- */
+
+struct zfs_stage {
+    struct streamproc proc;
+    struct stage_mark mark;
+    char header[HEADER_MAX];
+    size_t got; /* of the header */
+    uint64_t refquota;
+    bool begun; /* the header is complete */
+};
+
+/* -o origin is what makes a new dataset of an incremental stream. What a container's filesystem must not
+ * bring along is where it is mounted and shared. */
+static int start_receive(struct volume *v, struct zfs_stage *x, const struct zfs_view *w, bool upon_stage,
+                         struct err *e)
+{
+    const struct zfs *z = zfs_of(v);
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *mark = mark_text(&x->mark);
+    strv_adds(&argv, "zfs", "receive", "-u", "-o", mark, "-x", "pvesr:owner", "-x", "pvesr:base", "-x",
+              "pvesr:point", NULL);
+    if (starts(z->name, "subvol-") || starts(z->name, "basevol-"))
+        strv_adds(&argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
+                  NULL);
+    if (x->mark.base_id[0] && !upon_stage) {
+        const struct zfs_snapshot *base = zfs_find_id(w, x->mark.base_id);
+        if (!base || strcmp(base->dataset, w->live.name) != 0)
+            return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
+        strv_add(&argv, "-o");
+        strv_addf(&argv, "origin=%s@%s", base->dataset, base->s.name);
+    }
+    strv_adds(&argv, "--", z->stage, NULL);
+    debug_command(argv.v);
+    return streamproc_start(&x->proc, argv.v, false, e);
+}
+
+/* What to receive upon: 1 the stage as it is, because the base was received there and counts already; 0 a new
+ * one; 2 nothing, it is all there. */
+static int stage_use(const struct zfs_view *w, const struct stage_mark *want)
+{
+    struct stage_mark found;
+    if (!w->stage.name[0] || !mark_parse(w->stage.stage, &found))
+        return 0;
+    if (staged(w, want->id) && strcmp(found.id, want->id) == 0 && strcmp(found.base_id, want->base_id) == 0 &&
+        strcmp(found.owner, want->owner) == 0 && strcmp(found.snapshot, want->snapshot) == 0)
+        return 2;
+    const struct zfs_snapshot *newest = zfs_newest(w, w->stage.name);
+    return newest && want->base_id[0] && strcmp(newest->s.id, want->base_id) == 0;
+}
+
+int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    struct zfs_stage *x = xcalloc(1, sizeof *x);
+    s->priv = x;
+    s->stream = true;
+    x->proc = (struct streamproc)STREAMPROC_INIT;
+    mark_of(want, &x->mark);
+    *offset = 0;
+    int r = zfs_tidy(s->volume, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0 ? -1 : 0;
+    int use = r == 0 ? stage_use(&w, &x->mark) : 0;
+    s->sealed = use == 2;
+    if (r == 0 && use == 0)
+        r = zfs_stage_discard(s->volume, e);
+    if (r == 0 && !s->sealed)
+        r = start_receive(s->volume, x, &w, use == 1, e);
+    if (r < 0)
+        zfs_stage_close(s);
+    return r;
+}
+
+/* Take the header's line; returns how much of the data it was. */
+static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, struct err *e)
+{
+    size_t used = 0;
+    struct err ignored;
+    while (!x->begun && used < n && x->got < sizeof x->header - 1) {
+        x->header[x->got++] = data[used++];
+        x->begun = x->header[x->got - 1] == '\n';
+    }
+    if (!x->begun && used == n && x->got < sizeof x->header - 1)
+        return (ssize_t)used;
+    x->header[x->got - 1] = 0;
+    if (x->begun && starts(x->header, HEADER) &&
+        num_parse_u64("refquota", x->header + strlen(HEADER), 0, INT64_MAX, &x->refquota, &ignored) == 0)
+        return (ssize_t)used;
+    return err_set(e, ERR_DATA, 0, "the stream is not one of a ZFS storage of ours");
+}
+
+int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
+{
+    struct zfs_stage *x = s->priv;
+    ssize_t used = x->begun ? 0 : take_header(x, data, n, e);
+    return used < 0 ? -1 : streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e);
+}
+
+static int set_refquota(const struct zfs *z, const struct zfs_view *w, uint64_t refquota, struct err *e)
+{
+    if (w->stage.volume || w->stage.refquota == refquota)
+        return 0;
+    _cleanup_free_ char *property = xasprintf("refquota=%" PRIu64, refquota);
+    return zfs_change(e, "set", property, z->stage, NULL);
+}
+
+/* zfs receive returns when the snapshot is on the disk. */
+int zfs_stage_seal(struct stage *s, struct err *e)
+{
+    struct zfs_stage *x = s->priv;
+    _cleanup_view_ struct zfs_view w = {0};
+    if (s->sealed)
+        return 0;
+    if (streamproc_end(&x->proc, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *got = staged(&w, x->mark.id);
+    if (got && strcmp(got->s.name, x->mark.snapshot) == 0)
+        return set_refquota(zfs_of(s->volume), &w, x->refquota, e);
+    struct err ignored;
+    zfs_stage_discard(s->volume, &ignored);
+    return err_set(e, ERR_DATA, 0, "the stream is not of snapshot '%s' with the id %s", x->mark.snapshot,
+                   x->mark.id);
+}
+
+void zfs_stage_close(struct stage *s)
+{
+    struct zfs_stage *x = s->priv;
+    if (!x)
+        return;
+    streamproc_stop(&x->proc);
+    free(x);
+    s->priv = NULL;
+}
+
+/* ---- commit ---- */
+
+/* Has the former live volume anything that is nowhere else? What the promotion left to it is newer than the
+ * base. */
+static bool worth_keeping(const struct zfs_view *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        if (strcmp(x->dataset, w->old.name) == 0 &&
+            (starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED)))
+            return true;
+    }
+    return w->old.written != 0;
+}
+
+static int dispose_old(const struct zfs *z, const struct zfs_view *w, struct err *e)
+{
+    if (!worth_keeping(w))
+        return zfs_change(e, "destroy", "-r", "--", z->old, NULL);
+    _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
+    if (w->old.written) {
+        _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
+        if (zfs_change(e, "snapshot", "--", aside, NULL) < 0)
+            return -1;
+    }
+    return zfs_change(e, "rename", "--", z->old, kept, NULL);
+}
+
+/* The next step of a commit that has begun: 1 done one, 0 there is none. */
+static int next_step(const struct zfs *z, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    bool live = w.live.name[0], stage = w.stage.name[0], old = w.old.name[0];
+    int r;
+    if (old && !live)
+        r = zfs_change(e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
+    else if (old)
+        r = dispose_old(z, &w, e);
+    else if (live && promoted(&w))
+        r = zfs_change(e, "rename", "--", z->live, z->old, NULL);
+    else if (live && w.live.stage[0])
+        r = zfs_change(e, "inherit", "pvesr:stage", z->live, NULL);
+    else
+        return 0;
+    return r < 0 ? -1 : 1;
+}
+
+int zfs_tidy(struct volume *v, struct err *e)
+{
+    int r;
+    while ((r = next_step(zfs_of(v), e)) > 0)
+        ;
+    return r;
+}
+
+/* Bring the live volume in line with a snapshot of its own: a clone of that is the stage. 1: it is in line.
+ */
+static int stage_own(const struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x,
+                     struct err *e)
+{
+    if (zfs_newest(w, w->live.name) == x && w->live.written == 0)
+        return 1;
+    struct stage_mark m = {0};
+    memcpy(m.snapshot, x->s.name, sizeof m.snapshot);
+    memcpy(m.id, x->s.id, sizeof m.id);
+    memcpy(m.base_id, x->s.id, sizeof m.base_id);
+    memcpy(m.owner, w->live.owner, sizeof m.owner);
+    _cleanup_free_ char *mark = mark_text(&m);
+    _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
+    if (w->stage.name[0] && zfs_change(e, "destroy", "-r", "--", z->stage, NULL) < 0)
+        return -1;
+    return w->live.volume
+               ? zfs_change(e, "clone", "-o", mark, "--", from, z->stage, NULL)
+               : zfs_change(e, "clone", "-o", mark, "-o", "canmount=noauto", "--", from, z->stage, NULL);
+}
+
+/* Who made it, and which restore point it will show. */
+static int set_marks(const struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
+{
+    struct stage_mark m;
+    if (!mark_parse(w->stage.stage, &m))
+        return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
+    _cleanup_free_ char *owner = xasprintf("pvesr:owner=%s", m.owner[0] ? m.owner : "-");
+    _cleanup_free_ char *base = xasprintf("pvesr:base=%s", id);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
+        if (strcmp(x->dataset, w->stage.name) == 0 && !(x->s.flags & SNAPSHOT_RECEIVED) &&
+            zfs_change(e, "set", "pvesr:received=1", full, NULL) < 0)
+            return -1;
+    }
+    return zfs_change(e, "set", owner, base, z->stage, NULL);
+}
+
+static int switch_live(struct volume *v, const char *id, struct err *e)
+{
+    const struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
+        return -1;
+    int r;
+    if (!w.live.name[0])
+        r = zfs_change(e, "rename", "--", z->stage, z->live, NULL);
+    else if (starts(w.stage.origin, w.live.name) && w.stage.origin[strlen(w.live.name)] == '@')
+        r = zfs_change(e, "promote", z->stage, NULL);
+    else
+        r = zfs_change(e, "rename", "--", z->live, z->old, NULL);
+    return r < 0 ? -1 : zfs_tidy(v, e);
+}
+
+int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
+{
+    const struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = zfs_find_id(&w, id);
+    bool on_live = x && strcmp(x->dataset, w.live.name) == 0;
+    if (!x || (!on_live && strcmp(x->dataset, w.stage.name) != 0))
+        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+    if (!live) {
+        _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);
+        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
+        return on_live ? 0
+               : zfs_change(e, "set", "pvesr:received=1", full, NULL) < 0
+                   ? -1
+                   : zfs_change(e, "set", point, z->stage, NULL);
+    }
+    if (on_live) {
+        int r = stage_own(z, &w, x, e);
+        if (r != 0)
+            return r < 0 ? -1 : 0;
+    }
+    return switch_live(v, id, e);
+}

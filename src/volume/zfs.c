@@ -1,0 +1,302 @@
+/* The zfspool driver: volumes and snapshots. See zfs.h. */
+#include "volume/zfs.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/proc.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUSY_TRIES 6
+
+static bool zfs_supports(const char *name)
+{
+    return !strchr(name, '/');
+}
+
+static bool pool_ok(const char *pool)
+{
+    return pool && *pool && *pool != '-' && *pool != '/' && strlen(pool) < ZFS_NAME_MAX / 2 &&
+           !pool[strspn(pool, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/")];
+}
+
+static int check_pool(const struct volume_store *store, struct err *e)
+{
+    if (pool_ok(store->pool))
+        return 0;
+    return err_set(e, ERR_CONFIG, 0, "storage '%s': '%.100s' is no name of a ZFS pool", store->id,
+                   store->pool ? store->pool : "");
+}
+
+static int zfs_open(struct volume *v, struct err *e)
+{
+    if (check_pool(&v->store, e) < 0)
+        return -1;
+    struct zfs *z = xcalloc(1, sizeof *z);
+    z->pool = xstrdup(v->store.pool);
+    z->name = xstrdup(v->name);
+    z->live = xasprintf("%s/%s", z->pool, z->name);
+    z->stage = xasprintf("%s/pvesr-stage-%s", z->pool, z->name);
+    z->old = xasprintf("%s/pvesr-old-%s", z->pool, z->name);
+    v->priv = z;
+    return 0;
+}
+
+static void zfs_close(struct volume *v)
+{
+    struct zfs *z = v->priv;
+    if (!z)
+        return;
+    free(z->pool);
+    free(z->name);
+    free(z->live);
+    free(z->stage);
+    free(z->old);
+    free(z);
+}
+
+static int slot_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    return check_pool(store, e) < 0 ? -1 : zfs_names(store->pool, vmid, ret, e);
+}
+
+static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    ret->stream = ret->many = true;
+    ret->exists = w.live.name[0];
+    ret->size = w.live.size;
+    ret->available = w.live.available;
+    return 0;
+}
+
+/* ---- snapshots ---- */
+
+/* Of the live volume; of the stage, those that count already; of what was kept, those kept aside. */
+static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
+{
+    if (strcmp(x->dataset, w->live.name) == 0)
+        return true;
+    if (strcmp(x->dataset, w->stage.name) == 0) {
+        const struct zfs_snapshot *point = zfs_find_id(w, w->stage.point);
+        return point && strcmp(point->dataset, x->dataset) == 0 && x->s.seq <= point->s.seq;
+    }
+    return strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+}
+
+static const struct zfs_snapshot *find(const struct zfs_view *w, const char *name)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (counts(w, &w->snapshots[i]) && strcmp(w->snapshots[i].s.name, name) == 0)
+            return &w->snapshots[i];
+    return NULL;
+}
+
+static int slot_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    ret->v = xcalloc(w.n + 1, sizeof *ret->v);
+    for (size_t i = 0; i < w.n; i++)
+        if (counts(&w, &w.snapshots[i]))
+            ret->v[ret->n++] = w.snapshots[i].s;
+    return 0;
+}
+
+static char *at(const char *dataset, const char *snapshot)
+{
+    return xasprintf("%s@%s", dataset, snapshot);
+}
+
+/* Atomic, so a running guest is no matter. */
+static int slot_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
+{
+    _cleanup_free_ char *full = at(zfs_of(v)->live, name);
+    return zfs_change(e, "snapshot", "--", full, NULL);
+}
+
+static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = find(&w, name);
+    if (!x || strcmp(x->dataset, w.live.name) != 0)
+        return err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name);
+    *ret = x->s;
+    return 0;
+}
+
+/* 1: not there. */
+static int find_checked(struct volume *v, const char *name, const char *id, char **full, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = find(&w, name);
+    if (!x)
+        return 1;
+    if (strcmp(x->s.id, id) != 0)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
+                       name, x->s.id, id);
+    *full = at(x->dataset, name);
+    return 0;
+}
+
+static int slot_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    _cleanup_free_ char *full = NULL;
+    int r = find_checked(v, name, id, &full, e);
+    if (r != 0)
+        return r;
+    r = zfs_change(e, "destroy", "--", full, NULL);
+    if (r == 0 || !strstr(e->text, "dependent clones"))
+        return r;
+    _cleanup_free_ char *base =
+        xasprintf("%.*s@" ASIDE_PREFIX "base_%.46s", (int)strcspn(full, "@"), full, name);
+    return zfs_change(e, "rename", "--", full, base, NULL);
+}
+
+static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    _cleanup_free_ char *full = NULL;
+    int r = find_checked(v, name, id, &full, e);
+    return r != 0 ? r : zfs_change(e, "set", "pvesr:received=1", full, NULL);
+}
+
+static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = find(&w, from);
+    if (!x)
+        return err_set(e, ERR_GONE, 0, "there is no snapshot '%s'", from);
+    if (find(&w, to))
+        return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
+    _cleanup_free_ char *old = at(x->dataset, from);
+    _cleanup_free_ char *new = at(x->dataset, to);
+    return zfs_change(e, "rename", "--", old, new, NULL);
+}
+
+/* ---- the live volume ---- */
+
+/* What was written is counted when its transaction group is on the disk. */
+static int flush_pool(const struct zfs *z, struct err *e)
+{
+    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
+    char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
+    return proc_check(argv, NULL, NULL, e);
+}
+
+static int slot_written(struct volume *v, char *since, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (flush_pool(zfs_of(v), e) < 0 || zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    if (!w.live.name[0])
+        return 0;
+    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    if (!newest)
+        return 1;
+    strcpy(since, newest->s.name);
+    return w.live.written != 0;
+}
+
+static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_free_ char *full = at(zfs_of(v)->live, name);
+    if (flush_pool(zfs_of(v), e) < 0 || zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    if (newest && strcmp(newest->s.name, name) == 0 && w.live.written == 0)
+        return 0; /* a repetition */
+    return zfs_change(e, "snapshot", "--", full, NULL);
+}
+
+static int slot_replica(struct volume *v, char *owner, char *base_id, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    memcpy(owner, w.live.owner, sizeof w.live.owner);
+    memcpy(base_id, w.live.base, sizeof w.live.base);
+    return 0;
+}
+
+/* Somebody's scan of new devices holds a zvol for a moment. */
+static int destroy_dataset(const char *name, struct err *e)
+{
+    for (int i = 0; zfs_change(e, "destroy", "-r", "--", name, NULL) < 0; i++) {
+        if (!strstr(e->text, "busy") || i == BUSY_TRIES)
+            return -1;
+        sleep(1);
+    }
+    return 0;
+}
+
+/* What is kept aside stays, in a dataset out of the way. */
+static int destroy_live(const struct zfs *z, const struct zfs_view *w, struct err *e)
+{
+    bool kept = false;
+    for (size_t i = 0; i < w->n; i++)
+        kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
+                strncmp(w->snapshots[i].s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+    if (!kept)
+        return destroy_dataset(w->live.name, e);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        _cleanup_free_ char *full = at(x->dataset, x->s.name);
+        if (strcmp(x->dataset, w->live.name) == 0 &&
+            strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0 &&
+            zfs_change(e, "destroy", "--", full, NULL) < 0)
+            return -1;
+    }
+    _cleanup_free_ char *name = zfs_kept_name(z, &w->live);
+    return zfs_change(e, "rename", "--", w->live.name, name, NULL);
+}
+
+static int slot_destroy(struct volume *v, struct err *e)
+{
+    const struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &w, e) < 0)
+        return -1;
+    return w.live.name[0] ? destroy_live(z, &w, e) : 0;
+}
+
+const struct volume_driver driver_zfspool = {
+    .type = "zfspool",
+    .supports = zfs_supports,
+    .open = zfs_open,
+    .close = zfs_close,
+    .list = slot_list,
+    .info = slot_info,
+    .snapshots = slot_snapshots,
+    .snapshot = slot_snapshot,
+    .snapshot_keep = slot_keep,
+    .snapshot_destroy = slot_snapshot_destroy,
+    .snapshot_rename = slot_snapshot_rename,
+    .snapshot_adopt = slot_snapshot_adopt,
+    .tidy = zfs_tidy,
+    .written = slot_written,
+    .keep_aside = slot_keep_aside,
+    .destroy = slot_destroy,
+    .replica = slot_replica,
+    .delta_open = zfs_delta_open,
+    .delta_stream = zfs_delta_stream,
+    .delta_close = zfs_delta_close,
+    .stage_info = zfs_stage_info,
+    .stage_open = zfs_stage_open,
+    .stage_feed = zfs_stage_feed,
+    .stage_seal = zfs_stage_seal,
+    .stage_close = zfs_stage_close,
+    .stage_discard = zfs_stage_discard,
+    .commit = zfs_commit,
+};

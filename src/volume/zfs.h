@@ -1,0 +1,110 @@
+/* The zfspool driver's own. Used by zfs*.c alone. Everything is done by the `zfs` program (zfs(8)).
+ *
+ *     POOL/NAME                    the live volume: vm-… a zvol, subvol-… a filesystem
+ *     POOL/NAME@SNAP               its snapshots, as Proxmox VE names them
+ *     POOL/pvesr-stage-NAME        what is being received: a clone of the base, or new
+ *     POOL/pvesr-old-NAME          the former live volume, while a commit is on its way
+ *     POOL/pvesr-kept-NAME-GUID    what a commit took out of the way and is not to be lost
+ *
+ * Identity. The id of a snapshot is its guid, 16 hex digits behind 16 zeros: zfs receive keeps it, so a
+ * replica that Proxmox VE's own tool made has the same ids and is gone on with. Order (seq) is createtxg,
+ * which `zfs promote` keeps.
+ *
+ * Receiving. An incremental stream is received into a new dataset with the base as its origin
+ * (zfs-receive(8), -o origin): the live volume is not touched, whatever was written to it, and shows the
+ * earlier restore point until the commit. The commit promotes the stage, which takes the snapshots up to the
+ * base with it, and swaps the names; what the former live volume had besides them is kept, if there is
+ * anything.
+ *
+ * Such a stream takes no properties along (zfs-send(8), -p), so ours begins with a line of its own before
+ * that of `zfs send`: "pvesr-zfs 1 REFQUOTA\n". A zvol's size is in its data.
+ *
+ * A crash leaves:
+ *     receiving          a stage without its snapshot                → discarded by the next stage_open
+ *     received           the stage with its snapshot: sealed         → commit
+ *     commit 1 marks, promote      POOL/NAME has its origin in the stage       → tidy goes on with 2
+ *            2 live → pvesr-old-   no POOL/NAME                                → tidy goes on with 3
+ *            3 stage → live        pvesr-old- beside it                        → tidy goes on with 4
+ *            4 pvesr-old- destroyed or kept
+ *
+ * Marks are user properties. Of datasets: pvesr:stage (what a stage is, "1 SNAPSHOT ID BASE|- OWNER|-
+ * CREATED"), pvesr:point (of a stage: the id of its newest snapshot that counts as the volume's already),
+ * pvesr:owner and pvesr:base (of a replica); they do not travel. Of snapshots: pvesr:received.
+ *
+ * A snapshot on which a kept dataset stands cannot be destroyed: it is renamed to diverged_base_… instead.
+ *
+ * Not carried: encrypted datasets (refused: their replica would be plain text), linked clones (no such volume
+ * names), children of a container's filesystem. Transfers do not resume.
+ */
+#pragma once
+
+#include "base/strv.h"
+#include "volume/driver.h"
+
+#include <stdbool.h>
+
+#define ZFS_NAME_MAX 256
+
+/* One line of `zfs list` of a dataset; empty name: not there. */
+struct zfs_dataset {
+    char name[ZFS_NAME_MAX];
+    char guid[SNAPSHOT_ID_LEN + 1];
+    char origin[ZFS_NAME_MAX]; /* snapshot, "" for none */
+    bool volume;               /* else a filesystem */
+    bool encrypted;
+    uint64_t size, available, written, refquota;
+    char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    char stage[256]; /* the mark, "" for none */
+    char point[SNAPSHOT_ID_LEN + 1];
+};
+
+struct zfs_snapshot {
+    struct snapshot s;
+    char dataset[ZFS_NAME_MAX];
+};
+
+/* All that belongs to a volume, as it was when asked. */
+struct zfs_view {
+    struct zfs_dataset live, stage, old;
+    struct strv kept; /* names of datasets */
+    struct zfs_snapshot *snapshots;
+    size_t n;
+};
+void zfs_view_release(struct zfs_view *w);
+#define _cleanup_view_ _cleanup_(zfs_view_release)
+
+struct zfs {    /* volume.priv */
+    char *pool; /* POOL, perhaps with datasets below */
+    char *name; /* the volume's */
+    char *live, *stage, *old;
+};
+static inline struct zfs *zfs_of(struct volume *v)
+{
+    return v->priv;
+}
+
+/* Run `zfs` and log it at debug level if it changes something. */
+int zfs_change(struct err *e, const char *first, ...) __attribute__((sentinel));
+int zfs_view(const struct zfs *z, struct zfs_view *ret, struct err *e);
+/* The newest snapshot of that dataset, NULL for none. */
+const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
+const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id);
+/* The names in POOL that say of a volume of this guest that something of it is here. */
+int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);
+/* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
+char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
+
+int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                   uint64_t from, struct err *e);
+ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
+void zfs_delta_close(struct delta *d);
+
+int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
+int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
+int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
+int zfs_stage_seal(struct stage *s, struct err *e);
+void zfs_stage_close(struct stage *s);
+int zfs_stage_discard(struct volume *v, struct err *e);
+int zfs_commit(struct volume *v, const char *id, bool live, struct err *e);
+/* Go on with a commit that was cut. */
+int zfs_tidy(struct volume *v, struct err *e);
