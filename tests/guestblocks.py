@@ -5,6 +5,7 @@ What is compared are bytes. live() is the device itself; snapshot() is a copy in
 does not exist when there is no such snapshot.
 """
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -49,19 +50,22 @@ class BlockNames:
         before, found, n = name.partition(f"vm-{self.guest}-disk-")
         return int(n) if found and not before and n.isdigit() else None
 
-    def snapshot(self, store, n, snap):
-        identity = self.identity(store, n, snap)
+    def snapshot(self, store, n, snap, dataset=None):
+        """dataset: where it is, if not at the volume."""
+        whole = f"{dataset}@{snap}" if dataset else self.full(store, n, snap)
+        identity = self.identity(whole)
         if not identity:
             return os.path.join(self.copies, "none")
         path = os.path.join(self.copies, f"{store.replace('/', '-')}-{n}@{snap}", identity)
         if not os.path.exists(path):
             shutil.rmtree(os.path.dirname(path), ignore_errors=True)
             os.makedirs(os.path.dirname(path))
-            self.copy_out(store, n, snap, path + ".new")
+            self.copy_out(store, n, whole, path + ".new")
             os.rename(path + ".new", path)
         return path
 
-    aside = snapshot
+    def aside(self, store, n, snap):
+        return self.snapshot(store, n, snap)
 
     def forget_copies(self, store, found):
         there = os.listdir(self.copies) if os.path.isdir(self.copies) else []
@@ -100,8 +104,10 @@ class ZvolNames(BlockNames):
     def roll_back(self, store, n, snap):
         gone(["zfs", "rollback", "-r", self.dataset(store, n, snap)])
 
-    def identity(self, store, n, snap):
-        return self.get("guid", self.dataset(store, n, snap))
+    full = dataset
+
+    def identity(self, snapshot):
+        return self.get("guid", snapshot)
 
     @staticmethod
     def get(key, name):
@@ -109,16 +115,24 @@ class ZvolNames(BlockNames):
                               text=True, check=False)
         return done.stdout.strip()
 
-    def copy_out(self, store, n, snap, path):
+    def copy_out(self, store, n, snapshot, path):
         look = f"{store.partition('/')[0]}/look-{n}"
-        run("zfs", "clone", "-o", "readonly=on", self.dataset(store, n, snap), look)
+        run("zfs", "clone", "-o", "readonly=on", snapshot, look)
         try:
             run("cp", "--sparse=always", device(f"/dev/zvol/{look}"), path)
         finally:
             gone(["zfs", "destroy", look])
 
+    def kept(self, store):
+        """(disk, snapshot) → dataset, of what was taken out of the way of a replica."""
+        names = re.findall(r"(?m)^(.*/pvesr-kept-(vm-\d+-disk-\d+)-[0-9a-f]{32})@(.+)$", run("zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", store))
+        return {(self.number(volume), snap): dataset for dataset, volume, snap in names}
+
+    def aside(self, store, n, snap):
+        return self.snapshot(store, n, snap, self.kept(store).get((n, snap)))
+
     def entries(self, store):
-        found, odd = set(), []
+        found, odd = set(self.kept(store)), []
         lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o", "name,receive_resume_token", store).splitlines()
         for line in lines:
             name, token = line.split("\t")
@@ -126,7 +140,7 @@ class ZvolNames(BlockNames):
             n = self.number(volume)
             if n is not None and token == "-":
                 found.add((n, snap or None))
-            elif name != store:
+            elif name != store and not volume.startswith("pvesr-kept-"):
                 odd.append(name + ("" if token == "-" else " (partly received)"))
         self.forget_copies(store, found)
         return found, odd
@@ -173,17 +187,19 @@ class ThinNames(BlockNames):
         gone(["lvremove", "-q", "-f", self.lv(store, n)])
         run("lvcreate", "-q", "-kn", "-n", self.volname(n), "-s", self.lv(store, n, snap))
 
-    def identity(self, store, n, snap):
-        done = subprocess.run(["lvs", "--noheadings", "-o", "lv_uuid", self.lv(store, n, snap)], stdout=subprocess.PIPE,
+    full = lv
+
+    def identity(self, snapshot):
+        done = subprocess.run(["lvs", "--noheadings", "-o", "lv_uuid", snapshot], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True, check=False)
         return done.stdout.strip()
 
-    def copy_out(self, store, n, snap, path):
-        run("lvchange", "-q", "-ay", "-K", self.lv(store, n, snap))
+    def copy_out(self, _store, _n, snapshot, path):
+        run("lvchange", "-q", "-ay", "-K", snapshot)
         try:
-            run("cp", "--sparse=always", device("/dev/" + self.lv(store, n, snap)), path)
+            run("cp", "--sparse=always", device("/dev/" + snapshot), path)
         finally:
-            gone(["lvchange", "-q", "-an", self.lv(store, n, snap)])
+            gone(["lvchange", "-q", "-an", snapshot])
 
     def entries(self, store):
         found, odd = set(), []

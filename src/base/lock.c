@@ -91,3 +91,8 @@ void lock_free(struct lock *l)
     free(l->path);
     free(l);
 }
+
+int lock_fd(const struct lock *l)
+{
+    return l->fd;
+}

@@ -14,6 +14,8 @@ struct lock; /* one held lock */
 struct lock *lock_take(const char *path, bool exclusive, double seconds, bool chatty, struct err *e);
 /* Releases; NULL is fine. */
 void lock_free(struct lock *l);
+/* Its descriptor, borrowed: a child that inherits it holds the lock too, until it ends. */
+int lock_fd(const struct lock *l);
 static inline void lock_freep(struct lock **l)
 {
     lock_free(*l);

@@ -323,11 +323,27 @@ int proc_run(char *const argv[], const struct proc_options *options, struct proc
     return 0;
 }
 
-/* The last line of text that is not empty. */
-static void last_line(const struct buf *b, char *out, size_t room)
+/* Programs end with advice (zfs(8)) or go on complaining of what follows from it (btrfs(8)). */
+static const char *first_complaint(const char *text)
 {
-    const char *text = buf_str(b);
+    static const char *const beginnings[] = {"cannot ", "ERROR: "};
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        for (size_t i = 0; i < ELEMENTS(beginnings); i++)
+            if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
+                return line;
+    }
+    return NULL;
+}
+
+void proc_complaint(const struct buf *b, char *out, size_t room)
+{
+    const char *text = buf_str(b), *first = first_complaint(text);
     size_t end = b->len;
+    if (first) {
+        snprintf(out, room, "%.*s", (int)strcspn(first, "\n"), first);
+        return;
+    }
     while (end > 0 && isspace((unsigned char)text[end - 1]))
         end--;
     size_t begin = end;
@@ -342,7 +358,7 @@ int proc_check(char *const argv[], const struct proc_options *options, struct bu
     int result = proc_run(argv, options, &r, e);
     if (result == 0 && r.status != 0) {
         char line[512], what[96];
-        last_line(&r.err, line, sizeof line);
+        proc_complaint(&r.err, line, sizeof line);
         snprintf(what, sizeof what, "%s%s%s", base_name(argv[0]), argv[1] ? " " : "", argv[1] ? argv[1] : "");
         result = err_set(e, ERR_SYSTEM, 0,
                          r.status > 128 ? "%s: ended by signal %d: %s" : "%s: exit status %d: %s", what,

@@ -34,7 +34,11 @@ struct proc_options {
  * every case (zero-initialise it). options may be NULL. */
 int proc_run(char *const argv[], const struct proc_options *options, struct proc_result *r, struct err *e);
 
-/* proc_run that also takes a status other than 0 as failure: "zfs list: exit status 1: LAST STDERR LINE".
+/* Of what a program said on stderr, the line that tells why it failed: the first that begins as a complaint
+ * does, else the last. */
+void proc_complaint(const struct buf *err, char *out, size_t room);
+
+/* proc_run that also takes a status other than 0 as failure: "zfs list: exit status 1: COMPLAINT".
  * out may be NULL. */
 int proc_check(char *const argv[], const struct proc_options *options, struct buf *out, struct err *e);
 

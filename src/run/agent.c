@@ -111,9 +111,10 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
         return -1;
     _cleanup_free_ char *path = env_agent_lock_path(a->env, a->guest);
     a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
-    return a->lock
-               ? 0
-               : err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
+    if (!a->lock)
+        return err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
+    volume_lock_fd = lock_fd(a->lock);
+    return 0;
 }
 
 /* Open one volume for the rest of the conversation and tell what is there of it. */
@@ -235,7 +236,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         message_string(o, "id", SNAPSHOT_ID_LEN, &want.id, e) < 0 ||
         message_string(o, "base", SNAPSHOT_ID_LEN, &want.base_id, e) < 0 ||
         message_u64(o, "created", &created, e) < 0 || message_u64(o, "size", &want.size, e) < 0 ||
-        message_bool(o, "replace", &replace, e) < 0)
+        message_bool(o, "replace", &replace, e) < 0 || message_bool(o, "resume", &want.resume, e) < 0)
         return -1;
     if (!snapshot_name_ok(want.snapshot) || !snapshot_id_ok(want.id) ||
         (*want.base_id && !snapshot_id_ok(want.base_id)))

@@ -178,15 +178,19 @@ static json_t *stage_message(const struct stage_info *s)
 {
     if (!s->exists)
         return json_null();
-    return json_pack("{s:s, s:s, s:s, s:I, s:b}", "snapshot", s->snapshot, "id", s->id, "base", s->base_id,
-                     "offset", (json_int_t)s->offset, "sealed", s->sealed);
+    return json_pack("{s:s, s:s, s:s, s:I, s:b, s:s}", "snapshot", s->snapshot, "id", s->id, "base",
+                     s->base_id, "offset", (json_int_t)s->offset, "sealed", s->sealed, "token", s->token);
 }
 
 static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
 {
+    const char *token;
     *ret = (struct stage_info){0};
     if (json_is_null(o))
         return 0;
+    if (message_string(o, "token", STAGE_TOKEN_MAX, &token, e) < 0)
+        return -1;
+    strcpy(ret->token, token);
     ret->exists = true;
     return take_name(o, "snapshot", ret->snapshot, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
                    take_id(o, "base", true, ret->base_id, e) < 0 ||

@@ -232,7 +232,7 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
             (snapshot_is_of_job(s->name, in->job_id) || !v->replica->info.many || is_history(v, s)))
             continue;
         steps_add(ret, s, false, resume);
-        if (resume)
+        if (resume && !v->info.stream)
             strv_addf(&ret->reasons, "an interrupted transfer of '%s' goes on at byte %" PRIu64, s->name,
                       v->replica->stage.offset);
     }
@@ -408,8 +408,9 @@ static bool renamable(const struct plan_input *in, const struct plan_input_volum
                       const struct plan_volume *p)
 {
     return !in->history && !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
-           p->move_aside.n == 0 && !v->info.stream && v->info.many && v->replica->info.many &&
-           snapshot_is_of_job(p->base.name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
+           p->move_aside.n == 0 && (!v->info.stream || v->info.strict) && v->info.many &&
+           v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
+           strcmp(v->replica->base_id, p->base.id) == 0;
 }
 
 /* False: the target has the volume but nothing in common with it. */

@@ -1,5 +1,6 @@
 #include "run/send.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
@@ -84,21 +85,46 @@ static int send_stream(struct sending *s, struct delta *d, struct err *e)
     }
 }
 
+static void log_going_on(const struct transfer *t, uint64_t offset)
+{
+    if (t->progress->log)
+        joblog_add(t->progress->log, "%s: going on at byte %" PRIu64 " of an interrupted transfer", t->volid,
+                   offset);
+}
+
+/* A stream goes on only if our storage takes the target's token: NULL otherwise, and it begins anew. */
+static struct delta *resume_stream(const struct transfer *t)
+{
+    struct err problem = {0};
+    uint64_t sent;
+    struct delta *d = delta_resume(t->volume, t->base, t->snapshot, t->stage->token, &sent, &problem);
+    if (d)
+        log_going_on(t, sent);
+    else if (t->progress->log)
+        joblog_add(t->progress->log, "an interrupted transfer begins anew: %s", problem.text);
+    return d;
+}
+
 int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
 {
     uint64_t offset = 0;
-    if (peer_stage(t->peer, t->volid, t->snapshot, t->base ? t->base->id : "", t->replace, &offset, e) < 0)
+    _cleanup_(delta_freep) struct delta *d = NULL;
+    bool all_there = t->stream && t->stage && t->stage->sealed;
+    if (t->stream && t->stage && t->stage->token[0] && !all_there)
+        d = resume_stream(t);
+    if (peer_stage(t->peer, t->volid, t->snapshot, t->base ? t->base->id : "", t->replace, d || all_there,
+                   &offset, e) < 0)
         return -1;
-    if (offset && t->progress->log)
-        joblog_add(t->progress->log, "%s: going on at byte %llu of an interrupted transfer", t->volid,
-                   (unsigned long long)offset);
-    _cleanup_(delta_freep) struct delta *d = delta_open(t->volume, t->base, t->snapshot, offset, e);
-    if (!d)
+    if (offset)
+        log_going_on(t, offset);
+    if (!d && !all_there)
+        d = delta_open(t->volume, t->base, t->snapshot, offset, e);
+    if (!d && !all_there)
         return -1;
     _cleanup_(transfer_digest_freep) struct transfer_digest *digest = transfer_digest_new();
     struct sending s = {.t = t, .channel = t->peer->link.channel, .digest = digest};
     progress_begin(t->progress, t->volid, t->snapshot->size, offset);
-    if ((t->stream ? send_stream(&s, d, e) : send_extents(&s, d, e)) < 0)
+    if (d && (t->stream ? send_stream(&s, d, e) : send_extents(&s, d, e)) < 0)
         return -1;
     *changed += s.bytes;
     if (peer_sealed(t->peer, s.bytes, s.frames, digest, e) < 0)

@@ -20,6 +20,7 @@ struct transfer {
     const struct snapshot *base; /* NULL: full */
     const struct snapshot *snapshot;
     bool replace;
+    const struct stage_info *stage; /* the target has this stage of it; NULL: none */
 };
 
 /* Send it and wait until the target has sealed the stage. *changed grows by the bytes of the delta. */

@@ -364,7 +364,8 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
                              .stream = v->info.stream,
                              .base = base,
                              .snapshot = &step->snapshot,
-                             .replace = p->replace && k == 0};
+                             .replace = p->replace && k == 0,
+                             .stage = step->resume ? &v->replica.stage : NULL};
         if (transfer_send(&t, &s->delta, e) < 0)
             return err_wrap(e, "volume '%s'", s->volids.v[i]);
         bool stays_staged = !v->replica.info.many; /* the next step goes upon it */

@@ -25,7 +25,7 @@
 #define STAGE                                                                                                \
     "{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"__replicate_100-0_5__\",\"id\":\"" ID_A        \
     "\",\"created\":5,"                                                                                      \
-    "\"base\":\"\",\"size\":65536,\"replace\":false}"
+    "\"base\":\"\",\"size\":65536,\"replace\":false,\"resume\":false}"
 
 static char dir[64];
 
@@ -181,24 +181,24 @@ static const struct lie {
     {__LINE__,
      "a snapshot name that is a path",
      {CALL(OPEN), CALL("{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"../x\",\"id\":\"" ID_A
-                       "\",\"created\":5,\"base\":\"\",\"size\":1,\"replace\":false}")},
+                       "\",\"created\":5,\"base\":\"\",\"size\":1,\"replace\":false,\"resume\":false}")},
      "no snapshot"},
     {__LINE__,
      "an id that is none",
      {CALL(OPEN), CALL("{\"do\":\"stage\",\"volume\":\"" DISK
                        "\",\"snapshot\":\"a1\",\"id\":\"x\",\"created\":5,\"base\":\"\","
-                       "\"size\":1,\"replace\":false}")},
+                       "\"size\":1,\"replace\":false,\"resume\":false}")},
      "no snapshot"},
     {__LINE__,
      "a base that is not there",
-     {CALL(OPEN),
-      CALL("{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"a1\",\"id\":\"" ID_A
-           "\",\"created\":5,\"base\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"size\":1,\"replace\":false}")},
+     {CALL(OPEN), CALL("{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"a1\",\"id\":\"" ID_A
+                       "\",\"created\":5,\"base\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"size\":1,"
+                       "\"replace\":false,\"resume\":false}")},
      "base"},
     {__LINE__,
      "a negative size",
      {CALL(OPEN), CALL("{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"a1\",\"id\":\"" ID_A
-                       "\",\"created\":5,\"base\":\"\",\"size\":-1,\"replace\":false}")},
+                       "\",\"created\":5,\"base\":\"\",\"size\":-1,\"replace\":false,\"resume\":false}")},
      "'size'"},
     {__LINE__, "data beyond the size", {CALL(OPEN), CALL(STAGE), DATA_AT(AT_64K, "x")}, "65536"},
     {__LINE__, "data at the end of the world", {CALL(OPEN), CALL(STAGE), DATA_AT(AT_MAX, "x")}, ""},

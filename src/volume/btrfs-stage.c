@@ -183,7 +183,9 @@ static int open_base(struct btrfs_volume *b, const char *id, int *ret, struct er
 static bool resumable(const struct btrfs_volume *b, const struct filestage_mark *found,
                       const struct stage_want *want)
 {
-    return filestage_mark_fits(found, want) && (found->sealed || (!b->stream && found->offset > 0));
+    if (b->stream)
+        return filestage_mark_fits(found, want) && found->sealed && want->resume;
+    return filestage_mark_fits(found, want) && (found->sealed || found->offset > 0);
 }
 
 int btrfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)

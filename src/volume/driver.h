@@ -4,7 +4,7 @@
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
  * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
- * snapshot_open, and the slots of the other family.
+ * snapshot_open, delta_resume (stage_info gives no token then), and the slots of the other family.
  *
  * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
  * and add the type to the table of tests/ that runs every driver through the same cases.
@@ -64,6 +64,8 @@ struct volume_driver {
 
     int (*delta_open)(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                       uint64_t from, struct err *e);
+    int (*delta_resume)(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                        const char *token, uint64_t *sent, struct err *e);
     int (*delta_next)(struct delta *d, struct extent *ret, struct err *e);
     const void *(*delta_data)(const struct delta *d);
     ssize_t (*delta_stream)(struct delta *d, void *data, size_t room, struct err *e);

@@ -15,6 +15,8 @@
 int streamproc_start(struct streamproc *s, char *const argv[], bool source, struct err *e)
 {
     struct proc_streams streams = {.pipe_out = source, .pipe_in = !source, .pipe_err = true};
+    if (!source && volume_lock_fd > 2)
+        streams.use_out = volume_lock_fd;
     *s = (struct streamproc)STREAMPROC_INIT;
     if (proc_spawn(argv, &streams, &s->proc, e) < 0)
         return -1;
@@ -70,11 +72,10 @@ int streamproc_end(struct streamproc *s, struct err *e)
     int status = proc_wait(&s->proc, 60);
     if (status == 0)
         return 0;
-    while (s->errors.len && s->errors.data[s->errors.len - 1] == '\n')
-        s->errors.data[--s->errors.len] = 0;
-    const char *text = buf_str(&s->errors), *line = strrchr(text, '\n');
-    return err_set(e, strstr(text, "out of space") ? ERR_FULL : ERR_SYSTEM, 0, "%s: exit status %d: %s",
-                   s->proc.name, status, line ? line + 1 : text);
+    char line[512];
+    proc_complaint(&s->errors, line, sizeof line);
+    return err_set(e, strstr(line, "out of space") ? ERR_FULL : ERR_SYSTEM, 0, "%s: exit status %d: %s",
+                   s->proc.name, status, line);
 }
 
 ssize_t streamproc_read(struct streamproc *s, void *data, size_t room, struct err *e)

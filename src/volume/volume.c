@@ -14,17 +14,12 @@ static const struct volume_driver *const drivers[] = {
 };
 
 void (*volume_tick)(void);
-
-/* zfspool has not been proven yet as the others have: only its tests ask for it. */
-static bool is_offered(const struct volume_driver *d)
-{
-    return d != &driver_zfspool || getenv("PVESR_TEST_ZFS");
-}
+int volume_lock_fd = -1;
 
 static const struct volume_driver *driver_find(const char *type)
 {
     for (size_t i = 0; i < ELEMENTS(drivers); i++)
-        if (strcmp(drivers[i]->type, type) == 0 && is_offered(drivers[i]))
+        if (strcmp(drivers[i]->type, type) == 0)
             return drivers[i];
     return NULL;
 }
@@ -285,6 +280,26 @@ struct delta *delta_open(struct volume *v, const struct snapshot *base, const st
     d->full = !base;
     d->at = from;
     if (v->driver->delta_open(d, base, snapshot, from, e) < 0) {
+        failed(v, e);
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+struct delta *delta_resume(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
+                           const char *token, uint64_t *sent, struct err *e)
+{
+    if (!v->driver->delta_resume) {
+        lacks(v, "go on with an interrupted stream", e);
+        return NULL;
+    }
+    struct delta *d = xcalloc(1, sizeof *d);
+    d->volume = v;
+    d->driver = v->driver;
+    d->full = !base;
+    *sent = 0;
+    if (v->driver->delta_resume(d, base, snapshot, token, sent, e) < 0) {
         failed(v, e);
         free(d);
         return NULL;

@@ -42,6 +42,7 @@
 /* Snapshots with such names hold what nobody else has: nothing ever removes them but a person. */
 #define ASIDE_PREFIX "diverged_"
 #define SNAPSHOT_ID_LEN 32
+#define STAGE_TOKEN_MAX 1023
 
 /* Where a storage lies on this node. Strings are borrowed and must outlive the volumes opened with it. */
 struct volume_store {
@@ -80,6 +81,7 @@ const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *
 struct volume_info {
     bool exists; /* the live volume is there */
     bool stream; /* which family */
+    bool strict; /* stream family: volume_written sees every change, also of times alone */
     bool many; /* can hold several snapshots with data; false: a plain file, only the newest restore point */
     uint64_t size;
     uint64_t available; /* free bytes of the storage */
@@ -93,6 +95,9 @@ struct stage_info {
     char id[SNAPSHOT_ID_LEN + 1];
     char base_id[SNAPSHOT_ID_LEN + 1]; /* "" for a full copy */
     uint64_t offset;                   /* everything below is durable; 0 for the stream family */
+    /* Stream family: what the sender needs to go on with a stage that is not sealed (delta_resume), "" if
+     * that is not possible. */
+    char token[STAGE_TOKEN_MAX + 1];
 };
 
 struct volume; /* an open volume; need not exist yet */
@@ -162,6 +167,11 @@ struct delta;
 /* From base (NULL: everything that is not zero) to snapshot. Ranges below `from` are left out (resume). */
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e);
+/* Stream family: what an interrupted transfer of the same still lacks, by the target's token (stage_info).
+ * ERR_DATA when the token is for anything else than these two snapshots: it comes from a peer. *sent gets how
+ * many bytes of the stream the target has. */
+struct delta *delta_resume(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
+                           const char *token, uint64_t *sent, struct err *e);
 void delta_free(struct delta *d);
 CLEANUP_FUNC(delta_free, struct delta)
 /* 1: *ret is the next range (ascending, not overlapping, at most 1 MiB for DATA, ends within the snapshot's
@@ -183,6 +193,7 @@ struct stage_want {
      * restore point (many false) the one of the sealed stage, which is then changed in place. */
     const char *base_id;
     uint64_t size;     /* extents family: size of the volume */
+    bool resume;       /* stream family: the sender goes on with the stage that stage_info told of */
     const char *owner; /* who makes it (job id): kept with the replica, so that only its maker replaces it */
 };
 
@@ -214,3 +225,6 @@ int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LE
 /* Called by drivers in long work so that the caller can keep its peer awake; set once per process, may be
  * NULL. */
 extern void (*volume_tick)(void);
+/* A lock that is to last until the programs that apply a stream have ended, also when this process is killed:
+ * they inherit this descriptor. -1: none. */
+extern int volume_lock_fd;

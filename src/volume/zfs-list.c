@@ -11,8 +11,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COMMAND_SECONDS 600
+#define BUSY_TRIES 6
 #define LIST_MAX (64u << 20)
 #define STAGE "pvesr-stage-"
 #define OLD "pvesr-old-"
@@ -23,7 +25,11 @@
 static int run(struct strv *argv, struct buf *out, struct err *e)
 {
     struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS};
-    return proc_check(argv->v, &o, out, e);
+    if (proc_check(argv->v, &o, out, e) == 0)
+        return 0;
+    if (strstr(e->text, "out of space"))
+        e->kind = ERR_FULL;
+    return -1;
 }
 
 int zfs_change(struct err *e, const char *first, ...)
@@ -37,6 +43,16 @@ int zfs_change(struct err *e, const char *first, ...)
     va_end(ap);
     debug_command(argv.v);
     return run(&argv, NULL, e);
+}
+
+int zfs_destroy(const char *name, struct err *e)
+{
+    for (int i = 0; zfs_change(e, "destroy", "-r", "--", name, NULL) < 0; i++) {
+        if (!strstr(e->text, "busy") || i == BUSY_TRIES)
+            return -1;
+        sleep(1);
+    }
+    return 0;
 }
 
 /* ---- fields ---- */
@@ -79,10 +95,10 @@ static size_t split(char *line, char **f, size_t max)
 
 /* ---- datasets ---- */
 
-#define DATASET_FIELDS 13
+#define DATASET_FIELDS 14
 #define DATASET_COLUMNS                                                                                      \
     "name,type,guid,origin,volsize,available,written,encryption,"                                            \
-    "pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,refquota"
+    "pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,refquota,receive_resume_token"
 
 static bool take_dataset(char *line, struct zfs_dataset *ret)
 {
@@ -102,6 +118,8 @@ static bool take_dataset(char *line, struct zfs_dataset *ret)
     copy_mark(d.stage, sizeof d.stage, f[10]);
     copy_mark(d.point, sizeof d.point, f[11]);
     d.refquota = number(f[12]);
+    copy_mark(d.token, sizeof d.token, f[13]);
+    d.partial = strcmp(f[13], "-") != 0;
     *ret = d;
     return true;
 }

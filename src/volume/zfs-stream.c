@@ -8,8 +8,10 @@
 #include "volume/name.h"
 #include "volume/streamproc.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HEADER "pvesr-zfs 1 "
@@ -28,6 +30,17 @@ struct zfs_delta {
     size_t sent; /* of the header */
 };
 
+static int start_send(struct delta *d, const struct zfs_view *w, const struct strv *argv, struct err *e)
+{
+    struct zfs_delta *x = xcalloc(1, sizeof *x);
+    d->priv = x;
+    snprintf(x->header, sizeof x->header, HEADER "%" PRIu64 "\n", w->live.refquota);
+    if (streamproc_start(&x->proc, argv->v, true, e) == 0)
+        return 0;
+    zfs_delta_close(d);
+    return -1;
+}
+
 static int name_by_id(const struct zfs_view *w, const struct snapshot *s, char **ret, struct err *e)
 {
     const struct zfs_snapshot *x = zfs_find_id(w, s->id);
@@ -37,30 +50,120 @@ static int name_by_id(const struct zfs_view *w, const struct snapshot *s, char *
     return 0;
 }
 
+/* The snapshots' full names; *old NULL without a base. */
+static int look_for_both(const struct zfs *z, const struct snapshot *base, const struct snapshot *snapshot,
+                         struct zfs_view *w, char **old, char **new, struct err *e)
+{
+    if (zfs_view(z, w, e) < 0 || name_by_id(w, snapshot, new, e) < 0 ||
+        (base && name_by_id(w, base, old, e) < 0))
+        return -1;
+    if (w->live.encrypted)
+        return err_set(e, ERR_CONFIG, 0, "'%s' is encrypted: its replica would be plain text", z->live);
+    return 0;
+}
+
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                    uint64_t from, struct err *e)
 {
-    const struct zfs *z = zfs_of(d->volume);
     _cleanup_view_ struct zfs_view w = {0};
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_free_ char *old = NULL;
     _cleanup_free_ char *new = NULL;
-    if (zfs_view(z, &w, e) < 0 || name_by_id(&w, snapshot, &new, e) < 0 ||
-        (base && name_by_id(&w, base, &old, e) < 0))
+    if (look_for_both(zfs_of(d->volume), base, snapshot, &w, &old, &new, e) < 0)
         return -1;
-    if (w.live.encrypted)
-        return err_set(e, ERR_CONFIG, 0, "'%s' is encrypted: its replica would be plain text", z->live);
     strv_adds(&argv, "zfs", "send", "-c", "-L", "-e", NULL);
     if (old)
         strv_adds(&argv, "-i", old, NULL);
     strv_adds(&argv, "--", new, NULL);
-    struct zfs_delta *x = xcalloc(1, sizeof *x);
-    d->priv = x;
-    snprintf(x->header, sizeof x->header, HEADER "%" PRIu64 "\n", w.live.refquota);
-    if (streamproc_start(&x->proc, argv.v, true, e) == 0)
-        return 0;
-    zfs_delta_close(d);
-    return -1;
+    return start_send(d, &w, &argv, e);
+}
+
+/* What a token says (`zfs send -nv -t`, "\tKEY = VALUE" by line). It comes from a peer: anything but a plain
+ * stream between exactly these two snapshots could be somebody else's data. */
+struct token_facts {
+    char *name;
+    uint64_t to, from, bytes;
+    bool odd; /* it asks for something else besides */
+};
+
+static void take_fact(struct token_facts *t, const char *key, const char *value)
+{
+    static const char *const harmless[] = {"object", "offset", "embedok", "compressok", "largeblockok"};
+    if (strcmp(key, "toname") == 0 && !t->name) {
+        t->name = xstrdup(value);
+        return;
+    }
+    uint64_t n = strtoull(value, NULL, 0);
+    if (strcmp(key, "toguid") == 0) {
+        t->to = n;
+        return;
+    }
+    if (strcmp(key, "fromguid") == 0) {
+        t->from = n;
+        return;
+    }
+    if (strcmp(key, "bytes") == 0) {
+        t->bytes = n;
+        return;
+    }
+    bool known = false;
+    for (size_t i = 0; i < ELEMENTS(harmless); i++)
+        known |= strcmp(key, harmless[i]) == 0;
+    t->odd |= !known;
+}
+
+static void take_facts(struct token_facts *t, char *text)
+{
+    for (char *line; text && (line = strsep(&text, "\n"));) {
+        char *value = strstr(line, " = ");
+        if (*line != '\t' || !value)
+            continue;
+        *value = 0;
+        take_fact(t, line + 1, value + 3);
+    }
+}
+
+static bool token_valid(const char *token)
+{
+    return isdigit((unsigned char)*token) && !token[strspn(token, "0123456789abcdef-")];
+}
+
+static int check_token(const char *token, const struct snapshot *base, const struct snapshot *snapshot,
+                       const char *name, uint64_t *sent, struct err *e)
+{
+    char *argv[] = {(char *)"zfs", (char *)"send", (char *)"-nvt", (char *)token, NULL};
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    if (!token_valid(token))
+        return err_set(e, ERR_DATA, 0, "the target's resume token is none");
+    if (proc_check(argv, NULL, &out, e) < 0)
+        return -1;
+    struct token_facts t = {0};
+    take_facts(&t, out.data);
+    char to[SNAPSHOT_ID_LEN + 1], from[SNAPSHOT_ID_LEN + 1];
+    snprintf(to, sizeof to, "%032" PRIx64, t.to);
+    snprintf(from, sizeof from, "%032" PRIx64, t.from);
+    bool ours = t.name && strcmp(t.name, name) == 0 && strcmp(to, snapshot->id) == 0 && !t.odd &&
+                (base ? strcmp(from, base->id) == 0 : !t.from);
+    if (!ours)
+        err_set(e, ERR_DATA, 0, "the target's resume token is for '%s', not for '%s'", t.name ? t.name : "",
+                name);
+    *sent = t.bytes;
+    free(t.name);
+    return ours ? 0 : -1;
+}
+
+int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                     const char *token, uint64_t *sent, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *old = NULL;
+    _cleanup_free_ char *new = NULL;
+    if (look_for_both(zfs_of(d->volume), base, snapshot, &w, &old, &new, e) < 0 ||
+        check_token(token, base, snapshot, new, sent, e) < 0)
+        return -1;
+    strv_adds(&argv, "zfs", "send", "-t", token, NULL);
+    return start_send(d, &w, &argv, e);
 }
 
 ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e)
@@ -148,11 +251,14 @@ int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
     *ret = (struct stage_info){0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
-    /* one that is not whole is not gone on with */
-    if (!w.stage.name[0] || !mark_parse(w.stage.stage, &m) || !staged(&w, m.id) ||
-        strcmp(w.stage.point, m.id) == 0)
+    if (!w.stage.name[0] || !mark_parse(w.stage.stage, &m))
         return 0;
-    ret->exists = ret->sealed = true;
+    ret->sealed = staged(&w, m.id);
+    ret->exists = ret->sealed ? strcmp(w.stage.point, m.id) != 0 : w.stage.token[0];
+    if (!ret->exists)
+        return 0;
+    if (!ret->sealed)
+        memcpy(ret->token, w.stage.token, sizeof ret->token);
     memcpy(ret->snapshot, m.snapshot, sizeof ret->snapshot);
     memcpy(ret->id, m.id, sizeof ret->id);
     memcpy(ret->base_id, m.base_id, sizeof ret->base_id);
@@ -165,7 +271,7 @@ int zfs_stage_discard(struct volume *v, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;
-    return w.stage.name[0] ? zfs_change(e, "destroy", "-r", "--", z->stage, NULL) : 0;
+    return w.stage.name[0] ? zfs_destroy(z->stage, e) : 0;
 }
 
 /* ---- receiving ---- */
@@ -177,45 +283,80 @@ struct zfs_stage {
     size_t got; /* of the header */
     uint64_t refquota;
     bool begun; /* the header is complete */
+    bool resumed;
 };
+
+/* What to receive into. */
+enum stage_use {
+    STAGE_NEW,
+    STAGE_UPON, /* what is there: the base was received there and counts already */
+    STAGE_ON,   /* what is there was partly received, and goes on */
+    STAGE_WHOLE /* nothing, it is all there */
+};
+
+static bool same_mark(const struct stage_mark *a, const struct stage_mark *b)
+{
+    return strcmp(a->snapshot, b->snapshot) == 0 && strcmp(a->id, b->id) == 0 &&
+           strcmp(a->base_id, b->base_id) == 0 && strcmp(a->owner, b->owner) == 0;
+}
+
+static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mark *want, bool resume)
+{
+    struct stage_mark found;
+    if (!w->stage.name[0] || !mark_parse(w->stage.stage, &found))
+        return STAGE_NEW;
+    if (resume && same_mark(&found, want)) {
+        if (staged(w, want->id))
+            return STAGE_WHOLE;
+        if (w->stage.token[0])
+            return STAGE_ON;
+    }
+    const struct zfs_snapshot *newest = zfs_newest(w, w->stage.name);
+    return newest && want->base_id[0] && strcmp(newest->s.id, want->base_id) == 0 ? STAGE_UPON : STAGE_NEW;
+}
 
 /* -o origin is what makes a new dataset of an incremental stream. What a container's filesystem must not
  * bring along is where it is mounted and shared. */
-static int start_receive(struct volume *v, struct zfs_stage *x, const struct zfs_view *w, bool upon_stage,
+static int receive_into_new(struct strv *argv, const struct zfs *z, const struct zfs_stage *x,
+                            const struct zfs_view *w, struct err *e)
+{
+    _cleanup_free_ char *mark = mark_text(&x->mark);
+    strv_adds(argv, "-o", mark, "-x", "pvesr:owner", "-x", "pvesr:base", "-x", "pvesr:point", NULL);
+    if (starts(z->name, "subvol-") || starts(z->name, "basevol-"))
+        strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
+                  NULL);
+    if (!x->mark.base_id[0])
+        return 0;
+    const struct zfs_snapshot *base = zfs_find_id(w, x->mark.base_id);
+    if (!base || strcmp(base->dataset, w->live.name) != 0)
+        return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
+    strv_add(argv, "-o");
+    strv_addf(argv, "origin=%s@%s", base->dataset, base->s.name);
+    return 0;
+}
+
+/* The mark first: a receive that is cut leaves no other. */
+static int prepare_upon(const struct zfs *z, const struct zfs_stage *x, const struct zfs_view *w,
+                        struct err *e)
+{
+    _cleanup_free_ char *mark = mark_text(&x->mark);
+    if (w->stage.partial && zfs_change(e, "receive", "-A", "--", z->stage, NULL) < 0)
+        return -1;
+    return zfs_change(e, "set", mark, z->stage, NULL);
+}
+
+static int start_receive(struct volume *v, struct zfs_stage *x, const struct zfs_view *w, enum stage_use use,
                          struct err *e)
 {
     const struct zfs *z = zfs_of(v);
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_free_ char *mark = mark_text(&x->mark);
-    strv_adds(&argv, "zfs", "receive", "-u", "-o", mark, "-x", "pvesr:owner", "-x", "pvesr:base", "-x",
-              "pvesr:point", NULL);
-    if (starts(z->name, "subvol-") || starts(z->name, "basevol-"))
-        strv_adds(&argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
-                  NULL);
-    if (x->mark.base_id[0] && !upon_stage) {
-        const struct zfs_snapshot *base = zfs_find_id(w, x->mark.base_id);
-        if (!base || strcmp(base->dataset, w->live.name) != 0)
-            return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
-        strv_add(&argv, "-o");
-        strv_addf(&argv, "origin=%s@%s", base->dataset, base->s.name);
-    }
+    strv_adds(&argv, "zfs", "receive", "-s", "-u", NULL);
+    if ((use == STAGE_NEW && receive_into_new(&argv, z, x, w, e) < 0) ||
+        (use == STAGE_UPON && prepare_upon(z, x, w, e) < 0))
+        return -1;
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
     return streamproc_start(&x->proc, argv.v, false, e);
-}
-
-/* What to receive upon: 1 the stage as it is, because the base was received there and counts already; 0 a new
- * one; 2 nothing, it is all there. */
-static int stage_use(const struct zfs_view *w, const struct stage_mark *want)
-{
-    struct stage_mark found;
-    if (!w->stage.name[0] || !mark_parse(w->stage.stage, &found))
-        return 0;
-    if (staged(w, want->id) && strcmp(found.id, want->id) == 0 && strcmp(found.base_id, want->base_id) == 0 &&
-        strcmp(found.owner, want->owner) == 0 && strcmp(found.snapshot, want->snapshot) == 0)
-        return 2;
-    const struct zfs_snapshot *newest = zfs_newest(w, w->stage.name);
-    return newest && want->base_id[0] && strcmp(newest->s.id, want->base_id) == 0;
 }
 
 int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)
@@ -228,12 +369,13 @@ int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *off
     mark_of(want, &x->mark);
     *offset = 0;
     int r = zfs_tidy(s->volume, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0 ? -1 : 0;
-    int use = r == 0 ? stage_use(&w, &x->mark) : 0;
-    s->sealed = use == 2;
-    if (r == 0 && use == 0)
+    enum stage_use use = r == 0 ? stage_use(&w, &x->mark, want->resume) : STAGE_NEW;
+    s->sealed = use == STAGE_WHOLE;
+    x->resumed = use == STAGE_ON;
+    if (r == 0 && use == STAGE_NEW)
         r = zfs_stage_discard(s->volume, e);
     if (r == 0 && !s->sealed)
-        r = start_receive(s->volume, x, &w, use == 1, e);
+        r = start_receive(s->volume, x, &w, use, e);
     if (r < 0)
         zfs_stage_close(s);
     return r;
@@ -257,11 +399,24 @@ static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, stru
     return err_set(e, ERR_DATA, 0, "the stream is not one of a ZFS storage of ours");
 }
 
+/* What zfs did not take after a resume, it would not take the next time. */
+static int refused(struct stage *s, const struct err *e)
+{
+    const struct zfs_stage *x = s->priv;
+    struct err ignored;
+    if (x->resumed && e->kind != ERR_FULL)
+        zfs_stage_discard(s->volume, &ignored);
+    return -1;
+}
+
 int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
 {
     struct zfs_stage *x = s->priv;
     ssize_t used = x->begun ? 0 : take_header(x, data, n, e);
-    return used < 0 ? -1 : streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e);
+    if (used < 0)
+        return -1;
+    int r = streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e);
+    return r < 0 ? refused(s, e) : r;
 }
 
 static int set_refquota(const struct zfs *z, const struct zfs_view *w, uint64_t refquota, struct err *e)
@@ -279,7 +434,9 @@ int zfs_stage_seal(struct stage *s, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (s->sealed)
         return 0;
-    if (streamproc_end(&x->proc, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0)
+    if (streamproc_end(&x->proc, e) < 0)
+        return refused(s, e);
+    if (zfs_view(zfs_of(s->volume), &w, e) < 0)
         return -1;
     const struct zfs_snapshot *got = staged(&w, x->mark.id);
     if (got && strcmp(got->s.name, x->mark.snapshot) == 0)
@@ -318,7 +475,7 @@ static bool worth_keeping(const struct zfs_view *w)
 static int dispose_old(const struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     if (!worth_keeping(w))
-        return zfs_change(e, "destroy", "-r", "--", z->old, NULL);
+        return zfs_destroy(z->old, e);
     _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
     if (w->old.written) {
         _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
@@ -371,7 +528,7 @@ static int stage_own(const struct zfs *z, const struct zfs_view *w, const struct
     memcpy(m.owner, w->live.owner, sizeof m.owner);
     _cleanup_free_ char *mark = mark_text(&m);
     _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
-    if (w->stage.name[0] && zfs_change(e, "destroy", "-r", "--", z->stage, NULL) < 0)
+    if (w->stage.name[0] && zfs_destroy(z->stage, e) < 0)
         return -1;
     return w->live.volume
                ? zfs_change(e, "clone", "-o", mark, "--", from, z->stage, NULL)

@@ -7,9 +7,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-#define BUSY_TRIES 6
 
 static bool zfs_supports(const char *name)
 {
@@ -67,7 +64,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
-    ret->stream = ret->many = true;
+    ret->stream = ret->strict = ret->many = true;
     ret->exists = w.live.name[0];
     ret->size = w.live.size;
     ret->available = w.live.available;
@@ -230,17 +227,6 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     return 0;
 }
 
-/* Somebody's scan of new devices holds a zvol for a moment. */
-static int destroy_dataset(const char *name, struct err *e)
-{
-    for (int i = 0; zfs_change(e, "destroy", "-r", "--", name, NULL) < 0; i++) {
-        if (!strstr(e->text, "busy") || i == BUSY_TRIES)
-            return -1;
-        sleep(1);
-    }
-    return 0;
-}
-
 /* What is kept aside stays, in a dataset out of the way. */
 static int destroy_live(const struct zfs *z, const struct zfs_view *w, struct err *e)
 {
@@ -249,7 +235,7 @@ static int destroy_live(const struct zfs *z, const struct zfs_view *w, struct er
         kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
                 strncmp(w->snapshots[i].s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
     if (!kept)
-        return destroy_dataset(w->live.name, e);
+        return zfs_destroy(w->live.name, e);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         _cleanup_free_ char *full = at(x->dataset, x->s.name);
@@ -290,6 +276,7 @@ const struct volume_driver driver_zfspool = {
     .destroy = slot_destroy,
     .replica = slot_replica,
     .delta_open = zfs_delta_open,
+    .delta_resume = zfs_delta_resume,
     .delta_stream = zfs_delta_stream,
     .delta_close = zfs_delta_close,
     .stage_info = zfs_stage_info,

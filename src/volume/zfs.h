@@ -20,7 +20,8 @@
  * that of `zfs send`: "pvesr-zfs 1 REFQUOTA\n". A zvol's size is in its data.
  *
  * A crash leaves:
- *     receiving          a stage without its snapshot                → discarded by the next stage_open
+ *     receiving          a stage without its snapshot, with what zfs receive -s saved of it: its
+ *                        receive_resume_token goes to the source, which checks it     → goes on
  *     received           the stage with its snapshot: sealed         → commit
  *     commit 1 marks, promote      POOL/NAME has its origin in the stage       → tidy goes on with 2
  *            2 live → pvesr-old-   no POOL/NAME                                → tidy goes on with 3
@@ -34,7 +35,7 @@
  * A snapshot on which a kept dataset stands cannot be destroyed: it is renamed to diverged_base_… instead.
  *
  * Not carried: encrypted datasets (refused: their replica would be plain text), linked clones (no such volume
- * names), children of a container's filesystem. Transfers do not resume.
+ * names), children of a container's filesystem.
  */
 #pragma once
 
@@ -56,6 +57,8 @@ struct zfs_dataset {
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     char stage[256]; /* the mark, "" for none */
     char point[SNAPSHOT_ID_LEN + 1];
+    char token[STAGE_TOKEN_MAX + 1]; /* of what was partly received */
+    bool partial;
 };
 
 struct zfs_snapshot {
@@ -85,6 +88,9 @@ static inline struct zfs *zfs_of(struct volume *v)
 
 /* Run `zfs` and log it at debug level if it changes something. */
 int zfs_change(struct err *e, const char *first, ...) __attribute__((sentinel));
+/* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
+ */
+int zfs_destroy(const char *dataset, struct err *e);
 int zfs_view(const struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The newest snapshot of that dataset, NULL for none. */
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
@@ -96,6 +102,8 @@ char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
 
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                    uint64_t from, struct err *e);
+int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                     const char *token, uint64_t *sent, struct err *e);
 ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 void zfs_delta_close(struct delta *d);
 
