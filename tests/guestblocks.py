@@ -138,6 +138,8 @@ class ZvolNames(BlockNames):
             name, token = line.split("\t")
             volume, _, snap = name.removeprefix(store).lstrip("/").partition("@")
             n = self.number(volume)
+            if n is not None and snap.startswith("pvesr-base-") and self.get("defer_destroy", name) == "on":
+                continue
             if n is not None and token == "-":
                 found.add((n, snap or None))
             elif name != store and not volume.startswith("pvesr-kept-"):

@@ -217,7 +217,8 @@ static void take_snapshot(struct zfs_view *w, char *line)
     if (!name)
         return;
     *name++ = 0;
-    if (!snapshot_name_valid(name) || !copy(x.dataset, sizeof x.dataset, f[0]))
+    if (!snapshot_name_valid(name) || strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 ||
+        !copy(x.dataset, sizeof x.dataset, f[0]))
         return;
     copy(x.s.name, sizeof x.s.name, name);
     print_id(f[1], x.s.id);

@@ -154,9 +154,11 @@ static int slot_snapshot_destroy(struct volume *v, const char *name, const char 
     r = zfs_change(e, "destroy", "--", full, NULL);
     if (r == 0 || !strstr(e->text, "dependent clones"))
         return r;
-    _cleanup_free_ char *base =
-        xasprintf("%.*s@" ASIDE_PREFIX "base_%.46s", (int)strcspn(full, "@"), full, name);
-    return zfs_change(e, "rename", "--", full, base, NULL);
+    /* out of the way of its name, it goes with the last of them */
+    _cleanup_free_ char *base = xasprintf("%.*s@" ZFS_BASE "%s", (int)strcspn(full, "@"), full, id + 16);
+    return zfs_change(e, "rename", "--", full, base, NULL) < 0
+               ? -1
+               : zfs_change(e, "destroy", "-d", "--", base, NULL);
 }
 
 static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)

@@ -32,7 +32,9 @@
  * CREATED"), pvesr:point (of a stage: the id of its newest snapshot that counts as the volume's already),
  * pvesr:owner and pvesr:base (of a replica); they do not travel. Of snapshots: pvesr:received.
  *
- * A snapshot on which a kept dataset stands cannot be destroyed: it is renamed to diverged_base_… instead.
+ * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed: it is renamed to
+ * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
+ * -d).
  *
  * Not carried: encrypted datasets (refused: their replica would be plain text), linked clones (no such volume
  * names), children of a container's filesystem.
@@ -45,6 +47,7 @@
 #include <stdbool.h>
 
 #define ZFS_NAME_MAX 256
+#define ZFS_BASE "pvesr-base-"
 
 /* One line of `zfs list` of a dataset; empty name: not there. */
 struct zfs_dataset {
