@@ -192,7 +192,7 @@ class BtrfsNames(Files):
         return found, odd
 
 
-NAMES = {"xfs": DirNames, "btrfs": BtrfsNames, "plain": PlainNames, "zfspool": ZvolNames, "lvmthin": ThinNames}
+NAMES = {"xfs": DirNames, "btrfs": BtrfsNames, "plain": PlainNames, "zfspool": ZvolNames, "zfscrypt": ZvolNames, "lvmthin": ThinNames}
 
 
 class GuestLab:

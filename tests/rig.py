@@ -47,6 +47,7 @@ MAKE = {
 POOL, GROUP, THIN = "tank/vm", "guests", "thin"
 ON_DISK = {
     "zfspool": f"\tpool {POOL}\n\tsparse 1\n",
+    "zfscrypt": f"\tpool {POOL}\n\tsparse 1\n",
     "lvmthin": f"\tvgname {GROUP}\n\tthinpool {THIN}\n",
 }
 
@@ -89,7 +90,7 @@ class Node:
         self.lock_dir = os.path.join(self.dir, "lock")
         self.run_dir = os.path.join(self.dir, "run")
         self.mount = os.path.join(self.dir, "disk")
-        self.store = os.path.join(self.mount, "st")  # zfspool: the dataset; lvmthin: the volume group
+        self.store = os.path.join(self.mount, "st")  # zfspool, zfscrypt (the same, encrypted): the dataset; lvmthin: the volume group
         self.settings = {}
         self.address = f"10.77.0.{number}" if cluster.ssh and number <= 2 else "local"
         self.agent = None
@@ -207,10 +208,10 @@ class Cluster:
         if self.storage in ON_DISK:
             disk = self.cleanup.enter_context(Disk())
             node.settings["pool-prefix"] = disk.prefix
-            if self.storage == "zfspool":
+            if self.storage in ("zfspool", "zfscrypt"):
                 node.store = disk.prefix + POOL
                 self.cleanup.enter_context(disk.zpool(POOL.split("/", maxsplit=1)[0], "-m", os.path.join(node.dir, "pool")))
-                sh("zfs", "create", node.store)
+                sh("zfs", "create", *(self.encryption(node) if self.storage == "zfscrypt" else []), node.store)
             else:
                 node.store = self.cleanup.enter_context(disk.thin_pool(GROUP, THIN))
         if self.storage in MAKE or self.also:
@@ -220,6 +221,14 @@ class Cluster:
             sh("mount", "-o", "loop", image, node.mount)
             self.cleanup.callback(subprocess.run, ["umount", "-l", node.mount], check=False)
             os.makedirs(os.path.join(node.mount, "st"))
+
+    @staticmethod
+    def encryption(node):
+        """Of a dataset of this node: the options that encrypt it, with a key of the node's own."""
+        key = os.path.join(node.dir, "key")
+        with open(key, "w") as f:
+            f.write(f"the passphrase of {node.name}\n")
+        return ["-o", "encryption=on", "-o", "keyformat=passphrase", "-o", "pbkdf2iters=100000", "-o", f"keylocation=file://{key}"]
 
     def share_disk(self, storage_id, kind):
         """One more storage at NODE.mount/ID: each node has a directory of its own of one file system, on one loop device."""
@@ -263,7 +272,7 @@ class Cluster:
 
     @staticmethod
     def storage_section(storage, name, path="/st"):
-        kind = storage if storage in (*ON_DISK, "btrfs") else "dir"
+        kind = {"zfscrypt": "zfspool"}.get(storage, storage if storage in (*ON_DISK, "btrfs") else "dir")
         return f"{kind}: {name}\n" + ON_DISK.get(storage, f"\tpath {path}\n")
 
     def change_storage(self, line):
@@ -411,6 +420,7 @@ NEEDS = {
     "netns": (lambda: shutil.which("ip") and os.path.exists("/usr/sbin/sshd") and can_unshare(),
               "needs network namespaces, ip and sshd"),
     "zfspool": (has_zfs, "needs OpenZFS in the kernel and PVESR_TEST_DISKS: see tests/lab"),
+    "zfscrypt": (has_zfs, "needs OpenZFS in the kernel and PVESR_TEST_DISKS: see tests/lab"),
     "lvmthin": (has_thin, "needs dm-thin in the kernel and PVESR_TEST_DISKS: see tests/lab"),
     "strace": (lambda: shutil.which("strace"), "needs strace"),
 }

@@ -205,11 +205,11 @@ json_t *message_replica(const struct replica *r)
     json_t *snapshots = json_array();
     for (size_t i = 0; i < r->snapshots.n; i++)
         json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
-    return json_pack("{s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists", (int)r->info.exists,
-                     "stream", (int)r->info.stream, "many", (int)r->info.many, "size",
-                     (json_int_t)r->info.size, "available", (json_int_t)r->info.available, "written",
-                     (int)r->written, "owner", r->owner, "base", r->base_id, "stage",
-                     stage_message(&r->stage), "snapshots", snapshots);
+    return json_pack("{s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists", (int)r->info.exists,
+                     "stream", (int)r->info.stream, "many", (int)r->info.many, "encrypts",
+                     (int)r->info.encrypts, "size", (json_int_t)r->info.size, "available",
+                     (json_int_t)r->info.available, "written", (int)r->written, "owner", r->owner, "base",
+                     r->base_id, "stage", stage_message(&r->stage), "snapshots", snapshots);
 }
 
 static int snapshots_parse(const json_t *array, struct snapshots *ret, struct err *e)
@@ -229,7 +229,7 @@ int message_replica_parse(const json_t *o, struct replica *ret, struct err *e)
     const json_t *array;
     if (message_bool(o, "exists", &r.info.exists, e) < 0 ||
         message_bool(o, "stream", &r.info.stream, e) < 0 || message_bool(o, "many", &r.info.many, e) < 0 ||
-        message_u64(o, "size", &r.info.size, e) < 0 ||
+        message_bool(o, "encrypts", &r.info.encrypts, e) < 0 || message_u64(o, "size", &r.info.size, e) < 0 ||
         message_u64(o, "available", &r.info.available, e) < 0 ||
         message_bool(o, "written", &r.written, e) < 0 ||
         message_string(o, "owner", sizeof r.owner - 1, &owner, e) < 0 ||

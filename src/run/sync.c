@@ -147,6 +147,30 @@ static void name_snapshot(struct sync *s)
     }
 }
 
+/* What is encrypted here must be so there: by the storage's own key, or else it is sent as it is stored. Such
+ * a stream in the direction opposite to that in which the volume came has damaged volumes (OpenZFS issue
+ * 16351).
+ */
+static int check_encryption(struct sync *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct sync_volume *v = &s->volumes[i];
+        if (!v->info.encrypted || v->replica.info.encrypts)
+            continue;
+        volume_send_raw(v->local.volume, true);
+        const struct plan_volume *p = &s->plan.v[i];
+        if (!p->full && p->base.flags & SNAPSHOT_RECEIVED)
+            return err_set(
+                e, ERR_CONFIG, 0,
+                "volume '%s' is encrypted and its storage on node '%s' is not: it came from there "
+                "and cannot be sent back as it is stored (OpenZFS issue 16351 damages it). Let the "
+                "storage there lie in an encrypted dataset, or rename the dataset there, so that "
+                "everything is sent",
+                s->volids.v[i], s->target->node.name);
+    }
+    return 0;
+}
+
 int sync_plan(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "plan");
@@ -171,7 +195,7 @@ int sync_plan(struct sync *s, struct err *e)
                             .n = s->n};
     int r = plan_make(&in, &s->plan, e);
     free(volumes);
-    return r;
+    return r < 0 ? -1 : check_encryption(s, e);
 }
 
 /* ---- snapshot ---- */
@@ -266,21 +290,24 @@ static int take_snapshots(struct sync *s, struct err *e)
         idle[i] = unchanged(&s->plan.v[i], &s->volumes[i]);
     if (busy)
         flush_volumes(s);
+    struct volume **volumes = xcalloc(s->n, sizeof *volumes);
+    size_t *which = xcalloc(s->n, sizeof *which), n = 0, taken;
     struct freeze *frozen = freeze_guest(s);
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < s->n; i++) {
+    for (size_t i = 0; i < s->n; i++) {
         if (idle[i] && (!busy || unchanged(&s->plan.v[i], &s->volumes[i]))) {
             reuse_base(s, i);
             continue;
         }
         joblog_add(s->log, "create snapshot '%s' on %s", s->snapshot, s->volids.v[i]);
-        r = volume_snapshot(s->volumes[i].local.volume, s->snapshot, busy, e);
-        if (r < 0)
-            err_wrap(e, "volume '%s'", s->volids.v[i]);
-        else
-            s->volumes[i].taken = true;
+        which[n] = i;
+        volumes[n++] = s->volumes[i].local.volume;
     }
+    int r = volume_snapshot_all(volumes, n, s->snapshot, busy, &taken, e);
+    for (size_t i = 0; i < taken; i++)
+        s->volumes[which[i]].taken = true;
     thaw_guest(s, frozen);
+    free(volumes);
+    free(which);
     free(idle);
     steps_enter(s->steps, "keep");
     for (size_t i = 0; r == 0 && i < s->n; i++) {

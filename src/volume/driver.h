@@ -4,7 +4,8 @@
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
  * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
- * snapshot_open, delta_resume (stage_info gives no token then), and the slots of the other family.
+ * snapshot_open, snapshot_all (one after the other), delta_resume (stage_info gives no token then), and the
+ * slots of the other family.
  *
  * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
  * and add the type to the table of tests/ that runs every driver through the same cases.
@@ -20,6 +21,7 @@ struct volume {
     struct volume_store store; /* borrowed strings */
     char *name;                /* as in the volid */
     uint32_t vmid;
+    bool raw;   /* volume_send_raw */
     void *priv; /* the driver's */
 };
 
@@ -51,6 +53,8 @@ struct volume_driver {
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
     void (*flush)(struct volume *v);
     int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);
+    /* all or none; they have the same `pool` */
+    int (*snapshot_all)(struct volume *const v[], size_t n, const char *name, struct err *e);
     int (*snapshot_keep)(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
     int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);
     int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);

@@ -199,6 +199,32 @@ int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e
     return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot(v, name, busy, e), e);
 }
 
+static bool same_pool(const struct volume *a, const struct volume *b)
+{
+    return a->driver == b->driver && a->driver->snapshot_all && a->store.pool && b->store.pool &&
+           strcmp(a->store.pool, b->store.pool) == 0;
+}
+
+int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bool busy, size_t *taken,
+                        struct err *e)
+{
+    *taken = 0;
+    while (*taken < n) {
+        struct volume *const *first = v + *taken;
+        size_t k = 1;
+        while (*taken + k < n && same_pool(first[0], first[k]))
+            k++;
+        int r = k == 1 ? volume_snapshot(first[0], name, busy, e)
+                : check_snapshot_name(first[0], name, e) < 0
+                    ? -1
+                    : done(first[0], first[0]->driver->snapshot_all(first, k, name, e), e);
+        if (r < 0)
+            return -1;
+        *taken += k;
+    }
+    return 0;
+}
+
 int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
 {
     memset(ret, 0, sizeof *ret);
@@ -263,6 +289,11 @@ int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LE
 }
 
 /* ---- delta ---- */
+
+void volume_send_raw(struct volume *v, bool raw)
+{
+    v->raw = raw;
+}
 
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e)

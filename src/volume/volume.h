@@ -83,6 +83,8 @@ struct volume_info {
     bool stream; /* which family */
     bool strict; /* stream family: volume_written sees every change, also of times alone */
     bool many; /* can hold several snapshots with data; false: a plain file, only the newest restore point */
+    bool encrypted; /* the live volume is, on the storage */
+    bool encrypts;  /* the storage encrypts what it receives, with a key of its own */
     uint64_t size;
     uint64_t available; /* free bytes of the storage */
 };
@@ -126,6 +128,10 @@ void volume_flush(struct volume *v);
 /* Take snapshot `name` of the live volume. `busy`: the guest runs; a plain file without reflinks is then
  * refused with a sentence that says what would help. */
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
+/* The same of several volumes, in order, as close together as their storages allow: those of one ZFS pool at
+ * the same instant. *taken: of so many of them it was taken, also after a failure. */
+int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bool busy, size_t *taken,
+                        struct err *e);
 /* Make it durable and visible, with an id. */
 int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
 /* Remove a snapshot; the id must match what is there (ERR_DATA otherwise); not there: 1. After a power cut it
@@ -164,6 +170,9 @@ struct extent {
 
 struct delta;
 
+/* An encrypted volume's streams are sent as they are stored (volume_info.encrypted), for a target that has no
+ * key. */
+void volume_send_raw(struct volume *v, bool raw);
 /* From base (NULL: everything that is not zero) to snapshot. Ranges below `from` are left out (resume). */
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e);

@@ -22,7 +22,7 @@
 
 /* ---- commands ---- */
 
-static int run(struct strv *argv, struct buf *out, struct err *e)
+static int run(const struct strv *argv, struct buf *out, struct err *e)
 {
     struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS};
     if (proc_check(argv->v, &o, out, e) == 0)
@@ -41,8 +41,13 @@ int zfs_change(struct err *e, const char *first, ...)
     for (const char *a; (a = va_arg(ap, const char *));)
         strv_add(&argv, a);
     va_end(ap);
-    debug_command(argv.v);
-    return run(&argv, NULL, e);
+    return zfs_change_v(&argv, e);
+}
+
+int zfs_change_v(const struct strv *argv, struct err *e)
+{
+    debug_command(argv->v);
+    return run(argv, NULL, e);
 }
 
 int zfs_destroy(const char *name, struct err *e)
@@ -95,10 +100,10 @@ static size_t split(char *line, char **f, size_t max)
 
 /* ---- datasets ---- */
 
-#define DATASET_FIELDS 14
+#define DATASET_FIELDS 15
 #define DATASET_COLUMNS                                                                                      \
     "name,type,guid,origin,volsize,available,written,encryption,"                                            \
-    "pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,refquota,receive_resume_token"
+    "pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,refquota,receive_resume_token,keystatus"
 
 static bool take_dataset(char *line, struct zfs_dataset *ret)
 {
@@ -119,6 +124,7 @@ static bool take_dataset(char *line, struct zfs_dataset *ret)
     copy_mark(d.point, sizeof d.point, f[11]);
     d.refquota = number(f[12]);
     copy_mark(d.token, sizeof d.token, f[13]);
+    d.key = strcmp(f[14], "available") == 0;
     d.partial = strcmp(f[13], "-") != 0;
     *ret = d;
     return true;
@@ -160,7 +166,9 @@ static int look_at(const struct zfs_dataset *d, void *arg)
     struct look *l = arg;
     const char *name = below(l->z->pool, d->name);
     size_t n = strlen(l->z->name);
-    if (strcmp(d->name, l->z->live) == 0)
+    if (strcmp(d->name, l->z->pool) == 0)
+        l->w->pool = *d;
+    else if (strcmp(d->name, l->z->live) == 0)
         l->w->live = *d;
     else if (strcmp(d->name, l->z->stage) == 0)
         l->w->stage = *d;
@@ -213,9 +221,10 @@ static void take_snapshot(struct zfs_view *w, char *line)
     struct zfs_snapshot x = {0};
     if (split(line, f, SNAPSHOT_FIELDS) != SNAPSHOT_FIELDS)
         return;
-    char *name = strchr(f[0], '@');
+    char *name = strpbrk(f[0], "@#");
     if (!name)
         return;
+    x.is_bookmark = *name == '#';
     *name++ = 0;
     if (!snapshot_name_valid(name) || strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 ||
         !copy(x.dataset, sizeof x.dataset, f[0]))
@@ -224,9 +233,28 @@ static void take_snapshot(struct zfs_view *w, char *line)
     print_id(f[1], x.s.id);
     x.s.seq = number(f[2]);
     x.s.created = (int64_t)number(f[3]);
-    x.s.flags = SNAPSHOT_READABLE | (strcmp(f[4], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+    x.s.flags = (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[4], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
     w->snapshots = xreallocarray(w->snapshots, w->n + 1, sizeof *w->snapshots);
     w->snapshots[w->n++] = x;
+}
+
+/* A bookmark of a snapshot that is there is a part of that. */
+static void join_bookmarks(struct zfs_view *w)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t k = 0; k < w->n; k++)
+            w->snapshots[i].has_bookmark |= !w->snapshots[i].is_bookmark && w->snapshots[k].is_bookmark &&
+                                            strcmp(w->snapshots[i].s.id, w->snapshots[k].s.id) == 0 &&
+                                            strcmp(w->snapshots[i].s.name, w->snapshots[k].s.name) == 0 &&
+                                            strcmp(w->snapshots[i].dataset, w->snapshots[k].dataset) == 0;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        const struct zfs_snapshot *other = zfs_find_id(w, x->s.id);
+        if (!x->is_bookmark || !other || other->is_bookmark)
+            w->snapshots[n++] = *x;
+    }
+    w->n = n;
 }
 
 static int list_snapshots(struct zfs_view *w, struct err *e)
@@ -234,7 +262,7 @@ static int list_snapshots(struct zfs_view *w, struct err *e)
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_buf_ struct buf out = BUF_INIT;
     const struct zfs_dataset *const d[] = {&w->live, &w->stage, &w->old};
-    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", "snapshot", "-s", "createtxg", "-o",
+    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", "snapshot,bookmark", "-s", "createtxg", "-o",
               "name,guid,createtxg,creation,pvesr:received", "--", NULL);
     size_t options = argv.n;
     for (size_t i = 0; i < ELEMENTS(d); i++)
@@ -250,6 +278,7 @@ static int list_snapshots(struct zfs_view *w, struct err *e)
     for (char *line; rest && (line = strsep(&rest, "\n"));)
         if (*line)
             take_snapshot(w, line);
+    join_bookmarks(w);
     return 0;
 }
 
@@ -276,17 +305,18 @@ const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *data
 {
     const struct zfs_snapshot *newest = NULL;
     for (size_t i = 0; i < w->n; i++)
-        if (*dataset && strcmp(w->snapshots[i].dataset, dataset) == 0)
+        if (*dataset && !w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0)
             newest = &w->snapshots[i];
     return newest;
 }
 
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
 {
+    const struct zfs_snapshot *found = NULL;
     for (size_t i = 0; i < w->n; i++)
-        if (strcmp(w->snapshots[i].s.id, id) == 0)
-            return &w->snapshots[i];
-    return NULL;
+        if (strcmp(w->snapshots[i].s.id, id) == 0 && (!found || found->is_bookmark))
+            found = &w->snapshots[i];
+    return found;
 }
 
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d)

@@ -66,6 +66,8 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
         return -1;
     ret->stream = ret->strict = ret->many = true;
     ret->exists = w.live.name[0];
+    ret->encrypted = w.live.encrypted;
+    ret->encrypts = w.pool.encrypted;
     ret->size = w.live.size;
     ret->available = w.live.available;
     return 0;
@@ -117,20 +119,43 @@ static int slot_snapshot(struct volume *v, const char *name, bool busy, struct e
     return zfs_change(e, "snapshot", "--", full, NULL);
 }
 
+static int slot_snapshot_all(struct volume *const v[], size_t n, const char *name, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "zfs", "snapshot", "--", NULL);
+    for (size_t i = 0; i < n; i++)
+        strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
+    return zfs_change_v(&argv, e);
+}
+
+static int bookmark(const struct zfs *z, const char *name, struct err *e)
+{
+    _cleanup_free_ char *snapshot = at(z->live, name);
+    _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
+    return zfs_change(e, "bookmark", "--", snapshot, mark, NULL);
+}
+
+static int drop_bookmark(const struct zfs *z, const char *name, struct err *e)
+{
+    _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
+    return zfs_change(e, "destroy", "--", mark, NULL);
+}
+
 static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view(zfs_of(v), &w, e) < 0)
+    if (bookmark(zfs_of(v), name, e) < 0 || zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
     const struct zfs_snapshot *x = find(&w, name);
-    if (!x || strcmp(x->dataset, w.live.name) != 0)
+    if (!x || x->is_bookmark || strcmp(x->dataset, w.live.name) != 0)
         return err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name);
     *ret = x->s;
     return 0;
 }
 
 /* 1: not there. */
-static int find_checked(struct volume *v, const char *name, const char *id, char **full, struct err *e)
+static int find_checked(struct volume *v, const char *name, const char *id, struct zfs_snapshot *ret,
+                        struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
@@ -141,16 +166,21 @@ static int find_checked(struct volume *v, const char *name, const char *id, char
     if (strcmp(x->s.id, id) != 0)
         return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
                        name, x->s.id, id);
-    *full = at(x->dataset, name);
+    *ret = *x;
     return 0;
 }
 
 static int slot_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    _cleanup_free_ char *full = NULL;
-    int r = find_checked(v, name, id, &full, e);
+    struct zfs_snapshot x;
+    int r = find_checked(v, name, id, &x, e);
     if (r != 0)
         return r;
+    if ((x.is_bookmark || x.has_bookmark) && drop_bookmark(zfs_of(v), name, e) < 0)
+        return -1;
+    if (x.is_bookmark)
+        return 0;
+    _cleanup_free_ char *full = at(x.dataset, name);
     r = zfs_change(e, "destroy", "--", full, NULL);
     if (r == 0 || !strstr(e->text, "dependent clones"))
         return r;
@@ -163,9 +193,12 @@ static int slot_snapshot_destroy(struct volume *v, const char *name, const char 
 
 static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    _cleanup_free_ char *full = NULL;
-    int r = find_checked(v, name, id, &full, e);
-    return r != 0 ? r : zfs_change(e, "set", "pvesr:received=1", full, NULL);
+    struct zfs_snapshot x;
+    int r = find_checked(v, name, id, &x, e);
+    if (r != 0 || x.is_bookmark)
+        return r;
+    _cleanup_free_ char *full = at(x.dataset, name);
+    return zfs_change(e, "set", "pvesr:received=1", full, NULL);
 }
 
 static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
@@ -178,9 +211,15 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
         return err_set(e, ERR_GONE, 0, "there is no snapshot '%s'", from);
     if (find(&w, to))
         return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
+    if (x->is_bookmark)
+        return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
     _cleanup_free_ char *old = at(x->dataset, from);
     _cleanup_free_ char *new = at(x->dataset, to);
-    return zfs_change(e, "rename", "--", old, new, NULL);
+    if (zfs_change(e, "rename", "--", old, new, NULL) < 0)
+        return -1;
+    if (!x->has_bookmark)
+        return 0;
+    return drop_bookmark(zfs_of(v), from, e) < 0 ? -1 : bookmark(zfs_of(v), to, e);
 }
 
 /* ---- the live volume ---- */
@@ -268,6 +307,7 @@ const struct volume_driver driver_zfspool = {
     .info = slot_info,
     .snapshots = slot_snapshots,
     .snapshot = slot_snapshot,
+    .snapshot_all = slot_snapshot_all,
     .snapshot_keep = slot_keep,
     .snapshot_destroy = slot_snapshot_destroy,
     .snapshot_rename = slot_snapshot_rename,

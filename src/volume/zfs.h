@@ -28,6 +28,12 @@
  *            3 stage → live        pvesr-old- beside it                        → tidy goes on with 4
  *            4 pvesr-old- destroyed or kept
  *
+ * Each snapshot that was taken here has a bookmark of its name (zfs-bookmark(8)): should somebody destroy the
+ * snapshot, it is a base still.
+ *
+ * Encryption. A stream of an encrypted volume is plain, and what receives it encrypts it with the key of the
+ * storage there; where it has none, the stream is raw (zfs-send(8), -w).
+ *
  * Marks are user properties. Of datasets: pvesr:stage (what a stage is, "1 SNAPSHOT ID BASE|- OWNER|-
  * CREATED"), pvesr:point (of a stage: the id of its newest snapshot that counts as the volume's already),
  * pvesr:owner and pvesr:base (of a replica); they do not travel. Of snapshots: pvesr:received.
@@ -36,8 +42,7 @@
  * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
  * -d).
  *
- * Not carried: encrypted datasets (refused: their replica would be plain text), linked clones (no such volume
- * names), children of a container's filesystem.
+ * Not carried: linked clones (no such volume names), children of a container's filesystem.
  */
 #pragma once
 
@@ -48,6 +53,8 @@
 
 #define ZFS_NAME_MAX 256
 #define ZFS_BASE "pvesr-base-"
+#define ZFS_HEADER "pvesr-zfs 1 "
+#define ZFS_HEADER_MAX 64
 
 /* One line of `zfs list` of a dataset; empty name: not there. */
 struct zfs_dataset {
@@ -56,6 +63,7 @@ struct zfs_dataset {
     char origin[ZFS_NAME_MAX]; /* snapshot, "" for none */
     bool volume;               /* else a filesystem */
     bool encrypted;
+    bool key; /* if encrypted: it is loaded */
     uint64_t size, available, written, refquota;
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     char stage[256]; /* the mark, "" for none */
@@ -67,11 +75,13 @@ struct zfs_dataset {
 struct zfs_snapshot {
     struct snapshot s;
     char dataset[ZFS_NAME_MAX];
+    bool is_bookmark;  /* the snapshot itself is gone */
+    bool has_bookmark; /* of its own name */
 };
 
 /* All that belongs to a volume, as it was when asked. */
 struct zfs_view {
-    struct zfs_dataset live, stage, old;
+    struct zfs_dataset pool, live, stage, old;
     struct strv kept; /* names of datasets */
     struct zfs_snapshot *snapshots;
     size_t n;
@@ -91,12 +101,14 @@ static inline struct zfs *zfs_of(struct volume *v)
 
 /* Run `zfs` and log it at debug level if it changes something. */
 int zfs_change(struct err *e, const char *first, ...) __attribute__((sentinel));
+int zfs_change_v(const struct strv *argv, struct err *e);
 /* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
  */
 int zfs_destroy(const char *dataset, struct err *e);
 int zfs_view(const struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The newest snapshot of that dataset, NULL for none. */
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
+/* A bookmark only if there is no snapshot of that id. */
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id);
 /* The names in POOL that say of a volume of this guest that something of it is here. */
 int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);

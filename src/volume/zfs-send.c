@@ -1,0 +1,184 @@
+/* The zfspool driver: sending. See zfs.h. */
+#include "volume/zfs.h"
+
+#include "base/debug.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "volume/streamproc.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct zfs_delta {
+    struct streamproc proc;
+    char header[ZFS_HEADER_MAX];
+    size_t sent; /* of the header */
+};
+
+static int start_send(struct delta *d, const struct zfs_view *w, const struct strv *argv, struct err *e)
+{
+    struct zfs_delta *x = xcalloc(1, sizeof *x);
+    d->priv = x;
+    snprintf(x->header, sizeof x->header, ZFS_HEADER "%" PRIu64 "\n", w->live.refquota);
+    if (streamproc_start(&x->proc, argv->v, true, e) == 0)
+        return 0;
+    zfs_delta_close(d);
+    return -1;
+}
+
+static int name_by_id(const struct zfs_view *w, const struct snapshot *s, char **ret, struct err *e)
+{
+    const struct zfs_snapshot *x = zfs_find_id(w, s->id);
+    if (!x || strcmp(x->dataset, w->live.name) != 0)
+        return err_set(e, ERR_GONE, 0, "snapshot '%s' (id %s) is not there", s->name, s->id);
+    *ret = xasprintf("%s%c%s", x->dataset, x->is_bookmark ? '#' : '@', x->s.name);
+    return 0;
+}
+
+/* The snapshots' full names; *old NULL without a base. */
+static int look_for_both(const struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
+                         struct zfs_view *w, char **old, char **new, struct err *e)
+{
+    if (zfs_view(v->priv, w, e) < 0 || name_by_id(w, snapshot, new, e) < 0 ||
+        (base && name_by_id(w, base, old, e) < 0))
+        return -1;
+    if (w->live.encrypted && !w->live.key && !v->raw)
+        return err_set(e, ERR_CONFIG, 0, "the key of '%s' is not loaded: zfs load-key", w->live.name);
+    return 0;
+}
+
+int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                   uint64_t from, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *old = NULL;
+    _cleanup_free_ char *new = NULL;
+    if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0)
+        return -1;
+    strv_adds(&argv, "zfs", "send", "-c", "-L", "-e", NULL);
+    if (d->volume->raw)
+        strv_add(&argv, "-w");
+    if (old)
+        strv_adds(&argv, "-i", old, NULL);
+    strv_adds(&argv, "--", new, NULL);
+    return start_send(d, &w, &argv, e);
+}
+
+/* What a token says (`zfs send -nv -t`, "\tKEY = VALUE" by line). It comes from a peer: anything but a plain
+ * stream between exactly these two snapshots could be somebody else's data. */
+struct token_facts {
+    char *name;
+    uint64_t to, from, bytes;
+    bool raw;
+    bool odd; /* it asks for something else besides */
+};
+
+static void take_fact(struct token_facts *t, const char *key, const char *value)
+{
+    static const char *const harmless[] = {"object", "offset", "embedok", "compressok", "largeblockok"};
+    if (strcmp(key, "toname") == 0 && !t->name) {
+        t->name = xstrdup(value);
+        return;
+    }
+    uint64_t n = strtoull(value, NULL, 0);
+    if (strcmp(key, "toguid") == 0) {
+        t->to = n;
+        return;
+    }
+    if (strcmp(key, "fromguid") == 0) {
+        t->from = n;
+        return;
+    }
+    if (strcmp(key, "bytes") == 0) {
+        t->bytes = n;
+        return;
+    }
+    if (strcmp(key, "rawok") == 0) {
+        t->raw = n;
+        return;
+    }
+    bool known = false;
+    for (size_t i = 0; i < ELEMENTS(harmless); i++)
+        known |= strcmp(key, harmless[i]) == 0;
+    t->odd |= !known;
+}
+
+static void take_facts(struct token_facts *t, char *text)
+{
+    for (char *line; text && (line = strsep(&text, "\n"));) {
+        char *value = strstr(line, " = ");
+        if (*line != '\t' || !value)
+            continue;
+        *value = 0;
+        take_fact(t, line + 1, value + 3);
+    }
+}
+
+static bool token_valid(const char *token)
+{
+    return isdigit((unsigned char)*token) && !token[strspn(token, "0123456789abcdef-")];
+}
+
+static int check_token(const char *token, const struct snapshot *base, const struct snapshot *snapshot,
+                       const char *name, bool raw, uint64_t *sent, struct err *e)
+{
+    char *argv[] = {(char *)"zfs", (char *)"send", (char *)"-nvt", (char *)token, NULL};
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    if (!token_valid(token))
+        return err_set(e, ERR_DATA, 0, "the target's resume token is none");
+    if (proc_check(argv, NULL, &out, e) < 0)
+        return -1;
+    struct token_facts t = {0};
+    take_facts(&t, out.data);
+    char to[SNAPSHOT_ID_LEN + 1], from[SNAPSHOT_ID_LEN + 1];
+    snprintf(to, sizeof to, "%032" PRIx64, t.to);
+    snprintf(from, sizeof from, "%032" PRIx64, t.from);
+    bool ours = t.name && strcmp(t.name, name) == 0 && strcmp(to, snapshot->id) == 0 && !t.odd &&
+                t.raw == raw && (base ? strcmp(from, base->id) == 0 : !t.from);
+    if (!ours)
+        err_set(e, ERR_DATA, 0, "the target's resume token is for '%s', not for '%s'", t.name ? t.name : "",
+                name);
+    *sent = t.bytes;
+    free(t.name);
+    return ours ? 0 : -1;
+}
+
+int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                     const char *token, uint64_t *sent, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *old = NULL;
+    _cleanup_free_ char *new = NULL;
+    if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0 ||
+        check_token(token, base, snapshot, new, d->volume->raw, sent, e) < 0)
+        return -1;
+    strv_adds(&argv, "zfs", "send", "-t", token, NULL);
+    return start_send(d, &w, &argv, e);
+}
+
+ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e)
+{
+    struct zfs_delta *x = d->priv;
+    size_t left = strlen(x->header) - x->sent;
+    if (!left)
+        return streamproc_read(&x->proc, data, room, e);
+    size_t n = left < room ? left : room;
+    memcpy(data, x->header + x->sent, n);
+    x->sent += n;
+    return (ssize_t)n;
+}
+
+void zfs_delta_close(struct delta *d)
+{
+    struct zfs_delta *x = d->priv;
+    if (!x)
+        return;
+    streamproc_stop(&x->proc);
+    free(x);
+    d->priv = NULL;
+}

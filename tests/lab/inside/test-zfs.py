@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Zvols from one pool to another, what the storages without ZFS have no counterpart of: resume tokens, bookmarks, encryption, bases that
+somebody destroyed, one instant for all volumes."""
+# deadline: 1800
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+
+import rig
+from guestlab import GuestLab, same_file
+
+JOB = "100-0"
+
+
+class World:
+    def __init__(self, c):
+        self.c = c
+        self.a, self.b = c.node("pve1"), c.node("pve2")
+        self.owner = self.a
+        self.lab = GuestLab(c.storage, c.storage_id, self.a.store, self.b.store, lambda text: c.write_guest(self.owner.name, 100, text), seed=11)
+
+    def create(self):
+        self.a.pvesr("create-local-job", JOB, "pve2", check=True)
+
+    def run(self, want=0, **more):
+        done = self.owner.pvesr("run", "--id", JOB, **more)
+        assert (done.returncode == 0) == (want == 0), f"exit {done.returncode}: {done.stderr}{done.stdout}"
+        return done
+
+    def log(self):
+        with open(os.path.join(self.owner.log_dir, JOB)) as f:
+            return f.read()
+
+    def incremental(self, **more):
+        self.run()
+        assert "incremental sync" in self.log() and "full sync" not in self.log(), self.log()
+        self.proved(**more)
+
+    def proved(self, **more):
+        faults = self.lab.faults(**more)
+        assert not faults, faults
+
+    def move(self, node):
+        """The guest's file is moved by hand."""
+        self.c.move_guest(100, self.owner.name, node.name)
+        self.lab.source, self.lab.target = node.store, self.owner.store
+        self.owner = node
+
+    def volume(self, node, snap=None):
+        return self.lab.names.dataset(node.store, 0, snap)
+
+    def point(self, node):
+        """The newest replication snapshot's name."""
+        return sorted(s for n, s in self.lab.names.entries(node.store)[0] if n == 0 and s and s.startswith("__replicate_"))[-1]
+
+    def get(self, key, name):
+        return self.lab.names.get(key, name)
+
+
+@contextlib.contextmanager
+def world(storage="zfspool", disk=True):
+    with rig.Cluster(storage=storage, ssh=False) as c:
+        w = World(c)
+        if disk:
+            w.lab.add_disk()
+            w.create()
+        yield w
+
+
+def random_disk(w, mib):
+    w.lab.add_disk(size=mib << 20)
+    with open(w.lab.live(0), "r+b") as f:
+        for _ in range(mib):
+            f.write(w.lab.random.randbytes(1 << 20))
+
+
+def stream_size(*options):
+    with subprocess.Popen(["zfs", "send", "-c", "-L", "-e", *options], stdout=subprocess.PIPE) as p:
+        return sum(len(block) for block in iter(lambda: p.stdout.read(1 << 20), b""))
+
+
+def cut(w, stage):
+    """A run is killed in the middle of its transfer; returns the token that is left on the target."""
+    w.a.pvesr("update", JOB, "--rate", "8", check=True)
+    run = w.a.popen("run", "--id", JOB)
+    rig.wait_for(lambda: int(w.get("used", stage) or 0) > 12 << 20, "the first quarter of the transfer", seconds=120)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    rig.wait_for(lambda: w.get("receive_resume_token", stage) not in ("", "-"), "the token", seconds=60)
+    rig.wait_for(lambda: subprocess.run(["pgrep", "-x", "zfs"], stdout=subprocess.DEVNULL, check=False).returncode, "the end of zfs", seconds=60)
+    w.a.pvesr("update", JOB, "--delete", "rate", check=True)
+    return w.get("receive_resume_token", stage)
+
+
+def told_bytes(token):
+    return int(re.search(r"bytes = (\w+)", rig.sh("zfs", "send", "-nvt", token))[1], 0)
+
+
+def resumed():
+    """a first sync that was cut goes on by token and sends at most 1.05 times what was missing"""
+    with world(disk=False) as w:
+        random_disk(w, 48)
+        w.create()
+        token = cut(w, f"{w.b.store}/pvesr-stage-vm-100-disk-0")
+        missing = stream_size(w.volume(w.a, w.point(w.a))) - told_bytes(token)
+        w.run()
+        assert "of an interrupted transfer" in w.log(), w.log()
+        w.proved()
+        sent = json.loads(w.a.pvesr("history", "--limit", "1", "--output-format", "json", check=True).stdout)[0]["bytes"]
+        print(f"# missing {missing}, sent {sent}: {sent / missing:.3f}", flush=True)
+        assert missing <= sent <= 1.05 * missing, (missing, sent)
+
+
+def foreign_token():
+    """a target that offers a token of somebody else's dataset does not get that"""
+    with world(disk=False) as w:
+        random_disk(w, 48)
+        w.create()
+        stage = f"{w.b.store}/pvesr-stage-vm-100-disk-0"
+        cut(w, stage)
+        mark = w.get("pvesr:stage", stage)
+        rig.sh("zfs", "destroy", "-r", stage)
+        secret = f"{w.a.store}/vm-200-disk-0"
+        rig.sh("zfs", "create", "-s", "-V", "32m", secret)
+        with open(w.lab.names.live(w.a.store, 0).replace("vm-100", "vm-200"), "r+b") as f:
+            f.write(os.urandom(16 << 20))
+        rig.sh("zfs", "snapshot", f"{secret}@s")
+        with subprocess.Popen(["zfs", "send", f"{secret}@s"], stdout=subprocess.PIPE) as send:
+            with subprocess.Popen(["zfs", "receive", "-s", "-u", "-o", f"pvesr:stage={mark}", stage], stdin=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL) as receive:
+                receive.stdin.write(send.stdout.read(8 << 20))
+                receive.stdin.close()
+            send.kill()
+        assert w.get("receive_resume_token", stage) != "-"
+        w.run()
+        assert "begins anew" in w.log() and "vm-200" in w.log(), w.log()
+        rig.sh("zfs", "destroy", "-r", secret)
+        w.proved()
+
+
+def base_destroyed_on_source():
+    """the base was destroyed by hand on the source: its bookmark is the base"""
+    with world() as w:
+        w.run()
+        w.lab.write(0, 5)
+        rig.sh("zfs", "destroy", w.volume(w.a, w.point(w.a)))
+        w.incremental()
+        w.lab.write(0, 5)
+        w.incremental()
+        marks = rig.sh("zfs", "list", "-H", "-o", "name", "-t", "bookmark", "-r", w.a.store).split()
+        assert marks == [f"{w.volume(w.a)}#{w.point(w.a)}"], marks
+
+
+def base_destroyed_on_target():
+    """the base was destroyed by hand on the target: an older common point is the base; without one the run says what to do"""
+    with world() as w:
+        w.lab.take_guest_snapshot()
+        w.lab.write(0, 5)
+        w.run()
+        w.lab.write(0, 5)
+        rig.sh("zfs", "destroy", w.volume(w.b, w.point(w.b)))
+        w.incremental(asides=True)
+        w.lab.drop_guest_snapshot("snap0")
+        w.run()
+        lost = w.point(w.b)
+        rig.sh("zfs", "destroy", w.volume(w.b, lost))
+        before = copy(w)
+        w.lab.write(0, 5)
+        said = w.run(want=1).stderr
+        assert "No common base snapshot on volume(s) st:vm-100-disk-0" in said and "Please" in said, said
+        assert same_file(before, w.lab.replica(0)), "the replica was touched"
+
+
+def base_destroyed_on_both():
+    """the base was destroyed by hand on both sides: the run says what to do and touches nothing"""
+    with world() as w:
+        w.run()
+        for node in (w.a, w.b):
+            rig.sh("zfs", "destroy", w.volume(node, w.point(node)))
+        before = copy(w)
+        said = w.run(want=1).stderr
+        assert "No common base snapshot on volume(s) st:vm-100-disk-0" in said, said
+        assert same_file(before, w.lab.replica(0)), "the replica was touched"
+
+
+def copy(w):
+    path = os.path.join(w.c.dir, "copy")
+    rig.sh("cp", w.lab.replica(0), path)
+    return path
+
+
+def encrypted():
+    """encrypted on both nodes, by each node's key: full, increments, failover and back"""
+    with world("zfscrypt") as w:
+        w.run()
+        w.proved()
+        assert w.get("encryptionroot", w.volume(w.b)) == w.b.store
+        w.lab.write(0, 5)
+        w.incremental()
+        for node in (w.b, w.a):
+            w.move(node)
+            w.lab.write(0, 5)
+            w.incremental()
+
+
+def raw():
+    """encrypted with a key that the target has not: sent as stored; sent back as stored it would be damaged, so that is refused"""
+    with world(disk=False) as w:
+        names = w.lab.names
+        w.lab.names.create = lambda store, n, size: rig.sh("zfs", "create", "-s", "-V", size, *w.c.encryption(w.a), names.dataset(store, n))
+        w.lab.add_disk()
+        w.create()
+        w.run()
+        for _ in range(2):
+            w.lab.write(0, 5)
+            w.run()
+            assert w.get("encryption", w.volume(w.b)) != "off" and w.get("keystatus", w.volume(w.b)) == "unavailable"
+        key = re.search(r"file://(\S+)", " ".join(w.c.encryption(w.a)))[1]
+        rig.sh("zfs", "load-key", "-L", f"file://{key}", w.volume(w.b))
+        w.proved()
+        w.move(w.b)
+        w.lab.write(0, 5)
+        said = w.run(want=1).stderr
+        assert "encrypted" in said and "16351" in said, said
+
+
+def one_instant():
+    """all volumes of a guest are taken by one command, and what changes a pool is told at debug level"""
+    with world() as w:
+        w.lab.add_disk()
+        said = w.run(env={"PVESR_DEBUG": "1"}).stderr
+        one = next(line for line in said.splitlines() if "debug: + zfs snapshot" in line)
+        assert "vm-100-disk-0@" in one and "vm-100-disk-1@" in one, one
+        for word in ("snapshot", "bookmark", "receive", "rename", "set"):
+            assert f"debug: + zfs {word}" in said, said
+        assert "debug: +" not in w.run().stderr
+
+
+for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, encrypted, raw, one_instant):
+    rig.check(f"zfs, {function.__name__}: {function.__doc__}", function, needs=("root", "zfspool"))
+rig.main()
