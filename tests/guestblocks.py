@@ -132,10 +132,13 @@ class ZvolNames(BlockNames):
         return self.snapshot(store, n, snap, self.kept(store).get((n, snap)))
 
     def entries(self, store):
-        found, odd = set(self.kept(store)), []
-        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o", "name,receive_resume_token", store).splitlines()
+        found, odd, bookmarks = set(self.kept(store)), [], set()
+        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o", "name,receive_resume_token", store).splitlines()
         for line in lines:
             name, token = line.split("\t")
+            if "#" in name:
+                bookmarks.add(name)
+                continue
             volume, _, snap = name.removeprefix(store).lstrip("/").partition("@")
             n = self.number(volume)
             if n is not None and snap.startswith("pvesr-base-") and self.get("defer_destroy", name) == "on":
@@ -144,6 +147,7 @@ class ZvolNames(BlockNames):
                 found.add((n, snap or None))
             elif name != store and not volume.startswith("pvesr-kept-"):
                 odd.append(name + ("" if token == "-" else " (partly received)"))
+        odd += [name for name in bookmarks if name.replace("#", "@") not in {self.dataset(store, n, snap) for n, snap in found}]
         self.forget_copies(store, found)
         return found, odd
 
