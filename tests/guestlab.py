@@ -199,7 +199,7 @@ class GuestLab:
     """One VM. `write_config(text)` puts its configuration into the tree."""
 
     def __init__(self, storage_type, storage_id, source, target, write_config, guest=100, seed=0):
-        self.names = NAMES[storage_type](guest)
+        self.names = self.names_there = NAMES[storage_type](guest)  # they differ where a job maps storages
         self.storage_id, self.source, self.target = storage_id, source, target
         self.write_config, self.guest = write_config, guest
         self.random = random.Random(seed)
@@ -225,7 +225,7 @@ class GuestLab:
         return self.names.live(self.source, n)
 
     def replica(self, n):
-        return self.names.live(self.target, n)
+        return self.names_there.live(self.target, n)
 
     # ---- what a guest and its administrator do ----
 
@@ -321,28 +321,31 @@ class GuestLab:
         new owner also keeps the one that it came from."""
         bad = []
         here, odd_here = self.names.entries(self.source)
-        there, odd_there = self.names.entries(self.target)
+        there, odd_there = self.names_there.entries(self.target)
         bad += [f"left on the source: {name}" for name in odd_here] + [f"left on the target: {name}" for name in odd_there]
         if asides:
             here, there = ({e for e in side if not (e[1] or "").startswith("diverged_")} for side in (here, there))
         if others:
             here, there = ({e for e in side if not self.of_another_job(e[1], job)} for side in (here, there))
+        if self.names.points_have_data != self.names_there.points_have_data:
+            here, there = ({(n, None) for n, snap in side if not snap} for side in (here, there))
         if here != there:
             bad.append(f"only on the source: {sorted(map(str, here - there))}, only on the target: {sorted(map(str, there - here))}")
         if {n for n, snap in here if snap is None} != set(self.disks):
             bad.append(f"disks on the source: {here}")
-        if not self.names.points_have_data:
+        if not (self.names.points_have_data and self.names_there.points_have_data):
             return bad + [f"disk {n}: replica and source differ" for n in self.disks if not same_file(self.live(n), self.replica(n))]
         for n in self.disks:
             points = sorted(s for d, s in here if d == n and s and s.startswith(f"__replicate_{job}_"))
             if not 1 <= len(points) <= 1 + others:
                 bad.append(f"disk {n} has replication snapshots {points}")
-            elif not same_file(self.names.snapshot(self.target, n, points[-1]), self.replica(n)):
+            elif not same_file(self.names_there.snapshot(self.target, n, points[-1]), self.replica(n)):
                 bad.append(f"disk {n}: the live replica differs from its restore point")
             elif n not in busy and not same_file(self.live(n), self.replica(n)):
                 bad.append(f"disk {n}: the replica is not what the guest has")
         for n, snap in here & there:
-            if snap and not same_file(self.names.snapshot(self.source, n, snap), self.names.snapshot(self.target, n, snap)):
+            if snap and not same_file(self.names.snapshot(self.source, n, snap),
+                                          self.names_there.snapshot(self.target, n, snap)):
                 bad.append(f"disk {n}, snapshot {snap}: replica and source differ")
         for snap, disks in self.snapshots.items():
             bad += [f"guest snapshot {snap} of disk {n} is missing" for n in disks if (n, snap) not in there]

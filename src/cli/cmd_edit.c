@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/load.h"
+#include "run/placement.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,6 +36,8 @@ static void apply_settings(const struct args *a, struct job *job)
         replace(&job->schedule, args_text(a, P_SCHEDULE));
     if (args_given(a, P_SOURCE))
         replace(&job->source, args_text(a, P_SOURCE));
+    if (args_given(a, P_TARGET_STORAGE))
+        replace(&job->target_storage, args_text(a, P_TARGET_STORAGE));
 }
 
 static void apply_deletions(const struct strv *names, struct job *job)
@@ -53,6 +56,21 @@ static void apply_deletions(const struct strv *names, struct job *job)
         replace(&job->schedule, NULL);
     if (strv_has(names, "source"))
         replace(&job->source, NULL);
+    if (strv_has(names, "target-storage"))
+        replace(&job->target_storage, NULL);
+}
+
+/* Can the mapped storages hold the guest's replicas? A guest that cannot be read is left to the run. */
+static int check_placement(struct env *env, const struct job *job, struct err *e)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv volumes = STRV_INIT, there = STRV_INIT;
+    const struct guest_entry *g = env_guest(env, job->guest, &ignored);
+    _cleanup_(guest_config_freep) struct guest_config *config = g ? env_guest_config(env, g, &ignored) : NULL;
+    if (!config || env_guest_volumes(env, config, VOLUMES_LENIENT, &volumes, &ignored) < 0)
+        return 0;
+    const char *node = strcmp(g->node, job->target) == 0 && job->source ? job->source : job->target;
+    return placement_volids(env, job, node, &volumes, &there, e) < 0 ? err_wrap(e, "target-storage") : 0;
 }
 
 /* ---- create ---- */
@@ -99,6 +117,8 @@ int cmd_create(struct env *env, const struct args *a, struct err *e)
     apply_settings(a, &job);
     replace(&job.target, args_text(a, P_TARGET));
     replace(&job.source, guest->node);
+    if (check_placement(env, &job, e) < 0)
+        return -1;
     _cleanup_edit_ struct edit edit = {0};
     if (edit_begin(env, &edit, e) < 0 || jobs_add(&edit.jobs, &job, e) < 0)
         return -1;
@@ -121,7 +141,10 @@ int cmd_update(struct env *env, const struct args *a, struct err *e)
         return -1;
     apply_deletions(&a->value[P_DELETE].list, job);
     apply_settings(a, job);
-    return jobs_changed(&edit.jobs, job, e) < 0 ? -1 : edit_save(env, &edit, e);
+    if (jobs_changed(&edit.jobs, job, e) < 0 ||
+        (args_given(a, P_TARGET_STORAGE) && check_placement(env, job, e) < 0))
+        return -1;
+    return edit_save(env, &edit, e);
 }
 
 static int set_disabled(struct env *env, const struct args *a, bool disabled, struct err *e)

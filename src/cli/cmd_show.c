@@ -34,6 +34,8 @@ static json_t *job_json(const struct job *job)
         add(o, "rate", json_real(job->rate));
     if (job->keep)
         add(o, "keep", json_text(job->keep));
+    if (job->target_storage)
+        add(o, "target-storage", json_text(job->target_storage));
     if (job->comment && *job->comment)
         add(o, "comment", json_text(job->comment));
     if (job->disabled)

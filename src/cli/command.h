@@ -36,6 +36,7 @@ enum parameter_id {
     P_KEEP,
     P_FORCE,
     P_KEEP_POINTS,
+    P_TARGET_STORAGE,
     P_FORCE_PREPARE,
     P_GUEST,
     P_VERBOSE,

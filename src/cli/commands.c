@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define JOB_OPTIONS P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SOURCE
+#define JOB_OPTIONS                                                                                          \
+    P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SOURCE, P_TARGET_STORAGE
 
 static int check_delete(const struct args *a, struct err *e)
 {
@@ -206,6 +207,13 @@ enum parameter_id command_option(const struct command *c, const char *name, size
 {
     enum parameter_id id, best = P_NONE;
     int best_fit = 0, same = 0;
+    *ambiguous = false;
+    for (size_t i = 0; i < command_positionals(c);
+         i++) { /* "--target" is no short form of --target-storage */
+        const char *place = parameters[c->positionals[i]].name;
+        if (strlen(place) == len && strncmp(place, name, len) == 0)
+            return P_NONE;
+    }
     for (size_t i = 0; (id = command_option_at(c, i)) != P_NONE; i++) {
         int f = fit(parameters[id].name, parameters[id].ours, name, len);
         if (f == 0 || f < best_fit)

@@ -4,6 +4,7 @@
 #include "conf/calendar.h"
 #include "conf/job.h"
 #include "conf/keep.h"
+#include "conf/storagemap.h"
 #include "volume/volume.h"
 
 #include <ctype.h>
@@ -43,8 +44,8 @@ static int check_snapshot_name(const char *text, struct err *e)
                    text);
 }
 
-static const char *const deletable[] = {"comment",    "disable",  "keep",  "rate",
-                                        "remove_job", "schedule", "source"};
+static const char *const deletable[] = {"comment",    "disable",  "keep",   "rate",
+                                        "remove_job", "schedule", "source", "target-storage"};
 
 static int check_deletable(const char *text, struct err *e)
 {
@@ -54,10 +55,10 @@ static int check_deletable(const char *text, struct err *e)
     if (strcmp(text, "target") == 0)
         return err_set(e, ERR_USAGE, 0,
                        "unable to delete required or fixed option 'target': make a new job instead");
-    return err_set(
-        e, ERR_USAGE, 0,
-        "unknown option '%s': comment, disable, keep, rate, remove_job, schedule and source can be deleted",
-        text);
+    return err_set(e, ERR_USAGE, 0,
+                   "unknown option '%s': comment, disable, keep, rate, remove_job, schedule, source and "
+                   "target-storage can be deleted",
+                   text);
 }
 
 /* In the order in which faults are reported. */
@@ -89,6 +90,10 @@ const struct parameter parameters[P_COUNT] = {
     [P_KEEP_POINTS] = {"keep", TYPE_TEXT, .max = KEEP_TEXT_MAX, .check = job_check_keep, .ours = true,
                        .help = "Restore points that the target keeps, as in last=3,hourly=24,daily=7. One, "
                                "when left out."},
+    [P_TARGET_STORAGE] = {"target-storage", TYPE_TEXT, .max = STORAGEMAP_TEXT_MAX,
+                          .check = job_check_target_storage, .ours = true,
+                          .help = "Storages that have another name on the other node, as in fast=slow: "
+                                  "volumes on one have their replicas on the other. Leads both ways."},
     [P_SOURCE] = {"source", TYPE_TEXT, .max = 63, .check = node_name_check,
                   .help = "Node that owns the guest; found out when left out."},
     [P_DELETE] = {"delete", TYPE_LIST, .max = 4096, .check = check_deletable,

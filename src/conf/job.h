@@ -32,6 +32,8 @@ struct job {
     char *comment;  /* decoded UTF-8, or NULL */
     double rate;    /* MB/s (10^6 bytes); 0: unlimited */
     char *keep;     /* how many restore points the target keeps (conf/keep.h), as written; NULL: one */
+    char *
+        target_storage; /* which storages differ between the nodes (conf/storagemap.h), as written, or NULL */
     bool disabled;
     enum remove_mode remove;
     char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
@@ -56,9 +58,9 @@ void jobs_release(struct jobs *j);
 void jobs_print(const struct jobs *j, struct buf *out);
 
 /* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
- * (`keep`). Called after jobs_parse; text NULL: the file is missing. A bad value sets the job's fault. What
- * is printed has the sections of jobs that are gone too, until they are dropped (true when there were any);
- * the order of writing that makes a crash harmless is in cluster/jobs.c. */
+ * (`keep`, `target-storage`). Called after jobs_parse; text NULL: the file is missing. A bad value sets the
+ * job's fault. What is printed has the sections of jobs that are gone too, until they are dropped (true when
+ * there were any); the order of writing that makes a crash harmless is in cluster/jobs.c. */
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len);
 void jobs_print_extras(const struct jobs *j, struct buf *out);
 bool jobs_drop_extras(struct jobs *j);
@@ -89,5 +91,6 @@ void job_copy(struct job *to, const struct job *from);
 int job_check_schedule(const char *text, struct err *e);
 int job_check_rate(const char *text, double *ret, struct err *e);
 int job_check_keep(const char *text, struct err *e);
+int job_check_target_storage(const char *text, struct err *e);
 int job_check_comment(const char *text, struct err *e);
 int node_name_check(const char *text, struct err *e);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "conf/keep.h"
 #include "conf/lines.h"
+#include "conf/storagemap.h"
 #include "conf/warn.h"
 
 #include <stdio.h>
@@ -18,12 +19,19 @@ struct extra {
 /* A new property is a row here and a field in struct job. */
 static const struct extra extras[] = {
     {"keep", offsetof(struct job, keep), job_check_keep},
+    {"target-storage", offsetof(struct job, target_storage), job_check_target_storage},
 };
 
 int job_check_keep(const char *text, struct err *e)
 {
     struct keep keep;
     return keep_parse(text, &keep, e);
+}
+
+int job_check_target_storage(const char *text, struct err *e)
+{
+    _cleanup_storagemap_ struct storagemap map = {0};
+    return storagemap_parse(text, &map, e);
 }
 
 static char **slot(struct job *job, const struct extra *x)

@@ -33,7 +33,7 @@ static bool flag(const struct section *s, const char *key)
     return v && strcmp(v, "0") != 0 && strcmp(v, "no") != 0 && strcmp(v, "off") != 0;
 }
 
-static bool id_ok(const char *id)
+bool storage_id_ok(const char *id)
 {
     size_t n = strlen(id);
     if (n < 2 || n > 64 || !isalpha((unsigned char)id[0]) || !isalnum((unsigned char)id[n - 1]))
@@ -97,7 +97,7 @@ static void put(struct storages *all, struct storage s)
 static void take_section(struct storages *all, const struct section *x)
 {
     const char *file = all->file.name;
-    if (!id_ok(x->id)) {
+    if (!storage_id_ok(x->id)) {
         warn_at(&all->warnings, file, x->line, "section skipped: '%s' is not a storage's name", x->id);
         return;
     }
@@ -168,7 +168,7 @@ int volid_split(const char *volid, char **store, char **name, struct err *e)
 {
     const char *colon = strchr(volid, ':');
     _cleanup_free_ char *id = colon ? xstrndup(volid, (size_t)(colon - volid)) : NULL;
-    if (!id || !id_ok(id) || !volume_name_ok(colon + 1))
+    if (!id || !storage_id_ok(id) || !volume_name_ok(colon + 1))
         return err_set(e, ERR_USAGE, 0, "unable to parse volume ID '%.600s': it is not STORAGE:NAME", volid);
     *store = take_ptr(id);
     *name = xstrdup(colon + 1);

@@ -32,5 +32,7 @@ void storages_release(struct storages *s);
 const struct storage *storages_find(const struct storages *s, const char *id); /* NULL: none */
 bool storage_enabled_on(const struct storage *s, const char *node);
 
+/* Letters, digits and `- _ .`, the first a letter, the last none of the three, 2 to 64 of them. */
+bool storage_id_ok(const char *id);
 /* "STORE:NAME" split; ERR_USAGE when malformed. store and name are malloc'ed. */
 int volid_split(const char *volid, char **store, char **name, struct err *e);

@@ -150,7 +150,8 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
         return err_set(
             e, ERR_CONFIG, 0,
             "storage '%s' is not available on node '%s': a storage of that name must be enabled there "
-            "(see 'nodes' and 'disable' in storage.cfg)",
+            "(see 'nodes' and 'disable' in storage.cfg), or the job must map it to another one with "
+            "--target-storage",
             storage_id, node);
     const struct settings *own = &env->settings;
     const char *slash = own->storage_root && s->path && *s->path != '/' ? "/" : "";

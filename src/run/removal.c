@@ -68,6 +68,9 @@ static int look_for_removal(struct sync *s, struct err *e)
     s->config = env_guest_config(s->env, s->guest, e);
     if (!s->config || env_guest_volumes(s->env, s->config, VOLUMES_CLEANUP, &s->volids, e) < 0)
         return -1;
+    struct err bad_map = {0};
+    if (sync_read_map(s, &bad_map) < 0) /* what it was when there were runs, the state remembers */
+        joblog_add(s->log, "%s", bad_map.text);
     s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
     for (size_t i = 0; i < s->volids.n;) {
         struct sync_volume *v = &s->volumes[s->n];

@@ -343,7 +343,8 @@ static void print_plan(const struct sync *s, struct buf *out)
     for (size_t i = 0; i < s->plan.n; i++) {
         const struct plan_volume *p = &s->plan.v[i];
         const char *from = p->full ? NULL : p->base.name;
-        buf_addf(out, "%s\n", p->volid);
+        bool mapped = strcmp(p->volid, s->there.v[i]) != 0;
+        buf_addf(out, "%s%s%s\n", p->volid, mapped ? " -> " : "", mapped ? s->there.v[i] : "");
         for (size_t k = 0; k < p->reasons.n; k++)
             buf_addf(out, "  note: %s\n", p->reasons.v[k]);
         for (size_t k = 0; k < p->drop_source.n; k++)

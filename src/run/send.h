@@ -15,6 +15,7 @@ struct transfer {
     struct rate *rate;
     struct progress *progress;
     const char *volid;
+    const char *there; /* what the target calls it */
     struct volume *volume;
     bool stream;
     const struct snapshot *base; /* NULL: full */

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "guest/runtime.h"
 #include "run/message.h"
+#include "run/placement.h"
 #include "run/retain.h"
 #include "run/send.h"
 #include "run/transport.h"
@@ -28,12 +29,19 @@ void sync_release(struct sync *s)
         replica_release(&s->volumes[i].replica);
     }
     free(s->volumes);
+    storagemap_release(&s->map);
     strv_release(&s->volids);
+    strv_release(&s->there);
     strv_release(&s->stale);
     plan_release(&s->plan);
 }
 
 /* ---- look, ask, plan ---- */
+
+int sync_read_map(struct sync *s, struct err *e)
+{
+    return storagemap_parse(s->job->target_storage, &s->map, e) < 0 ? err_wrap(e, "target-storage") : 0;
+}
 
 int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e)
 {
@@ -46,6 +54,17 @@ int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, s
         return err_set(e, ERR_GONE, 0,
                        "no such volume '%s': it is in the guest's configuration but not on its storage",
                        volid);
+    return 0;
+}
+
+static int look_at_map(struct sync *s, struct err *e)
+{
+    if (sync_read_map(s, e) < 0 ||
+        placement_volids(s->env, s->job, s->target->node.name, &s->volids, &s->there, e) < 0)
+        return -1;
+    for (size_t i = 0; i < s->volids.n; i++)
+        if (strcmp(s->volids.v[i], s->there.v[i]) != 0)
+            joblog_add(s->log, "%s -> %s", s->volids.v[i], s->there.v[i]);
     return 0;
 }
 
@@ -66,6 +85,8 @@ int sync_look(struct sync *s, struct err *e)
                        s->job->guest, s->volids.n, MESSAGE_VOLUMES_MAX);
     _cleanup_free_ char *list = strv_join(&s->volids, ",");
     joblog_add(s->log, "volumes => %s", list);
+    if (look_at_map(s, e) < 0)
+        return -1;
     s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
     for (; s->n < s->volids.n; s->n++)
         if (sync_look_volume(s, s->volids.v[s->n], &s->volumes[s->n], e) < 0) {
@@ -73,6 +94,12 @@ int sync_look(struct sync *s, struct err *e)
             return -1;
         }
     return 0;
+}
+
+/* The storage of a volume's replica. */
+static const char *storage_there(const struct sync *s, size_t i)
+{
+    return storagemap_other(&s->map, s->volumes[i].local.store.store.id);
 }
 
 int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
@@ -85,7 +112,7 @@ int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
             strv_add_once(scan, one->id);
     }
     for (size_t i = 0; i < s->n; i++)
-        strv_add_once(scan, s->volumes[i].local.store.store.id);
+        strv_add_once(scan, storage_there(s, i));
     strv_sort(scan);
     return 0;
 }
@@ -100,7 +127,7 @@ static void remember_storages(struct sync *s, bool exactly)
             strv_remove(&s->state->storages, i);
     }
     for (size_t i = 0; i < s->n; i++)
-        strv_add_once(&s->state->storages, s->volumes[i].local.store.store.id);
+        strv_add_once(&s->state->storages, storage_there(s, i));
     strv_sort(&s->state->storages);
 }
 
@@ -120,7 +147,7 @@ int sync_ask(struct sync *s, struct err *e)
         return -1;
     steps_enter(s->steps, "open");
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
-    int r = peer_open(&s->peer, s->job->id, &s->volids, &scan, replicas, &s->stale, e);
+    int r = peer_open(&s->peer, s->job->id, &s->there, &scan, replicas, &s->stale, e);
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);
@@ -387,6 +414,7 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
                              .rate = rate,
                              .progress = progress,
                              .volid = s->volids.v[i],
+                             .there = s->there.v[i],
                              .volume = v->local.volume,
                              .stream = v->info.stream,
                              .base = base,
@@ -397,7 +425,7 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
             return err_wrap(e, "volume '%s'", s->volids.v[i]);
         bool stays_staged = !v->replica.info.many; /* the next step goes upon it */
         if (!step->is_new && !stays_staged &&
-            peer_commit_one(&s->peer, s->volids.v[i], step->snapshot.id, e) < 0)
+            peer_commit_one(&s->peer, s->there.v[i], step->snapshot.id, e) < 0)
             return -1;
         base = &step->snapshot;
     }
@@ -410,7 +438,7 @@ static int prune_target(struct sync *s, struct peer_prune *go, const struct strv
     size_t total = stale->n;
     for (size_t i = 0; i < s->n; i++)
         total += go[i].go.n + go[i].adopt.n;
-    return total ? peer_prune(&s->peer, &s->volids, go, stale, problems, e) : 0;
+    return total ? peer_prune(&s->peer, &s->there, go, stale, problems, e) : 0;
 }
 
 /* Snapshots of the target that stand in the way of those to be sent, and points of failed runs that nobody
@@ -444,7 +472,7 @@ static int move_aside(struct sync *s, struct err *e)
     int r = 0;
     for (size_t i = 0; r == 0 && i < s->n; i++)
         if (s->plan.v[i].move_aside.n)
-            r = peer_aside(&s->peer, s->volids.v[i], &s->plan.v[i].move_aside, &asides, e);
+            r = peer_aside(&s->peer, s->there.v[i], &s->plan.v[i].move_aside, &asides, e);
     for (size_t i = 0; i < asides.n; i++)
         joblog_add(s->log, "%s", asides.v[i]);
     return r;
@@ -495,7 +523,7 @@ static int commit(struct sync *s, struct err *e)
     struct peer_commit *v = xcalloc(s->n, sizeof *v);
     _cleanup_strv_ struct strv asides = STRV_INIT;
     for (size_t i = 0; i < s->n; i++)
-        v[i] = (struct peer_commit){.volid = s->volids.v[i],
+        v[i] = (struct peer_commit){.volid = s->there.v[i],
                                     .id = s->volumes[i].new.id,
                                     .as = s->volumes[i].new.name,
                                     .live_aside = live_aside,

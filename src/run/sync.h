@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "conf/storagemap.h"
 #include "run/env.h"
 #include "run/peer.h"
 #include "run/plan.h"
@@ -41,7 +42,9 @@ struct sync {
     bool terminal;
 
     struct guest_config *config;
+    struct storagemap map;
     struct strv volids;
+    struct strv there;           /* as volids: what the target calls them */
     struct sync_volume *volumes; /* as volids */
     size_t n;
     struct strv stale; /* images on the target that this job made and the guest no longer has */
@@ -62,8 +65,10 @@ int sync_plan(struct sync *s, struct err *e);
 /* The rest: snapshot, transfer, commit, record, prune. */
 int sync_carry_out(struct sync *s, struct err *e);
 
-/* Parts that the removal shares: open one volume of the guest and list what it holds; where the target is
- * searched for images that the guest no longer has (where its volumes are and were); connect. */
+/* Parts that the removal shares: read the job's map of storages; open one volume of the guest and list what
+ * it holds; where the target is searched for images that the guest no longer has (where its volumes are and
+ * were); connect. */
+int sync_read_map(struct sync *s, struct err *e);
 int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e);
 int sync_scan_list(struct sync *s, struct strv *scan, struct err *e);
 int sync_connect(struct sync *s, struct err *e);

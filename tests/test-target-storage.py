@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""A job maps storages: what the guest has on "st" has its replica on "other", a storage of another kind, and the other way round after a
+change of the owner. "st" is not for the target, so that nothing works by chance."""
+import os
+import shutil
+import subprocess
+
+import rig
+from guestlab import NAMES, same_file
+from scenario import GUEST, World
+
+MAP = ("--target-storage", "st=other")
+PAIRS = (("xfs", "btrfs"), ("btrfs", "xfs"), ("xfs", "xfs"), ("xfs", "plain"))
+
+
+class MappedWorld(World):
+    def __init__(self, c, kind, other):
+        super().__init__(c, kind)
+        c.share_disk("other", other)
+        c.change_storage("nodes pve1")
+        self.kinds = {"pve1": ("st", kind, self.a.store), "pve2": ("other", other, os.path.join(self.b.mount, "other"))}
+        self.face("pve2")
+
+    def face(self, target):
+        """The guest's volumes are where its owner has them, the replicas where the target has them."""
+        lab = self.lab
+        lab.storage_id, kind, lab.source = self.kinds[self.owner]
+        _, other, lab.target = self.kinds[target]
+        lab.names, lab.names_there = NAMES[kind](GUEST), NAMES[other](GUEST)
+
+    def disks_at(self, node):
+        """Everything of the guest on a node, on both storages."""
+        found = []
+        for store in (self.c.node(node).store, os.path.join(self.c.node(node).mount, "other")):
+            folder = os.path.join(store, "images", str(GUEST))
+            found += os.listdir(folder) if os.path.isdir(folder) else []
+        return found
+
+    def guest_config(self, node):
+        with open(os.path.join(self.c.tree, "nodes", node, "qemu-server", f"{GUEST}.conf")) as f:
+            return f.read()
+
+
+CASES = []
+
+
+def mapped(*pairs):
+    def add(f):
+        CASES.append((f, pairs))
+        return f
+    return add
+
+
+def play(f, kind, other):
+    with rig.Cluster(storage=kind, ssh=False) as c:
+        return f(MappedWorld(c, kind, other))
+
+
+def incremental(w):
+    """Were all disks sent as a delta in the last run?"""
+    log = w.log(w.c.node(w.owner))
+    assert "incremental sync" in log and "full sync" not in log, log
+
+
+@mapped(*PAIRS)
+def life(w):
+    """full copy, increments, a disk grows, comes, goes: the replica on the other storage is equal, and of what went nothing is left"""
+    w.create(*MAP)
+    assert w.job()["target-storage"] == "st=other"
+    w.run()
+    w.proved()
+    log = w.log()
+    line = f"st:{w.lab.names.volname(0)} -> other:{w.lab.names_there.volname(0)}"
+    assert log.count(line) == 1, log
+    w.lab.write(0, 20)
+    w.lab.punch(0)
+    assert line in w.a.pvesr("plan", "100-0", check=True).stdout
+    w.run()
+    w.proved()
+    if w.kinds["pve2"][1] != "plain":
+        incremental(w)
+    w.run()
+    w.proved()
+    w.lab.grow_disk(0)
+    w.lab.add_disk()
+    w.lab.write(0, 5)
+    w.run()
+    w.proved()
+    w.lab.remove_disk(1)
+    w.run()
+    w.proved()
+
+
+@mapped(("xfs", "btrfs"), ("btrfs", "xfs"))
+def random_life(w):
+    """random changes, guest snapshots among them"""
+    w.create(*MAP)
+    for _ in range(int(os.environ.get("PVESR_SOAK_RUNS", "25"))):
+        w.lab.step()
+        w.run()
+        w.proved()
+
+
+@mapped(("xfs", "btrfs"), ("btrfs", "xfs"), ("xfs", "plain"))
+def removal(w):
+    """deleting the job removes the replicas from the other storage, and nothing from the guest's"""
+    w.create(*MAP)
+    w.lab.add_disk()
+    w.run()
+    before = w.copy(w.lab.live(0))
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+    assert not w.disks_at("pve2"), w.disks_at("pve2")
+    assert same_file(w.lab.live(0), before)
+    with open(os.path.join(w.c.tree, "replication-ext.cfg")) as f:
+        assert not f.read()
+
+
+@mapped(("xfs", "btrfs"))
+def removal_with_a_bad_map(w):
+    """the same when the map was broken by hand meanwhile: no run, but the removal knows where the replicas are"""
+    w.create(*MAP)
+    w.run()
+    w.c.write("replication-ext.cfg", "local: 100-0\n\ttarget-storage st\n\n")
+    assert "invalid target-storage 'st'" in w.run(want=1).stderr
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+    assert not w.disks_at("pve2"), w.disks_at("pve2")
+
+
+@mapped(("xfs", "btrfs"))
+def map_changed(w):
+    """the map changes: a full copy to the new storage, then the replica on the old one goes"""
+    w.c.share_disk("third", "xfs")
+    w.create(*MAP)
+    w.run()
+    w.a.pvesr("update", "100-0", "--target-storage", "st=third", check=True)
+    w.kinds["pve2"] = ("third", "xfs", os.path.join(w.b.mount, "third"))
+    w.face("pve2")
+    w.run()
+    w.proved()
+    assert not w.disks_at("pve2"), w.disks_at("pve2")
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    incremental(w)
+
+
+@mapped(("xfs", "btrfs"))
+def map_removed(w):
+    """without the map the run is refused, and the sentence names the remedy"""
+    w.create(*MAP)
+    w.run()
+    w.a.pvesr("update", "100-0", "--delete", "target-storage", check=True)
+    assert "target-storage" not in w.job()
+    why = w.run(want=1).stderr
+    assert "storage 'st' is not available on node 'pve2'" in why and "--target-storage" in why, why
+    w.a.pvesr("update", "100-0", *MAP, check=True)
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    incremental(w)
+
+
+@mapped(("xfs", "btrfs"))
+def refused(w):
+    """maps that cannot be are refused, at creation and at a change"""
+    w.c.share_disk("common", "xfs")
+    with open(os.path.join(w.c.tree, "storage.cfg"), "a") as f:
+        f.write("dir: here\n\tpath /here\n\tnodes pve1\n\nnfs: remote\n\tpath /r\n\tserver x\n\texport /y\n\n")
+    bad = {"st": "'st' is not STORAGE=STORAGE", "st=st": "mapped to itself", "st=other,st=common": "'st' is there twice",
+           "st=other,common=other": "'other' is there twice", "st=other,other=common": "'other' is there twice",
+           "st=nowhere": "storage 'nowhere' of target-storage 'st=nowhere' does not exist", "st=here": "not available on node 'pve2'",
+           "st=remote": "is shared"}
+    for text, why in bad.items():
+        done = w.a.pvesr("create-local-job", "100-0", "pve2", "--target-storage", text)
+        assert done.returncode != 0 and why in done.stderr, f"{text}: {done.stderr}"
+    w.create(*MAP)
+    for text, why in bad.items():
+        done = w.a.pvesr("update", "100-0", "--target-storage", text)
+        assert done.returncode != 0 and why in done.stderr, f"{text}: {done.stderr}"
+    w.run()
+    w.proved()
+
+
+@mapped(("xfs", "btrfs"))
+def no_counterpart(w):
+    """a qcow2 file goes to another directory storage, but not to btrfs: the sentence names it"""
+    w.create(*MAP)
+    path = os.path.join(w.lab.names.folder(w.lab.source), "vm-100-disk-9.qcow2")
+    shutil.copyfile(w.lab.live(0), path)
+    w.write_guest(w.lab.config() + "scsi9: st:100/vm-100-disk-9.qcow2\n")
+    why = w.run(want=1).stderr
+    assert "st:100/vm-100-disk-9.qcow2" in why and "convert the disk to raw" in why, why
+    os.unlink(path)
+    w.lab.save()
+    w.run()
+    w.proved()
+
+
+@mapped(("btrfs", "btrfs"))
+def container(w):
+    """a container's subvolume goes to another btrfs storage; to a directory it is refused"""
+    w.c.share_disk("files", "xfs")
+    folder = os.path.join(w.a.store, "images", "101")
+    os.makedirs(folder)
+    sub = os.path.join(folder, "subvol-101-disk-0.subvol")
+    subprocess.run(["btrfs", "subvolume", "create", sub[:-7]], check=True, stdout=subprocess.DEVNULL)
+    w.c.write_guest("pve1", 101, "rootfs: st:101/subvol-101-disk-0.subvol,size=8M\n", kind="lxc")
+    done = w.a.pvesr("create-local-job", "101-0", "pve2", "--target-storage", "st=files")
+    assert done.returncode != 0 and "containers can be mapped" in done.stderr, done.stderr
+    w.create(*MAP, job="101-0")
+    for text in ("one", "two"):
+        with open(os.path.join(sub[:-7], "hello"), "w") as f:
+            f.write(text)
+        w.run(job="101-0")
+        with open(os.path.join(w.b.mount, "other", "images", "101", "subvol-101-disk-0", "hello")) as f:
+            assert f.read() == text
+
+
+@mapped(("xfs", "btrfs"), ("btrfs", "xfs"), ("xfs", "xfs"))
+def owner_changes(w):
+    """the guest goes to the target, with its disks named by hand, and back: only what changed travels, over the same entry"""
+    w.create(*MAP)
+    w.lab.add_disk()
+    w.lab.take_guest_snapshot()
+    w.run()
+    w.steal("pve2")
+    w.lab.save()
+    w.lab.write(0, 10)
+    w.lab.write(1, 10)
+    w.run()
+    w.proved()
+    incremental(w)
+    assert w.job()["source"] == "pve2"
+    assert w.job()["target-storage"] == "st=other"
+    w.lab.drop_guest_snapshot("snap0")
+    w.lab.add_disk()
+    w.run()
+    w.proved()
+    w.steal("pve1")
+    w.lab.save()
+    w.lab.write(0, 10)
+    w.run()
+    w.proved()
+    incremental(w)
+
+
+for function, kinds in CASES:
+    for one in kinds:
+        rig.check(f"{function.__name__} from {one[0]} to {one[1]}: {function.__doc__.splitlines()[0]}",
+                  lambda f=function, k=one: play(f, *k), needs=("root", *(k for k in set(one) if k != "plain")))
+rig.main()
