@@ -246,6 +246,123 @@ def owner_changes(w):
     incremental(w)
 
 
+def failover(w, node, *more, want=0):
+    """To `node` by the command; the proofs follow."""
+    before = w.owner
+    done = w.c.node(node).pvesr("failover", str(GUEST), *more)
+    assert (done.returncode == 0) == (want == 0), done.stderr
+    if want == 0 and "--dry-run" not in more:
+        w.owner = node
+        w.face(before)
+    return done
+
+
+@mapped(("xfs", "btrfs"), ("btrfs", "xfs"))
+def failed_over(w):
+    """the owner dies: failover moves the guest and names its disks, in snapshots too; what it writes goes back as a delta"""
+    w.create(*MAP)
+    w.lab.add_disk()
+    w.lab.take_guest_snapshot()
+    w.run()
+    replicas = [w.copy(w.lab.replica(n)) for n in w.lab.disks]
+    w.write_guest("#a comment: st:100/vm-100-disk-0.raw\n" + w.lab.config() + "odd line\n")
+    config = w.guest_config("pve1")
+    said = failover(w, "pve2", "--dry-run").stdout
+    assert "st:100/vm-100-disk-1.raw -> other:100/vm-100-disk-1.raw, at __replicate_100-0_" in said, said
+    assert w.guest_config("pve1") == config, w.guest_config("pve1")
+    assert "may be alive" in failover(w, "pve2", want=1).stderr
+    assert w.guest_config("pve1") == config, w.guest_config("pve1")
+    failover(w, "pve2", "--force")
+    first, rest = config.split("\n", maxsplit=1)
+    assert w.guest_config("pve2") == first + "\n" + rest.replace(" st:", " other:")
+    assert not os.path.exists(os.path.join(w.c.tree, "nodes", "pve1", "qemu-server", f"{GUEST}.conf"))
+    assert w.job()["source"] == "pve2" and w.job()["target"] == "pve1"
+    assert all(same_file(w.lab.live(n), copy) for n, copy in zip(w.lab.disks, replicas))
+    failover(w, "pve2")
+    w.lab.write(0, 10)
+    w.lab.grow_disk(1)
+    w.run()
+    w.proved()
+    incremental(w)
+    failover(w, "pve1", "--force")
+    assert w.guest_config("pve1") == w.lab.config(), w.guest_config("pve1")
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    incremental(w)
+
+
+@mapped(("xfs", "btrfs"))
+def unlike_after_failover(w):
+    """what the old owner wrote after the last run is kept aside there, on its own storage"""
+    w.create(*MAP)
+    w.run()
+    w.lab.write(0, 5)
+    lost = w.copy(w.lab.live(0))
+    failover(w, "pve2", "--force")
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    found, _ = w.lab.names_there.entries(w.lab.target)
+    asides = [snap for n, snap in found if (snap or "").startswith("diverged_")]
+    assert len(asides) == 1 and same_file(w.lab.names_there.aside(w.lab.target, 0, asides[0]), lost), found
+
+
+@mapped(("xfs", "btrfs"))
+def moved_by_hand(w):
+    """the file was moved by hand with the old names: the run is refused and names the remedy, failover gives the disks their names"""
+    w.create(*MAP)
+    w.run()
+    w.steal("pve2")
+    why = w.run(want=1).stderr
+    assert "pvesr failover 100" in why, why
+    said = failover(w, "pve2", "--dry-run").stdout
+    assert "-> other:100/vm-100-disk-0.raw" in said, said
+    w.b.pvesr("failover", str(GUEST), check=True)
+    assert w.guest_config("pve2") == w.lab.config()
+    w.lab.write(0, 5)
+    w.run()
+    w.proved()
+    incremental(w)
+
+
+@mapped(("xfs", "btrfs"))
+def failover_refused(w):
+    """no job to the node, a disk that was never replicated, a storage that is written to: nothing is moved"""
+    w.c.add_node("pve3")
+    w.create(*MAP)
+    config = w.guest_config("pve1")
+    assert "has no replica on this node" in failover(w, "pve2", "--force", want=1).stderr
+    w.run()
+    assert "no job replicates guest 100" in failover(w, "pve3", "--force", want=1).stderr
+    w.lab.add_disk()
+    config = w.guest_config("pve1")
+    why = failover(w, "pve2", "--force", want=1).stderr
+    assert "st:100/vm-100-disk-1.raw" in why and "nothing was changed" in why, why
+    assert w.guest_config("pve1") == config, w.guest_config("pve1")
+    w.run()
+    w.proved()
+
+
+@mapped(("xfs", "btrfs"))
+def other_job(w):
+    """another job's replicas have the names of the old owner: failover says what would happen, and a map on that job lets it go on"""
+    w.c.add_node("pve3")
+    w.c.share_disk("third", "xfs")
+    w.create(*MAP)
+    w.create("--target-storage", "st=third", job="100-1", target="pve3")
+    w.run()
+    w.run(job="100-1")
+    said = failover(w, "pve2", "--force").stdout
+    assert "on node 'pve3' the replica of job '100-1' is 'third:100/vm-100-disk-0.raw'" in said, said
+    w.b.pvesr("update", "100-1", "--target-storage", "other=third", check=True)
+    w.lab.write(0, 5)
+    w.run(job="100-1")
+    log = w.log(w.b, "100-1")
+    assert "incremental sync" in log and "full sync" not in log, log
+    assert same_file(w.lab.live(0), os.path.join(w.c.node("pve3").mount, "third", "images", "100", "vm-100-disk-0.raw"))
+
+
 for function, kinds in CASES:
     for one in kinds:
         rig.check(f"{function.__name__} from {one[0]} to {one[1]}: {function.__doc__.splitlines()[0]}",

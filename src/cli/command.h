@@ -38,6 +38,8 @@ enum parameter_id {
     P_KEEP_POINTS,
     P_TARGET_STORAGE,
     P_FORCE_PREPARE,
+    P_FORCE_FAILOVER,
+    P_DRY_RUN,
     P_GUEST,
     P_VERBOSE,
     P_MAIL,

@@ -117,6 +117,15 @@ const struct command commands[] = {
      .detail =
          "State: shown (the replica is at this point), aside (kept because nobody else has it), no-data "
          "(the storage keeps only the live volume)."},
+    {.name = "failover",
+     .positionals = {P_VMID},
+     .options = {P_DRY_RUN, P_FORCE_FAILOVER},
+     .run = cmd_failover,
+     .ours = true,
+     .help = "Make this node the owner of a guest, on the replicas that it has here.",
+     .detail =
+         "Its configuration moves here, and names its volumes as the job's map of storages says. Where it "
+         "was moved by hand already, only the latter. The guest is not started; its jobs turn round."},
     {.name = "mount",
      .positionals = {P_VMID, P_POINT, P_DIRECTORY},
      .run = cmd_mount,

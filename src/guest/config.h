@@ -30,3 +30,9 @@ struct guest_config {
     size_t n;
     struct strv snapshots, warnings;
 };
+
+/* Is this a key whose value names a volume, in any section but SECTION_OTHER? */
+bool guest_key_is_volume(enum guest_type type, const char *key);
+/* The volume in "file=STORE:NAME,…" (VM), "volume=STORE:NAME,…" (CT) or "STORE:NAME,…": within value, *n
+ * bytes. NULL when there is none. */
+const char *guest_value_volid(enum guest_type type, const char *value, size_t *n);

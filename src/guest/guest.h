@@ -2,6 +2,7 @@
  * (spec 2.5, 3.3, 3.4). */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/strv.h"
 #include "cluster/guests.h"
@@ -27,6 +28,11 @@ const char *guest_config_parent(const struct guest_config *g); /* NULL: none */
 /* The names of the snapshot sections, sorted, each once. */
 const struct strv *guest_config_snapshots(const struct guest_config *g);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
+
+/* Print `text`, from which g was parsed, with the volumes from->v[i] called to->v[i] in all sections; every
+ * other byte stays. */
+void guest_config_rename(const struct guest_config *g, const char *text, size_t len, const struct strv *from,
+                         const struct strv *to, struct buf *out);
 
 enum volumes_mode {
     VOLUMES_STRICT,  /* a volume that cannot be replicated is an error */

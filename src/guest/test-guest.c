@@ -301,12 +301,65 @@ static void copes_with_a_large_file(void **state)
     storages_release(&storages);
 }
 
+/* ---- volumes under other names ---- */
+
+static void renames_volumes(void **state)
+{
+    static const struct {
+        const char *what;
+        enum guest_type type;
+        const char *before, *after; /* NULL: as before */
+    } cases[] = {
+        {"nothing", GUEST_QEMU, "", NULL},
+        {"no volume of these", GUEST_QEMU, "scsi0: aa:900/vm-900-disk-1.raw,size=1G\n", NULL},
+        {"every way to write it", GUEST_QEMU,
+         "# scsi0: aa:900/vm-900-disk-0.raw\nscsi0: "
+         "aa:900/vm-900-disk-0.raw,size=1G\nscsi1:aa:vm-900-disk-9\r\n"
+         "virtio2: size=1G,file=aa:900/vm-900-disk-0.raw,cache=none  \nunused0: aa:900/vm-900-disk-0.raw",
+         "# scsi0: aa:900/vm-900-disk-0.raw\nscsi0: "
+         "bb:vm-900-disk-0,size=1G\nscsi1:c:900/vm-900-disk-9.raw\r\n"
+         "virtio2: size=1G,file=bb:vm-900-disk-0,cache=none  \nunused0: bb:vm-900-disk-0"},
+        {"only whole names, and only of volumes", GUEST_QEMU,
+         "scsi0: aa:900/vm-900-disk-0.rawx\nscsi1: xaa:900/vm-900-disk-0.raw\nname: "
+         "aa:900/vm-900-disk-0.raw\n"
+         "args: -drive file=aa:900/vm-900-disk-0.raw\nscsi2: none,x=aa:900/vm-900-disk-0.raw\nscsi31: "
+         "aa:900/vm-900-disk-0.raw\n",
+         NULL},
+        {"in all sections", GUEST_QEMU,
+         "efidisk0: aa:900/vm-900-disk-0.raw\n\n[PENDING]\nscsi0: aa:900/vm-900-disk-0.raw\ndelete: x\n\n"
+         "[s1]\n#text\nvmstate: aa:vm-900-disk-9\ntpmstate0: aa:900/vm-900-disk-0.raw\n[special:x]\nscsi0: "
+         "aa:vm-900-disk-9\n",
+         "efidisk0: bb:vm-900-disk-0\n\n[PENDING]\nscsi0: bb:vm-900-disk-0\ndelete: x\n\n"
+         "[s1]\n#text\nvmstate: c:900/vm-900-disk-9.raw\ntpmstate0: bb:vm-900-disk-0\n[special:x]\nscsi0: "
+         "aa:vm-900-disk-9\n"},
+        {"a container", GUEST_LXC,
+         "rootfs: aa:vm-900-disk-9,size=8G\nmp0: volume=aa:900/vm-900-disk-0.raw,mp=/a\nscsi0: "
+         "aa:vm-900-disk-9\nlxc.mount.entry = aa:vm-900-disk-9\n[s1]\nmp0: aa:900/vm-900-disk-0.raw,mp=/a\n",
+         "rootfs: c:900/vm-900-disk-9.raw,size=8G\nmp0: volume=bb:vm-900-disk-0,mp=/a\nscsi0: "
+         "aa:vm-900-disk-9\nlxc.mount.entry = aa:vm-900-disk-9\n[s1]\nmp0: bb:vm-900-disk-0,mp=/a\n"},
+        {"what counts of a key that is there twice", GUEST_QEMU,
+         "scsi0: aa:vm-900-disk-9\nscsi0: aa:900/vm-900-disk-0.raw\n",
+         "scsi0: aa:vm-900-disk-9\nscsi0: bb:vm-900-disk-0\n"},
+    };
+    _cleanup_strv_ struct strv from = STRV_INIT, to = STRV_INIT;
+    strv_adds(&from, "aa:900/vm-900-disk-0.raw", "aa:vm-900-disk-9", NULL);
+    strv_adds(&to, "bb:vm-900-disk-0", "c:900/vm-900-disk-9.raw", NULL);
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        const char *before = cases[i].before, *after = cases[i].after ? cases[i].after : before;
+        _cleanup_(guest_config_freep) struct guest_config *g = parse(cases[i].type, before);
+        _cleanup_buf_ struct buf out = BUF_INIT;
+        guest_config_rename(g, before, strlen(before), &from, &to, &out);
+        if (strcmp(buf_str(&out), after) != 0)
+            fail_msg("%s: '%s', not '%s'", cases[i].what, buf_str(&out), after);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(knows_the_owner_of_an_image), cmocka_unit_test(reads_a_configuration),
-        cmocka_unit_test(warns_of_odd_lines),          cmocka_unit_test(selects_volumes),
-        cmocka_unit_test(copes_with_a_large_file),
+        cmocka_unit_test(renames_volumes),       cmocka_unit_test(knows_the_owner_of_an_image),
+        cmocka_unit_test(reads_a_configuration), cmocka_unit_test(warns_of_odd_lines),
+        cmocka_unit_test(selects_volumes),       cmocka_unit_test(copes_with_a_large_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,11 @@ static bool is_ct_volume(const char *key, enum section_kind kind)
            (kind == SECTION_MAIN && numbered(key, "unused", 256));
 }
 
+bool guest_key_is_volume(enum guest_type type, const char *key)
+{
+    return type == GUEST_QEMU ? is_vm_volume(key) : is_ct_volume(key, SECTION_MAIN);
+}
+
 static bool is_volume(const struct guest_config *g, const struct guest_section *s, const char *key)
 {
     if (s->kind == SECTION_OTHER)
@@ -60,24 +65,24 @@ static bool option_off(const char *value, const char *key)
     return propstring_get(value, key, text, sizeof text) && num_parse_bool(key, text, &on, &e) == 0 && !on;
 }
 
-/* The volume of "file=STORE:NAME,…" (VM), "volume=STORE:NAME,…" (CT) or "STORE:NAME,…"; NULL when there is
- * none. */
-static char *volume_of(const struct guest_config *g, const char *value)
+const char *guest_value_volid(enum guest_type type, const char *value, size_t *n)
 {
-    const char *key, *v, *name = g->type == GUEST_QEMU ? "file" : "volume";
-    size_t key_len, n;
-    for (bool first = true; propstring_next(&value, &key, &key_len, &v, &n); first = false)
+    const char *key, *v, *name = type == GUEST_QEMU ? "file" : "volume";
+    size_t key_len;
+    for (bool first = true; propstring_next(&value, &key, &key_len, &v, n); first = false)
         if (key_len ? key_len == strlen(name) && memcmp(key, name, key_len) == 0 : first)
-            return n ? xstrndup(v, n) : NULL;
+            return *n ? v : NULL;
     return NULL;
 }
 
 static void add_reference(struct references *all, const struct guest_config *g, const struct guest_key *k)
 {
     char media[16] = "";
-    char *volid = volume_of(g, k->value);
-    if (!volid)
+    size_t n;
+    const char *named = guest_value_volid(g->type, k->value, &n);
+    if (!named)
         return;
+    char *volid = xstrndup(named, n);
     propstring_get(k->value, "media", media, sizeof media);
     bool has_option = strcmp(k->key, "efidisk0") != 0 && strcmp(k->key, "tpmstate0") != 0; /* spec 2.5 */
     bool medium = !strcmp(media, "cdrom") || !strcmp(volid, "none") || !strcmp(volid, "cdrom");

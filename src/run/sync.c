@@ -68,6 +68,16 @@ static int look_at_map(struct sync *s, struct err *e)
     return 0;
 }
 
+/* Moved here by hand, the guest may have its disks under other names here. */
+static int hint_at_failover(const struct sync *s, struct err *e)
+{
+    struct err why = *e;
+    return err_set(e, why.kind, why.code,
+                   "%s; if the guest was moved here by hand, 'pvesr failover %" PRIu32
+                   "' gives its volumes the names of their replicas",
+                   why.text, s->job->guest);
+}
+
 int sync_look(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "look");
@@ -91,7 +101,7 @@ int sync_look(struct sync *s, struct err *e)
     for (; s->n < s->volids.n; s->n++)
         if (sync_look_volume(s, s->volids.v[s->n], &s->volumes[s->n], e) < 0) {
             s->n++; /* the half-opened one is released, too */
-            return -1;
+            return s->job->target_storage ? hint_at_failover(s, e) : -1;
         }
     return 0;
 }

@@ -1,0 +1,249 @@
+#include "run/failover.h"
+
+#include "base/lock.h"
+#include "base/mem.h"
+#include "conf/storagemap.h"
+#include "guest/runtime.h"
+#include "run/plan.h"
+#include "run/replica.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOCK_SECONDS 10
+
+struct failover {
+    struct env *env;
+    const struct failover_options *options;
+    struct buf *out;
+    struct guest_entry guest; /* where it is before */
+    bool here;                /* that is this node */
+    struct jobs jobs;
+    struct strv from, to; /* volids that change */
+};
+
+/* ---- which volumes ---- */
+
+/* True: the volume is on this node, or (`replica`) a run made it there. *point: the name of the restore point
+ * that it shows, or "". False: it is not, and *e says what was found out. */
+static bool is_here(struct failover *f, const char *volid, bool replica, char point[SNAPSHOT_NAME_MAX + 1],
+                    struct err *e)
+{
+    struct replica_volume v;
+    struct volume_info info;
+    struct snapshots all = {0};
+    char owner[32] = "", base[SNAPSHOT_ID_LEN + 1] = "";
+    *point = 0;
+    if (replica_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
+        return false;
+    int r = volume_info(v.volume, &info, e);
+    if (r == 0 && !info.exists)
+        err_set(e, ERR_GONE, 0, "no such volume '%s' on node '%s'", volid, f->env->settings.node);
+    bool there = r == 0 && info.exists;
+    if (there && (volume_replica(v.volume, owner, base, e) < 0 || volume_snapshots(v.volume, &all, e) < 0))
+        there = false;
+    if (there && replica && !*owner) {
+        err_set(e, ERR_DATA, 0, "volume '%s' was never received on this node", volid);
+        there = false;
+    }
+    const struct snapshot *s = there && *base ? snapshots_find_id(&all, base) : NULL;
+    if (s)
+        strcpy(point, s->name);
+    snapshots_release(&all);
+    replica_volume_close(&v);
+    return there;
+}
+
+static char *by_map_of(struct failover *f, const struct job *job, const char *volid, struct err *e)
+{
+    _cleanup_storagemap_ struct storagemap map = {0};
+    if (storagemap_parse(job->target_storage, &map, e) < 0) {
+        err_wrap(e, "target-storage of job '%s'", job->id);
+        return NULL;
+    }
+    return storagemap_volid(&map, &f->env->storages, volid, e);
+}
+
+static bool leads_here(const struct failover *f, const struct job *job)
+{
+    const char *node = f->env->settings.node;
+    return job->guest == f->guest.id && job->remove != REMOVE_FULL &&
+           (strcmp(job->target, node) == 0 || (f->here && job->source && strcmp(job->source, node) == 0));
+}
+
+/* The replica of a volume, by the job to this node. malloc'ed. */
+static char *replica_of(struct failover *f, const char *volid, char point[SNAPSHOT_NAME_MAX + 1],
+                        struct err *e)
+{
+    for (size_t i = 0; i < f->jobs.n; i++) {
+        if (!leads_here(f, &f->jobs.v[i]))
+            continue;
+        _cleanup_free_ char *there = by_map_of(f, &f->jobs.v[i], volid, e);
+        if (there && is_here(f, there, true, point, e))
+            return take_ptr(there);
+    }
+    return NULL;
+}
+
+/* Whoever moved the configuration may have named the volumes already. */
+static int resolve(struct failover *f, const char *volid, struct err *e)
+{
+    char point[SNAPSHOT_NAME_MAX + 1];
+    struct err ignored;
+    bool stays = f->here && is_here(f, volid, false, point, &ignored);
+    _cleanup_free_ char *there = stays ? xstrdup(volid) : replica_of(f, volid, point, e);
+    if (!there)
+        return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
+    bool renamed = strcmp(there, volid) != 0;
+    buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",
+             *point ? ", at " : "", point);
+    if (renamed) {
+        strv_add(&f->from, volid);
+        strv_add(&f->to, there);
+    }
+    return 0;
+}
+
+static int resolve_all(struct failover *f, struct err *e)
+{
+    struct err problem = {0};
+    _cleanup_strv_ struct strv volids = STRV_INIT;
+    _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(f->env, &f->guest, e);
+    if (!config)
+        return -1;
+    if (env_guest_volumes(f->env, config, VOLUMES_STRICT, &volids, &problem) < 0) {
+        buf_addf(f->out, "note: %s\n", problem.text);
+        strv_release(&volids);
+        if (env_guest_volumes(f->env, config, VOLUMES_LENIENT, &volids, e) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < volids.n; i++)
+        if (resolve(f, volids.v[i], e) < 0)
+            return -1;
+    return 0;
+}
+
+/* Another job of the guest finds its replicas only under the names that its own map gives the new volids. */
+static void note_other_jobs(struct failover *f)
+{
+    for (size_t i = 0; i < f->jobs.n; i++) {
+        const struct job *job = &f->jobs.v[i];
+        if (job->guest != f->guest.id || leads_here(f, job) || job->remove != REMOVE_NOT)
+            continue;
+        for (size_t k = 0; k < f->from.n; k++) {
+            struct err ignored;
+            _cleanup_free_ char *old = by_map_of(f, job, f->from.v[k], &ignored);
+            _cleanup_free_ char *new = by_map_of(f, job, f->to.v[k], &ignored);
+            if (old && new &&strcmp(old, new) != 0)
+                buf_addf(f->out,
+                         "note: on node '%s' the replica of job '%s' is '%s', but the next run begins a new "
+                         "one, '%s': see --target-storage\n",
+                         job->target, job->id, old, new);
+        }
+    }
+}
+
+/* ---- may it come? ---- */
+
+static int check(struct failover *f, struct err *e)
+{
+    bool job = false;
+    for (size_t i = 0; i < f->jobs.n; i++)
+        job = job || leads_here(f, &f->jobs.v[i]);
+    if (!job)
+        return err_set(e, ERR_CONFIG, 0,
+                       "no job replicates guest %" PRIu32 " to node '%s': it has no replicas here",
+                       f->guest.id, f->env->settings.node);
+    if (f->here)
+        return guest_running(f->guest.type, f->guest.id)
+                   ? err_set(e, ERR_BUSY, 0, "guest %" PRIu32 " is running on this node", f->guest.id)
+                   : 0;
+    if (env_members(f->env, e) < 0)
+        return -1;
+    const struct member *m = members_find(&f->env->members, f->guest.node);
+    if (m && m->online && !f->options->force && !f->options->dry_run)
+        return err_set(e, ERR_USAGE, 0,
+                       "node '%s' may be alive: make sure that guest %" PRIu32 " does not run there and will "
+                       "not be started, then repeat this with --force",
+                       f->guest.node, f->guest.id);
+    return 0;
+}
+
+static int look(struct failover *f, uint32_t guest, struct err *e)
+{
+    if (env_guests_again(f->env, e) < 0 || env_storages(f->env, e) < 0)
+        return -1;
+    const struct guest_entry *g = env_guest(f->env, guest, e);
+    if (!g || jobs_load(f->env->tree, &f->jobs, e) < 0)
+        return -1;
+    f->guest = *g;
+    f->here = strcmp(g->node, f->env->settings.node) == 0;
+    if (check(f, e) < 0 || resolve_all(f, e) < 0)
+        return -1;
+    note_other_jobs(f);
+    return 0;
+}
+
+/* ---- do it ---- */
+
+static int move(struct failover *f, struct guest_entry *to, struct err *e)
+{
+    _cleanup_free_ char *old = guest_config_path(&f->guest);
+    snprintf(to->node, sizeof to->node, "%s", f->env->settings.node);
+    _cleanup_free_ char *new = guest_config_path(to);
+    return f->here ? 0 : tree_rename(f->env->tree, old, new, e);
+}
+
+/* The file is read again: it may have been edited until it was moved. */
+static int rename_volumes(struct failover *f, const struct guest_entry *g, struct err *e)
+{
+    _cleanup_free_ char *path = guest_config_path(g);
+    _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
+    int r = tree_read(f->env->tree, path, &old, e);
+    if (r != 0)
+        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' is gone", path);
+    _cleanup_(guest_config_freep) struct guest_config *c =
+        guest_config_parse(path, g->type, g->id, buf_str(&old), old.len);
+    guest_config_rename(c, buf_str(&old), old.len, &f->from, &f->to, &new);
+    return tree_write(f->env->tree, path, buf_str(&new), new.len, e);
+}
+
+static int carry_out(struct failover *f, struct err *e)
+{
+    struct guest_entry to = f->guest;
+    struct jobs jobs;
+    if (move(f, &to, e) < 0)
+        return -1;
+    if (f->from.n && rename_volumes(f, &to, e) < 0)
+        return err_wrap(
+            e, "the guest is on this node now, but its disks have the names of node '%s'; repeat this",
+            f->guest.node);
+    buf_addf(f->out, "guest %" PRIu32 " is on node '%s' now\n", f->guest.id, to.node);
+    if (env_guests_again(f->env, e) < 0 ||
+        jobs_load_repaired(f->env->tree, &f->env->guests, to.node, &jobs, e) < 0)
+        return err_wrap(e, "the guest is on this node now, but its jobs were not turned round yet");
+    jobs_release(&jobs);
+    return 0;
+}
+
+int run_failover(struct env *env, uint32_t guest, const struct failover_options *o, struct buf *out,
+                 struct err *e)
+{
+    struct failover f = {.env = env, .options = o, .out = out};
+    _cleanup_free_ char *guest_path = env_guest_lock_path(env, guest);
+    _cleanup_free_ char *agent_path = env_agent_lock_path(env, guest);
+    _cleanup_(lock_freep) struct lock *guest_lock = lock_take(guest_path, true, LOCK_SECONDS, false, e);
+    if (!guest_lock)
+        return -1;
+    _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
+    if (!agent_lock)
+        return err_wrap(e, "a run for guest %" PRIu32 " is writing to its replicas", guest);
+    int r = look(&f, guest, e);
+    if (r == 0 && !o->dry_run)
+        r = carry_out(&f, e);
+    jobs_release(&f.jobs);
+    strv_release(&f.from);
+    strv_release(&f.to);
+    return r;
+}

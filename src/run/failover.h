@@ -1,0 +1,23 @@
+/* A guest comes to live on this node, on its replicas. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "run/env.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct failover_options {
+    bool dry_run;
+    bool force; /* the node that has the guest is not known to be gone */
+};
+
+/* Move the guest's configuration from its node to this one, and call its volumes there by the names that
+ * their replicas have here (the job's map of storages). Where the configuration is here already, moved by
+ * hand or by a call that was killed, only the latter. Sentences about it go to `out`, also when it fails.
+ *
+ * Nothing is changed unless each volume that is replicated is here. ERR_BUSY while a run is writing to the
+ * replicas. The guest is not started. */
+int run_failover(struct env *env, uint32_t guest, const struct failover_options *o, struct buf *out,
+                 struct err *e);
