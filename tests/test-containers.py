@@ -52,10 +52,13 @@ class World:
         with open(os.path.join(self.node().log_dir, "200-0")) as f:
             return f.read()
 
-    def move(self):
-        """The guest's configuration is moved to the other node by hand."""
+    def move(self, by_hand=True):
+        """The guest's configuration is moved to the other node."""
         old, self.owner = self.owner, "pve2" if self.owner == "pve1" else "pve1"
-        self.c.move_guest(200, old, self.owner, kind="lxc")
+        if by_hand:
+            self.c.move_guest(200, old, self.owner, kind="lxc")
+        else:
+            self.c.node(self.owner).pvesr("failover", "200", "--force", check=True)
         self.lab.turn_round()
 
     def note_pid(self):
@@ -164,7 +167,7 @@ def killed(w):
 
 @scenario
 def failover(w):
-    """the guest is moved by hand to the other node and back: only changes travel, what was lost is kept aside"""
+    """the guest is moved to the other node, and back by hand: only changes travel, what was lost is kept aside"""
     w.lab.add_volume()
     w.lab.step()
     w.run()
@@ -172,8 +175,8 @@ def failover(w):
     with open(os.path.join(w.lab.live(0), "lost"), "w") as f:
         f.write("with the node")
     lost = treelab.tree(w.lab.live(0))
-    for _ in range(2):  # to pve2 and back
-        w.move()
+    for by_hand in (False, True):  # to pve2 and back
+        w.move(by_hand)
         for again in (False, True):
             w.lab.step(drop=again)  # what is deleted before the first run towards its maker stays there
             w.run()

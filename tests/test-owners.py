@@ -139,6 +139,27 @@ def old_owner_returns_to_an_old_state(w):
 
 
 @scenario("xfs", "btrfs", "plain")
+def failed_over(w):
+    """the guest comes by the command, as often as it likes: without a map of storages its configuration stays as it is"""
+    three_disks(w)
+    w.write_guest("#comment\n" + w.lab.config() + "odd line\n")
+    path = os.path.join(w.c.tree, "nodes", "{}", "qemu-server", "100.conf")
+    with open(path.format("pve1")) as f:
+        config = f.read()
+    for node in ("pve2", "pve1"):
+        said = w.c.node(node).pvesr("failover", "100", "--force", check=True).stdout
+        assert f"guest 100 is on node '{node}' now" in said and "->" not in said, said
+        with open(path.format(node)) as f:
+            assert f.read() == config
+        target, w.owner = w.owner, node
+        w.face(target)
+        w.c.node(node).pvesr("failover", "100", check=True)
+        w.lab.write(0, 5)
+        w.run()
+        w.proved()
+
+
+@scenario("xfs", "btrfs", "plain")
 def old_owner_has_a_grown_disk(w):
     """the old owner's disk grew after the last sync: it is kept aside whole, the replica has the size of the new owner's"""
     w.create()

@@ -6,41 +6,12 @@ import shutil
 import subprocess
 
 import rig
-from guestlab import NAMES, same_file
-from scenario import GUEST, World
+from guestlab import same_file
+from mapped import MappedWorld, failover, incremental
+from scenario import GUEST
 
 MAP = ("--target-storage", "st=other")
 PAIRS = (("xfs", "btrfs"), ("btrfs", "xfs"), ("xfs", "xfs"), ("xfs", "plain"))
-
-
-class MappedWorld(World):
-    def __init__(self, c, kind, other):
-        super().__init__(c, kind)
-        c.share_disk("other", other)
-        c.change_storage("nodes pve1")
-        self.kinds = {"pve1": ("st", kind, self.a.store), "pve2": ("other", other, os.path.join(self.b.mount, "other"))}
-        self.face("pve2")
-
-    def face(self, target):
-        """The guest's volumes are where its owner has them, the replicas where the target has them."""
-        lab = self.lab
-        lab.storage_id, kind, lab.source = self.kinds[self.owner]
-        _, other, lab.target = self.kinds[target]
-        lab.names, lab.names_there = NAMES[kind](GUEST), NAMES[other](GUEST)
-
-    def disks_at(self, node):
-        """Everything of the guest on a node, on both storages."""
-        found = []
-        for store in (self.c.node(node).store, os.path.join(self.c.node(node).mount, "other")):
-            folder = os.path.join(store, "images", str(GUEST))
-            found += os.listdir(folder) if os.path.isdir(folder) else []
-        return found
-
-    def guest_config(self, node):
-        with open(os.path.join(self.c.tree, "nodes", node, "qemu-server", f"{GUEST}.conf")) as f:
-            return f.read()
-
-
 CASES = []
 
 
@@ -53,13 +24,10 @@ def mapped(*pairs):
 
 def play(f, kind, other):
     with rig.Cluster(storage=kind, ssh=False) as c:
-        return f(MappedWorld(c, kind, other))
-
-
-def incremental(w):
-    """Were all disks sent as a delta in the last run?"""
-    log = w.log(w.c.node(w.owner))
-    assert "incremental sync" in log and "full sync" not in log, log
+        c.share_disk("other", other)
+        c.change_storage("nodes pve1")
+        a, b = c.node("pve1"), c.node("pve2")
+        return f(MappedWorld(c, ("st", kind, a.store), ("other", other, os.path.join(b.mount, "other"))))
 
 
 @mapped(*PAIRS)
@@ -123,6 +91,22 @@ def removal_with_a_bad_map(w):
     w.run()
     w.c.write("replication-ext.cfg", "local: 100-0\n\ttarget-storage st\n\n")
     assert "invalid target-storage 'st'" in w.run(want=1).stderr
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+    assert not w.disks_at("pve2"), w.disks_at("pve2")
+
+
+@mapped(("xfs", "btrfs"))
+def lost_state(w):
+    """without the state the other storage is still searched: for a removed disk, and for what the job leaves"""
+    w.create(*MAP)
+    w.lab.add_disk()
+    w.run()
+    shutil.rmtree(w.a.state_dir)
+    w.lab.remove_disk(1)
+    w.run()
+    w.proved()
+    shutil.rmtree(w.a.state_dir)
     w.a.pvesr("delete", "100-0", check=True)
     w.run()
     assert not w.disks_at("pve2"), w.disks_at("pve2")
@@ -244,17 +228,6 @@ def owner_changes(w):
     w.run()
     w.proved()
     incremental(w)
-
-
-def failover(w, node, *more, want=0):
-    """To `node` by the command; the proofs follow."""
-    before = w.owner
-    done = w.c.node(node).pvesr("failover", str(GUEST), *more)
-    assert (done.returncode == 0) == (want == 0), done.stderr
-    if want == 0 and "--dry-run" not in more:
-        w.owner = node
-        w.face(before)
-    return done
 
 
 @mapped(("xfs", "btrfs"), ("btrfs", "xfs"))
