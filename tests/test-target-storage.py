@@ -318,6 +318,24 @@ def failover_refused(w):
 
 
 @mapped(("xfs", "btrfs"))
+def failover_before_the_new_map(w):
+    """the map was changed, and the owner died before a run: the replica on the old storage is taken, under its old name"""
+    w.c.storage_more.clear()
+    w.c.write_tree()
+    w.create()
+    w.run()
+    w.a.pvesr("update", "100-0", *MAP, check=True)
+    w.kinds["pve2"] = ("st", "xfs", w.b.store)
+    failover(w, "pve2", "--force")
+    assert w.guest_config("pve2") == w.lab.config()
+    w.lab.write(0, 5)
+    w.kinds["pve1"] = ("other", "btrfs", os.path.join(w.a.mount, "other"))
+    w.face("pve1")
+    w.run()
+    w.proved()
+
+
+@mapped(("xfs", "btrfs"))
 def other_job(w):
     """another job's replicas have the names of the old owner: failover says what would happen, and a map on that job lets it go on"""
     w.c.add_node("pve3")

@@ -60,7 +60,7 @@ static void offer_from_cluster(const struct completion *c, enum parameter_id id)
     if ((id == P_TARGET || id == P_SOURCE) && env_members(&env, &e) == 0)
         for (size_t i = 0; i < env.members.n; i++)
             offer(c, "", env.members.v[i].node.name);
-    if (id == P_GUEST && env_guests(&env, &e) == 0)
+    if ((id == P_GUEST || id == P_VMID) && env_guests(&env, &e) == 0)
         for (size_t i = 0; i < env.guests.n; i++) {
             _cleanup_free_ char *guest = xasprintf("%u", env.guests.v[i].id);
             offer(c, "", guest);

@@ -86,13 +86,21 @@ static char *replica_of(struct failover *f, const char *volid, char point[SNAPSH
     return NULL;
 }
 
-/* Whoever moved the configuration may have named the volumes already. */
+/* Is it here by its own name? Whoever moved the configuration may have named the volumes already; and until
+ * the first run after a change of the job's map, the replica is where it was before. */
+static bool stays(struct failover *f, const char *volid, char point[SNAPSHOT_NAME_MAX + 1])
+{
+    struct err ignored;
+    return is_here(f, volid, !f->here, point, &ignored);
+}
+
 static int resolve(struct failover *f, const char *volid, struct err *e)
 {
     char point[SNAPSHOT_NAME_MAX + 1];
-    struct err ignored;
-    bool stays = f->here && is_here(f, volid, false, point, &ignored);
-    _cleanup_free_ char *there = stays ? xstrdup(volid) : replica_of(f, volid, point, e);
+    _cleanup_free_ char *there =
+        f->here && stays(f, volid, point) ? xstrdup(volid) : replica_of(f, volid, point, e);
+    if (!there && !f->here && stays(f, volid, point))
+        there = xstrdup(volid);
     if (!there)
         return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
     bool renamed = strcmp(there, volid) != 0;
