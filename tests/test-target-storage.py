@@ -11,7 +11,7 @@ from mapped import MappedWorld, failover, incremental
 from scenario import GUEST
 
 MAP = ("--target-storage", "st=other")
-PAIRS = (("xfs", "btrfs"), ("btrfs", "xfs"), ("xfs", "xfs"), ("xfs", "plain"))
+PAIRS = (("xfs", "btrfs"), ("btrfs", "xfs"), ("xfs", "xfs"), ("xfs", "plain"), ("plain", "btrfs"))
 CASES = []
 
 
@@ -266,6 +266,53 @@ def failed_over(w):
 
 
 @mapped(("xfs", "btrfs"))
+def failover_killed(w):
+    """killed before each renaming of a file: the guest has one configuration, and repeated, the command ends what it began"""
+    w.create(*MAP)
+    w.run()
+    before, trace = w.lab.config(), os.path.join(w.c.dir, "trace")
+    w.owner = "pve2"
+    w.face("pve1")
+    kills = [(call, when) for call in ("renameat2", "renameat") for when in range(1, 4)]
+    done = []
+    for call, when in kills:
+        words = ["strace", "-qq", "-f", "-o", trace, "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}"]
+        if w.b.pvesr("failover", str(GUEST), "--force", prefix=words).returncode != 0:
+            done.append((call, when))
+        owners = [n for n in ("pve1", "pve2") if os.path.exists(os.path.join(w.c.tree, "nodes", n, "qemu-server", "100.conf"))]
+        assert len(owners) == 1 and w.guest_config(owners[0]) in (before, w.lab.config()), owners
+        w.b.pvesr("failover", str(GUEST), "--force", check=True)
+        assert w.guest_config("pve2") == w.lab.config() and w.job()["source"] == "pve2"
+        w.c.write_guest("pve2", GUEST, before)
+        w.c.move_guest(GUEST, "pve2", "pve1")
+        w.a.pvesr("status", check=True)
+    assert done == [("renameat2", 1), ("renameat", 1), ("renameat", 2)], done
+    w.b.pvesr("failover", str(GUEST), "--force", check=True)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved()
+    incremental(w)
+
+
+@mapped(("xfs", "plain"), ("plain", "xfs"))
+def failed_over_plain(w):
+    """the same where one of the two has no reflinks and keeps one restore point"""
+    w.create(*MAP)
+    w.lab.add_disk()
+    for node, other in (("pve2", "pve1"), ("pve1", "pve2")):
+        w.run()
+        replicas = [w.copy(w.lab.replica(n)) for n in w.lab.disks]
+        failover(w, node, "--force")
+        assert w.guest_config(node) == w.lab.config()
+        assert w.job()["target"] == other
+        assert all(same_file(w.lab.live(n), copy) for n, copy in zip(w.lab.disks, replicas))
+        w.lab.write(0, 5)
+        w.run()
+        w.proved()
+        incremental(w)
+
+
+@mapped(("xfs", "btrfs"))
 def unlike_after_failover(w):
     """what the old owner wrote after the last run is kept aside there, on its own storage"""
     w.create(*MAP)
@@ -357,5 +404,5 @@ def other_job(w):
 for function, kinds in CASES:
     for one in kinds:
         rig.check(f"{function.__name__} from {one[0]} to {one[1]}: {function.__doc__.splitlines()[0]}",
-                  lambda f=function, k=one: play(f, *k), needs=("root", *(k for k in set(one) if k != "plain")))
+                  lambda f=function, k=one: play(f, *k), needs=("root", "strace", *(k for k in set(one) if k != "plain")))
 rig.main()
