@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""A job maps storages of different kinds: thin volumes to files and back. A guest's life, the owner's death, the way back as a delta, the
+job's end; what the replica holds is compared bit by bit.
+
+PVESR_SOAK_RUNS (2; in the long form 50) runs after random changes before it. The short form begins on files: after the owner's death the
+same map leads from thin volumes to files.
+"""
+# deadline: 2400
+import os
+
+import rig
+from guestlab import same_file
+from mapped import MappedWorld, failover, incremental
+
+LONG = os.environ.get("PVESR_LAB_LONG") == "1"
+RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "50" if LONG else "2"))
+
+
+def world(c, thin_first, files):
+    """The guest begins on the thin pool of pve1, or on its directory; its replicas are on the other kind."""
+    a, b = c.node("pve1"), c.node("pve2")
+    thin, folder = ((lambda node: ("st", "lvmthin", node.store)), (lambda node: ("files", files, os.path.join(node.mount, "st"))))
+    first, then = (thin, folder) if thin_first else (folder, thin)
+    return MappedWorld(c, first(a), then(b))
+
+
+def replicate(w, what):
+    w.run()
+    faults = w.lab.faults(asides=True)
+    assert not faults, f"{what}: {faults}"
+
+
+def life(thin_first, files):
+    with rig.Cluster(storage="lvmthin", ssh=False, also=files) as c:
+        w = world(c, thin_first, files)
+        w.create("--target-storage", "st=files")
+        replicate(w, "the first run")
+        for i in range(RUNS):
+            replicate(w, f"run {i} after {[w.lab.step() for _ in range(w.lab.random.randrange(1, 4))]}")
+        disks = list(w.lab.disks)
+        replicas = [w.copy(w.lab.replica(n)) for n in disks]
+        failover(w, "pve2", "--force")
+        assert w.guest_config("pve2") == w.lab.config()
+        assert all(same_file(w.lab.live(n), copy) for n, copy in zip(disks, replicas))
+        for n in disks:
+            w.lab.write(n, 10)
+        replicate(w, "on the way back")
+        incremental(w)
+        w.lab.add_disk()
+        w.lab.grow_disk(disks[0])
+        w.lab.take_guest_snapshot()
+        replicate(w, "the second run back")
+        failover(w, "pve1", "--force")
+        for n in disks:
+            w.lab.write(n, 3)
+        replicate(w, "at home again")
+        incremental(w)
+        w.a.pvesr("delete", "100-0", check=True)
+        w.run()
+        found, odd = w.lab.names_there.entries(w.lab.target)
+        left = [entry for entry in found if not (entry[1] or "").startswith("diverged_")]
+        assert not left and not odd, f"left on the target: {left} {odd}"
+
+
+def odd_size():
+    """Files have any size, thin volumes whole extents: what is beyond the guest's disk is zero."""
+    size = (5 << 20) + 1536
+    with rig.Cluster(storage="lvmthin", ssh=False, also="xfs") as c:
+        w = world(c, False, "xfs")
+        w.create("--target-storage", "st=files")
+        n = w.lab.add_disk(size)
+        for what in ("full", "delta"):
+            w.run()
+            with open(w.lab.live(n), "rb") as f, open(w.lab.replica(n), "rb") as g:
+                live, replica = f.read(), g.read()
+            assert replica.startswith(live) and not replica[len(live):].strip(b"\0"), what
+            w.lab.write(n, 5)
+        w.run()
+        failover(w, "pve2", "--force")
+        w.lab.write(n, 5)
+        w.run()
+        incremental(w)
+        with open(w.lab.live(n), "rb") as f, open(w.lab.replica(n), "rb") as g:
+            live, replica = f.read(), g.read()
+        assert live[:len(replica)] == replica[:len(live)], "back"
+        assert not live[len(replica):].strip(b"\0") and not replica[len(live):].strip(b"\0"), "beyond the end"
+
+
+for files in ("xfs", "btrfs") if LONG else ("xfs",):
+    for thin in (False, True) if LONG else (False,):
+        name = f"a guest on {'lvmthin' if thin else files}, its replicas on {files if thin else 'lvmthin'}"
+        rig.check(name, lambda t=thin, k=files: life(t, k), needs=("root", "lvmthin", files))
+rig.check("a file that is no whole number of extents, to lvmthin and back", odd_size, needs=("root", "lvmthin", "xfs"))
+rig.main()
