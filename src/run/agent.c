@@ -333,7 +333,12 @@ static int commit_volume(struct agent *a, struct replica_volume *v, const json_t
     struct volume_info info;
     if (volume_info(v->volume, &info, e) < 0)
         return -1;
-    int written = info.exists ? volume_written(v->volume, since, e) : 0; /* it may have been since `open` */
+    char owner[32], shown[SNAPSHOT_ID_LEN + 1];
+    if (volume_replica(v->volume, owner, shown, e) < 0)
+        return -1;
+    /* it may have been since `open` */
+    bool ask = info.exists && !(info.strict && strcmp(shown, id) == 0);
+    int written = ask ? volume_written(v->volume, since, e) : 0;
     bool keep = written || (keep_live && info.exists);
     if (written < 0 || (keep && volume_keep_aside(v->volume, live_aside, e) < 0))
         return -1;

@@ -81,7 +81,8 @@ const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *
 struct volume_info {
     bool exists; /* the live volume is there */
     bool stream; /* which family */
-    bool strict; /* stream family: volume_written sees every change, also of times alone */
+    bool strict; /* stream family: volume_written sees every change, also of times alone, and a commit of what
+                  * is shown already loses nothing that was written meanwhile */
     bool many; /* can hold several snapshots with data; false: a plain file, only the newest restore point */
     bool encrypted; /* the live volume is, on the storage */
     bool encrypts;  /* the storage encrypts what it receives, with a key of its own */

@@ -32,7 +32,7 @@ static int run(const struct strv *argv, struct buf *out, struct err *e)
     return -1;
 }
 
-int zfs_change(struct err *e, const char *first, ...)
+int zfs_change(struct zfs *z, struct err *e, const char *first, ...)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     va_list ap;
@@ -41,18 +41,19 @@ int zfs_change(struct err *e, const char *first, ...)
     for (const char *a; (a = va_arg(ap, const char *));)
         strv_add(&argv, a);
     va_end(ap);
-    return zfs_change_v(&argv, e);
+    zfs_forget(z);
+    return zfs_change_all(&argv, e);
 }
 
-int zfs_change_v(const struct strv *argv, struct err *e)
+int zfs_change_all(const struct strv *argv, struct err *e)
 {
     debug_command(argv->v);
     return run(argv, NULL, e);
 }
 
-int zfs_destroy(const char *name, struct err *e)
+int zfs_destroy(struct zfs *z, const char *name, struct err *e)
 {
-    for (int i = 0; zfs_change(e, "destroy", "-r", "--", name, NULL) < 0; i++) {
+    for (int i = 0; zfs_change(z, e, "destroy", "-r", "--", name, NULL) < 0; i++) {
         if (!strstr(e->text, "busy") || i == BUSY_TRIES)
             return -1;
         sleep(1);
@@ -98,55 +99,90 @@ static size_t split(char *line, char **f, size_t max)
     return line ? max + 1 : n;
 }
 
-/* ---- datasets ---- */
+/* ---- lines of `zfs list` ---- */
 
-#define DATASET_FIELDS 15
-#define DATASET_COLUMNS                                                                                      \
-    "name,type,guid,origin,volsize,available,written,encryption,"                                            \
-    "pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,refquota,receive_resume_token,keystatus"
+enum {
+    F_NAME,
+    F_TYPE,
+    F_GUID,
+    F_ORIGIN,
+    F_VOLSIZE,
+    F_AVAILABLE,
+    F_WRITTEN,
+    F_ENCRYPTION,
+    F_KEYSTATUS,
+    F_REFQUOTA,
+    F_TOKEN,
+    F_CREATETXG,
+    F_CREATION,
+    F_OWNER,
+    F_BASE,
+    F_STAGE,
+    F_POINT,
+    F_RECEIVED,
+    FIELDS
+};
+#define COLUMNS                                                                                              \
+    "name,type,guid,origin,volsize,available,written,encryption,keystatus,refquota,receive_resume_token,"    \
+    "createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:received"
 
-static bool take_dataset(char *line, struct zfs_dataset *ret)
+static bool take_dataset(char **f, struct zfs_dataset *ret)
 {
-    char *f[DATASET_FIELDS];
     struct zfs_dataset d = {0};
-    if (split(line, f, DATASET_FIELDS) != DATASET_FIELDS || !copy(d.name, sizeof d.name, f[0]))
+    if (!copy(d.name, sizeof d.name, f[F_NAME]))
         return false;
-    d.volume = strcmp(f[1], "volume") == 0;
-    print_id(f[2], d.guid);
-    copy_mark(d.origin, sizeof d.origin, f[3]);
-    d.size = number(f[4]);
-    d.available = number(f[5]);
-    d.written = number(f[6]);
-    d.encrypted = strcmp(f[7], "off") != 0 && strcmp(f[7], "-") != 0;
-    copy_mark(d.owner, sizeof d.owner, f[8]);
-    copy_mark(d.base, sizeof d.base, f[9]);
-    copy_mark(d.stage, sizeof d.stage, f[10]);
-    copy_mark(d.point, sizeof d.point, f[11]);
-    d.refquota = number(f[12]);
-    copy_mark(d.token, sizeof d.token, f[13]);
-    d.key = strcmp(f[14], "available") == 0;
-    d.partial = strcmp(f[13], "-") != 0;
+    d.volume = strcmp(f[F_TYPE], "volume") == 0;
+    print_id(f[F_GUID], d.guid);
+    copy_mark(d.origin, sizeof d.origin, f[F_ORIGIN]);
+    d.size = number(f[F_VOLSIZE]);
+    d.available = number(f[F_AVAILABLE]);
+    d.written = number(f[F_WRITTEN]);
+    d.encrypted = strcmp(f[F_ENCRYPTION], "off") != 0 && strcmp(f[F_ENCRYPTION], "-") != 0;
+    d.key = strcmp(f[F_KEYSTATUS], "available") == 0;
+    d.refquota = number(f[F_REFQUOTA]);
+    copy_mark(d.token, sizeof d.token, f[F_TOKEN]);
+    d.partial = strcmp(f[F_TOKEN], "-") != 0;
+    copy_mark(d.owner, sizeof d.owner, f[F_OWNER]);
+    copy_mark(d.base, sizeof d.base, f[F_BASE]);
+    copy_mark(d.stage, sizeof d.stage, f[F_STAGE]);
+    copy_mark(d.point, sizeof d.point, f[F_POINT]);
     *ret = d;
     return true;
 }
 
-/* Properties of a parent are inherited by user properties too: POOL itself has none of ours, nor has a volume
- * children that matter. */
-static int list_datasets(const char *pool, int (*each)(const struct zfs_dataset *d, void *arg), void *arg,
-                         struct err *e)
+struct takers {
+    void (*dataset)(const struct zfs_dataset *d, void *arg);
+    void (*snapshot)(char **fields, void *arg);
+    void *arg;
+};
+
+static void take_line(char *line, const struct takers *to)
+{
+    char *f[FIELDS];
+    struct zfs_dataset d;
+    if (split(line, f, FIELDS) != FIELDS)
+        return;
+    bool snapshot = strcmp(f[F_TYPE], "snapshot") == 0 || strcmp(f[F_TYPE], "bookmark") == 0;
+    if (snapshot && to->snapshot)
+        to->snapshot(f, to->arg);
+    else if (!snapshot && take_dataset(f, &d))
+        to->dataset(&d, to->arg);
+}
+
+/* The datasets `names` and what is directly below them. */
+static int list(const struct strv *names, const char *types, const struct takers *to, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_buf_ struct buf out = BUF_INIT;
-    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", "filesystem,volume", "-o", DATASET_COLUMNS, "--",
-              pool, NULL);
+    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", types, "-s", "createtxg", "-o", COLUMNS, "--",
+              NULL);
+    for (size_t i = 0; i < names->n; i++)
+        strv_add(&argv, names->v[i]);
     if (run(&argv, &out, e) < 0)
         return -1;
     char *rest = out.data;
-    for (char *line; rest && (line = strsep(&rest, "\n"));) {
-        struct zfs_dataset d;
-        if (*line && take_dataset(line, &d))
-            each(&d, arg);
-    }
+    for (char *line; rest && (line = strsep(&rest, "\n"));)
+        take_line(line, to);
     return 0;
 }
 
@@ -157,11 +193,11 @@ static const char *below(const char *pool, const char *dataset)
 }
 
 struct look {
-    const struct zfs *z;
+    struct zfs *z;
     struct zfs_view *w;
 };
 
-static int look_at(const struct zfs_dataset *d, void *arg)
+static void look_at(const struct zfs_dataset *d, void *arg)
 {
     struct look *l = arg;
     const char *name = below(l->z->pool, d->name);
@@ -177,8 +213,7 @@ static int look_at(const struct zfs_dataset *d, void *arg)
     else if (name && strncmp(name, KEPT, strlen(KEPT)) == 0 &&
              strncmp(name + strlen(KEPT), l->z->name, n) == 0 && name[strlen(KEPT) + n] == '-' &&
              strlen(name + strlen(KEPT) + n + 1) == SNAPSHOT_ID_LEN)
-        strv_add(&l->w->kept, d->name);
-    return 0;
+        strv_add_once(&l->w->kept, d->name);
 }
 
 struct names {
@@ -187,7 +222,7 @@ struct names {
     struct strv *ret;
 };
 
-static int name_of(const struct zfs_dataset *d, void *arg)
+static void name_of(const struct zfs_dataset *d, void *arg)
 {
     struct names *x = arg;
     static const char *const prefixes[] = {STAGE, OLD, ""};
@@ -202,52 +237,54 @@ static int name_of(const struct zfs_dataset *d, void *arg)
             strv_add_once(x->ret, name);
         break;
     }
-    return 0;
 }
 
 int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e)
 {
     struct names x = {pool, vmid, ret};
-    return list_datasets(pool, name_of, &x, e);
+    struct takers to = {.dataset = name_of, .arg = &x};
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    strv_add(&names, pool);
+    return list(&names, "filesystem,volume", &to, e);
 }
 
 /* ---- snapshots ---- */
 
-#define SNAPSHOT_FIELDS 5
-
-static void take_snapshot(struct zfs_view *w, char *line)
+/* Of a dataset that belongs to the volume: POOL's own are none. */
+static void take_snapshot(char **f, void *arg)
 {
-    char *f[SNAPSHOT_FIELDS];
+    const struct look *l = arg;
+    struct zfs_view *w = l->w;
     struct zfs_snapshot x = {0};
-    if (split(line, f, SNAPSHOT_FIELDS) != SNAPSHOT_FIELDS)
-        return;
-    char *name = strpbrk(f[0], "@#");
+    char *name = strpbrk(f[F_NAME], "@#");
     if (!name)
         return;
     x.is_bookmark = *name == '#';
     *name++ = 0;
     if (!snapshot_name_valid(name) || strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 ||
-        !copy(x.dataset, sizeof x.dataset, f[0]))
+        !copy(x.dataset, sizeof x.dataset, f[F_NAME]) || strcmp(x.dataset, l->z->pool) == 0)
         return;
     copy(x.s.name, sizeof x.s.name, name);
-    print_id(f[1], x.s.id);
-    x.s.seq = number(f[2]);
-    x.s.created = (int64_t)number(f[3]);
-    x.s.flags = (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[4], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+    print_id(f[F_GUID], x.s.id);
+    x.s.seq = number(f[F_CREATETXG]);
+    x.s.created = (int64_t)number(f[F_CREATION]);
+    x.s.flags =
+        (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
     w->snapshots = xreallocarray(w->snapshots, w->n + 1, sizeof *w->snapshots);
     w->snapshots[w->n++] = x;
 }
 
-/* A bookmark of a snapshot that is there is a part of that. */
+/* A bookmark of a snapshot that is there is a part of that. It keeps its name when the snapshot is renamed.
+ */
 static void join_bookmarks(struct zfs_view *w)
 {
     size_t n = 0;
     for (size_t i = 0; i < w->n; i++)
         for (size_t k = 0; k < w->n; k++)
-            w->snapshots[i].has_bookmark |= !w->snapshots[i].is_bookmark && w->snapshots[k].is_bookmark &&
-                                            strcmp(w->snapshots[i].s.id, w->snapshots[k].s.id) == 0 &&
-                                            strcmp(w->snapshots[i].s.name, w->snapshots[k].s.name) == 0 &&
-                                            strcmp(w->snapshots[i].dataset, w->snapshots[k].dataset) == 0;
+            if (!w->snapshots[i].is_bookmark && w->snapshots[k].is_bookmark &&
+                strcmp(w->snapshots[i].s.id, w->snapshots[k].s.id) == 0 &&
+                strcmp(w->snapshots[i].dataset, w->snapshots[k].dataset) == 0)
+                memcpy(w->snapshots[i].bookmark, w->snapshots[k].s.name, sizeof w->snapshots[i].bookmark);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         const struct zfs_snapshot *other = zfs_find_id(w, x->s.id);
@@ -257,41 +294,87 @@ static void join_bookmarks(struct zfs_view *w)
     w->n = n;
 }
 
-static int list_snapshots(struct zfs_view *w, struct err *e)
+/* Mostly one command says it all: the live volume is there and nothing else is. */
+static int look(struct zfs *z, struct zfs_view *w, struct err *e)
 {
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_buf_ struct buf out = BUF_INIT;
-    const struct zfs_dataset *const d[] = {&w->live, &w->stage, &w->old};
-    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", "snapshot,bookmark", "-s", "createtxg", "-o",
-              "name,guid,createtxg,creation,pvesr:received", "--", NULL);
-    size_t options = argv.n;
+    struct look l = {z, w};
+    struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l};
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    strv_adds(&names, z->pool, z->live, NULL);
+    bool whole = list(&names, "filesystem,volume,snapshot,bookmark", &to, e) == 0;
+    if (!whole) {
+        _cleanup_strv_ struct strv pool = STRV_INIT;
+        strv_add(&pool, z->pool);
+        zfs_view_release(w);
+        if (list(&pool, "filesystem,volume", &to, e) < 0)
+            return -1;
+    }
+    strv_release(&names);
+    const struct zfs_dataset *const d[] = {&w->stage, &w->old, whole ? &w->stage : &w->live};
     for (size_t i = 0; i < ELEMENTS(d); i++)
         if (d[i]->name[0])
-            strv_add(&argv, d[i]->name);
+            strv_add_once(&names, d[i]->name);
     for (size_t i = 0; i < w->kept.n; i++)
-        strv_add(&argv, w->kept.v[i]);
-    if (argv.n == options)
-        return 0;
-    if (run(&argv, &out, e) < 0)
+        strv_add(&names, w->kept.v[i]);
+    if (names.n && list(&names, "snapshot,bookmark", &to, e) < 0)
         return -1;
-    char *rest = out.data;
-    for (char *line; rest && (line = strsep(&rest, "\n"));)
-        if (*line)
-            take_snapshot(w, line);
     join_bookmarks(w);
     return 0;
 }
 
-int zfs_view(const struct zfs *z, struct zfs_view *ret, struct err *e)
+static int flush_pool(const struct zfs *z, struct err *e)
 {
-    struct zfs_view w = {0};
-    struct look l = {z, &w};
-    if (list_datasets(z->pool, look_at, &l, e) < 0 || list_snapshots(&w, e) < 0) {
-        zfs_view_release(&w);
-        return -1;
+    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
+    char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
+    return proc_check(argv, NULL, NULL, e);
+}
+
+void zfs_forget(struct zfs *z)
+{
+    z->known = z->exact = false;
+    zfs_view_release(&z->seen);
+}
+
+static void copy_view(const struct zfs_view *from, struct zfs_view *to)
+{
+    *to = *from;
+    to->snapshots = NULL;
+    to->kept = (struct strv)STRV_INIT;
+    if (from->n) {
+        to->snapshots = xreallocarray(NULL, from->n, sizeof *to->snapshots);
+        memcpy(to->snapshots, from->snapshots, from->n * sizeof *to->snapshots);
     }
-    *ret = w;
+    for (size_t i = 0; i < from->kept.n; i++)
+        strv_add(&to->kept, from->kept.v[i]);
+}
+
+int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
+{
+    bool first = !z->looked;
+    if (!z->known) {
+        if (first && flush_pool(z, e) < 0)
+            return -1;
+        if (look(z, &z->seen, e) < 0) {
+            zfs_view_release(&z->seen);
+            return -1;
+        }
+        z->known = z->looked = true;
+        z->exact = first;
+    }
+    copy_view(&z->seen, ret);
     return 0;
+}
+
+int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e)
+{
+    if (!z->exact && z->looked) {
+        zfs_forget(z);
+        if (flush_pool(z, e) < 0)
+            return -1;
+    }
+    int r = zfs_view(z, ret, e);
+    z->exact = false;
+    return r;
 }
 
 void zfs_view_release(struct zfs_view *w)

@@ -37,6 +37,17 @@ static char *mark_text(const struct stage_mark *m)
                      m->owner[0] ? m->owner : "-");
 }
 
+/* Who made it, and which restore point it will show. */
+static char *owner_text(const struct stage_mark *m)
+{
+    return xasprintf("pvesr:owner=%s", m->owner[0] ? m->owner : "-");
+}
+
+static char *base_text(const char *id)
+{
+    return xasprintf("pvesr:base=%s", id);
+}
+
 static bool take(char *to, size_t room, const char *from)
 {
     if (strcmp(from, "-") == 0)
@@ -96,11 +107,11 @@ int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
 
 int zfs_stage_discard(struct volume *v, struct err *e)
 {
-    const struct zfs *z = zfs_of(v);
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;
-    return w.stage.name[0] ? zfs_destroy(z->stage, e) : 0;
+    return w.stage.name[0] ? zfs_destroy(z, z->stage, e) : 0;
 }
 
 /* ---- receiving ---- */
@@ -146,11 +157,13 @@ static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mar
 
 /* -o origin is what makes a new dataset of an incremental stream. What a container's filesystem must not
  * bring along is where it is mounted and shared. */
-static int receive_into_new(struct strv *argv, const struct zfs *z, const struct zfs_stage *x,
+static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_stage *x,
                             const struct zfs_view *w, struct err *e)
 {
     _cleanup_free_ char *mark = mark_text(&x->mark);
-    strv_adds(argv, "-o", mark, "-x", "pvesr:owner", "-x", "pvesr:base", "-x", "pvesr:point", NULL);
+    _cleanup_free_ char *owner = owner_text(&x->mark);
+    _cleanup_free_ char *base_id = base_text(x->mark.id);
+    strv_adds(argv, "-o", mark, "-o", owner, "-o", base_id, "-x", "pvesr:point", NULL);
     if (starts(z->name, "subvol-") || starts(z->name, "basevol-"))
         strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
                   NULL);
@@ -165,19 +178,20 @@ static int receive_into_new(struct strv *argv, const struct zfs *z, const struct
 }
 
 /* The mark first: a receive that is cut leaves no other. */
-static int prepare_upon(const struct zfs *z, const struct zfs_stage *x, const struct zfs_view *w,
-                        struct err *e)
+static int prepare_upon(struct zfs *z, const struct zfs_stage *x, const struct zfs_view *w, struct err *e)
 {
     _cleanup_free_ char *mark = mark_text(&x->mark);
-    if (w->stage.partial && zfs_change(e, "receive", "-A", "--", z->stage, NULL) < 0)
+    if (w->stage.partial && zfs_change(z, e, "receive", "-A", "--", z->stage, NULL) < 0)
         return -1;
-    return zfs_change(e, "set", mark, z->stage, NULL);
+    _cleanup_free_ char *owner = owner_text(&x->mark);
+    _cleanup_free_ char *base_id = base_text(x->mark.id);
+    return zfs_change(z, e, "set", mark, owner, base_id, z->stage, NULL);
 }
 
 static int start_receive(struct volume *v, struct zfs_stage *x, const struct zfs_view *w, enum stage_use use,
                          struct err *e)
 {
-    const struct zfs *z = zfs_of(v);
+    struct zfs *z = zfs_of(v);
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, "zfs", "receive", "-s", "-u", NULL);
     if ((use == STAGE_NEW && receive_into_new(&argv, z, x, w, e) < 0) ||
@@ -185,6 +199,7 @@ static int start_receive(struct volume *v, struct zfs_stage *x, const struct zfs
         return -1;
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
+    zfs_forget(z);
     return streamproc_start(&x->proc, argv.v, false, e);
 }
 
@@ -231,6 +246,7 @@ static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, stru
 /* What zfs did not take after a resume, it would not take the next time. */
 static int refused(struct stage *s, const struct err *e)
 {
+    zfs_forget(zfs_of(s->volume));
     const struct zfs_stage *x = s->priv;
     struct err ignored;
     if (x->resumed && e->kind != ERR_FULL)
@@ -248,12 +264,12 @@ int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
     return r < 0 ? refused(s, e) : r;
 }
 
-static int set_refquota(const struct zfs *z, const struct zfs_view *w, uint64_t refquota, struct err *e)
+static int set_refquota(struct zfs *z, const struct zfs_view *w, uint64_t refquota, struct err *e)
 {
     if (w->stage.volume || w->stage.refquota == refquota)
         return 0;
     _cleanup_free_ char *property = xasprintf("refquota=%" PRIu64, refquota);
-    return zfs_change(e, "set", property, z->stage, NULL);
+    return zfs_change(z, e, "set", property, z->stage, NULL);
 }
 
 /* zfs receive returns when the snapshot is on the disk. */
@@ -263,6 +279,7 @@ int zfs_stage_seal(struct stage *s, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (s->sealed)
         return 0;
+    zfs_forget(zfs_of(s->volume));
     if (streamproc_end(&x->proc, e) < 0)
         return refused(s, e);
     if (zfs_view(zfs_of(s->volume), &w, e) < 0)
@@ -281,6 +298,7 @@ void zfs_stage_close(struct stage *s)
     struct zfs_stage *x = s->priv;
     if (!x)
         return;
+    zfs_forget(zfs_of(s->volume));
     streamproc_stop(&x->proc);
     free(x);
     s->priv = NULL;
@@ -301,21 +319,21 @@ static bool worth_keeping(const struct zfs_view *w)
     return w->old.written != 0;
 }
 
-static int dispose_old(const struct zfs *z, const struct zfs_view *w, struct err *e)
+static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     if (!worth_keeping(w))
-        return zfs_destroy(z->old, e);
+        return zfs_destroy(z, z->old, e);
     _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
     if (w->old.written) {
         _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
-        if (zfs_change(e, "snapshot", "--", aside, NULL) < 0)
+        if (zfs_change(z, e, "snapshot", "--", aside, NULL) < 0)
             return -1;
     }
-    return zfs_change(e, "rename", "--", z->old, kept, NULL);
+    return zfs_change(z, e, "rename", "--", z->old, kept, NULL);
 }
 
 /* The next step of a commit that has begun: 1 done one, 0 there is none. */
-static int next_step(const struct zfs *z, struct err *e)
+static int next_step(struct zfs *z, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(z, &w, e) < 0)
@@ -323,13 +341,11 @@ static int next_step(const struct zfs *z, struct err *e)
     bool live = w.live.name[0], stage = w.stage.name[0], old = w.old.name[0];
     int r;
     if (old && !live)
-        r = zfs_change(e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
+        r = zfs_change(z, e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
     else if (old)
-        r = dispose_old(z, &w, e);
+        return dispose_old(z, &w, e);
     else if (live && promoted(&w))
-        r = zfs_change(e, "rename", "--", z->live, z->old, NULL);
-    else if (live && w.live.stage[0])
-        r = zfs_change(e, "inherit", "pvesr:stage", z->live, NULL);
+        r = zfs_change(z, e, "rename", "--", z->live, z->old, NULL);
     else
         return 0;
     return r < 0 ? -1 : 1;
@@ -345,8 +361,7 @@ int zfs_tidy(struct volume *v, struct err *e)
 
 /* Bring the live volume in line with a snapshot of its own: a clone of that is the stage. 1: it is in line.
  */
-static int stage_own(const struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x,
-                     struct err *e)
+static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x, struct err *e)
 {
     if (zfs_newest(w, w->live.name) == x && w->live.written == 0)
         return 1;
@@ -357,50 +372,54 @@ static int stage_own(const struct zfs *z, const struct zfs_view *w, const struct
     memcpy(m.owner, w->live.owner, sizeof m.owner);
     _cleanup_free_ char *mark = mark_text(&m);
     _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
-    if (w->stage.name[0] && zfs_destroy(z->stage, e) < 0)
+    if (w->stage.name[0] && zfs_destroy(z, z->stage, e) < 0)
         return -1;
     return w->live.volume
-               ? zfs_change(e, "clone", "-o", mark, "--", from, z->stage, NULL)
-               : zfs_change(e, "clone", "-o", mark, "-o", "canmount=noauto", "--", from, z->stage, NULL);
+               ? zfs_change(z, e, "clone", "-o", mark, "--", from, z->stage, NULL)
+               : zfs_change(z, e, "clone", "-o", mark, "-o", "canmount=noauto", "--", from, z->stage, NULL);
 }
 
-/* Who made it, and which restore point it will show. */
-static int set_marks(const struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
+static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
 {
     struct stage_mark m;
+    _cleanup_strv_ struct strv argv = STRV_INIT;
     if (!mark_parse(w->stage.stage, &m))
         return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
-    _cleanup_free_ char *owner = xasprintf("pvesr:owner=%s", m.owner[0] ? m.owner : "-");
-    _cleanup_free_ char *base = xasprintf("pvesr:base=%s", id);
+    strv_adds(&argv, "zfs", "set", "pvesr:received=1", NULL);
+    size_t options = argv.n;
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
-        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
-        if (strcmp(x->dataset, w->stage.name) == 0 && !(x->s.flags & SNAPSHOT_RECEIVED) &&
-            zfs_change(e, "set", "pvesr:received=1", full, NULL) < 0)
-            return -1;
+        if (strcmp(x->dataset, w->stage.name) == 0 && !(x->s.flags & SNAPSHOT_RECEIVED))
+            strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
     }
-    return zfs_change(e, "set", owner, base, z->stage, NULL);
+    zfs_forget(z);
+    if (argv.n > options && zfs_change_all(&argv, e) < 0)
+        return -1;
+    if (strcmp(w->stage.owner, m.owner) == 0 && strcmp(w->stage.base, id) == 0)
+        return 0;
+    _cleanup_free_ char *owner = owner_text(&m);
+    _cleanup_free_ char *base = base_text(id);
+    return zfs_change(z, e, "set", owner, base, z->stage, NULL);
 }
 
 static int switch_live(struct volume *v, const char *id, struct err *e)
 {
-    const struct zfs *z = zfs_of(v);
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
         return -1;
-    int r;
-    if (!w.live.name[0])
-        r = zfs_change(e, "rename", "--", z->stage, z->live, NULL);
-    else if (starts(w.stage.origin, w.live.name) && w.stage.origin[strlen(w.live.name)] == '@')
-        r = zfs_change(e, "promote", z->stage, NULL);
-    else
-        r = zfs_change(e, "rename", "--", z->live, z->old, NULL);
-    return r < 0 ? -1 : zfs_tidy(v, e);
+    size_t n = strlen(w.live.name);
+    bool live = n, promote = live && starts(w.stage.origin, w.live.name) && w.stage.origin[n] == '@';
+    if ((promote && zfs_change(z, e, "promote", z->stage, NULL) < 0) ||
+        (live && zfs_change(z, e, "rename", "--", z->live, z->old, NULL) < 0) ||
+        zfs_change(z, e, "rename", "--", z->stage, z->live, NULL) < 0)
+        return -1;
+    return live ? zfs_tidy(v, e) : 0;
 }
 
 int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
 {
-    const struct zfs *z = zfs_of(v);
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;
@@ -412,9 +431,9 @@ int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
         _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);
         _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
         return on_live ? 0
-               : zfs_change(e, "set", "pvesr:received=1", full, NULL) < 0
+               : zfs_change(z, e, "set", "pvesr:received=1", full, NULL) < 0
                    ? -1
-                   : zfs_change(e, "set", point, z->stage, NULL);
+                   : zfs_change(z, e, "set", point, z->stage, NULL);
     }
     if (on_live) {
         int r = stage_own(z, &w, x, e);

@@ -46,6 +46,7 @@ static void zfs_close(struct volume *v)
     struct zfs *z = v->priv;
     if (!z)
         return;
+    zfs_view_release(&z->seen);
     free(z->pool);
     free(z->name);
     free(z->live);
@@ -115,30 +116,33 @@ static char *at(const char *dataset, const char *snapshot)
 /* Atomic, so a running guest is no matter. */
 static int slot_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
-    _cleanup_free_ char *full = at(zfs_of(v)->live, name);
-    return zfs_change(e, "snapshot", "--", full, NULL);
+    struct zfs *z = zfs_of(v);
+    _cleanup_free_ char *full = at(z->live, name);
+    return zfs_change(z, e, "snapshot", "--", full, NULL);
 }
 
 static int slot_snapshot_all(struct volume *const v[], size_t n, const char *name, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, "zfs", "snapshot", "--", NULL);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
-    return zfs_change_v(&argv, e);
+        zfs_forget(zfs_of(v[i]));
+    }
+    return zfs_change_all(&argv, e);
 }
 
-static int bookmark(const struct zfs *z, const char *name, struct err *e)
+static int bookmark(struct zfs *z, const char *name, struct err *e)
 {
     _cleanup_free_ char *snapshot = at(z->live, name);
     _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
-    return zfs_change(e, "bookmark", "--", snapshot, mark, NULL);
+    return zfs_change(z, e, "bookmark", "--", snapshot, mark, NULL);
 }
 
-static int drop_bookmark(const struct zfs *z, const char *name, struct err *e)
+static int drop_bookmark(struct zfs *z, const char *name, struct err *e)
 {
     _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
-    return zfs_change(e, "destroy", "--", mark, NULL);
+    return zfs_change(z, e, "destroy", "--", mark, NULL);
 }
 
 static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
@@ -172,37 +176,41 @@ static int find_checked(struct volume *v, const char *name, const char *id, stru
 
 static int slot_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
+    struct zfs *z = zfs_of(v);
     struct zfs_snapshot x;
     int r = find_checked(v, name, id, &x, e);
     if (r != 0)
         return r;
-    if ((x.is_bookmark || x.has_bookmark) && drop_bookmark(zfs_of(v), name, e) < 0)
+    const char *mark = x.is_bookmark ? name : x.bookmark;
+    if (*mark && drop_bookmark(z, mark, e) < 0)
         return -1;
     if (x.is_bookmark)
         return 0;
     _cleanup_free_ char *full = at(x.dataset, name);
-    r = zfs_change(e, "destroy", "--", full, NULL);
+    r = zfs_change(z, e, "destroy", "--", full, NULL);
     if (r == 0 || !strstr(e->text, "dependent clones"))
         return r;
     /* out of the way of its name, it goes with the last of them */
     _cleanup_free_ char *base = xasprintf("%.*s@" ZFS_BASE "%s", (int)strcspn(full, "@"), full, id + 16);
-    return zfs_change(e, "rename", "--", full, base, NULL) < 0
+    return zfs_change(z, e, "rename", "--", full, base, NULL) < 0
                ? -1
-               : zfs_change(e, "destroy", "-d", "--", base, NULL);
+               : zfs_change(z, e, "destroy", "-d", "--", base, NULL);
 }
 
 static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
 {
+    struct zfs *z = zfs_of(v);
     struct zfs_snapshot x;
     int r = find_checked(v, name, id, &x, e);
     if (r != 0 || x.is_bookmark)
         return r;
     _cleanup_free_ char *full = at(x.dataset, name);
-    return zfs_change(e, "set", "pvesr:received=1", full, NULL);
+    return zfs_change(z, e, "set", "pvesr:received=1", full, NULL);
 }
 
 static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
 {
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
@@ -215,27 +223,15 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
         return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
     _cleanup_free_ char *old = at(x->dataset, from);
     _cleanup_free_ char *new = at(x->dataset, to);
-    if (zfs_change(e, "rename", "--", old, new, NULL) < 0)
-        return -1;
-    if (!x->has_bookmark)
-        return 0;
-    return drop_bookmark(zfs_of(v), from, e) < 0 ? -1 : bookmark(zfs_of(v), to, e);
+    return zfs_change(z, e, "rename", "--", old, new, NULL);
 }
 
 /* ---- the live volume ---- */
 
-/* What was written is counted when its transaction group is on the disk. */
-static int flush_pool(const struct zfs *z, struct err *e)
-{
-    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
-    char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
-    return proc_check(argv, NULL, NULL, e);
-}
-
 static int slot_written(struct volume *v, char *since, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    if (flush_pool(zfs_of(v), e) < 0 || zfs_view(zfs_of(v), &w, e) < 0)
+    if (zfs_view_exact(zfs_of(v), &w, e) < 0)
         return -1;
     if (!w.live.name[0])
         return 0;
@@ -248,14 +244,15 @@ static int slot_written(struct volume *v, char *since, struct err *e)
 
 static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
 {
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
     _cleanup_free_ char *full = at(zfs_of(v)->live, name);
-    if (flush_pool(zfs_of(v), e) < 0 || zfs_view(zfs_of(v), &w, e) < 0)
+    if (zfs_view_exact(zfs_of(v), &w, e) < 0)
         return -1;
     const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
     if (newest && strcmp(newest->s.name, name) == 0 && w.live.written == 0)
         return 0; /* a repetition */
-    return zfs_change(e, "snapshot", "--", full, NULL);
+    return zfs_change(z, e, "snapshot", "--", full, NULL);
 }
 
 static int slot_replica(struct volume *v, char *owner, char *base_id, struct err *e)
@@ -269,29 +266,29 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
 }
 
 /* What is kept aside stays, in a dataset out of the way. */
-static int destroy_live(const struct zfs *z, const struct zfs_view *w, struct err *e)
+static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     bool kept = false;
     for (size_t i = 0; i < w->n; i++)
         kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
                 strncmp(w->snapshots[i].s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
     if (!kept)
-        return zfs_destroy(w->live.name, e);
+        return zfs_destroy(z, w->live.name, e);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         _cleanup_free_ char *full = at(x->dataset, x->s.name);
         if (strcmp(x->dataset, w->live.name) == 0 &&
             strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0 &&
-            zfs_change(e, "destroy", "--", full, NULL) < 0)
+            zfs_change(z, e, "destroy", "--", full, NULL) < 0)
             return -1;
     }
     _cleanup_free_ char *name = zfs_kept_name(z, &w->live);
-    return zfs_change(e, "rename", "--", w->live.name, name, NULL);
+    return zfs_change(z, e, "rename", "--", w->live.name, name, NULL);
 }
 
 static int slot_destroy(struct volume *v, struct err *e)
 {
-    const struct zfs *z = zfs_of(v);
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;

@@ -28,6 +28,9 @@
  *            3 stage → live        pvesr-old- beside it                        → tidy goes on with 4
  *            4 pvesr-old- destroyed or kept
  *
+ * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
+ * after a change (struct zfs.seen).
+ *
  * Each snapshot that was taken here has a bookmark of its name (zfs-bookmark(8)): should somebody destroy the
  * snapshot, it is a base still.
  *
@@ -75,8 +78,8 @@ struct zfs_dataset {
 struct zfs_snapshot {
     struct snapshot s;
     char dataset[ZFS_NAME_MAX];
-    bool is_bookmark;  /* the snapshot itself is gone */
-    bool has_bookmark; /* of its own name */
+    bool is_bookmark;                     /* the snapshot itself is gone */
+    char bookmark[SNAPSHOT_NAME_MAX + 1]; /* the name of its bookmark, "" for none */
 };
 
 /* All that belongs to a volume, as it was when asked. */
@@ -93,19 +96,27 @@ struct zfs {    /* volume.priv */
     char *pool; /* POOL, perhaps with datasets below */
     char *name; /* the volume's */
     char *live, *stage, *old;
+    struct zfs_view seen; /* as long as `known`: a command takes longer than all we do between two */
+    bool known, looked, exact;
 };
 static inline struct zfs *zfs_of(struct volume *v)
 {
     return v->priv;
 }
 
-/* Run `zfs` and log it at debug level if it changes something. */
-int zfs_change(struct err *e, const char *first, ...) __attribute__((sentinel));
-int zfs_change_v(const struct strv *argv, struct err *e);
+/* Run `zfs` for something that changes this volume, tell it at debug level, look again afterwards. */
+int zfs_change(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
+/* The whole command; zfs_forget is the caller's. */
+int zfs_change_all(const struct strv *argv, struct err *e);
 /* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
  */
-int zfs_destroy(const char *dataset, struct err *e);
-int zfs_view(const struct zfs *z, struct zfs_view *ret, struct err *e);
+int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
+/* What there is, as it was at the last look: after the last change of ours. */
+int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
+/* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. The first look
+ * of this process does for the first such question. */
+int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
+void zfs_forget(struct zfs *z);
 /* The newest snapshot of that dataset, NULL for none. */
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
 /* A bookmark only if there is no snapshot of that id. */

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,9 +20,10 @@
 #define CONNECT_SECONDS 10
 #define MASTER_SECONDS 13 /* the wait for another run's attempt included */
 #define PERSIST_SECONDS "600"
-/* Fastest first, measured: AES in the processor's own instructions. '^': before the defaults, which stay as
- * the fallback. */
-#define CIPHERS "^aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com"
+/* Fastest first, measured, where AES is among the processor's own instructions; '^': before the defaults,
+ * which stay as the fallback. Else the defaults, which begin with ChaCha20. */
+#define CIPHERS_OF_AES                                                                                       \
+    "^aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com"
 
 void shell_quote(struct buf *b, const char *word)
 {
@@ -70,6 +72,17 @@ int ssh_check_target(const struct link_target *t, struct err *e)
     return 0;
 }
 
+static bool has_aes(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_cpu_supports("aes");
+#elif defined(__aarch64__)
+    return getauxval(AT_HWCAP) & HWCAP_AES;
+#else
+    return false;
+#endif
+}
+
 void ssh_options(const struct link_target *t, int connect_seconds, struct strv *argv)
 {
     strv_adds(argv, SSH, "-e", "none", "-o", "BatchMode=yes", "-o", NULL);
@@ -81,9 +94,10 @@ void ssh_options(const struct link_target *t, int connect_seconds, struct strv *
     }
     strv_add(argv, "-o");
     strv_addf(argv, "ConnectTimeout=%d", connect_seconds);
+    if (has_aes())
+        strv_adds(argv, "-o", "Ciphers=" CIPHERS_OF_AES, NULL);
     strv_adds(argv, "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o", "Compression=no",
-              "-o", "IPQoS=throughput", "-o", "Ciphers=" CIPHERS, "-o", "ClearAllForwardings=yes", "-a", "-x",
-              "-T", "-p", NULL);
+              "-o", "IPQoS=throughput", "-o", "ClearAllForwardings=yes", "-a", "-x", "-T", "-p", NULL);
     strv_addf(argv, "%u", t->port);
 }
 
