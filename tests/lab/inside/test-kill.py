@@ -8,7 +8,7 @@ import runpy
 import rig
 
 if os.environ.get("PVESR_LAB_LONG") == "1":
-    os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool lvmthin")
+    os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt lvmthin")
 else:
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
     os.environ.setdefault("PVESR_KILL_MOST", "2")
