@@ -68,10 +68,15 @@ class Bench:
               f"speed ratio {min(theirs) / min(ours):.2f} (goal 0.95)", flush=True)
 
     def syncoid(self):
+        """On a copy of its own: each leaves snapshots that the other would take for changes."""
         options = [word for option in SSH_OPTIONS for word in ("--sshoption", option)]
-        return timed(self.a.inside(["syncoid", "--quiet", *options, self.source, f"root@{self.b.address}:{self.b.store}/by-syncoid"]))
+        return timed(self.a.inside(["syncoid", "--quiet", *options, self.copy, f"root@{self.b.address}:{self.b.store}/by-syncoid"]))
 
     def nothing_changed(self, runs):
+        self.copy = f"{self.a.store}/for-syncoid"
+        rig.sh("zfs", "snapshot", f"{self.source}@copy")
+        rig.sh("sh", "-c", f"zfs send {self.source}@copy | zfs receive -u {self.copy}")
+        rig.sh("zfs", "destroy", f"{self.source}@copy")
         self.a.pvesr("create-local-job", JOB, "pve2", check=True)
         self.job()
         self.syncoid()
