@@ -132,13 +132,14 @@ class ZvolNames(BlockNames):
         return self.snapshot(store, n, snap, self.kept(store).get((n, snap)))
 
     def entries(self, store):
-        found, odd, bookmarks = set(self.kept(store)), [], set()
-        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o", "name,receive_resume_token", store).splitlines()
+        found, odd, bookmarks, guids = set(self.kept(store)), [], {}, set()
+        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o", "name,receive_resume_token,guid", store).splitlines()
         for line in lines:
-            name, token = line.split("\t")
+            name, token, guid = line.split("\t")
             if "#" in name:
-                bookmarks.add(name)
+                bookmarks[name] = guid
                 continue
+            guids.add(guid)
             volume, _, snap = name.removeprefix(store).lstrip("/").partition("@")
             n = self.number(volume)
             if n is not None and snap.startswith("pvesr-base-") and self.get("defer_destroy", name) == "on":
@@ -147,7 +148,7 @@ class ZvolNames(BlockNames):
                 found.add((n, snap or None))
             elif name != store and not volume.startswith("pvesr-kept-"):
                 odd.append(name + ("" if token == "-" else " (partly received)"))
-        odd += [name for name in bookmarks if name.replace("#", "@") not in {self.dataset(store, n, snap) for n, snap in found}]
+        odd += [name for name, guid in bookmarks.items() if guid not in guids]
         self.forget_copies(store, found)
         return found, odd
 
