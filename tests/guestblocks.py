@@ -123,6 +123,18 @@ class ZvolNames(BlockNames):
         finally:
             gone(["zfs", "destroy", look])
 
+    def block(self, store, n):
+        """Make that nothing of this disk can be received: what is in the way cannot be destroyed. Returns the undo."""
+        stage = f"{store}/pvesr-stage-{self.volname(n)}"
+        run("zfs", "create", "-s", "-V", MIB, stage)
+        run("zfs", "snapshot", f"{stage}@held")
+        run("zfs", "hold", "test", f"{stage}@held")
+
+        def undo():
+            run("zfs", "release", "test", f"{stage}@held")
+            gone(["zfs", "destroy", "-r", stage])
+        return undo
+
     def kept(self, store):
         """(disk, snapshot) → dataset, of what was taken out of the way of a replica."""
         names = re.findall(r"(?m)^(.*/pvesr-kept-(vm-\d+-disk-\d+)-[0-9a-f]{32})@(.+)$", run("zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", store))

@@ -103,6 +103,16 @@ class DirNames(Files):
         """Where the bytes of a snapshot are that was kept aside."""
         return DirNames.snapshot(self, store, n, snap)
 
+    def block(self, store, n):
+        """Make that nothing of this disk can be received; returns the undo."""
+        path = os.path.join(self.folder(store), ".pvesr-stage." + os.path.basename(self.image(store, n)))
+        os.makedirs(os.path.join(path, "in", "the", "way"))
+        os.chmod(path, 0)
+        return lambda: run("rm", "-rf", path)
+
+    def image(self, store, n):
+        return self.live(store, n)
+
     def entries(self, store):
         """{(disk, snapshot or None)} and what is neither."""
         found, odd = set(), []
@@ -180,6 +190,10 @@ class BtrfsNames(Files):
         run("btrfs", "subvolume", "snapshot", self.subvolume(store, n, snap), self.subvolume(store, n))
 
     aside = snapshot
+    block = DirNames.block
+
+    def image(self, store, n):
+        return self.subvolume(store, n)
 
     def entries(self, store):
         found, odd = set(), []

@@ -10,6 +10,7 @@
     play_all()
 
 PVESR_TEST_STORAGES (xfs btrfs plain): of the scenarios for any storage only those on these; also on zfspool and lvmthin.
+PVESR_TEST_SCENARIOS: only those with these names.
 """
 import json
 import os
@@ -78,15 +79,7 @@ class World:
 
     def block(self, n, node=None):
         """Make staging disk n fail on the target; returns the undo."""
-        folder = self.lab.names.folder((node or self.b).store)
-        image = f"vm-{GUEST}-disk-{n}" + (".raw" if self.kind != "btrfs" else "")
-        path = os.path.join(folder, f".pvesr-stage.{image}")
-        os.makedirs(os.path.join(path, "in", "the", "way"))
-        os.chmod(path, 0)
-
-        def undo():
-            subprocess.run(["rm", "-rf", path], check=True)
-        return undo
+        return self.lab.names.block((node or self.b).store, n)
 
     # ---- proof ----
 
@@ -117,7 +110,8 @@ def play(f, kind):
 
 
 def play_all():
-    for function, kinds in SCENARIOS:
+    only = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
+    for function, kinds in [(f, kinds) for f, kinds in SCENARIOS if not only or f.__name__ in only]:
         for kind in (kind for kind in kinds if kind in STORAGES):
             rig.check(f"{function.__name__} on {kind}: {function.__doc__.splitlines()[0]}",
                       lambda f=function, k=kind: play(f, k), needs=("root", kind) if kind != "plain" else ("root",))

@@ -95,7 +95,6 @@ def partial_first_sync_snapshots_lost(w):
 
 def partial_first_sync_setup(w):
     w.lab.add_disk()
-    os.makedirs(w.lab.names.folder(w.b.store), exist_ok=True)
     w.create()
     undo = w.block(1)
     w.run(want=1)
@@ -129,7 +128,7 @@ def written_replica(w):
     w.run()
     w.proved(asides=True)
     (n, snap), = w.asides(w.b.store)
-    assert same_file(w.lab.names.snapshot(w.b.store, n, snap), written), "what is kept aside is not what was written"
+    assert same_file(w.lab.names.aside(w.b.store, n, snap), written), "what is kept aside is not what was written"
     assert snap in w.log(), w.log()
     w.run()
     w.proved(asides=True)
@@ -154,7 +153,7 @@ def failover(w):
     assert (job["source"], job["target"]) == ("pve2", "pve1"), job
     w.proved(asides=True)
     (n, snap), = w.asides(w.a.store)
-    assert same_file(w.lab.names.snapshot(w.a.store, n, snap), lost)
+    assert same_file(w.lab.names.aside(w.a.store, n, snap), lost)
     w.lab.step()
     w.run(w.b)
     w.proved(asides=True)
@@ -180,8 +179,7 @@ def rollback(w):
     (snap, disks), = w.lab.snapshots.items()
     point = next(s for n, s in w.lab.names.entries(w.a.store)[0] if (s or "").startswith("__replicate_"))
     w.lab.names.drop_snapshot(w.a.store, 0, point)
-    subprocess.run(["cp", "--reflink=always", w.lab.names.snapshot(w.a.store, 0, snap), w.lab.live(0) + ".new"], check=True)
-    os.rename(w.lab.live(0) + ".new", w.lab.live(0))
+    w.lab.names.roll_back(w.a.store, 0, snap)
     w.run()
     w.proved(asides=True)
     assert w.asides(w.b.store), "the acknowledged restore point that was rolled back is not kept"
