@@ -25,7 +25,8 @@ int streamproc_start(struct streamproc *s, char *const argv[], bool source, stru
 /* Up to `room` bytes; 0 at the end, when the program has ended well. */
 ssize_t streamproc_read(struct streamproc *s, void *data, size_t room, struct err *e);
 int streamproc_write(struct streamproc *s, const void *data, size_t n, struct err *e);
-/* No more input: wait for its end, as long as it takes. ERR_SYSTEM "zfs recv: exit status 1: COMPLAINT", ERR_FULL. */
+/* No more input: wait for its end, as long as it takes. ERR_SYSTEM "zfs recv: exit status 1: COMPLAINT",
+ * ERR_FULL. */
 int streamproc_end(struct streamproc *s, struct err *e);
 /* Kill what still runs, free. */
 void streamproc_stop(struct streamproc *s);

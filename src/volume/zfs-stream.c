@@ -345,7 +345,7 @@ static int next_step(struct zfs *z, struct err *e)
     else if (old)
         return dispose_old(z, &w, e);
     else if (live && promoted(&w))
-        r = zfs_change(z, e, "rename", "--", z->live, z->old, NULL);
+        r = zfs_change(z, e, "promote", z->live, NULL);
     else
         return 0;
     return r < 0 ? -1 : 1;

@@ -286,11 +286,24 @@ static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
     return zfs_change(z, e, "rename", "--", w->live.name, name, NULL);
 }
 
+/* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
+static void free_kept(struct zfs *z, const struct zfs_view *w)
+{
+    struct err ignored; /* it stands on its own already */
+    for (size_t i = 0; i < w->kept.n; i++)
+        zfs_change(z, &ignored, "promote", w->kept.v[i], NULL);
+}
+
 static int slot_destroy(struct volume *v, struct err *e)
 {
     struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view before = {0};
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &w, e) < 0)
+    if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &before, e) < 0)
+        return -1;
+    if (before.live.name[0])
+        free_kept(z, &before);
+    if (zfs_view(z, &w, e) < 0)
         return -1;
     return w.live.name[0] ? destroy_live(z, &w, e) : 0;
 }

@@ -23,10 +23,10 @@
  *     receiving          a stage without its snapshot, with what zfs receive -s saved of it: its
  *                        receive_resume_token goes to the source, which checks it     → goes on
  *     received           the stage with its snapshot: sealed         → commit
- *     commit 1 marks, promote      POOL/NAME has its origin in the stage       → tidy goes on with 2
- *            2 live → pvesr-old-   no POOL/NAME                                → tidy goes on with 3
- *            3 stage → live        pvesr-old- beside it                        → tidy goes on with 4
- *            4 pvesr-old- destroyed or kept
+ *     commit 1 marks, promote      POOL/NAME has its origin in the stage       → tidy promotes that again: as
+ * before 2 live → pvesr-old-   no POOL/NAME                                → tidy goes on with 3 3 stage →
+ * live        pvesr-old- beside it                        → tidy goes on with 4 4 pvesr-old- destroyed or
+ * kept
  *
  * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
  * after a change (struct zfs.seen).

@@ -187,6 +187,42 @@ def base_destroyed_on_both():
         assert same_file(before, w.lab.replica(0)), "the replica was touched"
 
 
+def removed_with_aside():
+    """the replica was written to, later the job is deleted: the replica goes, what was written by hand stays"""
+    with world() as w:
+        w.run()
+        w.lab.write(0, 3, path=w.lab.replica(0))
+        written = copy(w)
+        w.lab.write(0, 3)
+        w.run()
+        w.lab.write(0, 3)
+        w.run()
+        w.a.pvesr("delete", JOB, check=True)
+        w.run()
+        found, odd = w.lab.names.entries(w.b.store)
+        (n, snap), = [entry for entry in found if (entry[1] or "").startswith("diverged_")]
+        assert (n, None) not in found and not odd, (found, odd)
+        assert same_file(w.lab.names.aside(w.b.store, n, snap), written)
+
+
+def taken_over_within_commit():
+    """the target died within a commit, the guest was moved to it and wrote there: its disk is not exchanged for the stage"""
+    with world() as w:
+        w.run()
+        live, point, stage = w.volume(w.b), w.point(w.b), f"{w.b.store}/pvesr-stage-vm-100-disk-0"
+        guid = w.get("guid", w.volume(w.b, point))
+        mark = f"pvesr:stage=1 {point} {int(guid):032x} - {JOB}"
+        rig.sh("zfs", "clone", "-o", mark, f"{live}@{point}", stage)
+        rig.sh("zfs", "promote", stage)
+        w.move(w.b)
+        w.lab.write(0, 5)
+        before = os.path.join(w.c.dir, "before")
+        rig.sh("cp", w.lab.live(0), before)
+        w.run()
+        assert same_file(w.lab.live(0), before), "the guest's disk was exchanged"
+        w.proved(asides=True)
+
+
 def copy(w):
     path = os.path.join(w.c.dir, "copy")
     rig.sh("cp", w.lab.replica(0), path)
@@ -241,6 +277,7 @@ def one_instant():
         assert "debug: +" not in w.run().stderr
 
 
-for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, encrypted, raw, one_instant):
+for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, removed_with_aside,
+                 taken_over_within_commit, encrypted, raw, one_instant):
     rig.check(f"zfs, {function.__name__}: {function.__doc__}", function, needs=("root", "zfspool"))
 rig.main()
