@@ -402,6 +402,19 @@ const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
     return found;
 }
 
+const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        size_t n = strlen(x->dataset);
+        if (!x->is_bookmark && strcmp(x->dataset, w->stage.name) == 0 &&
+            strncmp(w->live.origin, x->dataset, n) == 0 && w->live.origin[n] == '@' &&
+            strcmp(w->live.origin + n + 1, x->s.name) == 0)
+            return x;
+    }
+    return NULL;
+}
+
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d)
 {
     return xasprintf("%s/" KEPT "%s-%s", z->pool, z->name, d->guid);

@@ -77,13 +77,6 @@ static const struct zfs_snapshot *staged(const struct zfs_view *w, const char *i
     return x && strcmp(x->dataset, w->stage.name) == 0 ? x : NULL;
 }
 
-/* Has a commit begun: is the live volume a clone of the stage by now? */
-static bool promoted(const struct zfs_view *w)
-{
-    size_t n = strlen(w->stage.name);
-    return n && starts(w->live.origin, w->stage.name) && w->live.origin[n] == '@';
-}
-
 int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
@@ -344,7 +337,7 @@ static int next_step(struct zfs *z, struct err *e)
         r = zfs_change(z, e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
     else if (old)
         return dispose_old(z, &w, e);
-    else if (live && promoted(&w))
+    else if (live && zfs_promoted(&w))
         r = zfs_change(z, e, "promote", z->live, NULL);
     else
         return 0;

@@ -82,6 +82,9 @@ static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
     if (strcmp(x->dataset, w->live.name) == 0)
         return true;
     if (strcmp(x->dataset, w->stage.name) == 0) {
+        const struct zfs_snapshot *origin = zfs_promoted(w);
+        if (origin && x->s.seq <= origin->s.seq)
+            return true;
         const struct zfs_snapshot *point = zfs_find_id(w, w->stage.point);
         return point && strcmp(point->dataset, x->dataset) == 0 && x->s.seq <= point->s.seq;
     }

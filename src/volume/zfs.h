@@ -123,6 +123,9 @@ const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *data
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id);
 /* The names in POOL that say of a volume of this guest that something of it is here. */
 int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);
+/* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
+ * it the stage's snapshots are the live volume's. NULL: no such thing. */
+const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
 /* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
 
