@@ -141,13 +141,13 @@ static void note_other_jobs(struct failover *f)
             continue;
         for (size_t k = 0; k < f->from.n; k++) {
             struct err ignored;
-            _cleanup_free_ char *old = by_map_of(f, job, f->from.v[k], &ignored);
-            _cleanup_free_ char *new = by_map_of(f, job, f->to.v[k], &ignored);
-            if (old && new &&strcmp(old, new) != 0)
+            _cleanup_free_ char *before = by_map_of(f, job, f->from.v[k], &ignored);
+            _cleanup_free_ char *after = by_map_of(f, job, f->to.v[k], &ignored);
+            if (before && after && strcmp(before, after) != 0)
                 buf_addf(f->out,
                          "note: on node '%s' the replica of job '%s' is '%s', but the next run begins a new "
                          "one, '%s': see --target-storage\n",
-                         job->target, job->id, old, new);
+                         job->target, job->id, before, after);
         }
     }
 }
