@@ -308,10 +308,9 @@ class Cluster:
             self.write(f"nodes/{node.name}/ssh_known_hosts", f"{node.name} {host_key}\n")
             self.hold(node, keys)
         a, b = self.linked()
-        tag = f"{os.getpid() % 100000}"
-        sh("ip", "link", "add", f"va{tag}", "type", "veth", "peer", "name", f"vb{tag}")
-        for node, link in ((a, f"va{tag}"), (b, f"vb{tag}")):
-            sh("ip", "link", "set", link, "netns", node.holder.pid, "name", "eth0")
+        # each end is made where it belongs: programs that run at the same time share the namespace they began in
+        sh("ip", "link", "add", "eth0", "netns", a.holder.pid, "type", "veth", "peer", "name", "eth0", "netns", b.holder.pid)
+        for node in (a, b):
             sh(*node.inside(["ip", "address", "add", f"{node.address}/24", "dev", "eth0"]))
             for device in ("lo", "eth0"):
                 sh(*node.inside(["ip", "link", "set", device, "up"]))
