@@ -309,7 +309,7 @@ class Cluster:
             self.hold(node, keys)
         a, b = self.linked()
         # each end is made where it belongs: programs that run at the same time share the namespace they began in
-        sh("ip", "link", "add", "eth0", "netns", a.holder.pid, "type", "veth", "peer", "name", "eth0", "netns", b.holder.pid)
+        sh(*a.inside(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(b.holder.pid)]))
         for node in (a, b):
             sh(*node.inside(["ip", "address", "add", f"{node.address}/24", "dev", "eth0"]))
             for device in ("lo", "eth0"):
