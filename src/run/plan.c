@@ -464,11 +464,12 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
     for (size_t i = 0; i < in->n; i++) {
         if (in->volumes[i].replica->info.stream != in->volumes[i].info.stream) {
             plan_release(&p);
+            bool stream = in->volumes[i].info.stream;
             return err_set(e, ERR_CONFIG, 0,
-                           "volume '%s': the storage on the target is of another kind (one sends a native "
-                           "stream, the other "
-                           "byte ranges)",
-                           in->volumes[i].volid);
+                           "volume '%s' is sent as %s, and its storage on the target takes %s: map it to "
+                           "another one with --target-storage",
+                           in->volumes[i].volid, stream ? "a stream of its storage" : "byte ranges",
+                           stream ? "byte ranges" : "only a stream of its own kind");
         }
         if (!plan_volume(in, &in->volumes[i], &p.v[i]))
             strv_add(&lost, in->volumes[i].volid);

@@ -123,7 +123,7 @@ int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
         return -1;
     _cleanup_(transfer_digest_freep) struct transfer_digest *digest = transfer_digest_new();
     struct sending s = {.t = t, .channel = t->peer->link.channel, .digest = digest};
-    progress_begin(t->progress, t->volid, t->snapshot->size, offset);
+    progress_begin(t->progress, t->volid, t->stream ? 0 : t->snapshot->size, offset);
     if (d && (t->stream ? send_stream(&s, d, e) : send_extents(&s, d, e)) < 0)
         return -1;
     *changed += s.bytes;

@@ -194,7 +194,13 @@ static int check_encryption(struct sync *s, struct err *e)
         struct sync_volume *v = &s->volumes[i];
         if (!v->info.encrypted || v->replica.info.encrypts)
             continue;
-        volume_send_raw(v->local.volume, true);
+        if (!v->info.stream)
+            return err_set(
+                e, ERR_CONFIG, 0,
+                "volume '%s' is encrypted, and '%s' on node '%s' would not be: map it to a storage "
+                "in an encrypted dataset",
+                s->volids.v[i], s->there.v[i], s->target->node.name);
+        volume_send_as(v->local.volume, VOLUME_RAW);
         const struct plan_volume *p = &s->plan.v[i];
         if (!p->full && p->base.flags & SNAPSHOT_RECEIVED)
             return err_set(
@@ -208,9 +214,22 @@ static int check_encryption(struct sync *s, struct err *e)
     return 0;
 }
 
+/* Where its storage takes ranges, a volume that can gives its data so. */
+static void choose_forms(struct sync *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct sync_volume *v = &s->volumes[i];
+        if (v->replica.info.stream || !v->info.ranges)
+            continue;
+        volume_send_as(v->local.volume, VOLUME_RANGES);
+        v->info.stream = v->info.strict = false;
+    }
+}
+
 int sync_plan(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "plan");
+    choose_forms(s);
     name_snapshot(s);
     struct plan_input_volume *volumes = xcalloc(s->n, sizeof *volumes);
     for (size_t i = 0; i < s->n; i++)

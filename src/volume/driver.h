@@ -21,8 +21,8 @@ struct volume {
     struct volume_store store; /* borrowed strings */
     char *name;                /* as in the volid */
     uint32_t vmid;
-    bool raw;   /* volume_send_raw */
-    void *priv; /* the driver's */
+    enum volume_form form; /* volume_send_as */
+    void *priv;            /* the driver's */
 };
 
 struct delta {

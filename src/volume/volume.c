@@ -290,9 +290,9 @@ int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LE
 
 /* ---- delta ---- */
 
-void volume_send_raw(struct volume *v, bool raw)
+void volume_send_as(struct volume *v, enum volume_form form)
 {
-    v->raw = raw;
+    v->form = form;
 }
 
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,

@@ -65,7 +65,7 @@ struct snapshot {
     char id[SNAPSHOT_ID_LEN + 1];
     int64_t created; /* epoch seconds, information only */
     uint64_t seq;    /* ascending in order of making, per volume */
-    uint64_t size;   /* bytes of the volume at that time; 0 for the stream family */
+    uint64_t size;   /* bytes of the volume at that time; 0 for a directory tree */
     unsigned flags;
 };
 
@@ -81,6 +81,7 @@ const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *
 struct volume_info {
     bool exists; /* the live volume is there */
     bool stream; /* which family */
+    bool ranges; /* stream family: its data can be had as ranges, too (VOLUME_RANGES) */
     bool strict; /* stream family: volume_written sees every change, also of times alone, and a commit of what
                   * is shown already loses nothing that was written meanwhile */
     bool many; /* can hold several snapshots with data; false: a plain file, only the newest restore point */
@@ -171,9 +172,14 @@ struct extent {
 
 struct delta;
 
-/* An encrypted volume's streams are sent as they are stored (volume_info.encrypted), for a target that has no
- * key. */
-void volume_send_raw(struct volume *v, bool raw);
+enum volume_form {
+    VOLUME_NATIVE, /* as its family does */
+    VOLUME_RAW,    /* an encrypted volume's stream as it is stored (volume_info.encrypted), for a target that
+                    * has no key */
+    VOLUME_RANGES, /* as the extents family does (volume_info.ranges), for a target of that */
+};
+/* In which form the deltas opened from now on give the volume's data. */
+void volume_send_as(struct volume *v, enum volume_form form);
 /* From base (NULL: everything that is not zero) to snapshot. Ranges below `from` are left out (resume). */
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e);

@@ -267,6 +267,7 @@ static void take_snapshot(char **f, void *arg)
     copy(x.s.name, sizeof x.s.name, name);
     print_id(f[F_GUID], x.s.id);
     x.s.seq = number(f[F_CREATETXG]);
+    x.s.size = number(f[F_VOLSIZE]);
     x.s.created = (int64_t)number(f[F_CREATION]);
     x.s.flags =
         (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "volume/streamproc.h"
+#include "volume/zfsranges.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@ struct zfs_delta {
     struct streamproc proc;
     char header[ZFS_HEADER_MAX];
     size_t sent; /* of the header */
+    struct zfsranges *ranges;
 };
 
 static int start_send(struct delta *d, const struct zfs_view *w, const struct strv *argv, struct err *e)
@@ -45,9 +47,14 @@ static int look_for_both(const struct volume *v, const struct snapshot *base, co
     if (zfs_view(v->priv, w, e) < 0 || name_by_id(w, snapshot, new, e) < 0 ||
         (base && name_by_id(w, base, old, e) < 0))
         return -1;
-    if (w->live.encrypted && !w->live.key && !v->raw)
+    if (w->live.encrypted && !w->live.key && v->form != VOLUME_RAW)
         return err_set(e, ERR_CONFIG, 0, "the key of '%s' is not loaded: zfs load-key", w->live.name);
     return 0;
+}
+
+static ssize_t read_proc(void *arg, void *data, size_t room, struct err *e)
+{
+    return streamproc_read(arg, data, room, e);
 }
 
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
@@ -59,13 +66,21 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
     _cleanup_free_ char *new = NULL;
     if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0)
         return -1;
-    strv_adds(&argv, "zfs", "send", "-c", "-L", "-e", NULL);
-    if (d->volume->raw)
+    bool ranges = d->volume->form == VOLUME_RANGES;
+    strv_adds(&argv, "zfs", "send", "-L", NULL);
+    if (!ranges)
+        strv_adds(&argv, "-c", "-e", NULL);
+    if (d->volume->form == VOLUME_RAW)
         strv_add(&argv, "-w");
     if (old)
         strv_adds(&argv, "-i", old, NULL);
     strv_adds(&argv, "--", new, NULL);
-    return start_send(d, &w, &argv, e);
+    if (start_send(d, &w, &argv, e) < 0)
+        return -1;
+    struct zfs_delta *x = d->priv;
+    if (ranges)
+        x->ranges = zfsranges_new(d->size, d->full, from, read_proc, &x->proc);
+    return 0;
 }
 
 /* What a token says (`zfs send -nv -t`, "\tKEY = VALUE" by line). It comes from a peer: anything but a plain
@@ -155,7 +170,7 @@ int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct 
     _cleanup_free_ char *old = NULL;
     _cleanup_free_ char *new = NULL;
     if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0 ||
-        check_token(token, base, snapshot, new, d->volume->raw, sent, e) < 0)
+        check_token(token, base, snapshot, new, d->volume->form == VOLUME_RAW, sent, e) < 0)
         return -1;
     strv_adds(&argv, "zfs", "send", "-t", token, NULL);
     return start_send(d, &w, &argv, e);
@@ -173,11 +188,26 @@ ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e
     return (ssize_t)n;
 }
 
+int zfs_delta_next(struct delta *d, struct extent *ret, struct err *e)
+{
+    const struct zfs_delta *x = d->priv;
+    if (!x->ranges)
+        return err_set(e, ERR_USAGE, 0, "it was opened as a stream");
+    return zfsranges_next(x->ranges, ret, e);
+}
+
+const void *zfs_delta_data(const struct delta *d)
+{
+    const struct zfs_delta *x = d->priv;
+    return zfsranges_data(x->ranges);
+}
+
 void zfs_delta_close(struct delta *d)
 {
     struct zfs_delta *x = d->priv;
     if (!x)
         return;
+    zfsranges_free(x->ranges);
     streamproc_stop(&x->proc);
     free(x);
     d->priv = NULL;

@@ -67,6 +67,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
         return -1;
     ret->stream = ret->strict = ret->many = true;
     ret->exists = w.live.name[0];
+    ret->ranges = w.live.volume;
     ret->encrypted = w.live.encrypted;
     ret->encrypts = w.pool.encrypted;
     ret->size = w.live.size;
@@ -332,6 +333,8 @@ const struct volume_driver driver_zfspool = {
     .replica = slot_replica,
     .delta_open = zfs_delta_open,
     .delta_resume = zfs_delta_resume,
+    .delta_next = zfs_delta_next,
+    .delta_data = zfs_delta_data,
     .delta_stream = zfs_delta_stream,
     .delta_close = zfs_delta_close,
     .stage_info = zfs_stage_info,

@@ -19,6 +19,8 @@
  * Such a stream takes no properties along (zfs-send(8), -p), so ours begins with a line of its own before
  * that of `zfs send`: "pvesr-zfs 1 REFQUOTA\n". A zvol's size is in its data.
  *
+ * For a storage that takes ranges a zvol's are found in a plain stream of it (volume/zfsranges.h).
+ *
  * A crash leaves:
  *     receiving          a stage without its snapshot, with what zfs receive -s saved of it: its
  *                        receive_resume_token goes to the source, which checks it     → goes on
@@ -133,6 +135,8 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
                    uint64_t from, struct err *e);
 int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                      const char *token, uint64_t *sent, struct err *e);
+int zfs_delta_next(struct delta *d, struct extent *ret, struct err *e);
+const void *zfs_delta_data(const struct delta *d);
 ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 void zfs_delta_close(struct delta *d);
 

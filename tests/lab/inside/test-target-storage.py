@@ -86,9 +86,42 @@ def odd_size():
         assert not live[len(replica):].strip(b"\0") and not replica[len(live):].strip(b"\0"), "beyond the end"
 
 
+def from_zvol(files, kind="zfspool"):
+    """A zvol gives byte ranges, but takes none: after the owner's death the job wants another place for its replicas."""
+    with rig.Cluster(storage=kind, ssh=False, also=files) as c:
+        a, b = c.node("pve1"), c.node("pve2")
+        w = MappedWorld(c, ("st", "zfspool", a.store), ("files", files, os.path.join(b.mount, "st")))
+        w.create("--target-storage", "st=files")
+        if kind == "zfscrypt":
+            error = w.run(want=1).stderr
+            assert "is encrypted" in error and "would not be" in error, error
+            assert not w.lab.names_there.entries(w.lab.target)[0]
+            return
+        replicate(w, "the first run")
+        for i in range(RUNS):
+            replicate(w, f"run {i} after {[w.lab.step() for _ in range(w.lab.random.randrange(1, 4))]}")
+        disks = list(w.lab.disks)
+        w.lab.write(disks[0], 3)
+        w.lab.punch(disks[0])
+        replicate(w, "a hole")
+        incremental(w)
+        w.run()
+        assert "nothing changed" in w.log(a), w.log(a)
+        failover(w, "pve2", "--force")
+        assert w.guest_config("pve2") == w.lab.config()
+        error = w.run(want=1).stderr
+        assert "takes only a stream of its own kind" in error and "--target-storage" in error, error
+        b.pvesr("update", "100-0", "--delete", "target-storage", check=True)
+        w.kinds["pve1"] = ("files", files, os.path.join(a.mount, "st"))
+        w.face("pve1")
+        replicate(w, "between files")
+
+
 for files in ("xfs", "btrfs") if LONG else ("xfs",):
     for thin in (False, True) if LONG else (False,):
         name = f"a guest on {'lvmthin' if thin else files}, its replicas on {files if thin else 'lvmthin'}"
         rig.check(name, lambda t=thin, k=files: life(t, k), needs=("root", "lvmthin", files))
+    rig.check(f"a guest on zfspool, its replicas on {files}", lambda k=files: from_zvol(k), needs=("root", "zfspool", files))
+rig.check("an encrypted zvol does not become a plain file", lambda: from_zvol("xfs", "zfscrypt"), needs=("root", "zfspool", "xfs"))
 rig.check("a file that is no whole number of extents, to lvmthin and back", odd_size, needs=("root", "lvmthin", "xfs"))
 rig.main()
