@@ -38,8 +38,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             (x.kind == EXTENT_DATA && x.length > EXTENT_DATA_MAX))
             abort();
         at = x.offset + x.length;
-        if (x.kind == EXTENT_DATA) /* readable? */
-            abs(memcmp(zfsranges_data(r), zfsranges_data(r), x.length));
+        const uint8_t *given = zfsranges_data(r);
+        if (x.kind == EXTENT_DATA && given[0] == given[x.length - 1]) /* readable? */
+            at += 0 * given[x.length / 2];
     }
     return 0;
 }
