@@ -190,7 +190,7 @@ def clones_refused(w):
     w.proved()
 
 
-@scenario("xfs", "btrfs")
+@scenario()
 def mounts(w):
     """a restore point is shown read-only, bit by bit; what fails leaves no mount"""
     w.create("--keep", "last=2")
@@ -210,7 +210,7 @@ def mounts(w):
             open(path, "r+b").close()
             raise AssertionError(f"{path} can be written to")
         except OSError as e:
-            assert e.errno == errno.EROFS, e
+            assert e.errno in (errno.EROFS, errno.EACCES, errno.EPERM), e  # a file's, a device's
     done = w.b.pvesr("mount", "100", old, folder)
     assert done.returncode and "give an empty one" in done.stderr, done.stderr
     subprocess.run(["umount", *paths], check=True)

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SAFE (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define SAFE (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
 
 /* What is mounted upon: an empty file, or a directory. */
 static int make_place(int dir, const char *name, bool is_dir, struct err *e)
@@ -26,17 +26,25 @@ static int make_place(int dir, const char *name, bool is_dir, struct err *e)
                : err_sys(e, "cannot make '%s' in the directory", name);
 }
 
-static int bind(int from, const char *to, struct err *e)
+/* What was opened may be the root of a mount that is nowhere yet; that cannot be copied, nor needs to be. */
+static int copy_of(int fd)
 {
-    char source[40];
-    snprintf(source, sizeof source, "/proc/self/fd/%d", from);
-    if (mount(source, to, NULL, MS_BIND, NULL) < 0)
+    int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    return tree < 0 && errno == EINVAL ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : tree;
+}
+
+/* Nobody sees it before it is read-only. A block device is to be opened as one; it is read-only itself. */
+static int bind(int fd, bool is_device, const char *to, struct err *e)
+{
+    _cleanup_close_ int tree = copy_of(fd);
+    struct mount_attr attr = {.attr_set = SAFE | (is_device ? 0 : MOUNT_ATTR_NODEV)};
+    if (tree < 0)
         return err_sys(e, "cannot mount upon '%s'", to);
-    if (mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | SAFE, NULL) == 0)
-        return 0;
-    err_sys(e, "cannot make '%s' read-only", to);
-    umount2(to, MNT_DETACH);
-    return -1;
+    if (mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
+        return err_sys(e, "cannot make what is mounted upon '%s' read-only", to);
+    if (move_mount(tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_sys(e, "cannot mount upon '%s'", to);
+    return 0;
 }
 
 static int mount_volume(struct env *env, uint32_t guest, const struct point_volume *p, const char *dir,
@@ -58,7 +66,7 @@ static int mount_volume(struct env *env, uint32_t guest, const struct point_volu
     bool is_dir = S_ISDIR(st.st_mode);
     if (make_place(dir_fd, image, is_dir, e) < 0)
         return -1;
-    if (bind(fd, to, e) < 0) {
+    if (bind(fd, S_ISBLK(st.st_mode), to, e) < 0) {
         unlinkat(dir_fd, image, is_dir ? AT_REMOVEDIR : 0);
         return -1;
     }

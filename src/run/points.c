@@ -163,12 +163,16 @@ static int clone_volume(struct volume *from, const struct snapshot *what, struct
     char id[SNAPSHOT_ID_LEN + 1];
     struct stage_want want = {
         .snapshot = "pvesr-clone", .id = id, .created = what->created, .size = what->size, .owner = ""};
-    struct volume_info info;
-    if (volume_info(from, &info, e) < 0)
+    struct volume_info info, there;
+    if (volume_info(from, &info, e) < 0 || volume_info(to, &there, e) < 0)
         return -1;
     mark_new_id(id);
-    if (info.stream)
-        memcpy(id, what->id, sizeof id); /* a stream says whose it is */
+    if (info.stream) { /* a stream says whose it is */
+        want.snapshot = what->name;
+        memcpy(id, what->id, sizeof id);
+    }
+    if (info.encrypted && !there.encrypts)
+        volume_send_as(from, VOLUME_RAW);
     if (copy_snapshot(from, what, info.stream, to, &want, e) < 0 || volume_commit(to, id, true, e) < 0)
         return -1;
     return volume_snapshot_destroy(to, want.snapshot, id, e) < 0 ? -1 : 0;

@@ -503,6 +503,19 @@ int lvm_open_both(const struct lvm *l, const struct lv *a, const struct lv *b, i
     return -1;
 }
 
+int lvm_show(const struct lvm *l, const struct lv *lv, int *fd, struct err *e)
+{
+    struct lvm_open o = LVM_OPEN_INIT;
+    if (!lv->active && activate(l, "-ay", lv->name, NULL, e) < 0)
+        return -1;
+    if (open_device(l, lv, O_RDONLY, &o, e) < 0) {
+        cleanup_closep(&o.fd);
+        return -1;
+    }
+    *fd = o.fd;
+    return 0;
+}
+
 void lvm_close(const struct lvm *l, struct lvm_open *o)
 {
     struct lvm_open none = LVM_OPEN_INIT;

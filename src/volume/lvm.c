@@ -303,6 +303,16 @@ static int replica(struct volume *v, char *owner, char *base_id, struct err *e)
     return 0;
 }
 
+static int snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv lv;
+    int r = lvm_find_id(l, s->id, &lv, e);
+    if (r > 0)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' is not there any more", s->name);
+    return r < 0 ? -1 : lvm_show(l, &lv, fd, e);
+}
+
 static int written(struct volume *v, char *since, struct err *e)
 {
     return lvm_written(v->priv, since, e);
@@ -327,6 +337,7 @@ const struct volume_driver driver_lvmthin = {
     .snapshot_destroy = snapshot_destroy,
     .snapshot_rename = snapshot_rename,
     .snapshot_adopt = snapshot_adopt,
+    .snapshot_open = snapshot_open,
     .tidy = tidy,
     .written = written,
     .keep_aside = keep_aside,

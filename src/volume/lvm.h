@@ -142,6 +142,9 @@ int lvm_open_both(const struct lvm *l, const struct lv *a, const struct lv *b, i
                   struct lvm_open *ret_a, struct lvm_open *ret_b, struct err *e);
 void lvm_close_both(const struct lvm *l, struct lvm_open *a, struct lvm_open *b);
 
+/* The snapshot's device, which stays active. */
+int lvm_show(const struct lvm *l, const struct lv *lv, int *fd, struct err *e);
+
 /* ---- lvm-pool.c: room, and the pool's metadata ---- */
 
 struct pool_room {

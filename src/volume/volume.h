@@ -143,8 +143,9 @@ int volume_snapshot_rename(struct volume *v, const char *from, const char *to, s
 /* A snapshot that was made on this node counts as received from now on (SNAPSHOT_RECEIVED): its guest lives
  * elsewhere and has it there. The id must match (ERR_DATA); not there: 1. */
 int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
-/* Open the file or directory that holds the snapshot's data, for reading; the id must match (ERR_DATA).
- * ERR_CONFIG where the storage has no such thing. */
+/* Open the file, block device or directory that holds the snapshot's data, for reading; the id must match
+ * (ERR_DATA). A directory may be the root of a mount that is nowhere else (fsmount(2)). A device stays as
+ * long as the snapshot does. ERR_CONFIG where the storage has no such thing. */
 int volume_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
 /* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
 int volume_tidy(struct volume *v, struct err *e);

@@ -140,6 +140,8 @@ const void *zfs_delta_data(const struct delta *d);
 ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 void zfs_delta_close(struct delta *d);
 
+int zfs_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
+
 int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
 int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
 int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
