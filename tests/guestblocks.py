@@ -182,7 +182,7 @@ class ZvolNames(BlockNames):
         return self.kept_among(run("zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", store).splitlines())
 
     def kept_among(self, names):
-        matches = [re.fullmatch(r"(.*/pvesr-kept-(vm-\d+-disk-\d+)-[0-9a-f]{32})@(.+)", name) for name in names]
+        matches = [re.fullmatch(r"(.*/pvesr-kept-(\w+-\d+-disk-\d+)-[0-9a-f]{32})@(.+)", name) for name in names]
         return {(self.number(m[2]), m[3]): m[1] for m in matches if m}
 
     def aside(self, store, n, snap):

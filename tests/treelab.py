@@ -1,4 +1,5 @@
-"""A container whose files are changed at random, and the proof that its replica equals it (btrfs: each mount point is a subvolume).
+"""A container whose files are changed at random, and the proof that its replica equals it. treenames.py knows what its mount points are
+on each storage type.
 
 Nothing here asks pvesr what it did: the trees are compared name by name, with everything that a container can see of a file.
 """
@@ -11,6 +12,9 @@ import stat
 import struct
 import subprocess
 
+from treenames import NAMES
+
+BLOCK = 1 << 16
 OWN_ATTRIBUTE = "trusted.pvesr.owner"  # of a live replica's root; a container cannot see it
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service
 ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in (
@@ -22,8 +26,23 @@ def run(*argv):
 
 
 def digest(path):
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "blake2b").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.blake2b(f.read()).hexdigest()
+    """Of the content; a hole is as good as zeroes, and read faster."""
+    h = hashlib.blake2b()
+    with open(path, "rb", buffering=0) as f:
+        end, at = os.fstat(f.fileno()).st_size, 0
+        while at < end:
+            try:
+                at = f.seek(at, os.SEEK_DATA) // BLOCK * BLOCK
+            except OSError:
+                break  # a hole up to the end
+            stop = min(end, max(f.seek(at, os.SEEK_HOLE), at + BLOCK))
+            f.seek(at)
+            while at < stop:
+                block = f.read(BLOCK)
+                if block.count(0) != len(block):
+                    h.update(b"%d:" % at + block)
+                at += BLOCK
+    return h.hexdigest()
 
 
 def attributes(path):
@@ -57,8 +76,7 @@ def tree(root):
     return facts
 
 
-def differences(a, b, limit=5):
-    here, there = tree(a), tree(b)
+def differences(here, there, limit=5):
     bad = [f"{name!r} is only on one side" for name in here.keys() ^ there.keys()]
     bad += [f"{name!r}: {here[name]} became {there[name]}" for name in here.keys() & there.keys() if here[name] != there[name]]
     return sorted(bad)[:limit]
@@ -67,29 +85,31 @@ def differences(a, b, limit=5):
 class TreeLab:
     """One container with mount points 0 (its root), 1, … `write_config(text)` puts its configuration into the tree."""
 
-    def __init__(self, storage_id, source, target, write_config, guest=200, seed=0):
+    def __init__(self, storage_type, storage_id, source, target, write_config, guest=200, seed=0):
+        self.names = NAMES[storage_type](guest)
         self.storage_id, self.source, self.target = storage_id, source, target
         self.write_config, self.guest = write_config, guest
         self.random = random.Random(seed)
         self.volumes = []    # numbers; the first one is the root
         self.snapshots = {}  # name -> volumes at that time
         self.more = []       # further lines of the configuration
+        self.seen = {}       # trees of snapshots
         self.names_made = self.snapshots_made = 0
 
-    # ---- names ----
-
-    def folder(self, store):
-        return os.path.join(store, "images", str(self.guest))
-
-    def path(self, store, n, snap=None):
-        return os.path.join(self.folder(store), f"subvol-{self.guest}-disk-{n}" + (f"@{snap}" if snap else ""))
-
     def live(self, n):
-        return self.path(self.source, n)
+        return self.names.live(self.source, n)
+
+    def tree(self, store, n, snap=None, fresh=False):
+        """What there is to see; fresh: a snapshot is read again."""
+        key = self.names.identity(store, n, snap)
+        if fresh or key not in self.seen:
+            with self.names.opened(store, n, snap) as root:
+                self.seen[key] = tree(root)
+        return self.seen[key] if key else self.seen.pop(key)
 
     def mount_points(self, volumes):
         for i, n in enumerate(volumes):
-            volid = f"{self.storage_id}:{self.guest}/subvol-{self.guest}-disk-{n}.subvol"
+            volid = f"{self.storage_id}:{self.names.volname(n)}"
             yield f"rootfs: {volid},size=1G" if i == 0 else f"mp{i - 1}: {volid},mp=/data{i},size=1G"
 
     def save(self):
@@ -102,8 +122,7 @@ class TreeLab:
 
     def add_volume(self, files=40):
         n = len(self.volumes)
-        os.makedirs(self.folder(self.source), exist_ok=True)
-        run("btrfs", "subvolume", "create", self.live(n))
+        self.names.create(self.source, n)
         self.volumes.append(n)
         self.populate(n, files)
         self.save()
@@ -113,7 +132,7 @@ class TreeLab:
         snap = f"snap{self.snapshots_made}"
         self.snapshots_made += 1
         for n in self.volumes:
-            run("btrfs", "subvolume", "snapshot", "-r", self.live(n), self.path(self.source, n, snap))
+            self.names.make_snapshot(self.source, n, snap)
         self.snapshots[snap] = list(self.volumes)
         self.save()
         return snap
@@ -122,7 +141,7 @@ class TreeLab:
         volumes = self.snapshots.pop(snap)
         self.save()
         for n in volumes:
-            run("btrfs", "subvolume", "delete", self.path(self.source, n, snap))
+            self.names.drop_snapshot(self.source, n, snap)
 
     def turn_round(self):
         self.source, self.target = self.target, self.source
@@ -185,7 +204,7 @@ class TreeLab:
                 s.bind(b"/proc/self/fd/%d/s%d" % (folder, self.names_made))  # the whole path would be too long for a socket
             os.close(folder)
         elif kind == "clone" and old:
-            run("cp", "--reflink=always", "--", old, path)
+            run("cp", "--reflink=" + ("always" if self.names.has_clones else "auto"), "--", old, path)
         else:
             with open(path, "wb") as f:
                 f.write(self.random.randbytes(self.random.choice((0, 10, 4096, 70000, 300000))))
@@ -271,14 +290,7 @@ class TreeLab:
 
     def entries(self, store):
         """{(volume, snapshot or None)} and what is neither."""
-        found, odd, prefix = set(), [], f"subvol-{self.guest}-disk-"
-        for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
-            base, _, snap = name.partition("@")
-            if base.startswith(prefix):
-                found.add((int(base[len(prefix):]), snap or None))
-            else:
-                odd.append(name)
-        return found, odd
+        return self.names.entries(store)
 
     def asides(self, store):
         return sorted((n, s) for n, s in self.entries(store)[0] if (s or "").startswith("diverged_"))
@@ -287,6 +299,14 @@ class TreeLab:
         """The newest replication snapshot, None if there is none."""
         points = sorted((int(s.split("_")[-3]), s) for d, s in self.entries(store)[0] if d == n and (s or "").startswith("__replicate_"))
         return points[-1][1] if points else None
+
+    def replica_faults(self, n, point):
+        with self.names.opened(self.target, n) as replica:
+            bad = [f"live replica {n}: {d}" for d in differences(self.tree(self.source, n, point), tree(replica))]
+            sparse = os.path.join(replica, "sparse")
+            if os.path.isfile(sparse) and not os.path.islink(sparse) and os.stat(sparse).st_blocks * 512 > 64 << 20:
+                bad.append(f"the sparse file of replica {n} is not sparse")
+        return bad
 
     def faults(self, job="200-0"):
         """Every way in which the two sides are not as they must be after a successful run."""
@@ -301,14 +321,10 @@ class TreeLab:
             if len(points) != 1:
                 bad.append(f"volume {n} has replication snapshots {points}")
                 continue
-            replica = self.path(self.target, n)
-            bad += [f"live replica {n}: {d}" for d in differences(self.path(self.source, n, points[0]), replica)]
-            sparse = os.path.join(replica, "sparse")
-            if os.path.isfile(sparse) and not os.path.islink(sparse) and os.stat(sparse).st_blocks * 512 > 64 << 20:
-                bad.append(f"the sparse file of replica {n} is not sparse")
+            bad += self.replica_faults(n, points[0]) + self.names.volume_faults(self.source, self.target, n)
         for n, snap in here & there:
             if snap:
-                bad += [f"volume {n}, snapshot {snap}: {d}" for d in differences(self.path(self.source, n, snap), self.path(self.target, n, snap))]
+                bad += [f"volume {n}, snapshot {snap}: {d}" for d in differences(self.tree(self.source, n, snap), self.tree(self.target, n, snap))]
         bad += [f"guest snapshot {snap} of volume {n} is missing" for snap, volumes in self.snapshots.items() for n in volumes
                 if (n, snap) not in there]
         return bad

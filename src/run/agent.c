@@ -125,6 +125,7 @@ static int open_volume(struct agent *a, const char *volid, json_t *array, struct
     if (replica_volume_open(a->env, volid, a->guest, v, e) < 0)
         return -1;
     a->n++;
+    volume_idle(v->volume);
     if (storages_find(&a->env->storages, v->store.store.id)->shared)
         return err_set(e, ERR_CONFIG, 0, "volume '%s' lies on a shared storage: it has no replica", volid);
     if (replica_look(v->volume, &r, e) < 0)

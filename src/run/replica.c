@@ -160,6 +160,7 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
     char name[SNAPSHOT_NAME_MAX + 1];
     if (replica_volume_open(env, volid, guest, &v, e) < 0)
         return -1;
+    volume_idle(v.volume);
     int written = volume_written(v.volume, since, e);
     if (written == 0)
         written = was_original(v.volume, e);

@@ -22,6 +22,7 @@ struct volume {
     char *name;                /* as in the volid */
     uint32_t vmid;
     enum volume_form form; /* volume_send_as */
+    bool idle;             /* volume_idle */
     void *priv;            /* the driver's */
 };
 

@@ -282,6 +282,11 @@ int volume_destroy(struct volume *v, struct err *e)
     return done(v, v->driver->destroy(v, e), e);
 }
 
+void volume_idle(struct volume *v)
+{
+    v->idle = true;
+}
+
 int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e)
 {
     owner[0] = base_id[0] = 0;

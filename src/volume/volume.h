@@ -154,6 +154,9 @@ int volume_tidy(struct volume *v, struct err *e);
  * node, or the received restore point that it was made from? 1 written (or nothing is known), 0 clean.
  * `since` gets the name of that snapshot, "" if unknown. */
 int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct err *e);
+/* No guest runs on the live volume: it is another node's. volume_written may unmount it then, to see what is
+ * on the disk. */
+void volume_idle(struct volume *v);
 /* Keep the live volume's state aside as snapshot `name`, whoever uses it. Repeated with the same name while
  * the live volume stays as it is: fine. A plain file without reflinks that is kept already under another name
  * is not kept again, and has no older state left to build on: the next stage must be a full copy. */

@@ -111,7 +111,8 @@ enum {
     F_WRITTEN,
     F_ENCRYPTION,
     F_KEYSTATUS,
-    F_REFQUOTA,
+    F_REFERENCED,
+    F_MOUNTED,
     F_TOKEN,
     F_CREATETXG,
     F_CREATION,
@@ -120,11 +121,15 @@ enum {
     F_STAGE,
     F_POINT,
     F_RECEIVED,
-    FIELDS
+    F_WANTED,
+    F_PROPERTIES,
+    FIELDS = F_PROPERTIES + ZFS_PROPERTY_COUNT
 };
 #define COLUMNS                                                                                              \
-    "name,type,guid,origin,volsize,available,written,encryption,keystatus,refquota,receive_resume_token,"    \
-    "createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:received"
+    "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,receive_"       \
+    "resume_token,"                                                                                          \
+    "createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:received,"                      \
+    "pvesr:properties," ZFS_PROPERTIES
 
 static bool take_dataset(char **f, struct zfs_dataset *ret)
 {
@@ -132,6 +137,7 @@ static bool take_dataset(char **f, struct zfs_dataset *ret)
     if (!copy(d.name, sizeof d.name, f[F_NAME]))
         return false;
     d.volume = strcmp(f[F_TYPE], "volume") == 0;
+    d.mounted = strcmp(f[F_MOUNTED], "yes") == 0;
     print_id(f[F_GUID], d.guid);
     copy_mark(d.origin, sizeof d.origin, f[F_ORIGIN]);
     d.size = number(f[F_VOLSIZE]);
@@ -139,7 +145,9 @@ static bool take_dataset(char **f, struct zfs_dataset *ret)
     d.written = number(f[F_WRITTEN]);
     d.encrypted = strcmp(f[F_ENCRYPTION], "off") != 0 && strcmp(f[F_ENCRYPTION], "-") != 0;
     d.key = strcmp(f[F_KEYSTATUS], "available") == 0;
-    d.refquota = number(f[F_REFQUOTA]);
+    d.referenced = number(f[F_REFERENCED]);
+    zfs_properties_join(f + F_PROPERTIES, d.properties);
+    copy_mark(d.wanted, sizeof d.wanted, f[F_WANTED]);
     copy_mark(d.token, sizeof d.token, f[F_TOKEN]);
     d.partial = strcmp(f[F_TOKEN], "-") != 0;
     copy_mark(d.owner, sizeof d.owner, f[F_OWNER]);

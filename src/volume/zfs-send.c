@@ -24,7 +24,7 @@ static int start_send(struct delta *d, const struct zfs_view *w, const struct st
 {
     struct zfs_delta *x = xcalloc(1, sizeof *x);
     d->priv = x;
-    snprintf(x->header, sizeof x->header, ZFS_HEADER "%" PRIu64 "\n", w->live.refquota);
+    snprintf(x->header, sizeof x->header, ZFS_HEADER "%s\n", w->live.properties);
     if (streamproc_start(&x->proc, argv->v, true, e) == 0)
         return 0;
     zfs_delta_close(d);

@@ -3,7 +3,6 @@
 
 #include "base/debug.h"
 #include "base/mem.h"
-#include "base/num.h"
 #include "volume/mark.h"
 #include "volume/name.h"
 #include "volume/streamproc.h"
@@ -109,22 +108,21 @@ int zfs_stage_discard(struct volume *v, struct err *e)
 
 /* ---- receiving ---- */
 
-struct zfs_stage {
-    struct streamproc proc;
-    struct stage_mark mark;
-    char header[ZFS_HEADER_MAX];
-    size_t got; /* of the header */
-    uint64_t refquota;
-    bool begun; /* the header is complete */
-    bool resumed;
-};
-
 /* What to receive into. */
 enum stage_use {
     STAGE_NEW,
     STAGE_UPON, /* what is there: the base was received there and counts already */
     STAGE_ON,   /* what is there was partly received, and goes on */
     STAGE_WHOLE /* nothing, it is all there */
+};
+
+struct zfs_stage {
+    struct streamproc proc; /* once the header is complete */
+    struct stage_mark mark;
+    enum stage_use use;
+    char header[ZFS_HEADER_MAX];
+    size_t got; /* of the header */
+    bool begun; /* the header is complete */
 };
 
 static bool same_mark(const struct stage_mark *a, const struct stage_mark *b)
@@ -151,44 +149,52 @@ static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mar
 /* -o origin is what makes a new dataset of an incremental stream. What a container's filesystem must not
  * bring along is where it is mounted and shared. */
 static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_stage *x,
-                            const struct zfs_view *w, struct err *e)
+                            const char *properties, struct err *e)
 {
+    _cleanup_view_ struct zfs_view w = {0};
     _cleanup_free_ char *mark = mark_text(&x->mark);
     _cleanup_free_ char *owner = owner_text(&x->mark);
     _cleanup_free_ char *base_id = base_text(x->mark.id);
-    strv_adds(argv, "-o", mark, "-o", owner, "-o", base_id, "-x", "pvesr:point", NULL);
+    strv_adds(argv, "-o", mark, "-o", owner, "-o", base_id, "-o", properties, "-x", "pvesr:point", NULL);
     if (starts(z->name, "subvol-") || starts(z->name, "basevol-"))
         strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
                   NULL);
     if (!x->mark.base_id[0])
         return 0;
-    const struct zfs_snapshot *base = zfs_find_id(w, x->mark.base_id);
-    if (!base || base->is_bookmark || strcmp(base->dataset, w->live.name) != 0)
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *base = zfs_find_id(&w, x->mark.base_id);
+    if (!base || base->is_bookmark || strcmp(base->dataset, w.live.name) != 0)
         return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
     strv_add(argv, "-o");
     strv_addf(argv, "origin=%s@%s", base->dataset, base->s.name);
     return 0;
 }
 
-/* The mark first: a receive that is cut leaves no other. */
-static int prepare_upon(struct zfs *z, const struct zfs_stage *x, const struct zfs_view *w, struct err *e)
+/* The mark first: a receive that is cut leaves no other. What the stage holds may have outgrown its quota. */
+static int prepare_upon(struct zfs *z, const struct zfs_stage *x, const char *properties, struct err *e)
 {
-    _cleanup_free_ char *mark = mark_text(&x->mark);
-    if (w->stage.partial && zfs_change(z, e, "receive", "-A", "--", z->stage, NULL) < 0)
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0 ||
+        (w.stage.partial && zfs_change(z, e, "receive", "-A", "--", z->stage, NULL) < 0))
         return -1;
+    _cleanup_free_ char *mark = mark_text(&x->mark);
     _cleanup_free_ char *owner = owner_text(&x->mark);
     _cleanup_free_ char *base_id = base_text(x->mark.id);
-    return zfs_change(z, e, "set", mark, owner, base_id, z->stage, NULL);
+    return w.stage.volume
+               ? zfs_change(z, e, "set", mark, owner, base_id, z->stage, NULL)
+               : zfs_change(z, e, "set", mark, owner, base_id, properties, "refquota=none", z->stage, NULL);
 }
 
-static int start_receive(struct volume *v, struct zfs_stage *x, const struct zfs_view *w, enum stage_use use,
-                         struct err *e)
+/* With the header, before the first byte of the stream. */
+static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
 {
-    struct zfs *z = zfs_of(v);
     _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", x->header + strlen(ZFS_HEADER));
     strv_adds(&argv, "zfs", "receive", "-s", "-u", NULL);
-    if ((use == STAGE_NEW && receive_into_new(&argv, z, x, w, e) < 0) ||
-        (use == STAGE_UPON && prepare_upon(z, x, w, e) < 0))
+    if ((x->use == STAGE_NEW && receive_into_new(&argv, z, x, properties, e) < 0) ||
+        (x->use == STAGE_UPON && prepare_upon(z, x, properties, e) < 0) ||
+        (x->use == STAGE_ON && zfs_change(z, e, "set", properties, z->stage, NULL) < 0))
         return -1;
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
@@ -206,13 +212,10 @@ int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *off
     mark_of(want, &x->mark);
     *offset = 0;
     int r = zfs_tidy(s->volume, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0 ? -1 : 0;
-    enum stage_use use = r == 0 ? stage_use(&w, &x->mark, want->resume) : STAGE_NEW;
-    s->sealed = use == STAGE_WHOLE;
-    x->resumed = use == STAGE_ON;
-    if (r == 0 && use == STAGE_NEW)
+    x->use = r == 0 ? stage_use(&w, &x->mark, want->resume) : STAGE_NEW;
+    s->sealed = x->use == STAGE_WHOLE;
+    if (r == 0 && x->use == STAGE_NEW)
         r = zfs_stage_discard(s->volume, e);
-    if (r == 0 && !s->sealed)
-        r = start_receive(s->volume, x, &w, use, e);
     if (r < 0)
         zfs_stage_close(s);
     return r;
@@ -222,7 +225,6 @@ int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *off
 static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, struct err *e)
 {
     size_t used = 0;
-    struct err ignored;
     while (!x->begun && used < n && x->got < sizeof x->header - 1) {
         x->header[x->got++] = data[used++];
         x->begun = x->header[x->got - 1] == '\n';
@@ -230,8 +232,7 @@ static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, stru
     if (!x->begun && used == n && x->got < sizeof x->header - 1)
         return (ssize_t)used;
     x->header[x->got - 1] = 0;
-    if (x->begun && starts(x->header, ZFS_HEADER) &&
-        num_parse_u64("refquota", x->header + strlen(ZFS_HEADER), 0, INT64_MAX, &x->refquota, &ignored) == 0)
+    if (x->begun && starts(x->header, ZFS_HEADER) && zfs_properties_valid(x->header + strlen(ZFS_HEADER)))
         return (ssize_t)used;
     return err_set(e, ERR_DATA, 0, "the stream is not one of a ZFS storage of ours");
 }
@@ -242,7 +243,7 @@ static int refused(struct stage *s, const struct err *e)
     zfs_forget(zfs_of(s->volume));
     const struct zfs_stage *x = s->priv;
     struct err ignored;
-    if (x->resumed && e->kind != ERR_FULL)
+    if (x->use == STAGE_ON && e->kind != ERR_FULL)
         zfs_stage_discard(s->volume, &ignored);
     return -1;
 }
@@ -250,19 +251,12 @@ static int refused(struct stage *s, const struct err *e)
 int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
 {
     struct zfs_stage *x = s->priv;
-    ssize_t used = x->begun ? 0 : take_header(x, data, n, e);
-    if (used < 0)
+    bool begun = x->begun;
+    ssize_t used = begun ? 0 : take_header(x, data, n, e);
+    if (used < 0 || (x->begun && !begun && start_receive(zfs_of(s->volume), x, e) < 0))
         return -1;
     int r = streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e);
     return r < 0 ? refused(s, e) : r;
-}
-
-static int set_refquota(struct zfs *z, const struct zfs_view *w, uint64_t refquota, struct err *e)
-{
-    if (w->stage.volume || w->stage.refquota == refquota)
-        return 0;
-    _cleanup_free_ char *property = xasprintf("refquota=%" PRIu64, refquota);
-    return zfs_change(z, e, "set", property, z->stage, NULL);
 }
 
 /* zfs receive returns when the snapshot is on the disk. */
@@ -279,7 +273,7 @@ int zfs_stage_seal(struct stage *s, struct err *e)
         return -1;
     const struct zfs_snapshot *got = staged(&w, x->mark.id);
     if (got && strcmp(got->s.name, x->mark.snapshot) == 0)
-        return set_refquota(zfs_of(s->volume), &w, x->refquota, e);
+        return zfs_properties_apply(zfs_of(s->volume), &w.stage, e);
     struct err ignored;
     zfs_stage_discard(s->volume, &ignored);
     return err_set(e, ERR_DATA, 0, "the stream is not of snapshot '%s' with the id %s", x->mark.snapshot,
@@ -301,7 +295,7 @@ void zfs_stage_close(struct stage *s)
 
 /* Has the former live volume anything that is nowhere else? What the promotion left to it is newer than the
  * base. */
-static bool worth_keeping(const struct zfs_view *w)
+static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
 {
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
@@ -309,15 +303,15 @@ static bool worth_keeping(const struct zfs_view *w)
             (starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED)))
             return true;
     }
-    return w->old.written != 0;
+    return zfs_written(z, &w->old);
 }
 
 static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
-    if (!worth_keeping(w))
+    if (!worth_keeping(z, w))
         return zfs_destroy(z, z->old, e);
     _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
-    if (w->old.written) {
+    if (zfs_written(z, &w->old)) {
         _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
         if (zfs_change(z, e, "snapshot", "--", aside, NULL) < 0)
             return -1;
@@ -367,9 +361,10 @@ static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_s
     _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
     if (w->stage.name[0] && zfs_destroy(z, z->stage, e) < 0)
         return -1;
-    return w->live.volume
-               ? zfs_change(z, e, "clone", "-o", mark, "--", from, z->stage, NULL)
-               : zfs_change(z, e, "clone", "-o", mark, "-o", "canmount=noauto", "--", from, z->stage, NULL);
+    _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", w->live.properties);
+    return w->live.volume ? zfs_change(z, e, "clone", "-o", mark, "--", from, z->stage, NULL)
+                          : zfs_change(z, e, "clone", "-o", mark, "-o", properties, "-o", "canmount=noauto",
+                                       "--", from, z->stage, NULL);
 }
 
 static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
@@ -386,7 +381,7 @@ static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, st
             strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
     }
     zfs_forget(z);
-    if (argv.n > options && zfs_change_all(&argv, e) < 0)
+    if ((argv.n > options && zfs_change_all(&argv, e) < 0) || zfs_properties_apply(z, &w->stage, e) < 0)
         return -1;
     if (strcmp(w->stage.owner, m.owner) == 0 && strcmp(w->stage.base, id) == 0)
         return 0;

@@ -235,7 +235,7 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
 static int slot_written(struct volume *v, char *since, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view_exact(zfs_of(v), &w, e) < 0)
+    if ((v->idle && zfs_settle(zfs_of(v), e) < 0) || zfs_view_exact(zfs_of(v), &w, e) < 0)
         return -1;
     if (!w.live.name[0])
         return 0;
@@ -243,7 +243,7 @@ static int slot_written(struct volume *v, char *since, struct err *e)
     if (!newest)
         return 1;
     strcpy(since, newest->s.name);
-    return w.live.written != 0;
+    return zfs_written(zfs_of(v), &w.live);
 }
 
 static int slot_keep_aside(struct volume *v, const char *name, struct err *e)

@@ -17,7 +17,12 @@
  * anything.
  *
  * Such a stream takes no properties along (zfs-send(8), -p), so ours begins with a line of its own before
- * that of `zfs send`: "pvesr-zfs 1 REFQUOTA\n". A zvol's size is in its data.
+ * that of `zfs send`: "pvesr-zfs 1 KEY=VALUE KEY=VALUE…\n" with those of ZFS_PROPERTIES that the source has,
+ * be they set or inherited there. They are noted at the stage when it begins and set before it goes live,
+ * where they differ. A zvol has none: its size is in its data.
+ *
+ * A replica of a filesystem is not mounted, and has canmount=noauto: Proxmox VE mounts what it is to start,
+ * and who reads in what is mounted changes it (atime).
  *
  * For a storage that takes ranges a zvol's are found in a plain stream of it (volume/zfsranges.h).
  *
@@ -40,8 +45,9 @@
  * storage there; where it has none, the stream is raw (zfs-send(8), -w).
  *
  * Marks are user properties. Of datasets: pvesr:stage (what a stage is, "1 SNAPSHOT ID BASE|- OWNER|-
- * CREATED"), pvesr:point (of a stage: the id of its newest snapshot that counts as the volume's already),
- * pvesr:owner and pvesr:base (of a replica); they do not travel. Of snapshots: pvesr:received.
+ * CREATED"), pvesr:properties (of a stage: what its stream's first line said), pvesr:point (of a stage: the
+ * id of its newest snapshot that counts as the volume's already), pvesr:owner and pvesr:base (of a replica);
+ * they do not travel. Of snapshots: pvesr:received.
  *
  * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed: it is renamed to
  * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
@@ -59,7 +65,14 @@
 #define ZFS_NAME_MAX 256
 #define ZFS_BASE "pvesr-base-"
 #define ZFS_HEADER "pvesr-zfs 1 "
-#define ZFS_HEADER_MAX 64
+#define ZFS_PROPERTIES_MAX 320
+#define ZFS_HEADER_MAX (sizeof ZFS_HEADER + ZFS_PROPERTIES_MAX)
+/* What of a container's filesystem its replica has, too: as columns of `zfs list`, and one by one. */
+#define ZFS_PROPERTIES "refquota,acltype,xattr,aclinherit,atime,relatime,recordsize,devices,exec,setuid"
+#define ZFS_PROPERTY_KEYS                                                                                    \
+    "refquota", "acltype", "xattr", "aclinherit", "atime", "relatime", "recordsize", "devices", "exec",      \
+        "setuid"
+#define ZFS_PROPERTY_COUNT 10
 
 /* One line of `zfs list` of a dataset; empty name: not there. */
 struct zfs_dataset {
@@ -67,9 +80,12 @@ struct zfs_dataset {
     char guid[SNAPSHOT_ID_LEN + 1];
     char origin[ZFS_NAME_MAX]; /* snapshot, "" for none */
     bool volume;               /* else a filesystem */
+    bool mounted;
     bool encrypted;
     bool key; /* if encrypted: it is loaded */
-    uint64_t size, available, written, refquota;
+    uint64_t size, available, written, referenced;
+    char properties[ZFS_PROPERTIES_MAX]; /* "KEY=VALUE KEY=VALUE…", "" of a zvol */
+    char wanted[ZFS_PROPERTIES_MAX];     /* if a stage: those that it is to have */
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     char stage[256]; /* the mark, "" for none */
     char point[SNAPSHOT_ID_LEN + 1];
@@ -100,6 +116,8 @@ struct zfs {    /* volume.priv */
     char *live, *stage, *old;
     struct zfs_view seen; /* as long as `known`: a command takes longer than all we do between two */
     bool known, looked, exact;
+    char times_of[SNAPSHOT_ID_LEN + 1]; /* a dataset of which `times` bytes are written: access times alone */
+    uint64_t times;
 };
 static inline struct zfs *zfs_of(struct volume *v)
 {
@@ -119,6 +137,10 @@ int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
  * of this process does for the first such question. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
+/* Of a live volume that nobody uses: unmount it, and find out whether it was but read in. */
+int zfs_settle(struct zfs *z, struct err *e);
+/* Has it anything that its newest snapshot has not? */
+bool zfs_written(const struct zfs *z, const struct zfs_dataset *d);
 /* The newest snapshot of that dataset, NULL for none. */
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
 /* A bookmark only if there is no snapshot of that id. */
@@ -130,6 +152,12 @@ int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
 /* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
+
+/* Of values by ZFS_PROPERTIES, "-" for one that does not apply. */
+void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX]);
+bool zfs_properties_valid(const char *text);
+/* Set what of d->wanted is not so. */
+int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e);
 
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                    uint64_t from, struct err *e);

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""../../test-containers.py on the storages that only this machine has. In the long form it takes 200 rounds."""
+# deadline: 1800
+import os
+import runpy
+
+import rig
+
+if os.environ.get("PVESR_LAB_LONG") == "1":
+    os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt")
+    os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "200")
+else:
+    os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
+    os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "4")
+runpy.run_path(os.path.join(rig.ROOT, "tests/test-containers.py"), run_name="__main__")

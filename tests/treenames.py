@@ -1,0 +1,183 @@
+"""How a container's mount points are named and handled, as Proxmox VE does it: the counterparts for directory trees of what guestlab and
+guestblocks know of disks. A store is what rig.Node.store says: a directory (btrfs), a dataset ("t-vdc-tank/vm").
+
+opened() shows a tree without writing to it or to the volume that it belongs to.
+"""
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+
+from guestblocks import ZvolNames, run
+from rigdisk import gone
+
+
+class TreeNames:
+    has_clones = True  # cp --reflink
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def name(self, n):
+        return f"subvol-{self.guest}-disk-{n}"
+
+    def number(self, name):
+        """None: not a volume of the guest."""
+        before, found, n = name.partition(f"subvol-{self.guest}-disk-")
+        return int(n) if found and not before and n.isdigit() else None
+
+
+class SubvolNames(TreeNames):
+    """btrfs: STORE/images/ID/subvol-ID-disk-N, snapshots are subvolumes subvol-ID-disk-N@SNAP beside it."""
+
+    def volname(self, n):
+        return f"{self.guest}/{self.name(n)}.subvol"
+
+    def folder(self, store):
+        return os.path.join(store, "images", str(self.guest))
+
+    def path(self, store, n, snap=None):
+        return os.path.join(self.folder(store), self.name(n) + (f"@{snap}" if snap else ""))
+
+    live = path
+
+    def create(self, store, n):
+        os.makedirs(self.folder(store), exist_ok=True)
+        run("btrfs", "subvolume", "create", self.path(store, n))
+
+    def make_snapshot(self, store, n, snap):
+        run("btrfs", "subvolume", "snapshot", "-r", self.path(store, n), self.path(store, n, snap))
+
+    def drop_snapshot(self, store, n, snap):
+        run("btrfs", "subvolume", "delete", self.path(store, n, snap))
+
+    def identity(self, *_):
+        """Of a tree that can be remembered: None."""
+
+    @contextlib.contextmanager
+    def opened(self, store, n, snap=None):
+        path = self.path(store, n, snap)
+        os.lstat(path)
+        yield path
+
+    def receiving(self, store):
+        """A function that says whether some more of the file "big" of disk 0 has been received since now."""
+        begin = time.time()
+
+        def growing():
+            try:
+                st = os.stat(os.path.join(self.folder(store), f".pvesr-stage.{self.name(0)}", "big"))
+            except FileNotFoundError:
+                return False
+            return st.st_size > 1 << 20 and st.st_mtime > begin
+        return growing
+
+    def entries(self, store):
+        """{(volume, snapshot or None)} and what is neither."""
+        found, odd = set(), []
+        for name in os.listdir(self.folder(store)) if os.path.isdir(self.folder(store)) else []:
+            base, _, snap = name.partition("@")
+            n = self.number(base)
+            if n is not None:
+                found.add((n, snap or None))
+            else:
+                odd.append(name)
+        return found, odd
+
+    def volume_faults(self, *_):
+        """What else is to be equal."""
+        return []
+
+
+class FilesystemNames(TreeNames):
+    """zfspool: the filesystem STORE/subvol-ID-disk-N."""
+    has_clones = False
+    EQUAL = ("type", "refquota", "acltype", "xattr", "atime", "recordsize")
+
+    def __init__(self, guest):
+        super().__init__(guest)
+        self.zvols = ZvolNames(guest)
+        self.zvols.number, self.zvols.volname = self.number, self.name
+        self.places = {}
+        self.full, self.entries = self.zvols.dataset, self.zvols.entries
+
+    volname = TreeNames.name
+
+    def get(self, keys, name):
+        return run("zfs", "get", "-Hp", "-o", "value", keys, name).split("\n")[:-1]
+
+    def place(self, store, n):
+        """Where Proxmox VE expects it to be mounted."""
+        if store not in self.places:
+            self.places[store], = self.get("mountpoint", store)
+        return os.path.join(self.places[store], self.name(n))
+
+    def create(self, store, n):
+        run("zfs", "create", "-o", "acltype=posixacl", "-o", "xattr=sa", "-o", "refquota=1G", self.full(store, n))
+
+    def live(self, store, n):
+        """Mounted, as for a container that starts."""
+        path = self.place(store, n)
+        if not os.path.ismount(path):
+            run("zfs", "mount", self.full(store, n))
+            assert os.path.ismount(path), f"{self.full(store, n)} was not mounted at {path}"
+        return path
+
+    def make_snapshot(self, store, n, snap):
+        full = self.full(store, n, snap)
+        run("zfs", "snapshot", full)
+        run("zfs", "set", "pve-storage:refquota=" + self.get("refquota", self.full(store, n))[0], full)
+
+    def drop_snapshot(self, store, n, snap):
+        run("zfs", "destroy", self.full(store, n, snap))
+
+    def where(self, store, n, snap):
+        """The snapshot; what was taken out of the way is in a dataset of its own."""
+        aside = self.zvols.kept(store).get((n, snap)) if snap.startswith("diverged_") else None
+        return f"{aside}@{snap}" if aside else self.full(store, n, snap)
+
+    def identity(self, store, n, snap):
+        return (store, *self.get("guid", self.where(store, n, snap))) if snap else None
+
+    @contextlib.contextmanager
+    def opened(self, store, n, snap=None):
+        if not snap and os.path.ismount(self.place(store, n)):
+            yield self.place(store, n)
+            return
+        path = tempfile.mkdtemp(prefix="look-")
+        try:
+            # a filesystem's own mount point is no matter of mount(8): it would have to be "legacy"
+            run("mount", "-t", "zfs", "-o", "ro" if snap else "ro,zfsutil", self.where(store, n, snap) if snap else self.full(store, n), path)
+            try:
+                yield path
+            finally:
+                gone(["umount", path])
+        finally:
+            os.rmdir(path)
+
+    def receiving(self, store):
+        def received():
+            run("zpool", "sync", store.partition("/")[0])
+            done = subprocess.run(["zfs", "get", "-Hp", "-o", "value", "guid,written", f"{store}/pvesr-stage-{self.name(0)}"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+            return [int(n) for n in done.stdout.split()] or [0, 0]
+
+        guid, size = received()
+
+        def growing():
+            now, more = received()
+            return more > (size if now == guid else 0) + (4 << 20)
+        return growing
+
+    def volume_faults(self, source, target, n):
+        keys = ",".join(self.EQUAL)
+        here, there = (self.get(keys, self.full(store, n)) for store in (source, target))
+        bad = [f"volume {n}: {key} is {b} and not {a}" for key, a, b in zip(self.EQUAL, here, there) if a != b]
+        mounted, place = self.get("mounted,mountpoint", self.full(target, n))
+        if mounted != "no" or place != self.place(target, n):
+            bad.append(f"volume {n}: mounted: {mounted}, at {place} and not at {self.place(target, n)}")
+        return bad
+
+
+NAMES = {"btrfs": SubvolNames, "zfspool": FilesystemNames, "zfscrypt": FilesystemNames}
