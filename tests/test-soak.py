@@ -4,6 +4,7 @@ replica equals the source's snapshots bit by bit, and nothing is left over on ei
 
 PVESR_SOAK_RUNS (200) and PVESR_SOAK_SEED choose the length and the story, PVESR_TEST_STORAGES (xfs btrfs) where it plays.
 """
+import contextlib
 import os
 import random
 import threading
@@ -16,21 +17,26 @@ SEED = int(os.environ.get("PVESR_SOAK_SEED", random.SystemRandom().randrange(1 <
 
 
 class Writer(threading.Thread):
-    """The guest: writes into its first disk until told to stop."""
+    """The guest: writes into its first disk until told to stop. It keeps that open as QEMU does: udev looks at a device whenever somebody
+    who could write closes it."""
 
     def __init__(self, lab, seed):
         super().__init__(daemon=True)
         self.lab, self.random, self.stop = lab, random.Random(seed), threading.Event()
 
     def run(self):
-        while not self.stop.wait(0.002 * rig.SLOW):
-            try:
-                n = min(self.lab.disks)
-                with open(self.lab.live(n), "r+b") as f:
+        with contextlib.ExitStack() as held:
+            disk = None
+            while not self.stop.wait(0.002 * rig.SLOW):
+                try:
+                    n = min(self.lab.disks)
+                    if n != disk:
+                        held.close()
+                        f, disk = held.enter_context(open(self.lab.live(n), "r+b", buffering=0)), n
                     f.seek(self.random.randrange(0, (8 << 20) // 4096) * 4096)
                     f.write(self.random.randbytes(4096))
-            except (OSError, ValueError):
-                pass  # the disk was just removed
+                except (OSError, ValueError):
+                    disk = None  # it was just removed
 
 
 def soak(storage):
