@@ -3,15 +3,19 @@
 nothing is lost and nothing is left over.
 
 The steps are not named by hand: a run is traced once, and then killed at each occurrence of each system call that changes
-something (at most PVESR_KILL_POINTS of each, spread evenly; of all these at most PVESR_KILL_MOST, by chance).
+something (at most PVESR_KILL_POINTS of each, spread evenly, and of a container's run two; of all these at most PVESR_KILL_MOST, by
+chance).
 """
+# deadline: 1800
 import os
 import random
 import re
 import shutil
 
 import rig
+import treenames
 from guestlab import GuestLab, same_file
+from treelab import TreeLab
 
 CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir",
          "mkdirat", "link", "linkat", "ftruncate", "fallocate", "fsetxattr", "setxattr", "lsetxattr", "fremovexattr", "pwrite64",
@@ -36,9 +40,9 @@ def counts(log):
     return found
 
 
-def spread(n):
-    """Up to POINTS of 1..n, the first and the last among them."""
-    return sorted({1 + round(i * (n - 1) / max(1, POINTS - 1)) for i in range(min(n, POINTS))})
+def spread(n, points):
+    """Up to `points` of 1..n, the first and the last among them."""
+    return sorted({1 + round(i * (n - 1) / max(1, points - 1)) for i in range(min(n, points))})
 
 
 def strace(log, calls, inject=None):
@@ -54,17 +58,22 @@ def snapshot_name(path):
 
 
 class Victim:
-    """One cluster and guest; each kill is followed by the proof."""
+    """One cluster and a VM; each kill is followed by the proof."""
+    JOB, POINTS = "100-0", POINTS
 
     def __init__(self, c, storage):
         self.c = c
         self.a, self.b = c.node("pve1"), c.node("pve2")
-        self.lab = GuestLab(storage, c.storage_id, self.a.store, self.b.store,
-                            lambda text: c.write_guest("pve1", 100, text), seed=SEED)
-        self.lab.add_disk()
-        self.lab.add_disk()
+        self.lab = self.make_lab(storage)
         self.log = os.path.join(c.dir, "trace")
         self.calls = CALLS + SPAWNS if storage in rig.ON_DISK else CALLS
+
+    def make_lab(self, storage):
+        lab = GuestLab(storage, self.c.storage_id, self.a.store, self.b.store,
+                       lambda text: self.c.write_guest("pve1", 100, text), seed=SEED)
+        lab.add_disk()
+        lab.add_disk()
+        return lab
 
     def change(self):
         for n in list(self.lab.disks):
@@ -75,7 +84,7 @@ class Victim:
     def run(self, side, inject=None):
         prefix = strace(self.log, self.calls, inject) if side == "source" else []
         self.c.set_agent("pve2", strace(self.log, self.calls, inject) if side == "target" else [])
-        done = self.a.pvesr("run", "--id", "100-0", prefix=prefix)
+        done = self.a.pvesr("run", "--id", self.JOB, prefix=prefix)
         self.c.set_agent("pve2", [])
         return done
 
@@ -106,7 +115,7 @@ class Victim:
         kept = self.keep_restore_points()
         done = self.run(side, (call, n))
         bad = [f"the restore point {path} was lost" for path in self.lost(kept)] if done.returncode else []
-        again = self.a.pvesr("run", "--id", "100-0")
+        again = self.a.pvesr("run", "--id", self.JOB)
         if again.returncode != 0:
             bad.append(f"the next run failed: {again.stderr.strip()}")
         else:
@@ -114,10 +123,41 @@ class Victim:
         return [f"{side} killed at {call} {n} (seed {SEED}): {b}" for b in bad]
 
 
-def kill_everywhere(storage, side):
+class ContainerVictim(Victim):
+    """A container with two mount points."""
+    JOB, POINTS = "200-0", min(POINTS, 2)
+
+    def make_lab(self, storage):
+        lab = TreeLab(storage, self.c.storage_id, self.a.store, self.b.store,
+                      lambda text: self.c.write_guest("pve1", 200, text, kind="lxc"), seed=SEED)
+        lab.add_volume(files=4)
+        lab.add_volume(files=4)
+        return lab
+
+    def change(self):
+        self.lab.step()
+
+    def keep_restore_points(self):
+        """What the target shows now: mount point → (snapshot, tree)."""
+        points = {n: self.lab.point(self.b.store, n) for n in self.lab.volumes}
+        return {n: (point, self.lab.tree(self.b.store, n, point)) for n, point in points.items() if point}
+
+    def lost(self, kept):
+        bad = []
+        for n, (was, tree) in kept.items():
+            newest = self.lab.point(self.b.store, n)
+            there = self.lab.entries(self.b.store)[0]
+            replaced = newest not in (None, was) and (n, newest) in self.lab.entries(self.a.store)[0] and \
+                self.lab.tree(self.b.store, n, newest, fresh=True) == self.lab.tree(self.a.store, n, newest)
+            if not replaced and ((n, was) not in there or self.lab.tree(self.b.store, n, was, fresh=True) != tree):
+                bad.append(f"{was} of mount point {n}")
+        return bad
+
+
+def kill_everywhere(storage, side, victim):
     with rig.Cluster(storage=storage, ssh=False) as c:
-        v = Victim(c, storage)
-        v.a.pvesr("create-local-job", "100-0", "pve2", check=True)
+        v = victim(c, storage)
+        v.a.pvesr("create-local-job", v.JOB, "pve2", check=True)
         total = 0
         # The first runs are full syncs: they are killed on a guest of their own before the increments are.
         for phase in ("first", "increment"):
@@ -126,7 +166,7 @@ def kill_everywhere(storage, side):
                 done = v.run(side)
                 if done.returncode != 0:
                     return f"the traced run failed: {done.stderr.strip()}"
-                points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k)]
+                points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k, v.POINTS)]
             else:
                 points = [("fsync", 1), ("fsync", 2), ("renameat2", 1), ("rename", 1), ("pwrite64", 2), ("write", 3), ("ioctl", 1)]
             for call, n in random.Random(SEED).sample(points, min(MOST, len(points))):
@@ -134,12 +174,13 @@ def kill_everywhere(storage, side):
                 if bad:
                     return "; ".join(bad)
                 total += 1
-        print(f"# {total} kills of the {side} on {storage}, seed {SEED}")
+        print(f"# {total} kills of the {side} of job {v.JOB} on {storage}, seed {SEED}")
     return None
 
 
 for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
-    for side in ("source", "target"):
-        rig.check(f"kill -9 of the {side} at every step on {kind}", lambda k=kind, s=side: kill_everywhere(k, s),
-                  needs=("root", kind, "strace"))
+    for guest, victim in (("VM", Victim), ("container", ContainerVictim)):
+        for side in ("source", "target") if guest == "VM" or kind in treenames.NAMES else ():
+            rig.check(f"kill -9 of the {side} at every step of a {guest} on {kind}", lambda k=kind, s=side, v=victim: kill_everywhere(k, s, v),
+                      needs=("root", kind, "strace"))
 rig.main()

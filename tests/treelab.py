@@ -310,6 +310,10 @@ class TreeLab:
 
     def faults(self, job="200-0"):
         """Every way in which the two sides are not as they must be after a successful run."""
+        with self.names.standing_still():
+            return self.find_faults(job)
+
+    def find_faults(self, job):
         here, odd_here = self.entries(self.source)
         there, odd_there = self.entries(self.target)
         bad = [f"left on the source: {name}" for name in odd_here] + [f"left on the target: {name}" for name in odd_there]

@@ -52,6 +52,10 @@ class SubvolNames(TreeNames):
     def drop_snapshot(self, store, n, snap):
         run("btrfs", "subvolume", "delete", self.path(store, n, snap))
 
+    @staticmethod
+    def standing_still():
+        return contextlib.nullcontext()
+
     def identity(self, *_):
         """Of a tree that can be remembered: None."""
 
@@ -100,12 +104,12 @@ class FilesystemNames(TreeNames):
         self.zvols = ZvolNames(guest)
         self.zvols.number, self.zvols.volname = self.number, self.name
         self.places = {}
-        self.full, self.entries = self.zvols.dataset, self.zvols.entries
+        self.full, self.standing_still = self.zvols.dataset, self.zvols.standing_still
 
     volname = TreeNames.name
 
-    def get(self, keys, name):
-        return run("zfs", "get", "-Hp", "-o", "value", keys, name).split("\n")[:-1]
+    def get(self, keys, *names):
+        return run("zfs", "get", "-Hp", "-o", "value", keys, *names).split("\n")[:-1]
 
     def place(self, store, n):
         """Where Proxmox VE expects it to be mounted."""
@@ -138,7 +142,10 @@ class FilesystemNames(TreeNames):
         return f"{aside}@{snap}" if aside else self.full(store, n, snap)
 
     def identity(self, store, n, snap):
-        return (store, *self.get("guid", self.where(store, n, snap))) if snap else None
+        if not snap:
+            return None
+        guid = self.zvols.identities.get(self.full(store, n, snap))  # what the last look at all of them told, while nothing changes
+        return (store, guid or self.get("guid", self.where(store, n, snap))[0])
 
     @contextlib.contextmanager
     def opened(self, store, n, snap=None):
@@ -170,11 +177,15 @@ class FilesystemNames(TreeNames):
             return more > (size if now == guid else 0) + (4 << 20)
         return growing
 
+    def entries(self, store):
+        found, odd = self.zvols.entries(store)
+        return found, [name for name in odd if self.name(0)[:-1] in name or "/subvol-" not in name]  # there may be other guests
+
     def volume_faults(self, source, target, n):
-        keys = ",".join(self.EQUAL)
-        here, there = (self.get(keys, self.full(store, n)) for store in (source, target))
+        keys = ("mounted", "mountpoint", *self.EQUAL)
+        values = self.get(",".join(keys), self.full(source, n), self.full(target, n))
+        (_, _, *here), (mounted, place, *there) = values[:len(keys)], values[len(keys):]
         bad = [f"volume {n}: {key} is {b} and not {a}" for key, a, b in zip(self.EQUAL, here, there) if a != b]
-        mounted, place = self.get("mounted,mountpoint", self.full(target, n))
         if mounted != "no" or place != self.place(target, n):
             bad.append(f"volume {n}: mounted: {mounted}, at {place} and not at {self.place(target, n)}")
         return bad

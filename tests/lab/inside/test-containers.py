@@ -11,5 +11,5 @@ if os.environ.get("PVESR_LAB_LONG") == "1":
     os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "200")
 else:
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
-    os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "4")
+    os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "3")
 runpy.run_path(os.path.join(rig.ROOT, "tests/test-containers.py"), run_name="__main__")

@@ -11,5 +11,5 @@ if os.environ.get("PVESR_LAB_LONG") == "1":
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt lvmthin")
 else:
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
-    os.environ.setdefault("PVESR_KILL_MOST", "2")
+    os.environ.setdefault("PVESR_KILL_MOST", "1")
 runpy.run_path(os.path.join(rig.ROOT, "tests/test-kill.py"), run_name="__main__")
