@@ -207,7 +207,8 @@ def mounts(w):
     for n, path in enumerate(paths):
         assert os.path.ismount(path) and same_file(path, kept[old][n]), path
         try:
-            open(path, "r+b").close()
+            with open(path, "r+b", buffering=0) as f:
+                f.write(b"no")
             raise AssertionError(f"{path} can be written to")
         except OSError as e:
             assert e.errno in (errno.EROFS, errno.EACCES, errno.EPERM), e  # a file's, a device's
