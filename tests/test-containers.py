@@ -135,7 +135,7 @@ def killed(w):
         for victim in ("source", "agent"):
             w.lab.step()
             w.write_big()
-            w.a.pvesr("update", "200-0", "--rate", 4, check=True)
+            w.a.pvesr("update", "200-0", "--rate", 1, check=True)
             point = w.lab.point(w.b.store, 0)
             kept = point and w.lab.tree(w.b.store, 0, point)
             p = w.in_transfer()
@@ -184,7 +184,7 @@ def old_owner_returns(w):
     w.run()
     w.proved()
     w.write_big()
-    w.a.pvesr("update", "200-0", "--rate", 4, check=True)
+    w.a.pvesr("update", "200-0", "--rate", 1, check=True)
     p = w.in_transfer()
     p.kill()
     p.wait()

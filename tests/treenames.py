@@ -108,8 +108,8 @@ class FilesystemNames(TreeNames):
 
     volname = TreeNames.name
 
-    def get(self, keys, *names):
-        return run("zfs", "get", "-Hp", "-o", "value", keys, *names).split("\n")[:-1]
+    def get(self, keys, name):
+        return run("zfs", "get", "-Hp", "-o", "value", keys, name).split("\n")[:-1]
 
     def place(self, store, n):
         """Where Proxmox VE expects it to be mounted."""
@@ -183,8 +183,7 @@ class FilesystemNames(TreeNames):
 
     def volume_faults(self, source, target, n):
         keys = ("mounted", "mountpoint", *self.EQUAL)
-        values = self.get(",".join(keys), self.full(source, n), self.full(target, n))
-        (_, _, *here), (mounted, place, *there) = values[:len(keys)], values[len(keys):]
+        (_, _, *here), (mounted, place, *there) = (self.get(",".join(keys), self.full(store, n)) for store in (source, target))
         bad = [f"volume {n}: {key} is {b} and not {a}" for key, a, b in zip(self.EQUAL, here, there) if a != b]
         if mounted != "no" or place != self.place(target, n):
             bad.append(f"volume {n}: mounted: {mounted}, at {place} and not at {self.place(target, n)}")
