@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Containers: their mount points are directory trees, sent as btrfs streams and applied by a receiver of our own, or sent by ZFS.
 
-PVESR_CONTAINER_ROUNDS (15) and PVESR_CONTAINER_SEED choose the length and the story, PVESR_TEST_STORAGES (btrfs) where it plays.
+PVESR_CONTAINER_ROUNDS (15) and PVESR_CONTAINER_SEED choose the length and the story, PVESR_TEST_STORAGES (btrfs) where it plays,
+PVESR_TEST_SCENARIOS (all) what.
 """
 import os
 import random
@@ -232,8 +233,9 @@ def play(f, storage):
         f(World(c))
 
 
+ONLY = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
 for kind in os.environ.get("PVESR_TEST_STORAGES", "btrfs").split():
-    for function in SCENARIOS:
+    for function in [f for f in SCENARIOS if not ONLY or f.__name__ in ONLY]:
         rig.check(f"container on {kind}, {function.__name__}: {function.__doc__} (seed {SEED})", lambda f=function, k=kind: play(f, k),
                   needs=("root", kind))
 rig.main()

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""../../test-containers.py on the storages that only this machine has. In the long form it takes 200 rounds."""
+"""../../test-containers.py on the storages that only this machine has. The long form plays all, and a story of 200
+rounds."""
 # deadline: 1800
 import os
 import runpy
@@ -12,4 +13,5 @@ if os.environ.get("PVESR_LAB_LONG") == "1":
 else:
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
     os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "3")
+    os.environ.setdefault("PVESR_TEST_SCENARIOS", "story failover")
 runpy.run_path(os.path.join(rig.ROOT, "tests/test-containers.py"), run_name="__main__")
