@@ -24,9 +24,10 @@ void proc_result_release(struct proc_result *r);
 struct proc_options {
     const char *input; /* bytes for stdin, or NULL for /dev/null */
     size_t input_len;
-    size_t cap;       /* most bytes of stdout to keep; 0 means 1 MiB */
-    double seconds;   /* deadline; 0 means 60. At the deadline the group is killed: ERR_SYSTEM "timed out" */
-    bool new_session; /* setsid instead of a new process group: for a daemon that outlives us */
+    size_t cap;     /* most bytes of stdout to keep; 0 means 1 MiB */
+    double seconds; /* deadline; 0 means 60. At the deadline the group is killed: ERR_SYSTEM "timed out" */
+    void (*tick)(void); /* called about every second while it is waited for; may be NULL */
+    bool new_session;   /* setsid instead of a new process group: for a daemon that outlives us */
 };
 
 /* Run to the end, stdout and stderr read together. 0 when the program ran, whatever its status: look at

@@ -203,8 +203,9 @@ static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
 json_t *message_replica(const struct replica *r)
 {
     json_t *snapshots = json_array();
-    for (size_t i = 0; i < r->snapshots.n; i++)
-        json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
+    for (size_t i = 0; i < r->snapshots.n; i++) /* what a run cannot name or use it leaves alone */
+        if (snapshot_name_ok(r->snapshots.v[i].name) && !(r->snapshots.v[i].flags & SNAPSHOT_APART))
+            json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
     return json_pack("{s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists", (int)r->info.exists,
                      "stream", (int)r->info.stream, "many", (int)r->info.many, "encrypts",
                      (int)r->info.encrypts, "size", (json_int_t)r->info.size, "available",

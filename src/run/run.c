@@ -263,7 +263,8 @@ static int work(struct run *r, struct err *e)
                      .state = &r->state,
                      .log = r->log,
                      .steps = &r->steps,
-                     .terminal = r->options->progress};
+                     .terminal = r->options->progress,
+                     .locked = true};
     int result;
     if (removal)
         result = sync_remove(&s, e);

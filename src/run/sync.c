@@ -47,8 +47,12 @@ int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, s
 {
     if (replica_volume_open(s->env, volid, s->job->guest, &v->local, e) < 0)
         return -1;
-    if (volume_info(v->local.volume, &v->info, e) < 0 ||
-        volume_snapshots(v->local.volume, &v->snapshots, e) < 0)
+    struct volume *volume = v->local.volume;
+    if (volume_info(volume, &v->info, e) < 0 ||
+        /* a commit to it, when this node was the target, may have been cut */
+        (!v->info.exists && s->locked &&
+         (volume_tidy(volume, e) < 0 || volume_info(volume, &v->info, e) < 0)) ||
+        volume_snapshots(volume, &v->snapshots, e) < 0)
         return err_wrap(e, "volume '%s'", volid);
     if (!v->info.exists)
         return err_set(e, ERR_GONE, 0,

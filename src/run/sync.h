@@ -40,6 +40,7 @@ struct sync {
     struct joblog *log;          /* may be NULL */
     struct steps *steps;
     bool terminal;
+    bool locked; /* the guest's locks are held, so a volume may be brought in order */
 
     struct guest_config *config;
     struct storagemap map;

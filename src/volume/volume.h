@@ -58,6 +58,8 @@ enum {
     SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, or adopted; not by volume_snapshot alone */
     SNAPSHOT_READABLE =
         2, /* its data can be read (a digest-only snapshot of a plain file can only be a base) */
+    SNAPSHOT_APART =
+        4, /* kept aside where it is no part of the volume any more, so nothing can be based on it */
 };
 
 struct snapshot {

@@ -17,7 +17,7 @@ bool zfs_written(const struct zfs *z, const struct zfs_dataset *d)
  * a failure: yes. */
 static bool differs(const struct zfs_snapshot *since, const struct zfs_dataset *d)
 {
-    struct proc_options o = {.cap = 4096, .seconds = 600};
+    struct proc_options o = {.cap = 4096, .seconds = 600, .tick = volume_tick};
     struct err ignored;
     _cleanup_buf_ struct buf out = BUF_INIT;
     _cleanup_free_ char *snapshot = xasprintf("%s@%s", since->dataset, since->s.name);
@@ -34,6 +34,7 @@ int zfs_settle(struct zfs *z, struct err *e)
 {
     _cleanup_view_ struct zfs_view first = {0};
     _cleanup_view_ struct zfs_view w = {0};
+    z->times_of[0] = 0; /* it may have been written to since */
     if (zfs_view(z, &first, e) < 0)
         return -1;
     if (!first.live.name[0] || first.live.volume)

@@ -24,7 +24,7 @@
 
 static int run(const struct strv *argv, struct buf *out, struct err *e)
 {
-    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS};
+    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = volume_tick};
     if (proc_check(argv->v, &o, out, e) == 0)
         return 0;
     if (strstr(e->text, "out of space"))
@@ -269,9 +269,14 @@ static void take_snapshot(char **f, void *arg)
         return;
     x.is_bookmark = *name == '#';
     *name++ = 0;
-    if (!snapshot_name_valid(name) || strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 ||
-        !copy(x.dataset, sizeof x.dataset, f[F_NAME]) || strcmp(x.dataset, l->z->pool) == 0)
+    if (strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 || !copy(x.dataset, sizeof x.dataset, f[F_NAME]) ||
+        strcmp(x.dataset, l->z->pool) == 0)
         return;
+    if (!snapshot_name_valid(name)) {
+        if (!x.is_bookmark)
+            strv_add_once(&w->others, x.dataset);
+        return;
+    }
     copy(x.s.name, sizeof x.s.name, name);
     print_id(f[F_GUID], x.s.id);
     x.s.seq = number(f[F_CREATETXG]);
@@ -279,6 +284,9 @@ static void take_snapshot(char **f, void *arg)
     x.s.created = (int64_t)number(f[F_CREATION]);
     x.s.flags =
         (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+    const char *own = below(l->z->pool, x.dataset);
+    if (own && strncmp(own, KEPT, strlen(KEPT)) == 0)
+        x.s.flags |= SNAPSHOT_APART;
     w->snapshots = xreallocarray(w->snapshots, w->n + 1, sizeof *w->snapshots);
     w->snapshots[w->n++] = x;
 }
@@ -335,7 +343,8 @@ static int flush_pool(const struct zfs *z, struct err *e)
 {
     _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
     char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
-    return proc_check(argv, NULL, NULL, e);
+    struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = volume_tick};
+    return proc_check(argv, &o, NULL, e);
 }
 
 void zfs_forget(struct zfs *z)
@@ -349,26 +358,29 @@ static void copy_view(const struct zfs_view *from, struct zfs_view *to)
     *to = *from;
     to->snapshots = NULL;
     to->kept = (struct strv)STRV_INIT;
+    to->others = (struct strv)STRV_INIT;
     if (from->n) {
         to->snapshots = xreallocarray(NULL, from->n, sizeof *to->snapshots);
         memcpy(to->snapshots, from->snapshots, from->n * sizeof *to->snapshots);
     }
     for (size_t i = 0; i < from->kept.n; i++)
         strv_add(&to->kept, from->kept.v[i]);
+    for (size_t i = 0; i < from->others.n; i++)
+        strv_add(&to->others, from->others.v[i]);
 }
 
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
 {
     bool first = !z->looked;
     if (!z->known) {
-        if (first && flush_pool(z, e) < 0)
+        if (first && z->volume->idle && flush_pool(z, e) < 0)
             return -1;
         if (look(z, &z->seen, e) < 0) {
             zfs_view_release(&z->seen);
             return -1;
         }
         z->known = z->looked = true;
-        z->exact = first;
+        z->exact = first && z->volume->idle; /* a guest may write at any time */
     }
     copy_view(&z->seen, ret);
     return 0;
@@ -376,7 +388,8 @@ int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
 
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e)
 {
-    if (!z->exact && z->looked) {
+    bool first = !z->looked && z->volume->idle;
+    if (!z->exact && !first) {
         zfs_forget(z);
         if (flush_pool(z, e) < 0)
             return -1;
@@ -390,6 +403,7 @@ void zfs_view_release(struct zfs_view *w)
 {
     free(w->snapshots);
     strv_release(&w->kept);
+    strv_release(&w->others);
     *w = (struct zfs_view){0};
 }
 

@@ -31,22 +31,35 @@ static int start_send(struct delta *d, const struct zfs_view *w, const struct st
     return -1;
 }
 
-static int name_by_id(const struct zfs_view *w, const struct snapshot *s, char **ret, struct err *e)
+/* Of the live volume, or of what was kept of it. */
+static const struct zfs_snapshot *find(const struct zfs_view *w, const struct snapshot *s, struct err *e)
 {
     const struct zfs_snapshot *x = zfs_find_id(w, s->id);
-    if (!x || strcmp(x->dataset, w->live.name) != 0)
-        return err_set(e, ERR_GONE, 0, "snapshot '%s' (id %s) is not there", s->name, s->id);
-    *ret = xasprintf("%s%c%s", x->dataset, x->is_bookmark ? '#' : '@', x->s.name);
-    return 0;
+    if (x && strcmp(x->dataset, w->stage.name) != 0)
+        return x;
+    err_set(e, ERR_GONE, 0, "snapshot '%s' (id %s) is not there", s->name, s->id);
+    return NULL;
+}
+
+static char *full_name(const struct zfs_snapshot *x)
+{
+    return xasprintf("%s%c%s", x->dataset, x->is_bookmark ? '#' : '@', x->s.name);
 }
 
 /* The snapshots' full names; *old NULL without a base. */
 static int look_for_both(const struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          struct zfs_view *w, char **old, char **new, struct err *e)
 {
-    if (zfs_view(v->priv, w, e) < 0 || name_by_id(w, snapshot, new, e) < 0 ||
-        (base && name_by_id(w, base, old, e) < 0))
+    if (zfs_view(v->priv, w, e) < 0)
         return -1;
+    const struct zfs_snapshot *x = find(w, snapshot, e), *from = x && base ? find(w, base, e) : NULL;
+    if (!x || (base && !from))
+        return -1;
+    if (from && strcmp(from->dataset, x->dataset) != 0)
+        return err_set(e, ERR_GONE, 0, "snapshots '%s' and '%s' are not of one dataset", base->name,
+                       snapshot->name);
+    *new = full_name(x);
+    *old = from ? full_name(from) : NULL;
     if (w->live.encrypted && !w->live.key && v->form != VOLUME_RAW)
         return err_set(e, ERR_CONFIG, 0, "the key of '%s' is not loaded: zfs load-key", w->live.name);
     return 0;
@@ -87,36 +100,30 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
  * stream between exactly these two snapshots could be somebody else's data. */
 struct token_facts {
     char *name;
-    uint64_t to, from, bytes;
-    bool raw;
-    bool odd; /* it asks for something else besides */
+    uint64_t to, from, bytes, raw;
+    unsigned seen;
+    bool odd; /* it asks for something else besides, or says something twice */
 };
 
 static void take_fact(struct token_facts *t, const char *key, const char *value)
 {
     static const char *const harmless[] = {"object", "offset", "embedok", "compressok", "largeblockok"};
-    if (strcmp(key, "toname") == 0 && !t->name) {
+    const struct {
+        const char *key;
+        uint64_t *to;
+    } numbers[] = {{"toguid", &t->to}, {"fromguid", &t->from}, {"bytes", &t->bytes}, {"rawok", &t->raw}};
+    bool known = strcmp(key, "toname") == 0;
+    t->odd |= known && t->name;
+    if (known && !t->name)
         t->name = xstrdup(value);
-        return;
+    for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+        if (strcmp(key, numbers[i].key) != 0)
+            continue;
+        known = true;
+        t->odd |= t->seen & 1u << i;
+        t->seen |= 1u << i;
+        *numbers[i].to = strtoull(value, NULL, 0);
     }
-    uint64_t n = strtoull(value, NULL, 0);
-    if (strcmp(key, "toguid") == 0) {
-        t->to = n;
-        return;
-    }
-    if (strcmp(key, "fromguid") == 0) {
-        t->from = n;
-        return;
-    }
-    if (strcmp(key, "bytes") == 0) {
-        t->bytes = n;
-        return;
-    }
-    if (strcmp(key, "rawok") == 0) {
-        t->raw = n;
-        return;
-    }
-    bool known = false;
     for (size_t i = 0; i < ELEMENTS(harmless); i++)
         known |= strcmp(key, harmless[i]) == 0;
     t->odd |= !known;
@@ -138,6 +145,24 @@ static bool token_valid(const char *token)
     return isdigit((unsigned char)*token) && !token[strspn(token, "0123456789abcdef-")];
 }
 
+int zfs_token_check(char *told, const char *name, const char *base_id, const char *id, bool raw,
+                    uint64_t *sent, struct err *e)
+{
+    struct token_facts t = {0};
+    take_facts(&t, told);
+    char to[SNAPSHOT_ID_LEN + 1], from[SNAPSHOT_ID_LEN + 1];
+    snprintf(to, sizeof to, "%032" PRIx64, t.to);
+    snprintf(from, sizeof from, "%032" PRIx64, t.from);
+    bool ours = t.name && strcmp(t.name, name) == 0 && strcmp(to, id) == 0 && !t.odd && !t.raw == !raw &&
+                (*base_id ? strcmp(from, base_id) == 0 : !t.from);
+    if (!ours)
+        err_set(e, ERR_DATA, 0, "the target's resume token is for '%s', not for '%s'", t.name ? t.name : "",
+                name);
+    *sent = t.bytes;
+    free(t.name);
+    return ours ? 0 : -1;
+}
+
 static int check_token(const char *token, const struct snapshot *base, const struct snapshot *snapshot,
                        const char *name, bool raw, uint64_t *sent, struct err *e)
 {
@@ -147,19 +172,7 @@ static int check_token(const char *token, const struct snapshot *base, const str
         return err_set(e, ERR_DATA, 0, "the target's resume token is none");
     if (proc_check(argv, NULL, &out, e) < 0)
         return -1;
-    struct token_facts t = {0};
-    take_facts(&t, out.data);
-    char to[SNAPSHOT_ID_LEN + 1], from[SNAPSHOT_ID_LEN + 1];
-    snprintf(to, sizeof to, "%032" PRIx64, t.to);
-    snprintf(from, sizeof from, "%032" PRIx64, t.from);
-    bool ours = t.name && strcmp(t.name, name) == 0 && strcmp(to, snapshot->id) == 0 && !t.odd &&
-                t.raw == raw && (base ? strcmp(from, base->id) == 0 : !t.from);
-    if (!ours)
-        err_set(e, ERR_DATA, 0, "the target's resume token is for '%s', not for '%s'", t.name ? t.name : "",
-                name);
-    *sent = t.bytes;
-    free(t.name);
-    return ours ? 0 : -1;
+    return zfs_token_check(out.data, name, base ? base->id : "", snapshot->id, raw, sent, e);
 }
 
 int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,

@@ -16,6 +16,11 @@ static bool starts(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+static bool is_filesystem(const struct zfs *z)
+{
+    return starts(z->name, "subvol-") || starts(z->name, "basevol-");
+}
+
 /* ---- what a stage is ---- */
 
 struct stage_mark {
@@ -117,12 +122,14 @@ enum stage_use {
 };
 
 struct zfs_stage {
-    struct streamproc proc; /* once the header is complete */
+    struct streamproc proc; /* once the beginning is complete */
     struct stage_mark mark;
     enum stage_use use;
     char header[ZFS_HEADER_MAX];
     size_t got; /* of the header */
     bool begun; /* the header is complete */
+    unsigned char first[ZFS_RECORD];
+    size_t got_first;
 };
 
 static bool same_mark(const struct stage_mark *a, const struct stage_mark *b)
@@ -156,7 +163,7 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     _cleanup_free_ char *owner = owner_text(&x->mark);
     _cleanup_free_ char *base_id = base_text(x->mark.id);
     strv_adds(argv, "-o", mark, "-o", owner, "-o", base_id, "-o", properties, "-x", "pvesr:point", NULL);
-    if (starts(z->name, "subvol-") || starts(z->name, "basevol-"))
+    if (is_filesystem(z))
         strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
                   NULL);
     if (!x->mark.base_id[0])
@@ -248,15 +255,38 @@ static int refused(struct stage *s, const struct err *e)
     return -1;
 }
 
+/* The header's line and the stream's first record say what comes, and are checked before anything is changed.
+ * Returns how much of the data they were. */
+static ssize_t take_beginning(struct zfs *z, struct zfs_stage *x, const char *data, size_t n, struct err *e)
+{
+    ssize_t header = x->begun ? 0 : take_header(x, data, n, e);
+    if (header < 0 || !x->begun)
+        return header;
+    size_t used = (size_t)header, part = n - used, room = sizeof x->first - x->got_first;
+    if (part > room)
+        part = room;
+    memcpy(x->first + x->got_first, data + used, part);
+    x->got_first += part;
+    if (x->got_first == sizeof x->first &&
+        (zfs_begin_check(x->first, !is_filesystem(z), x->mark.id, x->mark.base_id, e) < 0 ||
+         start_receive(z, x, e) < 0))
+        return -1;
+    return (ssize_t)(used + part);
+}
+
 int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
 {
     struct zfs_stage *x = s->priv;
-    bool begun = x->begun;
-    ssize_t used = begun ? 0 : take_header(x, data, n, e);
-    if (used < 0 || (x->begun && !begun && start_receive(zfs_of(s->volume), x, e) < 0))
+    bool running = x->got_first == sizeof x->first;
+    ssize_t used = running ? 0 : take_beginning(zfs_of(s->volume), x, data, n, e);
+    if (used < 0)
         return -1;
-    int r = streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e);
-    return r < 0 ? refused(s, e) : r;
+    if (x->got_first < sizeof x->first)
+        return 0;
+    if ((!running && streamproc_write(&x->proc, x->first, sizeof x->first, e) < 0) ||
+        streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e) < 0)
+        return refused(s, e);
+    return 0;
 }
 
 /* zfs receive returns when the snapshot is on the disk. */
@@ -266,6 +296,8 @@ int zfs_stage_seal(struct stage *s, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (s->sealed)
         return 0;
+    if (x->got_first < sizeof x->first)
+        return err_set(e, ERR_DATA, 0, "the stream ends before it has begun");
     zfs_forget(zfs_of(s->volume));
     if (streamproc_end(&x->proc, e) < 0)
         return refused(s, e);
@@ -303,13 +335,18 @@ static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
             (starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED)))
             return true;
     }
-    return zfs_written(z, &w->old);
+    return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old);
 }
 
 static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
-    if (!worth_keeping(z, w))
-        return zfs_destroy(z, z->old, e);
+    if (!worth_keeping(z, w)) {
+        if (zfs_destroy(z, z->old, e) == 0)
+            return 0;
+        /* somebody cloned one of its snapshots, or uses it */
+        if (!strstr(e->text, "dependent clones") && !strstr(e->text, "busy"))
+            return -1;
+    }
     _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
     if (zfs_written(z, &w->old)) {
         _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
@@ -317,6 +354,12 @@ static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
             return -1;
     }
     return zfs_change(z, e, "rename", "--", z->old, kept, NULL);
+}
+
+static bool stands_on(const char *origin, const char *dataset)
+{
+    size_t n = strlen(dataset);
+    return strncmp(origin, dataset, n) == 0 && origin[n] == '@';
 }
 
 /* The next step of a commit that has begun: 1 done one, 0 there is none. */
@@ -329,6 +372,8 @@ static int next_step(struct zfs *z, struct err *e)
     int r;
     if (old && !live)
         r = zfs_change(z, e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
+    else if (old && stands_on(w.live.origin, w.old.name)) /* commands of a killed process came late */
+        r = zfs_change(z, e, "promote", z->live, NULL);
     else if (old)
         return dispose_old(z, &w, e);
     else if (live && zfs_promoted(&w))
@@ -396,8 +441,7 @@ static int switch_live(struct volume *v, const char *id, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
         return -1;
-    size_t n = strlen(w.live.name);
-    bool live = n, promote = live && starts(w.stage.origin, w.live.name) && w.stage.origin[n] == '@';
+    bool live = w.live.name[0], promote = live && stands_on(w.stage.origin, w.live.name);
     if ((promote && zfs_change(z, e, "promote", z->stage, NULL) < 0) ||
         (live && zfs_change(z, e, "rename", "--", z->live, z->old, NULL) < 0) ||
         zfs_change(z, e, "rename", "--", z->stage, z->live, NULL) < 0)

@@ -32,6 +32,7 @@ static int zfs_open(struct volume *v, struct err *e)
     if (check_pool(&v->store, e) < 0)
         return -1;
     struct zfs *z = xcalloc(1, sizeof *z);
+    z->volume = v;
     z->pool = xstrdup(v->store.pool);
     z->name = xstrdup(v->name);
     z->live = xasprintf("%s/%s", z->pool, z->name);
@@ -149,10 +150,22 @@ static int drop_bookmark(struct zfs *z, const char *name, struct err *e)
     return zfs_change(z, e, "destroy", "--", mark, NULL);
 }
 
+/* `zfs rollback` to a snapshot refuses where a younger bookmark is, and Proxmox VE knows of none. So a
+ * guest's own snapshot is the base for when others are gone, and only a volume without them needs bookmarks.
+ */
+static bool rolls_back(const struct zfs_view *w)
+{
+    bool others = strv_has(&w->others, w->live.name);
+    for (size_t i = 0; i < w->n; i++)
+        others |= !w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
+                  strncmp(w->snapshots[i].s.name, "__replicate_", strlen("__replicate_")) != 0;
+    return others;
+}
+
 static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    if (bookmark(zfs_of(v), name, e) < 0 || zfs_view(zfs_of(v), &w, e) < 0)
+    if (zfs_view(zfs_of(v), &w, e) < 0 || (!rolls_back(&w) && bookmark(zfs_of(v), name, e) < 0))
         return -1;
     const struct zfs_snapshot *x = find(&w, name);
     if (!x || x->is_bookmark || strcmp(x->dataset, w.live.name) != 0)
@@ -223,6 +236,8 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
         return err_set(e, ERR_GONE, 0, "there is no snapshot '%s'", from);
     if (find(&w, to))
         return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
+    if (x->is_bookmark && strncmp(to, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
+        return drop_bookmark(z, x->s.name, e); /* it holds nothing that could be lost */
     if (x->is_bookmark)
         return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
     _cleanup_free_ char *old = at(x->dataset, from);
@@ -264,15 +279,17 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
-    memcpy(owner, w.live.owner, sizeof w.live.owner);
-    memcpy(base_id, w.live.base, sizeof w.live.base);
+    const struct zfs_dataset *d = w.live.name[0] ? &w.live : &w.stage; /* not shown yet: who is making it? */
+    memcpy(owner, d->owner, sizeof d->owner);
+    if (w.live.name[0])
+        memcpy(base_id, w.live.base, sizeof w.live.base);
     return 0;
 }
 
 /* What is kept aside stays, in a dataset out of the way. */
 static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
-    bool kept = false;
+    bool kept = strv_has(&w->others, w->live.name);
     for (size_t i = 0; i < w->n; i++)
         kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
                 strncmp(w->snapshots[i].s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
@@ -281,7 +298,7 @@ static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         _cleanup_free_ char *full = at(x->dataset, x->s.name);
-        if (strcmp(x->dataset, w->live.name) == 0 &&
+        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark &&
             strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0 &&
             zfs_change(z, e, "destroy", "--", full, NULL) < 0)
             return -1;

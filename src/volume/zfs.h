@@ -104,13 +104,16 @@ struct zfs_snapshot {
 struct zfs_view {
     struct zfs_dataset pool, live, stage, old;
     struct strv kept; /* names of datasets */
+    struct strv
+        others; /* datasets with snapshots of which nothing is known here: names that are none of ours */
     struct zfs_snapshot *snapshots;
     size_t n;
 };
 void zfs_view_release(struct zfs_view *w);
 #define _cleanup_view_ _cleanup_(zfs_view_release)
 
-struct zfs {    /* volume.priv */
+struct zfs { /* volume.priv */
+    const struct volume *volume;
     char *pool; /* POOL, perhaps with datasets below */
     char *name; /* the volume's */
     char *live, *stage, *old;
@@ -133,8 +136,8 @@ int zfs_change_all(const struct strv *argv, struct err *e);
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
 /* What there is, as it was at the last look: after the last change of ours. */
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
-/* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. The first look
- * of this process does for the first such question. */
+/* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
+ * runs, the first look of this process does for the first such question. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
 /* Of a live volume that nobody uses: unmount it, and find out whether it was but read in. */
@@ -158,6 +161,17 @@ void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX]);
 bool zfs_properties_valid(const char *text);
 /* Set what of d->wanted is not so. */
 int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e);
+
+/* Is a resume token, of which `zfs send -nvt` told this, for the stream of snapshot NAME with the id from
+ * base_id ("": whole)? *sent gets the bytes that the target has. ERR_DATA. */
+int zfs_token_check(char *told, const char *name, const char *base_id, const char *id, bool raw,
+                    uint64_t *sent, struct err *e);
+
+#define ZFS_RECORD 312
+/* Is the stream that begins with this record one of the snapshot `id`, from base_id ("": whole), and nothing
+ * else? ERR_DATA. Source: see zfsranges.h. */
+int zfs_begin_check(const unsigned char record[ZFS_RECORD], bool volume, const char *id, const char *base_id,
+                    struct err *e);
 
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                    uint64_t from, struct err *e);

@@ -223,6 +223,71 @@ def taken_over_within_commit():
         w.proved(asides=True)
 
 
+def cut_between_the_renames():
+    """the target died within a commit, when the disk had no name: failover finds it"""
+    with world() as w:
+        w.run()
+        kept = copy(w)
+        rig.sh("zfs", "rename", w.volume(w.b), f"{w.b.store}/pvesr-old-vm-100-disk-0")
+        w.b.pvesr("failover", "100", "--force", check=True)
+        assert same_file(device(f"/dev/zvol/{w.volume(w.b)}"), kept)
+
+
+def first_copy_abandoned():
+    """a first copy was cut and the job is deleted: nothing of it stays"""
+    with world(disk=False) as w:
+        random_disk(w, 64)
+        w.create()
+        cut(w, f"{w.b.store}/pvesr-stage-vm-100-disk-0")
+        w.a.pvesr("delete", JOB, check=True)
+        w.run()
+        assert w.lab.names.entries(w.b.store) == (set(), []), w.lab.names.entries(w.b.store)
+
+
+def foreign_snapshots():
+    """somebody takes snapshots of a replica, under names that are none here: they stay, and replication goes on"""
+    names = ("before upgrade", "autosnap_2024-01-01_00:00:02_hourly")
+    with world() as w:
+        w.run()
+        for name in names:
+            rig.sh("zfs", "snapshot", f"{w.volume(w.b)}@{name}")
+        for _ in range(2):
+            w.lab.write(0, 5)
+            w.run()
+            assert same_file(w.lab.names.snapshot(w.a.store, 0, w.point(w.a)), w.lab.replica(0))
+        w.a.pvesr("delete", JOB, check=True)
+        w.run()
+        left = rig.sh("zfs", "list", "-H", "-o", "name", "-t", "snapshot", "-r", w.b.store)
+        assert all(f"@{name}\n" in left for name in names), left
+
+
+def rolled_back():
+    """to a guest snapshot, as Proxmox VE does it: it removes replication snapshots and knows of no bookmarks"""
+    with world() as w:
+        w.run()
+        w.lab.take_guest_snapshot()
+        for _ in range(2):
+            w.lab.write(0, 5)
+            w.run()
+        w.lab.write(0, 5)
+        rig.sh("zfs", "destroy", w.volume(w.a, w.point(w.a)))
+        rig.sh("zfs", "rollback", w.volume(w.a, "snap0"))
+        w.incremental(asides=True)
+
+
+def aside_copied():
+    """what was written to the replica by hand is listed, and can be copied"""
+    with world() as w:
+        w.run()
+        w.lab.write(0, 3, path=w.lab.replica(0))
+        written = copy(w)
+        w.lab.write(0, 3)
+        w.run()
+        (_, snap), = [entry for entry in w.lab.names.entries(w.b.store)[0] if (entry[1] or "").startswith("diverged_")]
+        w.b.pvesr("clone", "100", snap, "900", check=True)
+        assert same_file(device(f"/dev/zvol/{w.b.store}/vm-900-disk-0"), written)
+
+
 def copy(w):
     path = os.path.join(w.c.dir, "copy")
     rig.sh("cp", w.lab.replica(0), path)
@@ -278,6 +343,6 @@ def one_instant():
 
 
 for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, removed_with_aside,
-                 taken_over_within_commit, encrypted, raw, one_instant):
+                 taken_over_within_commit, cut_between_the_renames, first_copy_abandoned, foreign_snapshots, rolled_back, aside_copied, encrypted, raw, one_instant):
     rig.check(f"zfs, {function.__name__}: {function.__doc__}", function, needs=("root", "zfspool"))
 rig.main()
