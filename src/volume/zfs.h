@@ -38,8 +38,9 @@
  * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
  * after a change (struct zfs.seen).
  *
- * Each snapshot that was taken here has a bookmark of its name (zfs-bookmark(8)): should somebody destroy the
- * snapshot, it is a base still.
+ * Each snapshot that was taken here of a volume without guest snapshots has a bookmark of its name
+ * (zfs-bookmark(8)): should somebody destroy the snapshot, it is a base still. Where there are guest
+ * snapshots, those are, and a bookmark would stand in the way of rolling back to them.
  *
  * Encryption. A stream of an encrypted volume is plain, and what receives it encrypts it with the key of the
  * storage there; where it has none, the stream is raw (zfs-send(8), -w).
