@@ -167,7 +167,7 @@ static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struc
 {
     const struct vg *g = lvm_group(l->vg, true, e);
     if (g && !lvm_lv(g, l, l->volume)) /* new, perhaps */
-        g = lvm_group(l->vg, false, e);
+        g = lvm_group_anew(l->vg, e);
     const struct lv *live = g ? lvm_lv(g, l, l->volume) : NULL;
     struct lvm_name to = lvm_name(l, kind, name), snapshot = lvm_name(l, LVM_SNAPSHOT, name);
     struct lvm_mark mark = {0};

@@ -235,14 +235,20 @@ static struct vg *group_of(const char *name)
     return g;
 }
 
+const struct vg *lvm_group_anew(const char *vg, struct err *e)
+{
+    struct vg *g = group_of(vg);
+    g->asked = -INFINITY;
+    return ask(g, e) < 0 ? NULL : g;
+}
+
 const struct vg *lvm_group(const char *vg, bool old, struct err *e)
 {
     struct vg *g = group_of(vg);
     double age = clock_mono() - g->asked;
     if (old ? age < OLD_SECONDS : age < BELIEVED_SECONDS && !g->stale)
         return g;
-    g->asked = -INFINITY;
-    return ask(g, e) < 0 ? NULL : g;
+    return lvm_group_anew(vg, e);
 }
 
 static const struct lv *any_lv(const struct vg *g, const char *name)
@@ -283,7 +289,14 @@ int lvm_find(const struct lvm *l, const char *name, struct lv *ret, struct err *
 int lvm_live(const struct lvm *l, struct lv *ret, struct err *e)
 {
     int r = lvm_find(l, l->volume, ret, e);
-    const struct vg *g = r == 1 ? lvm_group(l->vg, false, e) : NULL;
+    const struct vg *g = r == 1 ? lvm_group_anew(l->vg, e) : NULL; /* somebody made it, perhaps */
+    if (r == 1 && !g)
+        return -1;
+    const struct lv *made = g ? lvm_lv(g, l, l->volume) : NULL;
+    if (made) {
+        *ret = *made;
+        return 0;
+    }
     if (g && any_lv(g, l->volume))
         return err_set(e, ERR_CONFIG, 0, "the logical volume '%s/%s' does not lie in thin pool '%s'", l->vg,
                        l->volume, l->pool);

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "volume/filestage.h"
+#include "volume/lvm.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -131,6 +132,8 @@ static void reset_groups(struct world *w)
     const char *why = lvmworld_reset(&w->lvm);
     if (why)
         fail_msg("%s: %s", w->place->name, why);
+    for (unsigned i = 0; i < 2; i++) /* the driver did not see that */
+        lvm_group_anew(w->lvm.vg[i], &err);
     w->src_store = (struct volume_store){
         .id = "src", .type = "lvmthin", .vgname = w->lvm.vg[0], .thinpool = LVMWORLD_POOL};
     w->dst_store = (struct volume_store){
