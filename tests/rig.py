@@ -10,14 +10,16 @@ programs. Standard library only.
 A test function returns nothing (or None) when it passed; a text, or an exception, is the reason why it failed. What a machine lacks makes
 a test a named skip. Arguments filter the tests by a part of their names, -l lists them.
 
-Environment: PVESR_BUILD is the build folder (default: build). PVESR_SLOW multiplies deadlines (sanitizers, valgrind). PVESR_WRAP is put
-before each program ("valgrind -q --log-file=%REPORT%"). What a sanitizer or valgrind reports in any program makes the test fail.
+Environment: PVESR_BUILD is the build folder (default: build). PVESR_TEST_SEED repeats what chance made. PVESR_SLOW multiplies deadlines
+(sanitizers, valgrind). PVESR_WRAP is put before each program ("valgrind -q --log-file=%REPORT%"). What a sanitizer or valgrind reports in
+any program makes the test fail.
 
 Everything that was started, mounted or made is gone at the end, also after a failure or a signal: see rigworld.py. A node reached by ssh
 has mount, network and host name space of its own, with its own /run and home directory of root.
 """
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -36,6 +38,7 @@ IMAGE_SIZE = os.environ.get("PVESR_TEST_IMAGE", "8G")
 SLOW = float(os.environ.get("PVESR_SLOW", "1"))
 RUN_SECONDS = 600 * SLOW
 TEST_SECONDS = 1800 * SLOW
+SEED = int(os.environ.get("PVESR_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
 SANITIZERS = ("ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 MAKE = {

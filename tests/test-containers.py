@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Containers: their mount points are directory trees, sent as btrfs streams and applied by a receiver of our own, or sent by ZFS.
 
-PVESR_CONTAINER_ROUNDS (15) and PVESR_CONTAINER_SEED choose the length and the story, PVESR_TEST_STORAGES (btrfs) where it plays,
+PVESR_CONTAINER_ROUNDS (15) and PVESR_TEST_SEED choose the length and the story, PVESR_TEST_STORAGES (btrfs) where it plays,
 PVESR_TEST_SCENARIOS (all) what.
 """
 import os
-import random
 import signal
 import subprocess
 
@@ -14,7 +13,6 @@ import treelab
 from treelab import TreeLab
 
 ROUNDS = int(os.environ.get("PVESR_CONTAINER_ROUNDS", "15"))
-SEED = int(os.environ.get("PVESR_CONTAINER_SEED", random.SystemRandom().randrange(1 << 32)))
 SCENARIOS = []
 
 
@@ -28,7 +26,7 @@ class World:
         self.c, self.owner = c, "pve1"
         self.kept_aside = []
         self.a, self.b = c.node("pve1"), c.node("pve2")
-        self.lab = TreeLab(c.storage, c.storage_id, self.a.store, self.b.store, self.write_guest, seed=SEED)
+        self.lab = TreeLab(c.storage, c.storage_id, self.a.store, self.b.store, self.write_guest, seed=rig.SEED)
         self.lab.add_volume()
         self.a.pvesr("create-local-job", "200-0", "pve2", check=True)
 
@@ -236,6 +234,6 @@ def play(f, storage):
 ONLY = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
 for kind in os.environ.get("PVESR_TEST_STORAGES", "btrfs").split():
     for function in [f for f in SCENARIOS if not ONLY or f.__name__ in ONLY]:
-        rig.check(f"container on {kind}, {function.__name__}: {function.__doc__} (seed {SEED})", lambda f=function, k=kind: play(f, k),
+        rig.check(f"container on {kind}, {function.__name__}: {function.__doc__} (seed {rig.SEED})", lambda f=function, k=kind: play(f, k),
                   needs=("root", kind))
 rig.main()

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 
 import rig
 import treenames
@@ -24,7 +25,6 @@ CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renamea
 SPAWNS = ("vfork", "clone", "clone3", "wait4")
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
 MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
-SEED = int(os.environ.get("PVESR_KILL_SEED", random.SystemRandom().randrange(1 << 32)))
 # A leak check is a tracer, too, and there can be only one.
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
 
@@ -70,7 +70,7 @@ class Victim:
 
     def make_lab(self, storage):
         lab = GuestLab(storage, self.c.storage_id, self.a.store, self.b.store,
-                       lambda text: self.c.write_guest("pve1", 100, text), seed=SEED)
+                       lambda text: self.c.write_guest("pve1", 100, text), seed=rig.SEED)
         lab.add_disk()
         lab.add_disk()
         return lab
@@ -99,13 +99,14 @@ class Victim:
         return kept
 
     def lost(self, kept):
-        """Each earlier restore point is whole, or a newer one that equals the source's took its place (the kill came after the ACK)."""
+        """Each earlier restore point is whole, has got a new name because nothing had changed since, or made place for a newer one that equals
+        the source's (the kill came after the ACK)."""
         bad = []
         for n, (was, copy) in kept.items():
             path = self.lab.names.snapshot(self.b.store, n, snapshot_name(was))
             newest = self.lab.restore_point(self.b.store, n)
             here = self.lab.names.snapshot(self.a.store, n, snapshot_name(newest)) if newest else None
-            replaced = newest != path and here and os.path.exists(here) and same_file(newest, here)
+            replaced = newest not in (None, path) and (same_file(newest, copy) or os.path.exists(here) and same_file(newest, here))
             if not replaced and (not os.path.exists(path) or not same_file(path, copy)):
                 bad.append(was)
         return bad
@@ -114,13 +115,15 @@ class Victim:
         self.change()
         kept = self.keep_restore_points()
         done = self.run(side, (call, n))
+        rig.wait_for(lambda: subprocess.run(["pgrep", "-f", "pvesr.* agent"], stdout=subprocess.DEVNULL, check=False).returncode,
+                     "the end of the agent")
         bad = [f"the restore point {path} was lost" for path in self.lost(kept)] if done.returncode else []
         again = self.a.pvesr("run", "--id", self.JOB)
         if again.returncode != 0:
             bad.append(f"the next run failed: {again.stderr.strip()}")
         else:
             bad += self.lab.faults()
-        return [f"{side} killed at {call} {n} (seed {SEED}): {b}" for b in bad]
+        return [f"{side} killed at {call} {n} (seed {rig.SEED}): {b}" for b in bad]
 
 
 class ContainerVictim(Victim):
@@ -129,7 +132,7 @@ class ContainerVictim(Victim):
 
     def make_lab(self, storage):
         lab = TreeLab(storage, self.c.storage_id, self.a.store, self.b.store,
-                      lambda text: self.c.write_guest("pve1", 200, text, kind="lxc"), seed=SEED)
+                      lambda text: self.c.write_guest("pve1", 200, text, kind="lxc"), seed=rig.SEED)
         lab.add_volume(files=4)
         lab.add_volume(files=4)
         return lab
@@ -147,8 +150,8 @@ class ContainerVictim(Victim):
         for n, (was, tree) in kept.items():
             newest = self.lab.point(self.b.store, n)
             there = self.lab.entries(self.b.store)[0]
-            replaced = newest not in (None, was) and (n, newest) in self.lab.entries(self.a.store)[0] and \
-                self.lab.tree(self.b.store, n, newest, fresh=True) == self.lab.tree(self.a.store, n, newest)
+            replaced = newest not in (None, was) and self.lab.tree(self.b.store, n, newest, fresh=True) in (
+                tree, self.lab.tree(self.a.store, n, newest) if (n, newest) in self.lab.entries(self.a.store)[0] else None)
             if not replaced and ((n, was) not in there or self.lab.tree(self.b.store, n, was, fresh=True) != tree):
                 bad.append(f"{was} of mount point {n}")
         return bad
@@ -169,12 +172,12 @@ def kill_everywhere(storage, side, victim):
                 points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k, v.POINTS)]
             else:
                 points = [("fsync", 1), ("fsync", 2), ("renameat2", 1), ("rename", 1), ("pwrite64", 2), ("write", 3), ("ioctl", 1)]
-            for call, n in random.Random(SEED).sample(points, min(MOST, len(points))):
+            for call, n in random.Random(rig.SEED).sample(points, min(MOST, len(points))):
                 bad = v.kill_at(side, call, n)
                 if bad:
                     return "; ".join(bad)
                 total += 1
-        print(f"# {total} kills of the {side} of job {v.JOB} on {storage}, seed {SEED}")
+        print(f"# {total} kills of the {side} of job {v.JOB} on {storage}, seed {rig.SEED}")
     return None
 
 

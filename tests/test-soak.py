@@ -2,7 +2,7 @@
 """A guest that writes all the time, N runs with random changes between them, over real ssh between two namespaces: after each run the
 replica equals the source's snapshots bit by bit, and nothing is left over on either side.
 
-PVESR_SOAK_RUNS (200) and PVESR_SOAK_SEED choose the length and the story, PVESR_TEST_STORAGES (xfs btrfs) where it plays.
+PVESR_SOAK_RUNS (200) and PVESR_TEST_SEED choose the length and the story, PVESR_TEST_STORAGES (xfs btrfs) where it plays.
 """
 import contextlib
 import os
@@ -13,7 +13,6 @@ import rig
 from guestlab import GuestLab
 
 RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200"))
-SEED = int(os.environ.get("PVESR_SOAK_SEED", random.SystemRandom().randrange(1 << 32)))
 
 
 class Writer(threading.Thread):
@@ -42,11 +41,11 @@ class Writer(threading.Thread):
 def soak(storage):
     with rig.Cluster(storage=storage, ssh=True) as c:
         a, b = c.node("pve1"), c.node("pve2")
-        lab = GuestLab(storage, c.storage_id, a.store, b.store, lambda text: c.write_guest("pve1", 100, text), seed=SEED)
+        lab = GuestLab(storage, c.storage_id, a.store, b.store, lambda text: c.write_guest("pve1", 100, text), seed=rig.SEED)
         lab.add_disk()
         lab.add_disk()
         a.pvesr("create-local-job", "100-0", "pve2", check=True)
-        writer = Writer(lab, SEED + 1)
+        writer = Writer(lab, rig.SEED + 1)
         writer.start()
         history = []
         try:
@@ -54,10 +53,10 @@ def soak(storage):
                 history.append([lab.step() for _ in range(lab.random.randrange(0, 4))])
                 done = a.pvesr("run", "--id", "100-0")
                 if done.returncode != 0:
-                    return f"run {i} failed (seed {SEED}): {done.stderr.strip()} after {history[-3:]}"
+                    return f"run {i} failed (seed {rig.SEED}): {done.stderr.strip()} after {history[-3:]}"
                 faults = lab.faults(busy={min(lab.disks)})
                 if faults:
-                    return f"run {i} (seed {SEED}): {faults} after {history[-3:]}"
+                    return f"run {i} (seed {rig.SEED}): {faults} after {history[-3:]}"
         finally:
             writer.stop.set()
             writer.join()
@@ -65,5 +64,5 @@ def soak(storage):
 
 
 for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
-    rig.check(f"{RUNS} random runs over ssh on {kind}, seed {SEED}", lambda kind=kind: soak(kind), needs=("root", kind, "netns"))
+    rig.check(f"{RUNS} random runs over ssh on {kind}, seed {rig.SEED}", lambda kind=kind: soak(kind), needs=("root", kind, "netns"))
 rig.main()

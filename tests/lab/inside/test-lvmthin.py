@@ -2,12 +2,11 @@
 """Thin volumes of LVM, from one volume group to another, with the real programs: random changes and growth, kills, a replica written to, a
 replica in use, a full pool, a metadata snapshot left behind. What the replica holds is compared bit by bit.
 
-PVESR_SOAK_RUNS (4; in the long form 200), PVESR_KILL_POINTS (3; 30) and PVESR_SOAK_SEED choose the length and the story.
+PVESR_SOAK_RUNS (4; in the long form 200), PVESR_KILL_POINTS (3; 30) and PVESR_TEST_SEED choose the length and the story.
 """
 # deadline: 2400
 import contextlib
 import os
-import random
 import re
 import subprocess
 
@@ -17,7 +16,6 @@ from guestlab import GuestLab, same_file
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
 RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200" if LONG else "4"))
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "30" if LONG else "3"))
-SEED = int(os.environ.get("PVESR_SOAK_SEED", random.SystemRandom().randrange(1 << 32)))
 JOB = "100-0"
 
 
@@ -26,7 +24,7 @@ class World:
         self.c = stack.enter_context(rig.Cluster(storage="lvmthin", ssh=ssh))
         self.a, self.b = self.c.node("pve1"), self.c.node("pve2")
         self.lab = GuestLab("lvmthin", self.c.storage_id, self.a.store, self.b.store, lambda text: self.c.write_guest("pve1", 100, text),
-                            seed=SEED)
+                            seed=rig.SEED)
         self.disk = self.lab.add_disk()
         self.a.pvesr("create-local-job", JOB, "pve2", check=True)
 
@@ -35,9 +33,9 @@ class World:
 
     def replicate(self, what):
         done = self.run()
-        assert done.returncode == 0, f"{what} (seed {SEED}): {done.stderr.strip()}"
+        assert done.returncode == 0, f"{what} (seed {rig.SEED}): {done.stderr.strip()}"
         faults = self.lab.faults(asides=True)
-        assert not faults, f"{what} (seed {SEED}): {faults}"
+        assert not faults, f"{what} (seed {rig.SEED}): {faults}"
 
     def replica(self):
         """What it holds; it is inactive again afterwards, as a replica is."""
@@ -188,7 +186,7 @@ def told():
         assert "debug: +" not in w.run().stderr
 
 
-rig.check(f"{RUNS} random runs on lvmthin over ssh, seed {SEED}", soak, needs=("root", "netns", "lvmthin"))
+rig.check(f"{RUNS} random runs on lvmthin over ssh, seed {rig.SEED}", soak, needs=("root", "netns", "lvmthin"))
 for each in ("source", "target"):
     rig.check(f"kill -9 of the {each} on lvmthin", lambda side=each: kill(side), needs=("root", "lvmthin", "strace"))
 for function in (written, in_use, full, left_behind, told):
