@@ -37,8 +37,8 @@ static bool is_here(struct failover *f, const char *volid, bool replica, char po
     *point = 0;
     if (replica_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
         return false;
-    int r =
-        volume_tidy(v.volume, e) < 0 ? -1 : volume_info(v.volume, &info, e); /* a commit may have been cut */
+    /* a commit may have been cut */
+    int r = volume_tidy(v.volume, e) < 0 ? -1 : volume_info(v.volume, &info, e);
     if (r == 0 && !info.exists)
         err_set(e, ERR_GONE, 0, "no such volume '%s' on node '%s'", volid, f->env->settings.node);
     bool there = r == 0 && info.exists;

@@ -1,6 +1,6 @@
-/* The heart: one sync, read top to bottom (docs/ARCHITECTURE.md, spec 3.2). The outer frame (locks, state,
- * log, journal) is run.c; what is here only needs a struct sync that says what to replicate and where to
- * talk. */
+/* The heart: one sync (docs/ARCHITECTURE.md, spec 3.2), read from top to bottom: sync.c, then sync-carry.c,
+ * which calls sync-snapshot.c and sync-prune.c. The outer frame (locks, state, log, journal) is run.c; what
+ * is here only needs a struct sync that says what to replicate and where to talk. */
 #pragma once
 
 #include "base/err.h"

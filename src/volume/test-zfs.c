@@ -40,7 +40,7 @@ static const struct {
 static void test_begin(void **state)
 {
     for (size_t i = 0; i < ELEMENTS(begins); i++) {
-        unsigned char record[ZFS_RECORD] = {0};
+        unsigned char record[ZFSRECORD_SIZE] = {0};
         memcpy(record, &begins[i].type, 4);
         memcpy(record + 8, &begins[i].magic, 8);
         memcpy(record + 16, &begins[i].version, 8);

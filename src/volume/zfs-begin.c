@@ -7,18 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAGIC 0x2F5bacbacull
-#define BEGIN 0u
 #define ONE_STREAM 1u /* not a package */
-#define TYPE_ZFS 2u
-#define TYPE_ZVOL 3u
-
-static uint64_t get(const unsigned char *record, size_t at, size_t width)
-{
-    uint64_t n = 0;
-    memcpy(&n, record + at, width);
-    return n;
-}
 
 static bool is_id(uint64_t guid, const char *id)
 {
@@ -27,15 +16,16 @@ static bool is_id(uint64_t guid, const char *id)
     return strcmp(text, id) == 0;
 }
 
-int zfs_begin_check(const unsigned char record[ZFS_RECORD], bool volume, const char *id, const char *base_id,
-                    struct err *e)
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
+                    const char *base_id, struct err *e)
 {
-    if (get(record, 0, 4) != BEGIN || get(record, 8, 8) != MAGIC || (get(record, 16, 8) & 3) != ONE_STREAM)
+    if (zfsrecord_u32(record, 0) != ZFSRECORD_BEGIN || zfsrecord_u64(record, 8) != ZFSRECORD_MAGIC ||
+        (zfsrecord_u64(record, 16) & 3) != ONE_STREAM)
         return err_set(e, ERR_DATA, 0, "the stream is not one of a single ZFS dataset");
-    if (get(record, 32, 4) != (volume ? TYPE_ZVOL : TYPE_ZFS))
+    if (zfsrecord_u32(record, 32) != (volume ? ZFSRECORD_OF_ZVOL : ZFSRECORD_OF_FILESYSTEM))
         return err_set(e, ERR_DATA, 0, "the stream is not one of a %s", volume ? "volume" : "file system");
-    uint64_t base = get(record, 48, 8);
-    if (!is_id(get(record, 40, 8), id) || (*base_id ? !is_id(base, base_id) : base != 0))
+    uint64_t base = zfsrecord_u64(record, 48);
+    if (!is_id(zfsrecord_u64(record, 40), id) || (*base_id ? !is_id(base, base_id) : base != 0))
         return err_set(e, ERR_DATA, 0, "the stream is of other snapshots than was said");
     return 0;
 }

@@ -101,6 +101,8 @@ static size_t split(char *line, char **f, size_t max)
 
 /* ---- lines of `zfs list` ---- */
 
+#define ONE_MORE(key) +1
+#define COLUMN(key) "," #key
 enum {
     F_NAME,
     F_TYPE,
@@ -123,13 +125,12 @@ enum {
     F_RECEIVED,
     F_WANTED,
     F_PROPERTIES,
-    FIELDS = F_PROPERTIES + ZFS_PROPERTY_COUNT
+    FIELDS = F_PROPERTIES ZFS_PROPERTIES(ONE_MORE)
 };
 #define COLUMNS                                                                                              \
-    "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,receive_"       \
-    "resume_token,"                                                                                          \
-    "createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:received,"                      \
-    "pvesr:properties," ZFS_PROPERTIES
+    "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,"               \
+    "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:received," \
+    "pvesr:properties" ZFS_PROPERTIES(COLUMN)
 
 static bool take_dataset(char **f, struct zfs_dataset *ret)
 {

@@ -10,8 +10,8 @@
 
 #define REFQUOTA "refquota="
 
-/* In the order of ZFS_PROPERTIES. */
-static const char *const keys[] = {ZFS_PROPERTY_KEYS};
+#define TEXT(key) #key,
+static const char *const keys[] = {ZFS_PROPERTIES(TEXT)};
 
 void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX])
 {

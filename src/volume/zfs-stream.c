@@ -128,7 +128,7 @@ struct zfs_stage {
     char header[ZFS_HEADER_MAX];
     size_t got; /* of the header */
     bool begun; /* the header is complete */
-    unsigned char first[ZFS_RECORD];
+    unsigned char first[ZFSRECORD_SIZE];
     size_t got_first;
 };
 

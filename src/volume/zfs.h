@@ -60,6 +60,7 @@
 
 #include "base/strv.h"
 #include "volume/driver.h"
+#include "volume/zfsrecord.h"
 
 #include <stdbool.h>
 
@@ -68,12 +69,10 @@
 #define ZFS_HEADER "pvesr-zfs 1 "
 #define ZFS_PROPERTIES_MAX 320
 #define ZFS_HEADER_MAX (sizeof ZFS_HEADER + ZFS_PROPERTIES_MAX)
-/* What of a container's filesystem its replica has, too: as columns of `zfs list`, and one by one. */
-#define ZFS_PROPERTIES "refquota,acltype,xattr,aclinherit,atime,relatime,recordsize,devices,exec,setuid"
-#define ZFS_PROPERTY_KEYS                                                                                    \
-    "refquota", "acltype", "xattr", "aclinherit", "atime", "relatime", "recordsize", "devices", "exec",      \
-        "setuid"
-#define ZFS_PROPERTY_COUNT 10
+/* What of a container's filesystem its replica has, too. */
+#define ZFS_PROPERTIES(of)                                                                                   \
+    of(refquota) of(acltype) of(xattr) of(aclinherit) of(atime) of(relatime) of(recordsize) of(devices)      \
+        of(exec) of(setuid)
 
 /* One line of `zfs list` of a dataset; empty name: not there. */
 struct zfs_dataset {
@@ -104,9 +103,8 @@ struct zfs_snapshot {
 /* All that belongs to a volume, as it was when asked. */
 struct zfs_view {
     struct zfs_dataset pool, live, stage, old;
-    struct strv kept; /* names of datasets */
-    struct strv
-        others; /* datasets with snapshots of which nothing is known here: names that are none of ours */
+    struct strv kept;   /* names of datasets */
+    struct strv others; /* datasets with snapshots of which nothing is known here */
     struct zfs_snapshot *snapshots;
     size_t n;
 };
@@ -157,7 +155,7 @@ const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
 /* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
 
-/* Of values by ZFS_PROPERTIES, "-" for one that does not apply. */
+/* Of values in the order of ZFS_PROPERTIES, "-" for one that does not apply. */
 void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX]);
 bool zfs_properties_valid(const char *text);
 /* Set what of d->wanted is not so. */
@@ -168,11 +166,10 @@ int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err 
 int zfs_token_check(char *told, const char *name, const char *base_id, const char *id, bool raw,
                     uint64_t *sent, struct err *e);
 
-#define ZFS_RECORD 312
 /* Is the stream that begins with this record one of the snapshot `id`, from base_id ("": whole), and nothing
- * else? ERR_DATA. Source: see zfsranges.h. */
-int zfs_begin_check(const unsigned char record[ZFS_RECORD], bool volume, const char *id, const char *base_id,
-                    struct err *e);
+ * else? ERR_DATA. */
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
+                    const char *base_id, struct err *e);
 
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                    uint64_t from, struct err *e);

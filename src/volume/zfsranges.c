@@ -1,30 +1,16 @@
 #include "volume/zfsranges.h"
 
 #include "volume/sparse.h"
+#include "volume/zfsrecord.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define RECORD 312u
-#define MAGIC 0x2F5bacbacull
-#define TYPE_ZVOL 3u
 #define ZVOL_DATA 1u
 /* No block is larger (SPA_MAXBLOCKSIZE). */
 #define PAYLOAD_MAX (16u << 20)
 /* No call passes over more than this without a result. */
 #define TICK_BYTES (64u << 20)
-
-enum record_type {
-    RECORD_BEGIN,
-    RECORD_OBJECT,
-    RECORD_FREEOBJECTS,
-    RECORD_WRITE,
-    RECORD_FREE,
-    RECORD_END,
-    RECORD_BYREF,
-    RECORD_SPILL,
-    RECORD_EMBEDDED,
-};
 
 enum next_kind { NEXT_UNKNOWN, NEXT_DATA, NEXT_ZERO, NEXT_END };
 
@@ -76,20 +62,6 @@ const void *zfsranges_data(const struct zfsranges *r)
 
 /* ---- records ---- */
 
-static uint32_t u32(const unsigned char *record, size_t at)
-{
-    uint32_t n;
-    memcpy(&n, record + at, sizeof n);
-    return n;
-}
-
-static uint64_t u64(const unsigned char *record, size_t at)
-{
-    uint64_t n;
-    memcpy(&n, record + at, sizeof n);
-    return n;
-}
-
 static int damaged(struct err *e, const char *what, uint64_t n)
 {
     return err_set(e, ERR_DATA, 0, "the stream of zfs send is not that of a zvol's data: %s (%" PRIu64 ")",
@@ -131,12 +103,12 @@ static int take_begin(struct zfsranges *r, const unsigned char *record, struct e
 {
     if (r->begun)
         return damaged(e, "it begins twice", 0);
-    if (u64(record, 8) != MAGIC || u32(record, 32) != TYPE_ZVOL)
-        return damaged(e, "its beginning", u32(record, 32));
-    if (r->full != (u64(record, 48) == 0))
-        return damaged(e, "its base", u64(record, 48));
+    if (zfsrecord_u64(record, 8) != ZFSRECORD_MAGIC || zfsrecord_u32(record, 32) != ZFSRECORD_OF_ZVOL)
+        return damaged(e, "its beginning", zfsrecord_u32(record, 32));
+    if (r->full != (zfsrecord_u64(record, 48) == 0))
+        return damaged(e, "its base", zfsrecord_u64(record, 48));
     r->begun = true;
-    return skip(r, u32(record, 4), e);
+    return skip(r, zfsrecord_u32(record, 4), e);
 }
 
 static int take_range(struct zfsranges *r, enum next_kind kind, uint64_t offset, uint64_t length,
@@ -153,7 +125,8 @@ static int take_range(struct zfsranges *r, enum next_kind kind, uint64_t offset,
 
 static int take_write(struct zfsranges *r, const unsigned char *record, struct err *e)
 {
-    uint64_t object = u64(record, 8), offset = u64(record, 24), length = u64(record, 32);
+    uint64_t object = zfsrecord_u64(record, 8), offset = zfsrecord_u64(record, 24),
+             length = zfsrecord_u64(record, 32);
     if (record[50])
         return damaged(e, "it is compressed", record[50]);
     if (object != ZVOL_DATA) {
@@ -166,8 +139,8 @@ static int take_write(struct zfsranges *r, const unsigned char *record, struct e
 
 static int take_free(struct zfsranges *r, const unsigned char *record, struct err *e)
 {
-    uint64_t offset = u64(record, 16), length = u64(record, 24);
-    if (u64(record, 8) != ZVOL_DATA) {
+    uint64_t offset = zfsrecord_u64(record, 16), length = zfsrecord_u64(record, 24);
+    if (zfsrecord_u64(record, 8) != ZVOL_DATA) {
         r->others = true;
         return 0;
     }
@@ -193,35 +166,37 @@ static int take_end(struct zfsranges *r, struct err *e)
 /* One record; what is not about the volume's data is passed over. */
 static int take_record(struct zfsranges *r, struct err *e)
 {
-    unsigned char record[RECORD];
+    unsigned char record[ZFSRECORD_SIZE];
     if (read_all(r, record, sizeof record, e) < 0)
         return -1;
-    uint32_t type = u32(record, 0);
+    uint32_t type = zfsrecord_u32(record, 0);
     r->passed += sizeof record;
-    if (!r->begun && type != RECORD_BEGIN)
+    if (!r->begun && type != ZFSRECORD_BEGIN)
         return damaged(e, "it does not begin", type);
     switch (type) {
-    case RECORD_BEGIN:
+    case ZFSRECORD_BEGIN:
         return take_begin(r, record, e);
-    case RECORD_OBJECT:
-        return skip(r, u32(record, 36) ? u32(record, 36) : rounded(u32(record, 28)), e);
-    case RECORD_FREEOBJECTS:
-        if (u64(record, 8) <= ZVOL_DATA && u64(record, 16) > ZVOL_DATA - u64(record, 8))
+    case ZFSRECORD_OBJECT:
+        return skip(
+            r, zfsrecord_u32(record, 36) ? zfsrecord_u32(record, 36) : rounded(zfsrecord_u32(record, 28)), e);
+    case ZFSRECORD_FREEOBJECTS:
+        if (zfsrecord_u64(record, 8) <= ZVOL_DATA &&
+            zfsrecord_u64(record, 16) > ZVOL_DATA - zfsrecord_u64(record, 8))
             break;
         return 0;
-    case RECORD_WRITE:
+    case ZFSRECORD_WRITE:
         return take_write(r, record, e);
-    case RECORD_FREE:
+    case ZFSRECORD_FREE:
         return take_free(r, record, e);
-    case RECORD_END:
+    case ZFSRECORD_END:
         return take_end(r, e);
-    case RECORD_SPILL:
-        return skip(r, record[33] ? u64(record, 40) : u64(record, 16), e);
-    case RECORD_EMBEDDED:
-        if (u64(record, 8) == ZVOL_DATA)
+    case ZFSRECORD_SPILL:
+        return skip(r, record[33] ? zfsrecord_u64(record, 40) : zfsrecord_u64(record, 16), e);
+    case ZFSRECORD_EMBEDDED:
+        if (zfsrecord_u64(record, 8) == ZVOL_DATA)
             break;
         r->others = true;
-        return skip(r, rounded(u32(record, 52)), e);
+        return skip(r, rounded(zfsrecord_u32(record, 52)), e);
     default:
         break;
     }

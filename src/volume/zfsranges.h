@@ -1,9 +1,7 @@
 /* What changed in a zvol, as ranges with their data, out of the stream of `zfs send` without -c, -e, -w: the
  * data itself is in there, ascending, so nothing is read twice and no device of the snapshot is needed.
  *
- * The stream is a sequence of records of 312 bytes in the byte order of the machine, some with a payload.
- * Source: dmu_replay_record_t, "ZFS Send Stream Format" in the OpenZFS documentation of zstream(8); object 1
- * of a zvol is its data.
+ * The stream's records: zfsrecord.h; object 1 of a zvol is its data.
  */
 #pragma once
 

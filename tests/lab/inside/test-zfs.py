@@ -190,11 +190,7 @@ def base_destroyed_on_both():
 def removed_with_aside():
     """the replica was written to, later the job is deleted: the replica goes, what was written by hand stays"""
     with world() as w:
-        w.run()
-        w.lab.write(0, 3, path=w.lab.replica(0))
-        written = copy(w)
-        w.lab.write(0, 3)
-        w.run()
+        written, _ = keep_aside(w)
         w.lab.write(0, 3)
         w.run()
         w.a.pvesr("delete", JOB, check=True)
@@ -278,14 +274,20 @@ def rolled_back():
 def aside_copied():
     """what was written to the replica by hand is listed, and can be copied"""
     with world() as w:
-        w.run()
-        w.lab.write(0, 3, path=w.lab.replica(0))
-        written = copy(w)
-        w.lab.write(0, 3)
-        w.run()
-        (_, snap), = [entry for entry in w.lab.names.entries(w.b.store)[0] if (entry[1] or "").startswith("diverged_")]
+        written, snap = keep_aside(w)
         w.b.pvesr("clone", "100", snap, "900", check=True)
         assert same_file(device(f"/dev/zvol/{w.b.store}/vm-900-disk-0"), written)
+
+
+def keep_aside(w):
+    """Write to the replica of a first run; the next run keeps that aside: a copy of it, and its name."""
+    w.run()
+    w.lab.write(0, 3, path=w.lab.replica(0))
+    written = copy(w)
+    w.lab.write(0, 3)
+    w.run()
+    (_, snap), = [entry for entry in w.lab.names.entries(w.b.store)[0] if (entry[1] or "").startswith("diverged_")]
+    return written, snap
 
 
 def copy(w):

@@ -1,0 +1,25 @@
+/* What the files of one sync (sync*.c) share with each other and with nobody else. */
+#pragma once
+
+#include "run/sync.h"
+
+/* The storage of a volume's replica. */
+const char *sync_storage_there(const struct sync *s, size_t i);
+
+/* ---- sync-snapshot.c ---- */
+
+/* What is left of earlier runs goes, before anything new is made. */
+int sync_tidy_source(struct sync *s, struct err *e);
+/* One snapshot of each volume, as close together as the storage allows; a volume on which nothing was written
+ * since its base has that base under the new name. */
+int sync_take_snapshots(struct sync *s, struct err *e);
+void sync_undo_snapshots(struct sync *s);
+
+/* ---- sync-prune.c ---- */
+
+/* go: as s->there. What cannot go is added to `problems`; an error means that nothing more can be asked. */
+int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, struct strv *problems,
+                      struct err *e);
+/* The snapshots that only older runs needed go, on both sides. False: the target is not clean; the next run
+ * goes on. */
+bool sync_prune(struct sync *s);
