@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "run/retain.h"
+#include "volume/name.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -97,11 +98,11 @@ static void steps_add(struct plan_volume *v, const struct snapshot *s, bool is_n
     v->steps[v->n_steps++] = (struct plan_step){.snapshot = *s, .is_new = is_new, .resume = resume};
 }
 
-/* May this source snapshot travel: a replication snapshot of the guest, or one that its configuration lists.
- */
+/* May this source snapshot travel: a replication snapshot of the guest, one that its configuration lists, or
+ * what makes it a template. */
 static bool mirrored(const struct plan_input *in, const struct snapshot *s)
 {
-    return snapshot_is_of_guest(s->name, in->guest) ||
+    return snapshot_is_of_guest(s->name, in->guest) || strcmp(s->name, TEMPLATE_SNAPSHOT) == 0 ||
            (in->guest_snapshots && strv_has(in->guest_snapshots, s->name)) ||
            (in->parent && strcmp(in->parent, s->name) == 0);
 }
@@ -457,19 +458,33 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     return true;
 }
 
+/* Can the target take what the source gives? */
+static int check_form(const struct plan_input *in, const struct plan_input_volume *v, struct err *e)
+{
+    bool stream = v->info.stream;
+    if (v->replica->info.stream != stream)
+        return err_set(e, ERR_CONFIG, 0,
+                       "volume '%s' is sent as %s, and its storage on the target takes %s: map it to "
+                       "another one with --target-storage",
+                       v->volid, stream ? "a stream of its storage" : "byte ranges",
+                       stream ? "byte ranges" : "only a stream of its own kind");
+    if (v->info.linked && !find_base(in, v))
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "volume '%s' is a linked clone, and the target has no replica of the template's volume "
+            "on which it stands: replicate the template there first, or make a full clone",
+            v->volid);
+    return 0;
+}
+
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
 {
     struct plan p = {.v = xcalloc(in->n, sizeof *p.v), .n = in->n};
     _cleanup_strv_ struct strv lost = STRV_INIT;
     for (size_t i = 0; i < in->n; i++) {
-        if (in->volumes[i].replica->info.stream != in->volumes[i].info.stream) {
+        if (check_form(in, &in->volumes[i], e) < 0) {
             plan_release(&p);
-            bool stream = in->volumes[i].info.stream;
-            return err_set(e, ERR_CONFIG, 0,
-                           "volume '%s' is sent as %s, and its storage on the target takes %s: map it to "
-                           "another one with --target-storage",
-                           in->volumes[i].volid, stream ? "a stream of its storage" : "byte ranges",
-                           stream ? "byte ranges" : "only a stream of its own kind");
+            return -1;
         }
         if (!plan_volume(in, &in->volumes[i], &p.v[i]))
             strv_add(&lost, in->volumes[i].volid);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "volume/name.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -63,6 +64,25 @@ int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *
     return 0;
 }
 
+/* The last part of a linked clone's name is all that its dataset has. */
+static const char *image_of(const char *volid, size_t *storage)
+{
+    const char *name = strchr(volid, ':');
+    *storage = name ? (size_t)(name - volid) : 0;
+    name = name ? name + 1 : volid;
+    return volume_name_linked(name) ? strchr(name, '/') + 1 : name;
+}
+
+const char *replica_named(const struct strv *volids, const char *volid)
+{
+    size_t n, k;
+    const char *image = image_of(volid, &n);
+    for (size_t i = 0; i < volids->n; i++)
+        if (strcmp(image_of(volids->v[i], &k), image) == 0 && n == k && memcmp(volids->v[i], volid, n) == 0)
+            return volids->v[i];
+    return NULL;
+}
+
 static int scan_storage(struct env *env, const struct storage *s, const char *job_id, uint32_t guest,
                         const struct strv *wanted, struct strv *ret, struct err *e)
 {
@@ -74,7 +94,7 @@ static int scan_storage(struct env *env, const struct storage *s, const char *jo
     for (size_t i = 0; r == 0 && i < names.n; i++) {
         _cleanup_free_ char *volid = xasprintf("%s:%s", s->id, names.v[i]);
         bool ours = false;
-        if (strv_has(wanted, volid))
+        if (replica_named(wanted, volid))
             continue;
         _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
         if (!v || replica_of_job(v, job_id, &ours, e) < 0)

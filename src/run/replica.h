@@ -23,6 +23,10 @@ int replica_look(struct volume *v, struct replica *ret, struct err *e);
 /* Was it made by this job, or does it carry a snapshot of it? */
 int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *e);
 
+/* That of `volids` which names the same volume as `volid`, NULL for none: a linked clone is listed by its
+ * storage without the name of its template's volume. */
+const char *replica_named(const struct strv *volids, const char *volid);
+
 /* The images of the guest on the scanned storages that are not wanted, but were made by this job or carry its
  * snapshots. Storages that are disabled or not for this node are skipped; one that is not in storage.cfg is
  * an error (spec 1.6). */

@@ -80,12 +80,13 @@ static int prepare_image(struct env *env, const struct volume_store *store, cons
                          struct err *e)
 {
     struct cleanup c = {.job_id = p->job_id, .last_sync = p->last_sync, .parent = p->parent};
-    _cleanup_free_ char *volid = xasprintf("%s:%s", store->id, name);
+    _cleanup_free_ char *found = xasprintf("%s:%s", store->id, name);
+    const char *wanted = replica_named(p->volids, found), *volid = wanted ? wanted : found;
     _cleanup_(volume_freep) struct volume *v = volume_open(store, name, e);
     bool ours;
     if (!v || replica_of_job(v, p->job_id, &ours, e) < 0)
         return -1;
-    if (ours && !strv_has(p->volids, volid)) {
+    if (ours && !wanted) {
         strv_addf(notes, "delete stale volume '%s'", volid);
         return replica_drop(env, volid, p->job_id, guest, e);
     }

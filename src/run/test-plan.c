@@ -88,6 +88,7 @@ static void print_short(const struct plan_volume *p, struct buf *out)
 struct target_facts {
     bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
     bool history;
+    bool linked;
     const char *shown;   /* id of the restore point that live shows; NULL: the newest */
     const char *sibling; /* epoch of the other job's last sync */
     const char *stage;   /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
@@ -104,6 +105,25 @@ static const struct plan_case {
     {__LINE__, "first run", 0, "", "", NULL, {0}, "full >S9"},
     {__LINE__, "first run with guest snapshots", 0, "g1=a g2=b", "", NULL, {0}, "full >g1 >g2 >S9"},
     {__LINE__, "a foreign snapshot never travels", 0, "g1=a sanoid=x", "", NULL, {0}, "full >g1 >S9"},
+    {__LINE__, "a template", 0, "__base__=a", "", NULL, {0}, "full >__base__ >S9"},
+    {__LINE__, "a linked clone", 0, "__base__=a", "__base__=a", NULL, {.linked = true}, "__base__ >S9"},
+    {__LINE__,
+     "its increment",
+     5,
+     "__base__=a S5=b",
+     "__base__=a S5=b",
+     NULL,
+     {.exists = true, .linked = true},
+     "S5 >S9"},
+    {__LINE__, "its template is not there", 0, "__base__=a g1=b", "", NULL, {.linked = true}, "no template"},
+    {__LINE__,
+     "its template is another one there",
+     0,
+     "__base__=a",
+     "__base__=b",
+     NULL,
+     {.linked = true},
+     "no template"},
     {__LINE__, "normal increment", 5, "S5=a", "S5=a", NULL, {.exists = true}, "S5 >S9"},
     {__LINE__,
      "increment over a guest snapshot",
@@ -482,7 +502,10 @@ static void check_case(const struct plan_case *c)
     }
     if (c->facts.stage)
         stage_parse(c->facts.stage, &replica.stage);
-    struct plan_input_volume volume = {.volid = "s:vm-100-disk-0", .snapshots = &source, .replica = &replica};
+    struct plan_input_volume volume = {.volid = "s:vm-100-disk-0",
+                                       .info.linked = c->facts.linked,
+                                       .snapshots = &source,
+                                       .replica = &replica};
     struct plan_input in = {.job_id = "100-0",
                             .guest = 100,
                             .last_sync = c->last_sync,
@@ -502,6 +525,8 @@ static void check_case(const struct plan_case *c)
     else if (!strncmp(e.text, "No common base snapshot on volume(s) s:vm-100-disk-0\n", 52) &&
              e.kind == ERR_DATA)
         buf_adds(&got, "no common base");
+    else if (strstr(e.text, "replicate the template there first") && e.kind == ERR_CONFIG)
+        buf_adds(&got, "no template");
     if (strcmp(buf_str(&got), c->want ? c->want : "no common base") != 0)
         fail_msg("line %d, %s: want '%s', got '%s'", c->line, c->what, c->want ? c->want : "no common base",
                  buf_str(&got));

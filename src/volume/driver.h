@@ -47,6 +47,7 @@ struct stage {
 struct volume_driver {
     const char *type;
     bool (*supports)(const char *name);
+    bool links; /* takes the names of linked clones */
     int (*open)(struct volume *v, struct err *e);
     void (*close)(struct volume *v);
     int (*list)(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);

@@ -21,12 +21,22 @@ static uint32_t take_id(const char **p)
     return id;
 }
 
+bool volume_name_linked(const char *name)
+{
+    return (strncmp(name, "base-", 5) == 0 || strncmp(name, "basevol-", 8) == 0) && strchr(name, '/');
+}
+
 bool volume_name_valid(const char *name, uint32_t *vmid, const char **file)
 {
     static const char *const kinds[] = {"vm-", "base-", "subvol-", "basevol-"};
     const char *p = name;
     uint32_t folder = 0;
-    if (*p >= '0' && *p <= '9') {
+    if (volume_name_linked(name)) {
+        p = strchr(name, '/') + 1;
+        _cleanup_free_ char *base = xstrndup(name, (size_t)(p - 1 - name));
+        if (!volume_name_valid(base, NULL, NULL) || strchr(p, '/'))
+            return false;
+    } else if (*p >= '0' && *p <= '9') {
         folder = take_id(&p);
         if (!folder || *p++ != '/')
             return false;

@@ -29,10 +29,15 @@ bool volume_type_known(const char *type)
     return driver_find(type) != NULL;
 }
 
+static bool takes(const struct volume_driver *driver, const char *name)
+{
+    return (driver->links || !volume_name_linked(name)) && (!driver->supports || driver->supports(name));
+}
+
 bool volume_type_supported(const char *type, const char *name)
 {
     const struct volume_driver *driver = driver_find(type);
-    return driver && volume_name_valid(name, NULL, NULL) && (!driver->supports || driver->supports(name));
+    return driver && volume_name_valid(name, NULL, NULL) && takes(driver, name);
 }
 
 /* Names the volume in a driver's error, and says how much room there is when there is none. */
@@ -95,7 +100,7 @@ struct volume *volume_open(const struct volume_store *store, const char *name, s
         err_set(e, ERR_USAGE, 0, "storage '%s': '%.200s' is no name of a volume", store->id, name);
         return NULL;
     }
-    if (driver->supports && !driver->supports(name)) {
+    if (!takes(driver, name)) {
         err_set(e, ERR_CONFIG, 0, "storage '%s': type '%s' cannot replicate a volume like '%s'", store->id,
                 store->type, name);
         return NULL;

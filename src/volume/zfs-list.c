@@ -241,8 +241,7 @@ static void name_of(const struct zfs_dataset *d, void *arg)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) != 0)
             continue;
         name += strlen(prefixes[i]);
-        bool linked = strstr(d->origin, "@__base__");
-        if (!linked && volume_name_valid(name, &owner, NULL) && owner == x->vmid)
+        if (volume_name_valid(name, &owner, NULL) && owner == x->vmid)
             strv_add_once(x->ret, name);
         break;
     }
@@ -270,6 +269,7 @@ static void take_snapshot(char **f, void *arg)
         return;
     x.is_bookmark = *name == '#';
     *name++ = 0;
+    x.of_template = l->z->base && strcmp(f[F_NAME], l->z->base) == 0;
     if (strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 || !copy(x.dataset, sizeof x.dataset, f[F_NAME]) ||
         strcmp(x.dataset, l->z->pool) == 0)
         return;
@@ -312,6 +312,26 @@ static void join_bookmarks(struct zfs_view *w)
     w->n = n;
 }
 
+bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d)
+{
+    size_t n = z->base ? strlen(z->base) : 0;
+    return n && strncmp(d->origin, z->base, n) == 0 && strcmp(d->origin + n, "@" TEMPLATE_SNAPSHOT) == 0;
+}
+
+/* What a linked clone stands on, or would. */
+static int look_at_template(struct zfs *z, const struct takers *to, const struct zfs_view *w, struct err *e)
+{
+    if (!z->base || (w->live.name[0] && !zfs_linked(z, &w->live)))
+        return 0;
+    _cleanup_strv_ struct strv name = STRV_INIT;
+    strv_addf(&name, "%s@" TEMPLATE_SNAPSHOT, z->base);
+    struct err problem;
+    if (list(&name, "snapshot", to, &problem) == 0 || strstr(problem.text, "does not exist"))
+        return 0;
+    *e = problem;
+    return -1;
+}
+
 /* Mostly one command says it all: the live volume is there and nothing else is. */
 static int look(struct zfs *z, struct zfs_view *w, struct err *e)
 {
@@ -334,7 +354,7 @@ static int look(struct zfs *z, struct zfs_view *w, struct err *e)
             strv_add_once(&names, d[i]->name);
     for (size_t i = 0; i < w->kept.n; i++)
         strv_add(&names, w->kept.v[i]);
-    if (names.n && list(&names, "snapshot,bookmark", &to, e) < 0)
+    if ((names.n && list(&names, "snapshot,bookmark", &to, e) < 0) || look_at_template(z, &to, w, e) < 0)
         return -1;
     join_bookmarks(w);
     return 0;

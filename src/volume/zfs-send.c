@@ -55,7 +55,7 @@ static int look_for_both(const struct volume *v, const struct snapshot *base, co
     const struct zfs_snapshot *x = find(w, snapshot, e), *from = x && base ? find(w, base, e) : NULL;
     if (!x || (base && !from))
         return -1;
-    if (from && strcmp(from->dataset, x->dataset) != 0)
+    if (from && !from->of_template && strcmp(from->dataset, x->dataset) != 0)
         return err_set(e, ERR_GONE, 0, "snapshots '%s' and '%s' are not of one dataset", base->name,
                        snapshot->name);
     *new = full_name(x);

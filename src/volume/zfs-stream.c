@@ -171,7 +171,7 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     if (zfs_view(z, &w, e) < 0)
         return -1;
     const struct zfs_snapshot *base = zfs_find_id(&w, x->mark.base_id);
-    if (!base || base->is_bookmark || strcmp(base->dataset, w.live.name) != 0)
+    if (!base || base->is_bookmark || (!base->of_template && strcmp(base->dataset, w.live.name) != 0))
         return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
     strv_add(argv, "-o");
     strv_addf(argv, "origin=%s@%s", base->dataset, base->s.name);

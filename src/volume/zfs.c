@@ -4,13 +4,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "volume/name.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static bool zfs_supports(const char *name)
 {
-    return !strchr(name, '/');
+    return !strchr(name, '/') || volume_name_linked(name);
 }
 
 static bool pool_ok(const char *pool)
@@ -34,7 +35,9 @@ static int zfs_open(struct volume *v, struct err *e)
     struct zfs *z = xcalloc(1, sizeof *z);
     z->volume = v;
     z->pool = xstrdup(v->store.pool);
-    z->name = xstrdup(v->name);
+    const char *slash = strchr(v->name, '/');
+    z->name = xstrdup(slash ? slash + 1 : v->name);
+    z->base = slash ? xasprintf("%s/%.*s", z->pool, (int)(slash - v->name), v->name) : NULL;
     z->live = xasprintf("%s/%s", z->pool, z->name);
     z->stage = xasprintf("%s/pvesr-stage-%s", z->pool, z->name);
     z->old = xasprintf("%s/pvesr-old-%s", z->pool, z->name);
@@ -50,6 +53,7 @@ static void zfs_close(struct volume *v)
     zfs_view_release(&z->seen);
     free(z->pool);
     free(z->name);
+    free(z->base);
     free(z->live);
     free(z->stage);
     free(z->old);
@@ -69,6 +73,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
     ret->stream = ret->strict = ret->many = true;
     ret->exists = w.live.name[0];
     ret->ranges = w.live.volume;
+    ret->linked = zfs_linked(zfs_of(v), &w.live);
     ret->encrypted = w.live.encrypted;
     ret->encrypts = w.pool.encrypted;
     ret->size = w.live.size;
@@ -78,10 +83,11 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
 
 /* ---- snapshots ---- */
 
-/* Of the live volume; of the stage, those that count already; of what was kept, those kept aside. */
+/* Of the live volume; that on which it stands as a linked clone; of the stage, those that count already; of
+ * what was kept, those kept aside. */
 static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
-    if (strcmp(x->dataset, w->live.name) == 0)
+    if (x->of_template || strcmp(x->dataset, w->live.name) == 0)
         return true;
     if (strcmp(x->dataset, w->stage.name) == 0) {
         const struct zfs_snapshot *origin = zfs_promoted(w);
@@ -196,7 +202,7 @@ static int slot_snapshot_destroy(struct volume *v, const char *name, const char 
     struct zfs *z = zfs_of(v);
     struct zfs_snapshot x;
     int r = find_checked(v, name, id, &x, e);
-    if (r != 0)
+    if (r != 0 || x.of_template)
         return r;
     const char *mark = x.is_bookmark ? name : x.bookmark;
     if (*mark && drop_bookmark(z, mark, e) < 0)
@@ -219,7 +225,7 @@ static int slot_snapshot_adopt(struct volume *v, const char *name, const char *i
     struct zfs *z = zfs_of(v);
     struct zfs_snapshot x;
     int r = find_checked(v, name, id, &x, e);
-    if (r != 0 || x.is_bookmark)
+    if (r != 0 || x.is_bookmark || x.of_template)
         return r;
     _cleanup_free_ char *full = at(x.dataset, name);
     return zfs_change(z, e, "set", "pvesr:received=1", full, NULL);
@@ -232,8 +238,8 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
     const struct zfs_snapshot *x = find(&w, from);
-    if (!x)
-        return err_set(e, ERR_GONE, 0, "there is no snapshot '%s'", from);
+    if (!x || x->of_template)
+        return err_set(e, ERR_GONE, 0, "there is no snapshot '%s' of the volume's own", from);
     if (find(&w, to))
         return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
     if (x->is_bookmark && strncmp(to, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
@@ -332,6 +338,7 @@ static int slot_destroy(struct volume *v, struct err *e)
 const struct volume_driver driver_zfspool = {
     .type = "zfspool",
     .supports = zfs_supports,
+    .links = true,
     .open = zfs_open,
     .close = zfs_close,
     .list = slot_list,

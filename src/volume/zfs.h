@@ -26,14 +26,14 @@
  *
  * For a storage that takes ranges a zvol's are found in a plain stream of it (volume/zfsranges.h).
  *
- * A crash leaves:
- *     receiving          a stage without its snapshot, with what zfs receive -s saved of it: its
- *                        receive_resume_token goes to the source, which checks it     → goes on
- *     received           the stage with its snapshot: sealed         → commit
- *     commit 1 marks, promote      POOL/NAME has its origin in the stage       → tidy promotes that again: as
- * before 2 live → pvesr-old-   no POOL/NAME                                → tidy goes on with 3 3 stage →
- * live        pvesr-old- beside it                        → tidy goes on with 4 4 pvesr-old- destroyed or
- * kept
+ * A crash leaves, and who opens the volume next
+ * - while receiving: a stage without its snapshot, with what zfs receive -s saved of it; its
+ *   receive_resume_token goes to the source, which checks it, and on it goes
+ * - received: the stage with its snapshot, sealed; commits it
+ * - commit 1, marks and promote: POOL/NAME with its origin in the stage; promotes that again, as before
+ * - commit 2, live → pvesr-old-: no POOL/NAME; goes on with 3
+ * - commit 3, stage → live: pvesr-old- beside it; goes on with 4
+ * - commit 4: pvesr-old- is destroyed or kept.
  *
  * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
  * after a change (struct zfs.seen).
@@ -54,7 +54,11 @@
  * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
  * -d).
  *
- * Not carried: linked clones (no such volume names), children of a container's filesystem.
+ * A linked clone (BASE/NAME in the volid) is POOL/NAME with POOL/BASE@__base__ as its origin. As long as it
+ * is that, or is not there, this counts as a snapshot of the volume, so that a first copy is sent as what
+ * differs from it, where the template's replica has it (by its id), and stands on it there, too.
+ *
+ * Not carried: children of a container's filesystem.
  */
 #pragma once
 
@@ -96,6 +100,7 @@ struct zfs_dataset {
 struct zfs_snapshot {
     struct snapshot s;
     char dataset[ZFS_NAME_MAX];
+    bool of_template;                     /* that on which the volume stands as a linked clone, or will */
     bool is_bookmark;                     /* the snapshot itself is gone */
     char bookmark[SNAPSHOT_NAME_MAX + 1]; /* the name of its bookmark, "" for none */
 };
@@ -115,6 +120,7 @@ struct zfs { /* volume.priv */
     const struct volume *volume;
     char *pool; /* POOL, perhaps with datasets below */
     char *name; /* the volume's */
+    char *base; /* a linked clone's template volume, POOL/base-…; else NULL */
     char *live, *stage, *old;
     struct zfs_view seen; /* as long as `known`: a command takes longer than all we do between two */
     bool known, looked, exact;
@@ -152,6 +158,8 @@ int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);
 /* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
  * it the stage's snapshots are the live volume's. NULL: no such thing. */
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
+/* Does that dataset stand on the snapshot of its template's volume? */
+bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d);
 /* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
 

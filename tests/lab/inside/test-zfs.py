@@ -279,6 +279,62 @@ def aside_copied():
         assert same_file(device(f"/dev/zvol/{w.b.store}/vm-900-disk-0"), written)
 
 
+def make_linked(w):
+    """Guest 900, a template with one disk, and guest 100, its linked clone; returns the template's dataset by node."""
+    base = {node: f"{node.store}/base-900-disk-0" for node in (w.a, w.b)}
+    rig.sh("zfs", "create", "-s", "-V", "16M", base[w.a])
+    with open(device(f"/dev/zvol/{base[w.a]}"), "r+b") as f:
+        f.write(w.lab.random.randbytes(8 << 20))
+    rig.sh("zfs", "snapshot", f"{base[w.a]}@__base__")
+    rig.sh("zfs", "clone", f"{base[w.a]}@__base__", w.volume(w.a))
+    w.c.write_guest("pve1", 900, "template: 1\nscsi0: st:base-900-disk-0,size=16M\n")
+    w.lab.write_config = lambda text: w.c.write_guest(w.owner.name, 100, text.replace("st:vm-100", "st:base-900-disk-0/vm-100"))
+    w.lab.disks[0] = 16 << 20
+    w.lab.write(0, 5)
+    w.lab.save()
+    return base
+
+
+def linked():
+    """a linked clone is sent as what differs from its template, and stands on the template's replica; after a move and back, too"""
+    with world(disk=False) as w:
+        base = make_linked(w)
+
+        def proved():
+            w.run()
+            assert "incremental sync" in w.log() and "full sync" not in w.log(), w.log()
+            assert same_file(w.lab.live(0), w.lab.replica(0))
+            for node in base:
+                assert w.get("origin", w.volume(node)) == f"{base[node]}@__base__"
+                names = rig.sh("zfs", "list", "-H", "-r", "-o", "name", node.store)
+                assert "/pvesr-" not in names, names
+
+        w.create()
+        said = w.run(want=1).stderr
+        assert "'st:base-900-disk-0/vm-100-disk-0' is a linked clone" in said and "replicate the template there first" in said, said
+        w.a.pvesr("create-local-job", "900-0", "pve2", check=True)
+        w.a.pvesr("run", "--id", "900-0", check=True)
+        assert same_file(device(f"/dev/zvol/{base[w.a]}"), device(f"/dev/zvol/{base[w.b]}"))
+        proved()
+        for change in (w.lab.take_guest_snapshot, lambda: w.move(w.b), lambda: w.move(w.a), lambda: w.a.pvesr("run", "--id", "900-0", check=True)):
+            change()
+            w.lab.write(0, 5)
+            proved()
+        volid = "st:base-900-disk-0/vm-100-disk-0"
+        said = w.b.pvesr("prepare-local-job", JOB, volid, "--last_sync", w.point(w.a).strip("_").rpartition("_")[2], check=True).stdout
+        assert list(json.loads(said.splitlines()[-1])) == [volid], said
+        w.a.pvesr("delete", "900-0", check=True)
+        done = w.a.pvesr("run", "--id", "900-0")
+        assert done.returncode != 0 and "dependent clones" in done.stderr, done.stderr
+        assert same_file(w.lab.live(0), w.lab.replica(0))
+        for job in (JOB, "900-0"):
+            if job == JOB:
+                w.a.pvesr("delete", JOB, check=True)
+            w.a.pvesr("run", "--id", job, check=True)
+        left = rig.sh("zfs", "list", "-H", "-r", "-t", "all", "-o", "name", w.b.store).split()
+        assert left == [w.b.store], left
+
+
 def keep_aside(w):
     """Write to the replica of a first run; the next run keeps that aside: a copy of it, and its name."""
     w.run()
@@ -345,6 +401,7 @@ def one_instant():
 
 
 for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, removed_with_aside,
-                 taken_over_within_commit, cut_between_the_renames, first_copy_abandoned, foreign_snapshots, rolled_back, aside_copied, encrypted, raw, one_instant):
+                 taken_over_within_commit, cut_between_the_renames, first_copy_abandoned, foreign_snapshots, rolled_back, aside_copied, linked, encrypted,
+                 raw, one_instant):
     rig.check(f"zfs, {function.__name__}: {function.__doc__}", function, needs=("root", "zfspool"))
 rig.main()
