@@ -95,8 +95,75 @@ static void test_token(void **state)
     }
 }
 
+/* ---- a container's properties, which come from a peer ---- */
+
+static const struct {
+    const char *text;
+    bool valid;
+} properties[] = {
+    {"", true},
+    {"refquota=8589934592", true},
+    {"refquota=8589934592 acltype=posix xattr=sa", true},
+    {"refquota=", false},
+    {"refquota", false},
+    {"mountpoint=/etc", false},
+    {"refquota=1 mountpoint=none", false},
+    {"refquot=1", false},
+    {"refquotas=1", false},
+    {"=1", false},
+    {"atime=on\texec=on", false},
+    {"acltype=$(id)", false},
+};
+
+static void test_properties(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(properties); i++)
+        if (zfs_properties_valid(properties[i].text) != properties[i].valid)
+            fail_msg("'%s'", properties[i].text);
+
+    char none[] = "-", on[] = "on", none_as_number[] = "0",
+         *values[] = {none_as_number, none, on, none, none, none, none, none, none, on};
+    char text[ZFS_PROPERTIES_MAX];
+    zfs_properties_join(values, text);
+    assert_string_equal(text, "refquota=0 xattr=on setuid=on");
+    assert_true(zfs_properties_valid(text));
+    char long_one[ZFS_PROPERTIES_MAX];
+    memset(long_one, 'x', sizeof long_one - 1);
+    long_one[sizeof long_one - 1] = 0;
+    values[9] = long_one;
+    zfs_properties_join(values, text);
+    assert_string_equal(text, "refquota=0 xattr=on");
+}
+
+/* ---- linked clones ---- */
+
+static const struct {
+    const char *origin;
+    bool linked;
+} origins[] = {
+    {"tank/vm/base-9-disk-0@__base__", true},   {"", false},
+    {"tank/vm/base-9-disk-0@other", false},     {"tank/vm/base-9-disk-0@__base__2", false},
+    {"tank/vm/base-9-disk-01@__base__", false}, {"tank/vm/pvesr-stage-vm-100-disk-0@__base__", false},
+};
+
+static void test_linked(void **state)
+{
+    (void)state;
+    char base[] = "tank/vm/base-9-disk-0";
+    struct zfs z = {.base = base}, plain = {0};
+    for (size_t i = 0; i < ELEMENTS(origins); i++) {
+        struct zfs_dataset d = {0};
+        strcpy(d.origin, origins[i].origin);
+        if (zfs_linked(&z, &d) != origins[i].linked)
+            fail_msg("'%s'", origins[i].origin);
+        assert_false(zfs_linked(&plain, &d));
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin), cmocka_unit_test(test_token)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin), cmocka_unit_test(test_token),
+                                       cmocka_unit_test(test_properties), cmocka_unit_test(test_linked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
