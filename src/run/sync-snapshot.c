@@ -92,9 +92,8 @@ int sync_take_snapshots(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "snapshot");
     bool busy = guest_running(s->guest->type, s->guest->id) != 0;
-    bool *idle = xcalloc(
-        s->n,
-        sizeof *idle); /* asked before the freeze, so that a busy guest is not frozen for the question */
+    bool *idle = xcalloc(s->n, sizeof *idle);
+    /* asked before the freeze, so that a busy guest is not frozen for the question */
     for (size_t i = 0; i < s->n; i++)
         idle[i] = unchanged(&s->plan.v[i], &s->volumes[i]);
     if (busy)
