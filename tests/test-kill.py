@@ -62,7 +62,7 @@ class Victim:
     JOB, POINTS = "100-0", POINTS
 
     def __init__(self, c, storage):
-        self.c = c
+        self.c, self.storage = c, storage
         self.a, self.b = c.node("pve1"), c.node("pve2")
         self.lab = self.make_lab(storage)
         self.log = os.path.join(c.dir, "trace")
@@ -111,12 +111,19 @@ class Victim:
                 bad.append(was)
         return bad
 
+    def settle(self):
+        """What the killed one had started comes to its end. A commit of several commands that was cut is put right by who needs the
+        replica: here the one who asks whether the guest could be started from it."""
+        words = ["pgrep", "-f", "pvesr.* agent|^(zfs|lv[a-z]+) "]
+        rig.wait_for(lambda: subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode, "the end of the agent")
+        if self.storage in rig.ON_DISK:
+            self.b.pvesr("failover", self.JOB.partition("-")[0], "--dry-run")
+
     def kill_at(self, side, call, n):
         self.change()
         kept = self.keep_restore_points()
         done = self.run(side, (call, n))
-        rig.wait_for(lambda: subprocess.run(["pgrep", "-f", "pvesr.* agent"], stdout=subprocess.DEVNULL, check=False).returncode,
-                     "the end of the agent")
+        self.settle()
         bad = [f"the restore point {path} was lost" for path in self.lost(kept)] if done.returncode else []
         again = self.a.pvesr("run", "--id", self.JOB)
         if again.returncode != 0:

@@ -269,6 +269,8 @@ void world_create(struct world *w, uint64_t size)
 static void resize(struct world *w, int fd)
 {
     uint64_t size = fitting(w, w->image.size / 2 + rnd(WORLD_ROOM / 2 - 1) + 1);
+    if (size == w->image.size)
+        return; /* lvresize takes that for a mistake */
     if (size < w->image.size)
         memset(w->image.data + size, 0, w->image.size - size);
     w->image.size = size;
