@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,21 +53,43 @@ static int db_error(struct journal *j, int code, const char *what, struct err *e
                    j->db ? sqlite3_errmsg(j->db) : sqlite3_errstr(code));
 }
 
-static int user_version(struct journal *j, int *ret, struct err *e)
+/* The first value that a PRAGMA gives, as text. */
+static int pragma(struct journal *j, const char *sql, char ret[16], struct err *e)
 {
     sqlite3_stmt *s = NULL;
-    int code = sqlite3_prepare_v2(j->db, "PRAGMA user_version", -1, &s, NULL);
+    int code = sqlite3_prepare_v2(j->db, sql, -1, &s, NULL);
     if (code == SQLITE_OK && (code = sqlite3_step(s)) == SQLITE_ROW)
-        *ret = sqlite3_column_int(s, 0);
+        snprintf(ret, 16, "%s", (const char *)sqlite3_column_text(s, 0));
     sqlite3_finalize(s);
     return code == SQLITE_ROW ? 0 : db_error(j, code, "read", e);
+}
+
+/* sqlite.org, "Result codes", SQLITE_BUSY: the busy timeout isn't applied where waiting could be a deadlock,
+ * and two processes that make the file a write-ahead-logged one at once meet that. So one at a time does it.
+ */
+static struct lock *take_lock(const struct journal *j, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s.lck", j->path);
+    return lock_take(path, true, 10, false, e);
+}
+
+static int set_up(struct journal *j, struct err *e)
+{
+    char mode[16];
+    _cleanup_(lock_freep) struct lock *lock = take_lock(j, e);
+    if (!lock)
+        return -1;
+    int code = sqlite3_exec(j->db, schema, NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        return db_error(j, code, "set up", e);
+    return pragma(j, "PRAGMA journal_mode = WAL", mode, e);
 }
 
 /* A lost journal loses history only, so a commit need not wait for the disk (synchronous=NORMAL), and a run's
  * last close need not move the log into the database (it is done every 250 pages instead). */
 static int open_db(struct journal *j, struct err *e)
 {
-    int version = 0;
+    char version[16], mode[16];
     int code = sqlite3_open_v2(j->path, &j->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
     if (code != SQLITE_OK)
@@ -74,16 +97,16 @@ static int open_db(struct journal *j, struct err *e)
     sqlite3_busy_timeout(j->db, BUSY_MS);
     sqlite3_db_config(j->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_db_config(j->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (user_version(j, &version, e) < 0)
+    if (pragma(j, "PRAGMA user_version", version, e) < 0 || pragma(j, "PRAGMA journal_mode", mode, e) < 0)
         return -1;
-    if (version > SCHEMA_VERSION)
+    if (atoi(version) > SCHEMA_VERSION)
         return err_set(e, ERR_CONFIG, 0,
-                       "the journal '%s' is of version %d, made by a newer pvesr: update this one", j->path,
+                       "the journal '%s' is of version %s, made by a newer pvesr: update this one", j->path,
                        version);
-    if (version == 0 && (code = sqlite3_exec(j->db, schema, NULL, NULL, NULL)) != SQLITE_OK)
-        return db_error(j, code, "set up", e);
+    if ((atoi(version) == 0 || strcmp(mode, "wal") != 0) && set_up(j, e) < 0)
+        return -1;
     code = sqlite3_exec(j->db,
-                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -512;"
+                        "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -512;"
                         "PRAGMA wal_autocheckpoint = 250;",
                         NULL, NULL, NULL);
     return code == SQLITE_OK ? 0 : db_error(j, code, "open", e);
@@ -124,8 +147,7 @@ static int move_aside(struct journal *j, struct err *e)
 /* Only one process moves the file: the next one finds a sound one under the lock. */
 static int replace_damaged(struct journal *j, struct err *e)
 {
-    _cleanup_free_ char *lock_path = xasprintf("%s.lck", j->path);
-    _cleanup_(lock_freep) struct lock *lock = lock_take(lock_path, true, 10, false, e);
+    _cleanup_(lock_freep) struct lock *lock = take_lock(j, e);
     if (!lock)
         return -1;
     close_db(j);

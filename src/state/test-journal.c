@@ -3,6 +3,7 @@
 #include "state/journal.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/wait.h>
@@ -177,6 +178,39 @@ static void test_writers_at_once(void **state)
     buf_release(&s.text);
 }
 
+/* The first ones to open make the file: each round is a new folder, and the pipe's end is their start. */
+static void test_first_openers(void **state)
+{
+    enum { OPENERS = 8, ROUNDS = 60 };
+    for (int round = 0; round < ROUNDS; round++) {
+        char dir[PATH_MAX];
+        snprintf(dir, sizeof dir, "%s/round-%d", (const char *)*state, round);
+        int start[2];
+        pid_t pids[OPENERS];
+        assert_int_equal(pipe(start), 0);
+        for (int i = 0; i < OPENERS; i++)
+            if ((pids[i] = fork()) == 0) {
+                struct err e;
+                char none;
+                close(start[1]);
+                if (read(start[0], &none, 1) != 0)
+                    _exit(2);
+                struct journal *j = journal_open(dir, &e);
+                if (!j)
+                    fprintf(stderr, "%s\n", e.text);
+                journal_free(j);
+                _exit(j ? 0 : 1);
+            }
+        close(start[0]);
+        close(start[1]);
+        for (int i = 0; i < OPENERS; i++) {
+            int status;
+            assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+            assert_int_equal(status, 0);
+        }
+    }
+}
+
 static void test_prune_keeps_ten_of_each(void **state)
 {
     struct err e;
@@ -296,6 +330,7 @@ int main(void)
         DIR_TEST(test_begin_end_list),
         DIR_TEST(test_fields_survive),
         DIR_TEST(test_killed_run_shows_as_interrupted),
+        DIR_TEST(test_first_openers),
         DIR_TEST(test_writers_at_once),
         DIR_TEST(test_prune_keeps_ten_of_each),
         DIR_TEST(test_damaged_file_is_moved_aside),
