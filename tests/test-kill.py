@@ -66,6 +66,7 @@ class Victim:
         self.a, self.b = c.node("pve1"), c.node("pve2")
         self.lab = self.make_lab(storage)
         self.log = os.path.join(c.dir, "trace")
+        self.ended = 0
         self.calls = CALLS + SPAWNS if storage in rig.ON_DISK else CALLS
 
     def make_lab(self, storage):
@@ -112,12 +113,12 @@ class Victim:
         return bad
 
     def settle(self):
-        """What the killed one had started comes to its end. A commit of several commands that was cut is put right by who needs the
-        replica: here the one who asks whether the guest could be started from it."""
+        """What the killed one had started comes to its end, and what it left half done is put right as an administrator would."""
         words = ["pgrep", "-f", "pvesr.* agent|^(zfs|lv[a-z]+) "]
         rig.wait_for(lambda: subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode, "the end of the agent")
         if self.storage in rig.ON_DISK:
-            self.b.pvesr("failover", self.JOB.partition("-")[0], "--dry-run")
+            done = self.b.pvesr("doctor", "--guest", self.JOB.partition("-")[0], check=True)
+            self.ended += done.stdout.count("ended ")
 
     def kill_at(self, side, call, n):
         self.change()
@@ -184,7 +185,8 @@ def kill_everywhere(storage, side, victim):
                 if bad:
                     return "; ".join(bad)
                 total += 1
-        print(f"# {total} kills of the {side} of job {v.JOB} on {storage}, seed {rig.SEED}")
+        ended = f", after {v.ended} of them doctor gave a volume its name back" if v.ended else ""
+        print(f"# {total} kills of the {side} of job {v.JOB} on {storage}{ended}, seed {rig.SEED}")
     return None
 
 

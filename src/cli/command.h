@@ -40,6 +40,7 @@ enum parameter_id {
     P_FORCE_PREPARE,
     P_FORCE_FAILOVER,
     P_DRY_RUN,
+    P_REPAIR,
     P_GUEST,
     P_VERBOSE,
     P_MAIL,

@@ -141,6 +141,14 @@ const struct command commands[] = {
      .help = "Copy a restore point to volumes of a new guest, and print their volids.",
      .detail = "The volumes are made on the storages of the originals; a guest that uses them is yours to "
                "make. The point itself and the replica stay as they are."},
+    {.name = "doctor",
+     .options = {P_GUEST, P_REPAIR, P_OUTPUT_FORMAT},
+     .run = cmd_doctor,
+     .ours = true,
+     .help = "End what a crash of this node interrupted, and list what is left over of replication here.",
+     .detail =
+         "State: ended (done now), left (left over; removed with --repair), removed, kept (only a person "
+         "should remove it). Volumes are never removed."},
     {.name = "calendar",
      .positionals = {P_EXPR},
      .options = {P_AFTER, P_ITERATIONS},

@@ -196,6 +196,40 @@ struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, st
     return v;
 }
 
+typedef int volume_function(struct volume *v, const char *volid, void *arg, struct err *e);
+
+static int each_of_storage(struct env *env, const char *storage_id, uint32_t guest, volume_function *fn,
+                           void *arg, struct err *e)
+{
+    struct env_store store;
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    if (env_store(env, storage_id, &store, e) < 0)
+        return -1;
+    int r = volume_list(&store.store, guest, &names, e);
+    for (size_t i = 0; r == 0 && i < names.n; i++) {
+        _cleanup_free_ char *volid = xasprintf("%s:%s", storage_id, names.v[i]);
+        _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
+        r = v && fn(v, volid, arg, e) == 0 ? 0 : err_wrap(e, "volume '%s'", volid);
+    }
+    env_store_release(&store);
+    return r;
+}
+
+int env_each_volume(struct env *env, uint32_t guest, volume_function *fn, void *arg, struct strv *problems,
+                    struct err *e)
+{
+    if (env_storages(env, e) < 0)
+        return -1;
+    for (size_t i = 0; i < env->storages.n; i++) {
+        const struct storage *s = &env->storages.v[i];
+        struct err problem = {0};
+        if (storage_enabled_on(s, env->settings.node) && volume_type_known(s->type) &&
+            each_of_storage(env, s->id, guest, fn, arg, &problem) < 0)
+            strv_add(problems, problem.text);
+    }
+    return 0;
+}
+
 char *env_guest_lock_path(const struct env *env, uint32_t guest)
 {
     return xasprintf("%s/pve-migrate-%" PRIu32, env->settings.lock_dir, guest);

@@ -60,6 +60,12 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
 struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, struct env_store *store,
                           struct err *e);
 
+/* Call fn with each volume of the guest that a storage of this node holds anything of (volume_list). A
+ * storage that cannot be looked at, or where fn fails, becomes one of *problems. */
+int env_each_volume(struct env *env, uint32_t guest,
+                    int (*fn)(struct volume *v, const char *volid, void *arg, struct err *e), void *arg,
+                    struct strv *problems, struct err *e);
+
 /* LOCK-DIR/pve-migrate-VMID: the guest migration lock (spec 2.3); malloc'ed. */
 char *env_guest_lock_path(const struct env *env, uint32_t guest);
 /* LOCK-DIR/pvesr-agent-VMID: held while an agent works on the guest's replica; malloc'ed. */

@@ -30,39 +30,25 @@ static struct point *point_of(struct points *p, const struct snapshot *s)
     return one;
 }
 
-static int add_volume(struct points *p, const struct volume_store *store, const char *name, struct err *e)
+static int add_volume(struct volume *v, const char *volid, void *points, struct err *e)
 {
+    struct points *p = points;
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     struct volume_info info;
     struct snapshots all = {0};
-    _cleanup_(volume_freep) struct volume *v = volume_open(store, name, e);
-    if (!v || volume_info(v, &info, e) < 0 || volume_replica(v, owner, base, e) < 0 ||
+    if (volume_info(v, &info, e) < 0 || volume_replica(v, owner, base, e) < 0 ||
         volume_snapshots(v, &all, e) < 0)
         return -1;
     for (size_t i = 0; i < all.n; i++) {
         struct point *one = point_of(p, &all.v[i]);
         one->v = xreallocarray(one->v, one->n + 1, sizeof *one->v);
         one->v[one->n++] =
-            (struct point_volume){.volid = xasprintf("%s:%s", store->id, name),
+            (struct point_volume){.volid = xstrdup(volid),
                                   .snapshot = all.v[i],
                                   .shown = info.exists && owner[0] && strcmp(all.v[i].id, base) == 0};
     }
     snapshots_release(&all);
     return 0;
-}
-
-static int add_storage(struct env *env, const struct storage *s, uint32_t guest, struct points *p,
-                       struct err *e)
-{
-    struct env_store store;
-    _cleanup_strv_ struct strv names = STRV_INIT;
-    if (env_store(env, s->id, &store, e) < 0)
-        return -1;
-    int r = volume_list(&store.store, guest, &names, e);
-    for (size_t i = 0; r == 0 && i < names.n; i++)
-        r = add_volume(p, &store.store, names.v[i], e);
-    env_store_release(&store);
-    return r;
 }
 
 static int by_time(const void *a, const void *b)
@@ -79,15 +65,8 @@ static int by_volid(const void *a, const void *b)
 int points_load(struct env *env, uint32_t guest, struct points *ret, struct err *e)
 {
     *ret = (struct points){0};
-    if (env_storages(env, e) < 0)
+    if (env_each_volume(env, guest, add_volume, ret, &ret->problems, e) < 0)
         return -1;
-    for (size_t i = 0; i < env->storages.n; i++) {
-        const struct storage *s = &env->storages.v[i];
-        struct err problem = {0};
-        if (storage_enabled_on(s, env->settings.node) && volume_type_known(s->type) &&
-            add_storage(env, s, guest, ret, &problem) < 0)
-            strv_addf(&ret->problems, "storage '%s': %s", s->id, problem.text);
-    }
     for (size_t i = 0; i < ret->n; i++)
         qsort(ret->v[i].v, ret->v[i].n, sizeof *ret->v[i].v, by_volid);
     if (ret->n)

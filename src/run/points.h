@@ -28,7 +28,7 @@ struct point {
 struct points {
     struct point *v; /* ascending time */
     size_t n;
-    struct strv problems; /* storages that could not be looked at */
+    struct strv problems; /* what could not be looked at */
 };
 
 int points_load(struct env *env, uint32_t guest, struct points *ret, struct err *e);

@@ -113,11 +113,12 @@ int btrfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
     _cleanup_close_ int fd = -1;
     *ret = (struct stage_info){0};
     int r = stage_find(b, &mark, &fd, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    if (!mark.sealed && mark.offset == 0)
-        return 0; /* nothing of it will be used */
-    filestage_mark_info(&mark, ret);
+    if (r < 0)
+        return -1;
+    if (r == 0 && (mark.sealed || mark.offset > 0))
+        filestage_mark_info(&mark, ret);
+    else
+        ret->scrap = b->dir >= 0 && faccessat(b->dir, b->stage, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     return 0;
 }
 

@@ -371,6 +371,8 @@ static int slot_stage_info(struct volume *v, struct stage_info *ret, struct err 
     int r = open_stage(d, &fd, &mark, e);
     if (r == 0)
         filestage_mark_info(&mark, ret);
+    else
+        ret->scrap = fd >= 0;
     return r < 0 ? -1 : 0;
 }
 

@@ -98,6 +98,7 @@ struct volume_info {
 /* A stage left by an interrupted transfer, or a sealed one. */
 struct stage_info {
     bool exists;
+    bool scrap; /* instead: something that nothing can go on with, which the next stage_open replaces */
     bool sealed;
     char snapshot[SNAPSHOT_NAME_MAX + 1];
     char id[SNAPSHOT_ID_LEN + 1];

@@ -1,0 +1,38 @@
+/* What is left over of replication on this node, found by looking at its storages under the locks of each
+ * guest. What a crash interrupted is always brought to its end; more is removed only on request, and never a
+ * volume or anything that somebody else may need. */
+#pragma once
+
+#include "base/err.h"
+#include "run/env.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum finding_state {
+    FINDING_ENDED,   /* a crash had left the volume without its name: it has it again */
+    FINDING_REMOVED, /* was left over */
+    FINDING_LEFT,    /* left over: removed when asked for */
+    FINDING_KEPT,    /* for a person to judge: nothing here ever removes it */
+};
+
+struct finding {
+    enum finding_state state;
+    char *volid;
+    char *text;
+};
+
+struct findings {
+    struct finding *v; /* by guest, storage as in storage.cfg, volume */
+    size_t n;
+    struct strv warnings; /* storages that could not be looked at */
+    struct strv problems; /* guests that could not, and what could not be removed */
+};
+
+const char *finding_state_name(enum finding_state s); /* "ended", "removed", "left", "kept" */
+
+/* Of one guest, which need not be in the tree any more, or with `guest` 0 of all that are. A guest on whose
+ * volumes a run is at work for 10 s is one of the problems. */
+int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *ret, struct err *e);
+void findings_release(struct findings *f);
