@@ -271,7 +271,7 @@ static void resize(struct world *w, int fd)
     uint64_t size = fitting(w, w->image.size / 2 + rnd(WORLD_ROOM / 2 - 1) + 1);
     if (size == w->image.size)
         return; /* lvresize takes that for a mistake */
-    if (size < w->image.size)
+    if (size < w->image.size && !on_lvm(w)) /* an LV that is cut and grows again shows what it held there */
         memset(w->image.data + size, 0, w->image.size - size);
     w->image.size = size;
     if (!on_lvm(w))

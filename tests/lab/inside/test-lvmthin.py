@@ -4,7 +4,7 @@ replica in use, a full pool, a metadata snapshot left behind. What the replica h
 
 PVESR_SOAK_RUNS (4; in the long form 200), PVESR_KILL_POINTS (3; 30) and PVESR_TEST_SEED choose the length and the story.
 """
-# deadline: 2400
+# deadline: 3000
 import contextlib
 import os
 import re

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The unit tests of the storage drivers, where the kernel has what they drive."""
+# deadline: 2400
 import fnmatch
 import json
 import os
