@@ -266,18 +266,28 @@ void world_create(struct world *w, uint64_t size)
     world_change(w, 12);
 }
 
+/* Where a thin volume grows it shows what it held there when it was once cut, and not only zeros. */
+static void resize_lv(struct world *w, int fd, uint64_t size)
+{
+    uint64_t old = w->image.size;
+    if (lvmworld_resize(w->src_store.vgname, w->place->live, size) != 0)
+        fail_msg("lvresize to %llu failed", (unsigned long long)size);
+    if (size > old)
+        assert_int_equal(pread(fd, w->image.data + old, size - old, (off_t)old), (ssize_t)(size - old));
+}
+
 static void resize(struct world *w, int fd)
 {
     uint64_t size = fitting(w, w->image.size / 2 + rnd(WORLD_ROOM / 2 - 1) + 1);
     if (size == w->image.size)
         return; /* lvresize takes that for a mistake */
-    if (size < w->image.size && !on_lvm(w)) /* an LV that is cut and grows again shows what it held there */
+    if (size < w->image.size)
         memset(w->image.data + size, 0, w->image.size - size);
-    w->image.size = size;
-    if (!on_lvm(w))
+    if (on_lvm(w))
+        resize_lv(w, fd, size);
+    else
         assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    else if (lvmworld_resize(w->src_store.vgname, w->place->live, size) != 0)
-        fail_msg("lvresize to %llu failed", (unsigned long long)size);
+    w->image.size = size;
 }
 
 /* A hole, where there can be one; false where zeros must be written. An LV loses only whole chunks. */

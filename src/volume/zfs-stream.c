@@ -325,16 +325,18 @@ void zfs_stage_close(struct stage *s)
 
 /* ---- commit ---- */
 
-/* Has the former live volume anything that is nowhere else? What the promotion left to it is newer than the
- * base. */
+/* Of the former live volume's snapshots, which are newer than the base: is it nowhere else? What was received
+ * came from the source, which has deleted it since. */
+static bool only_here(const struct zfs_snapshot *x)
+{
+    return starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED);
+}
+
 static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
 {
-    for (size_t i = 0; i < w->n; i++) {
-        const struct zfs_snapshot *x = &w->snapshots[i];
-        if (strcmp(x->dataset, w->old.name) == 0 &&
-            (starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED)))
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && only_here(&w->snapshots[i]))
             return true;
-    }
     return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old);
 }
 
@@ -348,6 +350,14 @@ static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
             return -1;
     }
     _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        struct err ignored; /* somebody cloned it, or uses it */
+        if (strcmp(x->dataset, w->old.name) == 0 && !x->is_bookmark && !only_here(x)) {
+            _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
+            zfs_change(z, &ignored, "destroy", "--", full, NULL);
+        }
+    }
     if (zfs_written(z, &w->old)) {
         _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
         if (zfs_change(z, e, "snapshot", "--", aside, NULL) < 0)
