@@ -87,6 +87,19 @@ def kept_aside(w):
     assert w.kept_aside(w.b.store, 0, kept)
 
 
+@scenario("zfspool")
+def died_between_two_renames(w):
+    """what a crash in the middle of a commit leaves, a replica without its name, has it again; another time nothing is found"""
+    w.create()
+    w.run()
+    live = w.lab.names.dataset(w.b.store, 0)
+    subprocess.run(["zfs", "rename", live, live.replace("/vm-", "/pvesr-old-vm-")], check=True)
+    assert not w.lab.names.get("guid", live)
+    finds(w, w.b, "ended")
+    w.proved()
+    finds(w, w.b)
+
+
 @scenario("xfs")
 def one_of_two_jobs(w):
     """the points of a removed job stay while the guest has another: it may go on from them"""

@@ -181,7 +181,7 @@ static void test_writers_at_once(void **state)
 /* The first ones to open make the file: each round is a new folder, and the pipe's end is their start. */
 static void test_first_openers(void **state)
 {
-    enum { OPENERS = 8, ROUNDS = 60 };
+    enum { OPENERS = 8, ROUNDS = 30 };
     for (int round = 0; round < ROUNDS; round++) {
         char dir[PATH_MAX];
         snprintf(dir, sizeof dir, "%s/round-%d", (const char *)*state, round);

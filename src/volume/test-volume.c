@@ -120,7 +120,7 @@ static void expect_replica(const struct point *p)
 static void history(void)
 {
     world_create(&w, rnd(WORLD_ROOM / 2) + WORLD_ROOM / 4);
-    for (int round = 0, rounds = w.lvm.vg[0][0] ? 7 : 14; round < rounds; round++) {
+    for (int round = 0, rounds = w.lvm.vg[0][0] ? 4 : 14; round < rounds; round++) {
         if (n_points == KEPT || (n_points > 1 && rnd(4) == 0))
             drop_point(rnd(n_points - 1)); /* never the newest */
         if (round)

@@ -9,11 +9,11 @@ import sys
 import rig
 
 SOME = {
-    "test-scenarios.py": "nothing_changed partial_first_sync_snapshots_lost added_volume_then_failure written_replica failover rollback "
-                         "snapshot_made_anew state_lost",
+    "test-scenarios.py": "partial_first_sync_snapshots_lost added_volume_then_failure written_replica failover rollback "
+                         "state_lost",
     "test-owners.py": "stolen_twice",
     "test-guest-snapshots.py": "rolled_back_behind_another",
-    "test-doctor.py": "unfinished_copy",
+    "test-doctor.py": "unfinished_copy died_between_two_renames",
 }
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
 
