@@ -262,6 +262,8 @@ int lvm_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
     int r = find_stage(v->priv, &lv, e);
     if (r == 0)
         filestage_mark_info(&lv.mark.m, ret);
+    else if (r > 0)
+        ret->scrap = (r = lvm_find(v->priv, lvm_name(v->priv, LVM_STAGE, NULL).s, &lv, e)) == 0;
     return r < 0 ? -1 : 0;
 }
 

@@ -88,10 +88,11 @@ int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
     *ret = (struct stage_info){0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
-    if (!w.stage.name[0] || !mark_parse(w.stage.stage, &m))
-        return 0;
-    ret->sealed = staged(&w, m.id);
-    ret->exists = ret->sealed ? strcmp(w.stage.point, m.id) != 0 : w.stage.token[0];
+    if (w.stage.name[0] && mark_parse(w.stage.stage, &m)) {
+        ret->sealed = staged(&w, m.id);
+        ret->exists = ret->sealed ? strcmp(w.stage.point, m.id) != 0 : w.stage.token[0];
+    }
+    ret->scrap = w.stage.name[0] && !ret->exists && !ret->sealed && !w.stage.point[0];
     if (!ret->exists)
         return 0;
     if (!ret->sealed)
