@@ -121,7 +121,7 @@ class Machine:
                 "-smp", "2", "-m", os.environ.get("PVESR_LAB_MEMORY", "3072"), "-nodefaults", "-display", "none", "-no-reboot",
                 "-serial", f"file:{self.console}", "-device", "virtio-rng-pci",
                 "-kernel", os.path.join(self.image, "vmlinuz"), "-initrd", os.path.join(self.image, "initrd"),
-                "-append", "root=/dev/vda rw init=/usr/local/sbin/lab-init console=ttyS0 net.ifnames=0 panic=-1 quiet mitigations=off",
+                "-append", "root=/dev/vda rw init=/usr/local/sbin/lab-init console=ttyS0 net.ifnames=0 panic=-1 quiet mitigations=off norandmaps",
                 "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22",
                 "-device", "virtio-net-pci,netdev=net,romfile="]
         for name, form in [("root", "qcow2"), ("seed", "raw"), *((f"lab{n}", "raw") for n in range(1, DISKS + 1))]:

@@ -2,6 +2,7 @@
 """../../test-containers.py on the storages that only this machine has. The long form plays all, and a story of 200
 rounds."""
 # deadline: 1800
+# long: zfscrypt zfspool
 import os
 import runpy
 

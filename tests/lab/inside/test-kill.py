@@ -2,6 +2,7 @@
 """../../test-kill.py on the storages that only this machine has. In the long form it is as long as there; thin volumes have the short one
 in test-lvmthin.py."""
 # deadline: 1800
+# long: lvmthin zfscrypt zfspool
 import os
 import runpy
 

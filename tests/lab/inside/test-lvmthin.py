@@ -2,7 +2,8 @@
 """Thin volumes of LVM, from one volume group to another, with the real programs: random changes and growth, kills, a replica written to, a
 replica in use, a full pool, a metadata snapshot left behind. What the replica holds is compared bit by bit.
 
-PVESR_SOAK_RUNS (3; in the long form 200), PVESR_KILL_POINTS (3; 30) and PVESR_TEST_SEED choose the length and the story.
+PVESR_SOAK_RUNS (3), PVESR_KILL_POINTS (3; in the long form 10) and PVESR_TEST_SEED choose the length and the story. The long stories are those of
+test-soak.py and test-kill.py.
 """
 # deadline: 3000
 import contextlib
@@ -14,8 +15,8 @@ import rig
 from guestlab import GuestLab, same_file
 
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
-RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200" if LONG else "3"))
-POINTS = int(os.environ.get("PVESR_KILL_POINTS", "30" if LONG else "3"))
+RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "3"))
+POINTS = int(os.environ.get("PVESR_KILL_POINTS", "10" if LONG else "3"))
 JOB = "100-0"
 
 

@@ -2,6 +2,7 @@
 """../../test-scenarios.py and its like on the storages that only this machine has: by default on zvols, and those in which something could be
 lost; in the long form all."""
 # deadline: 1800
+# long: lvmthin zfscrypt zfspool
 import os
 import subprocess
 import sys
