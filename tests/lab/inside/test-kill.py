@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""../../test-kill.py on the storages that only this machine has. In the long form it is as long as there; thin volumes have the short one
-in test-lvmthin.py."""
+"""../../test-kill.py on the storages that only this machine has. In the long form each side dies at PVESR_KILL_MOST (16) of its steps, by
+chance; thin volumes have the short one in test-lvmthin.py."""
 # deadline: 1800
 # long: lvmthin zfscrypt zfspool
 import os
@@ -10,6 +10,7 @@ import rig
 
 if os.environ.get("PVESR_LAB_LONG") == "1":
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt lvmthin")
+    os.environ.setdefault("PVESR_KILL_MOST", "16")
 else:
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
     os.environ.setdefault("PVESR_KILL_MOST", "1")

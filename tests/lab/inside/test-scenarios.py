@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""../../test-scenarios.py and its like on the storages that only this machine has: by default on zvols, and those in which something could be
-lost; in the long form all."""
+"""../../test-scenarios.py and its like on the storages that only this machine has: those in which something could be lost, by default on zvols
+alone. PVESR_TEST_SCENARIOS="" plays all of them."""
 # deadline: 1800
 # long: lvmthin zfscrypt zfspool
 import os
@@ -21,6 +21,6 @@ LONG = os.environ.get("PVESR_LAB_LONG") == "1"
 os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt lvmthin" if LONG else "zfspool")
 status = 0
 for program, some in SOME.items():
-    env = dict(os.environ) if LONG else {"PVESR_TEST_SCENARIOS": some, **os.environ}
+    env = {"PVESR_TEST_SCENARIOS": some, **os.environ}
     status = subprocess.run([sys.executable, "-u", os.path.join(rig.ROOT, "tests", program), *sys.argv[1:]], env=env, check=False).returncode or status
 sys.exit(status)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """../../test-soak.py on the storages that only this machine has. In the long form it is as long as there; thin volumes have the short one
 in test-lvmthin.py."""
-# deadline: 1800
+# deadline: 2400
 # long: lvmthin zfscrypt zfspool
 import os
 import runpy
