@@ -2,7 +2,7 @@
 """../../test-soak.py on the storages that only this machine has. In the long form it is as long as there; thin volumes have the short one
 in test-lvmthin.py."""
 # deadline: 2400
-# long: lvmthin zfscrypt zfspool
+# long: lvmthin zfspool zfscrypt
 import os
 import runpy
 
