@@ -93,9 +93,10 @@ int sync_take_snapshots(struct sync *s, struct err *e)
     steps_enter(s->steps, "snapshot");
     bool busy = guest_running(s->guest->type, s->guest->id) != 0;
     bool *idle = xcalloc(s->n, sizeof *idle);
-    /* asked before the freeze, so that a busy guest is not frozen for the question */
+    /* Asked before the freeze, so that a busy guest is not frozen for the question; and not at all where
+     * asking again while it is frozen could take long. */
     for (size_t i = 0; i < s->n; i++)
-        idle[i] = unchanged(&s->plan.v[i], &s->volumes[i]);
+        idle[i] = !(busy && s->volumes[i].info.compares) && unchanged(&s->plan.v[i], &s->volumes[i]);
     if (busy)
         flush_volumes(s);
     struct volume **volumes = xcalloc(s->n, sizeof *volumes);

@@ -92,11 +92,12 @@ int pool_room(const struct lvm *l, struct pool_room *ret, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
     char *argv[] = {"dmsetup", "status", device, NULL};
+    struct proc_options options = {.tick = volume_tick};
     struct proc_result r = {0};
     uint64_t chunk = chunk_of(l, e);
     if (!chunk)
         return -1;
-    int result = proc_run(argv, NULL, &r, e);
+    int result = proc_run(argv, &options, &r, e);
     if (result == 0 && r.status != 0)
         result = strstr(buf_str(&r.err), "does not exist") || strstr(buf_str(&r.err), "not found")
                      ? 1
@@ -165,9 +166,11 @@ static int message(const struct lvm *l, const char *text, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
     char *argv[] = {"dmsetup", "message", device, "0", (char *)text, NULL};
+    struct proc_options options = {.tick = volume_tick};
     debug_command(argv);
-    return proc_check(argv, NULL, NULL, e) < 0 ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text)
-                                               : 0;
+    return proc_check(argv, &options, NULL, e) < 0
+               ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text)
+               : 0;
 }
 
 static int lock_note(struct hold *h, struct err *e)
@@ -241,13 +244,50 @@ static int hold(struct hold *h, struct err *e)
         return -1;
     if (fdatasync(h->fd) < 0)
         return err_sys(e, "cannot flush the note on a metadata snapshot");
-    if (message(h->lvm, "reserve_metadata_snap", e) < 0)
+    if (message(h->lvm, "reserve_metadata_snap", e) < 0) {
+        struct pool_room p;
+        struct err ignored;
+        /* somebody else was faster: with our note it would be taken for ours */
+        if (pool_room(h->lvm, &p, &ignored) != 0 || p.held)
+            (void)!ftruncate(h->fd, 0);
         return -1;
+    }
     h->taken = true;
     return 0;
 }
 
 /* ---- thin_delta ---- */
+
+/* "0.9.0", or "thin_delta 1.0.4". The first releases of the version written anew, up to 1.0.5, call chunks
+ * the same that were overwritten in the middle of a run of chunks (its CHANGES, 1.0.6). */
+bool thin_delta_version_ok(const char *said)
+{
+    unsigned major, minor, patch = 0;
+    const char *digits = said + strcspn(said, "0123456789");
+    if (sscanf(digits, "%4u.%4u.%4u", &major, &minor, &patch) < 2)
+        return false;
+    return major == 0 ? strchr(said, '-') == NULL : major > 1 || minor > 0 || patch >= 6;
+}
+
+static int check_version(struct err *e)
+{
+    static bool known;
+    char *argv[] = {"thin_delta", "-V", NULL};
+    struct proc_options options = {.tick = volume_tick};
+    _cleanup_buf_ struct buf said = BUF_INIT;
+    if (known)
+        return 0;
+    if (proc_check(argv, &options, &said, e) < 0)
+        return -1;
+    known = thin_delta_version_ok(buf_str(&said));
+    if (known)
+        return 0;
+    return err_set(e, ERR_CONFIG, 0,
+                   "thin_delta says that its version is '%.40s': versions 1.0.0 to 1.0.5 overlook changes, "
+                   "install another one "
+                   "(thin-provisioning-tools)",
+                   buf_str(&said));
+}
 
 static int read_map(struct proc *p, struct thinmap *map, struct err *e)
 {
@@ -311,7 +351,7 @@ struct thinmap *pool_compare(const struct lvm *l, const struct lv *base, const s
 {
     _cleanup_(hold_release) struct hold h = {.lvm = l, .fd = -1};
     _cleanup_(thinmap_freep) struct thinmap *map = thinmap_new(base ? base->size : 0);
-    if (hold(&h, e) < 0)
+    if (check_version(e) < 0 || hold(&h, e) < 0)
         return NULL;
     if (run_delta(l, base, lv, map, e) < 0) {
         err_wrap(e, "thin pool '%s/%s'", l->vg, l->pool);

@@ -162,6 +162,19 @@ static int check_room(const struct lvm *l, const struct vg *g, struct err *e)
     return far ? 0 : pool_check(l, pool->chunk, &budget, e);
 }
 
+/* What it is made from, at however many removes, and what is not in the pool: what is not mapped reads as
+ * that. NULL: none. */
+static const char *origin_outside(const struct vg *g, const struct lvm *l, const struct lv *lv)
+{
+    for (size_t steps = 0; lv->origin[0] && steps <= g->n; steps++) {
+        const struct lv *next = lvm_lv(g, l, lv->origin);
+        if (!next)
+            return lv->origin;
+        lv = next;
+    }
+    return NULL;
+}
+
 /* The guest may be frozen meanwhile: of the group only what was known a moment ago, and one command. */
 static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e)
 {
@@ -181,11 +194,12 @@ static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struc
     }
     if (lvm_lv(g, l, snapshot.s))
         return err_set(e, ERR_USAGE, 0, "it has a snapshot '%s' already", name);
-    if (live->origin[0] && !lvm_lv(g, l, live->origin))
+    const char *outside = origin_outside(g, l, live);
+    if (outside)
         return err_set(
             e, ERR_CONFIG, 0,
             "'%s' is based on '%s', which does not lie in thin pool '%s': copy it into the pool first",
-            l->volume, live->origin, l->pool);
+            l->volume, outside, l->pool);
     mark.m.created = clock_epoch();
     mark.m.size = mark.m.offset = live->size;
     snprintf(mark.m.snapshot, sizeof mark.m.snapshot, "%s", name);

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "volume/sparse.h"
+#include "volume/thinmap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,8 @@
 #define CHECKPOINT_FACTOR 4
 /* Writeback is begun this often. */
 #define PUSH_BYTES (8u << 20)
+/* …and waited for in steps of this size, between which the peer hears from us. */
+#define FLUSH_BYTES (64u << 20)
 #define PART (1u << 20)
 #define DISCARD_PART (1ull << 30)
 /* A pool that does not zero new chunks gets whole chunks from us, up to this size. */
@@ -29,11 +32,12 @@ struct lvm_stage {
     bool no_discard;
     uint64_t pending; /* bytes written or zeroed since the last checkpoint */
     uint64_t push_from, pushed;
-    uint64_t high;        /* end of the last byte written */
-    uint64_t budget;      /* bytes to write before the pool is looked at again */
-    uint64_t paid;        /* the chunk written last: it costs nothing again */
-    unsigned char *part;  /* PART bytes */
-    unsigned char *whole; /* a chunk, where the pool does not zero */
+    uint64_t dirty, dirty_end; /* what was written since the last flush lies here */
+    uint64_t high;             /* end of the last byte written */
+    uint64_t budget;           /* bytes to write before the pool is looked at again */
+    uint64_t paid;             /* the chunk written last: it costs nothing again */
+    unsigned char *part;       /* PART bytes */
+    unsigned char *whole;      /* a chunk, where the pool does not zero */
 };
 
 static void tick(void)
@@ -44,10 +48,16 @@ static void tick(void)
 
 static int flush(struct lvm_stage *x, struct err *e)
 {
+    for (uint64_t pos = x->dirty; pos < x->dirty_end; pos += FLUSH_BYTES) {
+        tick();
+        sync_file_range(x->open.fd, (off_t)pos, FLUSH_BYTES,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    }
     tick();
     if (fsync(x->open.fd) < 0)
         return err_sys(e, "cannot flush '%s/%s'", x->lvm->vg, x->lv.name);
     tick();
+    x->dirty = x->dirty_end = 0;
     return 0;
 }
 
@@ -86,6 +96,10 @@ static int put(struct lvm_stage *x, uint64_t offset, const void *data, uint64_t 
 {
     if (fs_pwrite_all(x->open.fd, data, n, offset, x->lv.name, e) < 0)
         return -1;
+    if (x->dirty == x->dirty_end || offset < x->dirty)
+        x->dirty = offset;
+    if (offset + n > x->dirty_end)
+        x->dirty_end = offset + n;
     push(x, offset, n);
     return 0;
 }
@@ -151,11 +165,12 @@ static int write_zeros(struct lvm_stage *x, uint64_t offset, uint64_t n, struct 
 }
 
 /* Whole chunks; 1: the pool takes no discards. What is not mapped reads as zeros, whatever the pool's mode.
- */
+ * Each part ends with a chunk: the kernel leaves out of a discard what is no whole one. */
 static int discard(struct lvm_stage *x, uint64_t offset, uint64_t n, struct err *e)
 {
+    uint64_t part = DISCARD_PART - DISCARD_PART % x->chunk;
     while (n) {
-        uint64_t range[2] = {offset, n < DISCARD_PART ? n : DISCARD_PART};
+        uint64_t range[2] = {offset, n < part ? n : part};
         if (ioctl(x->open.fd, BLKDISCARD, range) < 0) {
             if (errno == EOPNOTSUPP)
                 return 1;
@@ -357,21 +372,47 @@ static int begin(struct lvm_stage *x, const struct stage_want *want, uint64_t si
     snprintf(text, sizeof text, "%" PRIu64 "b", size);
     x->lv.size = size;
     if (lvm_change(l, e, "lvcreate", "-ay", "-K", "-ky", "-Wn", "--addtag", x->lv.tag, "-V", text, "-n",
-                   x->lv.name, "--thinpool", l->pool, l->vg, NULL) < 0)
+                   x->lv.name, "--thinpool", l->pool, l->vg, NULL) < 0 ||
+        open_new(x, e) < 0)
         return -1;
-    return open_new(x, e);
+    /* an lvcreate that wipes a volume's beginning maps a chunk: its rest is whatever lay there */
+    return x->zeroes ? 0 : make_zero(x, 0, x->chunk < size ? x->chunk : size, e);
+}
+
+/* Zeros behind the offset in all chunks that the base does not have. */
+static int forget_new_chunks(struct lvm_stage *x, struct err *e)
+{
+    const struct filestage_mark *m = &x->lv.mark.m;
+    struct lv base;
+    int r = lvm_find_id(x->lvm, m->base_id, &base, e);
+    _cleanup_(thinmap_freep) struct thinmap *map = r == 0 ? pool_compare(x->lvm, &base, &x->lv, e) : NULL;
+    if (r > 0 || (map && thinmap_coarse(map)))
+        return err_set(e, ERR_GONE, 0, "what the stage '%s' has of its own cannot be told", x->lv.name);
+    if (!map)
+        return -1;
+    for (uint64_t pos = m->offset, end; pos < x->lv.size; pos = end) {
+        enum thin_kind kind = thinmap_at(map, pos, &end);
+        if (end > x->lv.size)
+            end = x->lv.size;
+        if (kind == THIN_RIGHT && make_zero(x, pos, end - pos, e) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* What lies behind the offset was not flushed when the power went; a full copy writes all that is not zero,
  * so it may start from zeros again. An incremental one cannot: there, every changed range is written again.
- */
+ * But of a new chunk only what is not zero, and where the pool does not zero it, it may have been mapped with
+ * its former contents. */
 static int resume(struct lvm_stage *x, struct err *e)
 {
     const struct filestage_mark *m = &x->lv.mark.m;
     if (open_stage(x, e) < 0)
         return -1;
     x->high = m->offset;
-    return m->base_id[0] ? 0 : make_zero(x, m->offset, x->lv.size - m->offset, e);
+    if (m->base_id[0])
+        return x->zeroes ? 0 : forget_new_chunks(x, e);
+    return make_zero(x, m->offset, x->lv.size - m->offset, e);
 }
 
 static int open_any(struct lvm_stage *x, const struct stage_want *want, uint64_t size, struct err *e)

@@ -59,11 +59,22 @@ static size_t mapped_length(const char *name)
     return n;
 }
 
+/* lvm(8), "VALID NAMES": parts that no volume's name may have. */
+static const char *const reserved[] = {"_cdata", "_cmeta",  "_corig", "_cpool",   "_cvol",   "_iorig",
+                                       "_imeta", "_mimage", "_mlog",  "_pmspare", "_rimage", "_rmeta",
+                                       "_tdata", "_tmeta",  "_vdata", "_vorigin", "_wcorig"};
+
 int lvm_check_name(const struct lvm *l, const char *snapshot, struct err *e)
 {
     if (strchr(snapshot, ':'))
         return err_set(e, ERR_USAGE, 0, "'%s' is no name for a snapshot on LVM: it has no ':' in names",
                        snapshot);
+    struct lvm_name name = lvm_name(l, LVM_SNAPSHOT, snapshot);
+    for (size_t i = 0; i < ELEMENTS(reserved); i++)
+        if (strstr(name.s, reserved[i]))
+            return err_set(e, ERR_USAGE, 0,
+                           "'%s' is no name for a snapshot on LVM: it keeps names with '%s' for itself",
+                           snapshot, reserved[i]);
     if (mapped_length(l->vg) + 1 + mapped_length(lvm_name(l, LVM_TEMP, snapshot).s) > DM_NAME_MAX)
         return err_set(e, ERR_USAGE, 0, "the snapshot's name '%s' is too long for LVM", snapshot);
     return 0;
@@ -200,7 +211,7 @@ static int ask(struct vg *g, struct err *e)
                     g->name,
                     NULL};
     _cleanup_buf_ struct buf out = BUF_INIT;
-    struct proc_options options = {.cap = LVS_MAX, .seconds = COMMAND_SECONDS};
+    struct proc_options options = {.cap = LVS_MAX, .seconds = COMMAND_SECONDS, .tick = volume_tick};
     if (proc_check(argv, &options, &out, e) < 0) {
         if (strstr(e->text, "not found"))
             e->kind = ERR_GONE;
@@ -357,7 +368,7 @@ static void name_failure(const struct lvm *l, struct err *e)
 
 static int change(const struct lvm *l, const struct strv *argv, struct err *e)
 {
-    struct proc_options options = {.seconds = COMMAND_SECONDS};
+    struct proc_options options = {.seconds = COMMAND_SECONDS, .tick = volume_tick};
     group_of(l->vg)->stale = true;
     debug_command(argv->v);
     if (proc_check(argv->v, &options, NULL, e) == 0)

@@ -88,7 +88,7 @@ static int info(struct volume *v, struct volume_info *ret, struct err *e)
     if (!pool)
         return -1;
     ret->exists = r == 0;
-    ret->many = true;
+    ret->many = ret->compares = true;
     ret->size = r == 0 ? live.size : 0;
     /* how much of a pool that is not active is used, nobody can say */
     ret->available = pool->used < 0 ? pool->size : (uint64_t)((double)pool->size * (100 - pool->used) / 100);

@@ -158,6 +158,8 @@ struct pool_room {
 /* 1: the pool is not active. */
 int pool_room(const struct lvm *l, struct pool_room *ret, struct err *e);
 bool pool_room_parse(const char *status, uint64_t chunk, struct pool_room *ret);
+/* May this version of thin_delta (what its -V says) be believed? */
+bool thin_delta_version_ok(const char *said);
 /* How many bytes may be written before asking again (0 when the pool is not active yet); ERR_FULL when the
  * reserve is reached. */
 int pool_check(const struct lvm *l, uint64_t chunk, uint64_t *budget, struct err *e);

@@ -134,6 +134,29 @@ static void test_pool_status(void **state)
     }
 }
 
+static void test_thin_delta_versions(void **state)
+{
+    static const struct {
+        const char *said;
+        bool fine;
+    } cases[] = {{"0.7.6\n", true}, {"0.9.0\n", true},      {"1.0.6", true},    {"thin_delta 1.0.12\n", true},
+                 {"1.1.0\n", true}, {"2.0.0\n", true},      {"1.0.0\n", false}, {"thin_delta 1.0.5", false},
+                 {"1.0\n", false},  {"0.9.0-rc2\n", false}, {"", false},        {"unknown\n", false}};
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        if (thin_delta_version_ok(cases[i].said) != cases[i].fine)
+            fail_msg("'%s'", cases[i].said);
+}
+
+static void test_reserved_names(void **state)
+{
+    struct lvm l = {.vg = "vg", .pool = "data", .volume = "vm-100-disk-0"};
+    struct err e = {0};
+    assert_int_equal(lvm_check_name(&l, "before_update", &e), 0);
+    assert_int_equal(lvm_check_name(&l, "tmeta", &e), -1); /* snap_vm-100-disk-0_tmeta */
+    assert_int_equal(e.kind, ERR_USAGE);
+    assert_int_equal(lvm_check_name(&l, "my_mlog", &e), -1);
+}
+
 static void test_names(void **state)
 {
     struct lvm l = {.vg = "my-vg", .pool = "data", .volume = "vm-100-disk-0"};
@@ -208,9 +231,14 @@ static void test_owner(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_marks), cmocka_unit_test(test_hostile_marks),
-        cmocka_unit_test(test_round), cmocka_unit_test(test_pool_status),
-        cmocka_unit_test(test_names), cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_hostile_marks),
+        cmocka_unit_test(test_round),
+        cmocka_unit_test(test_pool_status),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_thin_delta_versions),
+        cmocka_unit_test(test_reserved_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,11 +139,39 @@ static void test_joined(void **state)
     thinmap_regions_max = 2u << 20;
 }
 
+/* What both have lies between what the older one alone has, and is left out of the map: joined, the whole
+ * must not be taken for gone. */
+static void test_joined_around_same(void **state)
+{
+    static const char *const kinds[] = {"left_only", "right_only", "different"};
+    for (size_t k = 0; k < ELEMENTS(kinds); k++) {
+        _cleanup_buf_ struct buf text = BUF_INIT;
+        _cleanup_(thinmap_freep) struct thinmap *m = thinmap_new(4000 * K64);
+        uint64_t end;
+        thinmap_regions_max = 10;
+        buf_adds(&text, DIFF);
+        for (unsigned i = 0; i < 100; i++)
+            buf_addf(&text, "<%s begin=\"%u\" length=\"1\"/><same begin=\"%u\" length=\"1\"/>", kinds[k],
+                     2 * i, 2 * i + 1);
+        buf_adds(&text, TAIL);
+        if (feed(m, buf_str(&text), 4096) < 0)
+            fail_msg("%s", err.text);
+        assert_true(thinmap_coarse(m));
+        for (unsigned i = 0; i < 100; i++) {
+            enum thin_kind kind = thinmap_at(m, (2 * i + 1) * K64, &end);
+            if (kind != THIN_DIFFERENT && kind != THIN_NONE)
+                fail_msg("%s: chunk %u, which both have, is said to be %d", kinds[k], 2 * i + 1, kind);
+        }
+    }
+    thinmap_regions_max = 2u << 20;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_joined),
+        cmocka_unit_test(test_joined_around_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

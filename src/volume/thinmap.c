@@ -21,6 +21,7 @@ struct thinmap {
     XML_Parser parser;
     int depth;
     bool diff, done; /* <diff> was opened, closed */
+    bool coarse;
     uint64_t chunk, same_from;
     uint64_t last; /* end of the last region read, kept or not */
     struct region *v;
@@ -44,20 +45,23 @@ static bool number(const char **attributes, const char *name, uint64_t *ret)
     return false;
 }
 
-/* Halves the number of regions: pairs become one, of which nothing is known unless they are of a kind. */
+/* Halves the number of regions: pairs become one, of which nothing is known unless they are of a kind and
+ * adjoin: what lies between may be `same` and left out. */
 static void coarsen(struct thinmap *m)
 {
     size_t n = 0;
     for (size_t i = 0; i < m->n; i += 2) {
         struct region r = m->v[i];
         if (i + 1 < m->n) {
-            r.end = m->v[i + 1].end;
-            if (r.kind != m->v[i + 1].kind)
+            const struct region *next = &m->v[i + 1];
+            if (r.kind != next->kind || r.end != next->begin)
                 r.kind = THIN_DIFFERENT;
+            r.end = next->end;
         }
         m->v[n++] = r;
     }
     m->n = n;
+    m->coarse = true;
 }
 
 static void add(struct thinmap *m, uint64_t begin, uint64_t end, enum thin_kind kind)
@@ -222,6 +226,11 @@ enum thin_kind thinmap_at(struct thinmap *m, uint64_t pos, uint64_t *end)
 bool thinmap_empty(const struct thinmap *m)
 {
     return m->n == 0;
+}
+
+bool thinmap_coarse(const struct thinmap *m)
+{
+    return m->coarse;
 }
 
 uint64_t thinmap_chunk(const struct thinmap *m)

@@ -41,6 +41,8 @@ int thinmap_finish(struct thinmap *m, struct err *e);
 enum thin_kind thinmap_at(struct thinmap *m, uint64_t pos, uint64_t *end);
 /* Nothing was kept: no difference (or nothing mapped). */
 bool thinmap_empty(const struct thinmap *m);
+/* Regions were joined: a kind is no more than what must be looked at. */
+bool thinmap_coarse(const struct thinmap *m);
 /* Bytes of a chunk. */
 uint64_t thinmap_chunk(const struct thinmap *m);
 
