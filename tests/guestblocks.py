@@ -188,6 +188,10 @@ class ZvolNames(BlockNames):
     def aside(self, store, n, snap):
         return self.snapshot(store, n, snap, self.kept(store).get((n, snap)))
 
+    def drop_aside(self, store, n, snap):
+        kept = self.kept(store).get((n, snap))
+        gone(["zfs", "destroy", "-r", kept] if kept else ["zfs", "destroy", self.dataset(store, n, snap)])
+
     def entries(self, store):
         odd, bookmarks, guids = [], {}, set()
         lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o", "name,receive_resume_token,guid", store).splitlines()
@@ -242,6 +246,15 @@ class ThinNames(BlockNames):
         for d, snap in self.entries(store)[0]:
             if d == n:
                 gone(["lvremove", "-q", "-f", self.lv(store, n, snap)])
+
+    def drop_aside(self, store, n, snap):
+        self.drop_snapshot(store, n, snap)
+
+    def block(self, store, n):
+        """Make that nothing of this disk can be received: its device's name is taken. Returns the undo."""
+        name = f"{store}/pvesr_stage_{self.volname(n)}".replace("-", "--").replace("/", "-")
+        run("dmsetup", "create", name, "--table", "0 8 error")
+        return lambda: gone(["dmsetup", "remove", name])
 
     def make_snapshot(self, store, n, snap):
         run("lvcreate", "-q", "-n", self.lv_name(n, snap), "-pr", "-s", self.lv(store, n))

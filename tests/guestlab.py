@@ -105,6 +105,9 @@ class DirNames(Files):
         """Where the bytes of a snapshot are that was kept aside."""
         return DirNames.snapshot(self, store, n, snap)
 
+    def drop_aside(self, store, n, snap):
+        os.unlink(self.aside(store, n, snap))
+
     def block(self, store, n):
         """Make that nothing of this disk can be received; returns the undo."""
         path = os.path.join(self.folder(store), ".pvesr-stage." + os.path.basename(self.image(store, n)))
@@ -192,6 +195,7 @@ class BtrfsNames(Files):
         run("btrfs", "subvolume", "snapshot", self.subvolume(store, n, snap), self.subvolume(store, n))
 
     aside = snapshot
+    drop_aside = drop_snapshot
     block = DirNames.block
 
     def image(self, store, n):

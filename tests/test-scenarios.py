@@ -133,6 +133,13 @@ def written_replica(w):
     w.run()
     w.proved(asides=True)
     assert w.asides(w.b.store) == [(n, snap)], w.log()
+    what, = w.status()["100-0"]["kept_aside"]
+    assert what == f"{snap} of {w.c.storage_id}:{w.lab.names.volname(n)}", what
+    assert w.a.pvesr("status", check=True).stdout.endswith(f" OK (kept aside on pve2: {what})\n")
+    w.lab.names.drop_aside(w.b.store, n, snap)
+    w.run()
+    w.proved()
+    assert "kept_aside" not in w.status()["100-0"]
 
 
 @scenario()

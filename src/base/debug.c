@@ -1,9 +1,11 @@
 #include "base/debug.h"
 
 #include "base/buf.h"
+#include "base/mem.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool debug_on(void)
@@ -14,14 +16,15 @@ bool debug_on(void)
 
 void debug_line(const char *fmt, ...)
 {
-    char text[4096];
+    _cleanup_free_ char *text = NULL;
     va_list ap;
     if (!debug_on())
         return;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    if (vasprintf(&text, fmt, ap) < 0)
+        abort();
     va_end(ap);
-    fprintf(stderr, "debug: %s\n", text);
+    fprintf(stderr, "debug: %s\n", text); /* in one piece: stderr may be shared with others */
 }
 
 static void add_quoted(struct buf *b, const char *word)

@@ -107,6 +107,22 @@ static const char *trouble(const struct shown *s)
     return s->job->fault && s->job->remove == REMOVE_NOT ? s->job->fault : s->state.error;
 }
 
+/* What the State column says: the first line that an administrator must know. */
+static void print_state(const struct shown *s)
+{
+    const struct strv *kept = &s->state.kept_aside;
+    if (s->state.pid)
+        printf("SYNCING\n");
+    else if (trouble(s))
+        printf("%s\n", trouble(s));
+    else if (!kept->n)
+        printf("OK\n");
+    else if (kept->n == 1)
+        printf("OK (kept aside on %s: %s)\n", s->job->target, kept->v[0]);
+    else
+        printf("OK (kept aside on %s: %s and %zu more)\n", s->job->target, kept->v[kept->n - 1], kept->n - 1);
+}
+
 static json_t *shown_json(const struct shown *s)
 {
     json_t *o = job_json(s->job);
@@ -117,6 +133,12 @@ static json_t *shown_json(const struct shown *s)
     add(o, "fail_count", json_integer(s->state.fail_count));
     if (trouble(s))
         add(o, "error", json_text(trouble(s)));
+    if (s->state.kept_aside.n) {
+        json_t *kept = json_array();
+        for (size_t i = 0; i < s->state.kept_aside.n; i++)
+            json_array_append_new(kept, json_text(s->state.kept_aside.v[i]));
+        add(o, "kept_aside", kept);
+    }
     if (s->state.duration >= 0)
         add(o, "duration", json_real(whole_microseconds(s->state.duration)));
     if (s->state.pid)
@@ -142,11 +164,9 @@ static void print_status(const struct shown *s, int64_t now)
         clock_print_status(s->next_sync, next);
     if (s->state.duration >= 0)
         num_print_double(whole_microseconds(s->state.duration), duration);
-    printf("%-10s %-10s %-20s %20s %20s %10s %10" PRId64 " %s\n", s->job->id, s->job->disabled ? "No" : "Yes",
-           target, last, next, duration, s->state.fail_count,
-           s->state.pid ? "SYNCING"
-           : trouble(s) ? trouble(s)
-                        : "OK");
+    printf("%-10s %-10s %-20s %20s %20s %10s %10" PRId64 " ", s->job->id, s->job->disabled ? "No" : "Yes",
+           target, last, next, duration, s->state.fail_count);
+    print_state(s);
 }
 
 /* Jobs whose guest is elsewhere are that node's; a job to this node can only be removed. */

@@ -16,6 +16,7 @@
 #define PROTOCOL_VERSION 1
 #define AGENT_SECONDS 60 /* the peer sends something at least each 5 s */
 #define LOCK_SECONDS 10
+#define KEPT_MAX 32 /* of what is kept aside the newest are told: it is for people to read */
 
 struct agent {
     struct env *env;
@@ -27,6 +28,7 @@ struct agent {
     struct replica_volume *volumes;
     size_t n;
     struct strv stale; /* volids this run may drop */
+    struct strv kept;  /* what is kept aside, not yet told; see tell_kept */
 };
 
 CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
@@ -97,6 +99,21 @@ static json_t *strings(const struct strv *s)
     return list;
 }
 
+static void note_kept(struct agent *a, const struct replica_volume *v, const char *snapshot)
+{
+    if (a->kept.n == KEPT_MAX)
+        strv_remove(&a->kept, 0);
+    strv_addf(&a->kept, "%s of %s", snapshot, v->volid);
+}
+
+/* Into a reply, what came to be kept aside since the last one. */
+static json_t *tell_kept(struct agent *a)
+{
+    json_t *list = strings(&a->kept);
+    strv_release(&a->kept);
+    return list;
+}
+
 static int open_guest(struct agent *a, const json_t *o, struct err *e)
 {
     const char *job;
@@ -131,6 +148,9 @@ static int open_volume(struct agent *a, const char *volid, json_t *array, struct
     if (replica_look(v->volume, &r, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     size_t n = r.snapshots.n;
+    for (size_t i = 0; i < n; i++)
+        if (snapshot_is_aside(r.snapshots.v[i].name))
+            note_kept(a, v, r.snapshots.v[i].name);
     if (n <= MESSAGE_SNAPSHOTS_MAX)
         json_array_append_new(array, message_replica(&r));
     replica_release(&r);
@@ -156,7 +176,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     if (r == 0)
         r = replica_stale(a->env, a->job, a->guest, &volids, &scan, &a->stale, e);
     if (r == 0)
-        *reply = json_pack("{s:O, s:o}", "volumes", array, "stale", strings(&a->stale));
+        *reply =
+            json_pack("{s:O, s:o, s:o}", "volumes", array, "stale", strings(&a->stale), "kept", tell_kept(a));
     json_decref(array);
     return r;
 }
@@ -269,7 +290,8 @@ static int call_point(struct agent *a, const json_t *o, json_t **reply, struct e
 }
 
 /* Rename acknowledged restore points that the source no longer has out of the way of the pruning. */
-static int rename_aside(struct replica_volume *v, const json_t *o, struct strv *asides, struct err *e)
+static int rename_aside(struct agent *a, struct replica_volume *v, const json_t *o, struct strv *asides,
+                        struct err *e)
 {
     const json_t *array;
     if (message_array(o, "aside", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
@@ -283,6 +305,7 @@ static int rename_aside(struct replica_volume *v, const json_t *o, struct strv *
         if (volume_snapshot_rename(v->volume, from, to, e) < 0)
             return -1;
         strv_addf(asides, "'%s' of %s is kept as '%s' on the target", from, v->volid, to);
+        note_kept(a, v, to);
     }
     return 0;
 }
@@ -309,9 +332,9 @@ static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct e
     struct replica_volume *v = named_volume(a, o, e);
     if (!v || check_owner(a, e) < 0)
         return -1;
-    if (rename_aside(v, o, &asides, e) < 0)
+    if (rename_aside(a, v, o, &asides, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
-    *reply = json_pack("{s:o}", "asides", strings(&asides));
+    *reply = json_pack("{s:o, s:o}", "asides", strings(&asides), "kept", tell_kept(a));
     return 0;
 }
 
@@ -343,12 +366,14 @@ static int commit_volume(struct agent *a, struct replica_volume *v, const json_t
     bool keep = written || (keep_live && info.exists);
     if (written < 0 || (keep && volume_keep_aside(v->volume, live_aside, e) < 0))
         return -1;
-    if (keep)
+    if (keep) {
+        note_kept(a, v, live_aside);
         strv_addf(asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
                   v->volid, since, live_aside);
+    }
     /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one
      * left. */
-    if (rename_aside(v, o, asides, e) < 0)
+    if (rename_aside(a, v, o, asides, e) < 0)
         return -1;
     /* what came before may have taken minutes, and a guest that was started here must keep its disks */
     if (check_owner(a, e) < 0 || volume_commit(v->volume, id, true, e) < 0)
@@ -370,7 +395,7 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
         if (commit_volume(a, v, one, &asides, e) < 0)
             return err_wrap(e, "volume '%s'", v->volid);
     }
-    *reply = json_pack("{s:o}", "asides", strings(&asides));
+    *reply = json_pack("{s:o, s:o}", "asides", strings(&asides), "kept", tell_kept(a));
     return 0;
 }
 
@@ -508,6 +533,8 @@ static int greet(struct agent *a, struct err *e)
     if (r == 0)
         r = message_string(theirs, "node", sizeof a->peer - 1, &node, e);
     snprintf(a->peer, sizeof a->peer, "%s", node);
+    if (json_is_true(json_object_get(theirs, "debug")))
+        setenv("PVESR_DEBUG", "1", 1);
     json_decref(theirs);
     if (r < 0)
         return -1;
@@ -555,6 +582,7 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
         replica_volume_close(&a.volumes[i]);
     free(a.volumes);
     strv_release(&a.stale);
+    strv_release(&a.kept);
     lock_free(a.lock);
     return r;
 }

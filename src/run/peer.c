@@ -1,5 +1,6 @@
 #include "run/peer.h"
 
+#include "base/debug.h"
 #include "base/fs.h"
 
 #include "run/message.h"
@@ -21,6 +22,15 @@ static void tick(void)
     channel_alive(tick_channel, &ignored);
 }
 
+/* What the agent does at our wish is told here as our own doings are: PVESR_DEBUG does not travel over ssh.
+ */
+static void pass_on(const char *line, void *node)
+{
+    static const char debug[] = "debug: ";
+    if (strncmp(line, debug, sizeof debug - 1) == 0)
+        debug_line("%s: %s", (const char *)node, line + sizeof debug - 1);
+}
+
 static void link_target_of(struct env *env, const struct member *m, char *known_hosts, struct link_target *t)
 {
     *t = (struct link_target){.node = m->node.name,
@@ -30,13 +40,15 @@ static void link_target_of(struct env *env, const struct member *m, char *known_
                               .agent = m->node.agent,
                               .config = m->node.config,
                               .known_hosts = known_hosts,
-                              .run_dir = env->settings.run_dir};
+                              .run_dir = env->settings.run_dir,
+                              .line = pass_on,
+                              .line_arg = (void *)m->node.name};
 }
 
 static int hello(struct env *env, struct peer *p, struct err *e)
 {
-    json_t *mine = json_pack("{s:i, s:s, s:s}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION, "node",
-                             env->settings.node);
+    json_t *mine = json_pack("{s:i, s:s, s:s, s:b}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION,
+                             "node", env->settings.node, "debug", (int)debug_on());
     if (message_send(p->link.channel, FRAME_HELLO, mine, e) < 0)
         return -1;
     json_t *theirs = message_receive(p->link.channel, FRAME_HELLO, p->node, e);
@@ -98,6 +110,12 @@ static int take_strings(const json_t *o, const char *key, struct strv *ret, stru
         strv_add(ret, text);
     }
     return 0;
+}
+
+/* What is kept aside there, as far as this answer tells. A node of an older version does not say. */
+static int take_kept(struct peer *p, const json_t *reply, struct err *e)
+{
+    return json_object_get(reply, "kept") ? take_strings(reply, "kept", &p->kept, e) : 0;
 }
 
 static int connect_at(struct env *env, const struct link_target *t, struct peer *ret, struct err *e)
@@ -184,6 +202,9 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
         r = message_replica_parse(json_array_get(array, i), &replicas[i], e);
     if (r == 0)
         r = take_strings(reply, "stale", stale, e);
+    if (r == 0)
+        r = take_kept(p, reply, e);
+    p->opened = r == 0;
     json_decref(reply);
     return r;
 }
@@ -242,6 +263,8 @@ int peer_aside(struct peer *p, const char *volid, const struct asides *a, struct
     json_t *reply =
         call(p, json_pack("{s:s, s:s, s:o}", "do", "aside", "volume", volid, "aside", renames(a)), e);
     int r = reply ? take_strings(reply, "asides", said, e) : -1;
+    if (r == 0)
+        r = take_kept(p, reply, e);
     json_decref(reply);
     return r;
 }
@@ -259,6 +282,8 @@ int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct st
         json_array_append_new(array, commit_volume(&v[i]));
     json_t *reply = call(p, json_pack("{s:s, s:o}", "do", "commit", "volumes", array), e);
     int r = reply ? take_strings(reply, "asides", asides, e) : -1;
+    if (r == 0)
+        r = take_kept(p, reply, e);
     json_decref(reply);
     return r;
 }
@@ -291,4 +316,5 @@ void peer_close(struct peer *p, struct err *e)
     if (e->kind == ERR_NETWORK)
         err_wrap(e, "lost the connection to node '%s'", p->node);
     link_close(&p->link, e);
+    strv_release(&p->kept);
 }

@@ -275,6 +275,11 @@ static int work(struct run *r, struct err *e)
     if (s.connected)
         r->row.bytes = channel_sent(s.peer.link.channel);
     r->row.delta = s.delta;
+    if (s.connected && s.peer.opened) {
+        strv_release(&r->state.kept_aside);
+        r->state.kept_aside = s.peer.kept;
+        s.peer.kept = (struct strv)STRV_INIT;
+    }
     steps_enter(&r->steps, "close");
     if (s.connected)
         peer_close(&s.peer, e);

@@ -26,6 +26,8 @@ struct job_state {
     struct strv storages; /* storeid_list */
     /* Names of snapshots whose full copy was begun and never acknowledged; not Proxmox VE's. */
     struct strv first_copies;
+    /* "SNAPSHOT of VOLID": what the target kept aside, as the last run saw it; not Proxmox VE's. */
+    struct strv kept_aside;
     char *last_node;
     pid_t pid; /* 0: not running (a dead pid is given as 0 by job_state_load) */
     uint64_t ptime;

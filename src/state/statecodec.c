@@ -22,8 +22,8 @@ static const struct {
     {"fail_count", offsetof(struct job_state, fail_count)},
 };
 
-static const char *const other_keys[] = {"error",     "duration", "storeid_list", "first_copies",
-                                         "last_node", "pid",      "ptime"};
+static const char *const other_keys[] = {"error",      "duration",  "storeid_list", "first_copies",
+                                         "kept_aside", "last_node", "pid",          "ptime"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -62,6 +62,8 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         decode_names(value, &s->storages);
     } else if (json_key_is(key, "first_copies")) {
         decode_names(value, &s->first_copies);
+    } else if (json_key_is(key, "kept_aside")) {
+        decode_names(value, &s->kept_aside);
     } else if (json_key_is(key, "last_node")) {
         free(s->last_node);
         s->last_node = json_to_string(value);
@@ -158,6 +160,7 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
         encode_error(&w, s->error);
     encode_names(&w, "storeid_list", &s->storages);
     encode_names(&w, "first_copies", &s->first_copies);
+    encode_names(&w, "kept_aside", &s->kept_aside);
     if (s->last_node) {
         object_key(&w, "last_node");
         json_add_string(out, s->last_node);

@@ -100,18 +100,22 @@ static void test_other_entries_stay_byte_for_byte(void **state)
                         "\"100\":{\"local/b\":{\"k\":\"\\u0041 b\"},\"other\":true}}");
 }
 
-/* Our own key is written only when it says something: without it the entry is exactly Proxmox VE's. */
-static void test_first_copies(void **state)
+/* Our own keys are written only when they say something: without them the entry is exactly Proxmox VE's. */
+static void test_own_keys(void **state)
 {
     struct err e;
     struct job_state s = {.duration = -1}, back;
     strv_adds(&s.first_copies, "__replicate_100-0_7__", "__replicate_100-0_8__", NULL);
+    strv_add(&s.kept_aside, "diverged_100-0_7 of st:vm-100-disk-0");
     assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
     job_state_release(&s);
     assert_ok(job_state_load(*state, 100, "a", &back, &e), &e);
     assert_int_equal(back.first_copies.n, 2);
     assert_string_equal(back.first_copies.v[1], "__replicate_100-0_8__");
+    assert_int_equal(back.kept_aside.n, 1);
+    assert_string_equal(back.kept_aside.v[0], "diverged_100-0_7 of st:vm-100-disk-0");
     strv_release(&back.first_copies);
+    strv_release(&back.kept_aside);
     assert_ok(job_state_store(*state, 100, "a", &back, &e), &e);
     job_state_release(&back);
     assert_file(
@@ -413,7 +417,7 @@ int main(void)
         DIR_TEST(test_missing_is_default),
         DIR_TEST(test_reads_what_proxmox_writes),
         DIR_TEST(test_other_entries_stay_byte_for_byte),
-        DIR_TEST(test_first_copies),
+        DIR_TEST(test_own_keys),
         DIR_TEST(test_remove),
         DIR_TEST(test_mode_and_directory),
         DIR_TEST(test_error_text_is_trimmed_and_bounded),

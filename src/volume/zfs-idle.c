@@ -3,6 +3,7 @@
  * former live volume would be kept aside each time, for nothing. */
 #include "volume/zfs.h"
 
+#include "base/debug.h"
 #include "base/mem.h"
 #include "base/proc.h"
 
@@ -22,6 +23,7 @@ static bool differs(const struct zfs_snapshot *since, const struct zfs_dataset *
     _cleanup_buf_ struct buf out = BUF_INIT;
     _cleanup_free_ char *snapshot = xasprintf("%s@%s", since->dataset, since->s.name);
     char *argv[] = {(char *)"zfs", (char *)"diff", (char *)"-H", snapshot, (char *)d->name, NULL};
+    debug_command(argv); /* it makes a snapshot for itself for the time being */
     return proc_check(argv, &o, &out, &ignored) < 0 || out.len;
 }
 

@@ -365,6 +365,7 @@ static int flush_pool(const struct zfs *z, struct err *e)
     _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
     char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
     struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = volume_tick};
+    debug_command(argv);
     return proc_check(argv, &o, NULL, e);
 }
 

@@ -16,6 +16,7 @@
 #define FRAME_SECONDS 60 /* until the caller sets its own */
 #define END_SECONDS 10
 #define END_FAILED_SECONDS 2
+#define LINE_MAX_TAKEN 8192 /* a command with the names of all volumes of a guest */
 #define LINE_MAX_KEPT 500
 
 struct link_process {
@@ -23,7 +24,7 @@ struct link_process {
     int in, out; /* our ends: the agent's stdout and stdin */
     void (*line)(const char *line, void *arg);
     void *line_arg;
-    char partial[LINE_MAX_KEPT];
+    char partial[LINE_MAX_TAKEN];
     size_t partial_len;
     char last[LINE_MAX_KEPT];
 };
@@ -34,11 +35,11 @@ static void end_of_line(struct link_process *p)
 {
     if (p->partial_len == 0)
         return;
-    memcpy(p->last, p->partial, p->partial_len);
-    p->last[p->partial_len] = 0;
+    p->partial[p->partial_len] = 0;
     p->partial_len = 0;
+    snprintf(p->last, sizeof p->last, "%s", p->partial);
     if (p->line)
-        p->line(p->last, p->line_arg);
+        p->line(p->partial, p->line_arg);
 }
 
 static bool take_stderr(void *arg)

@@ -12,6 +12,7 @@ import re
 import subprocess
 
 import rig
+import told
 from guestlab import GuestLab, same_file
 
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
@@ -159,6 +160,34 @@ def full():
         w.replicate("after the pool was extended")
 
 
+def used_before(vg):
+    """A pool that shows what somebody else had in its chunks, whose size is no power of two. The next chunk is sought behind the last one, so
+    twice most of them are all."""
+    rig.sh("lvremove", "-f", f"{vg}/thin")
+    rig.sh("lvcreate", "-q", "-y", "-Zn", "-L", "32m", "--chunksize", "192k", "--poolmetadatasize", "4m", "-T", f"{vg}/thin")
+    for _ in range(2):
+        rig.sh("lvcreate", "-q", "-y", "-Wn", "-V", "20m", "-n", "somebody", "--thinpool", f"{vg}/thin")
+        with open(f"/dev/{vg}/somebody", "r+b", buffering=0) as f:
+            f.write(b"secret--" * (20 << 17))
+            os.fsync(f.fileno())
+        rig.sh("lvremove", "-f", f"{vg}/somebody")
+
+
+def stale_chunks():
+    """The target's chunks hold what somebody else had: where the guest has zeros, or discards, the replica has zeros."""
+    with world() as w:
+        used_before(w.b.store)
+        n = w.lab.add_disk()
+        rig.sh("blkdiscard", "-f", w.lab.live(n))
+        with open(w.lab.live(n), "r+b") as f:
+            for at in (512, 3 << 20, (5 << 20) + 4096):
+                f.seek(at)
+                f.write(w.lab.random.randbytes(512))
+        w.replicate("the first run")
+        rig.sh("blkdiscard", "-f", w.lab.live(n))
+        w.replicate("after all was discarded")
+
+
 def left_behind():
     """A metadata snapshot with the note of a killed run is released; a stranger's is respected."""
     with world() as w:
@@ -179,17 +208,22 @@ def left_behind():
         w.replicate("after the stranger went")
 
 
-def told():
-    """Every command that changes a volume group is told at debug level."""
+def debug_level():
+    """Every command that changes a volume group is told at debug level, by whichever side executes it."""
     with world() as w:
-        done = w.run(env={"PVESR_DEBUG": "1"})
-        assert done.returncode == 0 and "debug: + lvcreate -s" in done.stderr, done.stderr
-        assert "debug: +" not in w.run().stderr
+        w.lab.take_guest_snapshot()
+        for change in (None, lambda: w.lab.write(w.disk, 5), lambda: w.lab.drop_guest_snapshot("snap0")):
+            if change:
+                change()
+            said, did, untold = told.run(w)
+            assert len(did) > 5 and not untold, untold
+            assert "debug: + lv" in said and "debug: pve2: + lv" in said, said
+        assert "debug:" not in w.run().stderr
 
 
 rig.check(f"{RUNS} random runs on lvmthin over ssh, seed {rig.SEED}", soak, needs=("root", "netns", "lvmthin"))
 for each in ("source", "target"):
     rig.check(f"kill -9 of the {each} on lvmthin", lambda side=each: kill(side), needs=("root", "lvmthin", "strace"))
-for function in (written, in_use, full, left_behind, told):
+for function in (written, in_use, full, stale_chunks, left_behind, debug_level):
     rig.check(f"lvmthin, {function.__name__}: {' '.join(function.__doc__.split())}", function, needs=("root", "lvmthin"))
 rig.main()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 
 import rig
+import told
 from guestblocks import device
 from guestlab import GuestLab, same_file
 
@@ -391,13 +392,17 @@ def one_instant():
     """all volumes of a guest are taken by one command, and what changes a pool is told at debug level"""
     with world() as w:
         w.lab.add_disk()
-        said = w.run(env={"PVESR_DEBUG": "1"}).stderr
+        said, did, untold = told.run(w)
+        assert len(did) > 5 and not untold, untold
         one = next(line for line in said.splitlines() if "debug: + zfs snapshot" in line)
         assert "vm-100-disk-0@" in one and "vm-100-disk-1@" in one, one
-        assert said.count("debug: + zfs bookmark") == 2, said
-        w.lab.write(0, 1)
-        assert "debug: + zfs destroy" in w.run(env={"PVESR_DEBUG": "1"}).stderr
-        assert "debug: +" not in w.run().stderr
+        assert said.count("debug: + zfs bookmark") == 2 and "debug: pve2: + zfs receive" in said, said
+        w.lab.take_guest_snapshot()
+        for change in (lambda: w.lab.write(0, 1), lambda: w.lab.drop_guest_snapshot("snap0")):
+            change()
+            said, did, untold = told.run(w)
+            assert "+ zfs destroy" in said and not untold, (said, untold)
+        assert "debug:" not in w.run().stderr
 
 
 for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, removed_with_aside,
