@@ -179,6 +179,14 @@ static int check_encryption(struct sync *s, struct err *e)
 {
     for (size_t i = 0; i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
+        const struct plan_volume *p = &s->plan.v[i];
+        bool plain_there = v->replica.info.exists && !v->replica.info.encrypted && !p->full;
+        if (v->info.encrypted && v->replica.info.encrypts && plain_there)
+            return err_set(
+                e, ERR_CONFIG, 0,
+                "volume '%s' is encrypted, and its replica on node '%s' is not: rename the dataset there, "
+                "so that everything is sent and encrypted there",
+                s->volids.v[i], s->target->node.name);
         if (!v->info.encrypted || v->replica.info.encrypts)
             continue;
         if (!v->info.stream)
@@ -188,7 +196,6 @@ static int check_encryption(struct sync *s, struct err *e)
                 "in an encrypted dataset",
                 s->volids.v[i], s->there.v[i], s->target->node.name);
         volume_send_as(v->local.volume, VOLUME_RAW);
-        const struct plan_volume *p = &s->plan.v[i];
         if (!p->full && p->base.flags & SNAPSHOT_RECEIVED)
             return err_set(
                 e, ERR_CONFIG, 0,

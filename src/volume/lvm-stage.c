@@ -427,7 +427,7 @@ static int open_any(struct lvm_stage *x, const struct stage_want *want, uint64_t
     if (fits && (m->sealed || resume(x, e) == 0))
         return 0;
     lvm_close(x->lvm, &x->open);
-    if (fits && e->kind == ERR_FULL)
+    if (fits && (e->kind == ERR_FULL || e->kind == ERR_BUSY))
         return -1;
     if (r == 0 && lvm_remove(x->lvm, name.s, e) < 0)
         return -1;

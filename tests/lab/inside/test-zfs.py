@@ -388,6 +388,25 @@ def raw():
         assert "encrypted" in said and "16351" in said, said
 
 
+def plain_replica():
+    """a replica that is plain although all around it is encrypted takes no increment of what is encrypted"""
+    with world("zfscrypt") as w:
+        w.run()
+        there, plain = w.volume(w.b), f"{w.b.store}/plain"
+        rig.sh("sh", "-c", f"zfs send {there}@{w.point(w.b)} | zfs receive -o encryption=off {plain}")
+        assert w.get("encryption", plain) == "off"
+        rig.sh("zfs", "destroy", "-r", there)
+        rig.sh("zfs", "rename", plain, there)
+        w.lab.write(0, 5)
+        said = w.run(want=1).stderr
+        assert "its replica on node 'pve2' is not" in said, said
+        rig.sh("zfs", "rename", there, f"{w.b.store}/put-by")
+        w.run()
+        assert w.get("encryptionroot", there) == w.b.store
+        rig.sh("zfs", "destroy", "-r", f"{w.b.store}/put-by")
+        w.proved()
+
+
 def one_instant():
     """all volumes of a guest are taken by one command, and what changes a pool is told at debug level"""
     with world() as w:
@@ -407,6 +426,6 @@ def one_instant():
 
 for function in (resumed, foreign_token, base_destroyed_on_source, base_destroyed_on_target, base_destroyed_on_both, removed_with_aside,
                  taken_over_within_commit, cut_between_the_renames, first_copy_abandoned, foreign_snapshots, rolled_back, aside_copied, linked, encrypted,
-                 raw, one_instant):
+                 raw, plain_replica, one_instant):
     rig.check(f"zfs, {function.__name__}: {function.__doc__}", function, needs=("root", "zfspool"))
 rig.main()
