@@ -187,7 +187,14 @@ class FilesystemNames(TreeNames):
         bad = [f"volume {n}: {key} is {b} and not {a}" for key, a, b in zip(self.EQUAL, here, there) if a != b]
         if mounted != "no" or place != self.place(target, n):
             bad.append(f"volume {n}: mounted: {mounted}, at {place} and not at {self.place(target, n)}")
-        return bad
+        here, there = (self.quotas(store, n) for store in (source, target))
+        return bad + [f"volume {n}: the quota of snapshot {snap} is {there[snap]} and not {here[snap]}" for snap in here.keys() & there.keys()
+                      if here[snap] != there[snap]]
+
+    def quotas(self, store, n):
+        """What each snapshot would be rolled back to."""
+        lines = run("zfs", "list", "-Hp", "-d", "1", "-t", "snapshot", "-o", "name,pve-storage:refquota", self.full(store, n)).splitlines()
+        return {name.partition("@")[2]: quota for name, quota in (line.split("\t") for line in lines)}
 
 
 NAMES = {"btrfs": SubvolNames, "zfspool": FilesystemNames, "zfscrypt": FilesystemNames}

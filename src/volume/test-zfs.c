@@ -113,6 +113,12 @@ static const struct {
     {"=1", false},
     {"atime=on\texec=on", false},
     {"acltype=$(id)", false},
+    {"refquota=1 pve-storage:refquota=8589934592", true},
+    {"pve-storage:refquota=0", true},
+    {"pve-storage:refquota=", false},
+    {"pve-storage:refquota=none", false},
+    {"pve-storage:refquota=123456789012345678901", false},
+    {"pve-storage:other=1", false},
 };
 
 static void test_properties(void **state)

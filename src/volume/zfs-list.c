@@ -123,14 +123,15 @@ enum {
     F_STAGE,
     F_POINT,
     F_RECEIVED,
+    F_QUOTA,
     F_WANTED,
     F_PROPERTIES,
     FIELDS = F_PROPERTIES ZFS_PROPERTIES(ONE_MORE)
 };
 #define COLUMNS                                                                                              \
     "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,"               \
-    "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:received," \
-    "pvesr:properties" ZFS_PROPERTIES(COLUMN)
+    "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:"          \
+    "received," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
 
 static bool take_dataset(char **f, struct zfs_dataset *ret)
 {
@@ -285,6 +286,8 @@ static void take_snapshot(char **f, void *arg)
     x.s.created = (int64_t)number(f[F_CREATION]);
     x.s.flags =
         (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+    if (!f[F_QUOTA][strspn(f[F_QUOTA], "0123456789")])
+        copy(x.quota, sizeof x.quota, f[F_QUOTA]);
     const char *own = below(l->z->pool, x.dataset);
     if (own && strncmp(own, KEPT, strlen(KEPT)) == 0)
         x.s.flags |= SNAPSHOT_APART;

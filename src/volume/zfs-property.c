@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define REFQUOTA "refquota="
+#define SNAPSHOT_QUOTA ZFS_SNAPSHOT_QUOTA "="
 
 #define TEXT(key) #key,
 static const char *const keys[] = {ZFS_PROPERTIES(TEXT)};
@@ -29,10 +30,28 @@ void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX])
     }
 }
 
+static bool is_of_snapshot(const char *property)
+{
+    return strncmp(property, SNAPSHOT_QUOTA, strlen(SNAPSHOT_QUOTA)) == 0;
+}
+
+char *zfs_properties_of_snapshot(const char *text)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    strv_split(&all, text, " ");
+    for (size_t i = 0; i < all.n; i++)
+        if (is_of_snapshot(all.v[i]))
+            return xstrdup(all.v[i]);
+    return NULL;
+}
+
 /* "KEY=VALUE" of ours; it may come from a peer. */
 static bool property_valid(const char *property)
 {
     size_t n = strcspn(property, "=");
+    if (is_of_snapshot(property))
+        return property[n + 1] && strlen(property + n + 1) <= 20 &&
+               !property[n + 1 + strspn(property + n + 1, "0123456789")];
     for (size_t i = 0; i < ELEMENTS(keys); i++)
         if (strlen(keys[i]) == n && strncmp(keys[i], property, n) == 0)
             return property[n] && property[n + 1] &&
@@ -75,7 +94,7 @@ int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err 
     size_t options = argv.n;
     for (size_t i = 0; i < wanted.n; i++) {
         _cleanup_free_ char *property = as_possible(d, wanted.v[i]);
-        if (!strv_has(&there, property))
+        if (!is_of_snapshot(property) && !strv_has(&there, property))
             strv_add(&argv, property);
     }
     if (argv.n == options)

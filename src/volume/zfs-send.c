@@ -20,11 +20,15 @@ struct zfs_delta {
     struct zfsranges *ranges;
 };
 
-static int start_send(struct delta *d, const struct zfs_view *w, const struct strv *argv, struct err *e)
+static int start_send(struct delta *d, const struct snapshot *snapshot, const struct zfs_view *w,
+                      const struct strv *argv, struct err *e)
 {
     struct zfs_delta *x = xcalloc(1, sizeof *x);
+    const struct zfs_snapshot *s = zfs_find_id(w, snapshot->id);
+    bool quota = s && s->quota[0] && !w->live.volume;
     d->priv = x;
-    snprintf(x->header, sizeof x->header, ZFS_HEADER "%s\n", w->live.properties);
+    snprintf(x->header, sizeof x->header, ZFS_HEADER "%s%s%s\n", w->live.properties,
+             quota ? " " ZFS_SNAPSHOT_QUOTA "=" : "", quota ? s->quota : "");
     if (streamproc_start(&x->proc, argv->v, true, e) == 0)
         return 0;
     zfs_delta_close(d);
@@ -88,7 +92,7 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
     if (old)
         strv_adds(&argv, "-i", old, NULL);
     strv_adds(&argv, "--", new, NULL);
-    if (start_send(d, &w, &argv, e) < 0)
+    if (start_send(d, snapshot, &w, &argv, e) < 0)
         return -1;
     struct zfs_delta *x = d->priv;
     if (ranges)
@@ -186,7 +190,7 @@ int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct 
         check_token(token, base, snapshot, new, d->volume->form == VOLUME_RAW, sent, e) < 0)
         return -1;
     strv_adds(&argv, "zfs", "send", "-t", token, NULL);
-    return start_send(d, &w, &argv, e);
+    return start_send(d, snapshot, &w, &argv, e);
 }
 
 ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e)

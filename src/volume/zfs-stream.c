@@ -460,6 +460,19 @@ static int switch_live(struct volume *v, const char *id, struct err *e)
     return live ? zfs_tidy(v, e) : 0;
 }
 
+/* The stage's newest snapshot. */
+static int mark_received(struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *quota = w->stage.volume ? NULL : zfs_properties_of_snapshot(w->stage.wanted);
+    strv_adds(&argv, "zfs", "set", "pvesr:received=1", NULL);
+    if (quota && zfs_properties_valid(quota))
+        strv_add(&argv, quota);
+    strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
+    zfs_forget(z);
+    return zfs_change_all(&argv, e);
+}
+
 int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
 {
     struct zfs *z = zfs_of(v);
@@ -472,11 +485,9 @@ int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
         return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
     if (!live) {
         _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);
-        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
-        return on_live ? 0
-               : zfs_change(z, e, "set", "pvesr:received=1", full, NULL) < 0
-                   ? -1
-                   : zfs_change(z, e, "set", point, z->stage, NULL);
+        return on_live                          ? 0
+               : mark_received(z, &w, x, e) < 0 ? -1
+                                                : zfs_change(z, e, "set", point, z->stage, NULL);
     }
     if (on_live) {
         int r = stage_own(z, &w, x, e);

@@ -18,8 +18,9 @@
  *
  * Such a stream takes no properties along (zfs-send(8), -p), so ours begins with a line of its own before
  * that of `zfs send`: "pvesr-zfs 1 KEY=VALUE KEY=VALUE…\n" with those of ZFS_PROPERTIES that the source has,
- * be they set or inherited there. They are noted at the stage when it begins and set before it goes live,
- * where they differ. A zvol has none: its size is in its data.
+ * be they set or inherited there, and the ZFS_SNAPSHOT_QUOTA of the snapshot that is sent. They are noted at
+ * the stage when it begins and set before it goes live, where they differ. A zvol has none: its size is in
+ * its data.
  *
  * A replica of a filesystem is not mounted, and has canmount=noauto: Proxmox VE mounts what it is to start,
  * and who reads in what is mounted changes it (atime).
@@ -72,7 +73,12 @@
 #define ZFS_BASE "pvesr-base-"
 #define ZFS_HEADER "pvesr-zfs 1 "
 #define ZFS_PROPERTIES_MAX 320
-#define ZFS_HEADER_MAX (sizeof ZFS_HEADER + ZFS_PROPERTIES_MAX)
+/* With that of the snapshot. */
+#define ZFS_WANTED_MAX (ZFS_PROPERTIES_MAX + 64)
+#define ZFS_HEADER_MAX (sizeof ZFS_HEADER + ZFS_WANTED_MAX)
+/* What of a snapshot of a container its replica has, too: the quota to which Proxmox VE rolls back
+ * (spec 9.1). */
+#define ZFS_SNAPSHOT_QUOTA "pve-storage:refquota"
 /* What of a container's filesystem its replica has, too. */
 #define ZFS_PROPERTIES(of)                                                                                   \
     of(refquota) of(acltype) of(xattr) of(aclinherit) of(atime) of(relatime) of(recordsize) of(devices)      \
@@ -89,7 +95,8 @@ struct zfs_dataset {
     bool key; /* if encrypted: it is loaded */
     uint64_t size, available, written, referenced;
     char properties[ZFS_PROPERTIES_MAX]; /* "KEY=VALUE KEY=VALUE…", "" of a zvol */
-    char wanted[ZFS_PROPERTIES_MAX];     /* if a stage: those that it is to have */
+    char wanted[ZFS_WANTED_MAX]; /* if a stage: those that it is to have, and ZFS_SNAPSHOT_QUOTA of its newest
+                                  * snapshot */
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     char stage[256]; /* the mark, "" for none */
     char point[SNAPSHOT_ID_LEN + 1];
@@ -103,6 +110,7 @@ struct zfs_snapshot {
     bool of_template;                     /* that on which the volume stands as a linked clone, or will */
     bool is_bookmark;                     /* the snapshot itself is gone */
     char bookmark[SNAPSHOT_NAME_MAX + 1]; /* the name of its bookmark, "" for none */
+    char quota[24];                       /* ZFS_SNAPSHOT_QUOTA, "" for none */
 };
 
 /* All that belongs to a volume, as it was when asked. */
@@ -166,6 +174,8 @@ char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
 /* Of values in the order of ZFS_PROPERTIES, "-" for one that does not apply. */
 void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX]);
 bool zfs_properties_valid(const char *text);
+/* The part of it that is for the snapshot, "KEY=VALUE", malloc'ed; NULL: none. */
+char *zfs_properties_of_snapshot(const char *text);
 /* Set what of d->wanted is not so. */
 int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e);
 
