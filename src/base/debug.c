@@ -24,7 +24,7 @@ void debug_line(const char *fmt, ...)
     if (vasprintf(&text, fmt, ap) < 0)
         abort();
     va_end(ap);
-    fprintf(stderr, "debug: %s\n", text); /* in one piece: stderr may be shared with others */
+    fprintf(stderr, "debug: %s\n", text);
 }
 
 static void add_quoted(struct buf *b, const char *word)

@@ -50,8 +50,11 @@ static int flush(struct lvm_stage *x, struct err *e)
 {
     for (uint64_t pos = x->dirty; pos < x->dirty_end; pos += FLUSH_BYTES) {
         tick();
-        sync_file_range(x->open.fd, (off_t)pos, FLUSH_BYTES,
-                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+        /* an error that it tells is not told by fsync again */
+        if (sync_file_range(x->open.fd, (off_t)pos, FLUSH_BYTES,
+                            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+            return err_sys(e, "cannot write to '%s/%s'", x->lvm->vg, x->lv.name);
     }
     tick();
     if (fsync(x->open.fd) < 0)
