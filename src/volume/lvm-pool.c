@@ -162,15 +162,23 @@ static void pause_a_moment(void)
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 }
 
+/* ERR_BUSY: the kernel says that somebody was faster. dmsetup(8) ends with "Command failed.", whatever it
+ * was. */
 static int message(const struct lvm *l, const char *text, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
     char *argv[] = {"dmsetup", "message", device, "0", (char *)text, NULL};
     struct proc_options options = {.tick = volume_tick};
+    struct proc_result r = {0};
     debug_command(argv);
-    return proc_check(argv, &options, NULL, e) < 0
-               ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text)
-               : 0;
+    int result = proc_run(argv, &options, &r, e);
+    if (result == 0 && r.status != 0) {
+        const char *said = buf_str(&r.err);
+        result = err_set(e, strstr(said, "busy") ? ERR_BUSY : ERR_SYSTEM, 0, "%.*s", (int)strcspn(said, "\n"),
+                         said);
+    }
+    proc_result_release(&r);
+    return result < 0 ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text) : 0;
 }
 
 static int lock_note(struct hold *h, struct err *e)
@@ -245,8 +253,8 @@ static int hold(struct hold *h, struct err *e)
     if (fdatasync(h->fd) < 0)
         return err_sys(e, "cannot flush the note on a metadata snapshot");
     if (message(h->lvm, "reserve_metadata_snap", e) < 0) {
-        /* EBUSY: somebody else was faster, and with our note theirs would be taken for ours */
-        if (strstr(e->text, "busy"))
+        /* with our note, theirs would be taken for ours */
+        if (e->kind == ERR_BUSY)
             (void)!ftruncate(h->fd, 0);
         return -1;
     }

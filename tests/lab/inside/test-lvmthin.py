@@ -208,6 +208,30 @@ def left_behind():
         w.replicate("after the stranger went")
 
 
+def lost_race():
+    """A stranger reserves a metadata snapshot on the target just before a run does: it stays, then and at the next run."""
+    with world() as w:
+        w.replicate("the first run")
+        w.lab.write(w.disk, 5)
+        real, faster = os.path.join(w.c.dir, "dmsetup"), os.path.join(w.c.dir, "faster")
+        rig.sh("cp", "/usr/sbin/dmsetup", real)
+        with open(faster, "w") as f:
+            f.write(f'#!/bin/sh\ncase "$*" in *reserve_metadata_snap*) {real} "$@" ;; esac\nexec {real} "$@"\n')
+        os.chmod(faster, 0o755)
+        rig.sh("mount", "--bind", faster, "/usr/sbin/dmsetup")
+        try:
+            done = w.run()
+        finally:
+            rig.sh("umount", "/usr/sbin/dmsetup")
+        assert done.returncode != 0 and "busy" in done.stderr, done.stderr
+        assert metadata_snapshot(w.b.store)
+        done = w.run()
+        assert done.returncode != 0 and "somebody else holds" in done.stderr, done.stderr
+        assert metadata_snapshot(w.b.store)
+        rig.sh("dmsetup", "message", pool_device(w.b.store), "0", "release_metadata_snap")
+        w.replicate("after the stranger went")
+
+
 def debug_level():
     """Every command that changes a volume group is told at debug level, by whichever side executes it."""
     with world() as w:
@@ -224,6 +248,6 @@ def debug_level():
 rig.check(f"{RUNS} random runs on lvmthin over ssh, seed {rig.SEED}", soak, needs=("root", "netns", "lvmthin"))
 for each in ("source", "target"):
     rig.check(f"kill -9 of the {each} on lvmthin", lambda side=each: kill(side), needs=("root", "lvmthin", "strace"))
-for function in (written, in_use, full, stale_chunks, left_behind, debug_level):
+for function in (written, in_use, full, stale_chunks, left_behind, lost_race, debug_level):
     rig.check(f"lvmthin, {function.__name__}: {' '.join(function.__doc__.split())}", function, needs=("root", "lvmthin"))
 rig.main()
