@@ -188,6 +188,15 @@ def stale_chunks():
         w.replicate("after all was discarded")
 
 
+def stranger_is_respected(w, vg):
+    """Somebody else's metadata snapshot outlives a run, which says so, and the next one goes on once it was released."""
+    done = w.run()
+    assert done.returncode != 0 and "somebody else holds" in done.stderr, done.stderr
+    assert metadata_snapshot(vg)
+    rig.sh("dmsetup", "message", pool_device(vg), "0", "release_metadata_snap")
+    w.replicate("after the stranger went")
+
+
 def left_behind():
     """A metadata snapshot with the note of a killed run is released; a stranger's is respected."""
     with world() as w:
@@ -201,11 +210,7 @@ def left_behind():
         assert not metadata_snapshot(w.a.store)
         rig.sh("dmsetup", "message", pool_device(w.a.store), "0", "reserve_metadata_snap")
         w.lab.write(w.disk, 5)
-        done = w.run()
-        assert done.returncode != 0 and "somebody else holds" in done.stderr, done.stderr
-        assert metadata_snapshot(w.a.store)
-        rig.sh("dmsetup", "message", pool_device(w.a.store), "0", "release_metadata_snap")
-        w.replicate("after the stranger went")
+        stranger_is_respected(w, w.a.store)
 
 
 def lost_race():
@@ -225,11 +230,7 @@ def lost_race():
             rig.sh("umount", "/usr/sbin/dmsetup")
         assert done.returncode != 0 and "busy" in done.stderr, done.stderr
         assert metadata_snapshot(w.b.store)
-        done = w.run()
-        assert done.returncode != 0 and "somebody else holds" in done.stderr, done.stderr
-        assert metadata_snapshot(w.b.store)
-        rig.sh("dmsetup", "message", pool_device(w.b.store), "0", "release_metadata_snap")
-        w.replicate("after the stranger went")
+        stranger_is_respected(w, w.b.store)
 
 
 def debug_level():
