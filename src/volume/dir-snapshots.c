@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 /* Numbers are this far apart, so that a snapshot made by hand finds a place between two of ours. */
@@ -110,6 +111,20 @@ static uint64_t place_between(const struct finds *f, const struct found *x)
     return above == UINT64_MAX ? below + SEQ_STEP : below + (above - below) / 2;
 }
 
+/* Two commands may see it at once: the second takes what the first wrote. 1: it is as it was seen. */
+static int written_meanwhile(int fd, const char *name, struct found *x, struct err *e)
+{
+    struct snapshot now = x->s;
+    if (flock(fd, LOCK_EX) < 0)
+        return err_sys(e, "cannot lock '%s'", name);
+    int r = mark_snapshot_get(fd, &now, e);
+    if (r != 0 || strcmp(now.id, x->s.id) == 0)
+        return r < 0 ? -1 : 1;
+    now.flags |= SNAPSHOT_READABLE;
+    x->s = now;
+    return 0;
+}
+
 static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
 {
     _cleanup_close_ int fd = -1;
@@ -117,6 +132,11 @@ static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
     int r = dir_file(d, name.s, O_RDONLY, &fd, e);
     if (r != 0)
         return r;
+    r = written_meanwhile(fd, name.s, x, e);
+    if (r <= 0) {
+        x->foreign = r < 0;
+        return r;
+    }
     mark_new_id(x->s.id);
     x->s.seq = place_between(f, x);
     x->s.flags = SNAPSHOT_READABLE;

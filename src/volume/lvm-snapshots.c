@@ -62,12 +62,12 @@ static uint64_t place_between(const struct finds *f, const struct lv *x)
     return above == UINT64_MAX ? below + SEQ_STEP : below + (above - below) / 2;
 }
 
-/* A snapshot somebody else made gets an id. */
+/* A snapshot somebody else made gets an id, the same from whoever sees it first. */
 static int adopt(const struct lvm *l, const struct finds *f, struct lv *x, struct err *e)
 {
     struct lvm_mark mark = {.seq = place_between(f, x)};
     memcpy(mark.m.snapshot, x->mark.m.snapshot, sizeof mark.m.snapshot);
-    mark_new_id(mark.m.id);
+    mark_id_of(x->uuid, mark.m.id);
     mark.m.created = x->created;
     mark.m.size = mark.m.offset = x->size;
     if (lvm_retag(l, x, &mark, LVM_RETAG, e) < 0)

@@ -20,7 +20,7 @@
 /* Others change the group too: what was read is believed for that long. */
 #define BELIEVED_SECONDS 5.0
 #define OLD_SECONDS 60.0
-#define FIELDS 12
+#define FIELDS 13
 /* Names of device mapper, hyphens doubled. */
 #define DM_NAME_MAX 127
 
@@ -179,7 +179,7 @@ static bool take_line(struct vg *g, char *line)
                     .active = f[1][4] == 'a',
                     .open = f[1][5] == 'o'};
     if (!copy(lv.name, sizeof lv.name, f[0]) || !copy(lv.pool, sizeof lv.pool, f[3]) ||
-        !copy(lv.origin, sizeof lv.origin, f[4]))
+        !copy(lv.origin, sizeof lv.origin, f[4]) || !copy(lv.uuid, sizeof lv.uuid, f[12]))
         return true; /* nothing of ours has such a name */
     take_tags(&lv, f[11]);
     if (g->n % 64 == 0)
@@ -206,7 +206,7 @@ static int ask(struct vg *g, struct err *e)
                     "report { time_format=\"%s\" }",
                     "-o",
                     "lv_name,lv_attr,lv_size,pool_lv,origin,thin_id,lv_time,chunk_size,data_percent,"
-                    "metadata_percent,vg_extent_size,lv_tags",
+                    "metadata_percent,vg_extent_size,lv_tags,lv_uuid",
                     "--",
                     g->name,
                     NULL};
@@ -321,6 +321,27 @@ static bool volume_there(const struct vg *g, const char *volume)
            any_lv(g, lvm_name(&l, LVM_NEW, NULL).s);
 }
 
+/* The '_' before the snapshot's name in VOLUME_SNAPSHOT. Both names may have one: of the volumes that are
+ * there it is behind the one that the snapshot's tag agrees with (one that was renamed since agrees with
+ * none), else behind the longest; else behind the shortest that could be. NULL: none. */
+static const char *between(const struct vg *g, const struct lv *lv, const char *name)
+{
+    char vol[LV_NAME_MAX + 1];
+    const char *best = NULL;
+    for (const char *p = name; (p = strchr(p, '_')); p++) {
+        memcpy(vol, name, (size_t)(p - name));
+        vol[p - name] = 0;
+        if (!volume_name_valid(vol, NULL, NULL) || !snapshot_name_valid(p + 1))
+            continue;
+        bool there = volume_there(g, vol);
+        if (there && lv->marked && strcmp(lv->mark.m.snapshot, p + 1) == 0)
+            return p;
+        if (there || !best)
+            best = p;
+    }
+    return best;
+}
+
 int lvm_owner(const struct vg *g, const struct lv *lv, enum lvm_kind *kind, const char **volume,
               const char **tag)
 {
@@ -331,21 +352,14 @@ int lvm_owner(const struct vg *g, const struct lv *lv, enum lvm_kind *kind, cons
     if (k == ELEMENTS(prefixes))
         return 1;
     *kind = (enum lvm_kind)k;
-    const char *name = lv->name + n, *best = NULL;
+    const char *name = lv->name + n;
     *volume = vol;
     *tag = rest;
     strcpy(vol, name);
     rest[0] = 0;
     if (!has_tag(*kind))
         return volume_name_valid(vol, NULL, NULL) ? 0 : 1;
-    /* Both names may have a '_': the longest volume that is there, else the shortest that could be. */
-    for (const char *p = name; (p = strchr(p, '_')); p++) {
-        memcpy(vol, name, (size_t)(p - name));
-        vol[p - name] = 0;
-        if (volume_name_valid(vol, NULL, NULL) && snapshot_name_valid(p + 1) &&
-            (!best || volume_there(g, vol)))
-            best = p;
-    }
+    const char *best = between(g, lv, name);
     if (!best)
         return 1;
     memcpy(vol, name, (size_t)(best - name));

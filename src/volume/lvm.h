@@ -9,7 +9,8 @@
  *
  * Identity. What is known about an LV is one tag of it (lvm-mark.h), set by the very command that makes the
  * LV, so no LV of ours is ever there without it. A snapshot without a tag (made by Proxmox VE) gets one when
- * it is first seen. Thin snapshots do not inherit tags.
+ * it is first seen, with an id that follows from the LV's UUID: two commands that see it at once give it the
+ * same. Thin snapshots do not inherit tags.
  *
  * Size. An LV is a whole number of extents of its group. A received restore point remembers the exact size
  * of the source's volume in its tag; behind it the LV holds zeros. A snapshot taken here has the LV's size:
@@ -44,11 +45,13 @@
 #include <stdbool.h>
 
 #define LV_NAME_MAX 127
+#define LV_UUID_LEN 38
 
 struct lv {
     char name[LV_NAME_MAX + 1];
     char origin[LV_NAME_MAX + 1];
     char pool[LV_NAME_MAX + 1]; /* "" for one that is not thin */
+    char uuid[LV_UUID_LEN + 1];
     uint64_t size, thin_id;
     int64_t created;
     bool active, open;

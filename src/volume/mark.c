@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/xattr.h>
+#include <xxhash.h>
 
 #define PREFIX "user.pvesr."
 
@@ -59,6 +60,12 @@ int mark_clear(int fd, const char *key, struct err *e)
     return errno == ENODATA || errno == ENOTSUP ? 1 : err_sys(e, "cannot remove the attribute %s", name);
 }
 
+static void print_id(const unsigned char raw[SNAPSHOT_ID_LEN / 2], char id[SNAPSHOT_ID_LEN + 1])
+{
+    for (size_t i = 0; i < SNAPSHOT_ID_LEN / 2; i++)
+        snprintf(id + 2 * i, 3, "%02x", raw[i]);
+}
+
 void mark_new_id(char id[SNAPSHOT_ID_LEN + 1])
 {
     unsigned char raw[SNAPSHOT_ID_LEN / 2];
@@ -69,8 +76,14 @@ void mark_new_id(char id[SNAPSHOT_ID_LEN + 1])
         if (got > 0)
             n += (size_t)got;
     }
-    for (size_t i = 0; i < sizeof raw; i++)
-        snprintf(id + 2 * i, 3, "%02x", raw[i]);
+    print_id(raw, id);
+}
+
+void mark_id_of(const char *unique, char id[SNAPSHOT_ID_LEN + 1])
+{
+    XXH128_canonical_t c;
+    XXH128_canonicalFromHash(&c, XXH3_128bits(unique, strlen(unique)));
+    print_id(c.digest, id);
 }
 
 bool mark_id_valid(const char *id)

@@ -16,10 +16,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static struct world w;
 static struct snapshot first, second;
@@ -120,6 +122,50 @@ static void test_by_hand(void **state)
 }
 
 /* ---- without reflinks ---- */
+
+/* Does anybody wait for this file's lock? proc_locks(5) */
+static bool waited_for(int fd)
+{
+    struct stat st;
+    char line[200], inode[32];
+    bool found = false;
+    FILE *f = fopen("/proc/locks", "re");
+    assert_true(f && fstat(fd, &st) == 0);
+    snprintf(inode, sizeof inode, ":%llu ", (unsigned long long)st.st_ino);
+    while (fgets(line, sizeof line, f))
+        found = found || (strstr(line, "-> FLOCK") && strstr(line, inode));
+    fclose(f);
+    return found;
+}
+
+/* Two commands see it for the first time: one is about to give it an id when the other does. */
+static void test_seen_at_once(void **state)
+{
+    world_seed("test_seen_at_once");
+    if (!at("dir on XFS"))
+        return;
+    world_create(&w, 100000);
+    reflink_by_hand(".pvesr." FILE_NAME "@manual", false);
+    int status, fd = open(beside(&w.src_store, ".pvesr." FILE_NAME "@manual"), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    struct snapshot given = {.seq = 5, .created = 1700000000};
+    mark_new_id(given.id);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct snapshots all;
+        _exit(volume_snapshots(w.src, &all, &err) < 0 || all.n != 1 || strcmp(all.v[0].id, given.id) != 0);
+    }
+    while (!waited_for(fd)) {
+        assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+        usleep(1000);
+    }
+    ok(mark_snapshot_set(fd, &given, "", &err));
+    assert_int_equal(flock(fd, LOCK_UN), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(fd);
+}
 
 static void test_plain(void **state)
 {
@@ -394,6 +440,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_by_hand, close_world),
+        cmocka_unit_test_teardown(test_seen_at_once, close_world),
         cmocka_unit_test_teardown(test_plain, close_world),
         cmocka_unit_test_teardown(test_chain, close_world),
         cmocka_unit_test_teardown(test_symlinks, close_world),

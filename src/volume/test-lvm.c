@@ -228,16 +228,38 @@ static void test_owner(void **state)
     }
 }
 
+/* The same where a tag says what the name alone does not. */
+static void test_owner_by_tag(void **state)
+{
+    static struct lv lvs[] = {{.name = "vm-100-disk-0"}, {.name = "vm-100-disk-0_a"}};
+    static const struct vg g = {.lvs = lvs, .n = ELEMENTS(lvs)};
+    static const struct {
+        const char *name, *tagged, *volume, *tag;
+    } cases[] = {
+        {"snap_vm-100-disk-0_a_s", "a_s", "vm-100-disk-0", "a_s"},
+        {"snap_vm-100-disk-0_a_s", "s", "vm-100-disk-0_a", "s"},
+        {"snap_vm-100-disk-0_a_s", "other", "vm-100-disk-0_a", "s"},
+        {"snap_vm-100-disk-0_diverged_s", "s", "vm-100-disk-0", "diverged_s"}, /* renamed */
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct lv lv = {.marked = true};
+        enum lvm_kind kind;
+        const char *volume, *tag;
+        strcpy(lv.name, cases[i].name);
+        strcpy(lv.mark.m.snapshot, cases[i].tagged);
+        assert_int_equal(lvm_owner(&g, &lv, &kind, &volume, &tag), 0);
+        assert_string_equal(volume, cases[i].volume);
+        assert_string_equal(tag, cases[i].tag);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_hostile_marks),
-        cmocka_unit_test(test_round),
-        cmocka_unit_test(test_pool_status),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_owner),
-        cmocka_unit_test(test_thin_delta_versions),
+        cmocka_unit_test(test_marks),          cmocka_unit_test(test_hostile_marks),
+        cmocka_unit_test(test_round),          cmocka_unit_test(test_pool_status),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_owner_by_tag),   cmocka_unit_test(test_thin_delta_versions),
         cmocka_unit_test(test_reserved_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,6 +233,21 @@ def lost_race():
         stranger_is_respected(w, w.b.store)
 
 
+def tag_lost():
+    """A snapshot that somebody else made gets the same id from whoever sees it first: without its tag it is still the one on the target"""
+    def known_as():
+        return rig.sh("lvs", "--noheadings", "-o", "lv_tags", lv).strip()
+    with world() as w:
+        w.lab.take_guest_snapshot()
+        w.replicate("the first run")
+        lv = w.lab.names.lv(w.a.store, w.disk, "snap0")
+        tag = known_as()
+        rig.sh("lvchange", "--deltag", tag, lv)
+        w.lab.write(w.disk, 5)
+        w.replicate("after the tag was lost")
+        assert known_as().split("/")[2] == tag.split("/")[2], (tag, known_as())
+
+
 def debug_level():
     """Every command that changes a volume group is told at debug level, by whichever side executes it."""
     with world() as w:
@@ -249,6 +264,6 @@ def debug_level():
 rig.check(f"{RUNS} random runs on lvmthin over ssh, seed {rig.SEED}", soak, needs=("root", "netns", "lvmthin"))
 for each in ("source", "target"):
     rig.check(f"kill -9 of the {each} on lvmthin", lambda side=each: kill(side), needs=("root", "lvmthin", "strace"))
-for function in (written, in_use, full, stale_chunks, left_behind, lost_race, debug_level):
+for function in (written, in_use, full, stale_chunks, left_behind, lost_race, tag_lost, debug_level):
     rig.check(f"lvmthin, {function.__name__}: {' '.join(function.__doc__.split())}", function, needs=("root", "lvmthin"))
 rig.main()
