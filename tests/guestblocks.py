@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-from rigdisk import gone
+from rigdisk import BESIDE, gone
 
 MIB = 1 << 20
 DEVICE_SECONDS = 60
@@ -290,7 +290,7 @@ class ThinNames(BlockNames):
             n = self.number(volume)
             if n is not None:
                 found.add((n, snap))
-            elif name != self.THIN:
+            elif name not in (self.THIN, BESIDE):
                 odd.append(name)
         self.forget_copies(store, found)
         return found, odd

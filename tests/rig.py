@@ -93,7 +93,8 @@ class Node:
         self.lock_dir = os.path.join(self.dir, "lock")
         self.run_dir = os.path.join(self.dir, "run")
         self.mount = os.path.join(self.dir, "disk")
-        self.store = os.path.join(self.mount, "st")  # zfspool, zfscrypt (the same, encrypted): the dataset; lvmthin: the volume group
+        # zfspool, zfscrypt (the same, encrypted): the dataset; lvmthin: the volume group. also_store: of the storage `also`
+        self.store = self.also_store = os.path.join(self.mount, "st")
         self.settings = {}
         self.address = f"10.77.0.{number}" if cluster.ssh and number <= 2 else "local"
         self.agent = None
@@ -160,8 +161,8 @@ def stop(process):
 
 
 class Cluster:
-    """`storage` is the storage "st" of each node. `also`: a directory storage ("xfs", "btrfs", "plain") beside one on a disk of its own
-    ("zfspool", "lvmthin"), under the name "files", in the folder st of the node's mount."""
+    """`storage` is the storage "st" of each node. `also`: beside one on a disk of its own ("zfspool", "lvmthin"), under the name "files", a
+    directory storage ("xfs", "btrfs", "plain") in the folder st of the node's mount; beside "zfspool", "lvmthin", too, on the same disk."""
 
     def __init__(self, storage="xfs", ssh=False, nodes=("pve1", "pve2"), also=None):
         self.storage, self.ssh, self.names, self.also = storage, ssh, nodes, also
@@ -209,21 +210,27 @@ class Cluster:
     def add_storage(self, node):
         """Nodes share one storage.cfg: directories are told apart by storage-root, pools and volume groups by pool-prefix."""
         if self.storage in ON_DISK:
-            disk = self.cleanup.enter_context(Disk())
-            node.settings["pool-prefix"] = disk.prefix
-            if self.storage in ("zfspool", "zfscrypt"):
-                node.store = disk.prefix + POOL
-                self.cleanup.enter_context(disk.zpool(POOL.split("/", maxsplit=1)[0], "-m", os.path.join(node.dir, "pool")))
-                sh("zfs", "create", *(self.encryption(node) if self.storage == "zfscrypt" else []), node.store)
-            else:
-                node.store = self.cleanup.enter_context(disk.thin_pool(GROUP, THIN))
-        if self.storage in MAKE or self.also:
+            self.add_disk(node)
+        for kind in {self.storage, self.also} & MAKE.keys():
             image = os.path.join(self.dir, f"{node.name}.img")
             sh("truncate", "-s", IMAGE_SIZE, image)
-            sh(*MAKE[self.also or self.storage], image)
+            sh(*MAKE[kind], image)
             sh("mount", "-o", "loop", image, node.mount)
             self.cleanup.callback(subprocess.run, ["umount", "-l", node.mount], check=False)
             os.makedirs(os.path.join(node.mount, "st"))
+
+    def add_disk(self, node):
+        disk, device = self.cleanup.enter_context(Disk()), None
+        node.settings["pool-prefix"] = disk.prefix
+        if "lvmthin" in (self.storage, self.also):
+            group = self.cleanup.enter_context(disk.thin_pool(GROUP, THIN))
+            if self.storage == "lvmthin":
+                node.store = group
+                return
+            node.also_store, device = group, disk.beside_thin(group)
+        node.store = disk.prefix + POOL
+        self.cleanup.enter_context(disk.zpool(POOL.split("/", maxsplit=1)[0], "-m", os.path.join(node.dir, "pool"), device=device))
+        sh("zfs", "create", *(self.encryption(node) if self.storage == "zfscrypt" else []), node.store)
 
     @staticmethod
     def encryption(node):

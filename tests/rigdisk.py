@@ -15,6 +15,7 @@ import subprocess
 import time
 
 SECONDS = 600
+BESIDE = "beside"
 
 
 def sh(*argv):
@@ -90,9 +91,10 @@ class Disk:
         sh("udevadm", "settle")
 
     @contextlib.contextmanager
-    def zpool(self, name, *options):
+    def zpool(self, name, *options, device=None):
+        """On the whole disk, or on this device, which is a part of it."""
         pool = self.prefix + name
-        sh("zpool", "create", "-f", "-o", "cachefile=none", *options, pool, self.device)
+        sh("zpool", "create", "-f", "-o", "cachefile=none", *options, pool, device or self.device)
         try:
             yield pool
         finally:
@@ -107,6 +109,12 @@ class Disk:
             yield vg
         finally:
             gone(["vgremove", "-q", "-ff", "-y", vg])
+
+    @staticmethod
+    def beside_thin(vg):
+        """What a thin pool of the usual size leaves of its volume group, as a device."""
+        sh("lvcreate", "-q", "-y", "-Wn", "-Zn", "-l", "90%FREE", "-n", BESIDE, vg)
+        return f"/dev/{vg}/{BESIDE}"
 
 
 def has_zfs():

@@ -75,6 +75,9 @@ void world_reopen(struct world *w)
 {
     volume_free(w->src);
     volume_free(w->dst);
+    for (unsigned i = 0; i < ELEMENTS(w->lvm.vg); i++)
+        if (w->lvm.vg[i][0] && !lvm_group_anew(w->lvm.vg[i], &err))
+            fail_msg("%s", err.text);
     w->src = volume_open(&w->src_store, w->place->volume, &err);
     w->dst = w->src ? volume_open(&w->dst_store, w->place->volume, &err) : NULL;
     if (!w->dst)
