@@ -106,8 +106,8 @@ def from_zvol(files, kind="zfspool"):
         replicate(w, "a hole")
         if files != "plain":
             incremental(w)
-        w.run()
-        assert "nothing changed" in w.log(a), w.log(a)
+            w.run()
+            assert "nothing changed" in w.log(a), w.log(a)
         failover(w, "pve2", "--force")
         assert w.guest_config("pve2") == w.lab.config()
         error = w.run(want=1).stderr
