@@ -122,6 +122,7 @@ static int written_meanwhile(int fd, const char *name, struct found *x, struct e
         return r < 0 ? -1 : 1;
     now.flags |= SNAPSHOT_READABLE;
     x->s = now;
+    x->foreign = false;
     return 0;
 }
 
@@ -133,10 +134,8 @@ static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
     if (r != 0)
         return r;
     r = written_meanwhile(fd, name.s, x, e);
-    if (r <= 0) {
-        x->foreign = r < 0;
+    if (r <= 0)
         return r;
-    }
     mark_new_id(x->s.id);
     x->s.seq = place_between(f, x);
     x->s.flags = SNAPSHOT_READABLE;

@@ -121,8 +121,6 @@ static void test_by_hand(void **state)
     image_release(&manual);
 }
 
-/* ---- without reflinks ---- */
-
 /* Does anybody wait for this file's lock? proc_locks(5) */
 static bool waited_for(int fd)
 {
@@ -166,6 +164,8 @@ static void test_seen_at_once(void **state)
     assert_int_equal(status, 0);
     close(fd);
 }
+
+/* ---- without reflinks ---- */
 
 static void test_plain(void **state)
 {
