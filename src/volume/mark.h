@@ -3,7 +3,7 @@
  *
  *     id, seq, created, flags, owner   of a snapshot (struct mark_snapshot)
  *     base, owner                            of a live replica: the restore point it shows, and who made it
- *     stage                                  of a file being staged (volume/filestage.h)
+ *     stage                                  of a file being staged (volume/file/stage.h)
  *
  * Values are text. A file's owner can write anything there: a value that is not what it must be is as good as
  * none. Setting a mark is not durable before the next fsync of the file.

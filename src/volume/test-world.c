@@ -2,8 +2,8 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "volume/filestage.h"
-#include "volume/lvm.h"
+#include "volume/file/stage.h"
+#include "volume/lvm/lvm.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

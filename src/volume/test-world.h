@@ -2,7 +2,7 @@
  * drivers work on. Failures are cmocka's. */
 #pragma once
 
-#include "volume/test-lvmworld.h"
+#include "volume/lvm/test-world.h"
 #include "volume/test-mount.h"
 #include "volume/volume.h"
 

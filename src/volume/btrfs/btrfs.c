@@ -1,0 +1,405 @@
+#include "volume/btrfs/btrfs.h"
+
+#include "base/fs.h"
+#include "base/num.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+
+/* ---- names ---- */
+
+struct image_name {
+    uint32_t vmid;
+    bool stream;
+    char image[BTRFS_IMAGE_MAX + 1];
+};
+
+/* `[VMID/]vm-VMID-REST[.raw]` or `[VMID/]subvol-VMID-REST[.subvol]`. */
+static bool parse_name(const char *name, struct image_name *ret)
+{
+    const char *slash = strchr(name, '/'), *image = slash ? slash + 1 : name;
+    ret->stream = strncmp(image, "subvol-", 7) == 0;
+    if (!ret->stream && strncmp(image, "vm-", 3) != 0)
+        return false;
+    size_t n = strspn(image, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    const char *suffix = image + n;
+    if (n > BTRFS_IMAGE_MAX || (*suffix && strcmp(suffix, ret->stream ? ".subvol" : ".raw") != 0))
+        return false;
+    memcpy(ret->image, image, n);
+    ret->image[n] = 0;
+    const char *digits = strchr(ret->image, '-') + 1;
+    size_t len = strspn(digits, "0123456789");
+    if (len == 0 || len > 9 || digits[0] == '0' || digits[len] != '-' || !digits[len + 1])
+        return false;
+    if (slash && ((size_t)(slash - name) != len || memcmp(name, digits, len) != 0))
+        return false;
+    ret->vmid = (uint32_t)strtoul(digits, NULL, 10);
+    return true;
+}
+
+static bool btrfs_supports(const char *name)
+{
+    struct image_name n;
+    return parse_name(name, &n);
+}
+
+void btrfs_snapshot_name(const struct btrfs_volume *b, const char *snapshot, char ret[BTRFS_NAME_MAX])
+{
+    snprintf(ret, BTRFS_NAME_MAX, "%s@%s", b->image, snapshot);
+}
+
+/* ---- opening ---- */
+
+static int open_root(const struct volume_store *store, struct err *e)
+{
+    if (!store->path)
+        return err_set(e, ERR_CONFIG, 0, "storage '%s' has no path", store->id);
+    _cleanup_close_ int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statfs fs;
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(e, ERR_GONE, errno, "storage '%s' is not there: '%s'", store->id, store->path);
+    if (fd < 0 || fstatfs(fd, &fs) < 0)
+        return err_sys(e, "cannot open '%s' of storage '%s'", store->path, store->id);
+    if (fs.f_type != BTRFS_SUPER_MAGIC)
+        return err_set(e, ERR_CONFIG, 0,
+                       "'%s' of storage '%s' is not on a btrfs: is it mounted? Use type 'dir' for other file "
+                       "systems",
+                       store->path, store->id);
+    return take_fd(&fd);
+}
+
+/* 1 when it is not there. */
+static int open_dir(int root, uint32_t vmid, int *ret, struct err *e)
+{
+    char name[32];
+    snprintf(name, sizeof name, "images/%u", vmid);
+    int fd = fs_open_beneath(root, name, O_RDONLY | O_DIRECTORY, 0, e);
+    if (fd < 0)
+        return e->code == ENOENT ? 1 : -1;
+    *ret = fd;
+    return 0;
+}
+
+int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e)
+{
+    if (b->dir >= 0)
+        return 0;
+    int r = open_dir(b->root, vmid, &b->dir, e);
+    if (r != 1 || !make)
+        return r;
+    if (mkdirat(b->root, "images", 0755) < 0 && errno != EEXIST)
+        return err_sys(e, "cannot make 'images' in '%s'", b->dir_path);
+    _cleanup_close_ int images = fs_open_beneath(b->root, "images", O_RDONLY | O_DIRECTORY, 0, e);
+    char name[16];
+    snprintf(name, sizeof name, "%u", vmid);
+    if (images < 0)
+        return -1;
+    if (mkdirat(images, name, 0755) < 0 && errno != EEXIST)
+        return err_sys(e, "cannot make '%s'", b->dir_path);
+    r = open_dir(b->root, vmid, &b->dir, e);
+    return r == 0 ? subvol_commit(b->dir, e) : -1;
+}
+
+static void btrfs_close(struct volume *v)
+{
+    struct btrfs_volume *b = v->priv;
+    if (!b)
+        return;
+    if (b->root >= 0)
+        close(b->root);
+    if (b->dir >= 0)
+        close(b->dir);
+    free(b->dir_path);
+    free(b);
+    v->priv = NULL;
+}
+
+static int btrfs_open(struct volume *v, struct err *e)
+{
+    struct image_name n;
+    if (!parse_name(v->name, &n))
+        return err_set(e, ERR_USAGE, 0,
+                       "'%s' is no volume of a btrfs storage: vm-VMID-NAME.raw or subvol-VMID-NAME.subvol",
+                       v->name);
+    int root = open_root(&v->store, e);
+    if (root < 0)
+        return -1;
+    struct btrfs_volume *b = xcalloc(1, sizeof *b);
+    v->priv = b;
+    v->vmid = n.vmid;
+    b->root = root;
+    b->dir = -1;
+    b->stream = n.stream;
+    strcpy(b->image, n.image);
+    b->dir_path = xasprintf("%s/images/%u", v->store.path, n.vmid);
+    snprintf(b->stage, sizeof b->stage, ".pvesr-stage.%s", b->image);
+    snprintf(b->stage_info, sizeof b->stage_info, ".pvesr-stage.%s.info", b->image);
+    snprintf(b->tmp, sizeof b->tmp, ".pvesr-tmp.%s", b->image);
+    if (btrfs_dir(b, n.vmid, false, e) < 0) {
+        btrfs_close(v);
+        return -1;
+    }
+    return 0;
+}
+
+int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, void *arg, struct err *e),
+                    void *arg, struct err *e)
+{
+    if (dir < 0)
+        return 0;
+    int again = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = again < 0 ? NULL : fdopendir(again);
+    if (!d) {
+        err_sys(e, "cannot list the images");
+        if (again >= 0)
+            close(again);
+        return -1;
+    }
+    int r = 0;
+    size_t n = strlen(prefix);
+    for (const struct dirent *x; r == 0 && (x = readdir(d));)
+        if (strncmp(x->d_name, prefix, n) == 0)
+            r = each(x->d_name + n, arg, e);
+    closedir(d);
+    return r;
+}
+
+int btrfs_open_live(struct btrfs_volume *b, int *ret, struct err *e)
+{
+    return b->dir < 0 ? 1 : subvol_open(b->dir, b->image, ret, e);
+}
+
+int btrfs_open_disk(int subvol, int flags, struct err *e)
+{
+    _cleanup_close_ int fd =
+        openat(subvol, BTRFS_DISK_FILE, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(e, "cannot open '%s'", BTRFS_DISK_FILE);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", BTRFS_DISK_FILE);
+    return take_fd(&fd);
+}
+
+int btrfs_disk_size(const struct btrfs_volume *b, int subvol, uint64_t *ret, struct err *e)
+{
+    *ret = 0;
+    if (b->stream)
+        return 0;
+    _cleanup_close_ int fd = btrfs_open_disk(subvol, O_RDONLY, e);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fd < 0 ? err_wrap(e, "'%s/%s'", b->dir_path, b->image) : err_sys(e, "cannot stat the image");
+    *ret = (uint64_t)st.st_size;
+    return 0;
+}
+
+/* ---- the live volume ---- */
+
+int btrfs_owner_get(int live, char owner[32], struct err *e)
+{
+    ssize_t n = fgetxattr(live, BTRFS_OWNER_ATTR, owner, 31);
+    if (n < 0 && errno != ENODATA && errno != ERANGE)
+        return err_sys(e, "cannot read the attribute %s", BTRFS_OWNER_ATTR);
+    owner[n < 0 ? 0 : n] = 0;
+    return 0;
+}
+
+int btrfs_owner_set(int live, const char *owner, struct err *e)
+{
+    int r = owner[0] ? fsetxattr(live, BTRFS_OWNER_ATTR, owner, strlen(owner), 0)
+                     : fremovexattr(live, BTRFS_OWNER_ATTR);
+    if (r < 0 && errno != ENODATA)
+        return err_sys(e, "cannot set the attribute %s", BTRFS_OWNER_ATTR);
+    return 0;
+}
+
+int btrfs_shown(struct btrfs_volume *b, int live, const struct btrfs_snapshots *all,
+                const struct btrfs_snapshot **ret, struct err *e)
+{
+    struct subvol info;
+    if (subvol_read(live, &info, e) < 0)
+        return -1;
+    *ret = btrfs_find_uuid(all, info.parent_uuid);
+    return 0;
+}
+
+static int btrfs_replica(struct volume *v, char *owner, char *base_id, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1;
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
+    const struct btrfs_snapshot *base = NULL;
+    owner[0] = base_id[0] = 0;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (btrfs_owner_get(live, owner, e) < 0)
+        return -1;
+    if (!owner[0])
+        return 0;
+    if (btrfs_scan(b, &all, e) < 0 || btrfs_shown(b, live, &all, &base, e) < 0)
+        return -1;
+    if (base)
+        strcpy(base_id, base->s.id);
+    return 0;
+}
+
+static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct statvfs fs;
+    _cleanup_close_ int live = -1;
+    *ret = (struct volume_info){.stream = b->stream, .many = true};
+    if (fstatvfs(b->root, &fs) < 0)
+        return err_sys(e, "cannot ask '%s' for its free space", v->store.path);
+    ret->available = (uint64_t)fs.f_bavail * fs.f_frsize;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    ret->exists = true;
+    return btrfs_disk_size(b, live, &ret->size, e);
+}
+
+static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int subvol = -1;
+    if (btrfs_dir(b, v->vmid, false, e) < 0 || btrfs_open_snapshot(b, s, &subvol, e) < 0)
+        return -1;
+    if (!b->stream) {
+        *fd = btrfs_open_disk(subvol, O_RDONLY, e);
+        return *fd < 0 ? -1 : 0;
+    }
+    *fd = subvol;
+    subvol = -1;
+    return 0;
+}
+
+struct listing {
+    int dir;
+    uint32_t vmid;
+    struct strv *names;
+};
+
+static int list_one(const char *name, void *arg, struct err *e)
+{
+    struct listing *l = arg;
+    struct image_name n;
+    _cleanup_close_ int fd = -1;
+    struct err ignored;
+    if (!parse_name(name, &n) || n.vmid != l->vmid || strcmp(n.image, name) != 0)
+        return 0;
+    if (subvol_open(l->dir, name, &fd, &ignored) != 0)
+        return 0;
+    if (!n.stream && faccessat(fd, BTRFS_DISK_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    strv_addf(l->names, "%u/%s%s", n.vmid, name, n.stream ? ".subvol" : ".raw");
+    return 0;
+}
+
+static int btrfs_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    _cleanup_close_ int root = open_root(store, e), dir = -1;
+    if (root < 0)
+        return -1;
+    int r = open_dir(root, vmid, &dir, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    struct listing l = {dir, vmid, ret};
+    if (btrfs_each_name(dir, "", list_one, &l, e) < 0)
+        return -1;
+    strv_sort(ret);
+    return 0;
+}
+
+/* ---- removing ---- */
+
+static int tidy_one(const char *rest, void *arg, struct err *e)
+{
+    struct btrfs_volume *b = arg;
+    char name[BTRFS_NAME_MAX + NAME_MAX];
+    if (*rest && *rest != '@') /* of another image whose name begins with ours */
+        return 0;
+    snprintf(name, sizeof name, "%s%s", b->tmp, rest);
+    return subvol_destroy(b->dir, name, e) < 0 ? -1 : 0;
+}
+
+static int btrfs_tidy(struct volume *v, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    return btrfs_each_name(b->dir, b->tmp, tidy_one, b, e) < 0
+               ? err_wrap(e, "cannot tidy up '%s'", b->dir_path)
+               : 0;
+}
+
+static int destroy_snapshot(const char *name, void *arg, struct err *e)
+{
+    struct btrfs_volume *b = arg;
+    char full[BTRFS_NAME_MAX];
+    if (!*name || strlen(name) > SNAPSHOT_NAME_MAX || strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
+        return 0;
+    btrfs_snapshot_name(b, name, full);
+    return subvol_destroy(b->dir, full, e) < 0 ? -1 : 0;
+}
+
+/* What was kept aside (diverged_*) stays: only a person removes that. The live volume goes last, so that a
+ * destroy that was cut off is still seen as a volume, and repeated. */
+static int btrfs_destroy(struct volume *v, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    char prefix[BTRFS_NAME_MAX];
+    if (b->dir < 0)
+        return 0;
+    btrfs_snapshot_name(b, "", prefix);
+    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 ||
+        btrfs_each_name(b->dir, prefix, destroy_snapshot, b, e) < 0 ||
+        subvol_destroy(b->dir, b->image, e) < 0)
+        return -1;
+    return subvol_commit(b->dir, e);
+}
+
+const struct volume_driver driver_btrfs = {
+    .type = "btrfs",
+    .supports = btrfs_supports,
+    .open = btrfs_open,
+    .close = btrfs_close,
+    .list = btrfs_list,
+    .info = btrfs_info,
+    .snapshots = btrfs_list_snapshots,
+    .flush = btrfs_flush,
+    .snapshot = btrfs_snapshot,
+    .snapshot_keep = btrfs_snapshot_keep,
+    .snapshot_destroy = btrfs_snapshot_destroy,
+    .snapshot_rename = btrfs_snapshot_rename,
+    .snapshot_adopt = btrfs_snapshot_adopt,
+    .snapshot_open = slot_open_snapshot,
+    .tidy = btrfs_tidy,
+    .written = btrfs_written,
+    .keep_aside = btrfs_keep_aside,
+    .destroy = btrfs_destroy,
+    .replica = btrfs_replica,
+    .delta_open = btrfs_delta_open,
+    .delta_next = btrfs_delta_next,
+    .delta_data = btrfs_delta_data,
+    .delta_stream = btrfs_delta_stream,
+    .delta_close = btrfs_delta_close,
+    .stage_info = btrfs_stage_info,
+    .stage_open = btrfs_stage_open,
+    .stage_write = btrfs_stage_write,
+    .stage_zero = btrfs_stage_zero,
+    .stage_feed = btrfs_stage_feed,
+    .stage_checkpoint = btrfs_stage_checkpoint,
+    .stage_seal = btrfs_stage_seal,
+    .stage_close = btrfs_stage_close,
+    .stage_discard = btrfs_stage_discard,
+    .commit = btrfs_commit,
+};

@@ -1,0 +1,117 @@
+/* The btrfs driver's own: where things lie, who they are. Used by btrfs*.c alone.
+ *
+ *     PATH/images/VMID/                      a plain directory
+ *         vm-VMID-disk-0                     a disk: subvolume that holds the file disk.raw (extents family)
+ *         subvol-VMID-disk-0                 a container's root: a subvolume (stream family)
+ *         IMAGE@SNAP                         read-only snapshot, made by us, by Proxmox VE or by hand
+ *         .pvesr-stage.IMAGE                 subvolume being staged; read-only with its received id: sealed
+ *         .pvesr-stage.IMAGE.info            empty file; its marks say what the stage of subvolume `uuid` is
+ *         .pvesr-tmp.IMAGE[@SNAP]            anything unfinished; always free to remove
+ *
+ * Identity. The id of a snapshot is its received_uuid, or its uuid when it has none: the source's id, on
+ * every node and after any number of switches of the direction (btrfs clears received_uuid in a writable
+ * snapshot, so the live volume and what is snapped from it are somebody new). Order (seq) is the id of the
+ * subvolume's tree: btrfs gives them out ascending per file system, for received snapshots as for own ones,
+ * and two are never equal as transaction ids could be.
+ *
+ * The maker of a replica is the attribute trusted.pvesr.owner of the live subvolume's root directory, which
+ * the guest cannot see; the restore point is its parent_uuid.
+ *
+ * A snapshot made here and adopted later has no received_uuid, and a read-only subvolume takes no attribute:
+ * the directory's attribute user.pvesr.adopted.ID says so.
+ *
+ * Not carried over: subvolumes inside a container's root (btrfs snapshots leave them out) and the attribute
+ * "no copy on write" of a new disk.raw (chattr +C; an incremental replica keeps what its first copy had).
+ */
+#pragma once
+
+#include "volume/btrfs/subvol.h"
+#include "volume/driver.h"
+
+#define BTRFS_DISK_FILE "disk.raw"
+#define BTRFS_IMAGE_MAX 64
+#define BTRFS_NAME_MAX 192 /* of anything in the directory */
+#define BTRFS_OWNER_ATTR "trusted.pvesr.owner"
+
+struct btrfs_volume { /* volume.priv */
+    int root;         /* PATH */
+    int dir;          /* PATH/images/VMID, -1 while it does not exist */
+    char *dir_path;
+    char image[BTRFS_IMAGE_MAX + 1];
+    char stage[BTRFS_NAME_MAX], stage_info[BTRFS_NAME_MAX], tmp[BTRFS_NAME_MAX];
+    bool stream;
+};
+
+struct btrfs_snapshot {
+    struct snapshot s;
+    char uuid[SUBVOL_UUID_LEN + 1];   /* this subvolume's own */
+    char parent[SUBVOL_UUID_LEN + 1]; /* the subvolume it was taken of; "" if none */
+};
+struct btrfs_snapshots {
+    struct btrfs_snapshot *v; /* ascending seq */
+    size_t n;
+};
+void btrfs_snapshots_release(struct btrfs_snapshots *s);
+#define _cleanup_btrfs_snapshots_ _cleanup_(btrfs_snapshots_release)
+int btrfs_scan(struct btrfs_volume *b, struct btrfs_snapshots *ret, struct err *e);
+const struct btrfs_snapshot *btrfs_find_id(const struct btrfs_snapshots *s, const char *id);
+const struct btrfs_snapshot *btrfs_find_uuid(const struct btrfs_snapshots *s, const char *uuid);
+
+/* Calls `each` for every name in the directory (-1: none) that starts with `prefix`, with the rest of it,
+ * until one is not 0. */
+int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, void *arg, struct err *e),
+                    void *arg, struct err *e);
+
+static inline struct btrfs_volume *btrfs_of(const struct volume *v)
+{
+    return v->priv;
+}
+/* Open the directory of the guest's images if it is there; `make`: make it. 1 when it is not there. */
+int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e);
+void btrfs_snapshot_name(const struct btrfs_volume *b, const char *snapshot, char ret[BTRFS_NAME_MAX]);
+/* 1 when it is not there. */
+int btrfs_open_live(struct btrfs_volume *b, int *ret, struct err *e);
+/* ERR_GONE when it is not there, ERR_DATA when it has another id. */
+int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *ret, struct err *e);
+/* disk.raw in a subvolume, a regular file. */
+int btrfs_open_disk(int subvol, int flags, struct err *e);
+/* Of a subvolume's disk.raw; 0 for a container. */
+int btrfs_disk_size(const struct btrfs_volume *b, int subvol, uint64_t *ret, struct err *e);
+int btrfs_owner_get(int live, char owner[32], struct err *e);
+int btrfs_owner_set(int live, const char *owner, struct err *e);
+/* Of the live volume: the snapshot it was made from, or NULL. */
+int btrfs_shown(struct btrfs_volume *b, int live, const struct btrfs_snapshots *all,
+                const struct btrfs_snapshot **ret, struct err *e);
+
+/* btrfs-snapshot.c */
+int btrfs_list_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
+void btrfs_flush(struct volume *v);
+int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
+int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
+int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
+int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
+int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
+int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
+
+/* delta.c */
+int btrfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                     uint64_t from, struct err *e);
+int btrfs_delta_next(struct delta *d, struct extent *ret, struct err *e);
+const void *btrfs_delta_data(const struct delta *d);
+ssize_t btrfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
+void btrfs_delta_close(struct delta *d);
+int btrfs_written(struct volume *v, char *since, struct err *e);
+/* 1 when the live volume has other content than the snapshot. */
+int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
+
+/* stage.c */
+int btrfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
+int btrfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
+int btrfs_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
+int btrfs_stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
+int btrfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
+int btrfs_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);
+int btrfs_stage_seal(struct stage *s, struct err *e);
+void btrfs_stage_close(struct stage *s);
+int btrfs_stage_discard(struct volume *v, struct err *e);
+int btrfs_commit(struct volume *v, const char *id, bool live, struct err *e);

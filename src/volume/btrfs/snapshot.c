@@ -1,0 +1,290 @@
+/* The snapshots of a btrfs volume: found by listing, made, renamed, removed. */
+#include "volume/btrfs/btrfs.h"
+
+#include "volume/mark.h"
+
+#include "base/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void btrfs_snapshots_release(struct btrfs_snapshots *s)
+{
+    free(s->v);
+    *s = (struct btrfs_snapshots){0};
+}
+
+const struct btrfs_snapshot *btrfs_find_id(const struct btrfs_snapshots *s, const char *id)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i].s.id, id) == 0)
+            return &s->v[i];
+    return NULL;
+}
+
+const struct btrfs_snapshot *btrfs_find_uuid(const struct btrfs_snapshots *s, const char *uuid)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (uuid[0] && strcmp(s->v[i].uuid, uuid) == 0)
+            return &s->v[i];
+    return NULL;
+}
+
+static const char *adopted_key(const char *id, char key[SNAPSHOT_ID_LEN + 9])
+{
+    snprintf(key, SNAPSHOT_ID_LEN + 9, "adopted.%s", id);
+    return key;
+}
+
+static bool is_adopted(const struct btrfs_volume *b, const char *id)
+{
+    char key[SNAPSHOT_ID_LEN + 9], value[8];
+    struct err ignored;
+    return mark_get(b->dir, adopted_key(id, key), value, sizeof value, &ignored) == 0;
+}
+
+static int describe(struct btrfs_volume *b, const char *name, int fd, struct btrfs_snapshot *ret,
+                    bool *readonly, struct err *e)
+{
+    struct subvol info;
+    if (subvol_read(fd, &info, e) < 0 || btrfs_disk_size(b, fd, &ret->s.size, e) < 0)
+        return -1;
+    snprintf(ret->s.name, sizeof ret->s.name, "%s", name);
+    memcpy(ret->uuid, info.uuid, sizeof ret->uuid);
+    memcpy(ret->parent, info.parent_uuid, sizeof ret->parent);
+    memcpy(ret->s.id, info.received_uuid[0] ? info.received_uuid : info.uuid, sizeof ret->s.id);
+    ret->s.created = info.created;
+    ret->s.seq = info.treeid;
+    bool received = info.received_uuid[0] || is_adopted(b, ret->s.id);
+    ret->s.flags = SNAPSHOT_READABLE | (received ? SNAPSHOT_RECEIVED : 0u);
+    *readonly = info.readonly;
+    return 0;
+}
+
+struct scan {
+    struct btrfs_volume *b;
+    struct btrfs_snapshots *found;
+};
+
+static int scan_one(const char *name, void *arg, struct err *e)
+{
+    struct scan *s = arg;
+    _cleanup_close_ int fd = -1;
+    struct btrfs_snapshot one = {0};
+    char full[BTRFS_NAME_MAX];
+    bool readonly;
+    if (!*name || strlen(name) > SNAPSHOT_NAME_MAX)
+        return 0;
+    btrfs_snapshot_name(s->b, name, full);
+    int r = subvol_open(s->b->dir, full, &fd, e);
+    if (r < 0 && e->kind == ERR_DATA)
+        return 0; /* not a subvolume: not a snapshot */
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (describe(s->b, name, fd, &one, &readonly, e) < 0)
+        return err_wrap(e, "snapshot '%s/%s'", s->b->dir_path, full);
+    if (!readonly)
+        return 0; /* somebody's writable copy: it has no state to rely on */
+    s->found->v = xreallocarray(s->found->v, s->found->n + 1, sizeof one);
+    s->found->v[s->found->n++] = one;
+    return 0;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct btrfs_snapshot *x = a, *y = b;
+    return (x->s.seq > y->s.seq) - (x->s.seq < y->s.seq);
+}
+
+int btrfs_scan(struct btrfs_volume *b, struct btrfs_snapshots *ret, struct err *e)
+{
+    struct scan s = {b, ret};
+    char prefix[BTRFS_NAME_MAX];
+    *ret = (struct btrfs_snapshots){0};
+    btrfs_snapshot_name(b, "", prefix);
+    if (btrfs_each_name(b->dir, prefix, scan_one, &s, e) < 0) {
+        btrfs_snapshots_release(ret);
+        return -1;
+    }
+    if (ret->n)
+        qsort(ret->v, ret->n, sizeof *ret->v, by_seq);
+    return 0;
+}
+
+int btrfs_list_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
+{
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
+    if (btrfs_scan(btrfs_of(v), &all, e) < 0)
+        return -1;
+    ret->n = all.n;
+    ret->v = xcalloc(all.n + 1, sizeof *ret->v);
+    for (size_t i = 0; i < all.n; i++)
+        ret->v[i] = all.v[i].s;
+    return 0;
+}
+
+int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *ret, struct err *e)
+{
+    char full[BTRFS_NAME_MAX];
+    _cleanup_close_ int fd = -1;
+    struct btrfs_snapshot found = {0};
+    bool readonly;
+    btrfs_snapshot_name(b, s->name, full);
+    int r = b->dir < 0 ? 1 : subvol_open(b->dir, full, &fd, e);
+    if (r == 1)
+        return err_set(e, ERR_GONE, 0, "there is no snapshot '%s/%s'", b->dir_path, full);
+    if (r < 0 || describe(b, s->name, fd, &found, &readonly, e) < 0)
+        return -1;
+    if (strcmp(found.s.id, s->id) != 0 || !readonly)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s/%s' has the id %s instead of %s%s", b->dir_path, full,
+                       found.s.id, s->id, readonly ? "" : ", and is writable");
+    *ret = take_fd(&fd);
+    return 0;
+}
+
+/* For steps that cannot do without it. */
+static int need_live(struct btrfs_volume *b, int *ret, struct err *e)
+{
+    int r = btrfs_open_live(b, ret, e);
+    return r == 1 ? err_set(e, ERR_GONE, 0, "there is no volume '%s/%s'", b->dir_path, b->image) : r;
+}
+
+/* A read-only snapshot of the live volume, at a temporary name that says what it will be. */
+static int snapshot_at_tmp(struct btrfs_volume *b, const char *name, char tmp[BTRFS_NAME_MAX], struct err *e)
+{
+    _cleanup_close_ int live = -1;
+    char full[BTRFS_NAME_MAX];
+    snprintf(tmp, BTRFS_NAME_MAX, "%.120s@%.63s", b->tmp, name);
+    btrfs_snapshot_name(b, name, full);
+    if (need_live(b, &live, e) < 0)
+        return -1;
+    if (faccessat(b->dir, full, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return err_set(e, ERR_USAGE, EEXIST, "snapshot '%s/%s'", b->dir_path, full);
+    if (subvol_destroy(b->dir, tmp, e) < 0)
+        return -1;
+    return subvol_snapshot(live, b->dir, tmp, true, e);
+}
+
+/* A snapshot first writes what is dirty in the subvolume (of a container that can be any file), and then
+ * commits the transaction, which takes the longer the more is in it. */
+void btrfs_flush(struct volume *v)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1, disk = -1;
+    struct err ignored;
+    if (btrfs_open_live(b, &live, &ignored) != 0)
+        return;
+    if (b->stream)
+        syncfs(live);
+    else if ((disk = btrfs_open_disk(live, O_RDONLY, &ignored)) >= 0) {
+        fs_write_back(disk, volume_tick);
+        subvol_commit(b->dir, &ignored);
+    }
+}
+
+int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
+{
+    char tmp[BTRFS_NAME_MAX];
+    return snapshot_at_tmp(btrfs_of(v), name, tmp, e); /* atomic, so a running guest is no matter */
+}
+
+int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    char tmp[BTRFS_NAME_MAX], full[BTRFS_NAME_MAX];
+    snprintf(tmp, sizeof tmp, "%.120s@%.63s", b->tmp, name);
+    btrfs_snapshot_name(b, name, full);
+    if (b->dir < 0)
+        return err_set(e, ERR_GONE, 0, "there is no volume '%s/%s'", b->dir_path, b->image);
+    if (subvol_rename(b->dir, tmp, full, 0, e) < 0 && e->code != ENOENT)
+        return -1;
+    _cleanup_close_ int fd = -1;
+    int r = subvol_open(b->dir, full, &fd, e); /* there already when this is repeated */
+    if (r == 1)
+        return err_set(e, ERR_GONE, 0, "snapshot '%s/%s' was not taken", b->dir_path, full);
+    struct btrfs_snapshot found = {0};
+    bool readonly;
+    if (r < 0 || subvol_commit(b->dir, e) < 0 || describe(b, name, fd, &found, &readonly, e) < 0)
+        return -1;
+    *ret = found.s;
+    return 0;
+}
+
+int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct snapshot s = {0};
+    _cleanup_close_ int fd = -1;
+    char full[BTRFS_NAME_MAX];
+    snprintf(s.name, sizeof s.name, "%s", name);
+    snprintf(s.id, sizeof s.id, "%s", id);
+    if (btrfs_open_snapshot(b, &s, &fd, e) < 0)
+        return e->kind == ERR_GONE ? 1 : -1;
+    btrfs_snapshot_name(b, name, full);
+    int r = subvol_destroy(b->dir, full, e);
+    char key[SNAPSHOT_ID_LEN + 9];
+    struct err ignored; /* the attribute of an id that is gone says nothing */
+    if (r == 0)
+        mark_clear(b->dir, adopted_key(id, key), &ignored);
+    return r == 0 ? subvol_commit(b->dir, e) : r;
+}
+
+int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct snapshot s = {0};
+    _cleanup_close_ int fd = -1;
+    char key[SNAPSHOT_ID_LEN + 9];
+    snprintf(s.name, sizeof s.name, "%s", name);
+    snprintf(s.id, sizeof s.id, "%s", id);
+    if (btrfs_open_snapshot(b, &s, &fd, e) < 0)
+        return e->kind == ERR_GONE ? 1 : -1;
+    return mark_set(b->dir, adopted_key(id, key), "1", e) < 0 ? -1 : subvol_commit(b->dir, e);
+}
+
+int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    char old[BTRFS_NAME_MAX], new[BTRFS_NAME_MAX];
+    _cleanup_close_ int fd = -1;
+    btrfs_snapshot_name(b, from, old);
+    btrfs_snapshot_name(b, to, new);
+    int r = b->dir < 0 ? 1 : subvol_open(b->dir, old, &fd, e);
+    if (r == 1)
+        return err_set(e, ERR_GONE, 0, "there is no snapshot '%s/%s'", b->dir_path, old);
+    if (r < 0 || subvol_rename(b->dir, old, new, 0, e) < 0)
+        return -1;
+    return subvol_commit(b->dir, e);
+}
+
+/* 1 when the snapshot is there already and holds what the live volume holds: this is a repetition. */
+static int kept_already(struct btrfs_volume *b, const char *name, struct err *e)
+{
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
+    _cleanup_close_ int live = -1;
+    if (btrfs_scan(b, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        if (strcmp(all.v[i].s.name, name) != 0)
+            continue;
+        int r = need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &all.v[i].s, e);
+        return r < 0 ? -1 : !r;
+    }
+    return 0;
+}
+
+int btrfs_keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct snapshot ignored;
+    char tmp[BTRFS_NAME_MAX];
+    int r = kept_already(b, name, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (snapshot_at_tmp(b, name, tmp, e) < 0)
+        return -1;
+    return btrfs_snapshot_keep(v, name, &ignored, e);
+}

@@ -1,0 +1,529 @@
+#include "volume/dir/dir.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "volume/file/delta.h"
+#include "volume/file/mapdelta.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* ---- volumes ---- */
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t n = strlen(name), k = strlen(suffix);
+    return n > k && strcmp(name + n - k, suffix) == 0;
+}
+
+/* "100/vm-100-disk-0.raw": bytes in one file, whatever they mean. */
+static bool dir_supports(const char *name)
+{
+    return strchr(name, '/') && (has_suffix(name, ".raw") || has_suffix(name, ".qcow2"));
+}
+
+static int open_root(const struct volume_store *store, struct err *e)
+{
+    if (!store->path || store->path[0] != '/')
+        return err_set(e, ERR_CONFIG, 0, "storage '%s' has no absolute path", store->id);
+    int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        return fd;
+    if (errno == ENOENT)
+        return err_set(e, ERR_GONE, 0, "the path '%s' of storage '%s' is not there: is it mounted?",
+                       store->path, store->id);
+    return err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
+}
+
+static void dir_free(struct dir *d)
+{
+    if (d->root >= 0)
+        close(d->root);
+    if (d->fd >= 0)
+        close(d->fd);
+    free(d->file);
+    free(d);
+}
+CLEANUP_FUNC(dir_free, struct dir)
+
+static struct dir *dir_new(const struct volume_store *store, uint32_t vmid, const char *file, struct err *e)
+{
+    _cleanup_(dir_freep) struct dir *d = xcalloc(1, sizeof *d);
+    d->store = store;
+    d->vmid = vmid;
+    d->file = xstrdup(file);
+    d->mode = -1;
+    d->fd = -1;
+    d->root = open_root(store, e);
+    if (d->root < 0 || dir_enter(d, false, e) < 0)
+        return NULL;
+    return take_ptr(d);
+}
+
+static int dir_open(struct volume *v, struct err *e)
+{
+    v->priv = dir_new(&v->store, v->vmid, strchr(v->name, '/') + 1, e);
+    return v->priv ? 0 : -1;
+}
+
+static void dir_close(struct volume *v)
+{
+    if (v->priv)
+        dir_free(v->priv);
+}
+
+/* "vm-100-disk-0.raw" of "vm-100-disk-0.raw", of ".pvesr.vm-100-disk-0.raw@s" and of
+ * ".pvesr-stage.vm-100-disk-0.raw"; malloc'ed, NULL when the file says of no volume that it is here. */
+static char *volume_of(const char *entry)
+{
+    static const char snapshot[] = ".pvesr.", digest[] = ".pvesr-digest.", stage[] = ".pvesr-stage.";
+    const char *at = strchr(entry, '@');
+    bool kept = at && strncmp(at + 1, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+    if (strncmp(entry, stage, strlen(stage)) == 0)
+        return at ? NULL : xstrdup(entry + strlen(stage));
+    for (size_t i = 0; i < 2; i++) {
+        const char *prefix = i ? digest : snapshot;
+        if (strncmp(entry, prefix, strlen(prefix)) == 0)
+            return at && !kept ? xstrndup(entry + strlen(prefix), (size_t)(at - entry) - strlen(prefix))
+                               : NULL;
+    }
+    return at ? NULL : xstrdup(entry);
+}
+
+static int dir_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    _cleanup_(dir_freep) struct dir *d = dir_new(store, vmid, "", e);
+    if (!d)
+        return -1;
+    if (d->fd < 0)
+        return 0;
+    DIR *dir = fdopendir(dup(d->fd));
+    if (!dir)
+        return err_sys(e, "cannot read the directory images/%u", vmid);
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        _cleanup_free_ char *file = volume_of(entry->d_name);
+        _cleanup_free_ char *name = xasprintf("%u/%s", vmid, file ? file : "");
+        struct stat st;
+        uint32_t owner;
+        if (file && volume_name_valid(name, &owner, NULL) && owner == vmid && dir_supports(name) &&
+            fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            strv_add_once(ret, name);
+    }
+    closedir(dir);
+    return 0;
+}
+
+static int dir_info(struct volume *v, struct volume_info *ret, struct err *e)
+{
+    struct dir *d = v->priv;
+    struct statvfs fs;
+    _cleanup_close_ int fd = -1;
+    int reflink = dir_can_reflink(d, e);
+    if (reflink < 0)
+        return -1;
+    int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    if (r < 0)
+        return -1;
+    if (fstatvfs(d->fd >= 0 ? d->fd : d->root, &fs) < 0)
+        return err_sys(e, "cannot ask for the free space of '%s'", d->store->path);
+    ret->many = reflink;
+    ret->available = (uint64_t)fs.f_bavail * fs.f_frsize;
+    struct stat st;
+    if (r == 0 && fstat(fd, &st) == 0) {
+        ret->exists = true;
+        ret->size = (uint64_t)st.st_size;
+    }
+    return 0;
+}
+
+/* ---- by mode ---- */
+
+/* 1 reflink, 0 plain; the volume must be there. */
+static int existing(struct dir *d, struct err *e)
+{
+    int r = dir_enter(d, false, e);
+    if (r > 0)
+        return err_set(e, ERR_GONE, 0, "the directory images/%u is not there", d->vmid);
+    return r < 0 ? -1 : dir_can_reflink(d, e);
+}
+
+static int slot_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
+{
+    return dir_snapshots(v->priv, ret, e);
+}
+
+static void slot_flush(struct volume *v)
+{
+    struct dir *d = v->priv;
+    _cleanup_close_ int fd = -1;
+    struct err ignored;
+    if (dir_file(d, d->file, O_RDONLY, &fd, &ignored) == 0)
+        fs_write_back(fd, volume_tick);
+}
+
+static int slot_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
+{
+    int reflink = existing(v->priv, e);
+    if (reflink < 0)
+        return -1;
+    return reflink ? reflink_snapshot(v->priv, name, e) : plain_snapshot(v->priv, name, busy, e);
+}
+
+static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
+{
+    int reflink = existing(v->priv, e);
+    if (reflink < 0)
+        return -1;
+    return reflink ? reflink_keep(v->priv, name, ret, e) : plain_keep(v->priv, name, ret, e);
+}
+
+static int slot_destroy_snapshot(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    return dir_snapshot_destroy(v->priv, name, id, e);
+}
+
+static int slot_adopt_snapshot(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    return dir_snapshot_adopt(v->priv, name, id, e);
+}
+
+static int slot_rename_snapshot(struct volume *v, const char *from, const char *to, struct err *e)
+{
+    return dir_snapshot_rename(v->priv, from, to, e);
+}
+
+static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
+{
+    struct dir *d = v->priv;
+    enum dir_kind kind;
+    struct snapshot found = {0};
+    int r = dir_enter(d, false, e);
+    if (r == 0)
+        r = dir_open_snapshot(d, s->name, &kind, fd, e);
+    if (r == 0)
+        r = mark_snapshot_get(*fd, &found, e);
+    if (r < 0)
+        return -1;
+    if (r > 0 || strcmp(found.id, s->id) != 0)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' is not there any more", s->name);
+    if (kind != DIR_SNAPSHOT)
+        return err_set(e, ERR_DATA, 0,
+                       "snapshot '%s' has no data of its own, only the live volume may have it", s->name);
+    return 0;
+}
+
+static int slot_written(struct volume *v, char *since, struct err *e)
+{
+    struct dir *d = v->priv;
+    int r = dir_enter(d, false, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    r = dir_can_reflink(d, e);
+    return r < 0 ? -1 : r ? reflink_written(d, since, e) : plain_written(d, since, e);
+}
+
+static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    int reflink = existing(v->priv, e);
+    if (reflink < 0)
+        return -1;
+    return reflink ? reflink_keep_aside(v->priv, name, e) : plain_keep_aside(v->priv, name, e);
+}
+
+/* ---- removing ---- */
+
+static int remove_all(struct dir *d, enum dir_kind kind, const char *but_prefix, struct err *e)
+{
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    if (dir_tags(d, kind, &tags, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++)
+        if ((!but_prefix || strncmp(tags.v[i], but_prefix, strlen(but_prefix)) != 0) &&
+            dir_remove(d, dir_name(d, kind, tags.v[i]).s, e) < 0)
+            return -1;
+    return 0;
+}
+
+static int slot_tidy(struct volume *v, struct err *e)
+{
+    struct dir *d = v->priv;
+    int r = dir_enter(d, false, e);
+    return r != 0 ? (r < 0 ? -1 : 0) : remove_all(d, DIR_TEMP, NULL, e);
+}
+
+/* The live file goes last: as long as anything is left, the volume is listed and the removal can be done
+ * again. */
+static int slot_destroy(struct volume *v, struct err *e)
+{
+    struct dir *d = v->priv;
+    int r = dir_enter(d, false, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (remove_all(d, DIR_TEMP, NULL, e) < 0 || remove_all(d, DIR_STAGE, NULL, e) < 0 ||
+        remove_all(d, DIR_DIGEST, NULL, e) < 0 || remove_all(d, DIR_SNAPSHOT, ASIDE_PREFIX, e) < 0 ||
+        dir_remove(d, d->file, e) < 0)
+        return -1;
+    return dir_sync(d, e);
+}
+
+/* ---- delta ---- */
+
+struct dir_delta {
+    int base, map_or_data, live;
+    struct filedelta *files;
+    struct mapdelta *maps;
+};
+
+static void dir_delta_free(struct dir_delta *x)
+{
+    filedelta_free(x->files);
+    mapdelta_free(x->maps);
+    cleanup_closep(&x->base);
+    cleanup_closep(&x->map_or_data);
+    cleanup_closep(&x->live);
+    free(x);
+}
+CLEANUP_FUNC(dir_delta_free, struct dir_delta)
+
+static int open_by_id(struct dir *d, const struct snapshot *s, enum dir_kind *kind, int *fd, struct err *e)
+{
+    struct snapshot found;
+    int r = dir_find(d, s->id, &found, e);
+    if (r == 0)
+        r = dir_open_snapshot(d, found.name, kind, fd, e);
+    return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' (id %s) is not there", s->name, s->id) : r;
+}
+
+static int slot_delta_open(struct delta *delta, const struct snapshot *base, const struct snapshot *snapshot,
+                           uint64_t from, struct err *e)
+{
+    struct dir *d = delta->volume->priv;
+    _cleanup_(dir_delta_freep) struct dir_delta *x = xcalloc(1, sizeof *x);
+    x->base = x->map_or_data = x->live = -1;
+    enum dir_kind kind, base_kind;
+    if (open_by_id(d, snapshot, &kind, &x->map_or_data, e) < 0 ||
+        (base && open_by_id(d, base, &base_kind, &x->base, e) < 0))
+        return -1;
+    if (base && base_kind != kind)
+        return err_set(e, ERR_DATA, 0, "snapshots '%s' and '%s' are of two kinds, with data and without",
+                       base->name, snapshot->name);
+    if (kind == DIR_SNAPSHOT) {
+        x->files = filedelta_new(x->base, x->map_or_data, snapshot->size, from, e);
+    } else {
+        int r = dir_file(d, d->file, O_RDONLY, &x->live, e);
+        if (r != 0)
+            return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file);
+        x->maps = mapdelta_new(x->base, x->map_or_data, x->live, from, e);
+    }
+    if (!x->files && !x->maps)
+        return -1;
+    delta->priv = take_ptr(x);
+    return 0;
+}
+
+static int slot_delta_next(struct delta *delta, struct extent *ret, struct err *e)
+{
+    struct dir_delta *x = delta->priv;
+    return x->files ? filedelta_next(x->files, ret, e) : mapdelta_next(x->maps, ret, e);
+}
+
+static const void *slot_delta_data(const struct delta *delta)
+{
+    const struct dir_delta *x = delta->priv;
+    return x->files ? filedelta_data(x->files) : mapdelta_data(x->maps);
+}
+
+static void slot_delta_close(struct delta *delta)
+{
+    dir_delta_free(delta->priv);
+}
+
+/* ---- stage ---- */
+
+/* Open the stage's file and read its mark. 1: there is none that is worth anything. */
+static int open_stage(struct dir *d, int *fd, struct filestage_mark *mark, struct err *e)
+{
+    struct stat st;
+    int r = dir_file(d, dir_name(d, DIR_STAGE, NULL).s, O_RDWR, fd, e);
+    if (r == 0)
+        r = filestage_mark_get(*fd, mark, e);
+    if (r != 0)
+        return r;
+    if (fstat(*fd, &st) < 0)
+        return err_sys(e, "cannot stat the stage");
+    return (uint64_t)st.st_size != mark->size;
+}
+
+static int slot_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct filestage_mark mark;
+    struct dir *d = v->priv;
+    if (dir_enter(d, false, e) < 0)
+        return -1;
+    int r = open_stage(d, &fd, &mark, e);
+    if (r == 0)
+        filestage_mark_info(&mark, ret);
+    else
+        ret->scrap = fd >= 0;
+    return r < 0 ? -1 : 0;
+}
+
+static int begin_stage(struct dir *d, const struct stage_want *want, int *fd, struct filestage_mark *mark,
+                       struct err *e)
+{
+    struct dir_name name = dir_name(d, DIR_STAGE, NULL);
+    int reflink = dir_can_reflink(d, e);
+    filestage_mark_init(mark, want);
+    if (reflink < 0 || dir_create(d, name.s, fd, e) < 0)
+        return -1;
+    if ((reflink ? reflink_prepare(d, want, *fd, e) : plain_prepare(d, want, *fd, e)) == 0)
+        return 0;
+    struct err ignored;
+    dir_remove(d, name.s, &ignored);
+    return -1;
+}
+
+static int slot_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct filestage_mark mark;
+    struct dir *d = s->volume->priv;
+    if (dir_enter(d, true, e) < 0)
+        return -1;
+    int r = open_stage(d, &fd, &mark, e);
+    if (r < 0)
+        return -1;
+    int reflink = dir_can_reflink(d, e);
+    if (reflink < 0)
+        return -1;
+    if (r == 0 && !reflink && mark.sealed && want->base_id && strcmp(mark.id, want->base_id) == 0) {
+        if (filestage_chain(fd, &mark, want, e) < 0)
+            return -1;
+    } else if (r > 0 || !filestage_mark_fits(&mark, want)) {
+        cleanup_closep(&fd);
+        fd = -1;
+        if (begin_stage(d, want, &fd, &mark, e) < 0)
+            return -1;
+    }
+    *offset = mark.offset;
+    s->sealed = mark.sealed;
+    s->priv = filestage_new(take_fd(&fd), dir_name(d, DIR_STAGE, NULL).s, &mark, e);
+    return s->priv ? 0 : -1;
+}
+
+static int slot_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e)
+{
+    return filestage_write(s->priv, offset, data, n, e);
+}
+
+static int slot_stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e)
+{
+    return filestage_zero(s->priv, offset, n, e);
+}
+
+static int slot_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
+{
+    return filestage_checkpoint(s->priv, offset, e);
+}
+
+/* The file's name is made durable here too: what a sealed stage holds may be all there is of it. */
+static int slot_stage_seal(struct stage *s, struct err *e)
+{
+    return filestage_seal(s->priv, e) < 0 ? -1 : dir_sync(s->volume->priv, e);
+}
+
+static void slot_stage_close(struct stage *s)
+{
+    filestage_free(s->priv);
+}
+
+static int slot_stage_discard(struct volume *v, struct err *e)
+{
+    struct dir *d = v->priv;
+    if (dir_enter(d, false, e) < 0)
+        return -1;
+    int r = dir_remove(d, dir_name(d, DIR_STAGE, NULL).s, e);
+    return r == 0 ? dir_sync(d, e) : r < 0 ? -1 : 0;
+}
+
+/* A stage of a snapshot that is there already has nothing to give any more. */
+static int drop_stage_of(struct dir *d, const char *id, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct filestage_mark mark;
+    int r = open_stage(d, &fd, &mark, e);
+    if (r != 0 || strcmp(mark.id, id) != 0)
+        return r < 0 ? -1 : 0;
+    return dir_remove(d, dir_name(d, DIR_STAGE, NULL).s, e) < 0 ? -1 : dir_sync(d, e);
+}
+
+static int slot_commit(struct volume *v, const char *id, bool live, struct err *e)
+{
+    struct dir *d = v->priv;
+    int reflink = existing(d, e);
+    if (reflink < 0 || (reflink ? reflink_commit(d, id, live, e) : plain_commit(d, id, live, e)) < 0)
+        return -1;
+    return drop_stage_of(d, id, e);
+}
+
+static int slot_replica(struct volume *v, char *owner, char *base_id, struct err *e)
+{
+    struct dir *d = v->priv;
+    _cleanup_close_ int fd = -1, stage = -1;
+    struct filestage_mark mark;
+    if (dir_enter(d, false, e) < 0)
+        return -1;
+    int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    if (r == 0)
+        return mark_get(fd, "owner", owner, 32, e) < 0 ||
+                       mark_get(fd, "base", base_id, SNAPSHOT_ID_LEN + 1, e) < 0
+                   ? -1
+                   : 0;
+    /* not shown yet: who is making it? */
+    if (r > 0 && (r = open_stage(d, &stage, &mark, e)) == 0)
+        strcpy(owner, mark.owner);
+    return r < 0 ? -1 : 0;
+}
+
+const struct volume_driver driver_dir = {
+    .type = "dir",
+    .supports = dir_supports,
+    .open = dir_open,
+    .close = dir_close,
+    .list = dir_list,
+    .info = dir_info,
+    .snapshots = slot_snapshots,
+    .flush = slot_flush,
+    .snapshot = slot_snapshot,
+    .snapshot_keep = slot_keep,
+    .snapshot_destroy = slot_destroy_snapshot,
+    .snapshot_rename = slot_rename_snapshot,
+    .snapshot_adopt = slot_adopt_snapshot,
+    .snapshot_open = slot_open_snapshot,
+    .tidy = slot_tidy,
+    .written = slot_written,
+    .keep_aside = slot_keep_aside,
+    .destroy = slot_destroy,
+    .replica = slot_replica,
+    .delta_open = slot_delta_open,
+    .delta_next = slot_delta_next,
+    .delta_data = slot_delta_data,
+    .delta_close = slot_delta_close,
+    .stage_info = slot_stage_info,
+    .stage_open = slot_stage_open,
+    .stage_write = slot_stage_write,
+    .stage_zero = slot_stage_zero,
+    .stage_checkpoint = slot_stage_checkpoint,
+    .stage_seal = slot_stage_seal,
+    .stage_close = slot_stage_close,
+    .stage_discard = slot_stage_discard,
+    .commit = slot_commit,
+};

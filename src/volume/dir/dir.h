@@ -1,0 +1,104 @@
+/* Parts of the `dir` driver. A storage of type dir keeps the live file PATH/images/VMID/FILE; everything of
+ * ours lies beside it:
+ *
+ *     .pvesr.FILE@SNAP         a snapshot with its data: a reflink, mode 0400, never written to
+ *     .pvesr-digest.FILE@SNAP  a snapshot without data: one digest per block (volume/file/blockmap.h)
+ *     .pvesr-stage.FILE        the replica in the making
+ *     .pvesr-tmp.FILE@TAG      anything unfinished; removed by volume_tidy
+ *
+ * What is known about each is in its extended attributes (volume/mark.h). Names are opened relative to the
+ * directory's descriptor, with O_NOFOLLOW: no symlink below the storage's path is ever followed.
+ *
+ * Two modes, by what the file system can do: reflink.c and plain.c.
+ */
+#pragma once
+
+#include "volume/driver.h"
+#include "volume/file/stage.h"
+
+#include <limits.h>
+#include <stdbool.h>
+
+struct dir {
+    const struct volume_store *store;
+    uint32_t vmid;
+    char *file;       /* name of the live file */
+    int root;         /* the storage's path */
+    int fd;           /* images/VMID; -1 while it is not there */
+    signed char mode; /* -1 not asked yet, 0 plain, 1 reflink */
+};
+
+enum dir_kind { DIR_SNAPSHOT, DIR_DIGEST, DIR_STAGE, DIR_TEMP };
+struct dir_name {
+    char s[NAME_MAX + 1];
+};
+
+/* Tags of temporaries that are not a snapshot's; no snapshot's name has an '@'. */
+#define DIR_TAG_LIVE "@live"
+#define DIR_TAG_MAP "@map"
+#define DIR_TAG_PROBE "@probe"
+/* Snapshots with such names outlive volume_destroy. */
+
+/* ---- dir-files.c: files in the directory ---- */
+
+struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *tag);
+/* Open images/VMID. 1: it is not there (and `make` is false). */
+int dir_enter(struct dir *d, bool make, struct err *e);
+/* Open a regular file; *fd is -1 unless 0 is returned. 1: not there. */
+int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct err *e);
+/* Make an empty file for reading and writing, mode 0600, in place of any other. */
+int dir_create(const struct dir *d, const char *name, int *fd, struct err *e);
+/* Rename; an existing `to` is only replaced when asked for, else ERR_DATA. Not durable before dir_sync. */
+int dir_move(const struct dir *d, const char *from, const char *to, bool replace, struct err *e);
+/* 1 when it was not there. */
+int dir_remove(const struct dir *d, const char *name, struct err *e);
+int dir_sync(const struct dir *d, struct err *e);
+bool dir_has(const struct dir *d, const char *name);
+/* The tags of this volume's files of a kind; for DIR_STAGE one empty string when it is there. */
+int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct err *e);
+/* Can the file system share blocks between files? 1 or 0; asked once per file system and process. */
+int dir_can_reflink(struct dir *d, struct err *e);
+/* The live file's mode and owner become those of fd (0640 when there is none). */
+int dir_copy_mode(const struct dir *d, int fd, struct err *e);
+int dir_flush(int fd, const char *name, struct err *e);
+
+/* ---- snapshots.c: what snapshots there are ---- */
+
+/* Every snapshot that can be relied on; a data file without an id gets one. Not sorted. */
+int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e);
+/* 1: none with this id. */
+int dir_find(struct dir *d, const char *id, struct snapshot *ret, struct err *e);
+/* The newest snapshot that the live file is known to have been: one taken of it here, or the received one
+ * that it was made from; else the newest of all. digests: of those with digests. 1: none. */
+int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err *e);
+/* Open its data or its digests; *kind says which. 1: not there. */
+int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int *fd, struct err *e);
+/* ERR_USAGE when the name is taken. */
+int dir_check_free(struct dir *d, const char *name, struct err *e);
+/* A number above all others. */
+int dir_next_seq(struct dir *d, uint64_t *ret, struct err *e);
+/* Make the file `from` (flushed here) the snapshot s->name of this kind, durably; s->seq is filled. */
+int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, struct snapshot *s,
+                const char *owner, struct err *e);
+int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e);
+int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e);
+int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e);
+
+/* ---- the two modes; volume.h says what each must do ---- */
+
+int reflink_snapshot(struct dir *d, const char *name, struct err *e);
+int reflink_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e);
+int reflink_keep_aside(struct dir *d, const char *name, struct err *e);
+int reflink_written(struct dir *d, char *since, struct err *e);
+/* A stage's file: a copy of the base (or empty), of the wanted size. */
+int reflink_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
+int reflink_commit(struct dir *d, const char *id, bool live, struct err *e);
+
+int plain_snapshot(struct dir *d, const char *name, bool busy, struct err *e);
+int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e);
+int plain_keep_aside(struct dir *d, const char *name, struct err *e);
+int plain_written(struct dir *d, char *since, struct err *e);
+int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
+int plain_commit(struct dir *d, const char *id, bool live, struct err *e);
+/* Does the live file still have the identity it had when these digests were made? */
+bool plain_unchanged(const struct dir *d, int map_fd);

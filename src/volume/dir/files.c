@@ -1,0 +1,237 @@
+#include "volume/dir/dir.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *tag)
+{
+    static const char *const prefix[] = {
+        [DIR_SNAPSHOT] = ".pvesr.",
+        [DIR_DIGEST] = ".pvesr-digest.",
+        [DIR_STAGE] = ".pvesr-stage.",
+        [DIR_TEMP] = ".pvesr-tmp.",
+    };
+    struct dir_name n;
+    snprintf(n.s, sizeof n.s, "%s%s%s%s", prefix[kind], d->file, kind == DIR_STAGE ? "" : "@",
+             kind == DIR_STAGE ? "" : tag);
+    return n;
+}
+
+static int open_folder(int at, const char *name, bool make, int *fd, struct err *e)
+{
+    const int flags = O_RDONLY | O_DIRECTORY;
+    *fd = fs_open_beneath(at, name, flags, 0, e);
+    if (*fd < 0 && e->code == ENOENT && make) {
+        if (mkdirat(at, name, 0750) < 0 && errno != EEXIST)
+            return err_sys(e, "cannot make the directory '%s'", name);
+        if (fsync(at) < 0)
+            return err_sys(e, "cannot flush the directory above '%s'", name);
+        *fd = fs_open_beneath(at, name, flags, 0, e);
+    }
+    return *fd >= 0 ? 0 : e->code == ENOENT ? 1 : -1;
+}
+
+int dir_enter(struct dir *d, bool make, struct err *e)
+{
+    if (d->fd >= 0)
+        return 0;
+    char vmid[16];
+    snprintf(vmid, sizeof vmid, "%u", d->vmid);
+    _cleanup_close_ int images = -1;
+    int r = open_folder(d->root, "images", make, &images, e);
+    return r == 0 ? open_folder(images, vmid, make, &d->fd, e) : r;
+}
+
+int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct err *e)
+{
+    *fd = -1;
+    if (d->fd < 0)
+        return 1;
+    /* O_NONBLOCK: someone may have put a FIFO there */
+    _cleanup_close_ int got = openat(d->fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (got < 0 && errno == ENOENT)
+        return 1;
+    if (got < 0 && errno == ELOOP)
+        return err_set(e, ERR_DATA, 0, "'%s' is a symlink: it is not followed", name);
+    if (got < 0)
+        return err_sys(e, "cannot open '%s'", name);
+    struct stat st;
+    if (fstat(got, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", name);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", name);
+    *fd = take_fd(&got);
+    return 0;
+}
+
+int dir_create(const struct dir *d, const char *name, int *fd, struct err *e)
+{
+    if (unlinkat(d->fd, name, 0) < 0 && errno != ENOENT)
+        return err_sys(e, "cannot remove '%s'", name);
+    *fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return *fd < 0 ? err_sys(e, "cannot create '%s'", name) : 0;
+}
+
+int dir_move(const struct dir *d, const char *from, const char *to, bool replace, struct err *e)
+{
+    int r = renameat2(d->fd, from, d->fd, to, replace ? 0 : RENAME_NOREPLACE);
+    if (r < 0 && errno == EINVAL && !replace) { /* a file system without the flag; the caller has the lock */
+        if (dir_has(d, to))
+            errno = EEXIST;
+        else
+            r = renameat(d->fd, from, d->fd, to);
+    }
+    if (r < 0 && errno == EEXIST)
+        return err_set(e, ERR_DATA, 0, "'%s' is there already", to);
+    return r < 0 ? err_sys(e, "cannot rename '%s' to '%s'", from, to) : 0;
+}
+
+int dir_remove(const struct dir *d, const char *name, struct err *e)
+{
+    if (d->fd < 0)
+        return 1;
+    if (unlinkat(d->fd, name, 0) == 0)
+        return 0;
+    return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", name);
+}
+
+int dir_sync(const struct dir *d, struct err *e)
+{
+    return fsync(d->fd) < 0 ? err_sys(e, "cannot flush the directory images/%u", d->vmid) : 0;
+}
+
+int dir_flush(int fd, const char *name, struct err *e)
+{
+    return fsync(fd) < 0 ? err_sys(e, "cannot flush '%s'", name) : 0;
+}
+
+bool dir_has(const struct dir *d, const char *name)
+{
+    struct stat st;
+    return d->fd >= 0 && fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct err *e)
+{
+    if (d->fd < 0)
+        return 0;
+    int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        err_sys(e, "cannot read the directory images/%u", d->vmid);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    struct dir_name prefix = dir_name(d, kind, "");
+    size_t n = strlen(prefix.s);
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry)
+            break;
+        if (strncmp(entry->d_name, prefix.s, n) == 0 && (kind != DIR_STAGE || !entry->d_name[n]))
+            strv_add(ret, entry->d_name + n);
+    }
+    int code = errno;
+    closedir(dir);
+    return code ? err_set(e, ERR_SYSTEM, code, "cannot read the directory images/%u", d->vmid) : 0;
+}
+
+/* ---- what the file system can do ---- */
+
+static int probe(const struct dir *d, struct err *e)
+{
+    struct dir_name name = dir_name(d, DIR_TEMP, DIR_TAG_PROBE);
+    _cleanup_close_ int a = -1, b = -1;
+    char block[4096] = {1};
+    int r = dir_create(d, name.s, &a, e) < 0 ||
+                    dir_create(d, name.s, &b, e) < 0 || /* the first is gone now */
+                    fs_pwrite_all(a, block, sizeof block, 0, name.s, e) < 0
+                ? -1
+                : ioctl(b, FICLONE, a) == 0;
+    struct err ignored;
+    dir_remove(d, name.s, &ignored);
+    return r;
+}
+
+/* One answer per file system: a process has few of them. A device number alone comes again after an unmount.
+ */
+struct place {
+    uint64_t device, mount;
+    uint64_t type;
+    fsid_t id;
+};
+static struct {
+    struct place place;
+    int answer;
+} known[32];
+static size_t n_known;
+
+static int find_place(const struct dir *d, struct place *ret, struct err *e)
+{
+    struct statx st;
+    struct statfs fs;
+    if (statx(d->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0 || fstatfs(d->fd, &fs) < 0)
+        return err_sys(e, "cannot stat the directory images/%u", d->vmid);
+    memset(ret, 0, sizeof *ret);
+    ret->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
+    ret->mount = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
+    ret->type = (uint64_t)fs.f_type;
+    ret->id = fs.f_fsid;
+    return 0;
+}
+
+static int probe_once(const struct dir *d, struct err *e)
+{
+    struct place place;
+    if (find_place(d, &place, e) < 0)
+        return -1;
+    for (size_t i = 0; i < n_known; i++)
+        if (memcmp(&known[i].place, &place, sizeof place) == 0)
+            return known[i].answer;
+    int r = probe(d, e);
+    if (r >= 0 && n_known < ELEMENTS(known)) {
+        known[n_known].place = place;
+        known[n_known++].answer = r;
+    }
+    return r;
+}
+
+int dir_can_reflink(struct dir *d, struct err *e)
+{
+    if (d->mode >= 0)
+        return d->mode;
+    int r = dir_enter(d, false, e);
+    if (r < 0)
+        return -1;
+    if (r > 0) { /* ask the nearest directory that is there */
+        struct dir near = *d;
+        near.fd = d->root;
+        return probe_once(&near, e);
+    }
+    r = probe_once(d, e);
+    if (r >= 0)
+        d->mode = (signed char)r;
+    return r;
+}
+
+int dir_copy_mode(const struct dir *d, int fd, struct err *e)
+{
+    struct stat st = {.st_mode = 0640, .st_uid = geteuid(), .st_gid = getegid()};
+    if (fstatat(d->fd, d->file, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", d->file);
+    if ((st.st_uid != geteuid() || st.st_gid != getegid()) && fchown(fd, st.st_uid, st.st_gid) < 0)
+        return err_sys(e, "cannot set the owner of the new '%s'", d->file);
+    return fchmod(fd, st.st_mode & 0777) < 0 ? err_sys(e, "cannot set the mode of the new '%s'", d->file) : 0;
+}

@@ -1,0 +1,392 @@
+/* The dir driver where files cannot share blocks. The live file is the only one with data; a snapshot is a
+ * digest map of it, and can be read as long as the live file is not written to.
+ *
+ * A digest map counts only while it tells the truth about a state that the data is or was in here:
+ *   - one of our own (made by volume_snapshot) always: it says what the guest's disk was;
+ *   - a received one while the live file's attribute `base` names it.
+ * So renaming the stage to the live file switches both, data and restore point, at one instant. A crash
+ * leaves:
+ *
+ *   snapshot    digests in a temporary                                 → it goes with volume_tidy
+ *   keep        attributes, flush, rename                              → temporary, or the whole snapshot
+ *   commit
+ *     1. digests of the sealed stage in a temporary, flushed           → sealed stage; commit starts over
+ *     2. renamed to the snapshot's digest file                         → not counted: live is another base
+ *     3. the stage gets `base` and `owner`, flushed                    → still a sealed stage
+ *     4. it is renamed to the live file, directory flushed             → live and restore point are new
+ *     5. identity noted in the map, older maps removed                 → old maps: a repeated commit does 5
+ *
+ * keep_aside is a hard link: the live file is going to be replaced by rename, which leaves the other name
+ * alone, and until then both names are there.
+ */
+#include "volume/dir/dir.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "volume/file/blockmap.h"
+#include "volume/mark.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+/* ---- identity: a cheap proof that a file was not written to ---- */
+
+#define IDENT_MAX 160
+/* Kernels give files times of the last timer tick, at most 10 ms old. A file whose ctime lies further back
+ * than this gets another ctime with its next change. */
+#define IDENT_SETTLE_NS 20000000
+
+static void print_ident(const struct stat *st, char ident[IDENT_MAX])
+{
+    snprintf(ident, IDENT_MAX, "%ju %jd %jd.%09ld %jd.%09ld", (uintmax_t)st->st_ino, (intmax_t)st->st_size,
+             (intmax_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (intmax_t)st->st_ctim.tv_sec,
+             st->st_ctim.tv_nsec);
+}
+
+/* "" when the times are too coarse or too strange to prove anything. Waits up to 20 ms for a file that was
+ * just changed: that saves reading all of it again later. */
+static int take_ident(int fd, char ident[IDENT_MAX], struct err *e)
+{
+    struct stat st;
+    ident[0] = 0;
+    for (int i = 0; i < 3; i++) {
+        struct timespec now;
+        if (fstat(fd, &st) < 0)
+            return err_sys(e, "cannot stat the live file");
+        clock_gettime(CLOCK_REALTIME, &now);
+        int64_t age =
+            (now.tv_sec - st.st_ctim.tv_sec) * (int64_t)1000000000 + now.tv_nsec - st.st_ctim.tv_nsec;
+        if (age < 0 || (st.st_ctim.tv_nsec == 0 && st.st_mtim.tv_nsec == 0))
+            return 0;
+        if (age > IDENT_SETTLE_NS) {
+            print_ident(&st, ident);
+            return 0;
+        }
+        struct timespec rest = {.tv_nsec = IDENT_SETTLE_NS - age + 1};
+        nanosleep(&rest, NULL);
+    }
+    return 0;
+}
+
+static bool ident_holds(int fd, const char *ident)
+{
+    struct stat st;
+    char now[IDENT_MAX];
+    if (!ident[0] || fstat(fd, &st) < 0)
+        return false;
+    print_ident(&st, now);
+    return strcmp(now, ident) == 0;
+}
+
+bool plain_unchanged(const struct dir *d, int map_fd)
+{
+    _cleanup_close_ int live = -1;
+    char ident[IDENT_MAX];
+    struct err ignored;
+    return mark_get(map_fd, "ident", ident, sizeof ident, &ignored) == 0 &&
+           dir_file(d, d->file, O_RDONLY, &live, &ignored) == 0 && ident_holds(live, ident);
+}
+
+/* The live file is what the map says: remember how it looks now. */
+static int note_ident(struct dir *d, int live, const char *map_name, struct err *e)
+{
+    _cleanup_close_ int map = -1;
+    char ident[IDENT_MAX];
+    int r = dir_file(d, map_name, O_RDWR, &map, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    return take_ident(live, ident, e) < 0 ? -1 : mark_set(map, "ident", ident, e);
+}
+
+/* ---- snapshots ---- */
+
+static int open_live(struct dir *d, int *fd, uint64_t *size, struct err *e)
+{
+    struct stat st;
+    int r = dir_file(d, d->file, O_RDONLY, fd, e);
+    if (r != 0)
+        return r > 0 ? err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file) : -1;
+    if (fstat(*fd, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", d->file);
+    *size = (uint64_t)st.st_size;
+    return 0;
+}
+
+/* The newest map whose identity the live file still has: its digests need not be made again. 1: none. */
+static int find_unchanged(struct dir *d, struct snapshot *ret, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (dir_snapshots(d, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        if (!dir_has(d, dir_name(d, DIR_DIGEST, all.v[i].name).s) || !(all.v[i].flags & SNAPSHOT_READABLE))
+            continue;
+        *ret = all.v[i];
+        return 0;
+    }
+    return 1;
+}
+
+static int copy_bytes(int from, int to, struct err *e)
+{
+    char block[65536];
+    ssize_t n;
+    for (off_t at = 0; (n = pread(from, block, sizeof block, at)) != 0; at += n)
+        if (n < 0 || pwrite(to, block, (size_t)n, at) != n)
+            return err_sys(e, "cannot copy the digest map");
+    return 0;
+}
+
+static int make_digests(struct dir *d, int live, uint64_t size, int to, struct err *e)
+{
+    struct snapshot same;
+    int r = find_unchanged(d, &same, e);
+    if (r != 0)
+        return r < 0 ? -1 : blockmap_make(live, size, d->file, to, e);
+    _cleanup_close_ int from = -1;
+    r = dir_file(d, dir_name(d, DIR_DIGEST, same.name).s, O_RDONLY, &from, e);
+    return r == 0  ? copy_bytes(from, to, e)
+           : r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' vanished", same.name)
+                   : -1;
+}
+
+int plain_snapshot(struct dir *d, const char *name, bool busy, struct err *e)
+{
+    if (busy)
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "the guest is running and the file system of storage '%s' ('%s') has no reflinks: put the "
+            "storage on XFS (made with reflink=1) or on btrfs, or stop the guest while it replicates",
+            d->store->id, d->store->path);
+    _cleanup_close_ int live = -1, fd = -1;
+    struct dir_name temp = dir_name(d, DIR_TEMP, name);
+    uint64_t size;
+    char ident[IDENT_MAX];
+    if (dir_check_free(d, name, e) < 0 || open_live(d, &live, &size, e) < 0 ||
+        take_ident(live, ident, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
+        return -1;
+    struct err ignored;
+    if (make_digests(d, live, size, fd, e) < 0 || mark_set(fd, "ident", ident, e) < 0) {
+        dir_remove(d, temp.s, &ignored);
+        return -1;
+    }
+    if (!ident[0] || ident_holds(live, ident))
+        return 0;
+    dir_remove(d, temp.s, &ignored);
+    return err_set(e, ERR_DATA, 0, "'%s' was changed while it was being read: keep the guest stopped",
+                   d->file);
+}
+
+int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name temp = dir_name(d, DIR_TEMP, name);
+    int r = dir_file(d, temp.s, O_RDWR, &fd, e);
+    if (r != 0)
+        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, temp.s, e);
+    if (!map)
+        return -1;
+    struct snapshot s = {.created = clock_epoch(), .size = blockmap_size(map)};
+    strcpy(s.name, name);
+    mark_new_id(s.id);
+    if (dir_publish(d, fd, temp.s, DIR_DIGEST, &s, "", e) < 0)
+        return -1;
+    if (plain_unchanged(d, fd))
+        s.flags |= SNAPSHOT_READABLE;
+    *ret = s;
+    return 0;
+}
+
+/* Has the live file been kept under some name already? */
+static int is_kept(struct dir *d, int live, struct err *e)
+{
+    struct stat st, other;
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    if (fstat(live, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", d->file);
+    if (dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++)
+        if (fstatat(d->fd, dir_name(d, DIR_SNAPSHOT, tags.v[i]).s, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
+            other.st_ino == st.st_ino)
+            return 1;
+    return 0;
+}
+
+int plain_keep_aside(struct dir *d, const char *name, struct err *e)
+{
+    _cleanup_close_ int live = -1;
+    struct snapshot s = {.created = clock_epoch()};
+    if (open_live(d, &live, &s.size, e) < 0)
+        return -1;
+    int kept = is_kept(d, live, e);
+    if (kept != 0)
+        return kept < 0 ? -1 : dir_sync(d, e);
+    struct dir_name to = dir_name(d, DIR_SNAPSHOT, name);
+    mark_new_id(s.id);
+    if (dir_check_free(d, name, e) < 0 || dir_next_seq(d, &s.seq, e) < 0 ||
+        mark_snapshot_set(live, &s, "", e) < 0 || dir_flush(live, d->file, e) < 0)
+        return -1;
+    if (linkat(d->fd, d->file, d->fd, to.s, 0) < 0)
+        return err_sys(e, "cannot link '%s' to '%s'", d->file, to.s);
+    return dir_sync(d, e);
+}
+
+/* ---- was it written to? ---- */
+
+int plain_written(struct dir *d, char *since, struct err *e)
+{
+    _cleanup_close_ int live = -1, fd = -1;
+    struct snapshot s;
+    int r = dir_file(d, d->file, O_RDONLY, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    r = dir_reference(d, true, &s, e);
+    if (r == 0)
+        r = dir_file(d, dir_name(d, DIR_DIGEST, s.name).s, O_RDONLY, &fd, e);
+    if (r != 0)
+        return r;
+    strcpy(since, s.name);
+    if (plain_unchanged(d, fd))
+        return 0;
+    struct dir_name name = dir_name(d, DIR_DIGEST, s.name);
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, e);
+    if (!map)
+        return -1;
+    char ident[IDENT_MAX];
+    if (take_ident(live, ident, e) < 0)
+        return -1;
+    r = blockmap_differs(map, live, d->file, e);
+    struct err ignored; /* only a hint for the next time */
+    if (r == 0 && ident_holds(live, ident))
+        mark_set(fd, "ident", ident, &ignored);
+    return r;
+}
+
+/* ---- receiving ---- */
+
+static int check_room(struct dir *d, int live, struct err *e)
+{
+    struct stat st;
+    struct statvfs fs;
+    if (fstat(live, &st) < 0 || fstatvfs(live, &fs) < 0)
+        return err_sys(e, "cannot stat '%s'", d->file);
+    uint64_t needed = (uint64_t)st.st_blocks * 512, room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (needed > room)
+        return err_set(e, ERR_FULL, ENOSPC, "a second copy of '%s' needs %" PRIu64 " bytes", d->file, needed);
+    return 0;
+}
+
+static int copy_base(struct dir *d, const char *base_id, int fd, struct err *e)
+{
+    _cleanup_close_ int live = -1, map_fd = -1;
+    struct snapshot s;
+    uint64_t size;
+    int r = dir_find(d, base_id, &s, e);
+    if (r == 0)
+        r = dir_file(d, dir_name(d, DIR_DIGEST, s.name).s, O_RDONLY, &map_fd, e);
+    if (r != 0)
+        return r < 0 ? -1 : err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", base_id);
+    if (open_live(d, &live, &size, e) < 0 || check_room(d, live, e) < 0)
+        return -1;
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(map_fd, s.name, e);
+    if (!map)
+        return -1;
+    r = blockmap_copy(map, live, d->file, fd, e);
+    if (r > 0)
+        return err_set(
+            e, ERR_DATA, 0,
+            "the replica was written to since its restore point '%s', and its file system keeps no "
+            "other copy of it: only a full copy can go on from here",
+            s.name);
+    return r;
+}
+
+int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e)
+{
+    if (want->base_id && want->base_id[0] && copy_base(d, want->base_id, fd, e) < 0)
+        return -1;
+    if (ftruncate(fd, (off_t)want->size) < 0)
+        return err_sys(e, "cannot set the size of the stage to %" PRIu64, want->size);
+    return 0;
+}
+
+/* Steps 1 and 2. */
+static int publish_digests(struct dir *d, int stage, const struct filestage_mark *mark, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name temp = dir_name(d, DIR_TEMP, DIR_TAG_MAP);
+    struct dir_name to = dir_name(d, DIR_DIGEST, mark->snapshot);
+    struct snapshot s = {.created = mark->created, .size = mark->size, .flags = SNAPSHOT_RECEIVED};
+    strcpy(s.name, mark->snapshot);
+    strcpy(s.id, mark->id);
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (dir_snapshots(d, &all, e) < 0)
+        return -1;
+    if (snapshots_find(&all, s.name))
+        return err_set(e, ERR_DATA, 0, "it has another snapshot '%s' already", s.name);
+    /* a map of this name that does not count is from a commit that was cut here, or of a state long gone */
+    if (dir_remove(d, to.s, e) < 0 || dir_create(d, temp.s, &fd, e) < 0 ||
+        blockmap_make(stage, mark->size, "the stage", fd, e) < 0)
+        return -1;
+    return dir_publish(d, fd, temp.s, DIR_DIGEST, &s, mark->owner, e);
+}
+
+/* Steps 3 and 4. */
+static int switch_live(struct dir *d, int stage, const struct filestage_mark *mark, struct err *e)
+{
+    struct dir_name name = dir_name(d, DIR_STAGE, NULL);
+    if (mark_set(stage, "base", mark->id, e) < 0 || mark_set(stage, "owner", mark->owner, e) < 0 ||
+        dir_copy_mode(d, stage, e) < 0 || dir_flush(stage, name.s, e) < 0 ||
+        dir_move(d, name.s, d->file, true, e) < 0)
+        return -1;
+    return dir_sync(d, e);
+}
+
+/* Step 5. */
+static int forget_older(struct dir *d, const char *name, struct err *e)
+{
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    if (dir_tags(d, DIR_DIGEST, &tags, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++)
+        if (strcmp(tags.v[i], name) != 0 && dir_remove(d, dir_name(d, DIR_DIGEST, tags.v[i]).s, e) < 0)
+            return -1;
+    return dir_sync(d, e);
+}
+
+int plain_commit(struct dir *d, const char *id, bool live, struct err *e)
+{
+    if (!live)
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "the file system of storage '%s' has no reflinks: it holds the newest restore point only",
+            d->store->id);
+    struct snapshot s;
+    int r = dir_find(d, id, &s, e);
+    if (r < 0)
+        return -1;
+    if (r == 0) /* counted already: the live file is this restore point, or was before someone wrote to it */
+        return forget_older(d, s.name, e);
+
+    _cleanup_close_ int stage = -1;
+    struct filestage_mark mark;
+    r = dir_file(d, dir_name(d, DIR_STAGE, NULL).s, O_RDWR, &stage, e);
+    if (r == 0)
+        r = filestage_mark_get(stage, &mark, e);
+    if (r < 0)
+        return -1;
+    if (r > 0 || !mark.sealed || strcmp(mark.id, id) != 0)
+        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(d, stage, &mark, e) < 0 ||
+        note_ident(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0)
+        return -1;
+    return forget_older(d, mark.snapshot, e);
+}

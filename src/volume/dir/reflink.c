@@ -1,0 +1,182 @@
+/* The dir driver where files can share blocks. A crash leaves:
+ *
+ *   snapshot    FICLONE to a temporary                           → the temporary goes with volume_tidy
+ *   keep        attributes, flush, rename to the snapshot        → temporary, or the whole snapshot
+ *   commit
+ *     1. the sealed stage gets the snapshot's attributes         → still a sealed stage: commit starts over
+ *     2. it is renamed to the snapshot, directory flushed        → snapshot there, live untouched
+ *     3. FICLONE of the snapshot to a temporary, its attributes  → the same, and a temporary
+ *     4. flushed, renamed to the live file, directory flushed    → live is the old one or the new one
+ *
+ *   A repeated commit finds the snapshot by its id and goes on at 3. Until 4 the live file shows the restore
+ *   point before, and its attribute `base` says so.
+ */
+#include "volume/dir/dir.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "volume/file/delta.h"
+#include "volume/mark.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static int clone_file(int to, int from, const char *name, struct err *e)
+{
+    return ioctl(to, FICLONE, from) < 0 ? err_sys(e, "cannot make a reflink of '%s'", name) : 0;
+}
+
+static int open_live(struct dir *d, int *fd, struct err *e)
+{
+    int r = dir_file(d, d->file, O_RDONLY, fd, e);
+    return r > 0 ? err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file) : r;
+}
+
+int reflink_snapshot(struct dir *d, const char *name, struct err *e)
+{
+    _cleanup_close_ int live = -1, fd = -1;
+    struct dir_name temp = dir_name(d, DIR_TEMP, name);
+    if (dir_check_free(d, name, e) < 0 || open_live(d, &live, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
+        return -1;
+    if (clone_file(fd, live, d->file, e) == 0)
+        return 0;
+    struct err ignored;
+    dir_remove(d, temp.s, &ignored);
+    return -1;
+}
+
+int reflink_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name temp = dir_name(d, DIR_TEMP, name);
+    int r = dir_file(d, temp.s, O_RDWR, &fd, e);
+    if (r != 0)
+        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
+    struct snapshot s = {.created = clock_epoch(), .flags = SNAPSHOT_READABLE};
+    strcpy(s.name, name);
+    mark_new_id(s.id);
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size < 0)
+        return err_sys(e, "cannot get the size of '%s'", temp.s);
+    s.size = (uint64_t)size;
+    if (dir_publish(d, fd, temp.s, DIR_SNAPSHOT, &s, "", e) < 0)
+        return -1;
+    *ret = s;
+    return 0;
+}
+
+int reflink_keep_aside(struct dir *d, const char *name, struct err *e)
+{
+    _cleanup_close_ int live = -1, there = -1;
+    struct snapshot s;
+    /* repeated after a crash: it is kept already when it is what the live file is */
+    int r = dir_file(d, dir_name(d, DIR_SNAPSHOT, name).s, O_RDONLY, &there, e);
+    if (r < 0 || open_live(d, &live, e) < 0)
+        return -1;
+    if (r == 0 && (r = filedelta_same(there, live, e)) <= 0)
+        return r;
+    return reflink_snapshot(d, name, e) < 0 ? -1 : reflink_keep(d, name, &s, e);
+}
+
+int reflink_written(struct dir *d, char *since, struct err *e)
+{
+    _cleanup_close_ int live = -1, fd = -1;
+    struct snapshot s;
+    enum dir_kind kind;
+    int r = dir_file(d, d->file, O_RDONLY, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    r = dir_reference(d, false, &s, e);
+    if (r != 0)
+        return r;
+    r = dir_open_snapshot(d, s.name, &kind, &fd, e);
+    if (r != 0 || kind != DIR_SNAPSHOT)
+        return r < 0 ? -1 : 1;
+    r = filedelta_same(fd, live, e);
+    if (r >= 0)
+        strcpy(since, s.name);
+    return r;
+}
+
+int reflink_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e)
+{
+    if (want->base_id && want->base_id[0]) {
+        _cleanup_close_ int base = -1;
+        struct snapshot s;
+        enum dir_kind kind;
+        int r = dir_find(d, want->base_id, &s, e);
+        if (r == 0)
+            r = dir_open_snapshot(d, s.name, &kind, &base, e);
+        if (r < 0)
+            return -1;
+        if (r > 0 || kind != DIR_SNAPSHOT)
+            return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there with its data",
+                           want->base_id);
+        if (clone_file(fd, base, s.name, e) < 0)
+            return -1;
+    }
+    if (ftruncate(fd, (off_t)want->size) < 0)
+        return err_sys(e, "cannot set the size of the stage to %llu", (unsigned long long)want->size);
+    return 0;
+}
+
+/* Steps 1 and 2. */
+static int publish_stage(struct dir *d, const char *id, struct snapshot *ret, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name stage = dir_name(d, DIR_STAGE, NULL);
+    struct filestage_mark mark;
+    int r = dir_file(d, stage.s, O_RDONLY, &fd, e);
+    if (r == 0)
+        r = filestage_mark_get(fd, &mark, e);
+    if (r < 0)
+        return -1;
+    if (r > 0 || !mark.sealed || strcmp(mark.id, id) != 0)
+        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+    *ret = (struct snapshot){
+        .created = mark.created, .size = mark.size, .flags = SNAPSHOT_RECEIVED | SNAPSHOT_READABLE};
+    strcpy(ret->name, mark.snapshot);
+    strcpy(ret->id, mark.id);
+    if (dir_check_free(d, ret->name, e) < 0)
+        return -1;
+    return dir_publish(d, fd, stage.s, DIR_SNAPSHOT, ret, mark.owner, e);
+}
+
+/* Steps 3 and 4. */
+static int show(struct dir *d, const struct snapshot *s, struct err *e)
+{
+    _cleanup_close_ int from = -1, fd = -1, live = -1;
+    struct dir_name temp = dir_name(d, DIR_TEMP, DIR_TAG_LIVE);
+    char base[SNAPSHOT_ID_LEN + 1] = "", owner[32];
+    enum dir_kind kind;
+    int r = dir_open_snapshot(d, s->name, &kind, &from, e);
+    if (r != 0)
+        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' vanished", s->name) : -1;
+    if (dir_file(d, d->file, O_RDONLY, &live, e) < 0 ||
+        (live >= 0 && mark_get(live, "base", base, sizeof base, e) < 0) ||
+        mark_get(from, "owner", owner, sizeof owner, e) < 0)
+        return -1;
+    if (live >= 0 && strcmp(base, s->id) == 0) {
+        r = filedelta_same(from, live, e);
+        if (r <= 0)
+            return r < 0 ? -1 : dir_sync(d, e);
+    }
+    if (dir_create(d, temp.s, &fd, e) < 0 || clone_file(fd, from, s->name, e) < 0 ||
+        mark_set(fd, "base", s->id, e) < 0 || mark_set(fd, "owner", owner, e) < 0 ||
+        dir_copy_mode(d, fd, e) < 0 || dir_flush(fd, temp.s, e) < 0 ||
+        dir_move(d, temp.s, d->file, true, e) < 0)
+        return -1;
+    return dir_sync(d, e);
+}
+
+int reflink_commit(struct dir *d, const char *id, bool live, struct err *e)
+{
+    struct snapshot s;
+    int r = dir_find(d, id, &s, e);
+    if (r > 0 ? publish_stage(d, id, &s, e) < 0 : r < 0)
+        return -1;
+    return live ? show(d, &s, e) : 0;
+}

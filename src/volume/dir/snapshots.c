@@ -1,0 +1,349 @@
+#include "volume/dir/dir.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "volume/file/blockmap.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+/* Numbers are this far apart, so that a snapshot made by hand finds a place between two of ours. */
+#define SEQ_STEP (1u << 20)
+
+struct found {
+    struct snapshot s;
+    struct statx_timestamp born;
+    bool foreign; /* has no id of its own yet */
+};
+
+struct finds {
+    struct found *v;
+    size_t n;
+};
+
+static void finds_release(struct finds *f)
+{
+    free(f->v);
+}
+
+static struct found *finds_add(struct finds *f)
+{
+    f->v = xreallocarray(f->v, f->n + 1, sizeof *f->v);
+    memset(&f->v[f->n], 0, sizeof *f->v);
+    return &f->v[f->n++];
+}
+
+static bool earlier(const struct found *a, const struct found *b)
+{
+    return a->born.tv_sec != b->born.tv_sec ? a->born.tv_sec < b->born.tv_sec
+                                            : a->born.tv_nsec < b->born.tv_nsec;
+}
+
+static int by_birth(const void *a, const void *b)
+{
+    return earlier(a, b) ? -1 : earlier(b, a);
+}
+
+static bool has_id(const struct finds *f, const char *id)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->v[i].foreign && strcmp(f->v[i].s.id, id) == 0)
+            return true;
+    return false;
+}
+
+static bool has_name(const struct finds *f, const char *name)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (strcmp(f->v[i].s.name, name) == 0)
+            return true;
+    return false;
+}
+
+/* ---- snapshots with data ---- */
+
+static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name name = dir_name(d, DIR_SNAPSHOT, tag);
+    struct err ignored;
+    if (dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
+        return 0; /* a symlink or a directory with such a name is no snapshot */
+    struct statx st;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", name.s);
+    struct found *x = finds_add(f);
+    int r = mark_snapshot_get(fd, &x->s, e);
+    x->foreign = r != 0;
+    strcpy(x->s.name, tag);
+    x->s.size = st.stx_size;
+    x->s.flags |= SNAPSHOT_READABLE;
+    x->born = st.stx_mask & STATX_BTIME ? st.stx_btime : st.stx_mtime;
+    if (x->foreign)
+        x->s.created = x->born.tv_sec;
+    return r < 0 ? -1 : 0;
+}
+
+/* A copy made with its attributes has its original's id: the younger of the two is the copy. The array is
+ * sorted by birth. */
+static void find_copies(struct finds *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        for (size_t j = 0; j < i && !f->v[i].foreign; j++)
+            f->v[i].foreign = !f->v[j].foreign && strcmp(f->v[i].s.id, f->v[j].s.id) == 0;
+}
+
+/* Right behind the newest of ours that is not younger. */
+static uint64_t place_between(const struct finds *f, const struct found *x)
+{
+    uint64_t below = 0, above = UINT64_MAX;
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->v[i].foreign && !earlier(x, &f->v[i]) && f->v[i].s.seq > below)
+            below = f->v[i].s.seq;
+    for (size_t i = 0; i < f->n; i++)
+        if (!f->v[i].foreign && f->v[i].s.seq > below && f->v[i].s.seq < above)
+            above = f->v[i].s.seq;
+    return above == UINT64_MAX ? below + SEQ_STEP : below + (above - below) / 2;
+}
+
+/* Two commands may see it at once: the second takes what the first wrote. 1: it is as it was seen. */
+static int written_meanwhile(int fd, const char *name, struct found *x, struct err *e)
+{
+    struct snapshot now = x->s;
+    if (flock(fd, LOCK_EX) < 0)
+        return err_sys(e, "cannot lock '%s'", name);
+    int r = mark_snapshot_get(fd, &now, e);
+    if (r != 0 || strcmp(now.id, x->s.id) == 0)
+        return r < 0 ? -1 : 1;
+    now.flags |= SNAPSHOT_READABLE;
+    x->s = now;
+    x->foreign = false;
+    return 0;
+}
+
+static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name name = dir_name(d, DIR_SNAPSHOT, x->s.name);
+    int r = dir_file(d, name.s, O_RDONLY, &fd, e);
+    if (r != 0)
+        return r;
+    r = written_meanwhile(fd, name.s, x, e);
+    if (r <= 0)
+        return r;
+    mark_new_id(x->s.id);
+    x->s.seq = place_between(f, x);
+    x->s.flags = SNAPSHOT_READABLE;
+    if (mark_snapshot_set(fd, &x->s, "", e) < 0 || dir_flush(fd, name.s, e) < 0)
+        return -1;
+    x->foreign = false;
+    return 0;
+}
+
+/* One that cannot be given an id (a read-only or immutable file) stays foreign and is left out. */
+static void adopt_all(struct dir *d, struct finds *f)
+{
+    if (f->n)
+        qsort(f->v, f->n, sizeof *f->v, by_birth);
+    find_copies(f);
+    struct err ignored;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].foreign)
+            adopt(d, f, &f->v[i], &ignored);
+}
+
+/* ---- snapshots without data ---- */
+
+/* The digests of a received restore point count from the moment the live file is that restore point, and no
+ * longer: see plain.c. */
+static int look_at_digest(struct dir *d, const char *tag, const char *live_base, struct finds *f,
+                          struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct dir_name name = dir_name(d, DIR_DIGEST, tag);
+    struct err ignored;
+    struct snapshot s = {0};
+    if (has_name(f, tag) || dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
+        return 0;
+    int r = mark_snapshot_get(fd, &s, e);
+    if (r < 0)
+        return -1;
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, &ignored);
+    if (r > 0 || !map || has_id(f, s.id))
+        return 0;
+    if ((s.flags & SNAPSHOT_RECEIVED) && strcmp(s.id, live_base) != 0)
+        return 0;
+    strcpy(s.name, tag);
+    s.size = blockmap_size(map);
+    if (plain_unchanged(d, fd))
+        s.flags |= SNAPSHOT_READABLE;
+    finds_add(f)->s = s;
+    return 0;
+}
+
+static int live_base(struct dir *d, char base[SNAPSHOT_ID_LEN + 1], struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    base[0] = 0;
+    int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    return r == 0 && mark_get(fd, "base", base, SNAPSHOT_ID_LEN + 1, e) < 0 ? -1 : r < 0 ? -1 : 0;
+}
+
+int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e)
+{
+    _cleanup_(finds_release) struct finds f = {0};
+    _cleanup_strv_ struct strv tags = STRV_INIT, digests = STRV_INIT;
+    char base[SNAPSHOT_ID_LEN + 1];
+    if (dir_enter(d, false, e) < 0 || live_base(d, base, e) < 0 || dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0 ||
+        dir_tags(d, DIR_DIGEST, &digests, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++)
+        if (snapshot_name_valid(tags.v[i]) && look_at_data(d, tags.v[i], &f, e) < 0)
+            return -1;
+    adopt_all(d, &f);
+    for (size_t i = 0; i < digests.n; i++)
+        if (snapshot_name_valid(digests.v[i]) && look_at_digest(d, digests.v[i], base, &f, e) < 0)
+            return -1;
+    for (size_t i = 0; i < f.n; i++) {
+        if (f.v[i].foreign)
+            continue;
+        ret->v = xreallocarray(ret->v, ret->n + 1, sizeof *ret->v);
+        ret->v[ret->n++] = f.v[i].s;
+    }
+    return 0;
+}
+
+int dir_find(struct dir *d, const char *id, struct snapshot *ret, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (dir_snapshots(d, &all, e) < 0)
+        return -1;
+    const struct snapshot *s = snapshots_find_id(&all, id);
+    if (!s)
+        return 1;
+    *ret = *s;
+    return 0;
+}
+
+int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err *e)
+{
+    char base[SNAPSHOT_ID_LEN + 1];
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (live_base(d, base, e) < 0 || dir_snapshots(d, &all, e) < 0)
+        return -1;
+    const struct snapshot *best = NULL;
+    bool best_shown = false;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct snapshot *s = &all.v[i];
+        if (digests && !dir_has(d, dir_name(d, DIR_DIGEST, s->name).s))
+            continue;
+        bool shown = !(s->flags & SNAPSHOT_RECEIVED) || strcmp(s->id, base) == 0;
+        if (!best || (shown && !best_shown) || (shown == best_shown && s->seq > best->seq)) {
+            best = s;
+            best_shown = shown;
+        }
+    }
+    if (!best)
+        return 1;
+    *ret = *best;
+    return 0;
+}
+
+int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int *fd, struct err *e)
+{
+    *kind = DIR_SNAPSHOT;
+    int r = dir_file(d, dir_name(d, *kind, name).s, O_RDONLY, fd, e);
+    if (r <= 0)
+        return r;
+    *kind = DIR_DIGEST;
+    return dir_file(d, dir_name(d, *kind, name).s, O_RDONLY, fd, e);
+}
+
+int dir_check_free(struct dir *d, const char *name, struct err *e)
+{
+    if (dir_has(d, dir_name(d, DIR_SNAPSHOT, name).s) || dir_has(d, dir_name(d, DIR_DIGEST, name).s))
+        return err_set(e, ERR_USAGE, 0, "it has a snapshot '%s' already", name);
+    return 0;
+}
+
+int dir_next_seq(struct dir *d, uint64_t *ret, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (dir_snapshots(d, &all, e) < 0)
+        return -1;
+    *ret = SEQ_STEP;
+    for (size_t i = 0; i < all.n; i++)
+        if (all.v[i].seq + SEQ_STEP > *ret)
+            *ret = all.v[i].seq + SEQ_STEP;
+    return 0;
+}
+
+int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, struct snapshot *s,
+                const char *owner, struct err *e)
+{
+    struct dir_name to = dir_name(d, kind, s->name);
+    if (dir_next_seq(d, &s->seq, e) < 0 || mark_snapshot_set(fd, s, owner, e) < 0)
+        return -1;
+    if (kind == DIR_SNAPSHOT && fchmod(fd, 0400) < 0)
+        return err_sys(e, "cannot make '%s' read-only", from);
+    if (dir_flush(fd, from, e) < 0 || dir_move(d, from, to.s, false, e) < 0)
+        return -1;
+    return dir_sync(d, e);
+}
+
+/* 1: not there. */
+static int open_checked(struct dir *d, const char *name, const char *id, enum dir_kind *kind, int *fd,
+                        struct err *e)
+{
+    char found[SNAPSHOT_ID_LEN + 1];
+    if (dir_enter(d, false, e) < 0)
+        return -1;
+    int r = dir_open_snapshot(d, name, kind, fd, e);
+    if (r != 0)
+        return r;
+    if (mark_get(*fd, "id", found, sizeof found, e) < 0)
+        return -1;
+    if (strcmp(found, id) != 0)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
+                       name, found[0] ? found : "(none)", id);
+    return 0;
+}
+
+int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    enum dir_kind kind;
+    int r = open_checked(d, name, id, &kind, &fd, e);
+    return r != 0 ? r : dir_remove(d, dir_name(d, kind, name).s, e);
+}
+
+/* A digest map that counted as received would count only while the live file is that restore point. */
+int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    enum dir_kind kind;
+    int r = open_checked(d, name, id, &kind, &fd, e);
+    if (r != 0 || kind != DIR_SNAPSHOT)
+        return r;
+    return mark_snapshot_adopt(fd, e) < 0 ? -1 : dir_flush(fd, name, e);
+}
+
+int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    enum dir_kind kind;
+    if (dir_enter(d, false, e) < 0)
+        return -1;
+    int r = dir_open_snapshot(d, from, &kind, &fd, e);
+    if (r > 0)
+        return err_set(e, ERR_GONE, 0, "it has no snapshot '%s'", from);
+    if (r < 0 || dir_check_free(d, to, e) < 0 ||
+        dir_move(d, dir_name(d, kind, from).s, dir_name(d, kind, to).s, false, e) < 0)
+        return -1;
+    return dir_sync(d, e);
+}

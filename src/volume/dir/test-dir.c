@@ -1,0 +1,452 @@
+/* What only the dir driver has: names on disk, its two modes, hostile directories, a full file system; and
+ * the driver that fails on purpose. */
+#include "volume/test-world.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "volume/file/stage.h"
+#include "volume/mark.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct world w;
+static struct snapshot first, second;
+
+static int close_world(void **state)
+{
+    unsetenv("PVESR_FAULT");
+    world_close(&w);
+    return 0;
+}
+
+static bool at(const char *place)
+{
+    for (unsigned i = 0; i < n_places; i++) {
+        if (strcmp(places[i].name, place) != 0)
+            continue;
+        const char *why = world_open(&w, &places[i]);
+        if (!why)
+            return true;
+        print_message("SKIPPED %s: %s\n", place, why);
+        world_close(&w);
+    }
+    return false;
+}
+
+/* A file beside the live one of a storage; a static buffer. */
+static const char *beside(const struct volume_store *store, const char *name)
+{
+    static char path[300];
+    snprintf(path, sizeof path, "%s/images/100/%s", store->path, name);
+    return path;
+}
+
+static void put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    ok(fs_pwrite_all(fd, text, strlen(text), 0, path, &err));
+    close(fd);
+}
+
+#define FILE_NAME "vm-100-disk-0.raw"
+
+/* ---- snapshots made by hand ---- */
+
+static void reflink_by_hand(const char *name, bool with_id)
+{
+    int from = open(live_path(&w, &w.src_store), O_RDONLY | O_CLOEXEC);
+    int to = open(beside(&w.src_store, name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(from >= 0 && to >= 0);
+    assert_int_equal(ioctl(to, FICLONE, from), 0);
+    if (with_id)
+        ok(mark_snapshot_set(to, &first, "", &err));
+    close(from);
+    close(to);
+}
+
+static void test_by_hand(void **state)
+{
+    world_seed("test_by_hand");
+    if (!at("dir on XFS"))
+        return;
+    world_create(&w, 1000000);
+    world_snapshot(&w, "first", &first);
+    reflink_by_hand(".pvesr." FILE_NAME "@manual", false);
+    struct image manual = {0};
+    image_copy(&manual, &w.image);
+    reflink_by_hand(".pvesr." FILE_NAME "@copy", true); /* made with its attributes */
+    world_change(&w, 4);
+    world_snapshot(&w, "second", &second);
+    put(beside(&w.src_store, ".pvesr." FILE_NAME "@bad name"), "x");
+    put(beside(&w.src_store, ".pvesr.vm-100-disk-1.raw@other"), "x");
+    assert_int_equal(mkdir(beside(&w.src_store, ".pvesr." FILE_NAME "@dir"), 0700), 0);
+    assert_int_equal(symlink("/etc/passwd", beside(&w.src_store, ".pvesr." FILE_NAME "@link")), 0);
+    for (int i = 0; i < 2; i++) {
+        static const char *const names[] = {"first", "manual", "copy", "second"};
+        struct snapshots all;
+        ok(volume_snapshots(w.src, &all, &err));
+        assert_int_equal(all.n, 4);
+        for (size_t k = 0; k < all.n; k++) {
+            assert_string_equal(all.v[k].name, names[k]);
+            assert_true(mark_id_valid(all.v[k].id));
+            for (size_t j = 0; j < k; j++)
+                assert_string_not_equal(all.v[j].id, all.v[k].id);
+        }
+        assert_string_equal(all.v[0].id, first.id);
+        expect_snapshot(w.src, all.v[1].id, &manual);
+        world_replicate(&w, i ? &all.v[1] : NULL, i ? &all.v[3] : &all.v[1], 0);
+        snapshots_release(&all);
+    }
+    expect_live(&w, &w.dst_store, &w.image);
+    struct stat st;
+    assert_int_equal(stat(beside(&w.dst_store, ".pvesr." FILE_NAME "@manual"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0400);
+    assert_int_equal(stat(live_path(&w, &w.dst_store), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    image_release(&manual);
+}
+
+/* Does anybody wait for this file's lock? proc_locks(5) */
+static bool waited_for(int fd)
+{
+    struct stat st;
+    char line[200], inode[32];
+    bool found = false;
+    FILE *f = fopen("/proc/locks", "re");
+    assert_true(f && fstat(fd, &st) == 0);
+    snprintf(inode, sizeof inode, ":%llu ", (unsigned long long)st.st_ino);
+    while (fgets(line, sizeof line, f))
+        found = found || (strstr(line, "-> FLOCK") && strstr(line, inode));
+    fclose(f);
+    return found;
+}
+
+/* Two commands see it for the first time: one is about to give it an id when the other does. */
+static void test_seen_at_once(void **state)
+{
+    world_seed("test_seen_at_once");
+    if (!at("dir on XFS"))
+        return;
+    world_create(&w, 100000);
+    reflink_by_hand(".pvesr." FILE_NAME "@manual", false);
+    int status, fd = open(beside(&w.src_store, ".pvesr." FILE_NAME "@manual"), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    struct snapshot given = {.seq = 5, .created = 1700000000};
+    mark_new_id(given.id);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct snapshots all;
+        _exit(volume_snapshots(w.src, &all, &err) < 0 || all.n != 1 || strcmp(all.v[0].id, given.id) != 0);
+    }
+    while (!waited_for(fd)) {
+        assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+        usleep(1000);
+    }
+    ok(mark_snapshot_set(fd, &given, "", &err));
+    assert_int_equal(flock(fd, LOCK_UN), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(fd);
+}
+
+/* ---- without reflinks ---- */
+
+static void test_plain(void **state)
+{
+    world_seed("test_plain");
+    if (!at("dir on tmpfs"))
+        return;
+    world_create(&w, 3000000);
+    refused(volume_snapshot(w.src, "s", true, &err), ERR_CONFIG, "reflink=1");
+    world_snapshot(&w, "first", &first);
+    assert_true(first.flags & SNAPSHOT_READABLE);
+
+    /* the guest starts, and writes between two reads of the delta */
+    struct delta *d = delta_open(w.src, NULL, &first, 0, &err);
+    struct extent x;
+    assert_int_equal(delta_next(d, &x, &err), 1);
+    memset(w.image.data, 0xee, w.image.size);
+    int fd = open(live_path(&w, &w.src_store), O_WRONLY | O_CLOEXEC);
+    ok(fs_pwrite_all(fd, w.image.data, w.image.size, 0, "live", &err));
+    int r;
+    while ((r = delta_next(d, &x, &err)) > 0)
+        ;
+    assert_int_equal(r, -1);
+    assert_int_equal(err.kind, ERR_DATA);
+    assert_non_null(strstr(err.text, "changed while it was being read"));
+    delta_free(d);
+    struct snapshots all;
+    ok(volume_snapshots(w.src, &all, &err));
+    assert_int_equal(all.n, 1);
+    assert_false(all.v[0].flags & SNAPSHOT_READABLE);
+    snapshots_release(&all);
+
+    /* a damaged digest map is no snapshot */
+    assert_int_equal(truncate(beside(&w.src_store, ".pvesr-digest." FILE_NAME "@first"), 100), 0);
+    ok(volume_snapshots(w.src, &all, &err));
+    assert_int_equal(all.n, 0);
+    snapshots_release(&all);
+    close(fd);
+}
+
+/* Only one restore point has room, so what follows an interrupted one goes upon its stage, in place, and may
+ * be interrupted itself. Until the commit the live file is the old one. */
+static void test_chain(void **state)
+{
+    world_seed("test_chain");
+    if (!at("dir on tmpfs"))
+        return;
+    struct snapshot points[6];
+    struct image shown = {0};
+    world_create(&w, 3000000);
+    world_snapshot(&w, "s0", &points[0]);
+    world_replicate(&w, NULL, &points[0], 0);
+    image_copy(&shown, &w.image);
+    for (unsigned i = 1; i < ELEMENTS(points); i++) {
+        char name[SNAPSHOT_NAME_MAX + 1];
+        snprintf(name, sizeof name, "s%u", i);
+        world_change(&w, 20);
+        world_snapshot(&w, name, &points[i]);
+        world_stage(&w, &points[i - 1], &points[i], rnd(5));
+        expect_live(&w, &w.dst_store, &shown);
+        assert_int_equal(volume_written(w.dst, name, &err), 0);
+    }
+    ok(volume_commit(w.dst, points[ELEMENTS(points) - 1].id, true, &err));
+    expect_live(&w, &w.dst_store, &w.image);
+    image_release(&shown);
+}
+
+/* ---- a hostile directory ---- */
+
+static void test_symlinks(void **state)
+{
+    uint64_t from;
+    char elsewhere[200], path[300];
+    if (!at("dir in /var/tmp"))
+        return;
+    struct stage_want want = {.snapshot = "s", .id = "0123456789abcdef0123456789abcdef", .size = 4096};
+    snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", w.root);
+    assert_int_equal(mkdir(elsewhere, 0755), 0);
+
+    snprintf(path, sizeof path, "%s/images", w.dst_path);
+    assert_int_equal(symlink(elsewhere, path), 0);
+    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
+    unlink(path);
+    assert_int_equal(mkdir(path, 0755), 0);
+    strcat(path, "/100");
+    assert_int_equal(symlink(elsewhere, path), 0);
+    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
+    unlink(path);
+    assert_int_equal(mkdir(path, 0755), 0);
+
+    snprintf(path, sizeof path, "%s/victim", elsewhere);
+    put(path, "untouched");
+    world_reopen(&w);
+    assert_int_equal(symlink(path, beside(&w.dst_store, ".pvesr-stage." FILE_NAME)), 0);
+    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
+    ok(stage_discard(w.dst, &err));
+    assert_int_equal(symlink(path, live_path(&w, &w.dst_store)), 0);
+    char since[SNAPSHOT_NAME_MAX + 1];
+    struct volume_info info;
+    refused(volume_written(w.dst, since, &err), ERR_DATA, "symlink");
+    refused(volume_info(w.dst, &info, &err), ERR_DATA, "symlink");
+    refused(volume_snapshot(w.dst, "s", false, &err), ERR_DATA, "symlink");
+    struct strv names = STRV_INIT;
+    ok(volume_list(&w.dst_store, 100, &names, &err));
+    assert_int_equal(names.n, 0);
+    assert_int_equal(unlink(live_path(&w, &w.dst_store)), 0);
+    assert_int_equal(mkfifo(live_path(&w, &w.dst_store), 0600), 0);
+    refused(volume_written(w.dst, since, &err), ERR_DATA, "not a regular file");
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    ok(fs_read(path, 100, &text, &err));
+    assert_string_equal(buf_str(&text), "untouched");
+}
+
+/* ---- a full file system ---- */
+
+static const struct place small = {
+    "dir on a small tmpfs", "dir", NULL, "size=4M", "images/100/vm-100-disk-0.raw", "100/vm-100-disk-0.raw"};
+
+static void test_full(void **state)
+{
+    world_seed("test_full");
+    const char *why = world_open(&w, &small);
+    if (why) {
+        print_message("SKIPPED test_full: %s\n", why);
+        return;
+    }
+    uint64_t from;
+    char *data = xmalloc(1 << 20);
+    memset(data, 1, 1 << 20);
+    struct stage_want want = {.snapshot = "s", .id = "0123456789abcdef0123456789abcdef", .size = 64 << 20};
+    struct stage *s = stage_open(w.dst, &want, &from, &err);
+    int r = 0;
+    for (uint64_t offset = 0; r == 0 && offset < want.size; offset += 1 << 20)
+        r = stage_write(s, offset, data, 1 << 20, &err);
+    assert_int_equal(r, -1);
+    assert_int_equal(err.kind, ERR_FULL);
+    assert_non_null(strstr(err.text, "bytes free"));
+    assert_non_null(strstr(err.text, "storage 'dst'"));
+    stage_free(s);
+    ok(stage_discard(w.dst, &err));
+
+    /* a replica of which there is no room for a second copy: refused before anything is sent */
+    want.size = 3 << 20;
+    s = stage_open(w.dst, &want, &from, &err);
+    for (uint64_t offset = 0; offset < want.size; offset += 1 << 20)
+        ok(stage_write(s, offset, data, 1 << 20, &err));
+    ok(stage_seal(s, &err));
+    stage_free(s);
+    ok(volume_commit(w.dst, want.id, true, &err));
+    struct stage_want next = {.snapshot = "t", .id = "1123456789abcdef0123456789abcdef", .base_id = want.id};
+    next.size = want.size;
+    refused(stage_open(w.dst, &next, &from, &err) ? 0 : -1, ERR_FULL, "bytes free");
+    struct stage_info info;
+    ok(stage_info(w.dst, &info, &err));
+    assert_false(info.exists);
+    char since[SNAPSHOT_NAME_MAX + 1];
+    assert_int_equal(volume_written(w.dst, since, &err), 0);
+    free(data);
+}
+
+/* ---- memory does not grow with the volume ---- */
+
+#ifdef __SANITIZE_ADDRESS__
+#define MEMORY_KIB (512 << 10) /* the sanitizer has needs of its own */
+#else
+#define MEMORY_KIB (32 << 10)
+#endif
+
+static void deal_with_a_large_one(void)
+{
+    int fd = open(live_path(&w, &w.src_store), O_WRONLY | O_CLOEXEC);
+    if (ftruncate(fd, 256ll << 30) < 0 || fs_pwrite_all(fd, "x", 1, 255ull << 30, "live", &err) < 0)
+        _exit(2);
+    if (volume_snapshot(w.src, "s", false, &err) < 0 || volume_snapshot_keep(w.src, "s", &first, &err) < 0)
+        _exit(3);
+    struct delta *d = delta_open(w.src, NULL, &first, 0, &err);
+    struct extent x;
+    int r, n = 0;
+    while ((r = delta_next(d, &x, &err)) > 0)
+        n += r == 1;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    _exit(r < 0 ? 4 : n == 0 ? 5 : usage.ru_maxrss > MEMORY_KIB ? 6 : 0);
+}
+
+static void test_memory(void **state)
+{
+    static const char *const where[] = {"dir on XFS", "dir on tmpfs"};
+    for (size_t i = 0; i < ELEMENTS(where); i++) {
+        if (!at(where[i]))
+            continue;
+        world_create(&w, 4096);
+        image_release(&w.image);
+        pid_t pid = fork();
+        if (pid == 0)
+            deal_with_a_large_one();
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        world_close(&w);
+    }
+}
+
+/* ---- the failing driver ---- */
+
+static const struct place faulty = {
+    "fault", "fault", NULL, NULL, "images/100/vm-100-disk-0.raw", "100/vm-100-disk-0.raw"};
+
+/* Both in a child: the driver counts per process. */
+static int replicate_with(const char *fault, const char *name)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        setenv("PVESR_FAULT", fault, 1);
+        struct snapshot s;
+        struct stage_want want = {.snapshot = name, .size = w.image.size, .owner = "100-0"};
+        uint64_t from;
+        if (volume_snapshot(w.src, name, false, &err) < 0 || volume_snapshot_keep(w.src, name, &s, &err) < 0)
+            _exit(1);
+        want.id = s.id;
+        struct stage *stage = stage_open(w.dst, &want, &from, &err);
+        if (!stage)
+            _exit(err.kind == ERR_FULL ? 2 : 1);
+        if (stage_write(stage, 0, w.image.data, w.image.size, &err) < 0 || stage_seal(stage, &err) < 0)
+            _exit(3);
+        _exit(volume_commit(w.dst, s.id, true, &err) < 0 || volume_commit(w.dst, s.id, true, &err) < 0
+                  ? err.code + 100
+                  : 0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void test_fault(void **state)
+{
+    world_seed("test_fault");
+    const char *why = world_open(&w, &faulty);
+    assert_null(why);
+    world_create(&w, 100000);
+    static const struct {
+        const char *fault;
+        int result;
+        bool shown;
+    } cases[] = {
+        {"snapshot:1", 1, false},
+        {"stage_open:1:ENOSPC", 2, false},
+        {"stage_seal:1:EIO", 3, false},
+        {"commit:1:EDQUOT", 222, false},
+        {"commit:1:kill", -SIGKILL, false},
+        {"commit:1:kill-after", -SIGKILL, true},
+        {"commit:2:EROFS", 130, true},
+        {"commit:3:EIO", 0, true},
+        {"nonsense", 0, true},
+        {"", 0, true},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        char name[16];
+        snprintf(name, sizeof name, "s%zu", i);
+        if (i)
+            world_change(&w, 3);
+        int r = replicate_with(cases[i].fault, name);
+        if (r != cases[i].result)
+            fail_msg("%s: %d", cases[i].fault, r);
+        struct volume_info info;
+        ok(volume_info(w.dst, &info, &err));
+        assert_int_equal(info.exists && live_is(&w, &w.dst_store, &w.image), cases[i].shown);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_by_hand, close_world),
+        cmocka_unit_test_teardown(test_seen_at_once, close_world),
+        cmocka_unit_test_teardown(test_plain, close_world),
+        cmocka_unit_test_teardown(test_chain, close_world),
+        cmocka_unit_test_teardown(test_symlinks, close_world),
+        cmocka_unit_test_teardown(test_full, close_world),
+        cmocka_unit_test_teardown(test_memory, close_world),
+        cmocka_unit_test_teardown(test_fault, close_world),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,359 @@
+#include "volume/lvm/lvm.h"
+
+#include "base/fs.h"
+#include "volume/name.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool supports(const char *name)
+{
+    return strncmp(name, "vm-", 3) == 0 || strncmp(name, "base-", 5) == 0;
+}
+
+/* A commit that died between removing the live volume and putting its successor there. */
+static int heal(const struct lvm *l, struct err *e)
+{
+    struct lv live, next;
+    struct err ignored;
+    struct lvm_name name = lvm_name(l, LVM_NEW, NULL);
+    int r = lvm_find(l, name.s, &next, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    r = lvm_live(l, &live, e);
+    if (r != 1)
+        return r < 0 ? -1 : 0;
+    if (!next.marked)
+        return 0;
+    if (lvm_rename(l, name.s, l->volume, e) == 0)
+        return 0;
+    /* or somebody else was quicker */
+    return lvm_live(l, &live, &ignored) == 0 ? 0 : -1;
+}
+
+static int driver_open(struct volume *v, struct err *e)
+{
+    struct lvm l = {.vg = v->store.vgname, .pool = v->store.thinpool, .volume = v->name};
+    if (lvm_check_store(&v->store, e) < 0)
+        return -1;
+    const struct vg *g = lvm_group(l.vg, false, e);
+    if (!g || !lvm_thin_pool(g, &l, e) || heal(&l, e) < 0)
+        return -1;
+    v->priv = xmalloc(sizeof l);
+    memcpy(v->priv, &l, sizeof l);
+    return 0;
+}
+
+static void driver_close(struct volume *v)
+{
+    free(v->priv);
+}
+
+static void add_volume(struct strv *ret, uint32_t vmid, const char *name)
+{
+    uint32_t owner;
+    if (supports(name) && volume_name_valid(name, &owner, NULL) && owner == vmid)
+        strv_add_once(ret, name);
+}
+
+static int list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    struct lvm l = {.vg = store->vgname, .pool = store->thinpool};
+    if (lvm_check_store(store, e) < 0)
+        return -1;
+    const struct vg *g = lvm_group(l.vg, false, e);
+    if (!g || !lvm_thin_pool(g, &l, e))
+        return -1;
+    for (size_t i = 0; i < g->n; i++) {
+        enum lvm_kind kind;
+        const char *volume, *tag;
+        if (strcmp(g->lvs[i].pool, l.pool) != 0)
+            continue;
+        if (lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) != 0)
+            add_volume(ret, vmid, g->lvs[i].name);
+        else if (kind != LVM_SNAPSHOT || strncmp(tag, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0)
+            add_volume(ret, vmid, volume);
+    }
+    return 0;
+}
+
+static int info(struct volume *v, struct volume_info *ret, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv live;
+    int r = lvm_live(l, &live, e);
+    const struct vg *g = r < 0 ? NULL : lvm_group(l->vg, false, e);
+    const struct thin_pool *pool = g ? lvm_thin_pool(g, l, e) : NULL;
+    if (!pool)
+        return -1;
+    ret->exists = r == 0;
+    ret->many = ret->compares = true;
+    ret->size = r == 0 ? live.size : 0;
+    /* how much of a pool that is not active is used, nobody can say */
+    ret->available = pool->used < 0 ? pool->size : (uint64_t)((double)pool->size * (100 - pool->used) / 100);
+    return 0;
+}
+
+static int snapshots(struct volume *v, struct snapshots *ret, struct err *e)
+{
+    return lvm_snapshots(v->priv, ret, e);
+}
+
+/* Also asks for the group, so that it is known once the guest is frozen. */
+static void flush(struct volume *v)
+{
+    const struct lvm *l = v->priv;
+    struct lv live;
+    struct err ignored;
+    if (lvm_live(l, &live, &ignored) != 0 || !live.active)
+        return;
+    _cleanup_free_ char *device = lvm_device(l->vg, l->volume, "");
+    _cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        fs_write_back(fd, volume_tick);
+}
+
+static int snapshot(struct volume *v, const char *name, bool busy, struct err *e)
+{
+    (void)busy;
+    return lvm_snapshot(v->priv, name, e);
+}
+
+static int snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
+{
+    return lvm_keep(v->priv, name, ret, e);
+}
+
+/* 1: not there. */
+static int find_checked(const struct lvm *l, const char *name, const char *id, struct lv *ret, struct err *e)
+{
+    int r = lvm_find(l, lvm_name(l, LVM_SNAPSHOT, name).s, ret, e);
+    if (r == 0 && (!ret->marked || strcmp(ret->mark.m.id, id) != 0))
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
+                       name, ret->marked ? ret->mark.m.id : "(none)", id);
+    return r;
+}
+
+static int snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct lv lv;
+    int r = find_checked(v->priv, name, id, &lv, e);
+    return r != 0 ? r : lvm_remove(v->priv, lv.name, e);
+}
+
+static int snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct lv lv;
+    int r = find_checked(v->priv, name, id, &lv, e);
+    if (r != 0 || (lv.mark.flags & SNAPSHOT_RECEIVED))
+        return r;
+    struct lvm_mark mark = lv.mark;
+    mark.flags |= SNAPSHOT_RECEIVED;
+    mark.m.size = mark.m.offset = lv.size;
+    return lvm_retag(v->priv, &lv, &mark, LVM_RETAG, e);
+}
+
+static int snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv lv;
+    struct lvm_name snap = lvm_name(l, LVM_SNAPSHOT, from);
+    int r = lvm_find(l, snap.s, &lv, e);
+    if (r != 0)
+        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "it has no snapshot '%s'", from);
+    return lvm_check_free(l, to, e) < 0 ? -1 : lvm_rename(l, snap.s, lvm_name(l, LVM_SNAPSHOT, to).s, e);
+}
+
+/* ---- removing ---- */
+
+static bool goes_with_tidy(enum lvm_kind kind, const char *tag)
+{
+    (void)tag;
+    return kind == LVM_TEMP || kind == LVM_NEW;
+}
+
+static bool goes_with_volume(enum lvm_kind kind, const char *tag)
+{
+    return kind != LVM_SNAPSHOT || strncmp(tag, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0;
+}
+
+static int remove_those(const struct lvm *l, bool (*goes)(enum lvm_kind kind, const char *tag), struct err *e)
+{
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    const struct vg *g = lvm_group(l->vg, false, e);
+    if (!g)
+        return -1;
+    for (size_t i = 0; i < g->n; i++) {
+        enum lvm_kind kind;
+        const char *volume, *tag;
+        if (strcmp(g->lvs[i].pool, l->pool) == 0 && lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) == 0 &&
+            strcmp(volume, l->volume) == 0 && goes(kind, tag))
+            strv_add(&names, g->lvs[i].name);
+    }
+    for (size_t i = 0; i < names.n; i++)
+        if (lvm_remove(l, names.v[i], e) < 0)
+            return -1;
+    return 0;
+}
+
+static int tidy(struct volume *v, struct err *e)
+{
+    return heal(v->priv, e) < 0 ? -1 : remove_those(v->priv, goes_with_tidy, e);
+}
+
+static int busy(const struct lvm *l, struct err *e)
+{
+    return err_set(e, ERR_BUSY, 0, "'%s/%s' is in use: stop the guest, or whatever has it open, first", l->vg,
+                   l->volume);
+}
+
+/* The live volume goes last: as long as anything is left, the volume is listed and the removal can be done
+ * again. */
+static int destroy(struct volume *v, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv live;
+    int r = lvm_live(l, &live, e);
+    if (r == 0 && live.open)
+        return busy(l, e);
+    if (r < 0 || remove_those(l, goes_with_volume, e) < 0)
+        return -1;
+    return r == 0 ? lvm_remove(l, l->volume, e) : 0;
+}
+
+/* ---- becoming the replica ---- */
+
+/* The sealed stage becomes the snapshot. */
+static int publish(const struct lvm *l, const char *id, struct lv *ret, struct err *e)
+{
+    struct lvm_name stage = lvm_name(l, LVM_STAGE, NULL);
+    int r = lvm_find(l, stage.s, ret, e);
+    if (r < 0)
+        return -1;
+    if (r > 0 || !ret->marked || !ret->mark.m.sealed || strcmp(ret->mark.m.id, id) != 0)
+        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+    struct lvm_name snap = lvm_name(l, LVM_SNAPSHOT, ret->mark.m.snapshot);
+    if (lvm_check_free(l, ret->mark.m.snapshot, e) < 0 || lvm_rename(l, stage.s, snap.s, e) < 0)
+        return -1;
+    r = lvm_find_id(l, id, ret, e);
+    return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot id %s vanished", id) : r;
+}
+
+static int drop_stage_of(struct volume *v, const char *id, struct err *e)
+{
+    struct stage_info stage = {0};
+    if (lvm_stage_info(v, &stage, e) < 0)
+        return -1;
+    return stage.exists && strcmp(stage.id, id) == 0 ? lvm_stage_discard(v, e) : 0;
+}
+
+/* The live volume becomes a copy of the snapshot. */
+static int show(const struct lvm *l, const struct lv *live, const struct lv *s, struct err *e)
+{
+    struct lvm_name next = lvm_name(l, LVM_NEW, NULL);
+    struct lv left;
+    _cleanup_free_ char *origin = xasprintf("%s/%s", l->vg, s->name);
+    if (live && live->marked && strcmp(live->mark.m.id, s->mark.m.id) == 0) {
+        int r = lvm_same(l, s, live, e);
+        if (r <= 0)
+            return r;
+    }
+    if (live && live->open)
+        return busy(l, e);
+    int r = lvm_find(l, next.s, &left, e);
+    if (r < 0 || (r == 0 && lvm_remove(l, next.s, e) < 0) ||
+        lvm_change(l, e, "lvcreate", "-s", "-an", "-kn", "-prw", "--addtag", s->tag, "-n", next.s, origin,
+                   NULL) < 0 ||
+        (live && lvm_remove(l, l->volume, e) < 0))
+        return -1;
+    return heal(l, e);
+}
+
+static int commit(struct volume *v, const char *id, bool live, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv now, s;
+    int there = live ? lvm_live(l, &now, e) : 1;
+    if (there < 0)
+        return -1;
+    int r = lvm_find_id(l, id, &s, e);
+    if (r > 0 && there == 0 && now.open)
+        return busy(l, e);
+    if (r > 0 ? publish(l, id, &s, e) < 0 : r < 0)
+        return -1;
+    if (live && show(l, there == 0 ? &now : NULL, &s, e) < 0)
+        return -1;
+    return drop_stage_of(v, id, e);
+}
+
+static int replica(struct volume *v, char *owner, char *base_id, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv lv;
+    int r = lvm_live(l, &lv, e);
+    bool live = r == 0;
+    if (r > 0) /* not shown yet: who is making it? */
+        r = lvm_find(l, lvm_name(l, LVM_STAGE, NULL).s, &lv, e);
+    if (r != 0 || !lv.marked)
+        return r < 0 ? -1 : 0;
+    memcpy(owner, lv.mark.m.owner, sizeof lv.mark.m.owner);
+    if (live)
+        memcpy(base_id, lv.mark.m.id, sizeof lv.mark.m.id);
+    return 0;
+}
+
+static int snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv lv;
+    int r = lvm_find_id(l, s->id, &lv, e);
+    if (r > 0)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' is not there any more", s->name);
+    return r < 0 ? -1 : lvm_show(l, &lv, fd, e);
+}
+
+static int written(struct volume *v, char *since, struct err *e)
+{
+    return lvm_written(v->priv, since, e);
+}
+
+static int keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    return lvm_keep_aside(v->priv, name, e);
+}
+
+const struct volume_driver driver_lvmthin = {
+    .type = "lvmthin",
+    .supports = supports,
+    .open = driver_open,
+    .close = driver_close,
+    .list = list,
+    .info = info,
+    .snapshots = snapshots,
+    .flush = flush,
+    .snapshot = snapshot,
+    .snapshot_keep = snapshot_keep,
+    .snapshot_destroy = snapshot_destroy,
+    .snapshot_rename = snapshot_rename,
+    .snapshot_adopt = snapshot_adopt,
+    .snapshot_open = snapshot_open,
+    .tidy = tidy,
+    .written = written,
+    .keep_aside = keep_aside,
+    .destroy = destroy,
+    .replica = replica,
+    .delta_open = lvm_delta_open,
+    .delta_next = lvm_delta_next,
+    .delta_data = lvm_delta_data,
+    .delta_close = lvm_delta_close,
+    .stage_info = lvm_stage_info,
+    .stage_open = lvm_stage_open,
+    .stage_write = lvm_stage_write,
+    .stage_zero = lvm_stage_zero,
+    .stage_checkpoint = lvm_stage_checkpoint,
+    .stage_seal = lvm_stage_seal,
+    .stage_close = lvm_stage_close,
+    .stage_discard = lvm_stage_discard,
+    .commit = commit,
+};

@@ -1,0 +1,31 @@
+/* The zfspool driver: what a received stream begins with. `zfs receive` would take more than what was agreed
+ * upon: a package of streams makes datasets and sets properties such as mountpoint, and one that says it is
+ * based on some other snapshot of the pool becomes a clone of that. */
+#include "volume/zfs/zfs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ONE_STREAM 1u /* not a package */
+
+static bool is_id(uint64_t guid, const char *id)
+{
+    char text[SNAPSHOT_ID_LEN + 1];
+    snprintf(text, sizeof text, "%032" PRIx64, guid);
+    return strcmp(text, id) == 0;
+}
+
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
+                    const char *base_id, struct err *e)
+{
+    if (zfsrecord_u32(record, 0) != ZFSRECORD_BEGIN || zfsrecord_u64(record, 8) != ZFSRECORD_MAGIC ||
+        (zfsrecord_u64(record, 16) & 3) != ONE_STREAM)
+        return err_set(e, ERR_DATA, 0, "the stream is not one of a single ZFS dataset");
+    if (zfsrecord_u32(record, 32) != (volume ? ZFSRECORD_OF_ZVOL : ZFSRECORD_OF_FILESYSTEM))
+        return err_set(e, ERR_DATA, 0, "the stream is not one of a %s", volume ? "volume" : "file system");
+    uint64_t base = zfsrecord_u64(record, 48);
+    if (!is_id(zfsrecord_u64(record, 40), id) || (*base_id ? !is_id(base, base_id) : base != 0))
+        return err_set(e, ERR_DATA, 0, "the stream is of other snapshots than was said");
+    return 0;
+}

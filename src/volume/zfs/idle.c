@@ -1,0 +1,58 @@
+/* The zfspool driver: whether a container's filesystem that no container uses was written to. Reading in it
+ * sets access times, and those that wait in memory reach the disk when it is unmounted: after a failover the
+ * former live volume would be kept aside each time, for nothing. */
+#include "volume/zfs/zfs.h"
+
+#include "base/debug.h"
+#include "base/mem.h"
+#include "base/proc.h"
+
+#include <string.h>
+
+bool zfs_written(const struct zfs *z, const struct zfs_dataset *d)
+{
+    return d->written != 0 && !(d->written == z->times && strcmp(d->guid, z->times_of) == 0);
+}
+
+/* `zfs diff` goes by the time of the last change of status, which reading leaves as it is. Anything said, or
+ * a failure: yes. */
+static bool differs(const struct zfs_snapshot *since, const struct zfs_dataset *d)
+{
+    struct proc_options o = {.cap = 4096, .seconds = 600, .tick = volume_tick};
+    struct err ignored;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    _cleanup_free_ char *snapshot = xasprintf("%s@%s", since->dataset, since->s.name);
+    char *argv[] = {(char *)"zfs", (char *)"diff", (char *)"-H", snapshot, (char *)d->name, NULL};
+    debug_command(argv); /* it makes a snapshot for itself for the time being */
+    return proc_check(argv, &o, &out, &ignored) < 0 || out.len;
+}
+
+static int unmount(struct zfs *z, struct err *e)
+{
+    return zfs_change(z, e, "unmount", z->live, NULL);
+}
+
+int zfs_settle(struct zfs *z, struct err *e)
+{
+    _cleanup_view_ struct zfs_view first = {0};
+    _cleanup_view_ struct zfs_view w = {0};
+    z->times_of[0] = 0; /* it may have been written to since */
+    if (zfs_view(z, &first, e) < 0)
+        return -1;
+    if (!first.live.name[0] || first.live.volume)
+        return 0;
+    if ((first.live.mounted && unmount(z, e) < 0) || zfs_view_exact(z, &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    if (!newest || !zfs_written(z, &w.live))
+        return 0;
+    /* it compares only what is mounted */
+    struct err ignored;
+    if (zfs_change(z, &ignored, "mount", "-o", "ro", z->live, NULL) < 0)
+        return 0;
+    if (!differs(newest, &w.live)) {
+        z->times = w.live.written;
+        memcpy(z->times_of, w.live.guid, sizeof z->times_of);
+    }
+    return unmount(z, e);
+}

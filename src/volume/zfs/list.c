@@ -1,0 +1,469 @@
+/* The zfspool driver: what there is. */
+#include "volume/zfs/zfs.h"
+
+#include "base/debug.h"
+#include "base/num.h"
+#include "base/proc.h"
+#include "volume/name.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COMMAND_SECONDS 600
+#define BUSY_TRIES 6
+#define LIST_MAX (64u << 20)
+#define STAGE "pvesr-stage-"
+#define OLD "pvesr-old-"
+#define KEPT "pvesr-kept-"
+
+/* ---- commands ---- */
+
+static int run(const struct strv *argv, struct buf *out, struct err *e)
+{
+    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = volume_tick};
+    if (proc_check(argv->v, &o, out, e) == 0)
+        return 0;
+    if (strstr(e->text, "out of space"))
+        e->kind = ERR_FULL;
+    return -1;
+}
+
+int zfs_change(struct zfs *z, struct err *e, const char *first, ...)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    va_list ap;
+    va_start(ap, first);
+    strv_adds(&argv, "zfs", first, NULL);
+    for (const char *a; (a = va_arg(ap, const char *));)
+        strv_add(&argv, a);
+    va_end(ap);
+    zfs_forget(z);
+    return zfs_change_all(&argv, e);
+}
+
+int zfs_change_all(const struct strv *argv, struct err *e)
+{
+    debug_command(argv->v);
+    return run(argv, NULL, e);
+}
+
+int zfs_destroy(struct zfs *z, const char *name, struct err *e)
+{
+    for (int i = 0; zfs_change(z, e, "destroy", "-r", "--", name, NULL) < 0; i++) {
+        if (!strstr(e->text, "busy") || i == BUSY_TRIES)
+            return -1;
+        sleep(1);
+    }
+    return 0;
+}
+
+/* ---- fields ---- */
+
+static bool copy(char *to, size_t room, const char *from)
+{
+    size_t n = strlen(from);
+    if (n >= room)
+        return false;
+    memcpy(to, from, n + 1);
+    return true;
+}
+
+/* "-" says none; a mark that somebody else wrote, too. */
+static void copy_mark(char *to, size_t room, const char *from)
+{
+    if (strcmp(from, "-") == 0 || !copy(to, room, from))
+        to[0] = 0;
+}
+
+static uint64_t number(const char *text)
+{
+    uint64_t n = 0;
+    struct err ignored;
+    return num_parse_u64("zfs", text, 0, UINT64_MAX, &n, &ignored) < 0 ? 0 : n;
+}
+
+static void print_id(const char *guid, char id[SNAPSHOT_ID_LEN + 1])
+{
+    snprintf(id, SNAPSHOT_ID_LEN + 1, "%032" PRIx64, number(guid));
+}
+
+static size_t split(char *line, char **f, size_t max)
+{
+    size_t n = 0;
+    for (char *p; n < max && (p = strsep(&line, "\t"));)
+        f[n++] = p;
+    return line ? max + 1 : n;
+}
+
+/* ---- lines of `zfs list` ---- */
+
+#define ONE_MORE(key) +1
+#define COLUMN(key) "," #key
+enum {
+    F_NAME,
+    F_TYPE,
+    F_GUID,
+    F_ORIGIN,
+    F_VOLSIZE,
+    F_AVAILABLE,
+    F_WRITTEN,
+    F_ENCRYPTION,
+    F_KEYSTATUS,
+    F_REFERENCED,
+    F_MOUNTED,
+    F_TOKEN,
+    F_CREATETXG,
+    F_CREATION,
+    F_OWNER,
+    F_BASE,
+    F_STAGE,
+    F_POINT,
+    F_RECEIVED,
+    F_QUOTA,
+    F_WANTED,
+    F_PROPERTIES,
+    FIELDS = F_PROPERTIES ZFS_PROPERTIES(ONE_MORE)
+};
+#define COLUMNS                                                                                              \
+    "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,"               \
+    "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:"          \
+    "received," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
+
+static bool take_dataset(char **f, struct zfs_dataset *ret)
+{
+    struct zfs_dataset d = {0};
+    if (!copy(d.name, sizeof d.name, f[F_NAME]))
+        return false;
+    d.volume = strcmp(f[F_TYPE], "volume") == 0;
+    d.mounted = strcmp(f[F_MOUNTED], "yes") == 0;
+    print_id(f[F_GUID], d.guid);
+    copy_mark(d.origin, sizeof d.origin, f[F_ORIGIN]);
+    d.size = number(f[F_VOLSIZE]);
+    d.available = number(f[F_AVAILABLE]);
+    d.written = number(f[F_WRITTEN]);
+    d.encrypted = strcmp(f[F_ENCRYPTION], "off") != 0 && strcmp(f[F_ENCRYPTION], "-") != 0;
+    d.key = strcmp(f[F_KEYSTATUS], "available") == 0;
+    d.referenced = number(f[F_REFERENCED]);
+    zfs_properties_join(f + F_PROPERTIES, d.properties);
+    copy_mark(d.wanted, sizeof d.wanted, f[F_WANTED]);
+    copy_mark(d.token, sizeof d.token, f[F_TOKEN]);
+    d.partial = strcmp(f[F_TOKEN], "-") != 0;
+    copy_mark(d.owner, sizeof d.owner, f[F_OWNER]);
+    copy_mark(d.base, sizeof d.base, f[F_BASE]);
+    copy_mark(d.stage, sizeof d.stage, f[F_STAGE]);
+    copy_mark(d.point, sizeof d.point, f[F_POINT]);
+    *ret = d;
+    return true;
+}
+
+struct takers {
+    void (*dataset)(const struct zfs_dataset *d, void *arg);
+    void (*snapshot)(char **fields, void *arg);
+    void *arg;
+};
+
+static void take_line(char *line, const struct takers *to)
+{
+    char *f[FIELDS];
+    struct zfs_dataset d;
+    if (split(line, f, FIELDS) != FIELDS)
+        return;
+    bool snapshot = strcmp(f[F_TYPE], "snapshot") == 0 || strcmp(f[F_TYPE], "bookmark") == 0;
+    if (snapshot && to->snapshot)
+        to->snapshot(f, to->arg);
+    else if (!snapshot && take_dataset(f, &d))
+        to->dataset(&d, to->arg);
+}
+
+/* The datasets `names` and what is directly below them. */
+static int list(const struct strv *names, const char *types, const struct takers *to, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", types, "-s", "createtxg", "-o", COLUMNS, "--",
+              NULL);
+    for (size_t i = 0; i < names->n; i++)
+        strv_add(&argv, names->v[i]);
+    if (run(&argv, &out, e) < 0)
+        return -1;
+    char *rest = out.data;
+    for (char *line; rest && (line = strsep(&rest, "\n"));)
+        take_line(line, to);
+    return 0;
+}
+
+static const char *below(const char *pool, const char *dataset)
+{
+    size_t n = strlen(pool);
+    return strncmp(dataset, pool, n) == 0 && dataset[n] == '/' ? dataset + n + 1 : NULL;
+}
+
+struct look {
+    struct zfs *z;
+    struct zfs_view *w;
+};
+
+static void look_at(const struct zfs_dataset *d, void *arg)
+{
+    struct look *l = arg;
+    const char *name = below(l->z->pool, d->name);
+    size_t n = strlen(l->z->name);
+    if (strcmp(d->name, l->z->pool) == 0)
+        l->w->pool = *d;
+    else if (strcmp(d->name, l->z->live) == 0)
+        l->w->live = *d;
+    else if (strcmp(d->name, l->z->stage) == 0)
+        l->w->stage = *d;
+    else if (strcmp(d->name, l->z->old) == 0)
+        l->w->old = *d;
+    else if (name && strncmp(name, KEPT, strlen(KEPT)) == 0 &&
+             strncmp(name + strlen(KEPT), l->z->name, n) == 0 && name[strlen(KEPT) + n] == '-' &&
+             strlen(name + strlen(KEPT) + n + 1) == SNAPSHOT_ID_LEN)
+        strv_add_once(&l->w->kept, d->name);
+}
+
+struct names {
+    const char *pool;
+    uint32_t vmid;
+    struct strv *ret;
+};
+
+static void name_of(const struct zfs_dataset *d, void *arg)
+{
+    struct names *x = arg;
+    static const char *const prefixes[] = {STAGE, OLD, ""};
+    const char *name = below(x->pool, d->name);
+    uint32_t owner;
+    for (size_t i = 0; name && i < ELEMENTS(prefixes); i++) {
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) != 0)
+            continue;
+        name += strlen(prefixes[i]);
+        if (volume_name_valid(name, &owner, NULL) && owner == x->vmid)
+            strv_add_once(x->ret, name);
+        break;
+    }
+}
+
+int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    struct names x = {pool, vmid, ret};
+    struct takers to = {.dataset = name_of, .arg = &x};
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    strv_add(&names, pool);
+    return list(&names, "filesystem,volume", &to, e);
+}
+
+/* ---- snapshots ---- */
+
+/* Of a dataset that belongs to the volume: POOL's own are none. */
+static void take_snapshot(char **f, void *arg)
+{
+    const struct look *l = arg;
+    struct zfs_view *w = l->w;
+    struct zfs_snapshot x = {0};
+    char *name = strpbrk(f[F_NAME], "@#");
+    if (!name)
+        return;
+    x.is_bookmark = *name == '#';
+    *name++ = 0;
+    x.of_template = l->z->base && strcmp(f[F_NAME], l->z->base) == 0;
+    if (strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 || !copy(x.dataset, sizeof x.dataset, f[F_NAME]) ||
+        strcmp(x.dataset, l->z->pool) == 0)
+        return;
+    if (!snapshot_name_valid(name)) {
+        if (!x.is_bookmark)
+            strv_add_once(&w->others, x.dataset);
+        return;
+    }
+    copy(x.s.name, sizeof x.s.name, name);
+    print_id(f[F_GUID], x.s.id);
+    x.s.seq = number(f[F_CREATETXG]);
+    x.s.size = number(f[F_VOLSIZE]);
+    x.s.created = (int64_t)number(f[F_CREATION]);
+    x.s.flags =
+        (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+    if (!f[F_QUOTA][strspn(f[F_QUOTA], "0123456789")])
+        copy(x.quota, sizeof x.quota, f[F_QUOTA]);
+    const char *own = below(l->z->pool, x.dataset);
+    if (own && strncmp(own, KEPT, strlen(KEPT)) == 0)
+        x.s.flags |= SNAPSHOT_APART;
+    w->snapshots = xreallocarray(w->snapshots, w->n + 1, sizeof *w->snapshots);
+    w->snapshots[w->n++] = x;
+}
+
+/* A bookmark of a snapshot that is there is a part of that. It keeps its name when the snapshot is renamed.
+ */
+static void join_bookmarks(struct zfs_view *w)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t k = 0; k < w->n; k++)
+            if (!w->snapshots[i].is_bookmark && w->snapshots[k].is_bookmark &&
+                strcmp(w->snapshots[i].s.id, w->snapshots[k].s.id) == 0 &&
+                strcmp(w->snapshots[i].dataset, w->snapshots[k].dataset) == 0)
+                memcpy(w->snapshots[i].bookmark, w->snapshots[k].s.name, sizeof w->snapshots[i].bookmark);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        const struct zfs_snapshot *other = zfs_find_id(w, x->s.id);
+        if (!x->is_bookmark || !other || other->is_bookmark)
+            w->snapshots[n++] = *x;
+    }
+    w->n = n;
+}
+
+bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d)
+{
+    size_t n = z->base ? strlen(z->base) : 0;
+    return n && strncmp(d->origin, z->base, n) == 0 && strcmp(d->origin + n, "@" TEMPLATE_SNAPSHOT) == 0;
+}
+
+/* What a linked clone stands on, or would. */
+static int look_at_template(struct zfs *z, const struct takers *to, const struct zfs_view *w, struct err *e)
+{
+    if (!z->base || (w->live.name[0] && !zfs_linked(z, &w->live)))
+        return 0;
+    _cleanup_strv_ struct strv name = STRV_INIT;
+    strv_addf(&name, "%s@" TEMPLATE_SNAPSHOT, z->base);
+    struct err problem;
+    if (list(&name, "snapshot", to, &problem) == 0 || strstr(problem.text, "does not exist"))
+        return 0;
+    *e = problem;
+    return -1;
+}
+
+/* Mostly one command says it all: the live volume is there and nothing else is. */
+static int look(struct zfs *z, struct zfs_view *w, struct err *e)
+{
+    struct look l = {z, w};
+    struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l};
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    strv_adds(&names, z->pool, z->live, NULL);
+    bool whole = list(&names, "filesystem,volume,snapshot,bookmark", &to, e) == 0;
+    if (!whole) {
+        _cleanup_strv_ struct strv pool = STRV_INIT;
+        strv_add(&pool, z->pool);
+        zfs_view_release(w);
+        if (list(&pool, "filesystem,volume", &to, e) < 0)
+            return -1;
+    }
+    strv_release(&names);
+    const struct zfs_dataset *const d[] = {&w->stage, &w->old, whole ? &w->stage : &w->live};
+    for (size_t i = 0; i < ELEMENTS(d); i++)
+        if (d[i]->name[0])
+            strv_add_once(&names, d[i]->name);
+    for (size_t i = 0; i < w->kept.n; i++)
+        strv_add(&names, w->kept.v[i]);
+    if ((names.n && list(&names, "snapshot,bookmark", &to, e) < 0) || look_at_template(z, &to, w, e) < 0)
+        return -1;
+    join_bookmarks(w);
+    return 0;
+}
+
+static int flush_pool(const struct zfs *z, struct err *e)
+{
+    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
+    char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
+    struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = volume_tick};
+    debug_command(argv);
+    return proc_check(argv, &o, NULL, e);
+}
+
+void zfs_forget(struct zfs *z)
+{
+    z->known = z->exact = false;
+    zfs_view_release(&z->seen);
+}
+
+static void copy_view(const struct zfs_view *from, struct zfs_view *to)
+{
+    *to = *from;
+    to->snapshots = NULL;
+    to->kept = (struct strv)STRV_INIT;
+    to->others = (struct strv)STRV_INIT;
+    if (from->n) {
+        to->snapshots = xreallocarray(NULL, from->n, sizeof *to->snapshots);
+        memcpy(to->snapshots, from->snapshots, from->n * sizeof *to->snapshots);
+    }
+    for (size_t i = 0; i < from->kept.n; i++)
+        strv_add(&to->kept, from->kept.v[i]);
+    for (size_t i = 0; i < from->others.n; i++)
+        strv_add(&to->others, from->others.v[i]);
+}
+
+int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
+{
+    bool first = !z->looked;
+    if (!z->known) {
+        if (first && z->volume->idle && flush_pool(z, e) < 0)
+            return -1;
+        if (look(z, &z->seen, e) < 0) {
+            zfs_view_release(&z->seen);
+            return -1;
+        }
+        z->known = z->looked = true;
+        z->exact = first && z->volume->idle; /* a guest may write at any time */
+    }
+    copy_view(&z->seen, ret);
+    return 0;
+}
+
+int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e)
+{
+    bool first = !z->looked && z->volume->idle;
+    if (!z->exact && !first) {
+        zfs_forget(z);
+        if (flush_pool(z, e) < 0)
+            return -1;
+    }
+    int r = zfs_view(z, ret, e);
+    z->exact = false;
+    return r;
+}
+
+void zfs_view_release(struct zfs_view *w)
+{
+    free(w->snapshots);
+    strv_release(&w->kept);
+    strv_release(&w->others);
+    *w = (struct zfs_view){0};
+}
+
+const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset)
+{
+    const struct zfs_snapshot *newest = NULL;
+    for (size_t i = 0; i < w->n; i++)
+        if (*dataset && !w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0)
+            newest = &w->snapshots[i];
+    return newest;
+}
+
+const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
+{
+    const struct zfs_snapshot *found = NULL;
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].s.id, id) == 0 && (!found || found->is_bookmark))
+            found = &w->snapshots[i];
+    return found;
+}
+
+const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        size_t n = strlen(x->dataset);
+        if (!x->is_bookmark && strcmp(x->dataset, w->stage.name) == 0 &&
+            strncmp(w->live.origin, x->dataset, n) == 0 && w->live.origin[n] == '@' &&
+            strcmp(w->live.origin + n + 1, x->s.name) == 0)
+            return x;
+    }
+    return NULL;
+}
+
+char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d)
+{
+    return xasprintf("%s/" KEPT "%s-%s", z->pool, z->name, d->guid);
+}

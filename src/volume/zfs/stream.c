@@ -1,0 +1,498 @@
+/* The zfspool driver: receiving, commit. See zfs.h. */
+#include "volume/zfs/zfs.h"
+
+#include "base/debug.h"
+#include "base/mem.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+#include "volume/stream/streamproc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_filesystem(const struct zfs *z)
+{
+    return starts(z->name, "subvol-") || starts(z->name, "basevol-");
+}
+
+/* ---- what a stage is ---- */
+
+struct stage_mark {
+    char snapshot[SNAPSHOT_NAME_MAX + 1], id[SNAPSHOT_ID_LEN + 1], base_id[SNAPSHOT_ID_LEN + 1], owner[32];
+};
+
+static void mark_of(const struct stage_want *want, struct stage_mark *m)
+{
+    snprintf(m->snapshot, sizeof m->snapshot, "%s", want->snapshot);
+    snprintf(m->id, sizeof m->id, "%s", want->id);
+    snprintf(m->base_id, sizeof m->base_id, "%s", want->base_id ? want->base_id : "");
+    snprintf(m->owner, sizeof m->owner, "%s", want->owner ? want->owner : "");
+}
+
+static char *mark_text(const struct stage_mark *m)
+{
+    return xasprintf("pvesr:stage=1 %s %s %s %s", m->snapshot, m->id, m->base_id[0] ? m->base_id : "-",
+                     m->owner[0] ? m->owner : "-");
+}
+
+/* Who made it, and which restore point it will show. */
+static char *owner_text(const struct stage_mark *m)
+{
+    return xasprintf("pvesr:owner=%s", m->owner[0] ? m->owner : "-");
+}
+
+static char *base_text(const char *id)
+{
+    return xasprintf("pvesr:base=%s", id);
+}
+
+static bool take(char *to, size_t room, const char *from)
+{
+    if (strcmp(from, "-") == 0)
+        from = "";
+    size_t n = strlen(from);
+    if (n >= room)
+        return false;
+    memcpy(to, from, n + 1);
+    return true;
+}
+
+static bool mark_parse(const char *text, struct stage_mark *m)
+{
+    _cleanup_strv_ struct strv f = STRV_INIT;
+    strv_split(&f, text, " ");
+    return f.n == 5 && strcmp(f.v[0], "1") == 0 && take(m->snapshot, sizeof m->snapshot, f.v[1]) &&
+           take(m->id, sizeof m->id, f.v[2]) && take(m->base_id, sizeof m->base_id, f.v[3]) &&
+           take(m->owner, sizeof m->owner, f.v[4]) && snapshot_name_valid(m->snapshot) &&
+           mark_id_valid(m->id) && (!m->base_id[0] || mark_id_valid(m->base_id)) &&
+           owner_name_valid(m->owner);
+}
+
+/* The stage's snapshot with this id, NULL for none. */
+static const struct zfs_snapshot *staged(const struct zfs_view *w, const char *id)
+{
+    const struct zfs_snapshot *x = zfs_find_id(w, id);
+    return x && strcmp(x->dataset, w->stage.name) == 0 ? x : NULL;
+}
+
+int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    struct stage_mark m;
+    *ret = (struct stage_info){0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    if (w.stage.name[0] && mark_parse(w.stage.stage, &m)) {
+        ret->sealed = staged(&w, m.id);
+        ret->exists = ret->sealed ? strcmp(w.stage.point, m.id) != 0 : w.stage.token[0];
+    }
+    ret->scrap = w.stage.name[0] && !ret->exists && !ret->sealed && !w.stage.point[0];
+    if (!ret->exists)
+        return 0;
+    if (!ret->sealed)
+        memcpy(ret->token, w.stage.token, sizeof ret->token);
+    memcpy(ret->snapshot, m.snapshot, sizeof ret->snapshot);
+    memcpy(ret->id, m.id, sizeof ret->id);
+    memcpy(ret->base_id, m.base_id, sizeof ret->base_id);
+    return 0;
+}
+
+int zfs_stage_discard(struct volume *v, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
+        return -1;
+    return w.stage.name[0] ? zfs_destroy(z, z->stage, e) : 0;
+}
+
+/* ---- receiving ---- */
+
+/* What to receive into. */
+enum stage_use {
+    STAGE_NEW,
+    STAGE_UPON, /* what is there: the base was received there and counts already */
+    STAGE_ON,   /* what is there was partly received, and goes on */
+    STAGE_WHOLE /* nothing, it is all there */
+};
+
+struct zfs_stage {
+    struct streamproc proc; /* once the beginning is complete */
+    struct stage_mark mark;
+    enum stage_use use;
+    char header[ZFS_HEADER_MAX];
+    size_t got; /* of the header */
+    bool begun; /* the header is complete */
+    unsigned char first[ZFSRECORD_SIZE];
+    size_t got_first;
+};
+
+static bool same_mark(const struct stage_mark *a, const struct stage_mark *b)
+{
+    return strcmp(a->snapshot, b->snapshot) == 0 && strcmp(a->id, b->id) == 0 &&
+           strcmp(a->base_id, b->base_id) == 0 && strcmp(a->owner, b->owner) == 0;
+}
+
+static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mark *want, bool resume)
+{
+    struct stage_mark found;
+    if (!w->stage.name[0] || !mark_parse(w->stage.stage, &found))
+        return STAGE_NEW;
+    if (resume && same_mark(&found, want)) {
+        if (staged(w, want->id))
+            return STAGE_WHOLE;
+        if (w->stage.token[0])
+            return STAGE_ON;
+    }
+    const struct zfs_snapshot *newest = zfs_newest(w, w->stage.name);
+    return newest && want->base_id[0] && strcmp(newest->s.id, want->base_id) == 0 ? STAGE_UPON : STAGE_NEW;
+}
+
+/* -o origin is what makes a new dataset of an incremental stream. What a container's filesystem must not
+ * bring along is where it is mounted and shared. */
+static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_stage *x,
+                            const char *properties, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_free_ char *mark = mark_text(&x->mark);
+    _cleanup_free_ char *owner = owner_text(&x->mark);
+    _cleanup_free_ char *base_id = base_text(x->mark.id);
+    strv_adds(argv, "-o", mark, "-o", owner, "-o", base_id, "-o", properties, "-x", "pvesr:point", NULL);
+    if (is_filesystem(z))
+        strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
+                  NULL);
+    if (!x->mark.base_id[0])
+        return 0;
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *base = zfs_find_id(&w, x->mark.base_id);
+    if (!base || base->is_bookmark || (!base->of_template && strcmp(base->dataset, w.live.name) != 0))
+        return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
+    strv_add(argv, "-o");
+    strv_addf(argv, "origin=%s@%s", base->dataset, base->s.name);
+    return 0;
+}
+
+/* The mark first: a receive that is cut leaves no other. What the stage holds may have outgrown its quota. */
+static int prepare_upon(struct zfs *z, const struct zfs_stage *x, const char *properties, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0 ||
+        (w.stage.partial && zfs_change(z, e, "receive", "-A", "--", z->stage, NULL) < 0))
+        return -1;
+    _cleanup_free_ char *mark = mark_text(&x->mark);
+    _cleanup_free_ char *owner = owner_text(&x->mark);
+    _cleanup_free_ char *base_id = base_text(x->mark.id);
+    return w.stage.volume
+               ? zfs_change(z, e, "set", mark, owner, base_id, z->stage, NULL)
+               : zfs_change(z, e, "set", mark, owner, base_id, properties, "refquota=none", z->stage, NULL);
+}
+
+/* With the header, before the first byte of the stream. */
+static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", x->header + strlen(ZFS_HEADER));
+    strv_adds(&argv, "zfs", "receive", "-s", "-u", NULL);
+    if ((x->use == STAGE_NEW && receive_into_new(&argv, z, x, properties, e) < 0) ||
+        (x->use == STAGE_UPON && prepare_upon(z, x, properties, e) < 0) ||
+        (x->use == STAGE_ON && zfs_change(z, e, "set", properties, z->stage, NULL) < 0))
+        return -1;
+    strv_adds(&argv, "--", z->stage, NULL);
+    debug_command(argv.v);
+    zfs_forget(z);
+    return streamproc_start(&x->proc, argv.v, false, e);
+}
+
+int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    struct zfs_stage *x = xcalloc(1, sizeof *x);
+    s->priv = x;
+    s->stream = true;
+    x->proc = (struct streamproc)STREAMPROC_INIT;
+    mark_of(want, &x->mark);
+    *offset = 0;
+    int r = zfs_tidy(s->volume, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0 ? -1 : 0;
+    x->use = r == 0 ? stage_use(&w, &x->mark, want->resume) : STAGE_NEW;
+    s->sealed = x->use == STAGE_WHOLE;
+    if (r == 0 && x->use == STAGE_NEW)
+        r = zfs_stage_discard(s->volume, e);
+    if (r < 0)
+        zfs_stage_close(s);
+    return r;
+}
+
+/* Take the header's line; returns how much of the data it was. */
+static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, struct err *e)
+{
+    size_t used = 0;
+    while (!x->begun && used < n && x->got < sizeof x->header - 1) {
+        x->header[x->got++] = data[used++];
+        x->begun = x->header[x->got - 1] == '\n';
+    }
+    if (!x->begun && used == n && x->got < sizeof x->header - 1)
+        return (ssize_t)used;
+    x->header[x->got - 1] = 0;
+    if (x->begun && starts(x->header, ZFS_HEADER) && zfs_properties_valid(x->header + strlen(ZFS_HEADER)))
+        return (ssize_t)used;
+    return err_set(e, ERR_DATA, 0, "the stream is not one of a ZFS storage of ours");
+}
+
+/* What zfs did not take after a resume, it would not take the next time. */
+static int refused(struct stage *s, const struct err *e)
+{
+    zfs_forget(zfs_of(s->volume));
+    const struct zfs_stage *x = s->priv;
+    struct err ignored;
+    if (x->use == STAGE_ON && e->kind != ERR_FULL)
+        zfs_stage_discard(s->volume, &ignored);
+    return -1;
+}
+
+/* The header's line and the stream's first record say what comes, and are checked before anything is changed.
+ * Returns how much of the data they were. */
+static ssize_t take_beginning(struct zfs *z, struct zfs_stage *x, const char *data, size_t n, struct err *e)
+{
+    ssize_t header = x->begun ? 0 : take_header(x, data, n, e);
+    if (header < 0 || !x->begun)
+        return header;
+    size_t used = (size_t)header, part = n - used, room = sizeof x->first - x->got_first;
+    if (part > room)
+        part = room;
+    memcpy(x->first + x->got_first, data + used, part);
+    x->got_first += part;
+    if (x->got_first == sizeof x->first &&
+        (zfs_begin_check(x->first, !is_filesystem(z), x->mark.id, x->mark.base_id, e) < 0 ||
+         start_receive(z, x, e) < 0))
+        return -1;
+    return (ssize_t)(used + part);
+}
+
+int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
+{
+    struct zfs_stage *x = s->priv;
+    bool running = x->got_first == sizeof x->first;
+    ssize_t used = running ? 0 : take_beginning(zfs_of(s->volume), x, data, n, e);
+    if (used < 0)
+        return -1;
+    if (x->got_first < sizeof x->first)
+        return 0;
+    if ((!running && streamproc_write(&x->proc, x->first, sizeof x->first, e) < 0) ||
+        streamproc_write(&x->proc, (const char *)data + used, n - (size_t)used, e) < 0)
+        return refused(s, e);
+    return 0;
+}
+
+/* zfs receive returns when the snapshot is on the disk. */
+int zfs_stage_seal(struct stage *s, struct err *e)
+{
+    struct zfs_stage *x = s->priv;
+    _cleanup_view_ struct zfs_view w = {0};
+    if (s->sealed)
+        return 0;
+    if (x->got_first < sizeof x->first)
+        return err_set(e, ERR_DATA, 0, "the stream ends before it has begun");
+    zfs_forget(zfs_of(s->volume));
+    if (streamproc_end(&x->proc, e) < 0)
+        return refused(s, e);
+    if (zfs_view(zfs_of(s->volume), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *got = staged(&w, x->mark.id);
+    if (got && strcmp(got->s.name, x->mark.snapshot) == 0)
+        return zfs_properties_apply(zfs_of(s->volume), &w.stage, e);
+    struct err ignored;
+    zfs_stage_discard(s->volume, &ignored);
+    return err_set(e, ERR_DATA, 0, "the stream is not of snapshot '%s' with the id %s", x->mark.snapshot,
+                   x->mark.id);
+}
+
+void zfs_stage_close(struct stage *s)
+{
+    struct zfs_stage *x = s->priv;
+    if (!x)
+        return;
+    zfs_forget(zfs_of(s->volume));
+    streamproc_stop(&x->proc);
+    free(x);
+    s->priv = NULL;
+}
+
+/* ---- commit ---- */
+
+/* Of the former live volume's snapshots, which are newer than the base: is it nowhere else? What was received
+ * came from the source, which has deleted it since. */
+static bool only_here(const struct zfs_snapshot *x)
+{
+    return starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED);
+}
+
+static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && only_here(&w->snapshots[i]))
+            return true;
+    return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old);
+}
+
+static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
+{
+    if (!worth_keeping(z, w)) {
+        if (zfs_destroy(z, z->old, e) == 0)
+            return 0;
+        /* somebody cloned one of its snapshots, or uses it */
+        if (!strstr(e->text, "dependent clones") && !strstr(e->text, "busy"))
+            return -1;
+    }
+    _cleanup_free_ char *kept = zfs_kept_name(z, &w->old);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        struct err ignored; /* somebody cloned it, or uses it */
+        if (strcmp(x->dataset, w->old.name) == 0 && !x->is_bookmark && !only_here(x)) {
+            _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
+            zfs_change(z, &ignored, "destroy", "--", full, NULL);
+        }
+    }
+    if (zfs_written(z, &w->old)) {
+        _cleanup_free_ char *aside = xasprintf("%s@" ASIDE_PREFIX "late_%s", z->old, w->old.guid + 16);
+        if (zfs_change(z, e, "snapshot", "--", aside, NULL) < 0)
+            return -1;
+    }
+    return zfs_change(z, e, "rename", "--", z->old, kept, NULL);
+}
+
+static bool stands_on(const char *origin, const char *dataset)
+{
+    size_t n = strlen(dataset);
+    return strncmp(origin, dataset, n) == 0 && origin[n] == '@';
+}
+
+/* The next step of a commit that has begun: 1 done one, 0 there is none. */
+static int next_step(struct zfs *z, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    bool live = w.live.name[0], stage = w.stage.name[0], old = w.old.name[0];
+    int r;
+    if (old && !live)
+        r = zfs_change(z, e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
+    else if (old && stands_on(w.live.origin, w.old.name)) /* commands of a killed process came late */
+        r = zfs_change(z, e, "promote", z->live, NULL);
+    else if (old)
+        return dispose_old(z, &w, e);
+    else if (live && zfs_promoted(&w))
+        r = zfs_change(z, e, "promote", z->live, NULL);
+    else
+        return 0;
+    return r < 0 ? -1 : 1;
+}
+
+int zfs_tidy(struct volume *v, struct err *e)
+{
+    int r;
+    while ((r = next_step(zfs_of(v), e)) > 0)
+        ;
+    return r;
+}
+
+/* Bring the live volume in line with a snapshot of its own: a clone of that is the stage. 1: it is in line.
+ */
+static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x, struct err *e)
+{
+    if (zfs_newest(w, w->live.name) == x && w->live.written == 0)
+        return 1;
+    struct stage_mark m = {0};
+    memcpy(m.snapshot, x->s.name, sizeof m.snapshot);
+    memcpy(m.id, x->s.id, sizeof m.id);
+    memcpy(m.base_id, x->s.id, sizeof m.base_id);
+    memcpy(m.owner, w->live.owner, sizeof m.owner);
+    _cleanup_free_ char *mark = mark_text(&m);
+    _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
+    if (w->stage.name[0] && zfs_destroy(z, z->stage, e) < 0)
+        return -1;
+    _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", w->live.properties);
+    return w->live.volume ? zfs_change(z, e, "clone", "-o", mark, "--", from, z->stage, NULL)
+                          : zfs_change(z, e, "clone", "-o", mark, "-o", properties, "-o", "canmount=noauto",
+                                       "--", from, z->stage, NULL);
+}
+
+static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
+{
+    struct stage_mark m;
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    if (!mark_parse(w->stage.stage, &m))
+        return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
+    strv_adds(&argv, "zfs", "set", "pvesr:received=1", NULL);
+    size_t options = argv.n;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        if (strcmp(x->dataset, w->stage.name) == 0 && !(x->s.flags & SNAPSHOT_RECEIVED))
+            strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
+    }
+    zfs_forget(z);
+    if ((argv.n > options && zfs_change_all(&argv, e) < 0) || zfs_properties_apply(z, &w->stage, e) < 0)
+        return -1;
+    if (strcmp(w->stage.owner, m.owner) == 0 && strcmp(w->stage.base, id) == 0)
+        return 0;
+    _cleanup_free_ char *owner = owner_text(&m);
+    _cleanup_free_ char *base = base_text(id);
+    return zfs_change(z, e, "set", owner, base, z->stage, NULL);
+}
+
+static int switch_live(struct volume *v, const char *id, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
+        return -1;
+    bool live = w.live.name[0], promote = live && stands_on(w.stage.origin, w.live.name);
+    if ((promote && zfs_change(z, e, "promote", z->stage, NULL) < 0) ||
+        (live && zfs_change(z, e, "rename", "--", z->live, z->old, NULL) < 0) ||
+        zfs_change(z, e, "rename", "--", z->stage, z->live, NULL) < 0)
+        return -1;
+    return live ? zfs_tidy(v, e) : 0;
+}
+
+/* The stage's newest snapshot. */
+static int mark_received(struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *quota = w->stage.volume ? NULL : zfs_properties_of_snapshot(w->stage.wanted);
+    strv_adds(&argv, "zfs", "set", "pvesr:received=1", NULL);
+    if (quota && zfs_properties_valid(quota))
+        strv_add(&argv, quota);
+    strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
+    zfs_forget(z);
+    return zfs_change_all(&argv, e);
+}
+
+int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = zfs_find_id(&w, id);
+    bool on_live = x && strcmp(x->dataset, w.live.name) == 0;
+    if (!x || (!on_live && strcmp(x->dataset, w.stage.name) != 0))
+        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+    if (!live) {
+        _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);
+        return on_live                          ? 0
+               : mark_received(z, &w, x, e) < 0 ? -1
+                                                : zfs_change(z, e, "set", point, z->stage, NULL);
+    }
+    if (on_live) {
+        int r = stage_own(z, &w, x, e);
+        if (r != 0)
+            return r < 0 ? -1 : 0;
+    }
+    return switch_live(v, id, e);
+}

@@ -1,0 +1,175 @@
+/* What a peer says of ZFS streams, true and hostile. */
+#include "volume/zfs/zfs.h"
+
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ID "0000000000000000000000000000002a"
+#define BASE "00000000000000000000000000000007"
+
+static struct err err;
+
+static const struct {
+    const char *what;
+    uint64_t type, magic, version, kind, to, from;
+    bool volume;
+    const char *base;
+    bool ok;
+} begins[] = {
+    {"whole", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", true},
+    {"from a base", 0, 0x2F5bacbac, 0x45, 3, 42, 7, true, BASE, true},
+    {"a file system", 0, 0x2F5bacbac, 0x45, 2, 42, 7, false, BASE, true},
+    {"another record", 1, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false},
+    {"another magic", 0, 0xacbcf505020000, 0x45, 3, 42, 0, true, "", false},
+    {"a package", 0, 0x2F5bacbac, 0x46, 3, 42, 0, true, "", false},
+    {"a file system for a disk", 0, 0x2F5bacbac, 0x45, 2, 42, 0, true, "", false},
+    {"a disk for a file system", 0, 0x2F5bacbac, 0x45, 3, 42, 0, false, "", false},
+    {"another snapshot", 0, 0x2F5bacbac, 0x45, 3, 43, 0, true, "", false},
+    {"from somebody's snapshot, said to be whole", 0, 0x2F5bacbac, 0x45, 3, 42, 7, true, "", false},
+    {"from another base", 0, 0x2F5bacbac, 0x45, 3, 42, 8, true, BASE, false},
+    {"whole, said to be from a base", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, BASE, false},
+};
+
+static void test_begin(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(begins); i++) {
+        unsigned char record[ZFSRECORD_SIZE] = {0};
+        memcpy(record, &begins[i].type, 4);
+        memcpy(record + 8, &begins[i].magic, 8);
+        memcpy(record + 16, &begins[i].version, 8);
+        memcpy(record + 32, &begins[i].kind, 4);
+        memcpy(record + 40, &begins[i].to, 8);
+        memcpy(record + 48, &begins[i].from, 8);
+        err = (struct err){0};
+        int r = zfs_begin_check(record, begins[i].volume, ID, begins[i].base, &err);
+        if ((r == 0) != begins[i].ok)
+            fail_msg("%s: %s", begins[i].what, r == 0 ? "was not refused" : err.text);
+        assert_true(r == 0 || err.kind == ERR_DATA);
+    }
+}
+
+#define HEAD "resume token contents:\nnvlist version: 0\n"
+#define NAME "\ttoname = tank/vm-100-disk-0@s\n"
+#define TO "\ttoguid = 0x2a\n"
+#define FROM "\tfromguid = 0x7\n"
+#define MORE "\tobject = 0x1\n\toffset = 0x4000\n\tbytes = 0x1000\n\tcompressok = 0x1\n"
+
+static const struct {
+    const char *what, *told, *base;
+    bool raw, ok;
+} tokens[] = {
+    {"whole", HEAD MORE TO NAME, "", false, true},
+    {"from a base", HEAD FROM MORE TO NAME, BASE, false, true},
+    {"raw", HEAD MORE TO NAME "\trawok = 0x1\n", "", true, true},
+    {"raw unasked", HEAD MORE TO NAME "\trawok = 0x1\n", "", false, false},
+    {"raw not offered", HEAD MORE TO NAME, "", true, false},
+    {"another snapshot", HEAD MORE "\ttoguid = 0x2b\n" NAME, "", false, false},
+    {"another volume", HEAD MORE TO "\ttoname = tank/vm-200-disk-0@s\n", "", false, false},
+    {"another base", HEAD "\tfromguid = 0x8\n" MORE TO NAME, BASE, false, false},
+    {"no base", HEAD MORE TO NAME, BASE, false, false},
+    {"a base too many", HEAD FROM MORE TO NAME, "", false, false},
+    {"something else", HEAD MORE TO NAME "\tsavedok = 0x1\n", "", false, false},
+    {"two snapshots", HEAD MORE "\ttoguid = 0x2b\n" NAME TO, "", false, false},
+    {"two bases", HEAD "\tfromguid = 0x8\n" MORE TO NAME FROM, BASE, false, false},
+    {"two names", HEAD MORE TO "\ttoname = tank/vm-200-disk-0@s\n" NAME, "", false, false},
+    {"nothing", "", "", false, false},
+};
+
+static void test_token(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(tokens); i++) {
+        uint64_t sent;
+        _cleanup_free_ char *told = xstrdup(tokens[i].told);
+        err = (struct err){0};
+        int r = zfs_token_check(told, "tank/vm-100-disk-0@s", tokens[i].base, ID, tokens[i].raw, &sent, &err);
+        if ((r == 0) != tokens[i].ok)
+            fail_msg("%s: %s", tokens[i].what, r == 0 ? "was not refused" : err.text);
+        assert_true(r == 0 ? sent == 0x1000 : err.kind == ERR_DATA);
+    }
+}
+
+/* ---- a container's properties, which come from a peer ---- */
+
+static const struct {
+    const char *text;
+    bool valid;
+} properties[] = {
+    {"", true},
+    {"refquota=8589934592", true},
+    {"refquota=8589934592 acltype=posix xattr=sa", true},
+    {"refquota=", false},
+    {"refquota", false},
+    {"mountpoint=/etc", false},
+    {"refquota=1 mountpoint=none", false},
+    {"refquot=1", false},
+    {"refquotas=1", false},
+    {"=1", false},
+    {"atime=on\texec=on", false},
+    {"acltype=$(id)", false},
+    {"refquota=1 pve-storage:refquota=8589934592", true},
+    {"pve-storage:refquota=0", true},
+    {"pve-storage:refquota=", false},
+    {"pve-storage:refquota=none", false},
+    {"pve-storage:refquota=123456789012345678901", false},
+    {"pve-storage:other=1", false},
+};
+
+static void test_properties(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(properties); i++)
+        if (zfs_properties_valid(properties[i].text) != properties[i].valid)
+            fail_msg("'%s'", properties[i].text);
+
+    char none[] = "-", on[] = "on", none_as_number[] = "0",
+         *values[] = {none_as_number, none, on, none, none, none, none, none, none, on};
+    char text[ZFS_PROPERTIES_MAX];
+    zfs_properties_join(values, text);
+    assert_string_equal(text, "refquota=0 xattr=on setuid=on");
+    assert_true(zfs_properties_valid(text));
+    char long_one[ZFS_PROPERTIES_MAX];
+    memset(long_one, 'x', sizeof long_one - 1);
+    long_one[sizeof long_one - 1] = 0;
+    values[9] = long_one;
+    zfs_properties_join(values, text);
+    assert_string_equal(text, "refquota=0 xattr=on");
+}
+
+/* ---- linked clones ---- */
+
+static const struct {
+    const char *origin;
+    bool linked;
+} origins[] = {
+    {"tank/vm/base-9-disk-0@__base__", true},   {"", false},
+    {"tank/vm/base-9-disk-0@other", false},     {"tank/vm/base-9-disk-0@__base__2", false},
+    {"tank/vm/base-9-disk-01@__base__", false}, {"tank/vm/pvesr-stage-vm-100-disk-0@__base__", false},
+};
+
+static void test_linked(void **state)
+{
+    (void)state;
+    char base[] = "tank/vm/base-9-disk-0";
+    struct zfs z = {.base = base}, plain = {0};
+    for (size_t i = 0; i < ELEMENTS(origins); i++) {
+        struct zfs_dataset d = {0};
+        strcpy(d.origin, origins[i].origin);
+        if (zfs_linked(&z, &d) != origins[i].linked)
+            fail_msg("'%s'", origins[i].origin);
+        assert_false(zfs_linked(&plain, &d));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin), cmocka_unit_test(test_token),
+                                       cmocka_unit_test(test_properties), cmocka_unit_test(test_linked)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,372 @@
+/* The zfspool driver: volumes and snapshots. See zfs.h. */
+#include "volume/zfs/zfs.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "volume/name.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool zfs_supports(const char *name)
+{
+    return !strchr(name, '/') || volume_name_linked(name);
+}
+
+static bool pool_ok(const char *pool)
+{
+    return pool && *pool && *pool != '-' && *pool != '/' && strlen(pool) < ZFS_NAME_MAX / 2 &&
+           !pool[strspn(pool, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/")];
+}
+
+static int check_pool(const struct volume_store *store, struct err *e)
+{
+    if (pool_ok(store->pool))
+        return 0;
+    return err_set(e, ERR_CONFIG, 0, "storage '%s': '%.100s' is no name of a ZFS pool", store->id,
+                   store->pool ? store->pool : "");
+}
+
+static int zfs_open(struct volume *v, struct err *e)
+{
+    if (check_pool(&v->store, e) < 0)
+        return -1;
+    struct zfs *z = xcalloc(1, sizeof *z);
+    z->volume = v;
+    z->pool = xstrdup(v->store.pool);
+    const char *slash = strchr(v->name, '/');
+    z->name = xstrdup(slash ? slash + 1 : v->name);
+    z->base = slash ? xasprintf("%s/%.*s", z->pool, (int)(slash - v->name), v->name) : NULL;
+    z->live = xasprintf("%s/%s", z->pool, z->name);
+    z->stage = xasprintf("%s/pvesr-stage-%s", z->pool, z->name);
+    z->old = xasprintf("%s/pvesr-old-%s", z->pool, z->name);
+    v->priv = z;
+    return 0;
+}
+
+static void zfs_close(struct volume *v)
+{
+    struct zfs *z = v->priv;
+    if (!z)
+        return;
+    zfs_view_release(&z->seen);
+    free(z->pool);
+    free(z->name);
+    free(z->base);
+    free(z->live);
+    free(z->stage);
+    free(z->old);
+    free(z);
+}
+
+static int slot_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    return check_pool(store, e) < 0 ? -1 : zfs_names(store->pool, vmid, ret, e);
+}
+
+static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    ret->stream = ret->strict = ret->many = true;
+    ret->exists = w.live.name[0];
+    ret->ranges = w.live.volume;
+    ret->linked = zfs_linked(zfs_of(v), &w.live);
+    ret->encrypted = w.live.encrypted;
+    ret->encrypts = w.pool.encrypted;
+    ret->size = w.live.size;
+    ret->available = w.live.available;
+    return 0;
+}
+
+/* ---- snapshots ---- */
+
+/* Of the live volume; that on which it stands as a linked clone; of the stage, those that count already; of
+ * what was kept, those kept aside. */
+static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
+{
+    if (x->of_template || strcmp(x->dataset, w->live.name) == 0)
+        return true;
+    if (strcmp(x->dataset, w->stage.name) == 0) {
+        const struct zfs_snapshot *origin = zfs_promoted(w);
+        if (origin && x->s.seq <= origin->s.seq)
+            return true;
+        const struct zfs_snapshot *point = zfs_find_id(w, w->stage.point);
+        return point && strcmp(point->dataset, x->dataset) == 0 && x->s.seq <= point->s.seq;
+    }
+    return strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+}
+
+static const struct zfs_snapshot *find(const struct zfs_view *w, const char *name)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (counts(w, &w->snapshots[i]) && strcmp(w->snapshots[i].s.name, name) == 0)
+            return &w->snapshots[i];
+    return NULL;
+}
+
+static int slot_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    ret->v = xcalloc(w.n + 1, sizeof *ret->v);
+    for (size_t i = 0; i < w.n; i++)
+        if (counts(&w, &w.snapshots[i]))
+            ret->v[ret->n++] = w.snapshots[i].s;
+    return 0;
+}
+
+static char *at(const char *dataset, const char *snapshot)
+{
+    return xasprintf("%s@%s", dataset, snapshot);
+}
+
+/* Atomic, so a running guest is no matter. */
+static int slot_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_free_ char *full = at(z->live, name);
+    return zfs_change(z, e, "snapshot", "--", full, NULL);
+}
+
+static int slot_snapshot_all(struct volume *const v[], size_t n, const char *name, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "zfs", "snapshot", "--", NULL);
+    for (size_t i = 0; i < n; i++) {
+        strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
+        zfs_forget(zfs_of(v[i]));
+    }
+    return zfs_change_all(&argv, e);
+}
+
+static int bookmark(struct zfs *z, const char *name, struct err *e)
+{
+    _cleanup_free_ char *snapshot = at(z->live, name);
+    _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
+    return zfs_change(z, e, "bookmark", "--", snapshot, mark, NULL);
+}
+
+static int drop_bookmark(struct zfs *z, const char *name, struct err *e)
+{
+    _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
+    return zfs_change(z, e, "destroy", "--", mark, NULL);
+}
+
+/* `zfs rollback` to a snapshot refuses where a younger bookmark is, and Proxmox VE knows of none. So a
+ * guest's own snapshot is the base for when others are gone, and only a volume without them needs bookmarks.
+ */
+static bool rolls_back(const struct zfs_view *w)
+{
+    bool others = strv_has(&w->others, w->live.name);
+    for (size_t i = 0; i < w->n; i++)
+        others |= !w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
+                  strncmp(w->snapshots[i].s.name, "__replicate_", strlen("__replicate_")) != 0;
+    return others;
+}
+
+static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0 || (!rolls_back(&w) && bookmark(zfs_of(v), name, e) < 0))
+        return -1;
+    const struct zfs_snapshot *x = find(&w, name);
+    if (!x || x->is_bookmark || strcmp(x->dataset, w.live.name) != 0)
+        return err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name);
+    *ret = x->s;
+    return 0;
+}
+
+/* 1: not there. */
+static int find_checked(struct volume *v, const char *name, const char *id, struct zfs_snapshot *ret,
+                        struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = find(&w, name);
+    if (!x)
+        return 1;
+    if (strcmp(x->s.id, id) != 0)
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' has the id %s instead of %s: it is not the same one",
+                       name, x->s.id, id);
+    *ret = *x;
+    return 0;
+}
+
+static int slot_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    struct zfs_snapshot x;
+    int r = find_checked(v, name, id, &x, e);
+    if (r != 0 || x.of_template)
+        return r;
+    const char *mark = x.is_bookmark ? name : x.bookmark;
+    if (*mark && drop_bookmark(z, mark, e) < 0)
+        return -1;
+    if (x.is_bookmark)
+        return 0;
+    _cleanup_free_ char *full = at(x.dataset, name);
+    r = zfs_change(z, e, "destroy", "--", full, NULL);
+    if (r == 0 || !strstr(e->text, "dependent clones"))
+        return r;
+    /* out of the way of its name, it goes with the last of them */
+    _cleanup_free_ char *base = xasprintf("%.*s@" ZFS_BASE "%s", (int)strcspn(full, "@"), full, id + 16);
+    return zfs_change(z, e, "rename", "--", full, base, NULL) < 0
+               ? -1
+               : zfs_change(z, e, "destroy", "-d", "--", base, NULL);
+}
+
+static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    struct zfs_snapshot x;
+    int r = find_checked(v, name, id, &x, e);
+    if (r != 0 || x.is_bookmark || x.of_template)
+        return r;
+    _cleanup_free_ char *full = at(x.dataset, name);
+    return zfs_change(z, e, "set", "pvesr:received=1", full, NULL);
+}
+
+static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = find(&w, from);
+    if (!x || x->of_template)
+        return err_set(e, ERR_GONE, 0, "there is no snapshot '%s' of the volume's own", from);
+    if (find(&w, to))
+        return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
+    if (x->is_bookmark && strncmp(to, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
+        return drop_bookmark(z, x->s.name, e); /* it holds nothing that could be lost */
+    if (x->is_bookmark)
+        return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
+    _cleanup_free_ char *old = at(x->dataset, from);
+    _cleanup_free_ char *new = at(x->dataset, to);
+    return zfs_change(z, e, "rename", "--", old, new, NULL);
+}
+
+/* ---- the live volume ---- */
+
+static int slot_written(struct volume *v, char *since, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if ((v->idle && zfs_settle(zfs_of(v), e) < 0) || zfs_view_exact(zfs_of(v), &w, e) < 0)
+        return -1;
+    if (!w.live.name[0])
+        return 0;
+    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    if (!newest)
+        return 1;
+    strcpy(since, newest->s.name);
+    return zfs_written(zfs_of(v), &w.live);
+}
+
+static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    _cleanup_free_ char *full = at(zfs_of(v)->live, name);
+    if (zfs_view_exact(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    if (newest && strcmp(newest->s.name, name) == 0 && w.live.written == 0)
+        return 0; /* a repetition */
+    return zfs_change(z, e, "snapshot", "--", full, NULL);
+}
+
+static int slot_replica(struct volume *v, char *owner, char *base_id, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_dataset *d = w.live.name[0] ? &w.live : &w.stage; /* not shown yet: who is making it? */
+    memcpy(owner, d->owner, sizeof d->owner);
+    if (w.live.name[0])
+        memcpy(base_id, w.live.base, sizeof w.live.base);
+    return 0;
+}
+
+/* What is kept aside stays, in a dataset out of the way. */
+static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
+{
+    bool kept = strv_has(&w->others, w->live.name);
+    for (size_t i = 0; i < w->n; i++)
+        kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
+                strncmp(w->snapshots[i].s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+    if (!kept)
+        return zfs_destroy(z, w->live.name, e);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        _cleanup_free_ char *full = at(x->dataset, x->s.name);
+        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark &&
+            strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0 &&
+            zfs_change(z, e, "destroy", "--", full, NULL) < 0)
+            return -1;
+    }
+    _cleanup_free_ char *name = zfs_kept_name(z, &w->live);
+    return zfs_change(z, e, "rename", "--", w->live.name, name, NULL);
+}
+
+/* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
+static void free_kept(struct zfs *z, const struct zfs_view *w)
+{
+    struct err ignored; /* it stands on its own already */
+    for (size_t i = 0; i < w->kept.n; i++)
+        zfs_change(z, &ignored, "promote", w->kept.v[i], NULL);
+}
+
+static int slot_destroy(struct volume *v, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view before = {0};
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &before, e) < 0)
+        return -1;
+    if (before.live.name[0])
+        free_kept(z, &before);
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    return w.live.name[0] ? destroy_live(z, &w, e) : 0;
+}
+
+const struct volume_driver driver_zfspool = {
+    .type = "zfspool",
+    .supports = zfs_supports,
+    .links = true,
+    .open = zfs_open,
+    .close = zfs_close,
+    .list = slot_list,
+    .info = slot_info,
+    .snapshots = slot_snapshots,
+    .snapshot = slot_snapshot,
+    .snapshot_all = slot_snapshot_all,
+    .snapshot_keep = slot_keep,
+    .snapshot_destroy = slot_snapshot_destroy,
+    .snapshot_rename = slot_snapshot_rename,
+    .snapshot_adopt = slot_snapshot_adopt,
+    .snapshot_open = zfs_snapshot_open,
+    .tidy = zfs_tidy,
+    .written = slot_written,
+    .keep_aside = slot_keep_aside,
+    .destroy = slot_destroy,
+    .replica = slot_replica,
+    .delta_open = zfs_delta_open,
+    .delta_resume = zfs_delta_resume,
+    .delta_next = zfs_delta_next,
+    .delta_data = zfs_delta_data,
+    .delta_stream = zfs_delta_stream,
+    .delta_close = zfs_delta_close,
+    .stage_info = zfs_stage_info,
+    .stage_open = zfs_stage_open,
+    .stage_feed = zfs_stage_feed,
+    .stage_seal = zfs_stage_seal,
+    .stage_close = zfs_stage_close,
+    .stage_discard = zfs_stage_discard,
+    .commit = zfs_commit,
+};

@@ -1,0 +1,211 @@
+/* The zfspool driver's own. Used by zfs*.c alone. Everything is done by the `zfs` program (zfs(8)).
+ *
+ *     POOL/NAME                    the live volume: vm-… a zvol, subvol-… a filesystem
+ *     POOL/NAME@SNAP               its snapshots, as Proxmox VE names them
+ *     POOL/pvesr-stage-NAME        what is being received: a clone of the base, or new
+ *     POOL/pvesr-old-NAME          the former live volume, while a commit is on its way
+ *     POOL/pvesr-kept-NAME-GUID    what a commit took out of the way and is not to be lost
+ *
+ * Identity. The id of a snapshot is its guid, 16 hex digits behind 16 zeros: zfs receive keeps it, so a
+ * replica that Proxmox VE's own tool made has the same ids and is gone on with. Order (seq) is createtxg,
+ * which `zfs promote` keeps.
+ *
+ * Receiving. An incremental stream is received into a new dataset with the base as its origin
+ * (zfs-receive(8), -o origin): the live volume is not touched, whatever was written to it, and shows the
+ * earlier restore point until the commit. The commit promotes the stage, which takes the snapshots up to the
+ * base with it, and swaps the names; what the former live volume had besides them is kept, if there is
+ * anything.
+ *
+ * Such a stream takes no properties along (zfs-send(8), -p), so ours begins with a line of its own before
+ * that of `zfs send`: "pvesr-zfs 1 KEY=VALUE KEY=VALUE…\n" with those of ZFS_PROPERTIES that the source has,
+ * be they set or inherited there, and the ZFS_SNAPSHOT_QUOTA of the snapshot that is sent. They are noted at
+ * the stage when it begins and set before it goes live, where they differ. A zvol has none: its size is in
+ * its data.
+ *
+ * A replica of a filesystem is not mounted, and has canmount=noauto: Proxmox VE mounts what it is to start,
+ * and who reads in what is mounted changes it (atime).
+ *
+ * For a storage that takes ranges a zvol's are found in a plain stream of it (volume/zfs/ranges.h).
+ *
+ * A crash leaves, and who opens the volume next
+ * - while receiving: a stage without its snapshot, with what zfs receive -s saved of it; its
+ *   receive_resume_token goes to the source, which checks it, and on it goes
+ * - received: the stage with its snapshot, sealed; commits it
+ * - commit 1, marks and promote: POOL/NAME with its origin in the stage; promotes that again, as before
+ * - commit 2, live → pvesr-old-: no POOL/NAME; goes on with 3
+ * - commit 3, stage → live: pvesr-old- beside it; goes on with 4
+ * - commit 4: pvesr-old- is destroyed or kept.
+ *
+ * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
+ * after a change (struct zfs.seen).
+ *
+ * Each snapshot that was taken here of a volume without guest snapshots has a bookmark of its name
+ * (zfs-bookmark(8)): should somebody destroy the snapshot, it is a base still. Where there are guest
+ * snapshots, those are, and a bookmark would stand in the way of rolling back to them.
+ *
+ * Encryption. A stream of an encrypted volume is plain, and what receives it encrypts it with the key of the
+ * storage there; where it has none, the stream is raw (zfs-send(8), -w).
+ *
+ * Marks are user properties. Of datasets: pvesr:stage (what a stage is, "1 SNAPSHOT ID BASE|- OWNER|-
+ * CREATED"), pvesr:properties (of a stage: what its stream's first line said), pvesr:point (of a stage: the
+ * id of its newest snapshot that counts as the volume's already), pvesr:owner and pvesr:base (of a replica);
+ * they do not travel. Of snapshots: pvesr:received.
+ *
+ * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed: it is renamed to
+ * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
+ * -d).
+ *
+ * A linked clone (BASE/NAME in the volid) is POOL/NAME with POOL/BASE@__base__ as its origin. As long as it
+ * is that, or is not there, this counts as a snapshot of the volume, so that a first copy is sent as what
+ * differs from it, where the template's replica has it (by its id), and stands on it there, too.
+ *
+ * Not carried: children of a container's filesystem.
+ */
+#pragma once
+
+#include "base/strv.h"
+#include "volume/driver.h"
+#include "volume/zfs/record.h"
+
+#include <stdbool.h>
+
+#define ZFS_NAME_MAX 256
+#define ZFS_BASE "pvesr-base-"
+#define ZFS_HEADER "pvesr-zfs 1 "
+#define ZFS_PROPERTIES_MAX 320
+/* With that of the snapshot. */
+#define ZFS_WANTED_MAX (ZFS_PROPERTIES_MAX + 64)
+#define ZFS_HEADER_MAX (sizeof ZFS_HEADER + ZFS_WANTED_MAX)
+/* What of a snapshot of a container its replica has, too: the quota to which Proxmox VE rolls back
+ * (spec 9.1). */
+#define ZFS_SNAPSHOT_QUOTA "pve-storage:refquota"
+/* What of a container's filesystem its replica has, too. */
+#define ZFS_PROPERTIES(of)                                                                                   \
+    of(refquota) of(acltype) of(xattr) of(aclinherit) of(atime) of(relatime) of(recordsize) of(devices)      \
+        of(exec) of(setuid)
+
+/* One line of `zfs list` of a dataset; empty name: not there. */
+struct zfs_dataset {
+    char name[ZFS_NAME_MAX];
+    char guid[SNAPSHOT_ID_LEN + 1];
+    char origin[ZFS_NAME_MAX]; /* snapshot, "" for none */
+    bool volume;               /* else a filesystem */
+    bool mounted;
+    bool encrypted;
+    bool key; /* if encrypted: it is loaded */
+    uint64_t size, available, written, referenced;
+    char properties[ZFS_PROPERTIES_MAX]; /* "KEY=VALUE KEY=VALUE…", "" of a zvol */
+    char wanted[ZFS_WANTED_MAX]; /* if a stage: those that it is to have, and ZFS_SNAPSHOT_QUOTA of its newest
+                                  * snapshot */
+    char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    char stage[256]; /* the mark, "" for none */
+    char point[SNAPSHOT_ID_LEN + 1];
+    char token[STAGE_TOKEN_MAX + 1]; /* of what was partly received */
+    bool partial;
+};
+
+struct zfs_snapshot {
+    struct snapshot s;
+    char dataset[ZFS_NAME_MAX];
+    bool of_template;                     /* that on which the volume stands as a linked clone, or will */
+    bool is_bookmark;                     /* the snapshot itself is gone */
+    char bookmark[SNAPSHOT_NAME_MAX + 1]; /* the name of its bookmark, "" for none */
+    char quota[24];                       /* ZFS_SNAPSHOT_QUOTA, "" for none */
+};
+
+/* All that belongs to a volume, as it was when asked. */
+struct zfs_view {
+    struct zfs_dataset pool, live, stage, old;
+    struct strv kept;   /* names of datasets */
+    struct strv others; /* datasets with snapshots of which nothing is known here */
+    struct zfs_snapshot *snapshots;
+    size_t n;
+};
+void zfs_view_release(struct zfs_view *w);
+#define _cleanup_view_ _cleanup_(zfs_view_release)
+
+struct zfs { /* volume.priv */
+    const struct volume *volume;
+    char *pool; /* POOL, perhaps with datasets below */
+    char *name; /* the volume's */
+    char *base; /* a linked clone's template volume, POOL/base-…; else NULL */
+    char *live, *stage, *old;
+    struct zfs_view seen; /* as long as `known`: a command takes longer than all we do between two */
+    bool known, looked, exact;
+    char times_of[SNAPSHOT_ID_LEN + 1]; /* a dataset of which `times` bytes are written: access times alone */
+    uint64_t times;
+};
+static inline struct zfs *zfs_of(struct volume *v)
+{
+    return v->priv;
+}
+
+/* Run `zfs` for something that changes this volume, tell it at debug level, look again afterwards. */
+int zfs_change(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
+/* The whole command; zfs_forget is the caller's. */
+int zfs_change_all(const struct strv *argv, struct err *e);
+/* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
+ */
+int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
+/* What there is, as it was at the last look: after the last change of ours. */
+int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
+/* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
+ * runs, the first look of this process does for the first such question. */
+int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
+void zfs_forget(struct zfs *z);
+/* Of a live volume that nobody uses: unmount it, and find out whether it was but read in. */
+int zfs_settle(struct zfs *z, struct err *e);
+/* Has it anything that its newest snapshot has not? */
+bool zfs_written(const struct zfs *z, const struct zfs_dataset *d);
+/* The newest snapshot of that dataset, NULL for none. */
+const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
+/* A bookmark only if there is no snapshot of that id. */
+const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id);
+/* The names in POOL that say of a volume of this guest that something of it is here. */
+int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);
+/* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
+ * it the stage's snapshots are the live volume's. NULL: no such thing. */
+const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
+/* Does that dataset stand on the snapshot of its template's volume? */
+bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d);
+/* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
+char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
+
+/* Of values in the order of ZFS_PROPERTIES, "-" for one that does not apply. */
+void zfs_properties_join(char *const values[], char ret[ZFS_PROPERTIES_MAX]);
+bool zfs_properties_valid(const char *text);
+/* The part of it that is for the snapshot, "KEY=VALUE", malloc'ed; NULL: none. */
+char *zfs_properties_of_snapshot(const char *text);
+/* Set what of d->wanted is not so. */
+int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e);
+
+/* Is a resume token, of which `zfs send -nvt` told this, for the stream of snapshot NAME with the id from
+ * base_id ("": whole)? *sent gets the bytes that the target has. ERR_DATA. */
+int zfs_token_check(char *told, const char *name, const char *base_id, const char *id, bool raw,
+                    uint64_t *sent, struct err *e);
+
+/* Is the stream that begins with this record one of the snapshot `id`, from base_id ("": whole), and nothing
+ * else? ERR_DATA. */
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
+                    const char *base_id, struct err *e);
+
+int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                   uint64_t from, struct err *e);
+int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                     const char *token, uint64_t *sent, struct err *e);
+int zfs_delta_next(struct delta *d, struct extent *ret, struct err *e);
+const void *zfs_delta_data(const struct delta *d);
+ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
+void zfs_delta_close(struct delta *d);
+
+int zfs_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
+
+int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
+int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
+int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
+int zfs_stage_seal(struct stage *s, struct err *e);
+void zfs_stage_close(struct stage *s);
+int zfs_stage_discard(struct volume *v, struct err *e);
+int zfs_commit(struct volume *v, const char *id, bool live, struct err *e);
+/* Go on with a commit that was cut. */
+int zfs_tidy(struct volume *v, struct err *e);
