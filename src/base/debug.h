@@ -1,6 +1,6 @@
 /* The debug level: what is done to the storages, one line each, for whoever looks for a fault. Off unless
  * PVESR_DEBUG is set to something else than 0; then on stderr. A source asks its target's agent for the same,
- * and passes on what that says (run/peer.c). */
+ * and passes on what that says (run/source/peer.c). */
 #pragma once
 
 #include <stdbool.h>

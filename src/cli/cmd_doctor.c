@@ -2,7 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/json.h"
-#include "run/doctor.h"
+#include "run/recover/doctor.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/load.h"
-#include "run/placement.h"
+#include "run/source/placement.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* failover: a guest comes to live on its replicas. */
 #include "cli/commands.h"
 
-#include "run/failover.h"
+#include "run/recover/failover.h"
 
 #include <stdio.h>
 

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "cli/json.h"
 #include "cli/size.h"
-#include "run/points.h"
+#include "run/recover/points.h"
 
 #include <stdio.h>
 #include <string.h>

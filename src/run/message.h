@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/err.h"
-#include "run/plan.h"
+#include "run/source/plan.h"
 #include "wire/frame.h"
 
 #include <jansson.h>

@@ -4,7 +4,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "base/proc.h"
-#include "run/sync.h"
+#include "run/source/sync.h"
 #include "state/joblog.h"
 #include "state/jobstate.h"
 #include "state/journal.h"

@@ -1,8 +1,8 @@
-#include "run/plan.h"
+#include "run/source/plan.h"
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "run/retain.h"
+#include "run/source/retain.h"
 #include "volume/name.h"
 
 #include <inttypes.h>
@@ -198,7 +198,7 @@ static bool overwritten_base(const struct plan_input *in, const struct plan_inpu
 }
 
 /* A point of another job that was received before a later one of that job: kept only as history
- * (run/retain.h), nobody's base. */
+ * (run/source/retain.h), nobody's base. */
 static bool is_history(const struct plan_input_volume *v, const struct snapshot *s)
 {
     const char *job;

@@ -1,8 +1,8 @@
 /* Job removal (spec 3.8). */
-#include "run/sync.h"
+#include "run/source/sync.h"
 
 #include "base/mem.h"
-#include "run/retain.h"
+#include "run/source/retain.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "run/peer.h"
+#include "run/source/peer.h"
 
 #include "base/debug.h"
 #include "base/fs.h"

@@ -1,7 +1,7 @@
 /* From the plan to the record, in the order that a cut anywhere leaves no harm. */
 #include "base/mem.h"
-#include "run/send.h"
-#include "run/sync-parts.h"
+#include "run/source/send.h"
+#include "run/source/sync-parts.h"
 #include "run/transport.h"
 
 #include <inttypes.h>

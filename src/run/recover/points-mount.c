@@ -1,8 +1,8 @@
-#include "run/points.h"
+#include "run/recover/points.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "run/replica.h"
+#include "run/target/replica.h"
 
 #include <errno.h>
 #include <fcntl.h>

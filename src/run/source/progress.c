@@ -1,4 +1,4 @@
-#include "run/progress.h"
+#include "run/source/progress.h"
 
 #include "base/clock.h"
 

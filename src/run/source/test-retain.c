@@ -1,9 +1,9 @@
 /* The rules of `keep` as a table: which runs there are, which stay. */
-#include "run/retain.h"
+#include "run/source/retain.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "run/plan.h"
+#include "run/source/plan.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -1,11 +1,11 @@
-#include "run/failover.h"
+#include "run/recover/failover.h"
 
 #include "base/lock.h"
 #include "base/mem.h"
 #include "conf/storagemap.h"
 #include "guest/runtime.h"
-#include "run/plan.h"
-#include "run/replica.h"
+#include "run/source/plan.h"
+#include "run/target/replica.h"
 
 #include <inttypes.h>
 #include <stdio.h>

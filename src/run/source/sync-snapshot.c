@@ -1,7 +1,7 @@
 /* The source before the transfer: what is left of earlier runs goes, and the new snapshots are taken. */
 #include "base/mem.h"
 #include "guest/runtime.h"
-#include "run/sync-parts.h"
+#include "run/source/sync-parts.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,12 +1,12 @@
-#include "run/sync.h"
+#include "run/source/sync.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "guest/runtime.h"
 #include "run/message.h"
-#include "run/placement.h"
-#include "run/retain.h"
-#include "run/sync-parts.h"
+#include "run/source/placement.h"
+#include "run/source/retain.h"
+#include "run/source/sync-parts.h"
 #include "run/transport.h"
 
 #include <inttypes.h>

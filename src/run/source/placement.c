@@ -1,4 +1,4 @@
-#include "run/placement.h"
+#include "run/source/placement.h"
 
 #include "base/mem.h"
 #include "conf/storagemap.h"

@@ -4,8 +4,8 @@
 #include "base/mem.h"
 #include "conf/job.h"
 #include "run/message.h"
-#include "run/plan.h"
-#include "run/replica.h"
+#include "run/source/plan.h"
+#include "run/target/replica.h"
 
 #include <inttypes.h>
 #include <string.h>

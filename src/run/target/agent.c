@@ -7,7 +7,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/message.h"
-#include "run/replica.h"
+#include "run/target/replica.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "run/send.h"
+#include "run/source/send.h"
 
 #include <inttypes.h>
 #include <string.h>

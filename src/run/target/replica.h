@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "run/env.h"
-#include "run/plan.h"
+#include "run/source/plan.h"
 
 struct replica_volume {
     char *volid;

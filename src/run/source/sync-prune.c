@@ -1,7 +1,7 @@
 /* After the commit: what the two sides no longer need. */
 #include "base/mem.h"
-#include "run/retain.h"
-#include "run/sync-parts.h"
+#include "run/source/retain.h"
+#include "run/source/sync-parts.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* What the files of one sync (sync*.c) share with each other and with nobody else. */
 #pragma once
 
-#include "run/sync.h"
+#include "run/source/sync.h"
 
 /* The storage of a volume's replica. */
 const char *sync_storage_there(const struct sync *s, size_t i);

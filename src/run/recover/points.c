@@ -1,10 +1,10 @@
-#include "run/points.h"
+#include "run/recover/points.h"
 
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/mem.h"
-#include "run/plan.h"
-#include "run/replica.h"
+#include "run/source/plan.h"
+#include "run/target/replica.h"
 #include "volume/mark.h"
 
 #include <inttypes.h>

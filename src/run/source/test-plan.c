@@ -3,11 +3,11 @@
  * A side is a list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b (U5) another
  * job's, anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one
  * without readable data; on the source "?" marks one that was received. */
-#include "run/plan.h"
+#include "run/source/plan.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "run/retain.h"
+#include "run/source/retain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

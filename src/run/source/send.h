@@ -2,8 +2,8 @@
 #pragma once
 
 #include "base/err.h"
-#include "run/peer.h"
-#include "run/progress.h"
+#include "run/source/peer.h"
+#include "run/source/progress.h"
 #include "volume/volume.h"
 #include "wire/rate.h"
 

@@ -1,4 +1,4 @@
-#include "run/replica.h"
+#include "run/target/replica.h"
 
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,9 +1,9 @@
-#include "run/doctor.h"
+#include "run/recover/doctor.h"
 
 #include "base/lock.h"
 #include "base/mem.h"
 #include "cluster/jobs.h"
-#include "run/plan.h"
+#include "run/source/plan.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-#include "run/retain.h"
+#include "run/source/retain.h"
 
 #include "base/mem.h"
-#include "run/plan.h"
+#include "run/source/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
