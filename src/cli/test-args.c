@@ -316,7 +316,7 @@ static void expect_in_manual(const struct buf *manual, const char *fmt, const ch
     char wanted[128];
     snprintf(wanted, sizeof wanted, "%s%s%s", fmt, name, "*");
     if (!strstr(buf_str(manual), wanted))
-        fail_msg("doc/pvesr.1.scd lacks '%s'", wanted);
+        fail_msg("man/pvesr.1.scd lacks '%s'", wanted);
 }
 
 /* Every command has its paragraph "*name*", every option its "*--name*". */
@@ -325,7 +325,7 @@ static void test_manual(void **arg)
     const char *root = getenv("PVESR_SOURCE_ROOT");
     struct err e = {0};
     _cleanup_buf_ struct buf manual = BUF_INIT;
-    _cleanup_free_ char *path = xasprintf("%s/doc/pvesr.1.scd", root ? root : ".");
+    _cleanup_free_ char *path = xasprintf("%s/man/pvesr.1.scd", root ? root : ".");
     if (fs_read(path, 1 << 20, &manual, &e) != 0)
         fail_msg("%s: %s", path, e.text);
     for (size_t i = 0; i < n_commands; i++) {

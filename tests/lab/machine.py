@@ -36,7 +36,7 @@ SLOW = os.environ.get("PVESR_SLOW") or ("20" if LONG else "6")
 READY = "lab: ready"
 INSIDE = "/src"
 # what the tests may need of the tree
-PARTS = ("tests", "bench", "doc", "completions")
+PARTS = ("tests", "bench", "man", "completions")
 CANNOT = 77
 
 
