@@ -1,5 +1,5 @@
 /* flock(2) locks with a deadline, re-entrant inside one process: a nested request for a file that this
- * process already holds succeeds at once and is released with the outermost one (spec 2.3). */
+ * process already holds succeeds at once and is released with the outermost one (BEHAVIOUR.md#locks). */
 #pragma once
 
 #include "base/err.h"

@@ -71,5 +71,5 @@ int proc_wait(struct proc *p, double seconds);
 void proc_kill(struct proc *p);
 
 /* Start time of a process in clock ticks since boot (proc(5), stat field 22); 0 when it does not exist or is
- * a zombie. With the pid it names a process for good (spec 2.2: ptime). */
+ * a zombie. With the pid it names a process for good (BEHAVIOUR.md#job-state: ptime). */
 uint64_t proc_start_time(pid_t pid);

@@ -1,6 +1,6 @@
-/* The words of a command line, understood by the rules of the command's row (spec 1.1): --name value,
- * --name=value, -name value, abbreviations, options and positionals in any order, booleans with an optional
- * value, repeated lists, `--` before words that are no options.
+/* The words of a command line, understood by the rules of the command's row (BEHAVIOUR.md#words): --name
+ * value, --name=value, -name value, abbreviations, options and positionals in any order, booleans with an
+ * optional value, repeated lists, `--` before words that are no options.
  */
 #pragma once
 

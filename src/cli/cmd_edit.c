@@ -1,4 +1,5 @@
-/* create-local-job, update, enable, disable, delete: changes of replication.cfg (spec 1.5). */
+/* create-local-job, update, enable, disable, delete: changes of replication.cfg
+ * (BEHAVIOUR.md#changing-jobs). */
 #include "cli/commands.h"
 
 #include "cli/load.h"

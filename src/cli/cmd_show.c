@@ -1,4 +1,4 @@
-/* list, read, status: the jobs as they are configured and how they are doing (spec 1.4). */
+/* list, read, status: the jobs as they are configured and how they are doing (BEHAVIOUR.md#output). */
 #include "cli/commands.h"
 
 #include "base/clock.h"

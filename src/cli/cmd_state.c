@@ -1,4 +1,4 @@
-/* schedule-now, set-state: the node-local job state (spec 1.5). */
+/* schedule-now, set-state: the node-local job state (BEHAVIOUR.md#job-state). */
 #include "cli/commands.h"
 
 #include "base/lock.h"

@@ -5,7 +5,8 @@
 
 /* replication.cfg as it is. Release the jobs when 0 was returned. */
 int load_jobs(struct env *env, struct jobs *ret, struct err *e);
-/* The jobs with `source` brought in line with where the guests are (spec 4.3); loads the guests too. */
+/* The jobs with `source` brought in line with where the guests are (BEHAVIOUR.md#turning-jobs-round); loads
+ * the guests too. */
 int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e);
 
 /* A change of replication.cfg: begin takes the lock and loads; save writes; end releases both. */

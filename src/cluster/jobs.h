@@ -1,4 +1,4 @@
-/* Jobs in the tree: load, change under the lock, and the repair of spec 4.3. */
+/* Jobs in the tree: load, change under the lock, and the repair of BEHAVIOUR.md#turning-jobs-round. */
 #pragma once
 
 #include "cluster/guests.h"

@@ -146,7 +146,7 @@ int tree_list(struct tree *t, const char *path, struct strv *ret, struct err *e)
     return check_path(path, e) < 0 ? -1 : t->engine->list(t, path, ret, e);
 }
 
-/* "replication.cfg" → "file-replication_cfg" (spec 2.8). */
+/* "replication.cfg" → "file-replication_cfg" (BEHAVIOUR.md#cluster-tree). */
 static char *lock_name(const char *file)
 {
     char *name = xasprintf("file-%s", file);

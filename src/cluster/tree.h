@@ -5,9 +5,9 @@
  * read-modify-write runs under tree_lock.
  *
  * Engines: `dir:PATH`, a plain directory (atomic durable writes; locks are flock files below priv/lock), and
- * pmxcfs, recognised by PATH/.members (mkdir locks of spec 2.8; EACCES on a write means no quorum: ERR_BUSY
- * "no quorum!" in its sentence). `etcd:` is refused with a clear ERR_CONFIG until that engine exists. On
- * pmxcfs every call checks that it is still mounted: ERR_BUSY otherwise, never an empty tree.
+ * pmxcfs, recognised by PATH/.members (mkdir locks; EACCES on a write means no quorum: ERR_BUSY "no quorum!"
+ * in its sentence). `etcd:` is refused with a clear ERR_CONFIG until that engine exists. On pmxcfs every call
+ * checks that it is still mounted: ERR_BUSY otherwise, never an empty tree.
  */
 #pragma once
 
@@ -39,8 +39,8 @@ int tree_rename(struct tree *t, const char *from, const char *to, struct err *e)
 /* Names in a directory, sorted; 1 when it does not exist. */
 int tree_list(struct tree *t, const char *path, struct strv *ret, struct err *e);
 
-/* The lock for changing `file` ("replication.cfg" → "file-replication_cfg"), waiting up to 10 s (spec 2.8).
- * Re-entrant inside one process. */
+/* The lock for changing `file` ("replication.cfg" → "file-replication_cfg"), waiting up to 10 s
+ * (BEHAVIOUR.md#cluster-tree). Re-entrant inside one process. */
 struct tree_lock *tree_lock(struct tree *t, const char *file, struct err *e);
 void tree_unlock(struct tree_lock *l);
 static inline void tree_unlockp(struct tree_lock **l)

@@ -1,5 +1,5 @@
 /* The tree as /etc/pve of a Proxmox VE node: pmxcfs, a FUSE file system that replicates every change to the
- * cluster before the call returns (spec 2.8).
+ * cluster before the call returns (BEHAVIOUR.md#cluster-tree).
  *
  * Tested against a plain directory that plays pmxcfs: recognition, .members and .vmlist, the mkdir lock and
  * its release request (the test's child removes the lock when utime asks for it, as pmxcfs does with one that

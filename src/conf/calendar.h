@@ -1,5 +1,5 @@
-/* Calendar events: when a job is due (spec 4.7 grammar, 4.8 next event). Differences on purpose: "*" "/0" and
- * "*" "/00" are accepted and mean the field's first value (minute 0 of every hour).
+/* Calendar events: when a job is due (BEHAVIOUR.md#calendar-events, BEHAVIOUR.md#next-event). Differences on
+ * purpose: "*" "/0" and "*" "/00" are accepted and mean the field's first value (minute 0 of every hour).
  *
  * Parse, normalise, validate, print: calendar_print gives the canonical text, and parsing that text gives an
  * equal event. Times are the process's local time ($TZ) unless the event ends in "UTC".

@@ -1,4 +1,4 @@
-/* The comment of a job: UTF-8 in memory, percent-encoded in replication.cfg (spec 2.1). */
+/* The comment of a job: UTF-8 in memory, percent-encoded in replication.cfg (BEHAVIOUR.md#job-file). */
 #pragma once
 
 #include "base/buf.h"

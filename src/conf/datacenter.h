@@ -1,4 +1,4 @@
-/* datacenter.cfg: only what replication reads (spec 2.6). */
+/* datacenter.cfg: only what replication reads (BEHAVIOUR.md#datacenter). */
 #pragma once
 
 #include "base/strv.h"

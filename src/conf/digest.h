@@ -1,4 +1,4 @@
-/* SHA-1 in hex, for the digest of configuration files (spec 2.1); not a security property. */
+/* SHA-1 in hex, for the digest of configuration files; not a security property. */
 #pragma once
 
 #include <stddef.h>

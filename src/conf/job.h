@@ -1,4 +1,4 @@
-/* Replication jobs: replication.cfg (spec 2.1), and replication-ext.cfg beside it.
+/* Replication jobs: replication.cfg (BEHAVIOUR.md#job-file), and replication-ext.cfg beside it.
  *
  * A jobs object is the parsed file: change it through these functions, print it, write it under the cluster
  * lock (cluster/jobs.h does both). A section with a fault is reported in `warnings`, keeps its place in the
@@ -41,20 +41,21 @@ struct job {
 };
 
 struct jobs {
-    struct job *v; /* sorted: guest ascending, then id as a string (spec 1.4) */
+    struct job *v; /* sorted: guest ascending, then id as a string */
     size_t n;
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
     struct strv warnings;
     struct section_file file, extras; /* private */
 };
 
-/* "100-0" in canonical form only (spec 1.2; "100-00" is refused): ERR_USAGE with the described texts. */
+/* "100-0" in canonical form only (BEHAVIOUR.md#job-id; "100-00" is refused): ERR_USAGE with the described
+ * texts. */
 int job_id_parse(const char *text, struct job_id *ret, struct err *e);
 
 /* text NULL: the file is missing. Never fails on content. */
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret);
 void jobs_release(struct jobs *j);
-/* Unchanged sections byte for byte, the others by the writing rules of spec 2.1. */
+/* Unchanged sections byte for byte, the others by the rules of BEHAVIOUR.md#job-file. */
 void jobs_print(const struct jobs *j, struct buf *out);
 
 /* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
@@ -69,7 +70,8 @@ bool jobs_drop_extras(struct jobs *j);
 struct job *jobs_find(struct jobs *j, const char *id);
 
 /* Add a copy of *job (guest and number follow from its id): ERR_USAGE when a value is bad ("schedule: why"),
- * the id is taken, if only by a faulty section, or the guest has a job to that target (texts of spec 1.5). */
+ * the id is taken, if only by a faulty section, or the guest has a job to that target
+ * (BEHAVIOUR.md#changing-jobs). */
 int jobs_add(struct jobs *j, const struct job *job, struct err *e);
 /* After changing the fields of a job found in j (the strings are malloc'ed), bring the file and job->fault in
  * line. The values that changed and the target's uniqueness are checked; on failure the file is as before,
@@ -78,10 +80,11 @@ int jobs_changed(struct jobs *j, struct job *job, struct err *e);
 /* Every section of this id, faulty and overridden ones included. Nothing happens when there is none. */
 void jobs_remove(struct jobs *j, const char *id);
 
-/* Stolen-guest repair for one guest now on `node` (spec 4.3, 5.5): true when anything changed. Here and in
- * the switch, a target that another job of the guest has already is not set a second time. */
+/* Stolen-guest repair for one guest now on `node` (BEHAVIOUR.md#turning-jobs-round): true when anything
+ * changed. Here and in the switch, a target that another job of the guest has already is not set a second
+ * time. */
 bool jobs_repair_source(struct jobs *j, uint32_t guest, const char *node);
-/* Direction switch of a migration from `node` to `target` (spec 5.1 (3)). */
+/* Direction switch of a migration from `node` to `target` (BEHAVIOUR.md#migration). */
 void jobs_switch_direction(struct jobs *j, uint32_t guest, const char *node, const char *target);
 
 void job_release(struct job *job);

@@ -1,4 +1,4 @@
-/* One job and its section of replication.cfg (spec 2.1); the whole file is jobs.c. */
+/* One job and its section of replication.cfg (BEHAVIOUR.md#job-file); the whole file is jobs.c. */
 #pragma once
 
 #include "conf/job.h"

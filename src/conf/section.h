@@ -1,4 +1,4 @@
-/* Section configuration files: replication.cfg, storage.cfg, nodes.cfg (spec 2.1).
+/* Section configuration files: replication.cfg, storage.cfg, nodes.cfg (BEHAVIOUR.md#section-files).
  *
  *     type: id
  *     <TAB>key value

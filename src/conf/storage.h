@@ -1,4 +1,4 @@
-/* storage.cfg (spec 2.7): which storages there are, where they lie, which nodes have them. */
+/* storage.cfg (BEHAVIOUR.md#storages): which storages there are, where they lie, which nodes have them. */
 #pragma once
 
 #include "base/err.h"
@@ -17,7 +17,7 @@ struct storage {
     char *thinpool;    /* lvmthin */
     struct strv nodes; /* empty: all */
     bool disabled;
-    bool shared; /* said so, or by its type (spec 2.7) */
+    bool shared; /* said so, or by its type */
 };
 
 struct storages {

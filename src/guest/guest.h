@@ -1,5 +1,5 @@
 /* A guest's configuration: its volumes, its snapshots, whether it runs, and how to freeze it
- * (spec 2.5, 3.3, 3.4). */
+ * (BEHAVIOUR.md#guest-configuration, BEHAVIOUR.md#volumes, BEHAVIOUR.md#freeze). */
 #pragma once
 
 #include "base/buf.h"
@@ -44,8 +44,8 @@ enum volumes_mode {
 /* Can this volume be replicated? Supplied by the caller, who knows the drivers. */
 typedef bool (*volume_can_replicate)(const struct storage *s, const char *volname, void *arg);
 
-/* The replicatable volids of the guest are added to *ret, sorted by bytes, each once (spec 3.3, V1–V11).
- * ERR_CONFIG with the texts of spec 3.3. */
+/* The replicatable volids of the guest are added to *ret, sorted by bytes, each once (BEHAVIOUR.md#volumes).
+ * ERR_CONFIG with the texts given there. */
 int guest_volumes(const struct guest_config *g, const struct storages *storages, enum volumes_mode mode,
                   volume_can_replicate can, void *arg, struct strv *ret, struct err *e);
 

@@ -42,7 +42,8 @@ static char *agent_path(uint32_t id)
     return xasprintf("%s/run/qemu-server/%u.qga", guest_runtime_root, id);
 }
 
-/* `agent: [enabled=]0|1[,freeze-fs=0|1]`, with the older names of freeze-fs (spec 2.5). */
+/* `agent: [enabled=]0|1[,freeze-fs=0|1]`, with the older names of freeze-fs
+ * (BEHAVIOUR.md#guest-configuration). */
 static bool agent_may_freeze(const struct guest_config *g, const char **why)
 {
     static const char *const off_switches[] = {"freeze-fs", "freeze-fs-on-backup", "guest-fsfreeze"};

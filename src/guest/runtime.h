@@ -1,12 +1,11 @@
-/* The running guest: is it, and freezing its file systems around the snapshots (spec 3.4).
+/* The running guest: is it, and freezing its file systems around the snapshots (BEHAVIOUR.md#freeze).
  *
  * VM: running when /run/qemu-server/ID.pid names a live process; frozen through the guest agent's socket
  * /run/qemu-server/ID.qga, only if `agent` is enabled and it answers a ping within 3 s. CT: running when its
  * cgroup has processes; frozen through the cgroup file system (v2 cgroup.freeze, v1 freezer.state), then
  * synced.
  *
- * While frozen, a second process watches: it thaws when this process dies or `seconds` pass (failure mode
- * 23).
+ * While frozen, a second process watches: it thaws when this process dies or `seconds` pass.
  */
 #pragma once
 

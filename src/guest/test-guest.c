@@ -144,7 +144,7 @@ struct selection {
 
 static const struct selection selections[] = {
     {"nothing", GUEST_QEMU, "name: x\n", "", NULL, NULL},
-    /* V1 - V11 of the specification */
+    /* what takes part: BEHAVIOUR.md#volumes */
     {"V1 unknown storage", GUEST_QEMU, "scsi0: non-existent-store:vm-900-disk-0,size=4G\n",
      "!storage 'non-existent-store' does not exist", NULL, ""},
     {"V2 another guest's disk", GUEST_QEMU, "scsi0: local-zfs:vm-901-disk-0,size=4G\n", "", NULL, NULL},

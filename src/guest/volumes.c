@@ -1,4 +1,4 @@
-/* Which volumes of a guest take part in replication (spec 3.3). */
+/* Which volumes of a guest take part in replication (BEHAVIOUR.md#volumes). */
 #include "guest/config.h"
 
 #include "base/mem.h"
@@ -84,7 +84,7 @@ static void add_reference(struct references *all, const struct guest_config *g, 
         return;
     char *volid = xstrndup(named, n);
     propstring_get(k->value, "media", media, sizeof media);
-    bool has_option = strcmp(k->key, "efidisk0") != 0 && strcmp(k->key, "tpmstate0") != 0; /* spec 2.5 */
+    bool has_option = strcmp(k->key, "efidisk0") != 0 && strcmp(k->key, "tpmstate0") != 0;
     bool medium = !strcmp(media, "cdrom") || !strcmp(volid, "none") || !strcmp(volid, "cdrom");
     if (all->n == all->room) {
         all->room = all->room ? all->room * 2 : 8;
@@ -172,7 +172,7 @@ static int judge_volume(const struct guest_config *g, const char *volid, const s
 }
 
 /* 1: takes part, 0: does not. What cannot be replicated is an error in strict mode only; a storage that does
- * not exist is one when cleaning up, too (spec 3.3). */
+ * not exist is one when cleaning up, too. */
 static int judge(const struct guest_config *g, const struct reference *r, const struct storages *storages,
                  enum volumes_mode mode, volume_can_replicate can, void *arg, struct err *e)
 {

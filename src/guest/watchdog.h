@@ -1,4 +1,4 @@
-/* A second process that thaws a guest when the first dies or takes too long (failure mode 23).
+/* A second process that thaws a guest when the first dies or takes too long (BEHAVIOUR.md#freeze).
  *
  * It is started before the freeze. It lives in a session of its own and holds none of our files, locks or
  * streams. watchdog_frozen starts the time anew; watchdog_end tells it that the guest is thawed.

@@ -66,7 +66,7 @@ int env_each_volume(struct env *env, uint32_t guest,
                     int (*fn)(struct volume *v, const char *volid, void *arg, struct err *e), void *arg,
                     struct strv *problems, struct err *e);
 
-/* LOCK-DIR/pve-migrate-VMID: the guest migration lock (spec 2.3); malloc'ed. */
+/* LOCK-DIR/pve-migrate-VMID: the guest migration lock (BEHAVIOUR.md#locks); malloc'ed. */
 char *env_guest_lock_path(const struct env *env, uint32_t guest);
 /* LOCK-DIR/pvesr-agent-VMID: held while an agent works on the guest's replica; malloc'ed. */
 char *env_agent_lock_path(const struct env *env, uint32_t guest);

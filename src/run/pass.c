@@ -1,5 +1,5 @@
-/* One scheduler pass in the foreground: `pvesr run` without a job (spec 4.5). The daemon has its own way of
- * deciding; this one is for a node that is driven by a timer, and for emergencies. */
+/* One scheduler pass in the foreground: `pvesr run` without a job (BEHAVIOUR.md#one-pass). The daemon has its
+ * own way of deciding; this one is for a node that is driven by a timer, and for emergencies. */
 #include "run/run.h"
 
 #include "base/clock.h"
@@ -16,7 +16,8 @@ struct candidate {
     int64_t last_iteration, next_sync, fails;
 };
 
-/* Least recently served first (spec 4.4); the jobs come sorted by guest and id, so ties keep that order. */
+/* Least recently served first (BEHAVIOUR.md#order); the jobs come sorted by guest and id, so ties keep that
+ * order. */
 static bool before(const struct candidate *a, const struct candidate *b)
 {
     if (a->last_iteration != b->last_iteration)

@@ -122,7 +122,7 @@ static const struct member *find_target(struct env *env, const struct job *job, 
 }
 
 /* Snapshot names carry the start's second, so a run must start after the last one did. The next second is
- * worth waiting for; a clock that was set back is not (spec 3.2 (2)). */
+ * worth waiting for; a clock that was set back is not (BEHAVIOUR.md#frame-of-a-run). */
 static int await_start(struct run *r, struct err *e)
 {
     while (r->start <= r->state.last_sync && r->state.last_sync - r->start < 2)

@@ -2,7 +2,8 @@
  *
  * Source: run_job takes the guest migration lock (ERR_BUSY after 2 s: nothing is recorded), records the
  * start, does the steps of docs/ARCHITECTURE.md, records the end. Target: agent_serve answers one run over
- * two file descriptors. The prepare/finalize calls are for a stock Proxmox VE source (spec 1.6).
+ * two file descriptors. The prepare/finalize calls are for a stock Proxmox VE source
+ * (BEHAVIOUR.md#calls-of-the-stock-tool).
  */
 #pragma once
 
@@ -20,13 +21,13 @@ struct run_options {
     int64_t iteration; /* of the scheduler pass; 0: the start time */
 };
 
-/* One run of a job now, whatever its schedule (spec 1.5 `run --id`, 3.1). The failure is recorded in the
+/* One run of a job now, whatever its schedule (BEHAVIOUR.md#frame-of-a-run). The failure is recorded in the
  * state, the log and the journal, and returned. */
 int run_job(struct env *env, const char *job_id, const struct run_options *o, struct err *e);
 
-/* One scheduler pass (spec 4.5): every due job of this node once, one after the other, least recently served
- * first. Failures of jobs are reported on stderr and do not stop the pass; -1 only when the pass itself is
- * impossible. */
+/* One scheduler pass (BEHAVIOUR.md#one-pass): every due job of this node once, one after the other, least
+ * recently served first. Failures of jobs are reported on stderr and do not stop the pass; -1 only when the
+ * pass itself is impossible. */
 int run_pass(struct env *env, const struct run_options *o, struct err *e);
 
 /* What a run would do, and why, as text; nothing is changed, the target is asked. */

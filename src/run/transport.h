@@ -1,4 +1,4 @@
-/* What datacenter.cfg says of the way to the target (spec 2.6): the dedicated network.
+/* What datacenter.cfg says of the way to the target (BEHAVIOUR.md#datacenter): the dedicated network.
  *
  * In a dedicated network a node is reached at its only address there. The node itself says which that is,
  * asked over its default address; the answer is remembered beside the control socket of that address, until a

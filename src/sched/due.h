@@ -1,4 +1,5 @@
-/* When a job may run and which job comes first (spec 4.2–4.4). Pure: no clock, no I/O. */
+/* When a job may run and which job comes first (BEHAVIOUR.md#when-a-job-is-due, BEHAVIOUR.md#order). Pure: no
+ * clock, no I/O. */
 #pragma once
 
 #include "cluster/guests.h"

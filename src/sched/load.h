@@ -6,9 +6,9 @@
 #include "sched/purge.h"
 #include "sched/queue.h"
 
-/* Members, guests and jobs; puts stolen guests' jobs right (spec 4.3) and purges states. Remarks on the
- * configuration go into warnings. Without quorum it is ERR_BUSY, and nothing may be scheduled. On failure the
- * queue is as before. States must be loaded anew afterwards. */
+/* Members, guests and jobs; puts stolen guests' jobs right (BEHAVIOUR.md#turning-jobs-round) and purges
+ * states. Remarks on the configuration go into warnings. Without quorum it is ERR_BUSY, and nothing may be
+ * scheduled. On failure the queue is as before. States must be loaded anew afterwards. */
 int load_jobs(struct queue *q, struct purge *purge, struct tree *tree, const struct settings *s, int64_t now,
               struct strv *warnings, struct err *e);
 

@@ -1,4 +1,4 @@
-/* Dropping state entries that belong to no job of this node any more (spec 4.5 (1)).
+/* Dropping state entries that belong to no job of this node any more (BEHAVIOUR.md#purge).
  *
  * In rounds: an entry is dropped when two rounds in a row found it without a job. A migration hands over the
  * state some time before it hands over the guest; that entry must live.

@@ -1,4 +1,4 @@
-/* When a job is due (spec 4.2). Pure: no clock, no I/O.
+/* When a job is due (BEHAVIOUR.md#when-a-job-is-due). Pure: no clock, no I/O.
  *
  * Differences on purpose: a removal that failed waits like a failed run instead of trying every minute; a job
  * with a fault is never due; an entry whose last_try is 0 was asked for by schedule-now and is due at once,
@@ -19,5 +19,5 @@ int64_t job_next_sync(const struct job *job, const struct job_state *state, bool
 /* Seconds between the start of a failed run and the next one: 5, 10, 15, then 30 minutes. */
 int64_t job_retry_delay(int64_t fail_count);
 
-/* Is a failure worth telling somebody: the 1st, 2nd, 3rd, 48th, 96th, 192nd, …? (spec 4.6) */
+/* Is a failure worth telling somebody: the 1st, 2nd, 3rd, 48th, 96th, 192nd, …? (BEHAVIOUR.md#reports) */
 bool job_reports(int64_t fail_count);

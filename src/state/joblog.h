@@ -1,5 +1,5 @@
 /* The job log: LOG-DIR/JOBID, truncated at the start of every run, lines "YYYY-MM-DD HH:MM:SS JOBID: MESSAGE"
- * in local time (spec 2.4). The whole text is also kept for the journal; of more than 256 KiB the
+ * in local time (BEHAVIOUR.md#job-log). The whole text is also kept for the journal; of more than 256 KiB the
  * middle is left out, because the beginning says what was planned and the end how it went. */
 #pragma once
 

@@ -1,4 +1,4 @@
-/* The node-local job state file, byte-compatible with Proxmox VE (spec 2.2):
+/* The node-local job state file, byte-compatible with Proxmox VE (BEHAVIOUR.md#job-state):
  * STATE-DIR/pve-replication-state.json, one line, {"<vmid>":{"local/<target>":{…}}}.
  *
  * The state is a hint: the storage tells the truth. A file that cannot be understood is ERR_DATA with its
@@ -46,8 +46,8 @@ int job_state_store(const char *state_dir, uint32_t guest, const char *target, c
 int job_state_remove(const char *state_dir, uint32_t guest, const char *target, struct err *e);
 /* Replace the guest's whole object with this JSON object (set-state). ERR_USAGE when it is not one. */
 int job_state_set_guest(const char *state_dir, uint32_t guest, const char *json, struct err *e);
-/* The guest's object as JSON with key local/FROM renamed to local/TO ("{}" when none); malloc'ed (spec 5.1
- * (1)). */
+/* The guest's object as JSON with key local/FROM renamed to local/TO ("{}" when none); malloc'ed
+ * (BEHAVIOUR.md#migration). */
 int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from, const char *to, char **ret,
                         struct err *e);
 /* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now). */
@@ -59,7 +59,7 @@ struct job_states *job_states_load(const char *state_dir, struct err *e);
 void job_states_free(struct job_states *s);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
-/* Drop every entry for which keep() says false; writes only when something was dropped (spec 4.5 (1)).
+/* Drop every entry for which keep() says false; writes only when something was dropped (BEHAVIOUR.md#purge).
  * keep() is asked once without the lock and, if anything is to go, once more with it. */
 int job_states_purge(const char *state_dir, bool (*keep)(uint32_t guest, const char *target, void *arg),
                      void *arg, struct err *e);

@@ -1,4 +1,5 @@
-/* The mail about a job that failed (spec 4.6). Whether one is due says job_reports (state/due.h). */
+/* The mail about a job that failed (BEHAVIOUR.md#reports). Whether one is due says job_reports
+ * (state/due.h). */
 #pragma once
 
 #include "base/buf.h"

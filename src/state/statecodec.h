@@ -6,5 +6,5 @@
 
 /* p NULL or not an object: the defaults, exists false. A pid that does not run any more is given as 0. */
 void state_decode(struct json_span s, struct job_state *ret);
-/* The keys of spec 2.2 from *s, any other key from `old`. */
+/* The keys of BEHAVIOUR.md#job-state from *s, any other key from `old`. */
 void state_encode(struct buf *out, struct json_span old, const struct job_state *s);

@@ -13,7 +13,7 @@ bool volume_name_valid(const char *name, uint32_t *vmid, const char **file);
 /* Is a valid name that of a linked clone? */
 bool volume_name_linked(const char *name);
 
-/* The snapshot of a template's volume on which its linked clones stand (spec 2.5). */
+/* The snapshot of a template's volume on which its linked clones stand (BEHAVIOUR.md#snapshot-names). */
 #define TEMPLATE_SNAPSHOT "__base__"
 
 /* 1 to 63 letters, digits and `_ . : -`, the first a letter, a digit or `_`. */

@@ -5,7 +5,7 @@
  * volume, the base and the chain of snapshots to send, what is kept aside on the target, what is thrown away
  * on either side before and after; or the sentence why it cannot be.
  *
- * Rules (spec 3.5, 3.6 with the differences of docs/ARCHITECTURE.md):
+ * Rules (BEHAVIOUR.md#base):
  *  - Common = same id on both sides. Candidates for a base are this guest's replication snapshots (any job)
  * and the snapshots of the guest's configuration. The newest by the source's order wins: it gives the least
  * to send, and a replica's older points stay readable until the ACK.

@@ -1,4 +1,4 @@
-/* Job removal (spec 3.8). */
+/* Job removal (BEHAVIOUR.md#removal). */
 #include "run/source/sync.h"
 
 #include "base/mem.h"

@@ -189,8 +189,8 @@ static int commit(struct sync *s, struct err *e)
     return r;
 }
 
-/* Recording comes before any deletion: a crash in between then leaves too much, never too little (spec 3.2
- * (18)). */
+/* Recording comes before any deletion: a crash in between then leaves too much, never too little
+ * (BEHAVIOUR.md#steps-of-a-run). */
 static int record(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "record");

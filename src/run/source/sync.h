@@ -1,6 +1,6 @@
-/* The heart: one sync (docs/ARCHITECTURE.md, spec 3.2), read from top to bottom: sync.c, then sync-carry.c,
- * which calls sync-snapshot.c and sync-prune.c. The outer frame (locks, state, log, journal) is run.c; what
- * is here only needs a struct sync that says what to replicate and where to talk. */
+/* The heart: one sync (docs/ARCHITECTURE.md, BEHAVIOUR.md#steps-of-a-run), read from top to bottom: sync.c,
+ * then sync-carry.c, which calls sync-snapshot.c and sync-prune.c. The outer frame (locks, state, log,
+ * journal) is run.c; what is here only needs a struct sync that says what to replicate and where to talk. */
 #pragma once
 
 #include "base/err.h"
@@ -74,5 +74,6 @@ int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, s
 int sync_scan_list(struct sync *s, struct strv *scan, struct err *e);
 int sync_connect(struct sync *s, struct err *e);
 
-/* Job removal (spec 3.8): the replicas on the target (full), then the local snapshots of the job. */
+/* Job removal (BEHAVIOUR.md#removal): the replicas on the target (full), then the local snapshots of the
+ * job. */
 int sync_remove(struct sync *s, struct err *e);

@@ -29,7 +29,7 @@ const char *replica_named(const struct strv *volids, const char *volid);
 
 /* The images of the guest on the scanned storages that are not wanted, but were made by this job or carry its
  * snapshots. Storages that are disabled or not for this node are skipped; one that is not in storage.cfg is
- * an error (spec 1.6). */
+ * an error (BEHAVIOUR.md#prepare-local-job). */
 int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct strv *wanted,
                   const struct strv *scan, struct strv *ret, struct err *e);
 

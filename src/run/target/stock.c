@@ -1,4 +1,4 @@
-/* The calls a stock Proxmox VE source makes on its target (spec 1.6, 3.6). */
+/* The calls a stock Proxmox VE source makes on its target (BEHAVIOUR.md#calls-of-the-stock-tool). */
 #include "run/run.h"
 
 #include "base/mem.h"
@@ -16,8 +16,8 @@ struct cleanup {
     const char *parent;
 };
 
-/* The cleanup rule of spec 3.6 for one volume; what stays is added to `left`. What could not be removed is
- * only noted, and is not listed any more. */
+/* The cleanup of one volume (BEHAVIOUR.md#stock-cleanup); what stays is added to `left`. What could not be
+ * removed is only noted, and is not listed any more. */
 static int clean_volume(struct volume *v, const char *volid, const struct cleanup *c, struct snapshots *left,
                         struct strv *notes, struct err *e)
 {

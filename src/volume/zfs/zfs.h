@@ -77,7 +77,7 @@
 #define ZFS_WANTED_MAX (ZFS_PROPERTIES_MAX + 64)
 #define ZFS_HEADER_MAX (sizeof ZFS_HEADER + ZFS_WANTED_MAX)
 /* What of a snapshot of a container its replica has, too: the quota to which Proxmox VE rolls back
- * (spec 9.1). */
+ * (BEHAVIOUR.md#zfs). */
 #define ZFS_SNAPSHOT_QUOTA "pve-storage:refquota"
 /* What of a container's filesystem its replica has, too. */
 #define ZFS_PROPERTIES(of)                                                                                   \
