@@ -3,7 +3,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "cluster/jobs.h"
-#include "run/source/plan.h"
+#include "run/snapshot.h"
 
 #include <inttypes.h>
 #include <string.h>

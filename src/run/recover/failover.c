@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "conf/storagemap.h"
 #include "guest/runtime.h"
-#include "run/source/plan.h"
 #include "run/target/replica.h"
 
 #include <inttypes.h>

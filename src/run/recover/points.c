@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/mem.h"
-#include "run/source/plan.h"
+#include "run/snapshot.h"
 #include "run/target/replica.h"
 #include "volume/mark.h"
 

@@ -1,68 +1,12 @@
 #include "run/source/plan.h"
 
 #include "base/mem.h"
-#include "base/num.h"
 #include "run/source/retain.h"
 #include "volume/name.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define PREFIX "__replicate_"
-
-/* "__replicate_100-0_1700000000__" → *job points at "100-0", its length, and the epoch. */
-static bool split_name(const char *name, const char **job, size_t *job_len, int64_t *epoch)
-{
-    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0)
-        return false;
-    *job = name + strlen(PREFIX);
-    *job_len = strcspn(*job, "_");
-    const char *digits = *job + *job_len;
-    if (*digits++ != '_')
-        return false;
-    size_t n = strspn(digits, "0123456789");
-    if (n == 0 || n > 18 || strcmp(digits + n, "__") != 0)
-        return false;
-    *epoch = strtoll(digits, NULL, 10);
-    return true;
-}
-
-bool snapshot_is_of_job(const char *name, const char *job_id)
-{
-    const char *job;
-    size_t len;
-    int64_t epoch;
-    return split_name(name, &job, &len, &epoch) && strlen(job_id) == len && memcmp(job, job_id, len) == 0;
-}
-
-bool snapshot_is_of_guest(const char *name, uint32_t guest)
-{
-    const char *job;
-    size_t len;
-    int64_t epoch;
-    char want[24];
-    int n = snprintf(want, sizeof want, "%" PRIu32 "-", guest);
-    return split_name(name, &job, &len, &epoch) && len > (size_t)n && memcmp(job, want, (size_t)n) == 0;
-}
-
-int64_t snapshot_epoch(const char *name)
-{
-    const char *job;
-    size_t len;
-    int64_t epoch;
-    return split_name(name, &job, &len, &epoch) ? epoch : 0;
-}
-
-void snapshot_job(const char *name, char out[24])
-{
-    const char *job;
-    size_t len;
-    int64_t epoch;
-    out[0] = 0;
-    if (split_name(name, &job, &len, &epoch) && len < 24)
-        snprintf(out, 24, "%.*s", (int)len, job);
-}
 
 void replica_release(struct replica *r)
 {
@@ -84,12 +28,6 @@ void plan_release(struct plan *p)
     }
     free(p->v);
     *p = (struct plan){0};
-}
-
-void snapshots_add(struct snapshots *s, const struct snapshot *one)
-{
-    s->v = xreallocarray(s->v, s->n + 1, sizeof *s->v);
-    s->v[s->n++] = *one;
 }
 
 static void steps_add(struct plan_volume *v, const struct snapshot *s, bool is_new, bool resume)
@@ -201,14 +139,12 @@ static bool overwritten_base(const struct plan_input *in, const struct plan_inpu
  * (run/source/retain.h), nobody's base. */
 static bool is_history(const struct plan_input_volume *v, const struct snapshot *s)
 {
-    const char *job;
-    size_t len;
-    int64_t epoch;
-    if (!(s->flags & SNAPSHOT_RECEIVED) || !split_name(s->name, &job, &len, &epoch))
+    char job[24];
+    snapshot_job(s->name, job);
+    if (!(s->flags & SNAPSHOT_RECEIVED) || !*job)
         return false;
-    _cleanup_free_ char *id = xstrndup(job, len);
     for (size_t i = 0; i < v->snapshots->n; i++)
-        if (v->snapshots->v[i].seq > s->seq && snapshot_is_of_job(v->snapshots->v[i].name, id))
+        if (v->snapshots->v[i].seq > s->seq && snapshot_is_of_job(v->snapshots->v[i].name, job))
             return true;
     return false;
 }
@@ -244,11 +180,6 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
 
 /* ---- kept aside, cleared, dropped ---- */
 
-bool snapshot_is_aside(const char *name)
-{
-    return strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
-}
-
 static bool aside_taken(const struct plan_input_volume *v, const struct plan_volume *p, const char *name)
 {
     for (size_t i = 0; i < p->keep_aside.n; i++)
@@ -258,23 +189,6 @@ static bool aside_taken(const struct plan_input_volume *v, const struct plan_vol
         if (strcmp(p->move_aside.v[i].to, name) == 0)
             return true;
     return snapshots_find(&v->replica->snapshots, name);
-}
-
-void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1])
-{
-    const char *job, *end = from + strlen(from), *core = from;
-    size_t len;
-    int64_t epoch;
-    char number[12] = "";
-    if (split_name(from, &job, &len, &epoch)) {
-        core = job;
-        end -= 2;
-    }
-    if (n > 1)
-        snprintf(number, sizeof number, "_%u", n);
-    int room = (int)(SNAPSHOT_NAME_MAX + 1 - sizeof ASIDE_PREFIX - strlen(number));
-    snprintf(to, SNAPSHOT_NAME_MAX + 1, ASIDE_PREFIX "%.*s%s",
-             (int)(end - core) < room ? (int)(end - core) : room, core, number);
 }
 
 static void asides_add(struct asides *list, const struct plan_input_volume *v, const struct plan_volume *p,

@@ -34,7 +34,7 @@
 
 #include "base/err.h"
 #include "base/strv.h"
-#include "volume/volume.h"
+#include "run/snapshot.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -114,20 +114,3 @@ struct plan {
 
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);
-
-/* The n-th name (from 1) to keep a snapshot aside under: "__replicate_100-0_17__" → "diverged_100-0_17",
- * "g1" → "diverged_g1", then "diverged_g1_2" …; the first that is free is the one to take. */
-void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1]);
-/* Is it kept aside (ASIDE_PREFIX). */
-bool snapshot_is_aside(const char *name);
-
-/* Append a copy. */
-void snapshots_add(struct snapshots *s, const struct snapshot *one);
-
-/* Is this a replication snapshot: of this job (exact), of any job of the guest. */
-bool snapshot_is_of_job(const char *name, const char *job_id);
-bool snapshot_is_of_guest(const char *name, uint32_t guest);
-/* "100-0" for "__replicate_100-0_17__"; "" if it is none. */
-void snapshot_job(const char *name, char out[24]);
-/* The epoch in a replication snapshot's name, 0 if it is none. */
-int64_t snapshot_epoch(const char *name);

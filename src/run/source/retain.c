@@ -1,7 +1,7 @@
 #include "run/source/retain.h"
 
 #include "base/mem.h"
-#include "run/source/plan.h"
+#include "run/snapshot.h"
 
 #include <inttypes.h>
 #include <stdio.h>

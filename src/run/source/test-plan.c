@@ -1,13 +1,8 @@
-/* The plan and the retention as tables: what both sides hold, in short, and what the plan must be, in short.
- *
- * A side is a list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b (U5) another
- * job's, anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one
- * without readable data; on the source "?" marks one that was received. */
+/* The plan as a table: what both sides hold, in short (testside.h), and what the plan must be, in short. */
 #include "run/source/plan.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
-#include "run/source/retain.h"
+#include "run/source/testside.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,46 +10,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static void side_parse(const char *text, bool target, struct snapshots *ret)
-{
-    _cleanup_strv_ struct strv words = STRV_INIT;
-    strv_split(&words, text, " ");
-    for (size_t i = 0; i < words.n; i++) {
-        struct snapshot s = {.seq = i + 1, .flags = SNAPSHOT_READABLE | (target ? SNAPSHOT_RECEIVED : 0)};
-        char *w = words.v[i], *id = strchr(w, '=');
-        assert_non_null(id);
-        *id++ = 0;
-        memset(s.id, id[0], SNAPSHOT_ID_LEN);
-        if (strchr(id, '!'))
-            s.flags &= ~(unsigned)SNAPSHOT_RECEIVED;
-        if (strchr(id, '?'))
-            s.flags |= SNAPSHOT_RECEIVED;
-        if (strchr(id, '~'))
-            s.flags &= ~(unsigned)SNAPSHOT_READABLE;
-        if (*w == 'S' || *w == 'T' || *w == 'U')
-            snprintf(s.name, sizeof s.name, "__replicate_100-%d_%s__", *w - 'S', w + 1);
-        else
-            snprintf(s.name, sizeof s.name, "%s", w);
-        snapshots_add(ret, &s);
-    }
-}
-
-static void short_name(const char *name, struct buf *out)
-{
-    if (snapshot_epoch(name))
-        buf_addf(out, "%c%d", 'S' + name[strlen("__replicate_100-")] - '0', (int)snapshot_epoch(name));
-    else
-        buf_adds(out, name);
-}
-
-static void print_all(const char *what, const struct snapshots *s, struct buf *out)
-{
-    for (size_t i = 0; i < s->n; i++) {
-        buf_adds(out, what);
-        short_name(s->v[i].name, out);
-    }
-}
 
 static void print_aside(const char *what, const struct aside *a, struct buf *out)
 {
@@ -542,118 +497,10 @@ static void test_plan(void **state)
         check_case(&plan_cases[i]);
 }
 
-static const struct retain_case {
-    int line;
-    const char *target, *source_after, *want;
-    bool history; /* S5 and S9 are kept */
-} retain_cases[] = {
-    {__LINE__, "S5=a S9=n", "S9=n", "S5", false},
-    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false},
-    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false},
-    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false},
-    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false},
-    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false},
-    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false},
-    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false},
-    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false},
-    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true},
-    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true},
-    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true},
-};
-
-static void test_retain(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < ELEMENTS(retain_cases); i++) {
-        const struct retain_case *c = &retain_cases[i];
-        const struct history history = {.job_id = "100-0", .v = (int64_t[]){5, 9}, .n = 2};
-        struct snapshots target = {0}, after = {0}, go = {0};
-        char new_id[SNAPSHOT_ID_LEN + 1] = "";
-        memset(new_id, 'n', SNAPSHOT_ID_LEN);
-        side_parse(c->target, true, &target);
-        side_parse(c->source_after, false, &after);
-        retain_target(&target, &after, 100, new_id, c->history ? &history : NULL, &go);
-        _cleanup_buf_ struct buf got = BUF_INIT;
-        for (size_t k = 0; k < go.n; k++) {
-            if (k)
-                buf_addc(&got, ' ');
-            short_name(go.v[k].name, &got);
-        }
-        if (strcmp(buf_str(&got), c->want) != 0)
-            fail_msg("line %d: want '%s', got '%s'", c->line, c->want, buf_str(&got));
-        snapshots_release(&target);
-        snapshots_release(&after);
-        snapshots_release(&go);
-    }
-}
-
-static const struct retain_source_case {
-    int line;
-    const char *source, *siblings,
-        *want;    /* source: "?" marks what was received; siblings: of job T, epochs */
-    bool history; /* S5 and S9 are kept */
-} retain_source_cases[] = {
-    {__LINE__, "S5=a S9=n", "", "S5", false},
-    {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false},
-    {__LINE__, "S5=a? S9=n", "", "S5", false},
-    {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false},
-    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false},
-    {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false},
-    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false},
-    {__LINE__, "S5=a? U6=b? S9=n", "", "S5 U6", false},
-    {__LINE__, "S5=a? U6=b? T6=c S9=n", "T6", "S5 U6", false},
-    {__LINE__, "S5=a? U6=b? S9=n", "T8", "", false},
-    {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true},
-    {__LINE__, "S5=a S9=n", "", "S5", true},
-};
-
-static void test_retain_source(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < ELEMENTS(retain_source_cases); i++) {
-        const struct retain_source_case *c = &retain_source_cases[i];
-        const struct history history = {.job_id = "100-0", .v = (int64_t[]){5, 9}, .n = 2};
-        struct snapshots source = {0}, go = {0};
-        _cleanup_strv_ struct strv siblings = STRV_INIT;
-        _cleanup_buf_ struct buf got = BUF_INIT;
-        if (*c->siblings)
-            strv_addf(&siblings, "__replicate_100-1_%s__", c->siblings + 1);
-        side_parse(c->source, false, &source);
-        retain_source(&source, "100-0", "__replicate_100-0_9__", &siblings, c->history ? &history : NULL,
-                      &go);
-        for (size_t k = 0; k < go.n; k++) {
-            if (k)
-                buf_addc(&got, ' ');
-            short_name(go.v[k].name, &got);
-        }
-        if (strcmp(buf_str(&got), c->want) != 0)
-            fail_msg("line %d: want '%s', got '%s'", c->line, c->want, buf_str(&got));
-        snapshots_release(&source);
-        snapshots_release(&go);
-    }
-}
-
-static void test_names(void **state)
-{
-    (void)state;
-    assert_true(snapshot_is_of_job("__replicate_100-1_17__", "100-1"));
-    assert_false(snapshot_is_of_job("__replicate_100-10_17__", "100-1"));
-    assert_false(snapshot_is_of_job("__replicate_100-1_17", "100-1"));
-    assert_false(snapshot_is_of_job("__replicate_100-1_x__", "100-1"));
-    assert_false(snapshot_is_of_job("__replicate_100-1___", "100-1"));
-    assert_true(snapshot_is_of_guest("__replicate_100-10_17__", 100));
-    assert_false(snapshot_is_of_guest("__replicate_1000-1_17__", 100));
-    assert_int_equal(snapshot_epoch("__replicate_100-1_1700000000__"), 1700000000);
-    assert_int_equal(snapshot_epoch("g1"), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
         cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_retain),
-        cmocka_unit_test(test_retain_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,8 @@
-/* The rules of `keep` as a table: which runs there are, which stay. */
+/* Tables: the rules of `keep`, which runs there are and which stay; and which snapshots go on a side. */
 #include "run/source/retain.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
-#include "run/source/plan.h"
+#include "run/source/testside.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -167,6 +166,99 @@ static void bounds(void **state)
     }
 }
 
+/* ---- the snapshots ---- */
+
+static const struct retain_case {
+    int line;
+    const char *target, *source_after, *want;
+    bool history; /* S5 and S9 are kept */
+} retain_cases[] = {
+    {__LINE__, "S5=a S9=n", "S9=n", "S5", false},
+    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false},
+    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false},
+    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false},
+    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false},
+    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false},
+    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false},
+    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false},
+    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true},
+    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true},
+    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true},
+};
+
+static void test_retain(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(retain_cases); i++) {
+        const struct retain_case *c = &retain_cases[i];
+        const struct history history = {.job_id = "100-0", .v = (int64_t[]){5, 9}, .n = 2};
+        struct snapshots target = {0}, after = {0}, go = {0};
+        char new_id[SNAPSHOT_ID_LEN + 1] = "";
+        memset(new_id, 'n', SNAPSHOT_ID_LEN);
+        side_parse(c->target, true, &target);
+        side_parse(c->source_after, false, &after);
+        retain_target(&target, &after, 100, new_id, c->history ? &history : NULL, &go);
+        _cleanup_buf_ struct buf got = BUF_INIT;
+        for (size_t k = 0; k < go.n; k++) {
+            if (k)
+                buf_addc(&got, ' ');
+            short_name(go.v[k].name, &got);
+        }
+        if (strcmp(buf_str(&got), c->want) != 0)
+            fail_msg("line %d: want '%s', got '%s'", c->line, c->want, buf_str(&got));
+        snapshots_release(&target);
+        snapshots_release(&after);
+        snapshots_release(&go);
+    }
+}
+
+static const struct retain_source_case {
+    int line;
+    const char *source, *siblings,
+        *want;    /* source: "?" marks what was received; siblings: of job T, epochs */
+    bool history; /* S5 and S9 are kept */
+} retain_source_cases[] = {
+    {__LINE__, "S5=a S9=n", "", "S5", false},
+    {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false},
+    {__LINE__, "S5=a? S9=n", "", "S5", false},
+    {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false},
+    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false},
+    {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false},
+    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false},
+    {__LINE__, "S5=a? U6=b? S9=n", "", "S5 U6", false},
+    {__LINE__, "S5=a? U6=b? T6=c S9=n", "T6", "S5 U6", false},
+    {__LINE__, "S5=a? U6=b? S9=n", "T8", "", false},
+    {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true},
+    {__LINE__, "S5=a S9=n", "", "S5", true},
+};
+
+static void test_retain_source(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(retain_source_cases); i++) {
+        const struct retain_source_case *c = &retain_source_cases[i];
+        const struct history history = {.job_id = "100-0", .v = (int64_t[]){5, 9}, .n = 2};
+        struct snapshots source = {0}, go = {0};
+        _cleanup_strv_ struct strv siblings = STRV_INIT;
+        _cleanup_buf_ struct buf got = BUF_INIT;
+        if (*c->siblings)
+            strv_addf(&siblings, "__replicate_100-1_%s__", c->siblings + 1);
+        side_parse(c->source, false, &source);
+        retain_source(&source, "100-0", "__replicate_100-0_9__", &siblings, c->history ? &history : NULL,
+                      &go);
+        for (size_t k = 0; k < go.n; k++) {
+            if (k)
+                buf_addc(&got, ' ');
+            short_name(go.v[k].name, &got);
+        }
+        if (strcmp(buf_str(&got), c->want) != 0)
+            fail_msg("line %d: want '%s', got '%s'", c->line, c->want, buf_str(&got));
+        snapshots_release(&source);
+        snapshots_release(&go);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +266,8 @@ int main(void)
         cmocka_unit_test(counts_points_only),
         cmocka_unit_test(tells_history_from_one),
         cmocka_unit_test(bounds),
+        cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_retain_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

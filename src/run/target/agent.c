@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/message.h"
+#include "run/snapshot.h"
 #include "run/target/replica.h"
 
 #include <inttypes.h>

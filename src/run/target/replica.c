@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "run/snapshot.h"
 #include "volume/name.h"
 
 #include <inttypes.h>

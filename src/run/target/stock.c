@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "conf/job.h"
 #include "run/message.h"
-#include "run/source/plan.h"
+#include "run/snapshot.h"
 #include "run/target/replica.h"
 
 #include <inttypes.h>
