@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/err.h"
-#include "run/source/plan.h"
+#include "run/replica.h"
 #include "wire/frame.h"
 
 #include <jansson.h>

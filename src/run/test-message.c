@@ -3,6 +3,7 @@
 #include "run/message.h"
 
 #include "base/mem.h"
+#include "run/snapshot.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-void replica_release(struct replica *r)
-{
-    snapshots_release(&r->snapshots);
-}
-
 void plan_release(struct plan *p)
 {
     for (size_t i = 0; i < p->n; i++) {

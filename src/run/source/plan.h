@@ -34,22 +34,12 @@
 
 #include "base/err.h"
 #include "base/strv.h"
+#include "run/replica.h"
 #include "run/snapshot.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* One volume as the target shows it. */
-struct replica {
-    struct volume_info info;
-    struct snapshots snapshots;
-    struct stage_info stage;
-    bool written;   /* live differs from its restore point */
-    char owner[32]; /* job id that made the live replica, "" if it is no replica */
-    char base_id[SNAPSHOT_ID_LEN + 1];
-};
-void replica_release(struct replica *r);
 
 struct plan_input_volume {
     const char *volid;

@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 #include "run/env.h"
-#include "run/source/plan.h"
+#include "run/replica.h"
 
 struct replica_volume {
     char *volid;
