@@ -168,8 +168,8 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
     return 0;
 }
 
-struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, struct env_store *store,
-                          struct err *e)
+static struct volume *open_volume(struct env *env, const char *volid, uint32_t guest, struct env_store *store,
+                                  struct err *e)
 {
     _cleanup_free_ char *id = NULL;
     _cleanup_free_ char *name = NULL;
@@ -194,6 +194,25 @@ struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, st
         env_store_release(store);
     }
     return v;
+}
+
+int env_volume_open(struct env *env, const char *volid, uint32_t guest, struct env_volume *ret, struct err *e)
+{
+    *ret = (struct env_volume){.guest = guest};
+    ret->volume = open_volume(env, volid, guest, &ret->store, e);
+    if (!ret->volume)
+        return -1;
+    ret->volid = xstrdup(volid);
+    return 0;
+}
+
+void env_volume_close(struct env_volume *v)
+{
+    free(v->volid);
+    if (v->volume)
+        volume_free(v->volume);
+    env_store_release(&v->store);
+    *v = (struct env_volume){0};
 }
 
 typedef int volume_function(struct volume *v, const char *volid, void *arg, struct err *e);

@@ -55,10 +55,17 @@ struct env_store {
 void env_store_release(struct env_store *s);
 int env_store(struct env *env, const char *storage_id, struct env_store *ret, struct err *e);
 
-/* Open the volume of a volid. *store is filled and must outlive the volume. NULL on error; ERR_CONFIG also
- * when the volume's owner is not `guest`. */
-struct volume *env_volume(struct env *env, const char *volid, uint32_t guest, struct env_store *store,
-                          struct err *e);
+/* The volume of a volid, opened. ERR_CONFIG also when its owner is not `guest`. What was not opened, or
+ * zeroed, may be closed all the same. */
+struct env_volume {
+    char *volid;
+    uint32_t guest;
+    struct env_store store;
+    struct volume *volume;
+};
+int env_volume_open(struct env *env, const char *volid, uint32_t guest, struct env_volume *ret,
+                    struct err *e);
+void env_volume_close(struct env_volume *v);
 
 /* Call fn with each volume of the guest that a storage of this node holds anything of (volume_list). A
  * storage that cannot be looked at, or where fn fails, becomes one of *problems. */

@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "conf/storagemap.h"
 #include "guest/runtime.h"
-#include "run/target/replica.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,12 +28,12 @@ struct failover {
 static bool is_here(struct failover *f, const char *volid, bool replica, char point[SNAPSHOT_NAME_MAX + 1],
                     struct err *e)
 {
-    struct replica_volume v;
+    struct env_volume v;
     struct volume_info info;
     struct snapshots all = {0};
     char owner[32] = "", base[SNAPSHOT_ID_LEN + 1] = "";
     *point = 0;
-    if (replica_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
+    if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
         return false;
     /* a commit may have been cut */
     int r = volume_tidy(v.volume, e) < 0 ? -1 : volume_info(v.volume, &info, e);
@@ -51,7 +50,7 @@ static bool is_here(struct failover *f, const char *volid, bool replica, char po
     if (s)
         strcpy(point, s->name);
     snapshots_release(&all);
-    replica_volume_close(&v);
+    env_volume_close(&v);
     return there;
 }
 

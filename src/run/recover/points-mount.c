@@ -2,7 +2,6 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "run/target/replica.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,15 +49,15 @@ static int bind(int fd, bool is_device, const char *to, struct err *e)
 static int mount_volume(struct env *env, uint32_t guest, const struct point_volume *p, const char *dir,
                         int dir_fd, struct strv *ret, struct err *e)
 {
-    struct replica_volume v;
+    struct env_volume v;
     struct stat st;
     _cleanup_close_ int fd = -1;
     const char *slash = strrchr(p->volid, '/'), *image = slash ? slash + 1 : strchr(p->volid, ':') + 1;
     _cleanup_free_ char *to = xasprintf("%s/%s", dir, image);
-    int r = replica_volume_open(env, p->volid, guest, &v, e);
+    int r = env_volume_open(env, p->volid, guest, &v, e);
     if (r == 0)
         r = volume_snapshot_open(v.volume, &p->snapshot, &fd, e);
-    replica_volume_close(&v);
+    env_volume_close(&v);
     if (r < 0)
         return -1;
     if (fstat(fd, &st) < 0)

@@ -4,7 +4,6 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/snapshot.h"
-#include "run/target/replica.h"
 #include "volume/mark.h"
 
 #include <inttypes.h>
@@ -189,7 +188,7 @@ static int clone_one(struct env *env, uint32_t guest, const struct point_volume 
                      struct strv *ret, struct err *e)
 {
     _cleanup_free_ char *volid = renumbered(p->volid, guest, to);
-    struct replica_volume from = {0}, made = {0};
+    struct env_volume from = {0}, made = {0};
     if (!volid)
         return err_set(e, ERR_CONFIG, 0, "'%s' is not an image of guest %" PRIu32, p->volid, guest);
     if (!(p->snapshot.flags & SNAPSHOT_READABLE))
@@ -197,28 +196,28 @@ static int clone_one(struct env *env, uint32_t guest, const struct point_volume 
                        "restore point '%s' of '%s' has no data of its own: its storage keeps only the live "
                        "volume, and that is another state",
                        p->snapshot.name, p->volid);
-    int r = replica_volume_open(env, p->volid, guest, &from, e);
+    int r = env_volume_open(env, p->volid, guest, &from, e);
     if (r == 0)
-        r = replica_volume_open(env, volid, to, &made, e);
+        r = env_volume_open(env, volid, to, &made, e);
     if (r == 0)
         r = check_free(made.volume, volid, e);
     if (r == 0) {
         strv_add(ret, volid);
         r = clone_volume(from.volume, &p->snapshot, made.volume, e);
     }
-    replica_volume_close(&from);
-    replica_volume_close(&made);
+    env_volume_close(&from);
+    env_volume_close(&made);
     return r < 0 ? err_wrap(e, "cannot copy '%s' to '%s'", p->volid, volid) : 0;
 }
 
 static void remove_clones(struct env *env, uint32_t to, struct strv *volids)
 {
     for (size_t i = 0; i < volids->n; i++) {
-        struct replica_volume v = {0};
+        struct env_volume v = {0};
         struct err ignored = {0};
-        if (replica_volume_open(env, volids->v[i], to, &v, &ignored) == 0)
+        if (env_volume_open(env, volids->v[i], to, &v, &ignored) == 0)
             volume_destroy(v.volume, &ignored);
-        replica_volume_close(&v);
+        env_volume_close(&v);
     }
     strv_release(volids);
 }

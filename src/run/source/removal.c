@@ -77,7 +77,7 @@ static int look_for_removal(struct sync *s, struct err *e)
         struct err problem = {0};
         if (sync_look_volume(s, s->volids.v[i], v, &problem) < 0) {
             joblog_add(s->log, "%s", problem.text);
-            replica_volume_close(&v->local);
+            env_volume_close(&v->local);
             snapshots_release(&v->snapshots);
             *v = (struct sync_volume){0};
             strv_remove(&s->volids, i);

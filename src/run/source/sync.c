@@ -21,7 +21,7 @@ void sync_release(struct sync *s)
     }
     guest_config_free(s->config);
     for (size_t i = 0; i < s->n; i++) {
-        replica_volume_close(&s->volumes[i].local);
+        env_volume_close(&s->volumes[i].local);
         snapshots_release(&s->volumes[i].snapshots);
         replica_release(&s->volumes[i].replica);
     }
@@ -42,7 +42,7 @@ int sync_read_map(struct sync *s, struct err *e)
 
 int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e)
 {
-    if (replica_volume_open(s->env, volid, s->job->guest, &v->local, e) < 0)
+    if (env_volume_open(s->env, volid, s->job->guest, &v->local, e) < 0)
         return -1;
     struct volume *volume = v->local.volume;
     if (volume_info(volume, &v->info, e) < 0 ||

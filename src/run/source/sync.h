@@ -10,7 +10,6 @@
 #include "run/source/plan.h"
 #include "run/source/progress.h"
 #include "run/steps.h"
-#include "run/target/replica.h"
 #include "state/joblog.h"
 #include "state/jobstate.h"
 
@@ -18,7 +17,7 @@
 #include <stdint.h>
 
 struct sync_volume {
-    struct replica_volume local;
+    struct env_volume local;
     struct volume_info info;
     struct snapshots snapshots; /* before the new one */
     struct replica replica;     /* the target's view */

@@ -26,7 +26,7 @@ struct agent {
     char job[24];
     uint32_t guest;
     struct lock *lock;
-    struct replica_volume *volumes;
+    struct env_volume *volumes;
     size_t n;
     struct strv stale; /* volids this run may drop */
     struct strv kept;  /* what is kept aside, not yet told; see tell_kept */
@@ -43,7 +43,7 @@ static void tick(void)
         channel_alive(tick_channel, &ignored);
 }
 
-static struct replica_volume *find_volume(struct agent *a, const char *volid, struct err *e)
+static struct env_volume *find_volume(struct agent *a, const char *volid, struct err *e)
 {
     for (size_t i = 0; i < a->n; i++)
         if (strcmp(a->volumes[i].volid, volid) == 0)
@@ -52,7 +52,7 @@ static struct replica_volume *find_volume(struct agent *a, const char *volid, st
     return NULL;
 }
 
-static struct replica_volume *named_volume(struct agent *a, const json_t *o, struct err *e)
+static struct env_volume *named_volume(struct agent *a, const json_t *o, struct err *e)
 {
     const char *volid;
     return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : find_volume(a, volid, e);
@@ -100,7 +100,7 @@ static json_t *strings(const struct strv *s)
     return list;
 }
 
-static void note_kept(struct agent *a, const struct replica_volume *v, const char *snapshot)
+static void note_kept(struct agent *a, const struct env_volume *v, const char *snapshot)
 {
     if (a->kept.n == KEPT_MAX)
         strv_remove(&a->kept, 0);
@@ -138,9 +138,9 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
 /* Open one volume for the rest of the conversation and tell what is there of it. */
 static int open_volume(struct agent *a, const char *volid, json_t *array, struct err *e)
 {
-    struct replica_volume *v = &a->volumes[a->n];
+    struct env_volume *v = &a->volumes[a->n];
     struct replica r = {0};
-    if (replica_volume_open(a->env, volid, a->guest, v, e) < 0)
+    if (env_volume_open(a->env, volid, a->guest, v, e) < 0)
         return -1;
     a->n++;
     volume_idle(v->volume);
@@ -254,7 +254,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
     struct stage_want want = {.owner = a->job};
     uint64_t created, offset = 0;
     bool replace;
-    struct replica_volume *v = named_volume(a, o, e);
+    struct env_volume *v = named_volume(a, o, e);
     if (!v || message_string(o, "snapshot", SNAPSHOT_NAME_MAX, &want.snapshot, e) < 0 ||
         message_string(o, "id", SNAPSHOT_ID_LEN, &want.id, e) < 0 ||
         message_string(o, "base", SNAPSHOT_ID_LEN, &want.base_id, e) < 0 ||
@@ -281,7 +281,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
 static int call_point(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     const char *id;
-    struct replica_volume *v = named_volume(a, o, e);
+    struct env_volume *v = named_volume(a, o, e);
     if (!v || message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0)
         return -1;
     if (volume_commit(v->volume, id, false, e) < 0)
@@ -291,7 +291,7 @@ static int call_point(struct agent *a, const json_t *o, json_t **reply, struct e
 }
 
 /* Rename acknowledged restore points that the source no longer has out of the way of the pruning. */
-static int rename_aside(struct agent *a, struct replica_volume *v, const json_t *o, struct strv *asides,
+static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, struct strv *asides,
                         struct err *e)
 {
     const json_t *array;
@@ -312,7 +312,7 @@ static int rename_aside(struct agent *a, struct replica_volume *v, const json_t 
 }
 
 /* A volume that did not change has its old restore point under a new name. */
-static int name_point(struct replica_volume *v, const char *id, const char *as, struct err *e)
+static int name_point(struct env_volume *v, const char *id, const char *as, struct err *e)
 {
     struct snapshots all = {0};
     if (volume_snapshots(v->volume, &all, e) < 0)
@@ -330,7 +330,7 @@ static int name_point(struct replica_volume *v, const char *id, const char *as, 
 static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     _cleanup_strv_ struct strv asides = STRV_INIT;
-    struct replica_volume *v = named_volume(a, o, e);
+    struct env_volume *v = named_volume(a, o, e);
     if (!v || check_owner(a, e) < 0)
         return -1;
     if (rename_aside(a, v, o, &asides, e) < 0)
@@ -339,7 +339,7 @@ static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct e
     return 0;
 }
 
-static int commit_volume(struct agent *a, struct replica_volume *v, const json_t *o, struct strv *asides,
+static int commit_volume(struct agent *a, struct env_volume *v, const json_t *o, struct strv *asides,
                          struct err *e)
 {
     const char *id, *as, *live_aside;
@@ -390,7 +390,7 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
         return -1;
     for (size_t i = 0; i < json_array_size(array); i++) {
         const json_t *one = json_array_get(array, i);
-        struct replica_volume *v = named_volume(a, one, e);
+        struct env_volume *v = named_volume(a, one, e);
         if (!v)
             return -1;
         if (commit_volume(a, v, one, &asides, e) < 0)
@@ -401,8 +401,8 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
 }
 
 /* Do something to each of a list of [name, id]; what fails is a problem, not a failure. */
-static int each_snapshot(struct replica_volume *v, const json_t *o, const char *key,
-                         int (*act)(struct replica_volume *v, const char *name, const char *id, void *arg,
+static int each_snapshot(struct env_volume *v, const json_t *o, const char *key,
+                         int (*act)(struct env_volume *v, const char *name, const char *id, void *arg,
                                     struct err *e),
                          void *arg, json_t *problems, struct err *e)
 {
@@ -421,13 +421,13 @@ static int each_snapshot(struct replica_volume *v, const json_t *o, const char *
     return 0;
 }
 
-static int prune_one(struct replica_volume *v, const char *name, const char *id, void *arg, struct err *e)
+static int prune_one(struct env_volume *v, const char *name, const char *id, void *arg, struct err *e)
 {
     return replica_prune(v->volume, name, id, v->guest, e);
 }
 
 /* Only what the guest's configuration lists: another snapshot of that name and id is a person's. */
-static int adopt_one(struct replica_volume *v, const char *name, const char *id, void *arg, struct err *e)
+static int adopt_one(struct env_volume *v, const char *name, const char *id, void *arg, struct err *e)
 {
     struct agent *a = arg;
     const struct guest_entry *g = env_guest(a->env, a->guest, e);
@@ -443,7 +443,7 @@ static int adopt_one(struct replica_volume *v, const char *name, const char *id,
 
 static int prune_volume(struct agent *a, const json_t *o, json_t *problems, struct err *e)
 {
-    struct replica_volume *v = named_volume(a, o, e);
+    struct env_volume *v = named_volume(a, o, e);
     return v && each_snapshot(v, o, "snapshots", prune_one, NULL, problems, e) == 0 &&
                    each_snapshot(v, o, "adopt", adopt_one, a, problems, e) == 0
                ? 0
@@ -580,7 +580,7 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
     volume_tick = NULL;
     tick_channel = NULL;
     for (size_t i = 0; i < a.n; i++)
-        replica_volume_close(&a.volumes[i]);
+        env_volume_close(&a.volumes[i]);
     free(a.volumes);
     strv_release(&a.stale);
     strv_release(&a.kept);

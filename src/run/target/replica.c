@@ -9,26 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-int replica_volume_open(struct env *env, const char *volid, uint32_t guest, struct replica_volume *ret,
-                        struct err *e)
-{
-    *ret = (struct replica_volume){.guest = guest};
-    ret->volume = env_volume(env, volid, guest, &ret->store, e);
-    if (!ret->volume)
-        return -1;
-    ret->volid = xstrdup(volid);
-    return 0;
-}
-
-void replica_volume_close(struct replica_volume *v)
-{
-    free(v->volid);
-    if (v->volume)
-        volume_free(v->volume);
-    env_store_release(&v->store);
-    *v = (struct replica_volume){0};
-}
-
 int replica_look(struct volume *v, struct replica *ret, struct err *e)
 {
     struct replica r = {0};
@@ -176,10 +156,10 @@ static int keep_own_snapshots(struct volume *v, struct err *e)
 
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e)
 {
-    struct replica_volume v;
+    struct env_volume v;
     char since[SNAPSHOT_NAME_MAX + 1];
     char name[SNAPSHOT_NAME_MAX + 1];
-    if (replica_volume_open(env, volid, guest, &v, e) < 0)
+    if (env_volume_open(env, volid, guest, &v, e) < 0)
         return -1;
     volume_idle(v.volume);
     int written = volume_written(v.volume, since, e);
@@ -190,7 +170,7 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
                     keep_own_snapshots(v.volume, e) < 0
                 ? -1
                 : volume_destroy(v.volume, e);
-    replica_volume_close(&v);
+    env_volume_close(&v);
     return r < 0 ? err_wrap(e, "stale volume '%s'", volid) : 0;
 }
 

@@ -6,17 +6,6 @@
 #include "run/env.h"
 #include "run/replica.h"
 
-struct replica_volume {
-    char *volid;
-    uint32_t guest;
-    struct env_store store;
-    struct volume *volume;
-};
-
-int replica_volume_open(struct env *env, const char *volid, uint32_t guest, struct replica_volume *ret,
-                        struct err *e);
-void replica_volume_close(struct replica_volume *v);
-
 /* Everything there is to know of it; leftovers of a crash are tidied first. */
 int replica_look(struct volume *v, struct replica *ret, struct err *e);
 

@@ -117,11 +117,11 @@ static int storages_of(struct env *env, const struct target_prepare *p, uint32_t
                        struct err *e)
 {
     for (size_t i = 0; i < p->volids->n; i++) {
-        struct replica_volume v;
-        if (replica_volume_open(env, p->volids->v[i], guest, &v, e) < 0)
+        struct env_volume v;
+        if (env_volume_open(env, p->volids->v[i], guest, &v, e) < 0)
             return -1;
         strv_add_once(ret, v.store.store.id);
-        replica_volume_close(&v);
+        env_volume_close(&v);
     }
     for (size_t i = 0; i < p->scan->n; i++) {
         const struct storage *s = storages_find(&env->storages, p->scan->v[i]);
@@ -170,13 +170,13 @@ int target_finalize(struct env *env, const char *job_id, const struct strv *voli
         return -1;
     int r = 0;
     for (size_t i = 0; r == 0 && i < volids->n; i++) {
-        struct replica_volume v;
+        struct env_volume v;
         struct snapshots left = {0};
-        if (replica_volume_open(env, volids->v[i], guest, &v, e) < 0)
+        if (env_volume_open(env, volids->v[i], guest, &v, e) < 0)
             return -1;
         r = clean_volume(v.volume, v.volid, &c, &left, notes, e);
         snapshots_release(&left);
-        replica_volume_close(&v);
+        env_volume_close(&v);
     }
     return r;
 }
