@@ -2,6 +2,8 @@
 #include "cli/commands.h"
 
 #include "run/run.h"
+#include "run/target/agent.h"
+#include "run/target/stock.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -1,9 +1,6 @@
-/* Replicating one job, both ends of it.
- *
- * Source: run_job takes the guest migration lock (ERR_BUSY after 2 s: nothing is recorded), records the
- * start, does the steps of docs/ARCHITECTURE.md, records the end. Target: agent_serve answers one run over
- * two file descriptors. The prepare/finalize calls are for a stock Proxmox VE source
- * (BEHAVIOUR.md#calls-of-the-stock-tool).
+/* Replicating one job from this node. run_job takes the guest migration lock (ERR_BUSY after 2 s: nothing is
+ * recorded), records the start, does the steps of docs/ARCHITECTURE.md, records the end. The far side is
+ * run/target/agent.h.
  */
 #pragma once
 
@@ -32,21 +29,3 @@ int run_pass(struct env *env, const struct run_options *o, struct err *e);
 
 /* What a run would do, and why, as text; nothing is changed, the target is asked. */
 int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e);
-
-/* The far side of a run; returns when the peer is done or gone. */
-int agent_serve(struct env *env, int in, int out, struct err *e);
-
-/* prepare-local-job: one line of JSON into out; messages for stderr into notes. volids may be empty with
- * force. */
-struct target_prepare {
-    const char *job_id;
-    const struct strv *volids;
-    const struct strv *scan;
-    int64_t last_sync;
-    const char *parent; /* or NULL */
-    bool force;
-};
-int target_prepare(struct env *env, const struct target_prepare *p, struct buf *out, struct strv *notes,
-                   struct err *e);
-int target_finalize(struct env *env, const char *job_id, const struct strv *volids, int64_t last_sync,
-                    struct strv *notes, struct err *e);

@@ -1,7 +1,4 @@
-/* The target's side of a run. One process serves one run, one call after the other; it ends when the peer
- * hangs up. Nothing the peer says is trusted: names, sizes and owners are checked for every call, and a
- * volume that was not opened first is refused. */
-#include "run/run.h"
+#include "run/target/agent.h"
 
 #include "base/cidr.h"
 #include "base/lock.h"

@@ -1,5 +1,4 @@
-/* The calls a stock Proxmox VE source makes on its target (BEHAVIOUR.md#calls-of-the-stock-tool). */
-#include "run/run.h"
+#include "run/target/stock.h"
 
 #include "base/mem.h"
 #include "conf/job.h"

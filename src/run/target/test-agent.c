@@ -1,6 +1,6 @@
 /* A source that lies: whatever it says, the agent answers with an error that names the lie, and nothing is
  * made on the target. */
-#include "run/run.h"
+#include "run/target/agent.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
