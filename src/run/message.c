@@ -114,6 +114,14 @@ int message_array(const json_t *o, const char *key, size_t max, const json_t **r
     return 0;
 }
 
+json_t *message_strings(const struct strv *s)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < s->n; i++)
+        json_array_append_new(array, json_string(s->v[i]));
+    return array;
+}
+
 bool snapshot_name_ok(const char *name)
 {
     size_t n = strlen(name);

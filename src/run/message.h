@@ -3,11 +3,14 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/strv.h"
 #include "run/replica.h"
 #include "wire/frame.h"
 
 #include <jansson.h>
 
+/* What both say in HELLO. */
+#define PROTOCOL_VERSION 1
 #define MESSAGE_VOLUMES_MAX 512
 #define MESSAGE_SNAPSHOTS_MAX 8192
 
@@ -28,6 +31,8 @@ int message_u64(const json_t *o, const char *key, uint64_t *ret, struct err *e);
 int message_bool(const json_t *o, const char *key, bool *ret, struct err *e);
 /* An array of at most max elements. */
 int message_array(const json_t *o, const char *key, size_t max, const json_t **ret, struct err *e);
+
+json_t *message_strings(const struct strv *s);
 
 bool snapshot_name_ok(const char *name);
 bool snapshot_id_ok(const char *id);

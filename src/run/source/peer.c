@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#define PROTOCOL_VERSION 1
 /* A healthy agent says something at least each 5 s, however long its work takes. */
 #define PEER_SECONDS 60
 #define PEER_HELLO_SECONDS 15
@@ -87,14 +86,6 @@ static json_t *call(struct peer *p, json_t *request, struct err *e)
     if (e->kind == ERR_NETWORK && frame_read(p->link.channel, &f, &ignored) == 0 && f.type == FRAME_ERROR)
         peer_take_error(p, &f, e); /* why the peer hung up says more than that it did */
     return NULL;
-}
-
-static json_t *strings(const struct strv *s)
-{
-    json_t *a = json_array();
-    for (size_t i = 0; i < s->n; i++)
-        json_array_append_new(a, json_string(s->v[i]));
-    return a;
 }
 
 static int take_strings(const json_t *o, const char *key, struct strv *ret, struct err *e)
@@ -189,7 +180,7 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
 {
     json_t *reply = call(p,
                          json_pack("{s:s, s:s, s:o, s:o}", "do", "open", "job", job_id, "volumes",
-                                   strings(volids), "scan", strings(scan)),
+                                   message_strings(volids), "scan", message_strings(scan)),
                          e);
     if (!reply)
         return -1;
@@ -303,8 +294,8 @@ int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prun
     for (size_t i = 0; i < volids->n; i++)
         json_array_append_new(array, json_pack("{s:s, s:o, s:o}", "volume", volids->v[i], "snapshots",
                                                names_and_ids(&v[i].go), "adopt", names_and_ids(&v[i].adopt)));
-    json_t *reply =
-        call(p, json_pack("{s:s, s:o, s:o}", "do", "prune", "volumes", array, "drop", strings(drop)), e);
+    json_t *reply = call(
+        p, json_pack("{s:s, s:o, s:o}", "do", "prune", "volumes", array, "drop", message_strings(drop)), e);
     int r = reply ? take_strings(reply, "problems", problems, e) : -1;
     json_decref(reply);
     return r;

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROTOCOL_VERSION 1
 #define AGENT_SECONDS 60 /* the peer sends something at least each 5 s */
 #define LOCK_SECONDS 10
 #define KEPT_MAX 32 /* of what is kept aside the newest are told: it is for people to read */
@@ -89,14 +88,6 @@ static int take_volids(const json_t *o, const char *key, struct strv *ret, struc
     return 0;
 }
 
-static json_t *strings(const struct strv *s)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < s->n; i++)
-        json_array_append_new(list, json_string(s->v[i]));
-    return list;
-}
-
 static void note_kept(struct agent *a, const struct env_volume *v, const char *snapshot)
 {
     if (a->kept.n == KEPT_MAX)
@@ -107,7 +98,7 @@ static void note_kept(struct agent *a, const struct env_volume *v, const char *s
 /* Into a reply, what came to be kept aside since the last one. */
 static json_t *tell_kept(struct agent *a)
 {
-    json_t *list = strings(&a->kept);
+    json_t *list = message_strings(&a->kept);
     strv_release(&a->kept);
     return list;
 }
@@ -174,8 +165,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     if (r == 0)
         r = replica_stale(a->env, a->job, a->guest, &volids, &scan, &a->stale, e);
     if (r == 0)
-        *reply =
-            json_pack("{s:O, s:o, s:o}", "volumes", array, "stale", strings(&a->stale), "kept", tell_kept(a));
+        *reply = json_pack("{s:O, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale), "kept",
+                           tell_kept(a));
     json_decref(array);
     return r;
 }
@@ -332,7 +323,7 @@ static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct e
         return -1;
     if (rename_aside(a, v, o, &asides, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
-    *reply = json_pack("{s:o, s:o}", "asides", strings(&asides), "kept", tell_kept(a));
+    *reply = json_pack("{s:o, s:o}", "asides", message_strings(&asides), "kept", tell_kept(a));
     return 0;
 }
 
@@ -393,7 +384,7 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
         if (commit_volume(a, v, one, &asides, e) < 0)
             return err_wrap(e, "volume '%s'", v->volid);
     }
-    *reply = json_pack("{s:o, s:o}", "asides", strings(&asides), "kept", tell_kept(a));
+    *reply = json_pack("{s:o, s:o}", "asides", message_strings(&asides), "kept", tell_kept(a));
     return 0;
 }
 
@@ -485,10 +476,7 @@ static int call_address(struct agent *a, const json_t *o, json_t **reply, struct
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no network", network);
     if (cidr_local_addresses(&cidr, &addresses, e) < 0)
         return -1;
-    json_t *list = json_array();
-    for (size_t i = 0; i < addresses.n; i++)
-        json_array_append_new(list, json_string(addresses.v[i]));
-    *reply = json_pack("{s:o}", "addresses", list);
+    *reply = json_pack("{s:o}", "addresses", message_strings(&addresses));
     return 0;
 }
 
