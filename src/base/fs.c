@@ -26,58 +26,89 @@ int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? 1 : err_sys(e, "cannot open '%s'", path);
+    return fs_read_fd(fd, path, cap, ret, e);
+}
+
+int fs_read_fd(int fd, const char *what, size_t cap, struct buf *ret, struct err *e)
+{
+    buf_clear(ret);
     struct stat st;
     if (fstat(fd, &st) < 0)
-        return err_sys(e, "cannot read '%s'", path);
+        return err_sys(e, "cannot read '%s'", what);
     if (!S_ISREG(st.st_mode))
-        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", path);
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", what);
     for (;;) { /* not by st_size: files of FUSE and /proc may lie about it */
         char *to = buf_reserve(ret, 65536);
         ssize_t n = read(fd, to, 65536);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return err_sys(e, "cannot read '%s'", path);
+            return err_sys(e, "cannot read '%s'", what);
         ret->len += (size_t)n;
         ret->data[ret->len] = 0;
         if (ret->len > cap)
-            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", path, cap);
+            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", what, cap);
         if (n == 0)
             return 0;
     }
 }
 
-static int write_file(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
+/* One file that is to replace another. */
+struct replacement {
+    int dir;
+    const char *name;
+    const char *what; /* for sentences */
+    mode_t mode;
+    bool exact; /* the mode, whatever the umask is */
+};
+
+static int write_new(const struct replacement *r, const char *tmp, const void *data, size_t len,
+                     struct err *e)
 {
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    _cleanup_close_ int fd =
+        openat(r->dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, r->mode);
     if (fd < 0)
-        return err_sys(e, "cannot create '%s'", path);
-    if (fchmod(fd, mode) < 0 && errno != EPERM && errno != ENOTSUP) /* pmxcfs sets its own modes */
-        return err_sys(e, "cannot set the mode of '%s'", path);
-    if (fs_write_all(fd, data, len, path, e) < 0)
+        return err_sys(e, "cannot write '%s'", r->what);
+    if (r->exact && fchmod(fd, r->mode) < 0 && errno != EPERM && errno != ENOTSUP)
+        return err_sys(e, "cannot set the mode of '%s'", r->what);
+    if (fs_write_all(fd, data, len, r->what, e) < 0)
         return -1;
     if (fsync(fd) < 0)
-        return err_sys(e, "cannot flush '%s'", path);
+        return err_sys(e, "cannot flush '%s'", r->what);
     if (close(take_fd(&fd)) < 0)
-        return err_sys(e, "cannot close '%s'", path);
+        return err_sys(e, "cannot close '%s'", r->what);
     return 0;
+}
+
+static int replace(const struct replacement *r, const void *data, size_t len, struct err *e)
+{
+    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", r->name, (int)getpid());
+    unlinkat(r->dir, tmp, 0); /* of a killed process that had our pid */
+    int rc = write_new(r, tmp, data, len, e);
+    if (rc == 0 && renameat(r->dir, tmp, r->dir, r->name) < 0)
+        rc = err_sys(e, "cannot write '%s'", r->what);
+    if (rc == 0)
+        return fs_sync_dir_fd(r->dir, r->what, e);
+    unlinkat(r->dir, tmp, 0);
+    return -1;
 }
 
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
 {
-    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", path, (int)getpid());
-    _cleanup_free_ char *dir = parent_of(path);
-    unlink(tmp); /* of a killed process that had our pid */
-    if (write_file(tmp, data, len, mode, e) < 0) {
-        unlink(tmp);
-        return -1;
-    }
-    if (rename(tmp, path) < 0) {
-        err_sys(e, "cannot rename '%s' to '%s'", tmp, path);
-        unlink(tmp);
-        return -1;
-    }
-    return fs_sync_dir(dir, e);
+    const char *slash = strrchr(path, '/');
+    _cleanup_free_ char *parent = parent_of(path);
+    _cleanup_close_ int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return err_sys(e, "cannot write '%s'", path);
+    struct replacement r = {dir, slash ? slash + 1 : path, path, mode, true};
+    return replace(&r, data, len, e);
+}
+
+int fs_write_atomic_at(int dirfd, const char *name, const char *what, const void *data, size_t len,
+                       mode_t mode, struct err *e)
+{
+    struct replacement r = {dirfd, name, what, mode, false};
+    return replace(&r, data, len, e);
 }
 
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
@@ -109,8 +140,13 @@ int fs_sync_dir(const char *path, struct err *e)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(e, "cannot open directory '%s'", path);
+    return fs_sync_dir_fd(fd, path, e);
+}
+
+int fs_sync_dir_fd(int fd, const char *what, struct err *e)
+{
     if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP) /* FUSE file systems may not offer it */
-        return err_sys(e, "cannot flush directory '%s'", path);
+        return err_sys(e, "cannot flush the directory of '%s'", what);
     return 0;
 }
 

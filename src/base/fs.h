@@ -11,17 +11,25 @@
 /* Read a whole regular file into *ret (cleared first). 1 when it does not exist (*ret is then empty), 0 when
  * read. More than `cap` bytes is ERR_DATA. */
 int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e);
+/* The same of a file that is open; `what` names it in sentences. */
+int fs_read_fd(int fd, const char *what, size_t cap, struct buf *ret, struct err *e);
 
 /* Replace the file: write PATH.tmp.PID beside it, fsync, rename, fsync the directory. A failure leaves the
  * old file as it was and no temporary file (only when the last step, the directory's fsync, fails, the new
  * contents are there but may be lost with the power). A symlink at `path` is replaced, not followed. */
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
+/* The same to `name` in a directory that is open; `what` names the file in sentences. The umask holds: a file
+ * system with modes of its own (pmxcfs) is not asked for others. */
+int fs_write_atomic_at(int dirfd, const char *name, const char *what, const void *data, size_t len,
+                       mode_t mode, struct err *e);
 
 /* Like mkdir -p; an existing directory is fine. */
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e);
 
 /* fsync the directory itself, so that names created, renamed or removed in it are durable. */
 int fs_sync_dir(const char *path, struct err *e);
+/* The same of a directory that is open and has what `what` names in it. */
+int fs_sync_dir_fd(int fd, const char *what, struct err *e);
 
 /* Remove one file; 1 when it was not there. */
 int fs_unlink(const char *path, struct err *e);

@@ -83,18 +83,37 @@ static void test_read(void **state)
     assert_true(b.len > 100);
 }
 
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
 static void test_write_atomic(void **state)
 {
     struct err e;
-    struct stat st;
     put("f", "one");
     put("f", "two");
     assert_holds("f", "two");
     assert_int_equal(fs_write_atomic("f", "", 0, 0600, &e), 0);
     assert_holds("f", "");
-    assert_int_equal(stat("f", &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(mode_of("f"), 0600);
     assert_int_equal(count_files(), 1);
+}
+
+static void test_write_atomic_and_umask(void **state)
+{
+    struct err e;
+    assert_int_equal(mkdir("d", 0755), 0);
+    _cleanup_close_ int dir = open("d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    mode_t was = umask(077);
+    put("d/exact", "1");
+    assert_int_equal(fs_write_atomic_at(dir, "masked", "it", "2", 1, 0644, &e), 0);
+    umask(was);
+    assert_int_equal(mode_of("d/exact"), 0644);
+    assert_int_equal(mode_of("d/masked"), 0600);
+    assert_holds("d/masked", "2");
 }
 
 static void test_write_atomic_replaces_a_symlink(void **state)
@@ -223,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_read, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic, enter, leave),
+        cmocka_unit_test_setup_teardown(test_write_atomic_and_umask, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic_replaces_a_symlink, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic_fails_cleanly, enter, leave),
         cmocka_unit_test_setup_teardown(test_mkdir_p, enter, leave),

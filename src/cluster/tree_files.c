@@ -33,33 +33,15 @@ int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, s
         *e = local;
         return -1;
     }
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_sys(e, "cannot read '%s'", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", path);
-    for (;;) { /* not by st_size: a FUSE file system may not know it */
-        enum { CHUNK = 16384 };
-        ssize_t n = read(fd, buf_reserve(ret, CHUNK), CHUNK);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_sys(e, "cannot read '%s'", path);
-        ret->len += (size_t)n;
-        ret->data[ret->len] = 0;
-        if (n == 0)
-            return 0;
-        if (ret->len > cap)
-            return err_set(e, ERR_DATA, 0, "'%s' is larger than %zu bytes", path, cap);
-    }
+    return fs_read_fd(fd, path, cap, ret, e);
 }
 
 /* One directory level; its parent is flushed when it was made. */
 static int enter_dir(int parent, const char *name, const char *path, struct err *e)
 {
     if (mkdirat(parent, name, 0755) == 0) {
-        if (fsync(parent) < 0 && errno != EINVAL && errno != ENOTSUP)
-            return err_sys(e, "cannot flush the directory of '%s'", path);
+        if (fs_sync_dir_fd(parent, path, e) < 0)
+            return -1;
     } else if (errno != EEXIST) {
         return err_sys(e, "cannot make the directory '%s'", path);
     }
@@ -96,45 +78,14 @@ static int open_parent(int rootfd, const char *path, bool make, const char **nam
     return make ? tree_files_make_dir(rootfd, dir, e) : fs_open_beneath(rootfd, dir, DIR_FLAGS, 0, e);
 }
 
-static int flush_dir(int fd, const char *path, struct err *e)
-{
-    if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP) /* FUSE file systems may not offer it */
-        return err_sys(e, "cannot flush the directory of '%s'", path);
-    return 0;
-}
-
-static int write_new(int dir, const char *tmp, const char *path, const void *data, size_t len, mode_t mode,
-                     struct err *e)
-{
-    _cleanup_close_ int fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (fd < 0)
-        return err_sys(e, "cannot write '%s'", path);
-    if (fs_write_all(fd, data, len, path, e) < 0)
-        return -1;
-    if (fsync(fd) < 0)
-        return err_sys(e, "cannot flush '%s'", path);
-    if (close(take_fd(&fd)) < 0)
-        return err_sys(e, "cannot close '%s'", path);
-    return 0;
-}
-
 int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e)
 {
     const char *name;
     _cleanup_close_ int dir = open_parent(rootfd, path, true, &name, e);
     if (dir < 0)
         return -1;
-    _cleanup_free_ char *tmp = xasprintf("%s.tmp.%d", name, (int)getpid());
     mode_t mode = strncmp(path, "priv/", 5) == 0 ? 0600 : 0644;
-    unlinkat(dir, tmp, 0); /* of a killed process that had our pid */
-    int rc = write_new(dir, tmp, path, data, len, mode, e);
-    if (rc == 0 && renameat(dir, tmp, dir, name) < 0)
-        rc = err_sys(e, "cannot write '%s'", path);
-    if (rc < 0) {
-        unlinkat(dir, tmp, 0);
-        return -1;
-    }
-    return flush_dir(dir, path, e);
+    return fs_write_atomic_at(dir, name, path, data, len, mode, e);
 }
 
 int tree_files_remove(int rootfd, const char *path, struct err *e)
@@ -150,7 +101,7 @@ int tree_files_remove(int rootfd, const char *path, struct err *e)
     }
     if (unlinkat(dir, name, 0) < 0)
         return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", path);
-    return flush_dir(dir, path, e);
+    return fs_sync_dir_fd(dir, path, e);
 }
 
 int tree_files_look_and_rename(int from_dir, const char *from, int to_dir, const char *to)
@@ -176,7 +127,7 @@ int tree_files_rename(int rootfd, const char *from, const char *to, struct err *
         rc = tree_files_look_and_rename(from_dir, from_name, to_dir, to_name);
     if (rc < 0)
         return err_sys(e, "cannot rename '%s' to '%s'", from, to);
-    return flush_dir(to_dir, to, e) < 0 ? -1 : flush_dir(from_dir, from, e);
+    return fs_sync_dir_fd(to_dir, to, e) < 0 ? -1 : fs_sync_dir_fd(from_dir, from, e);
 }
 
 static void closedirp(DIR **d)
