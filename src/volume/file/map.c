@@ -1,7 +1,7 @@
 #include "volume/file/map.h"
 
 #include "base/mem.h"
-#include "volume/btrfs/packed.h"
+#include "volume/file/packed.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "volume/btrfs/packed.h"
+#include "volume/file/packed.h"
 
 #include "base/mem.h"
 
