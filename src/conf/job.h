@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/strv.h"
+#include "conf/jobid.h"
 #include "conf/section.h"
 
 #include <stdbool.h>
@@ -17,11 +18,6 @@
 #include <stdint.h>
 
 enum remove_mode { REMOVE_NOT, REMOVE_LOCAL, REMOVE_FULL };
-
-struct job_id {
-    uint32_t guest;  /* 100..999999999 */
-    uint32_t number; /* 0..999999999 */
-};
 
 struct job {
     char id[24]; /* canonical "100-0" */
@@ -47,10 +43,6 @@ struct jobs {
     struct strv warnings;
     struct section_file file, extras; /* private */
 };
-
-/* "100-0" in canonical form only (BEHAVIOUR.md#job-id; "100-00" is refused): ERR_USAGE with the described
- * texts. */
-int job_id_parse(const char *text, struct job_id *ret, struct err *e);
 
 /* text NULL: the file is missing. Never fails on content. */
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret);

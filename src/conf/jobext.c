@@ -5,9 +5,7 @@
 #include "conf/keep.h"
 #include "conf/lines.h"
 #include "conf/storagemap.h"
-#include "conf/warn.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct extra {
@@ -93,10 +91,9 @@ char *job_extras_fault(const struct job *job)
     return NULL;
 }
 
-/* ---- the file ---- */
+/* ---- its section of the file ---- */
 
-/* The job's section, the last one of its id; NULL: none. */
-static struct section *section_of(struct section_file *f, const char *id)
+struct section *job_extras_section(struct section_file *f, const char *id)
 {
     for (size_t i = f->n; i-- > 0;) {
         struct job_id x;
@@ -113,13 +110,13 @@ static struct section *section_of(struct section_file *f, const char *id)
 
 static void remove_all(struct section_file *f, const char *id)
 {
-    for (struct section *s; (s = section_of(f, id));)
+    for (struct section *s; (s = job_extras_section(f, id));)
         section_remove(f, (size_t)(s - f->sections));
 }
 
 void job_extras_load(struct job *job, struct section_file *f)
 {
-    struct section *s = section_of(f, job->id);
+    struct section *s = job_extras_section(f, job->id);
     for (size_t i = 0; i < ELEMENTS(extras); i++) {
         const char *text = s ? section_get(s, extras[i].key) : NULL;
         free(*slot(job, &extras[i]));
@@ -139,7 +136,7 @@ void job_extras_store(const struct job *job, struct section_file *f, bool fresh)
 {
     if (fresh)
         remove_all(f, job->id);
-    struct section *s = section_of(f, job->id);
+    struct section *s = job_extras_section(f, job->id);
     if (!s && any(job))
         s = section_add(f, "local", job->id);
     for (size_t i = 0; s && i < ELEMENTS(extras); i++) {
@@ -151,41 +148,4 @@ void job_extras_store(const struct job *job, struct section_file *f, bool fresh)
     }
     if (s && s->n_props == 0)
         remove_all(f, job->id);
-}
-
-void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
-{
-    section_file_release(&j->extras);
-    section_parse(name, text, len, &j->extras);
-    for (size_t i = 0; i < j->extras.warnings.n; i++)
-        strv_add(&j->warnings, j->extras.warnings.v[i]);
-    for (size_t i = 0; i < j->n; i++) {
-        struct job *job = &j->v[i];
-        job_extras_load(job, &j->extras);
-        if (job->fault)
-            continue;
-        job_judge(job);
-        if (job->fault)
-            warn_at(&j->warnings, name, section_of(&j->extras, job->id)->line, "job '%s' is not run: %s",
-                    job->id, job->fault);
-    }
-}
-
-void jobs_print_extras(const struct jobs *j, struct buf *out)
-{
-    section_print(&j->extras, out);
-}
-
-bool jobs_drop_extras(struct jobs *j)
-{
-    bool dropped = false;
-    for (size_t i = j->extras.n; i-- > 0;) {
-        struct job_id id;
-        const struct section *s = &j->extras.sections[i];
-        if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id) || jobs_has_section(j, id))
-            continue;
-        section_remove(&j->extras, i);
-        dropped = true;
-    }
-    return dropped;
 }

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GUEST_MIN 100
-
 /* ---- order ---- */
 
 static int compare(const void *a, const void *b)
@@ -83,7 +81,7 @@ static bool take_section(struct jobs *j, size_t i, struct job *ret)
                 s->type, s->id);
         return false;
     }
-    if (id.guest < GUEST_MIN) {
+    if (id.guest < JOB_GUEST_MIN) {
         warn_at(&j->warnings, j->file.name, s->line, "section skipped: '%s' (guest IDs < 100 are reserved)",
                 s->id);
         return false;
@@ -202,7 +200,7 @@ static bool is_section_of(const struct section *s, struct job_id id)
            x.number == id.number;
 }
 
-bool jobs_has_section(const struct jobs *j, struct job_id id)
+static bool has_section(const struct jobs *j, struct job_id id)
 {
     for (size_t i = 0; i < j->file.n; i++)
         if (is_section_of(&j->file.sections[i], id))
@@ -227,7 +225,7 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     struct job_id id;
     if (job_id_parse(job->id, &id, e) < 0)
         return -1;
-    if (jobs_has_section(j, id))
+    if (has_section(j, id))
         return err_set(e, ERR_USAGE, 0, "replication job '%s' already exists", job->id);
     if (job_check(job, &(struct job){0}, e) < 0)
         return -1;
@@ -295,6 +293,45 @@ void jobs_remove(struct jobs *j, const char *id)
     for (size_t i = j->file.n; i-- > 0;)
         if (is_section_of(&j->file.sections[i], parsed))
             remove_section(j, i);
+}
+
+/* ---- replication-ext.cfg ---- */
+
+void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
+{
+    section_file_release(&j->extras);
+    section_parse(name, text, len, &j->extras);
+    for (size_t i = 0; i < j->extras.warnings.n; i++)
+        strv_add(&j->warnings, j->extras.warnings.v[i]);
+    for (size_t i = 0; i < j->n; i++) {
+        struct job *job = &j->v[i];
+        job_extras_load(job, &j->extras);
+        if (job->fault)
+            continue;
+        job_judge(job);
+        if (job->fault)
+            warn_at(&j->warnings, name, job_extras_section(&j->extras, job->id)->line,
+                    "job '%s' is not run: %s", job->id, job->fault);
+    }
+}
+
+void jobs_print_extras(const struct jobs *j, struct buf *out)
+{
+    section_print(&j->extras, out);
+}
+
+bool jobs_drop_extras(struct jobs *j)
+{
+    bool dropped = false;
+    for (size_t i = j->extras.n; i-- > 0;) {
+        struct job_id id;
+        const struct section *s = &j->extras.sections[i];
+        if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id) || has_section(j, id))
+            continue;
+        section_remove(&j->extras, i);
+        dropped = true;
+    }
+    return dropped;
 }
 
 /* ---- the owner changed ---- */

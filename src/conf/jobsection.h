@@ -1,12 +1,8 @@
-/* One job and its section of replication.cfg (BEHAVIOUR.md#job-file); the whole file is jobs.c. */
+/* One job and its section of replication.cfg (BEHAVIOUR.md#job-file); the whole file is jobs.c. jobs.c calls
+ * job.c, that jobext.c, all of them jobid.c. */
 #pragma once
 
 #include "conf/job.h"
-
-/* "100-0" with leading zeros allowed, as in the file's headers; false when it is not of that form. The guest
- * may be below 100. */
-bool job_id_read(const char *text, struct job_id *ret);
-void job_id_print(struct job_id id, char out[24]);
 
 /* The properties into *ret, all but id, guest and number; a bad one is left out with a warning (warnings
  * NULL: silently). Without a good target, ret->target is NULL. */
@@ -29,8 +25,7 @@ void job_extras_copy(struct job *to, const struct job *from);
 int job_extras_check(const struct job *job, const struct job *old, struct err *e); /* as job_check */
 char *job_extras_fault(const struct job *job); /* why it cannot run, or NULL; malloc'ed */
 void job_extras_load(struct job *job, struct section_file *f);
+/* The job's section of replication-ext.cfg, the last one of its id; NULL: none. */
+struct section *job_extras_section(struct section_file *f, const char *id);
 /* fresh: what the file says of this id is of an older job. */
 void job_extras_store(const struct job *job, struct section_file *f, bool fresh);
-
-/* Is there any section of this job in replication.cfg, be it a faulty one? */
-bool jobs_has_section(const struct jobs *j, struct job_id id);
