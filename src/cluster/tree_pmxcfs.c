@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/jsonspan.h"
-#include "cluster/members.h"
+#include "cluster/dotmembers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +23,8 @@
 /* pmxcfs gives a lock away that is older than this and asked for; ours is then not ours to remove. */
 enum { LOCK_EXPIRES = 120 };
 
+enum { MEMBERS_CAP = 1 << 20 };
+
 bool tree_pmxcfs_is_at(const char *root)
 {
     _cleanup_free_ char *path = xasprintf("%s/.members", root);
@@ -30,7 +32,7 @@ bool tree_pmxcfs_is_at(const char *root)
     struct err e;
     struct json_span json;
     size_t bad;
-    if (fs_read(path, 1 << 20, &text, &e) != 0 || json_check(buf_str(&text), text.len, &json, &bad) < 0)
+    if (fs_read(path, MEMBERS_CAP, &text, &e) != 0 || json_check(buf_str(&text), text.len, &json, &bad) < 0)
         return false;
     _cleanup_free_ char *node = json_to_string(json_get(json, "nodename"));
     return node && *node;
@@ -56,11 +58,11 @@ static bool is_no_quorum(struct tree *t, const struct err *e)
         return false;
     if (geteuid() == 0)
         return true;
-    struct members m = {0};
+    _cleanup_buf_ struct buf text = BUF_INIT;
     struct err ignored;
-    bool quorate = members_load(t, &m, &ignored) == 0 && m.quorate;
-    members_release(&m);
-    return !quorate;
+    _cleanup_close_ int root = tree_files_open_root(t, &ignored);
+    return root < 0 || tree_files_read(root, ".members", MEMBERS_CAP, &text, &ignored) != 0 ||
+           !dotmembers_quorate(&text);
 }
 
 static int explain(struct tree *t, struct err *e)
