@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "daemon/log.h"
+#include "sched/worker.h"
 #include "state/due.h"
 
 #include <errno.h>
@@ -42,7 +43,7 @@ static void tell_status(struct daemon *d, int64_t now)
     else
         snprintf(text, sizeof text, "%zu jobs, %u running, %zu due, next %s", d->queue.n,
                  d->queue.running + d->queue.foreign, queue_count_due(&d->queue, now), wake ? at : "never");
-    if (d->stop == STOP_NOT && is_news(&d->status, text))
+    if (d->runs.stop == STOP_NOT && is_news(&d->status, text))
         sd_notifyf(0, "STATUS=%s", text);
 }
 
@@ -67,6 +68,11 @@ static void tell_problem(struct daemon *d, const char *problem)
     d->paused = problem != NULL;
 }
 
+static bool is_own(pid_t pid, void *arg)
+{
+    return runs_own(&((struct daemon *)arg)->runs, pid);
+}
+
 static void on_run_ended(const struct queue_job *j, void *arg)
 {
     if (j->outcome != QUEUE_FAILED)
@@ -75,6 +81,50 @@ static void on_run_ended(const struct queue_job *j, void *arg)
         log_line(LOG_WARNING, "the run of job '%s' failed without leaving a trace in the state file", j->id);
     else if (job_reports(j->fail_count))
         report_failure(arg, j);
+}
+
+/* ---- when to look again ---- */
+
+/* Load what has changed, soon: changes come in bursts. Never takes more than a fifth of the processor,
+ * however fast the files change. */
+static void refresh_soon(struct daemon *d, double seconds)
+{
+    int enabled = SD_EVENT_OFF;
+    uint64_t now = 0, at = 0;
+    seconds = seconds < BURST_SECONDS ? BURST_SECONDS : seconds;
+    seconds = seconds < 4 * d->refresh_cost ? 4 * d->refresh_cost : seconds;
+    sd_event_source_get_enabled(d->refresh_timer, &enabled);
+    sd_event_source_get_time(d->refresh_timer, &at);
+    sd_event_now(d->event, CLOCK_MONOTONIC, &now);
+    uint64_t wanted = now + (uint64_t)(seconds * 1e6);
+    if (enabled != SD_EVENT_OFF && at <= wanted)
+        return;
+    sd_event_source_set_time(d->refresh_timer, wanted);
+    sd_event_source_set_enabled(d->refresh_timer, SD_EVENT_ONESHOT);
+}
+
+static void set_wake(struct daemon *d, int64_t now)
+{
+    int64_t at = queue_wake(&d->queue, now);
+    if (at == 0 || at > now + REREAD_SECONDS || d->paused)
+        at = now + REREAD_SECONDS;
+    struct itimerspec spec = {.it_value.tv_sec = at};
+    if (timerfd_settime(d->wake_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL) == 0)
+        return;
+    /* ECANCELED: the clock was set since the last look. The timer is armed all the same. */
+    d->jobs_changed = d->states_changed = true;
+    refresh_soon(d, 1);
+}
+
+static void schedule(struct daemon *d)
+{
+    int64_t now = clock_epoch();
+    if (d->runs.stop != STOP_NOT)
+        return;
+    if (!d->paused)
+        runs_start_due(&d->runs, now);
+    set_wake(d, now);
+    tell_status(d, now);
 }
 
 /* ---- loading ---- */
@@ -103,7 +153,7 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
 
 static int reload(struct daemon *d, int64_t now, struct err *e)
 {
-    struct queue_events events = {runs_own, on_run_ended, d};
+    struct queue_events events = {is_own, on_run_ended, d};
     if (d->jobs_changed && reload_jobs(d, now, e) < 0)
         return -1;
     if (!d->states_changed)
@@ -113,7 +163,10 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
         d->states_changed = true;
         return -1;
     }
-    runs_follow_foreign(d);
+    if (!runs_follow_foreign(&d->runs)) {
+        d->states_changed = true;
+        refresh_soon(d, 1);
+    }
     return 0;
 }
 
@@ -124,37 +177,20 @@ static void refresh(struct daemon *d)
     tzset();
     if (reload(d, clock_epoch(), &e) < 0) {
         tell_problem(d, e.text);
-        daemon_refresh_soon(d, RETRY_SECONDS);
+        refresh_soon(d, RETRY_SECONDS);
     } else {
         tell_problem(d, NULL);
     }
     d->refresh_cost = clock_mono() - begin;
-    daemon_schedule(d);
+    schedule(d);
 }
 
 static int on_refresh(sd_event_source *s, uint64_t usec, void *arg)
 {
     struct daemon *d = arg;
-    if (d->stop == STOP_NOT)
+    if (d->runs.stop == STOP_NOT)
         refresh(d);
     return 0;
-}
-
-/* Never takes more than a fifth of the processor, however fast the files change. */
-void daemon_refresh_soon(struct daemon *d, double seconds)
-{
-    int enabled = SD_EVENT_OFF;
-    uint64_t now = 0, at = 0;
-    seconds = seconds < BURST_SECONDS ? BURST_SECONDS : seconds;
-    seconds = seconds < 4 * d->refresh_cost ? 4 * d->refresh_cost : seconds;
-    sd_event_source_get_enabled(d->refresh_timer, &enabled);
-    sd_event_source_get_time(d->refresh_timer, &at);
-    sd_event_now(d->event, CLOCK_MONOTONIC, &now);
-    uint64_t wanted = now + (uint64_t)(seconds * 1e6);
-    if (enabled != SD_EVENT_OFF && at <= wanted)
-        return;
-    sd_event_source_set_time(d->refresh_timer, wanted);
-    sd_event_source_set_enabled(d->refresh_timer, SD_EVENT_ONESHOT);
 }
 
 static void on_changed(bool jobs, bool states, void *arg)
@@ -162,33 +198,16 @@ static void on_changed(bool jobs, bool states, void *arg)
     struct daemon *d = arg;
     d->jobs_changed |= jobs;
     d->states_changed |= states;
-    daemon_refresh_soon(d, 0);
+    refresh_soon(d, 0);
 }
 
-/* ---- time ---- */
-
-static void set_wake(struct daemon *d, int64_t now)
+static void on_process_ended(bool own, void *arg)
 {
-    int64_t at = queue_wake(&d->queue, now);
-    if (at == 0 || at > now + REREAD_SECONDS || d->paused)
-        at = now + REREAD_SECONDS;
-    struct itimerspec spec = {.it_value.tv_sec = at};
-    if (timerfd_settime(d->wake_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL) == 0)
-        return;
-    /* ECANCELED: the clock was set since the last look. The timer is armed all the same. */
-    d->jobs_changed = d->states_changed = true;
-    daemon_refresh_soon(d, 1);
-}
-
-void daemon_schedule(struct daemon *d)
-{
-    int64_t now = clock_epoch();
-    if (d->stop != STOP_NOT)
-        return;
-    if (!d->paused)
-        runs_start_due(d, now);
-    set_wake(d, now);
-    tell_status(d, now);
+    struct daemon *d = arg;
+    d->jobs_changed = d->states_changed = true; /* a removal run takes its job away */
+    refresh_soon(d, 0);
+    if (own)
+        schedule(d);
 }
 
 static int on_wake(sd_event_source *s, int fd, uint32_t revents, void *arg)
@@ -199,11 +218,11 @@ static int on_wake(sd_event_source *s, int fd, uint32_t revents, void *arg)
     bool clock_set = n < 0 && errno == ECANCELED;
     if (clock_set)
         log_line(LOG_NOTICE, "the clock was set");
-    if (d->stop == STOP_NOT && (clock_set || clock_mono() - d->jobs_loaded > REREAD_SECONDS - 5)) {
+    if (d->runs.stop == STOP_NOT && (clock_set || clock_mono() - d->jobs_loaded > REREAD_SECONDS - 5)) {
         d->jobs_changed = d->states_changed = true;
         refresh(d);
     } else {
-        daemon_schedule(d);
+        schedule(d);
     }
     return 0;
 }
@@ -212,7 +231,7 @@ static int on_wake(sd_event_source *s, int fd, uint32_t revents, void *arg)
 
 static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
-    runs_stop(arg); /* once more: one stage further */
+    runs_stop(&((struct daemon *)arg)->runs); /* once more: one stage further */
     return 0;
 }
 
@@ -234,7 +253,7 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
     struct daemon *d = arg;
     struct settings now = {0};
     struct err e = {0};
-    if (d->stop != STOP_NOT)
+    if (d->runs.stop != STOP_NOT)
         return 0;
     sd_notify(0, "RELOADING=1");
     if (settings_load(d->config, &now, &e) < 0) {
@@ -294,7 +313,7 @@ static int add_sources(struct daemon *d, struct err *e)
 
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e)
 {
-    *d = (struct daemon){.config = config, .stop_timeout = stop_timeout, .wake_fd = -1, .watch = WATCH_INIT};
+    *d = (struct daemon){.config = config, .wake_fd = -1, .watch = WATCH_INIT};
     if (settings_load(config, &d->settings, e) < 0)
         return -1;
     _cleanup_free_ char *lock = xasprintf("%s/pvesrd.lock", d->settings.run_dir);
@@ -304,6 +323,13 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     queue_init(&d->queue, d->settings.max_workers);
     if (fs_mkdir_p(d->settings.state_dir, 0755, e) < 0 || add_sources(d, e) < 0)
         return -1;
+    d->runs = (struct runs){.event = d->event,
+                            .queue = &d->queue,
+                            .program = d->program,
+                            .config = config,
+                            .stop_timeout = stop_timeout,
+                            .ended = on_process_ended,
+                            .arg = d};
     d->jobs_changed = d->states_changed = true;
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
@@ -318,10 +344,9 @@ int daemon_run(struct daemon *d, struct err *e)
 
 void daemon_release(struct daemon *d)
 {
-    runs_release(d);
+    runs_release(&d->runs);
     watch_release(&d->watch);
     sd_event_source_unref(d->refresh_timer);
-    sd_event_source_unref(d->stop_timer);
     if (d->wake_fd >= 0)
         close(d->wake_fd);
     sd_event_unref(d->event);

@@ -11,76 +11,38 @@
 
 #include "base/lock.h"
 #include "conf/settings.h"
+#include "daemon/runs.h"
 #include "daemon/watch.h"
 #include "sched/load.h"
-#include "sched/worker.h"
 
 #include <systemd/sd-event.h>
 
-/* A child of ours. */
-struct run {
-    struct daemon *daemon;
-    struct run *next;
-    pid_t pid; /* also its process group */
-    char job[24];
-    sd_event_source *source;
-};
-
-/* A run that is not ours; followed until it is gone. */
-struct foreign {
-    struct daemon *daemon;
-    struct foreign *next;
-    pid_t pid;
-    int pidfd;
-    sd_event_source *source;
-};
-
-enum stop_stage { STOP_NOT, STOP_WAITING, STOP_TERMINATED, STOP_KILLED };
-
 struct daemon {
     const char *config; /* --config, or NULL */
-    double stop_timeout;
     struct settings settings;
     struct lock *lock; /* one daemon a node */
     struct tree *tree;
     struct queue queue;
     struct purge purge;
     struct watch watch;
+    struct runs runs;
     char *program; /* pvesr */
 
     sd_event *event;
     sd_event_source *refresh_timer; /* monotonic, one shot */
-    sd_event_source *stop_timer;
-    int wake_fd; /* timerfd on the wall clock, cancelled when the clock is set */
-
-    struct run *runs;
-    struct foreign *foreign;
+    int wake_fd;                    /* timerfd on the wall clock, cancelled when the clock is set */
 
     bool jobs_changed, states_changed; /* since they were loaded */
     double jobs_loaded;                /* monotonic */
     double refresh_cost;               /* seconds the last refresh took */
     bool paused;                       /* the last load failed */
     char *problem, *warnings, *status; /* as last told */
-    enum stop_stage stop;
 };
 
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e);
 /* Until a signal ends it; 0, or -1. */
 int daemon_run(struct daemon *d, struct err *e);
 void daemon_release(struct daemon *d);
-
-/* ---- between the files of this folder ---- */
-
-/* Load what has changed, soon: changes come in bursts. */
-void daemon_refresh_soon(struct daemon *d, double seconds);
-void daemon_schedule(struct daemon *d);
-
-/* runs.c */
-void runs_start_due(struct daemon *d, int64_t now);
-bool runs_own(pid_t pid, void *daemon);
-void runs_follow_foreign(struct daemon *d);
-void runs_stop(struct daemon *d); /* the next stage of stopping */
-void runs_release(struct daemon *d);
 
 /* report.c: tell of a failure in the journal and by mail. */
 void report_failure(struct daemon *d, const struct queue_job *j);

@@ -1,0 +1,40 @@
+/* The processes of runs: those that this daemon starts, until they are reaped, and those that others began,
+ * until they are gone. */
+#pragma once
+
+#include "sched/queue.h"
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+struct run;
+struct foreign;
+
+enum stop_stage { STOP_NOT, STOP_WAITING, STOP_TERMINATED, STOP_KILLED };
+
+struct runs {
+    /* set by the owner, and borrowed */
+    sd_event *event;
+    struct queue *queue;                /* is told of each start and each end */
+    const char *program;                /* pvesr */
+    const char *config;                 /* --config for it, or NULL */
+    double stop_timeout;                /* how long runs may go on once runs_stop was called */
+    void (*ended)(bool own, void *arg); /* one is gone, and has been told to the queue */
+    void *arg;
+
+    struct run *own;
+    struct foreign *foreign;
+    sd_event_source *stop_timer;
+    enum stop_stage stop;
+};
+
+/* Whatever the queue says is due. */
+void runs_start_due(struct runs *r, int64_t now);
+/* Is it one of ours? */
+bool runs_own(const struct runs *r, pid_t pid);
+/* Follow the runs of others that the queue knows of. False: one is gone already, so the states that named it
+ * are old. */
+bool runs_follow_foreign(struct runs *r);
+/* The next stage of stopping; the event loop ends when the last run of ours has. */
+void runs_stop(struct runs *r);
+void runs_release(struct runs *r);
