@@ -125,8 +125,9 @@ def expect_text(name, got, wanted):
 
 REFUSED = [
     ("no command", [], 255, r"^ERROR: no command specified\nUSAGE: pvesr <COMMAND> \[ARGS\] \[OPTIONS\]\n"),
-    ("unknown command", ["frobnicate"], 255, r"^ERROR: unknown command 'pvesr frobnicate'\n"),
-    ("ambiguous command", ["s"], 255, r"^ERROR: unknown command 'pvesr s'\n"),
+    ("unknown command", ["frobnicate"], 255, r"^ERROR: unknown command 'pvesr frobnicate'\nSee 'pvesr help'\.\n$"),
+    ("misspelt command", ["staus"], 255, r"^ERROR: unknown command 'pvesr staus'\nDid you mean 'status'\?\n$"),
+    ("ambiguous command", ["s"], 255, r"^ERROR: unknown command 'pvesr s'\nDid you mean 'status', 'schedule-now' or 'set-state'\?\n$"),
     ("not enough", ["create-local-job", "100-0"], 255,
      r"^400 not enough arguments\npvesr create-local-job <id> <target> \[OPTIONS\]\n$"),
     ("too many", ["list", "x"], 255, r"^400 too many arguments\npvesr list \[OPTIONS\]\n$"),
@@ -139,7 +140,8 @@ REFUSED = [
     ("bad schedule", ["update", "100-0", "--schedule", "61"], 255, r"\nschedule: invalid calendar event"),
     ("leading bad option", ["--nonsense", "list"], 255, r"^Unknown option: nonsense\n"),
     ("config without file", ["--config"], 255, r"^Option config requires an argument\n"),
-    ("help for what is not there", ["help", "frobnicate"], 255, r"unknown command 'pvesr frobnicate'"),
+    ("help for what is not there", ["help", "fialover"], 255,
+     r"^ERROR: unknown command 'pvesr fialover'\nDid you mean 'failover'\?\n$"),
 ]
 
 
@@ -148,7 +150,7 @@ def test_words():
         for name, args, status, pattern in REFUSED:
             expect("words: " + name, c.run(*args), status, "", re.compile(pattern))
         expect("words: version", c.run("--version"), 0, re.compile(r"^pvesr \d+\.\d+"), "")
-        expect("words: help", c.run("help"), 0, re.compile(r"pvesr create-local-job <id> <target> \[OPTIONS\]"), "")
+        expect("words: help", c.run("help"), 0, re.compile(r"\n\nRestoring:\n  restore-points +List "), "")
         expect("words: help of a command", c.run("help", "update"), 0, re.compile(r"--schedule <string>"), "")
         expect("words: help of all", c.run("help", "--verbose"), 0, re.compile(r"--parent_snapname"), "")
         expect("words: abbreviation", c.run("li"), 0, re.compile(r"^JobID "), "")

@@ -81,15 +81,28 @@ extern const struct parameter parameters[P_COUNT];
 struct args;
 struct env;
 
+/* The parts of the list of commands. */
+enum command_group {
+    GROUP_NONE, /* not in the list */
+    GROUP_JOBS,
+    GROUP_RUNNING,
+    GROUP_LOOKING,
+    GROUP_RESTORING,
+    GROUP_REPAIR,
+    GROUP_INTERNAL,
+    GROUPS
+};
+
 #define COMMAND_POSITIONALS 3
 #define COMMAND_OPTIONS 10
 
 struct command {
     const char *name;
+    enum command_group group;
     enum parameter_id positionals[COMMAND_POSITIONALS];
     bool repeats; /* the last positional may come any number of times, or not at all */
     enum parameter_id options[COMMAND_OPTIONS];
-    const char *help;   /* one sentence for the list of commands */
+    const char *help;   /* one sentence for the list of commands, on one line of it */
     const char *detail; /* what `help COMMAND` says beyond it, or NULL */
     /* Rules between parameters; the sentence is "PARAMETER: reason". NULL: none. */
     int (*check)(const struct args *a, struct err *e);
@@ -98,7 +111,7 @@ struct command {
     bool without_env;
     bool raw;    /* every word is a positional, whatever it looks like */
     bool ours;   /* as in struct parameter */
-    bool hidden; /* not in any list, no abbreviation */
+    bool hidden; /* not in any list, no abbreviation, no group */
 };
 
 extern const struct command commands[];

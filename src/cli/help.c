@@ -2,6 +2,7 @@
 
 #include "base/strv.h"
 #include "cli/commands.h"
+#include "cli/nearest.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,14 +20,25 @@ void help_usage_line(const struct command *c, struct buf *out)
     buf_adds(out, " [OPTIONS]\n");
 }
 
+static void list_group(enum command_group group, struct buf *out)
+{
+    static const char *const titles[GROUPS] = {
+        [GROUP_JOBS] = "Jobs",       [GROUP_RUNNING] = "Running",
+        [GROUP_LOOKING] = "Looking", [GROUP_RESTORING] = "Restoring",
+        [GROUP_REPAIR] = "Repair",   [GROUP_INTERNAL] = "Internal, called by other nodes and Proxmox VE",
+    };
+    buf_addf(out, "\n%s:\n", titles[group]);
+    for (size_t i = 0; i < n_commands; i++)
+        if (commands[i].group == group)
+            buf_addf(out, "  %-18s  %s\n", commands[i].name, commands[i].help);
+}
+
 void help_usage(struct buf *out)
 {
-    buf_adds(out, "USAGE: pvesr <COMMAND> [ARGS] [OPTIONS]\n\n");
-    for (size_t i = 0; i < n_commands; i++)
-        if (!commands[i].hidden) {
-            buf_adds(out, "       ");
-            help_usage_line(&commands[i], out);
-        }
+    buf_adds(out, "USAGE: pvesr <COMMAND> [ARGS] [OPTIONS]\n");
+    for (enum command_group group = GROUP_NONE + 1; group < GROUPS; group++)
+        list_group(group, out);
+    buf_adds(out, "\n'pvesr help COMMAND' explains a command, 'pvesr help --verbose' all of them.\n");
 }
 
 void help_type(const struct parameter *d, struct buf *out)
@@ -96,8 +108,10 @@ int cmd_help(struct env *env, const struct args *a, struct err *e)
     const struct strv *words = &a->value[P_COMMAND].list;
     if (words->n) {
         const struct command *c = command_find(words->v[0]);
-        if (!c)
-            return err_set(e, ERR_USAGE, 0, "ERROR: unknown command 'pvesr %s', see pvesr help", words->v[0]);
+        if (!c) {
+            nearest_complaint(words->v[0], &out);
+            return err_set(e, ERR_USAGE, 0, "%s", buf_str(&out));
+        }
         help_command(c, &out);
     } else if (a->value[P_VERBOSE].flag) {
         for (size_t i = 0; i < n_commands; i++)

@@ -2,6 +2,7 @@
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/nearest.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -28,6 +29,14 @@ static int refuse(const char *sentence)
     _cleanup_buf_ struct buf usage = BUF_INIT;
     help_usage(&usage);
     fprintf(stderr, "%s\n%s", sentence, buf_str(&usage));
+    return EXIT_USAGE;
+}
+
+static int refuse_command(const char *name)
+{
+    _cleanup_buf_ struct buf complaint = BUF_INIT;
+    nearest_complaint(name, &complaint);
+    fprintf(stderr, "%s\n", buf_str(&complaint));
     return EXIT_USAGE;
 }
 
@@ -131,10 +140,8 @@ static int dispatch(char **argv, int n)
     if (first == n)
         return refuse("ERROR: no command specified");
     const struct command *c = command_find(argv[first]);
-    if (!c) {
-        _cleanup_free_ char *sentence = xasprintf("ERROR: unknown command 'pvesr %s'", argv[first]);
-        return refuse(sentence);
-    }
+    if (!c)
+        return refuse_command(argv[first]);
     return run_command(c, argv + first + 1, n - first - 1, config);
 }
 

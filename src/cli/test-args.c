@@ -1,5 +1,6 @@
 #include "cli/args.h"
 #include "cli/help.h"
+#include "cli/nearest.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
@@ -297,18 +298,106 @@ static void test_tables(void **arg)
 
 static void test_usage_lines(void **arg)
 {
-    static const char *const lines[] = {
-        "pvesr list [OPTIONS]\n",
-        "pvesr create-local-job <id> <target> [OPTIONS]\n",
-        "pvesr prepare-local-job <id> [<volid> ...] [OPTIONS]\n",
-        "pvesr set-state <vmid> <state> [OPTIONS]\n",
-        "pvesr help [<command> ...] [OPTIONS]\n",
+    static const struct {
+        const char *command, *line;
+    } cases[] = {
+        {"list", "pvesr list [OPTIONS]\n"},
+        {"create-local-job", "pvesr create-local-job <id> <target> [OPTIONS]\n"},
+        {"prepare-local-job", "pvesr prepare-local-job <id> [<volid> ...] [OPTIONS]\n"},
+        {"set-state", "pvesr set-state <vmid> <state> [OPTIONS]\n"},
+        {"help", "pvesr help [<command> ...] [OPTIONS]\n"},
     };
-    _cleanup_buf_ struct buf usage = BUF_INIT;
-    help_usage(&usage);
-    for (size_t i = 0; i < ELEMENTS(lines); i++)
-        if (!strstr(buf_str(&usage), lines[i]))
-            fail_msg("no '%s' in the usage", lines[i]);
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_buf_ struct buf line = BUF_INIT;
+        help_usage_line(command_find(cases[i].command), &line);
+        assert_string_equal(buf_str(&line), cases[i].line);
+    }
+}
+
+static void expect_width(const struct buf *text, const char *what)
+{
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    strv_split(&lines, buf_str(text), "\n");
+    for (size_t i = 0; i < lines.n; i++)
+        if (strlen(lines.v[i]) > 79)
+            fail_msg("%s has a line of %zu columns: %s", what, strlen(lines.v[i]), lines.v[i]);
+}
+
+static size_t count_lines(const struct buf *text, const char *begin)
+{
+    size_t n = 0;
+    for (const char *at = buf_str(text); (at = strstr(at, begin)); at++)
+        n++;
+    return n;
+}
+
+/* Every command is in a group, has one line in the list, and all of it fits a terminal. */
+static void test_help(void **arg)
+{
+    _cleanup_buf_ struct buf list = BUF_INIT;
+    help_usage(&list);
+    expect_width(&list, "the list");
+    assert_int_equal(count_lines(&list, ":\n  "), GROUPS - 1);
+    for (size_t i = 0; i < n_commands; i++) {
+        const struct command *c = &commands[i];
+        _cleanup_buf_ struct buf text = BUF_INIT;
+        _cleanup_free_ char *begin = xasprintf("\n  %s ", c->name);
+        if ((c->group == GROUP_NONE) != c->hidden)
+            fail_msg("'%s' is %sin a group", c->name, c->hidden ? "" : "not ");
+        if (count_lines(&list, begin) != !c->hidden)
+            fail_msg("'%s' has %zu lines in the list", c->name, count_lines(&list, begin));
+        help_command(c, &text);
+        expect_width(&text, c->name);
+    }
+}
+
+static void test_nearest(void **arg)
+{
+    static const struct {
+        const char *text, *names;
+    } cases[] = {
+        {"staus", "status"},
+        {"satus", "status"},
+        {"sttaus", "status"},
+        {"statusx", "status"},
+        {"lsit", "list"},
+        {"delte", "delete"},
+        {"rum", "run"},
+        {"shedule", "schedule-now"}, /* as an abbreviation */
+        {"create-locl-job", "create-local-job"},
+        {"restorepoint", "restore-points"},
+        {"bashcomplet", ""}, /* hidden */
+        {"s", "status schedule-now set-state"},
+        {"re", "read restore-points"},
+        {"d", "delete disable doctor"},
+        {"frobnicate", ""},
+        {"x", ""},
+        {"", ""},
+        {"a-word-that-is-longer-than-any-command-that-there-is", ""},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_strv_ struct strv names = STRV_INIT;
+        nearest_commands(cases[i].text, &names);
+        _cleanup_free_ char *got = strv_join(&names, " ");
+        if (strcmp(got, cases[i].names) != 0)
+            fail_msg("'%s' is near '%s'", cases[i].text, got);
+    }
+}
+
+static void test_complaint(void **arg)
+{
+    static const struct {
+        const char *text, *complaint;
+    } cases[] = {
+        {"staus", "ERROR: unknown command 'pvesr staus'\nDid you mean 'status'?"},
+        {"d", "ERROR: unknown command 'pvesr d'\nDid you mean 'delete', 'disable' or 'doctor'?"},
+        {"frobnicate", "ERROR: unknown command 'pvesr frobnicate'\nSee 'pvesr help'."},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_buf_ struct buf complaint = BUF_INIT;
+        nearest_complaint(cases[i].text, &complaint);
+        assert_string_equal(buf_str(&complaint), cases[i].complaint);
+    }
 }
 
 static void expect_in_manual(const struct buf *manual, const char *fmt, const char *name)
@@ -344,7 +433,9 @@ int main(void)
         cmocka_unit_test(test_commands),    cmocka_unit_test(test_understood),
         cmocka_unit_test(test_defaults),    cmocka_unit_test(test_refused),
         cmocka_unit_test(test_long_values), cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_usage_lines), cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_usage_lines), cmocka_unit_test(test_help),
+        cmocka_unit_test(test_nearest),     cmocka_unit_test(test_complaint),
+        cmocka_unit_test(test_manual),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
