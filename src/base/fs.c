@@ -233,14 +233,13 @@ int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct 
     return err_sys(e, "cannot open '%s'", name);
 }
 
-void fs_write_back(int fd, void (*tick)(void))
+void fs_write_back(int fd, const struct tick *tick)
 {
     off_t step = 64 << 20, size = lseek(fd, 0, SEEK_END);
     for (off_t at = 0; at < size; at += step) {
         sync_file_range(fd, at, step,
                         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-        if (tick)
-            tick();
+        tick_now(tick);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/tick.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,7 +45,7 @@ int fs_open_beneath(int dirfd, const char *name, int flags, mode_t mode, struct 
 
 /* Write the file's dirty pages out and wait for it, as far as that goes; the device is not flushed, so this
  * makes nothing durable. `tick` (may be NULL) is called now and then. */
-void fs_write_back(int fd, void (*tick)(void));
+void fs_write_back(int fd, const struct tick *tick);
 
 /* Write all n bytes at offset / read exactly n bytes (a short file is ERR_DATA). */
 int fs_pwrite_all(int fd, const void *data, size_t n, uint64_t offset, const char *what, struct err *e);

@@ -283,8 +283,7 @@ static int pump(struct proc *p, const struct proc_options *o, double deadline, s
         double left = deadline - clock_mono();
         if (left > 0 && poll(fds, 3, poll_time(o->tick && left > 1 ? 1 : left)) < 0 && errno == EINTR)
             continue;
-        if (o->tick)
-            o->tick();
+        tick_now(o->tick);
         if (left <= 0)
             return err_set(e, ERR_SYSTEM, 0, "%s: timed out", p->name);
         if (fds[0].revents && !drain(p->out, &r->out, 0))

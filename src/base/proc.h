@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/strv.h"
+#include "base/tick.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,8 +27,8 @@ struct proc_options {
     size_t input_len;
     size_t cap;     /* most bytes of stdout to keep; 0 means 1 MiB */
     double seconds; /* deadline; 0 means 60. At the deadline the group is killed: ERR_SYSTEM "timed out" */
-    void (*tick)(void); /* called about every second while it is waited for; may be NULL */
-    bool new_session;   /* setsid instead of a new process group: for a daemon that outlives us */
+    const struct tick *tick; /* about every second while it is waited for; may be NULL */
+    bool new_session;        /* setsid instead of a new process group: for a daemon that outlives us */
 };
 
 /* Run to the end, stdout and stderr read together. 0 when the program ran, whatever its status: look at

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define ARGV(...)                                                                                            \
@@ -134,6 +135,32 @@ static void test_deadline_kills_the_group(void **state)
     proc_result_release(&r);
 }
 
+static void let_go(void *fifo)
+{
+    int fd = open(fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) /* else it did not open it yet */
+        close(fd);
+}
+
+/* What ends when the tick comes, and not before. */
+static void test_tick(void **state)
+{
+    char dir[] = "/tmp/pvesr-test-proc-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    _cleanup_free_ char *fifo = xasprintf("%s/fifo", dir);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const struct tick tick = {let_go, fifo};
+    struct proc_options o = {.tick = &tick};
+    struct proc_result r = {0};
+    struct err e = {0};
+    if (proc_run(ARGV("cat", fifo), &o, &r, &e) < 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(r.status, 0);
+    proc_result_release(&r);
+    unlink(fifo);
+    rmdir(dir);
+}
+
 /* Signals blocked or ignored here, and descriptors opened without CLOEXEC, do not reach the child. */
 static void test_clean_child(void **state)
 {
@@ -241,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_input_that_nobody_reads),
         cmocka_unit_test(test_cap),
         cmocka_unit_test(test_deadline_kills_the_group),
+        cmocka_unit_test(test_tick),
         cmocka_unit_test(test_clean_child),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_pipes),

@@ -164,7 +164,8 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
                                        .path = ret->path,
                                        .pool = ret->pool,
                                        .vgname = ret->vgname,
-                                       .thinpool = s->thinpool};
+                                       .thinpool = s->thinpool,
+                                       .context = &env->volumes};
     return 0;
 }
 

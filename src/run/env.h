@@ -17,6 +17,7 @@
 
 struct env {
     struct settings settings;
+    struct volume_context volumes; /* of all volumes that are opened with env_store */
     struct tree *tree;
     bool has_guests, has_members, has_storages, has_transport;
     struct guest_list guests;   /* env_guests */
@@ -47,7 +48,7 @@ int env_guest_volumes(struct env *env, const struct guest_config *g, enum volume
                       struct err *e);
 
 /* The storage as the volume layer wants it: ERR_CONFIG when unknown, disabled, or not for this node, or
- * without a driver. */
+ * without a driver. The env must outlive it. */
 struct env_store {
     struct volume_store store;
     char *path, *pool, *vgname; /* owned: the names with this node's storage-root or pool-prefix */

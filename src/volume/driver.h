@@ -26,6 +26,16 @@ struct volume {
     void *priv;            /* the driver's */
 };
 
+/* To be called in long work on it. */
+static inline const struct tick *store_tick(const struct volume_store *store)
+{
+    return store->context ? &store->context->tick : NULL;
+}
+static inline const struct tick *volume_tick(const struct volume *v)
+{
+    return store_tick(&v->store);
+}
+
 struct delta {
     struct volume *volume;
     const struct volume_driver *driver;

@@ -332,6 +332,19 @@ static void flushed(void)
     expect_live(&w, &w.src_store, &w.image);
 }
 
+/* Whoever waits for either side hears of its work. */
+static void told(void)
+{
+    first_image.size = 0;
+    world_create(&w, 3 << 20);
+    w.src_ticks = w.dst_ticks = 0;
+    volume_flush(w.src);
+    assert_true(w.src_ticks && !w.dst_ticks);
+    world_snapshot(&w, "first", &first);
+    world_stage(&w, NULL, &first, 0);
+    assert_true(w.dst_ticks);
+}
+
 static void chain(void)
 {
     replicated();
@@ -403,6 +416,7 @@ static void test_steps(void **state)
         {"conflicts", conflicts},
         {"chain", chain},
         {"flushed", flushed},
+        {"told", told},
         {"there_and_back", there_and_back},
         {"listing", listing},
     };

@@ -76,7 +76,7 @@ void world_reopen(struct world *w)
     volume_free(w->src);
     volume_free(w->dst);
     for (unsigned i = 0; i < ELEMENTS(w->lvm.vg); i++)
-        if (w->lvm.vg[i][0] && !lvm_group_anew(w->lvm.vg[i], &err))
+        if (w->lvm.vg[i][0] && !lvm_group_anew(&(struct lvm){.vg = w->lvm.vg[i]}, &err))
             fail_msg("%s", err.text);
     w->src = volume_open(&w->src_store, w->place->volume, &err);
     w->dst = w->src ? volume_open(&w->dst_store, w->place->volume, &err) : NULL;
@@ -136,7 +136,7 @@ static void reset_groups(struct world *w)
     if (why)
         fail_msg("%s: %s", w->place->name, why);
     for (unsigned i = 0; i < 2; i++) /* the driver did not see that */
-        lvm_group_anew(w->lvm.vg[i], &err);
+        lvm_group_anew(&(struct lvm){.vg = w->lvm.vg[i]}, &err);
     w->src_store = (struct volume_store){
         .id = "src", .type = "lvmthin", .vgname = w->lvm.vg[0], .thinpool = LVMWORLD_POOL};
     w->dst_store = (struct volume_store){
@@ -154,12 +154,21 @@ static void reset_paths(struct world *w)
     w->dst_store = (struct volume_store){.id = "dst", .type = w->place->type, .path = w->dst_path};
 }
 
+static void count(void *ticks)
+{
+    (*(unsigned *)ticks)++;
+}
+
 void world_reset(struct world *w)
 {
     if (on_lvm(w))
         reset_groups(w);
     else
         reset_paths(w);
+    w->src_context.tick = (struct tick){count, &w->src_ticks};
+    w->dst_context.tick = (struct tick){count, &w->dst_ticks};
+    w->src_store.context = &w->src_context;
+    w->dst_store.context = &w->dst_context;
     world_reopen(w);
     struct volume_info info;
     ok(volume_info(w->dst, &info, &err));

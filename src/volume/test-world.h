@@ -34,6 +34,8 @@ struct world {
     char root[96];
     unsigned resets;
     char src_path[128], dst_path[128];
+    struct volume_context src_context, dst_context;
+    unsigned src_ticks, dst_ticks;
     struct volume_store src_store, dst_store;
     struct volume *src, *dst;
     bool many;

@@ -13,9 +13,6 @@ static const struct volume_driver *const drivers[] = {
     &driver_dir, &driver_btrfs, &driver_lvmthin, &driver_zfspool, &driver_fault,
 };
 
-void (*volume_tick)(void);
-int volume_lock_fd = -1;
-
 static const struct volume_driver *driver_find(const char *type)
 {
     for (size_t i = 0; i < ELEMENTS(drivers); i++)

@@ -33,6 +33,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/strv.h"
+#include "base/tick.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,14 +45,23 @@
 #define SNAPSHOT_ID_LEN 32
 #define STAGE_TOKEN_MAX 1023
 
-/* Where a storage lies on this node. Strings are borrowed and must outlive the volumes opened with it. */
+/* For whom the work on volumes is done. It may change while volumes are open. */
+struct volume_context {
+    struct tick tick; /* called by drivers in long work, so that the caller can keep its peer awake */
+    /* A lock that is to last until the programs that apply a stream have ended, also when this process is
+     * killed: they inherit this descriptor. 0: none. */
+    int lock_fd;
+};
+
+/* Where a storage lies on this node. All is borrowed and must outlive the volumes opened with it. */
 struct volume_store {
     const char *id;
-    const char *type;     /* "dir", "btrfs", "lvmthin", "zfspool", "fault" */
-    const char *path;     /* dir, btrfs: storage-root already put before it */
-    const char *pool;     /* zfspool */
-    const char *vgname;   /* lvmthin */
-    const char *thinpool; /* lvmthin */
+    const char *type;                     /* "dir", "btrfs", "lvmthin", "zfspool", "fault" */
+    const char *path;                     /* dir, btrfs: storage-root already put before it */
+    const char *pool;                     /* zfspool */
+    const char *vgname;                   /* lvmthin */
+    const char *thinpool;                 /* lvmthin */
+    const struct volume_context *context; /* may be NULL */
 };
 
 enum {
@@ -247,10 +257,3 @@ int stage_discard(struct volume *v, struct err *e);
 int volume_commit(struct volume *v, const char *id, bool live, struct err *e);
 /* Who made this replica (stage_want.owner), "" if it is not one; `base` the id of the restore point shown. */
 int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e);
-
-/* Called by drivers in long work so that the caller can keep its peer awake; set once per process, may be
- * NULL. */
-extern void (*volume_tick)(void);
-/* A lock that is to last until the programs that apply a stream have ended, also when this process is killed:
- * they inherit this descriptor. -1: none. */
-extern int volume_lock_fd;

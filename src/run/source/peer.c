@@ -13,12 +13,10 @@
 #define PEER_HELLO_SECONDS 15
 
 /* While the source's own storage is at work (a large snapshot, a scan), the agent is told that we live. */
-static struct channel *tick_channel;
-
-static void tick(void)
+static void tell_alive(void *channel)
 {
     struct err ignored;
-    channel_alive(tick_channel, &ignored);
+    channel_alive(channel, &ignored);
 }
 
 /* What the agent does at our wish is told here as our own doings are: PVESR_DEBUG does not travel over ssh.
@@ -170,8 +168,8 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
     const char *network = transport_network(env, &m->node);
     if ((network ? connect_in_network(env, &t, network, ret, e) : connect_at(env, &t, ret, e)) < 0)
         return -1;
-    tick_channel = ret->link.channel;
-    volume_tick = tick;
+    ret->volumes = &env->volumes;
+    ret->volumes->tick = (struct tick){tell_alive, ret->link.channel};
     return 0;
 }
 
@@ -303,7 +301,8 @@ int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prun
 
 void peer_close(struct peer *p, struct err *e)
 {
-    volume_tick = NULL;
+    if (p->volumes)
+        p->volumes->tick = (struct tick){0};
     if (e->kind == ERR_NETWORK)
         err_wrap(e, "lost the connection to node '%s'", p->node);
     link_close(&p->link, e);

@@ -9,9 +9,10 @@
 
 struct peer {
     struct link link;
-    const char *node; /* borrowed; prefixes the peer's error texts */
-    bool opened;      /* peer_open succeeded, so `kept` is what the target holds */
-    struct strv kept; /* "SNAPSHOT of VOLID": what is kept aside there of the opened volumes */
+    const char *node;               /* borrowed; prefixes the peer's error texts */
+    struct volume_context *volumes; /* of the env: their tick tells the peer that we live */
+    bool opened;                    /* peer_open succeeded, so `kept` is what the target holds */
+    struct strv kept;               /* "SNAPSHOT of VOLID": what is kept aside there of the opened volumes */
 };
 
 /* Connect to the member, at its address in the dedicated network if there is one (run/transport.h), and

@@ -30,13 +30,10 @@ struct agent {
 
 CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
 
-static struct channel *tick_channel;
-
-static void tick(void)
+static void tell_alive(void *channel)
 {
     struct err ignored;
-    if (tick_channel)
-        channel_alive(tick_channel, &ignored);
+    channel_alive(channel, &ignored);
 }
 
 static struct env_volume *find_volume(struct agent *a, const char *volid, struct err *e)
@@ -119,7 +116,7 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
     a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
     if (!a->lock)
         return err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
-    volume_lock_fd = lock_fd(a->lock);
+    a->env->volumes.lock_fd = lock_fd(a->lock);
     return 0;
 }
 
@@ -555,15 +552,13 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
 {
     _cleanup_(channel_freep) struct channel *channel = channel_new(in, out, AGENT_SECONDS);
     struct agent a = {.env = env, .channel = channel};
-    tick_channel = channel;
-    volume_tick = tick;
+    env->volumes.tick = (struct tick){tell_alive, channel};
     int r = serve(&a, e);
     if (r < 0 && e->kind != ERR_NETWORK) {
         struct err ignored;
         message_send(channel, FRAME_ERROR, message_error(e), &ignored);
     }
-    volume_tick = NULL;
-    tick_channel = NULL;
+    env->volumes = (struct volume_context){0};
     for (size_t i = 0; i < a.n; i++)
         env_volume_close(&a.volumes[i]);
     free(a.volumes);

@@ -133,6 +133,7 @@ static int btrfs_open(struct volume *v, struct err *e)
     if (root < 0)
         return -1;
     struct btrfs_volume *b = xcalloc(1, sizeof *b);
+    b->context = v->store.context;
     v->priv = b;
     v->vmid = n.vmid;
     b->root = root;

@@ -34,8 +34,9 @@
 #define BTRFS_OWNER_ATTR "trusted.pvesr.owner"
 
 struct btrfs_volume { /* volume.priv */
-    int root;         /* PATH */
-    int dir;          /* PATH/images/VMID, -1 while it does not exist */
+    const struct volume_context *context;
+    int root; /* PATH */
+    int dir;  /* PATH/images/VMID, -1 while it does not exist */
     char *dir_path;
     char image[BTRFS_IMAGE_MAX + 1];
     char stage[BTRFS_NAME_MAX], stage_info[BTRFS_NAME_MAX], tmp[BTRFS_NAME_MAX];
@@ -65,6 +66,10 @@ int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, v
 static inline struct btrfs_volume *btrfs_of(const struct volume *v)
 {
     return v->priv;
+}
+static inline const struct tick *btrfs_tick(const struct btrfs_volume *b)
+{
+    return b->context ? &b->context->tick : NULL;
 }
 /* Open the directory of the guest's images if it is there; `make`: make it. 1 when it is not there. */
 int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e);

@@ -26,7 +26,7 @@ static int sender_start(struct streamproc *s, const struct btrfs_volume *b, cons
         strv_addf(&argv, "%s/%s", b->dir_path, base);
     }
     strv_addf(&argv, "%s/%s", b->dir_path, name);
-    return streamproc_start(s, argv.v, true, e);
+    return streamproc_start(s, argv.v, true, b->context, e);
 }
 
 /* ---- delta ---- */
@@ -195,7 +195,7 @@ static int written_disk(struct btrfs_volume *b, int live, const struct snapshot 
     if (btrfs_open_snapshot(b, base, &snapshot, e) < 0 ||
         (old = btrfs_open_disk(snapshot, O_RDONLY, e)) < 0 || (new = btrfs_open_disk(live, O_RDONLY, e)) < 0)
         return -1;
-    return filedelta_same(old, new, e);
+    return filedelta_same(old, new, btrfs_tick(b), e);
 }
 
 int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)

@@ -180,7 +180,7 @@ void btrfs_flush(struct volume *v)
     if (b->stream)
         syncfs(live);
     else if ((disk = btrfs_open_disk(live, O_RDONLY, &ignored)) >= 0) {
-        fs_write_back(disk, volume_tick);
+        fs_write_back(disk, volume_tick(v));
         subvol_commit(b->dir, &ignored);
     }
 }

@@ -164,7 +164,7 @@ static int open_writer(struct btrfs_volume *b, struct btrfs_stage *x, struct err
     if (disk < 0)
         return -1;
     _cleanup_free_ char *what = xasprintf("%s/%s/%s", b->dir_path, b->stage, BTRFS_DISK_FILE);
-    x->file = filestage_new(disk, what, &x->mark, e);
+    x->file = filestage_new(disk, what, &x->mark, btrfs_tick(b), e);
     return x->file ? 0 : -1;
 }
 
@@ -297,8 +297,7 @@ static int seal_container(struct btrfs_volume *b, struct btrfs_stage *x, struct 
         return err_set(e, ERR_DATA, 0, "the stream for '%s/%s' ended too early", b->dir_path, b->image);
     uint64_t transid = receiver_transid(x->rx);
     receiver_free(take_ptr(x->rx));
-    if (volume_tick)
-        volume_tick();
+    tick_now(btrfs_tick(b));
     if (syncfs(x->subvol) < 0)
         return err_sys(e, "cannot flush '%s/%s'", b->dir_path, b->stage);
     return subvol_seal(x->subvol, x->mark.id, transid, x->mark.created, e);

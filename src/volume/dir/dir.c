@@ -165,7 +165,7 @@ static void slot_flush(struct volume *v)
     _cleanup_close_ int fd = -1;
     struct err ignored;
     if (dir_file(d, d->file, O_RDONLY, &fd, &ignored) == 0)
-        fs_write_back(fd, volume_tick);
+        fs_write_back(fd, volume_tick(v));
 }
 
 static int slot_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
@@ -415,7 +415,7 @@ static int slot_stage_open(struct stage *s, const struct stage_want *want, uint6
     }
     *offset = mark.offset;
     s->sealed = mark.sealed;
-    s->priv = filestage_new(take_fd(&fd), dir_name(d, DIR_STAGE, NULL).s, &mark, e);
+    s->priv = filestage_new(take_fd(&fd), dir_name(d, DIR_STAGE, NULL).s, &mark, volume_tick(s->volume), e);
     return s->priv ? 0 : -1;
 }
 

@@ -148,7 +148,7 @@ static int make_digests(struct dir *d, int live, uint64_t size, int to, struct e
     struct snapshot same;
     int r = find_unchanged(d, &same, e);
     if (r != 0)
-        return r < 0 ? -1 : blockmap_make(live, size, d->file, to, e);
+        return r < 0 ? -1 : blockmap_make(live, size, d->file, to, store_tick(d->store), e);
     _cleanup_close_ int from = -1;
     r = dir_file(d, dir_name(d, DIR_DIGEST, same.name).s, O_RDONLY, &from, e);
     return r == 0  ? copy_bytes(from, to, e)
@@ -263,7 +263,7 @@ int plain_written(struct dir *d, char *since, struct err *e)
     char ident[IDENT_MAX];
     if (take_ident(live, ident, e) < 0)
         return -1;
-    r = blockmap_differs(map, live, d->file, e);
+    r = blockmap_differs(map, live, d->file, store_tick(d->store), e);
     struct err ignored; /* only a hint for the next time */
     if (r == 0 && ident_holds(live, ident))
         mark_set(fd, "ident", ident, &ignored);
@@ -299,7 +299,7 @@ static int copy_base(struct dir *d, const char *base_id, int fd, struct err *e)
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(map_fd, s.name, e);
     if (!map)
         return -1;
-    r = blockmap_copy(map, live, d->file, fd, e);
+    r = blockmap_copy(map, live, d->file, fd, store_tick(d->store), e);
     if (r > 0)
         return err_set(
             e, ERR_DATA, 0,
@@ -334,7 +334,7 @@ static int publish_digests(struct dir *d, int stage, const struct filestage_mark
         return err_set(e, ERR_DATA, 0, "it has another snapshot '%s' already", s.name);
     /* a map of this name that does not count is from a commit that was cut here, or of a state long gone */
     if (dir_remove(d, to.s, e) < 0 || dir_create(d, temp.s, &fd, e) < 0 ||
-        blockmap_make(stage, mark->size, "the stage", fd, e) < 0)
+        blockmap_make(stage, mark->size, "the stage", fd, store_tick(d->store), e) < 0)
         return -1;
     return dir_publish(d, fd, temp.s, DIR_DIGEST, &s, mark->owner, e);
 }

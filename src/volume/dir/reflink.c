@@ -76,7 +76,7 @@ int reflink_keep_aside(struct dir *d, const char *name, struct err *e)
     int r = dir_file(d, dir_name(d, DIR_SNAPSHOT, name).s, O_RDONLY, &there, e);
     if (r < 0 || open_live(d, &live, e) < 0)
         return -1;
-    if (r == 0 && (r = filedelta_same(there, live, e)) <= 0)
+    if (r == 0 && (r = filedelta_same(there, live, store_tick(d->store), e)) <= 0)
         return r;
     return reflink_snapshot(d, name, e) < 0 ? -1 : reflink_keep(d, name, &s, e);
 }
@@ -95,7 +95,7 @@ int reflink_written(struct dir *d, char *since, struct err *e)
     r = dir_open_snapshot(d, s.name, &kind, &fd, e);
     if (r != 0 || kind != DIR_SNAPSHOT)
         return r < 0 ? -1 : 1;
-    r = filedelta_same(fd, live, e);
+    r = filedelta_same(fd, live, store_tick(d->store), e);
     if (r >= 0)
         strcpy(since, s.name);
     return r;
@@ -160,7 +160,7 @@ static int show(struct dir *d, const struct snapshot *s, struct err *e)
         mark_get(from, "owner", owner, sizeof owner, e) < 0)
         return -1;
     if (live >= 0 && strcmp(base, s->id) == 0) {
-        r = filedelta_same(from, live, e);
+        r = filedelta_same(from, live, store_tick(d->store), e);
         if (r <= 0)
             return r < 0 ? -1 : dir_sync(d, e);
     }

@@ -25,10 +25,10 @@ struct header {
     uint64_t reserved;
 };
 
-static void tick_at(uint64_t offset)
+static void tick_at(const struct tick *tick, uint64_t offset)
 {
-    if (volume_tick && offset / BLOCKMAP_BLOCK % TICK_BLOCKS == 0)
-        volume_tick();
+    if (offset / BLOCKMAP_BLOCK % TICK_BLOCKS == 0)
+        tick_now(tick);
 }
 
 static uint64_t blocks_of(uint64_t size)
@@ -124,7 +124,7 @@ int blockreader_read(struct blockreader *r, uint64_t offset, bool *zero, struct 
 
 /* ---- making ---- */
 
-int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, struct err *e)
+int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const struct tick *tick, struct err *e)
 {
     struct header h = {.version = htole32(VERSION), .block = htole32(BLOCKMAP_BLOCK), .size = htole64(size)};
     memcpy(h.magic, MAGIC, sizeof h.magic);
@@ -137,7 +137,7 @@ int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, struct er
     unsigned n = 0;
     for (uint64_t offset = 0; offset < size; offset += BLOCKMAP_BLOCK) {
         bool zero;
-        tick_at(offset);
+        tick_at(tick, offset);
         if (blockreader_read(&r, offset, &zero, &window[n++], e) < 0)
             return -1;
         if (n < WINDOW && size - offset > BLOCKMAP_BLOCK)
@@ -232,7 +232,7 @@ static int write_sparse(int fd, const unsigned char *p, size_t n, uint64_t offse
     return 0;
 }
 
-static int walk(struct blockmap *m, int fd, const char *what, int to, struct err *e)
+static int walk(struct blockmap *m, int fd, const char *what, int to, const struct tick *tick, struct err *e)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
@@ -244,7 +244,7 @@ static int walk(struct blockmap *m, int fd, const char *what, int to, struct err
     for (uint64_t offset = 0; offset < m->size; offset += BLOCKMAP_BLOCK) {
         struct digest is, was;
         bool zero;
-        tick_at(offset);
+        tick_at(tick, offset);
         if (blockreader_read(&r, offset, &zero, &is, e) < 0 || blockmap_at(m, offset, &was, e) < 0)
             return -1;
         if (!digest_same(&is, &was))
@@ -255,14 +255,15 @@ static int walk(struct blockmap *m, int fd, const char *what, int to, struct err
     return 0;
 }
 
-int blockmap_differs(struct blockmap *m, int fd, const char *what, struct err *e)
+int blockmap_differs(struct blockmap *m, int fd, const char *what, const struct tick *tick, struct err *e)
 {
-    return walk(m, fd, what, -1, e);
+    return walk(m, fd, what, -1, tick, e);
 }
 
-int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, struct err *e)
+int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, const struct tick *tick,
+                  struct err *e)
 {
     if (ftruncate(to, (off_t)m->size) < 0)
         return err_sys(e, "cannot set the size of the copy");
-    return walk(m, fd, what, to, e);
+    return walk(m, fd, what, to, tick, e);
 }

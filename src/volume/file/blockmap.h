@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/tick.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,8 +48,9 @@ void blockreader_release(struct blockreader *r);
 int blockreader_read(struct blockreader *r, uint64_t offset, bool *zero, struct digest *digest,
                      struct err *e);
 
-/* Write the map of `size` bytes of file fd to the empty file map_fd. Calls volume_tick. Not flushed. */
-int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, struct err *e);
+/* Write the map of `size` bytes of file fd to the empty file map_fd. Not flushed. */
+int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const struct tick *tick,
+                  struct err *e);
 
 struct blockmap;
 /* map_fd is borrowed. NULL and ERR_DATA when the file is not a whole map. */
@@ -62,8 +64,9 @@ uint64_t blockmap_size(const struct blockmap *m);
 /* The digest of the block at this offset. Cheapest in ascending order. */
 int blockmap_at(struct blockmap *m, uint64_t offset, struct digest *ret, struct err *e);
 
-/* 0: the file has this map's size and content; 1: it has not. Calls volume_tick. */
-int blockmap_differs(struct blockmap *m, int fd, const char *what, struct err *e);
+/* 0: the file has this map's size and content; 1: it has not. */
+int blockmap_differs(struct blockmap *m, int fd, const char *what, const struct tick *tick, struct err *e);
 /* Copy the file fd to the empty file `to`, holes and zeros left out, its size set, while checking each block
- * against the map. 1 when it is not what the map says. Calls volume_tick. Not flushed. */
-int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, struct err *e);
+ * against the map. 1 when it is not what the map says. Not flushed. */
+int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, const struct tick *tick,
+                  struct err *e);

@@ -445,7 +445,16 @@ int filedelta_next(struct filedelta *d, struct extent *ret, struct err *e)
     return r < 0 ? -1 : 1;
 }
 
-int filedelta_same(int a_fd, int b_fd, struct err *e)
+int filedelta_any(struct filedelta *d, const struct tick *tick, struct err *e)
+{
+    struct extent x;
+    int r;
+    while ((r = filedelta_next(d, &x, e)) == 2)
+        tick_now(tick);
+    return r;
+}
+
+int filedelta_same(int a_fd, int b_fd, const struct tick *tick, struct err *e)
 {
     struct stat a, b;
     if (fstat(a_fd, &a) < 0 || fstat(b_fd, &b) < 0)
@@ -456,10 +465,5 @@ int filedelta_same(int a_fd, int b_fd, struct err *e)
     if (!d)
         return -1;
     d->exact = true;
-    struct extent x;
-    int r;
-    while ((r = filedelta_next(d, &x, e)) == 2)
-        if (volume_tick)
-            volume_tick();
-    return r;
+    return filedelta_any(d, tick, e);
 }

@@ -24,6 +24,8 @@ CLEANUP_FUNC(filedelta_free, struct filedelta)
 /* As delta_next: 1 *ret is the next range, 2 some 64 MiB were looked at without a result, 0 end. Ascending,
  * adjacent zeros merged, DATA at most 1 MiB, boundaries multiples of 4 KiB but for `from` and the end. */
 int filedelta_next(struct filedelta *d, struct extent *ret, struct err *e);
+/* 0: there is no range; 1: there is one. */
+int filedelta_any(struct filedelta *d, const struct tick *tick, struct err *e);
 /* The bytes of the DATA range just returned, until the next call. */
 const void *filedelta_data(const struct filedelta *d);
 
@@ -43,5 +45,5 @@ struct filedelta *filedelta_new_planned(int base_fd, int fd, uint64_t size, uint
 uint64_t filedelta_read(const struct filedelta *d);
 
 /* 0: the two files have the same size and content, 1: they differ. Here blocks at another place are compared
- * too, so a file that was only moved about (defragmented) is the same. Calls volume_tick. */
-int filedelta_same(int a_fd, int b_fd, struct err *e);
+ * too, so a file that was only moved about (defragmented) is the same. */
+int filedelta_same(int a_fd, int b_fd, const struct tick *tick, struct err *e);

@@ -21,6 +21,7 @@ uint64_t filestage_checkpoint_bytes = 64u << 20;
 struct filestage {
     int fd;
     char *what;
+    const struct tick *tick;
     struct filestage_mark mark; /* what the file's attribute says */
     uint64_t pending;           /* bytes written or zeroed since the last checkpoint */
     uint64_t push_from, pushed; /* start and bytes of the run that writeback has not been begun for */
@@ -134,12 +135,6 @@ static bool has_mark(int fd, const struct filestage_mark *m)
 
 /* ---- the stage ---- */
 
-static void tick(void)
-{
-    if (volume_tick)
-        volume_tick();
-}
-
 /* What lies behind the offset was not flushed when the power went; a full copy writes all that is not zero,
  * so it may start from zeros again. An incremental one cannot: there, every changed range is written again.
  */
@@ -152,11 +147,13 @@ static int forget_tail(struct filestage *s, struct err *e)
     return 0;
 }
 
-struct filestage *filestage_new(int fd, const char *what, const struct filestage_mark *mark, struct err *e)
+struct filestage *filestage_new(int fd, const char *what, const struct filestage_mark *mark,
+                                const struct tick *tick, struct err *e)
 {
     struct filestage *s = xcalloc(1, sizeof *s);
     s->fd = fd;
     s->what = xstrdup(what);
+    s->tick = tick;
     s->mark = *mark;
     s->high = mark->offset;
     bool begin = mark->offset == 0 && !mark->sealed && !has_mark(fd, mark);
@@ -243,7 +240,7 @@ static int write_zeros(struct filestage *s, uint64_t offset, uint64_t n, struct 
             return -1;
         offset += part;
         n -= part;
-        tick();
+        tick_now(s->tick);
     }
     return 0;
 }
@@ -273,10 +270,10 @@ int filestage_checkpoint(struct filestage *s, uint64_t offset, struct err *e)
         return -1;
     if (s->pending < filestage_checkpoint_bytes || offset <= s->mark.offset)
         return 0;
-    tick();
+    tick_now(s->tick);
     if (fdatasync(s->fd) < 0)
         return err_sys(e, "cannot flush '%s'", s->what);
-    tick();
+    tick_now(s->tick);
     struct filestage_mark next = s->mark;
     next.offset = offset;
     if (filestage_mark_set(s->fd, &next, e) < 0)
@@ -290,7 +287,7 @@ int filestage_seal(struct filestage *s, struct err *e)
 {
     if (s->mark.sealed)
         return 0;
-    tick();
+    tick_now(s->tick);
     if (fsync(s->fd) < 0)
         return err_sys(e, "cannot flush '%s'", s->what);
     struct filestage_mark next = s->mark;

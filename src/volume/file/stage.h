@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/tick.h"
 #include "volume/volume.h"
 
 #include <stdbool.h>
@@ -51,9 +52,10 @@ struct filestage;
 
 /* Takes over fd (open for reading and writing, of size mark->size). Begins the stage (any mark of the
  * file is cleared) when mark->offset is 0 and the file does not have this very mark, else resumes it there; a
- * full copy that is resumed loses what lies behind the offset. `what` names it in messages. On failure fd is
- * closed. */
-struct filestage *filestage_new(int fd, const char *what, const struct filestage_mark *mark, struct err *e);
+ * full copy that is resumed loses what lies behind the offset. `what` names it in messages; `tick` is
+ * borrowed, may be NULL. On failure fd is closed. */
+struct filestage *filestage_new(int fd, const char *what, const struct filestage_mark *mark,
+                                const struct tick *tick, struct err *e);
 /* NULL is fine. The file stays as it is. */
 void filestage_free(struct filestage *s);
 CLEANUP_FUNC(filestage_free, struct filestage)

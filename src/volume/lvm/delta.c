@@ -122,14 +122,9 @@ static int flush(const struct lvm *l, const struct lv *lv, struct err *e)
 int lvm_same(const struct lvm *l, const struct lv *a, const struct lv *b, struct err *e)
 {
     _cleanup_(release) struct lvm_delta x = {.lvm = l, .exact = true, .base.fd = -1, .lv.fd = -1};
-    struct extent extent;
     if (a->size != b->size)
         return 1;
     if (flush(l, b, e) < 0 || open_delta(&x, a, b, b->size, 0, e) < 0)
         return -1;
-    int r = 0;
-    while (x.files && (r = filedelta_next(x.files, &extent, e)) == 2)
-        if (volume_tick)
-            volume_tick();
-    return r;
+    return x.files ? filedelta_any(x.files, l->tick, e) : 0;
 }

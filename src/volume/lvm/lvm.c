@@ -34,10 +34,11 @@ static int heal(const struct lvm *l, struct err *e)
 
 static int driver_open(struct volume *v, struct err *e)
 {
-    struct lvm l = {.vg = v->store.vgname, .pool = v->store.thinpool, .volume = v->name};
+    struct lvm l = {
+        .vg = v->store.vgname, .pool = v->store.thinpool, .volume = v->name, .tick = volume_tick(v)};
     if (lvm_check_store(&v->store, e) < 0)
         return -1;
-    const struct vg *g = lvm_group(l.vg, false, e);
+    const struct vg *g = lvm_group(&l, false, e);
     if (!g || !lvm_thin_pool(g, &l, e) || heal(&l, e) < 0)
         return -1;
     v->priv = xmalloc(sizeof l);
@@ -59,10 +60,10 @@ static void add_volume(struct strv *ret, uint32_t vmid, const char *name)
 
 static int list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
 {
-    struct lvm l = {.vg = store->vgname, .pool = store->thinpool};
+    struct lvm l = {.vg = store->vgname, .pool = store->thinpool, .tick = store_tick(store)};
     if (lvm_check_store(store, e) < 0)
         return -1;
-    const struct vg *g = lvm_group(l.vg, false, e);
+    const struct vg *g = lvm_group(&l, false, e);
     if (!g || !lvm_thin_pool(g, &l, e))
         return -1;
     for (size_t i = 0; i < g->n; i++) {
@@ -83,7 +84,7 @@ static int info(struct volume *v, struct volume_info *ret, struct err *e)
     const struct lvm *l = v->priv;
     struct lv live;
     int r = lvm_live(l, &live, e);
-    const struct vg *g = r < 0 ? NULL : lvm_group(l->vg, false, e);
+    const struct vg *g = r < 0 ? NULL : lvm_group(l, false, e);
     const struct thin_pool *pool = g ? lvm_thin_pool(g, l, e) : NULL;
     if (!pool)
         return -1;
@@ -111,7 +112,7 @@ static void flush(struct volume *v)
     _cleanup_free_ char *device = lvm_device(l->vg, l->volume, "");
     _cleanup_close_ int fd = open(device, O_RDONLY | O_CLOEXEC);
     if (fd >= 0)
-        fs_write_back(fd, volume_tick);
+        fs_write_back(fd, volume_tick(v));
 }
 
 static int snapshot(struct volume *v, const char *name, bool busy, struct err *e)
@@ -181,7 +182,7 @@ static bool goes_with_volume(enum lvm_kind kind, const char *tag)
 static int remove_those(const struct lvm *l, bool (*goes)(enum lvm_kind kind, const char *tag), struct err *e)
 {
     _cleanup_strv_ struct strv names = STRV_INIT;
-    const struct vg *g = lvm_group(l->vg, false, e);
+    const struct vg *g = lvm_group(l, false, e);
     if (!g)
         return -1;
     for (size_t i = 0; i < g->n; i++) {

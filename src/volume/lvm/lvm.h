@@ -82,6 +82,7 @@ struct vg {
 struct lvm {
     const char *vg, *pool; /* of the storage */
     const char *volume;    /* the live LV's name */
+    const struct tick *tick;
 };
 
 /* ---- lvm-vg.c: the group, and the commands that change it ---- */
@@ -99,9 +100,9 @@ int lvm_check_store(const struct volume_store *store, struct err *e);
 
 /* The group as it is. Belongs to a cache, valid until the next call or change. `old`: what was asked a moment
  * ago will do, although something of ours was changed meanwhile. NULL on failure. */
-const struct vg *lvm_group(const char *vg, bool old, struct err *e);
+const struct vg *lvm_group(const struct lvm *l, bool old, struct err *e);
 /* The same, whatever was asked a moment ago: for what somebody else may have made since. */
-const struct vg *lvm_group_anew(const char *vg, struct err *e);
+const struct vg *lvm_group_anew(const struct lvm *l, struct err *e);
 /* NULL: none of this name in this pool. */
 const struct lv *lvm_lv(const struct vg *g, const struct lvm *l, const char *name);
 const struct thin_pool *lvm_thin_pool(const struct vg *g, const struct lvm *l, struct err *e);

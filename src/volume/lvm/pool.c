@@ -78,7 +78,7 @@ bool pool_room_parse(const char *status, uint64_t chunk, struct pool_room *ret)
 
 static uint64_t chunk_of(const struct lvm *l, struct err *e)
 {
-    const struct vg *g = lvm_group(l->vg, true, e);
+    const struct vg *g = lvm_group(l, true, e);
     const struct thin_pool *p = g ? lvm_thin_pool(g, l, e) : NULL;
     return p ? p->chunk : 0;
 }
@@ -92,7 +92,7 @@ int pool_room(const struct lvm *l, struct pool_room *ret, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
     char *argv[] = {"dmsetup", "status", device, NULL};
-    struct proc_options options = {.tick = volume_tick};
+    struct proc_options options = {.tick = l->tick};
     struct proc_result r = {0};
     uint64_t chunk = chunk_of(l, e);
     if (!chunk)
@@ -155,10 +155,9 @@ struct hold {
     bool taken;
 };
 
-static void pause_a_moment(void)
+static void pause_a_moment(const struct lvm *l)
 {
-    if (volume_tick)
-        volume_tick();
+    tick_now(l->tick);
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 }
 
@@ -168,7 +167,7 @@ static int message(const struct lvm *l, const char *text, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
     char *argv[] = {"dmsetup", "message", device, "0", (char *)text, NULL};
-    struct proc_options options = {.tick = volume_tick};
+    struct proc_options options = {.tick = l->tick};
     struct proc_result r = {0};
     debug_command(argv);
     int result = proc_run(argv, &options, &r, e);
@@ -197,7 +196,7 @@ static int lock_note(struct hold *h, struct err *e)
         if (clock_mono() > until)
             return err_set(e, ERR_BUSY, 0, "other runs read the metadata of thin pool '%s/%s' all the time",
                            l->vg, l->pool);
-        pause_a_moment();
+        pause_a_moment(l);
     }
     return 0;
 }
@@ -240,7 +239,7 @@ static int wait_for_turn(struct hold *h, struct err *e)
                            "it, release it (dmsetup message %s 0 release_metadata_snap)",
                            h->lvm->vg, h->lvm->pool, device);
         }
-        pause_a_moment();
+        pause_a_moment(h->lvm);
     }
 }
 
@@ -275,11 +274,11 @@ bool thin_delta_version_ok(const char *said)
     return major == 0 ? strchr(said, '-') == NULL : major > 1 || minor > 0 || patch >= 6;
 }
 
-static int check_version(struct err *e)
+static int check_version(const struct lvm *l, struct err *e)
 {
     static bool known;
     char *argv[] = {"thin_delta", "-V", NULL};
-    struct proc_options options = {.tick = volume_tick};
+    struct proc_options options = {.tick = l->tick};
     _cleanup_buf_ struct buf said = BUF_INIT;
     if (known)
         return 0;
@@ -295,15 +294,14 @@ static int check_version(struct err *e)
                    buf_str(&said));
 }
 
-static int read_map(struct proc *p, struct thinmap *map, struct err *e)
+static int read_map(const struct lvm *l, struct proc *p, struct thinmap *map, struct err *e)
 {
     char part[65536];
     double heard = clock_mono();
     for (;;) {
         struct pollfd fd = {.fd = p->out, .events = POLLIN};
         int r = poll(&fd, 1, 1000);
-        if (volume_tick)
-            volume_tick();
+        tick_now(l->tick);
         if (r < 0 && errno != EINTR)
             return err_sys(e, "thin_delta: cannot wait for it");
         if (r <= 0 && clock_mono() - heard < SILENT_SECONDS)
@@ -345,7 +343,7 @@ static int run_delta(const struct lvm *l, const struct lv *base, const struct lv
         return err_sys(e, "cannot make a file in memory");
     if (proc_spawn(argv, &streams, &p, e) < 0)
         return -1;
-    if (read_map(&p, map, e) < 0) {
+    if (read_map(l, &p, map, e) < 0) {
         proc_kill(&p);
         return -1;
     }
@@ -357,7 +355,7 @@ struct thinmap *pool_compare(const struct lvm *l, const struct lv *base, const s
 {
     _cleanup_(hold_release) struct hold h = {.lvm = l, .fd = -1};
     _cleanup_(thinmap_freep) struct thinmap *map = thinmap_new(base ? base->size : 0);
-    if (check_version(e) < 0 || hold(&h, e) < 0)
+    if (check_version(l, e) < 0 || hold(&h, e) < 0)
         return NULL;
     if (run_delta(l, base, lv, map, e) < 0) {
         err_wrap(e, "thin pool '%s/%s'", l->vg, l->pool);

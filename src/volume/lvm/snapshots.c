@@ -23,7 +23,7 @@ static void finds_release(struct finds *f)
 /* The snapshots of the volume, oldest LV first. */
 static int find_all(const struct lvm *l, bool old, struct finds *f, struct err *e)
 {
-    const struct vg *g = lvm_group(l->vg, old, e);
+    const struct vg *g = lvm_group(l, old, e);
     if (!g)
         return -1;
     for (size_t i = 0; i < g->n; i++) {
@@ -178,9 +178,9 @@ static const char *origin_outside(const struct vg *g, const struct lvm *l, const
 /* The guest may be frozen meanwhile: of the group only what was known a moment ago, and one command. */
 static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e)
 {
-    const struct vg *g = lvm_group(l->vg, true, e);
+    const struct vg *g = lvm_group(l, true, e);
     if (g && !lvm_lv(g, l, l->volume)) /* new, perhaps */
-        g = lvm_group_anew(l->vg, e);
+        g = lvm_group_anew(l, e);
     const struct lv *live = g ? lvm_lv(g, l, l->volume) : NULL;
     struct lvm_name to = lvm_name(l, kind, name), snapshot = lvm_name(l, LVM_SNAPSHOT, name);
     struct lvm_mark mark = {0};

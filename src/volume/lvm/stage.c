@@ -40,26 +40,20 @@ struct lvm_stage {
     unsigned char *whole;      /* a chunk, where the pool does not zero */
 };
 
-static void tick(void)
-{
-    if (volume_tick)
-        volume_tick();
-}
-
 static int flush(struct lvm_stage *x, struct err *e)
 {
     for (uint64_t pos = x->dirty; pos < x->dirty_end; pos += FLUSH_BYTES) {
-        tick();
+        tick_now(x->lvm->tick);
         /* an error that it tells is not told by fsync again */
         if (sync_file_range(x->open.fd, (off_t)pos, FLUSH_BYTES,
                             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                                 SYNC_FILE_RANGE_WAIT_AFTER) < 0)
             return err_sys(e, "cannot write to '%s/%s'", x->lvm->vg, x->lv.name);
     }
-    tick();
+    tick_now(x->lvm->tick);
     if (fsync(x->open.fd) < 0)
         return err_sys(e, "cannot flush '%s/%s'", x->lvm->vg, x->lv.name);
-    tick();
+    tick_now(x->lvm->tick);
     x->dirty = x->dirty_end = 0;
     return 0;
 }
@@ -162,7 +156,7 @@ static int write_zeros(struct lvm_stage *x, uint64_t offset, uint64_t n, struct 
             return -1;
         offset += part;
         n -= part;
-        tick();
+        tick_now(x->lvm->tick);
     }
     return 0;
 }
@@ -182,7 +176,7 @@ static int discard(struct lvm_stage *x, uint64_t offset, uint64_t n, struct err 
         offset += range[1];
         n -= range[1];
         x->pending += PUSH_BYTES / 8;
-        tick();
+        tick_now(x->lvm->tick);
     }
     return 0;
 }
@@ -449,7 +443,7 @@ CLEANUP_FUNC(release, struct lvm_stage)
 int lvm_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)
 {
     const struct lvm *l = s->volume->priv;
-    const struct vg *g = lvm_group(l->vg, false, e);
+    const struct vg *g = lvm_group(l, false, e);
     const struct thin_pool *pool = g ? lvm_thin_pool(g, l, e) : NULL;
     uint64_t size = pool ? lvm_round(want->size, g->extent) : 0;
     if (!pool || lvm_check_name(l, want->snapshot, e) < 0)

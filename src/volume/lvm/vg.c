@@ -193,7 +193,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct lv *)a)->name, ((const struct lv *)b)->name);
 }
 
-static int ask(struct vg *g, struct err *e)
+static int ask(struct vg *g, const struct tick *tick, struct err *e)
 {
     char *argv[] = {"lvs",
                     "--noheadings",
@@ -211,7 +211,7 @@ static int ask(struct vg *g, struct err *e)
                     g->name,
                     NULL};
     _cleanup_buf_ struct buf out = BUF_INIT;
-    struct proc_options options = {.cap = LVS_MAX, .seconds = COMMAND_SECONDS, .tick = volume_tick};
+    struct proc_options options = {.cap = LVS_MAX, .seconds = COMMAND_SECONDS, .tick = tick};
     if (proc_check(argv, &options, &out, e) < 0) {
         if (strstr(e->text, "not found"))
             e->kind = ERR_GONE;
@@ -246,20 +246,20 @@ static struct vg *group_of(const char *name)
     return g;
 }
 
-const struct vg *lvm_group_anew(const char *vg, struct err *e)
+const struct vg *lvm_group_anew(const struct lvm *l, struct err *e)
 {
-    struct vg *g = group_of(vg);
+    struct vg *g = group_of(l->vg);
     g->asked = -INFINITY;
-    return ask(g, e) < 0 ? NULL : g;
+    return ask(g, l->tick, e) < 0 ? NULL : g;
 }
 
-const struct vg *lvm_group(const char *vg, bool old, struct err *e)
+const struct vg *lvm_group(const struct lvm *l, bool old, struct err *e)
 {
-    struct vg *g = group_of(vg);
+    struct vg *g = group_of(l->vg);
     double age = clock_mono() - g->asked;
     if (old ? age < OLD_SECONDS : age < BELIEVED_SECONDS && !g->stale)
         return g;
-    return lvm_group_anew(vg, e);
+    return lvm_group_anew(l, e);
 }
 
 static const struct lv *any_lv(const struct vg *g, const char *name)
@@ -287,7 +287,7 @@ const struct thin_pool *lvm_thin_pool(const struct vg *g, const struct lvm *l, s
 
 int lvm_find(const struct lvm *l, const char *name, struct lv *ret, struct err *e)
 {
-    const struct vg *g = lvm_group(l->vg, false, e);
+    const struct vg *g = lvm_group(l, false, e);
     if (!g)
         return -1;
     const struct lv *lv = lvm_lv(g, l, name);
@@ -300,7 +300,7 @@ int lvm_find(const struct lvm *l, const char *name, struct lv *ret, struct err *
 int lvm_live(const struct lvm *l, struct lv *ret, struct err *e)
 {
     int r = lvm_find(l, l->volume, ret, e);
-    const struct vg *g = r == 1 ? lvm_group_anew(l->vg, e) : NULL; /* somebody made it, perhaps */
+    const struct vg *g = r == 1 ? lvm_group_anew(l, e) : NULL; /* somebody made it, perhaps */
     if (r == 1 && !g)
         return -1;
     const struct lv *made = g ? lvm_lv(g, l, l->volume) : NULL;
@@ -382,7 +382,7 @@ static void name_failure(const struct lvm *l, struct err *e)
 
 static int change(const struct lvm *l, const struct strv *argv, struct err *e)
 {
-    struct proc_options options = {.seconds = COMMAND_SECONDS, .tick = volume_tick};
+    struct proc_options options = {.seconds = COMMAND_SECONDS, .tick = l->tick};
     group_of(l->vg)->stale = true;
     debug_command(argv->v);
     if (proc_check(argv->v, &options, NULL, e) == 0)

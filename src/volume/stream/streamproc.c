@@ -1,7 +1,5 @@
 #include "volume/stream/streamproc.h"
 
-#include "volume/volume.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,12 +10,14 @@
 #define TICK_MS 3000
 #define ERRORS_MAX 4096
 
-int streamproc_start(struct streamproc *s, char *const argv[], bool source, struct err *e)
+int streamproc_start(struct streamproc *s, char *const argv[], bool source,
+                     const struct volume_context *context, struct err *e)
 {
     struct proc_streams streams = {.pipe_out = source, .pipe_in = !source, .pipe_err = true};
-    if (!source && volume_lock_fd > 2)
-        streams.use_out = volume_lock_fd;
+    if (!source && context && context->lock_fd > 2)
+        streams.use_out = context->lock_fd;
     *s = (struct streamproc)STREAMPROC_INIT;
+    s->context = context;
     if (proc_spawn(argv, &streams, &s->proc, e) < 0)
         return -1;
     fcntl(source ? s->proc.out : s->proc.in, F_SETPIPE_SZ, 1 << 20); /* fewer turns; a smaller one does too */
@@ -52,8 +52,8 @@ static int await(struct streamproc *s, int fd, short events, struct err *e)
         int r = poll(p, 2, TICK_MS);
         if (r < 0 && errno != EINTR)
             return err_sys(e, "cannot wait for %s", s->proc.name);
-        if (r == 0 && volume_tick)
-            volume_tick();
+        if (r == 0 && s->context)
+            tick_now(&s->context->tick);
         if (r > 0 && p[1].revents)
             listen_once(s);
         if (r > 0 && p[0].revents)

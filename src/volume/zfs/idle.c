@@ -16,9 +16,9 @@ bool zfs_written(const struct zfs *z, const struct zfs_dataset *d)
 
 /* `zfs diff` goes by the time of the last change of status, which reading leaves as it is. Anything said, or
  * a failure: yes. */
-static bool differs(const struct zfs_snapshot *since, const struct zfs_dataset *d)
+static bool differs(const struct zfs *z, const struct zfs_snapshot *since, const struct zfs_dataset *d)
 {
-    struct proc_options o = {.cap = 4096, .seconds = 600, .tick = volume_tick};
+    struct proc_options o = {.cap = 4096, .seconds = 600, .tick = zfs_tick(z)};
     struct err ignored;
     _cleanup_buf_ struct buf out = BUF_INIT;
     _cleanup_free_ char *snapshot = xasprintf("%s@%s", since->dataset, since->s.name);
@@ -50,7 +50,7 @@ int zfs_settle(struct zfs *z, struct err *e)
     struct err ignored;
     if (zfs_change(z, &ignored, "mount", "-o", "ro", z->live, NULL) < 0)
         return 0;
-    if (!differs(newest, &w.live)) {
+    if (!differs(z, newest, &w.live)) {
         z->times = w.live.written;
         memcpy(z->times_of, w.live.guid, sizeof z->times_of);
     }

@@ -22,9 +22,9 @@
 
 /* ---- commands ---- */
 
-static int run(const struct strv *argv, struct buf *out, struct err *e)
+static int run(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e)
 {
-    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = volume_tick};
+    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = tick};
     if (proc_check(argv->v, &o, out, e) == 0)
         return 0;
     if (strstr(e->text, "out of space"))
@@ -42,13 +42,13 @@ int zfs_change(struct zfs *z, struct err *e, const char *first, ...)
         strv_add(&argv, a);
     va_end(ap);
     zfs_forget(z);
-    return zfs_change_all(&argv, e);
+    return zfs_change_all(z, &argv, e);
 }
 
-int zfs_change_all(const struct strv *argv, struct err *e)
+int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e)
 {
     debug_command(argv->v);
-    return run(argv, NULL, e);
+    return run(zfs_tick(z), argv, NULL, e);
 }
 
 int zfs_destroy(struct zfs *z, const char *name, struct err *e)
@@ -180,7 +180,8 @@ static void take_line(char *line, const struct takers *to)
 }
 
 /* The datasets `names` and what is directly below them. */
-static int list(const struct strv *names, const char *types, const struct takers *to, struct err *e)
+static int list(const struct tick *tick, const struct strv *names, const char *types, const struct takers *to,
+                struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_buf_ struct buf out = BUF_INIT;
@@ -188,7 +189,7 @@ static int list(const struct strv *names, const char *types, const struct takers
               NULL);
     for (size_t i = 0; i < names->n; i++)
         strv_add(&argv, names->v[i]);
-    if (run(&argv, &out, e) < 0)
+    if (run(tick, &argv, &out, e) < 0)
         return -1;
     char *rest = out.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));)
@@ -248,13 +249,13 @@ static void name_of(const struct zfs_dataset *d, void *arg)
     }
 }
 
-int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e)
+int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
 {
-    struct names x = {pool, vmid, ret};
+    struct names x = {store->pool, vmid, ret};
     struct takers to = {.dataset = name_of, .arg = &x};
     _cleanup_strv_ struct strv names = STRV_INIT;
-    strv_add(&names, pool);
-    return list(&names, "filesystem,volume", &to, e);
+    strv_add(&names, store->pool);
+    return list(store_tick(store), &names, "filesystem,volume", &to, e);
 }
 
 /* ---- snapshots ---- */
@@ -329,7 +330,7 @@ static int look_at_template(struct zfs *z, const struct takers *to, const struct
     _cleanup_strv_ struct strv name = STRV_INIT;
     strv_addf(&name, "%s@" TEMPLATE_SNAPSHOT, z->base);
     struct err problem;
-    if (list(&name, "snapshot", to, &problem) == 0 || strstr(problem.text, "does not exist"))
+    if (list(zfs_tick(z), &name, "snapshot", to, &problem) == 0 || strstr(problem.text, "does not exist"))
         return 0;
     *e = problem;
     return -1;
@@ -342,12 +343,12 @@ static int look(struct zfs *z, struct zfs_view *w, struct err *e)
     struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l};
     _cleanup_strv_ struct strv names = STRV_INIT;
     strv_adds(&names, z->pool, z->live, NULL);
-    bool whole = list(&names, "filesystem,volume,snapshot,bookmark", &to, e) == 0;
+    bool whole = list(zfs_tick(z), &names, "filesystem,volume,snapshot,bookmark", &to, e) == 0;
     if (!whole) {
         _cleanup_strv_ struct strv pool = STRV_INIT;
         strv_add(&pool, z->pool);
         zfs_view_release(w);
-        if (list(&pool, "filesystem,volume", &to, e) < 0)
+        if (list(zfs_tick(z), &pool, "filesystem,volume", &to, e) < 0)
             return -1;
     }
     strv_release(&names);
@@ -357,7 +358,8 @@ static int look(struct zfs *z, struct zfs_view *w, struct err *e)
             strv_add_once(&names, d[i]->name);
     for (size_t i = 0; i < w->kept.n; i++)
         strv_add(&names, w->kept.v[i]);
-    if ((names.n && list(&names, "snapshot,bookmark", &to, e) < 0) || look_at_template(z, &to, w, e) < 0)
+    if ((names.n && list(zfs_tick(z), &names, "snapshot,bookmark", &to, e) < 0) ||
+        look_at_template(z, &to, w, e) < 0)
         return -1;
     join_bookmarks(w);
     return 0;
@@ -367,7 +369,7 @@ static int flush_pool(const struct zfs *z, struct err *e)
 {
     _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
     char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
-    struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = volume_tick};
+    struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = zfs_tick(z)};
     debug_command(argv);
     return proc_check(argv, &o, NULL, e);
 }

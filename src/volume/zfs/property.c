@@ -101,5 +101,5 @@ int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err 
         return 0;
     strv_add(&argv, d->name); /* it begins with the pool's name, and `zfs set` knows no "--" */
     zfs_forget(z);
-    return zfs_change_all(&argv, e);
+    return zfs_change_all(z, &argv, e);
 }

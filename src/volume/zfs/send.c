@@ -29,7 +29,7 @@ static int start_send(struct delta *d, const struct snapshot *snapshot, const st
     d->priv = x;
     snprintf(x->header, sizeof x->header, ZFS_HEADER "%s%s%s\n", w->live.properties,
              quota ? " " ZFS_SNAPSHOT_QUOTA "=" : "", quota ? s->quota : "");
-    if (streamproc_start(&x->proc, argv->v, true, e) == 0)
+    if (streamproc_start(&x->proc, argv->v, true, d->volume->store.context, e) == 0)
         return 0;
     zfs_delta_close(d);
     return -1;

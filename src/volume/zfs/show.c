@@ -19,12 +19,11 @@
 #define DEVICE_NANOSECONDS 10000000
 
 /* udev makes it a moment after ZFS has it. */
-static int open_device(const char *path, struct err *e)
+static int open_device(const char *path, const struct tick *tick, struct err *e)
 {
     int fd;
     for (int i = 0; (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 && errno == ENOENT && i < DEVICE_TRIES; i++) {
-        if (volume_tick)
-            volume_tick();
+        tick_now(tick);
         nanosleep(&(struct timespec){.tv_nsec = DEVICE_NANOSECONDS}, NULL);
     }
     if (fd < 0)
@@ -43,7 +42,7 @@ static int open_zvol(struct zfs *z, const char *name, const char *full, struct e
     _cleanup_free_ char *path = xasprintf("/dev/zvol/%s", full);
     if (access(path, F_OK) < 0 && zfs_change(z, e, "set", "snapdev=visible", name, NULL) < 0)
         return -1;
-    return open_device(path, e);
+    return open_device(path, zfs_tick(z), e);
 }
 
 /* A mount that is nowhere. */

@@ -207,7 +207,7 @@ static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
     zfs_forget(z);
-    return streamproc_start(&x->proc, argv.v, false, e);
+    return streamproc_start(&x->proc, argv.v, false, z->volume->store.context, e);
 }
 
 int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e)
@@ -437,7 +437,7 @@ static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, st
             strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
     }
     zfs_forget(z);
-    if ((argv.n > options && zfs_change_all(&argv, e) < 0) || zfs_properties_apply(z, &w->stage, e) < 0)
+    if ((argv.n > options && zfs_change_all(z, &argv, e) < 0) || zfs_properties_apply(z, &w->stage, e) < 0)
         return -1;
     if (strcmp(w->stage.owner, m.owner) == 0 && strcmp(w->stage.base, id) == 0)
         return 0;
@@ -470,7 +470,7 @@ static int mark_received(struct zfs *z, const struct zfs_view *w, const struct z
         strv_add(&argv, quota);
     strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
     zfs_forget(z);
-    return zfs_change_all(&argv, e);
+    return zfs_change_all(z, &argv, e);
 }
 
 int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)

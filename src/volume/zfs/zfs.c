@@ -62,7 +62,7 @@ static void zfs_close(struct volume *v)
 
 static int slot_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
 {
-    return check_pool(store, e) < 0 ? -1 : zfs_names(store->pool, vmid, ret, e);
+    return check_pool(store, e) < 0 ? -1 : zfs_names(store, vmid, ret, e);
 }
 
 static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
@@ -140,7 +140,7 @@ static int slot_snapshot_all(struct volume *const v[], size_t n, const char *nam
         strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
         zfs_forget(zfs_of(v[i]));
     }
-    return zfs_change_all(&argv, e);
+    return zfs_change_all(zfs_of(v[0]), &argv, e);
 }
 
 static int bookmark(struct zfs *z, const char *name, struct err *e)

@@ -139,11 +139,15 @@ static inline struct zfs *zfs_of(struct volume *v)
 {
     return v->priv;
 }
+static inline const struct tick *zfs_tick(const struct zfs *z)
+{
+    return volume_tick(z->volume);
+}
 
 /* Run `zfs` for something that changes this volume, tell it at debug level, look again afterwards. */
 int zfs_change(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
 /* The whole command; zfs_forget is the caller's. */
-int zfs_change_all(const struct strv *argv, struct err *e);
+int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e);
 /* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
  */
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
@@ -162,7 +166,7 @@ const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *data
 /* A bookmark only if there is no snapshot of that id. */
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id);
 /* The names in POOL that say of a volume of this guest that something of it is here. */
-int zfs_names(const char *pool, uint32_t vmid, struct strv *ret, struct err *e);
+int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
 /* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
  * it the stage's snapshots are the live volume's. NULL: no such thing. */
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
