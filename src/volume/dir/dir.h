@@ -37,9 +37,8 @@ struct dir_name {
 #define DIR_TAG_LIVE "@live"
 #define DIR_TAG_MAP "@map"
 #define DIR_TAG_PROBE "@probe"
-/* Snapshots with such names outlive volume_destroy. */
 
-/* ---- dir-files.c: files in the directory ---- */
+/* ---- files.c: files in the directory ---- */
 
 struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *tag);
 /* Open images/VMID. 1: it is not there (and `make` is false). */
@@ -100,5 +99,3 @@ int plain_keep_aside(struct dir *d, const char *name, struct err *e);
 int plain_written(struct dir *d, char *since, struct err *e);
 int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
 int plain_commit(struct dir *d, const char *id, bool live, struct err *e);
-/* Does the live file still have the identity it had when these digests were made? */
-bool plain_unchanged(const struct dir *d, int map_fd);

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "volume/dir/ident.h"
 #include "volume/file/blockmap.h"
 #include "volume/mark.h"
 
@@ -33,76 +34,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
-
-/* ---- identity: a cheap proof that a file was not written to ---- */
-
-#define IDENT_MAX 160
-/* Kernels give files times of the last timer tick, at most 10 ms old. A file whose ctime lies further back
- * than this gets another ctime with its next change. */
-#define IDENT_SETTLE_NS 20000000
-
-static void print_ident(const struct stat *st, char ident[IDENT_MAX])
-{
-    snprintf(ident, IDENT_MAX, "%ju %jd %jd.%09ld %jd.%09ld", (uintmax_t)st->st_ino, (intmax_t)st->st_size,
-             (intmax_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (intmax_t)st->st_ctim.tv_sec,
-             st->st_ctim.tv_nsec);
-}
-
-/* "" when the times are too coarse or too strange to prove anything. Waits up to 20 ms for a file that was
- * just changed: that saves reading all of it again later. */
-static int take_ident(int fd, char ident[IDENT_MAX], struct err *e)
-{
-    struct stat st;
-    ident[0] = 0;
-    for (int i = 0; i < 3; i++) {
-        struct timespec now;
-        if (fstat(fd, &st) < 0)
-            return err_sys(e, "cannot stat the live file");
-        clock_gettime(CLOCK_REALTIME, &now);
-        int64_t age =
-            (now.tv_sec - st.st_ctim.tv_sec) * (int64_t)1000000000 + now.tv_nsec - st.st_ctim.tv_nsec;
-        if (age < 0 || (st.st_ctim.tv_nsec == 0 && st.st_mtim.tv_nsec == 0))
-            return 0;
-        if (age > IDENT_SETTLE_NS) {
-            print_ident(&st, ident);
-            return 0;
-        }
-        struct timespec rest = {.tv_nsec = IDENT_SETTLE_NS - age + 1};
-        nanosleep(&rest, NULL);
-    }
-    return 0;
-}
-
-static bool ident_holds(int fd, const char *ident)
-{
-    struct stat st;
-    char now[IDENT_MAX];
-    if (!ident[0] || fstat(fd, &st) < 0)
-        return false;
-    print_ident(&st, now);
-    return strcmp(now, ident) == 0;
-}
-
-bool plain_unchanged(const struct dir *d, int map_fd)
-{
-    _cleanup_close_ int live = -1;
-    char ident[IDENT_MAX];
-    struct err ignored;
-    return mark_get(map_fd, "ident", ident, sizeof ident, &ignored) == 0 &&
-           dir_file(d, d->file, O_RDONLY, &live, &ignored) == 0 && ident_holds(live, ident);
-}
-
-/* The live file is what the map says: remember how it looks now. */
-static int note_ident(struct dir *d, int live, const char *map_name, struct err *e)
-{
-    _cleanup_close_ int map = -1;
-    char ident[IDENT_MAX];
-    int r = dir_file(d, map_name, O_RDWR, &map, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    return take_ident(live, ident, e) < 0 ? -1 : mark_set(map, "ident", ident, e);
-}
 
 /* ---- snapshots ---- */
 
@@ -169,7 +100,7 @@ int plain_snapshot(struct dir *d, const char *name, bool busy, struct err *e)
     uint64_t size;
     char ident[IDENT_MAX];
     if (dir_check_free(d, name, e) < 0 || open_live(d, &live, &size, e) < 0 ||
-        take_ident(live, ident, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
+        ident_take(live, ident, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
         return -1;
     struct err ignored;
     if (make_digests(d, live, size, fd, e) < 0 || mark_set(fd, "ident", ident, e) < 0) {
@@ -198,7 +129,7 @@ int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err
     mark_new_id(s.id);
     if (dir_publish(d, fd, temp.s, DIR_DIGEST, &s, "", e) < 0)
         return -1;
-    if (plain_unchanged(d, fd))
+    if (ident_unchanged(d, fd))
         s.flags |= SNAPSHOT_READABLE;
     *ret = s;
     return 0;
@@ -254,14 +185,14 @@ int plain_written(struct dir *d, char *since, struct err *e)
     if (r != 0)
         return r;
     strcpy(since, s.name);
-    if (plain_unchanged(d, fd))
+    if (ident_unchanged(d, fd))
         return 0;
     struct dir_name name = dir_name(d, DIR_DIGEST, s.name);
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, e);
     if (!map)
         return -1;
     char ident[IDENT_MAX];
-    if (take_ident(live, ident, e) < 0)
+    if (ident_take(live, ident, e) < 0)
         return -1;
     r = blockmap_differs(map, live, d->file, store_tick(d->store), e);
     struct err ignored; /* only a hint for the next time */
@@ -386,7 +317,7 @@ int plain_commit(struct dir *d, const char *id, bool live, struct err *e)
     if (r > 0 || !mark.sealed || strcmp(mark.id, id) != 0)
         return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
     if (publish_digests(d, stage, &mark, e) < 0 || switch_live(d, stage, &mark, e) < 0 ||
-        note_ident(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0)
+        ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0)
         return -1;
     return forget_older(d, mark.snapshot, e);
 }

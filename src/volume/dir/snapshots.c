@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "volume/dir/ident.h"
 #include "volume/file/blockmap.h"
 #include "volume/mark.h"
 #include "volume/name.h"
@@ -180,7 +181,7 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
         return 0;
     strcpy(s.name, tag);
     s.size = blockmap_size(map);
-    if (plain_unchanged(d, fd))
+    if (ident_unchanged(d, fd))
         s.flags |= SNAPSHOT_READABLE;
     finds_add(f)->s = s;
     return 0;

@@ -1,0 +1,17 @@
+/* A file's identity: a cheap proof that it was not written to. A digest map keeps that of the live file, in
+ * its attribute `ident`, as it was when the file was what the map says. */
+#pragma once
+
+#include "volume/dir/dir.h"
+
+#define IDENT_MAX 160
+
+/* "" when the times are too coarse or too strange to prove anything. Waits up to 20 ms for a file that was
+ * just changed: that saves reading all of it again later. */
+int ident_take(int fd, char ident[IDENT_MAX], struct err *e);
+bool ident_holds(int fd, const char *ident);
+
+/* Does the live file still have the identity it had when these digests were made? */
+bool ident_unchanged(const struct dir *d, int map_fd);
+/* The live file is what the map says: remember how it looks now. */
+int ident_note(struct dir *d, int live, const char *map_name, struct err *e);
