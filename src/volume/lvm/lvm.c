@@ -118,7 +118,7 @@ static void flush(struct volume *v)
 static int snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
     (void)busy;
-    return lvm_snapshot(v->priv, name, e);
+    return lvm_take(v->priv, name, LVM_TEMP, e);
 }
 
 static int snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)

@@ -85,7 +85,7 @@ struct lvm {
     const struct tick *tick;
 };
 
-/* ---- lvm-vg.c: the group, and the commands that change it ---- */
+/* ---- vg.c: the group, and the commands that change it ---- */
 
 struct lvm_name {
     char s[LV_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 16];
@@ -191,8 +191,16 @@ int lvm_find_id(const struct lvm *l, const char *id, struct lv *ret, struct err 
 int lvm_check_free(const struct lvm *l, const char *snapshot, struct err *e);
 /* A number above those of all snapshots. */
 int lvm_next_seq(const struct lvm *l, bool old, uint64_t *ret, struct err *e);
-int lvm_snapshot(const struct lvm *l, const char *name, struct err *e);
+/* Take the snapshot `name`, as a temporary (LVM_TEMP) or at once. The guest may be frozen meanwhile: of the
+ * group only what was known a moment ago, and one command. */
+int lvm_take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e);
 int lvm_keep(const struct lvm *l, const char *name, struct snapshot *ret, struct err *e);
+/* The newest snapshot that the live volume is known to have been: one taken of it here, or the received one
+ * that it was made from; else the newest of all. 1: none. */
+int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, struct err *e);
+
+/* ---- written.c ---- */
+
 int lvm_keep_aside(const struct lvm *l, const char *name, struct err *e);
 int lvm_written(const struct lvm *l, char *since, struct err *e);
 

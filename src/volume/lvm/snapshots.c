@@ -175,8 +175,7 @@ static const char *origin_outside(const struct vg *g, const struct lvm *l, const
     return NULL;
 }
 
-/* The guest may be frozen meanwhile: of the group only what was known a moment ago, and one command. */
-static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e)
+int lvm_take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e)
 {
     const struct vg *g = lvm_group(l, true, e);
     if (g && !lvm_lv(g, l, l->volume)) /* new, perhaps */
@@ -213,11 +212,6 @@ static int take(const struct lvm *l, const char *name, enum lvm_kind kind, struc
     return lvm_change(l, e, "lvcreate", "-s", "-pr", "-ky", "--addtag", tag, "-n", to.s, origin, NULL);
 }
 
-int lvm_snapshot(const struct lvm *l, const char *name, struct err *e)
-{
-    return take(l, name, LVM_TEMP, e);
-}
-
 int lvm_keep(const struct lvm *l, const char *name, struct snapshot *ret, struct err *e)
 {
     struct lv lv;
@@ -235,26 +229,7 @@ int lvm_keep(const struct lvm *l, const char *name, struct snapshot *ret, struct
     return 0;
 }
 
-static int live_must(const struct lvm *l, struct lv *ret, struct err *e)
-{
-    int r = lvm_live(l, ret, e);
-    return r > 0 ? err_set(e, ERR_GONE, 0, "there is no logical volume '%s/%s'", l->vg, l->volume) : r;
-}
-
-int lvm_keep_aside(const struct lvm *l, const char *name, struct err *e)
-{
-    struct lv live, there;
-    int r = lvm_find(l, lvm_name(l, LVM_SNAPSHOT, name).s, &there, e);
-    if (r < 0 || live_must(l, &live, e) < 0)
-        return -1;
-    /* repeated after a crash: it is kept already when it is what the live volume is */
-    if (r == 0 && (r = lvm_same(l, &there, &live, e)) <= 0)
-        return r;
-    return take(l, name, LVM_SNAPSHOT, e);
-}
-
-/* The newest snapshot that the live volume is known to have been; see dir_reference. 1: none. */
-static int reference(const struct lvm *l, const struct lv *live, struct lv *ret, struct err *e)
+int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, struct err *e)
 {
     _cleanup_(finds_release) struct finds f = {0};
     if (find_all(l, false, &f, e) < 0)
@@ -276,16 +251,4 @@ static int reference(const struct lvm *l, const struct lv *live, struct lv *ret,
         return 1;
     *ret = *best;
     return 0;
-}
-
-int lvm_written(const struct lvm *l, char *since, struct err *e)
-{
-    struct lv live, s;
-    int r = lvm_live(l, &live, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    r = reference(l, &live, &s, e);
-    if (r == 0 && (r = lvm_same(l, &s, &live, e)) >= 0)
-        memcpy(since, s.mark.m.snapshot, sizeof s.mark.m.snapshot);
-    return r;
 }
