@@ -1,4 +1,4 @@
-/* The btrfs driver's own: where things lie, who they are. Used by btrfs*.c alone.
+/* The btrfs driver's own: where things lie, who they are.
  *
  *     PATH/images/VMID/                      a plain directory
  *         vm-VMID-disk-0                     a disk: subvolume that holds the file disk.raw (extents family)
@@ -43,6 +43,12 @@ struct btrfs_volume { /* volume.priv */
     bool stream;
 };
 
+struct btrfs_image {
+    uint32_t vmid;
+    bool stream;
+    char image[BTRFS_IMAGE_MAX + 1];
+};
+
 struct btrfs_snapshot {
     struct snapshot s;
     char uuid[SUBVOL_UUID_LEN + 1];   /* this subvolume's own */
@@ -54,14 +60,6 @@ struct btrfs_snapshots {
 };
 void btrfs_snapshots_release(struct btrfs_snapshots *s);
 #define _cleanup_btrfs_snapshots_ _cleanup_(btrfs_snapshots_release)
-int btrfs_scan(struct btrfs_volume *b, struct btrfs_snapshots *ret, struct err *e);
-const struct btrfs_snapshot *btrfs_find_id(const struct btrfs_snapshots *s, const char *id);
-const struct btrfs_snapshot *btrfs_find_uuid(const struct btrfs_snapshots *s, const char *uuid);
-
-/* Calls `each` for every name in the directory (-1: none) that starts with `prefix`, with the rest of it,
- * until one is not 0. */
-int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, void *arg, struct err *e),
-                    void *arg, struct err *e);
 
 static inline struct btrfs_volume *btrfs_of(const struct volume *v)
 {
@@ -71,24 +69,42 @@ static inline const struct tick *btrfs_tick(const struct btrfs_volume *b)
 {
     return b->context ? &b->context->tick : NULL;
 }
-/* Open the directory of the guest's images if it is there; `make`: make it. 1 when it is not there. */
+
+/* ---- image.c ---- */
+
+/* `[VMID/]vm-VMID-REST[.raw]` or `[VMID/]subvol-VMID-REST[.subvol]`. */
+bool btrfs_image_parse(const char *name, struct btrfs_image *ret);
+/* Calls `each` for every name in the directory (-1: none) that starts with `prefix`, with the rest of it,
+ * until one is not 0. */
+int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, void *arg, struct err *e),
+                    void *arg, struct err *e);
+/* The directory of a guest's images; 1 when it is not there. */
+int btrfs_open_dir(int root, uint32_t vmid, int *ret, struct err *e);
+/* Open the volume's directory of the guest's images if it is there; `make`: make it. 1 when it is not there.
+ */
 int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e);
 void btrfs_snapshot_name(const struct btrfs_volume *b, const char *snapshot, char ret[BTRFS_NAME_MAX]);
 /* 1 when it is not there. */
 int btrfs_open_live(struct btrfs_volume *b, int *ret, struct err *e);
-/* ERR_GONE when it is not there, ERR_DATA when it has another id. */
-int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *ret, struct err *e);
+/* ERR_GONE when it is not there. */
+int btrfs_need_live(struct btrfs_volume *b, int *ret, struct err *e);
 /* disk.raw in a subvolume, a regular file. */
 int btrfs_open_disk(int subvol, int flags, struct err *e);
 /* Of a subvolume's disk.raw; 0 for a container. */
 int btrfs_disk_size(const struct btrfs_volume *b, int subvol, uint64_t *ret, struct err *e);
 int btrfs_owner_get(int live, char owner[32], struct err *e);
 int btrfs_owner_set(int live, const char *owner, struct err *e);
+
+/* ---- snapshot.c ---- */
+
+int btrfs_scan(struct btrfs_volume *b, struct btrfs_snapshots *ret, struct err *e);
+const struct btrfs_snapshot *btrfs_find_id(const struct btrfs_snapshots *s, const char *id);
+const struct btrfs_snapshot *btrfs_find_uuid(const struct btrfs_snapshots *s, const char *uuid);
 /* Of the live volume: the snapshot it was made from, or NULL. */
 int btrfs_shown(struct btrfs_volume *b, int live, const struct btrfs_snapshots *all,
                 const struct btrfs_snapshot **ret, struct err *e);
-
-/* btrfs-snapshot.c */
+/* ERR_GONE when it is not there, ERR_DATA when it has another id. */
+int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *ret, struct err *e);
 int btrfs_list_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
 void btrfs_flush(struct volume *v);
 int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
@@ -96,20 +112,28 @@ int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret
 int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
 int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
 int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
-int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
 
-/* delta.c */
+/* ---- delta.c ---- */
+
+struct streamproc;
+/* Start `btrfs send`, without the data unless `data`. base NULL: full. Names are those in the directory of
+ * images. */
+int btrfs_sender_start(struct streamproc *s, const struct btrfs_volume *b, const char *base, const char *name,
+                       bool data, struct err *e);
 int btrfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                      uint64_t from, struct err *e);
 int btrfs_delta_next(struct delta *d, struct extent *ret, struct err *e);
 const void *btrfs_delta_data(const struct delta *d);
 ssize_t btrfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 void btrfs_delta_close(struct delta *d);
-int btrfs_written(struct volume *v, char *since, struct err *e);
-/* 1 when the live volume has other content than the snapshot. */
-int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
 
-/* stage.c */
+/* ---- written.c ---- */
+
+int btrfs_written(struct volume *v, char *since, struct err *e);
+int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
+
+/* ---- stage.c ---- */
+
 int btrfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
 int btrfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
 int btrfs_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);

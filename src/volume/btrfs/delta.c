@@ -1,21 +1,13 @@
-/* The source side of the btrfs driver: what changed, and whether anything did. */
+/* The source side of the btrfs driver: what changed between two snapshots. */
 #include "volume/btrfs/btrfs.h"
 
-#include "base/fs.h"
 #include "volume/file/delta.h"
-#include "volume/stream/sendstream.h"
 #include "volume/stream/streamproc.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/xattr.h>
 
-/* A running `btrfs send`. base NULL: full. Names are those in the directory of images. */
-static int sender_start(struct streamproc *s, const struct btrfs_volume *b, const char *base,
-                        const char *name, bool data, struct err *e)
+int btrfs_sender_start(struct streamproc *s, const struct btrfs_volume *b, const char *base, const char *name,
+                       bool data, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, "btrfs", "send", "-q", NULL);
@@ -59,7 +51,7 @@ static int open_streams(struct btrfs_delta *x, struct btrfs_volume *b, const str
     if (base)
         btrfs_snapshot_name(b, base->name, from);
     btrfs_snapshot_name(b, snapshot->name, name);
-    return sender_start(&x->sender, b, base ? from : NULL, name, true, e);
+    return btrfs_sender_start(&x->sender, b, base ? from : NULL, name, true, e);
 }
 
 int btrfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
@@ -108,129 +100,4 @@ ssize_t btrfs_delta_stream(struct delta *d, void *data, size_t room, struct err 
 {
     struct btrfs_delta *x = d->priv;
     return streamproc_read(&x->sender, data, room, e);
-}
-
-/* ---- was the live volume written to? ---- */
-
-/* Does the file have this attribute with this value in the base, too? The sender repeats a file's
- * capabilities whenever it speaks of the file, and reading a file is enough for that. */
-static bool attribute_is_old(int base, const struct send_record *r)
-{
-    char path[PATH_MAX], name[XATTR_NAME_MAX + 1], link[64];
-    uint8_t value[XATTR_SIZE_MAX];
-    size_t n = r->attr[ATTR_XATTR_DATA].n;
-    struct err ignored;
-    if (send_text(r, ATTR_PATH, sizeof path, path, &ignored) < 0 ||
-        send_text(r, ATTR_XATTR_NAME, sizeof name, name, &ignored) < 0)
-        return false;
-    _cleanup_close_ int file = fs_open_beneath(base, *path ? path : ".", O_PATH | O_NOFOLLOW, 0, &ignored);
-    if (file < 0)
-        return false;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    return getxattr(link, name, value, sizeof value) == (ssize_t)n &&
-           (n == 0 || memcmp(value, r->attr[ATTR_XATTR_DATA].data, n) == 0);
-}
-
-static bool is_our_mark(const struct send_record *r)
-{
-    char name[256];
-    struct err ignored;
-    return r->attr[ATTR_PATH].n == 0 && send_text(r, ATTR_XATTR_NAME, sizeof name, name, &ignored) == 0 &&
-           strcmp(name, BTRFS_OWNER_ATTR) == 0;
-}
-
-/* 1 for a command that changes something somebody would miss: times alone are no change, nor is our mark.
- * arg: the base's file descriptor. */
-static int is_change(const struct send_record *r, void *arg, struct err *e)
-{
-    switch (r->command) {
-    case SEND_SNAPSHOT:
-    case SEND_UTIMES:
-    case SEND_END:
-        return 0;
-    case SEND_SET_XATTR:
-        return !is_our_mark(r) && !attribute_is_old(*(int *)arg, r);
-    case SEND_REMOVE_XATTR:
-        return !is_our_mark(r);
-    default:
-        return 1;
-    }
-}
-
-static int compare_streams(struct btrfs_volume *b, const struct snapshot *base, const char *tmp,
-                           struct err *e)
-{
-    _cleanup_(streamproc_stop) struct streamproc s = STREAMPROC_INIT;
-    _cleanup_(sendreader_release) struct sendreader reader = {0};
-    _cleanup_free_ char *data = xmalloc(1 << 18);
-    _cleanup_close_ int old = -1;
-    char full[BTRFS_NAME_MAX];
-    btrfs_snapshot_name(b, base->name, full);
-    if (btrfs_open_snapshot(b, base, &old, e) < 0 || sender_start(&s, b, full, tmp, false, e) < 0)
-        return -1;
-    ssize_t n;
-    while ((n = streamproc_read(&s, data, 1 << 18, e)) > 0) {
-        int r = sendreader_feed(&reader, data, (size_t)n, is_change, &old, e);
-        if (r != 0)
-            return r;
-    }
-    if (n == 0 && !reader.ended)
-        return err_set(e, ERR_DATA, 0, "btrfs send ended in the middle of its stream");
-    return n < 0 ? -1 : 0;
-}
-
-static int written_container(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
-{
-    struct err ignored;
-    if (subvol_destroy(b->dir, b->tmp, e) < 0 || subvol_snapshot(live, b->dir, b->tmp, true, e) < 0)
-        return -1;
-    int r = compare_streams(b, base, b->tmp, e);
-    subvol_destroy(b->dir, b->tmp, &ignored); /* else the next tidy does it */
-    return r;
-}
-
-static int written_disk(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
-{
-    _cleanup_close_ int snapshot = -1, old = -1, new = -1;
-    if (btrfs_open_snapshot(b, base, &snapshot, e) < 0 ||
-        (old = btrfs_open_disk(snapshot, O_RDONLY, e)) < 0 || (new = btrfs_open_disk(live, O_RDONLY, e)) < 0)
-        return -1;
-    return filedelta_same(old, new, btrfs_tick(b), e);
-}
-
-int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
-{
-    int r = b->stream ? written_container(b, live, base, e) : written_disk(b, live, base, e);
-    return r < 0 ? err_wrap(e, "cannot compare '%s/%s' with its snapshot '%s'", b->dir_path, b->image,
-                            base->name)
-                 : r;
-}
-
-int btrfs_written(struct volume *v, char *since, struct err *e)
-{
-    struct btrfs_volume *b = btrfs_of(v);
-    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
-    _cleanup_close_ int live = -1;
-    const struct btrfs_snapshot *base = NULL;
-    since[0] = 0;
-    int r = btrfs_open_live(b, &live, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0; /* nothing there that could have been written */
-    if (btrfs_scan(b, &all, e) < 0 || btrfs_shown(b, live, &all, &base, e) < 0)
-        return -1;
-    /* A snapshot taken of it here since then: it was a source meanwhile. One of an earlier live volume, kept
-     * aside when that was replaced, may be the younger one, but says nothing of this one; nor does one that
-     * was just received. */
-    struct subvol info;
-    if (subvol_read(live, &info, e) < 0)
-        return -1;
-    for (const struct btrfs_snapshot *s = base ? base : all.v; s < all.v + all.n; s++)
-        if (strcmp(s->parent, info.uuid) == 0)
-            base = s;
-    if (!base && all.n)
-        base = &all.v[all.n - 1];
-    if (!base)
-        return 1;
-    strcpy(since, base->s.name);
-    return btrfs_differs(b, live, &base->s, e);
 }

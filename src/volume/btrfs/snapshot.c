@@ -126,6 +126,16 @@ int btrfs_list_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     return 0;
 }
 
+int btrfs_shown(struct btrfs_volume *b, int live, const struct btrfs_snapshots *all,
+                const struct btrfs_snapshot **ret, struct err *e)
+{
+    struct subvol info;
+    if (subvol_read(live, &info, e) < 0)
+        return -1;
+    *ret = btrfs_find_uuid(all, info.parent_uuid);
+    return 0;
+}
+
 int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *ret, struct err *e)
 {
     char full[BTRFS_NAME_MAX];
@@ -145,29 +155,6 @@ int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *r
     return 0;
 }
 
-/* For steps that cannot do without it. */
-static int need_live(struct btrfs_volume *b, int *ret, struct err *e)
-{
-    int r = btrfs_open_live(b, ret, e);
-    return r == 1 ? err_set(e, ERR_GONE, 0, "there is no volume '%s/%s'", b->dir_path, b->image) : r;
-}
-
-/* A read-only snapshot of the live volume, at a temporary name that says what it will be. */
-static int snapshot_at_tmp(struct btrfs_volume *b, const char *name, char tmp[BTRFS_NAME_MAX], struct err *e)
-{
-    _cleanup_close_ int live = -1;
-    char full[BTRFS_NAME_MAX];
-    snprintf(tmp, BTRFS_NAME_MAX, "%.120s@%.63s", b->tmp, name);
-    btrfs_snapshot_name(b, name, full);
-    if (need_live(b, &live, e) < 0)
-        return -1;
-    if (faccessat(b->dir, full, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return err_set(e, ERR_USAGE, EEXIST, "snapshot '%s/%s'", b->dir_path, full);
-    if (subvol_destroy(b->dir, tmp, e) < 0)
-        return -1;
-    return subvol_snapshot(live, b->dir, tmp, true, e);
-}
-
 /* A snapshot first writes what is dirty in the subvolume (of a container that can be any file), and then
  * commits the transaction, which takes the longer the more is in it. */
 void btrfs_flush(struct volume *v)
@@ -185,10 +172,21 @@ void btrfs_flush(struct volume *v)
     }
 }
 
+/* At a temporary name that says what it will be. Atomic, so a running guest is no matter. */
 int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
-    char tmp[BTRFS_NAME_MAX];
-    return snapshot_at_tmp(btrfs_of(v), name, tmp, e); /* atomic, so a running guest is no matter */
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1;
+    char tmp[BTRFS_NAME_MAX], full[BTRFS_NAME_MAX];
+    snprintf(tmp, sizeof tmp, "%.120s@%.63s", b->tmp, name);
+    btrfs_snapshot_name(b, name, full);
+    if (btrfs_need_live(b, &live, e) < 0)
+        return -1;
+    if (faccessat(b->dir, full, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return err_set(e, ERR_USAGE, EEXIST, "snapshot '%s/%s'", b->dir_path, full);
+    if (subvol_destroy(b->dir, tmp, e) < 0)
+        return -1;
+    return subvol_snapshot(live, b->dir, tmp, true, e);
 }
 
 int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
@@ -258,33 +256,4 @@ int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, st
     if (r < 0 || subvol_rename(b->dir, old, new, 0, e) < 0)
         return -1;
     return subvol_commit(b->dir, e);
-}
-
-/* 1 when the snapshot is there already and holds what the live volume holds: this is a repetition. */
-static int kept_already(struct btrfs_volume *b, const char *name, struct err *e)
-{
-    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
-    _cleanup_close_ int live = -1;
-    if (btrfs_scan(b, &all, e) < 0)
-        return -1;
-    for (size_t i = 0; i < all.n; i++) {
-        if (strcmp(all.v[i].s.name, name) != 0)
-            continue;
-        int r = need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &all.v[i].s, e);
-        return r < 0 ? -1 : !r;
-    }
-    return 0;
-}
-
-int btrfs_keep_aside(struct volume *v, const char *name, struct err *e)
-{
-    struct btrfs_volume *b = btrfs_of(v);
-    struct snapshot ignored;
-    char tmp[BTRFS_NAME_MAX];
-    int r = kept_already(b, name, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    if (snapshot_at_tmp(b, name, tmp, e) < 0)
-        return -1;
-    return btrfs_snapshot_keep(v, name, &ignored, e);
 }
