@@ -2,15 +2,21 @@
  *
  * What a crash leaves after each step, and what the next stage_open, commit or tidy makes of it:
  *
- *   stage_open  1 subvolume .pvesr-stage.IMAGE made        no info, or one of another uuid: discarded
- *               2 info written and flushed                 a stage at offset 0: discarded, begun anew
- *   write       3 data, checkpoints (mark of disk.raw)     resumed at the durable offset; a container's:
- * discarded seal        4 files flushed, mark of disk.raw removed  offset 0: discarded, begun anew 5 received
- * uuid set, not yet read-only     as 4 6 read-only, transaction committed         sealed: waits for its
- * commit commit      7 stage renamed to IMAGE@SNAP, committed   commit again: finds the snapshot by its id,
- * goes on 8 .pvesr-tmp.IMAGE: writable copy, owner   commit again: removed, made again 9 exchanged with the
- * live subvolume        commit again: live is a child of the snapshot: done 10 the old live (.pvesr-tmp)
- * removed        the same 11 info removed                             the same
+ *   stage_open
+ *    1. subvolume .pvesr-stage.IMAGE made       → no info, or one of another uuid: discarded
+ *    2. info written and flushed                → a stage at offset 0: discarded, begun anew
+ *   write
+ *    3. data, checkpoints (mark of disk.raw)    → resumed at the durable offset; a container's: discarded
+ *   seal
+ *    4. files flushed, mark of disk.raw removed → offset 0: discarded, begun anew
+ *    5. received uuid set, not yet read-only    → as 4
+ *    6. read-only, transaction committed        → sealed: waits for its commit
+ *   commit
+ *    7. stage renamed to IMAGE@SNAP, committed  → commit again: finds the snapshot by its id, goes on
+ *    8. .pvesr-tmp.IMAGE: writable copy, owner  → commit again: removed, made again
+ *    9. exchanged with the live subvolume       → commit again: live is a child of the snapshot: done
+ *   10. the old live (.pvesr-tmp) removed       → the same
+ *   11. info removed                            → the same
  *
  * 6 and 7 are transactions of the file system, so the order on the disk is the order here. Until 9 the live
  * volume shows the previous restore point, from then on the new one, never anything between.
