@@ -1,5 +1,6 @@
 /* Guest configurations. The first byte chooses the type of the guest and the mode. */
 #include "guest/guest.h"
+#include "volume/name.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -14,7 +15,7 @@ static void check(bool good)
 
 static bool can(const struct storage *s, const char *volname, void *arg)
 {
-    check(!s->shared && volname_owner(volname) == 100 && arg == NULL);
+    check(!s->shared && volume_name_owner(volname) == 100 && arg == NULL);
     return strcmp(s->type, "zfspool") == 0;
 }
 
@@ -36,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int r = guest_volumes(g, &storages, (enum volumes_mode)((data[0] >> 1) % 3), can, NULL, &volumes, &e);
     check(r == 0 || e.kind == ERR_CONFIG);
     for (size_t i = 0; i < volumes.n; i++)
-        check(strncmp(volumes.v[i], "zfs:", 4) == 0 && volname_owner(volumes.v[i] + 4) == 100 &&
+        check(strncmp(volumes.v[i], "zfs:", 4) == 0 && volume_name_owner(volumes.v[i] + 4) == 100 &&
               (i == 0 || strcmp(volumes.v[i - 1], volumes.v[i]) < 0));
     storages_release(&storages);
     return 0;

@@ -48,10 +48,3 @@ typedef bool (*volume_can_replicate)(const struct storage *s, const char *volnam
  * ERR_CONFIG with the texts given there. */
 int guest_volumes(const struct guest_config *g, const struct storages *storages, enum volumes_mode mode,
                   volume_can_replicate can, void *arg, struct strv *ret, struct err *e);
-
-/* The id in an image name, 0 when it is not a guest image's name. With folders it has to be one of
- *     100/vm-100-disk-0.raw
- *     base-9-disk-0/vm-100-disk-0
- *     9/base-9-disk-0.raw/100/vm-100-disk-0.qcow2
- * where a folder's number is that of the image in it; the images are vm-, base-, subvol-, basevol-. */
-uint32_t volname_owner(const char *volname);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "conf/propstring.h"
+#include "volume/name.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -159,7 +160,7 @@ static int judge_volume(const struct guest_config *g, const char *volid, const s
 {
     if (s->shared)
         return 0;
-    uint32_t owner = volname_owner(name);
+    uint32_t owner = volume_name_owner(name);
     if (owner == 0)
         return refuse_name(g, volid, name, e);
     if (owner != g->id)

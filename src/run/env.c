@@ -1,4 +1,5 @@
 #include "run/env.h"
+#include "volume/name.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -176,7 +177,7 @@ static struct volume *open_volume(struct env *env, const char *volid, uint32_t g
     _cleanup_free_ char *name = NULL;
     if (volid_split(volid, &id, &name, e) < 0)
         return NULL;
-    if (volname_owner(name) != guest) {
+    if (volume_name_owner(name) != guest) {
         err_set(e, ERR_CONFIG, 0, "volume '%s' has wrong owner: it does not belong to guest %" PRIu32, volid,
                 guest);
         return NULL;

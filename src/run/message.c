@@ -1,6 +1,7 @@
 #include "run/message.h"
 
 #include "base/mem.h"
+#include "volume/name.h"
 
 #include <string.h>
 
@@ -122,25 +123,12 @@ json_t *message_strings(const struct strv *s)
     return array;
 }
 
-bool snapshot_name_ok(const char *name)
-{
-    size_t n = strlen(name);
-    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
-    static const char rest[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789-";
-    return n > 0 && n <= SNAPSHOT_NAME_MAX && strchr(first, name[0]) && strspn(name, rest) == n;
-}
-
-bool snapshot_id_ok(const char *id)
-{
-    return strlen(id) == SNAPSHOT_ID_LEN && strspn(id, "0123456789abcdef") == SNAPSHOT_ID_LEN;
-}
-
 static int take_name(const json_t *o, const char *key, char out[SNAPSHOT_NAME_MAX + 1], struct err *e)
 {
     const char *name;
     if (message_string(o, key, SNAPSHOT_NAME_MAX, &name, e) < 0)
         return -1;
-    if (!snapshot_name_ok(name))
+    if (!snapshot_name_portable(name))
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a snapshot name", key);
     strcpy(out, name);
     return 0;
@@ -153,7 +141,7 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
     const char *id;
     if (message_string(o, key, SNAPSHOT_ID_LEN, &id, e) < 0)
         return -1;
-    if (!snapshot_id_ok(id) && !(or_empty && !*id))
+    if (!snapshot_id_valid(id) && !(or_empty && !*id))
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a snapshot id", key);
     strcpy(out, id);
     return 0;
@@ -212,7 +200,7 @@ json_t *message_replica(const struct replica *r)
 {
     json_t *snapshots = json_array();
     for (size_t i = 0; i < r->snapshots.n; i++) /* what a run cannot name or use it leaves alone */
-        if (snapshot_name_ok(r->snapshots.v[i].name) && !(r->snapshots.v[i].flags & SNAPSHOT_APART))
+        if (snapshot_name_portable(r->snapshots.v[i].name) && !(r->snapshots.v[i].flags & SNAPSHOT_APART))
             json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
     return json_pack("{s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists",
                      (int)r->info.exists, "stream", (int)r->info.stream, "many", (int)r->info.many,

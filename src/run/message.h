@@ -34,9 +34,6 @@ int message_array(const json_t *o, const char *key, size_t max, const json_t **r
 
 json_t *message_strings(const struct strv *s);
 
-bool snapshot_name_ok(const char *name);
-bool snapshot_id_ok(const char *id);
-
 json_t *message_snapshot(const struct snapshot *s);
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e);
 json_t *message_replica(const struct replica *r);

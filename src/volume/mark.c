@@ -1,6 +1,7 @@
 #include "volume/mark.h"
 
 #include "base/num.h"
+#include "volume/name.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -86,11 +87,6 @@ void mark_id_of(const char *unique, char id[SNAPSHOT_ID_LEN + 1])
     print_id(c.digest, id);
 }
 
-bool mark_id_valid(const char *id)
-{
-    return strlen(id) == SNAPSHOT_ID_LEN && strspn(id, "0123456789abcdef") == SNAPSHOT_ID_LEN;
-}
-
 static int set_number(int fd, const char *key, int64_t value, struct err *e)
 {
     char text[32];
@@ -135,7 +131,7 @@ int mark_snapshot_get(int fd, struct snapshot *ret, struct err *e)
     if (get_number(fd, "seq", &seq, e) < 0 || get_number(fd, "created", &created, e) < 0 ||
         get_number(fd, "flags", &flags, e) < 0)
         return -1;
-    if (!mark_id_valid(id))
+    if (!snapshot_id_valid(id))
         return 1;
     memcpy(ret->id, id, sizeof id);
     ret->seq = (uint64_t)seq;

@@ -27,7 +27,6 @@ int mark_clear(int fd, const char *key, struct err *e);
 void mark_new_id(char id[SNAPSHOT_ID_LEN + 1]);
 /* The same for the same name: of what has a name that nothing else in the world has. */
 void mark_id_of(const char *unique, char id[SNAPSHOT_ID_LEN + 1]);
-bool mark_id_valid(const char *id);
 
 /* Everything of a snapshot but its name and size. The id is written last: a file without one is no snapshot
  * of ours. READABLE is not kept. owner may be "". */

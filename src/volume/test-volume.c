@@ -4,7 +4,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "volume/mark.h"
-#include "volume/name.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -429,51 +428,6 @@ static void test_steps(void **state)
 
 static void test_names(void **state)
 {
-    static const struct {
-        const char *name;
-        bool valid, dir;
-    } names[] = {
-        {"100/vm-100-disk-0.raw", true, true},
-        {"100/vm-100-disk-0.qcow2", true, true},
-        {"100/base-100-disk-0.raw", true, true},
-        {"vm-100-disk-0", true, false},
-        {"subvol-100-disk-0", true, false},
-        {"100/vm-100-disk-0.vmdk", true, false},
-        {"base-9-disk-0/vm-100-disk-0", true, false},
-        {"basevol-9-disk-0/subvol-100-disk-0", true, false},
-        {"base-9-disk-0.raw/vm-100-disk-0.raw", true, false},
-        {"base-9-disk-0/vm-100-disk-0/vm-100-disk-0", false, false},
-        {"base-9-disk-0/../vm-100-disk-0", false, false},
-        {"base-9/vm-100-disk-0", false, false},
-        {"vm-9-disk-0/vm-100-disk-0", false, false},
-        {"100/vm-101-disk-0.raw", false, false},
-        {"0100/vm-0100-disk-0.raw", false, false},
-        {"100/../vm-100-disk-0.raw", false, false},
-        {"../100/vm-100-disk-0.raw", false, false},
-        {"100/vm-100-", false, false},
-        {"100/vm-100-a/b.raw", false, false},
-        {"100/vm-100-a@b.raw", false, false},
-        {"100/vm-100-a b.raw", false, false},
-        {"100/vm-100-a\n.raw", false, false},
-        {"100//vm-100-a.raw", false, false},
-        {"/vm-100-a.raw", false, false},
-        {"99999999999/vm-99999999999-a.raw", false, false},
-        {"100/.pvesr.vm-100-disk-0.raw", false, false},
-        {"", false, false},
-    };
-    for (size_t i = 0; i < ELEMENTS(names); i++) {
-        if (volume_name_valid(names[i].name, NULL, NULL) != names[i].valid ||
-            volume_type_supported("dir", names[i].name) != names[i].dir)
-            fail_msg("%s", names[i].name);
-    }
-    assert_false(volume_type_supported("nfs", "100/vm-100-disk-0.raw"));
-    assert_false(snapshot_name_valid(""));
-    assert_false(snapshot_name_valid("a/b"));
-    assert_false(snapshot_name_valid("a@b"));
-    assert_false(snapshot_name_valid(".."));
-    assert_false(snapshot_name_valid("1234567890123456789012345678901234567890123456789012345678901234"));
-    assert_true(snapshot_name_valid("__replicate_100-0_1700000000__"));
-
     struct volume_store store = {.id = "s", .type = "nfs", .path = "/nowhere/at/all"};
     refused(volume_open(&store, "100/vm-100-disk-0.raw", &err) ? 0 : -1, ERR_CONFIG, "nfs");
     store.type = "dir";

@@ -71,7 +71,7 @@ static int check_snapshot_name(const struct volume *v, const char *name, struct 
 
 static int check_id(const struct volume *v, const char *id, struct err *e)
 {
-    if (mark_id_valid(id))
+    if (snapshot_id_valid(id))
         return 0;
     err_set(e, ERR_USAGE, 0, "'%.100s' is no id of a snapshot", id);
     return failed(v, e);

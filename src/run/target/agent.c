@@ -6,6 +6,7 @@
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/target/replica.h"
+#include "volume/name.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -246,8 +247,8 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         message_u64(o, "created", &created, e) < 0 || message_u64(o, "size", &want.size, e) < 0 ||
         message_bool(o, "replace", &replace, e) < 0 || message_bool(o, "resume", &want.resume, e) < 0)
         return -1;
-    if (!snapshot_name_ok(want.snapshot) || !snapshot_id_ok(want.id) ||
-        (*want.base_id && !snapshot_id_ok(want.base_id)))
+    if (!snapshot_name_portable(want.snapshot) || !snapshot_id_valid(want.id) ||
+        (*want.base_id && !snapshot_id_valid(want.base_id)))
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
     if (replace && (check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
@@ -285,7 +286,7 @@ static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, 
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *from = json_string_value(json_array_get(json_array_get(array, i), 0));
         const char *to = json_string_value(json_array_get(json_array_get(array, i), 1));
-        if (!from || !to || !snapshot_name_ok(from) || !snapshot_name_ok(to) ||
+        if (!from || !to || !snapshot_name_portable(from) || !snapshot_name_portable(to) ||
             strncmp(to, ASIDE_PREFIX, 9) != 0)
             return err_set(e, ERR_DATA, 0, "damaged message: 'aside' is not a list of names");
         if (volume_snapshot_rename(v->volume, from, to, e) < 0)
@@ -335,10 +336,10 @@ static int commit_volume(struct agent *a, struct env_volume *v, const json_t *o,
         message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0 ||
         message_bool(o, "keep-live", &keep_live, e) < 0)
         return -1;
-    if (!snapshot_id_ok(id) || !snapshot_is_of_guest(as, v->guest))
+    if (!snapshot_id_valid(id) || !snapshot_is_of_guest(as, v->guest))
         return err_set(e, ERR_DATA, 0,
                        "damaged message: '%s' is not a replication snapshot of guest %" PRIu32, as, v->guest);
-    if (!snapshot_name_ok(live_aside) || strncmp(live_aside, ASIDE_PREFIX, 9) != 0)
+    if (!snapshot_name_portable(live_aside) || strncmp(live_aside, ASIDE_PREFIX, 9) != 0)
         return err_set(e, ERR_DATA, 0, "damaged message: 'live-aside' is not a name for what is kept aside");
     struct volume_info info;
     if (volume_info(v->volume, &info, e) < 0)
@@ -397,7 +398,7 @@ static int each_snapshot(struct env_volume *v, const json_t *o, const char *key,
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *name = json_string_value(json_array_get(json_array_get(array, i), 0));
         const char *id = json_string_value(json_array_get(json_array_get(array, i), 1));
-        if (!name || !id || !snapshot_name_ok(name) || !snapshot_id_ok(id))
+        if (!name || !id || !snapshot_name_portable(name) || !snapshot_id_valid(id))
             return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list of names and ids", key);
         struct err problem = {0};
         if (act(v, name, id, arg, &problem) < 0)

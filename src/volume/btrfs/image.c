@@ -2,6 +2,7 @@
 #include "volume/btrfs/btrfs.h"
 
 #include "base/fs.h"
+#include "volume/name.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +14,9 @@
 
 bool btrfs_image_parse(const char *name, struct btrfs_image *ret)
 {
-    const char *slash = strchr(name, '/'), *image = slash ? slash + 1 : name;
+    const char *image;
+    if (!volume_name_valid(name, NULL, &image) || volume_name_linked(name))
+        return false;
     ret->stream = strncmp(image, "subvol-", 7) == 0;
     if (!ret->stream && strncmp(image, "vm-", 3) != 0)
         return false;
@@ -23,14 +26,7 @@ bool btrfs_image_parse(const char *name, struct btrfs_image *ret)
         return false;
     memcpy(ret->image, image, n);
     ret->image[n] = 0;
-    const char *digits = strchr(ret->image, '-') + 1;
-    size_t len = strspn(digits, "0123456789");
-    if (len == 0 || len > 9 || digits[0] == '0' || digits[len] != '-' || !digits[len + 1])
-        return false;
-    if (slash && ((size_t)(slash - name) != len || memcmp(name, digits, len) != 0))
-        return false;
-    ret->vmid = (uint32_t)strtoul(digits, NULL, 10);
-    return true;
+    return volume_name_valid(ret->image, &ret->vmid, NULL);
 }
 
 void btrfs_snapshot_name(const struct btrfs_volume *b, const char *snapshot, char ret[BTRFS_NAME_MAX])

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "volume/file/stage.h"
 #include "volume/mark.h"
+#include "volume/name.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,7 +104,7 @@ static void test_by_hand(void **state)
         assert_int_equal(all.n, 4);
         for (size_t k = 0; k < all.n; k++) {
             assert_string_equal(all.v[k].name, names[k]);
-            assert_true(mark_id_valid(all.v[k].id));
+            assert_true(snapshot_id_valid(all.v[k].id));
             for (size_t j = 0; j < k; j++)
                 assert_string_not_equal(all.v[j].id, all.v[k].id);
         }

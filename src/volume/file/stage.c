@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "volume/file/sparse.h"
 #include "volume/mark.h"
+#include "volume/name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,8 +67,8 @@ static bool parse(char *text, struct filestage_mark *m)
     m->sealed = sealed;
     return copy_field(m->snapshot, sizeof m->snapshot, f.v[1]) && copy_field(m->id, sizeof m->id, f.v[2]) &&
            copy_field(m->base_id, sizeof m->base_id, f.v[3]) &&
-           copy_field(m->owner, sizeof m->owner, f.v[4]) && mark_id_valid(m->id) &&
-           (!m->base_id[0] || mark_id_valid(m->base_id));
+           copy_field(m->owner, sizeof m->owner, f.v[4]) && snapshot_id_valid(m->id) &&
+           (!m->base_id[0] || snapshot_id_valid(m->base_id));
 }
 
 int filestage_mark_get(int fd, struct filestage_mark *ret, struct err *e)

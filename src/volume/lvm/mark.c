@@ -81,8 +81,8 @@ static bool parse_fields(char *const f[FIELDS], struct lvm_mark *ret)
         return false;
     m->sealed = sealed;
     ret->flags = (unsigned)flags;
-    return snapshot_name_valid(m->snapshot) && mark_id_valid(m->id) &&
-           (!m->base_id[0] || mark_id_valid(m->base_id)) && owner_name_valid(m->owner);
+    return snapshot_name_valid(m->snapshot) && snapshot_id_valid(m->id) &&
+           (!m->base_id[0] || snapshot_id_valid(m->base_id)) && owner_name_valid(m->owner);
 }
 
 bool lvm_mark_parse(const char *tag, struct lvm_mark *ret)

@@ -70,7 +70,7 @@ static bool mark_parse(const char *text, struct stage_mark *m)
     return f.n == 5 && strcmp(f.v[0], "1") == 0 && take(m->snapshot, sizeof m->snapshot, f.v[1]) &&
            take(m->id, sizeof m->id, f.v[2]) && take(m->base_id, sizeof m->base_id, f.v[3]) &&
            take(m->owner, sizeof m->owner, f.v[4]) && snapshot_name_valid(m->snapshot) &&
-           mark_id_valid(m->id) && (!m->base_id[0] || mark_id_valid(m->base_id)) &&
+           snapshot_id_valid(m->id) && (!m->base_id[0] || snapshot_id_valid(m->base_id)) &&
            owner_name_valid(m->owner);
 }
 
