@@ -297,6 +297,13 @@ static void conflicts(void)
     refused(stage_write(s, UINT64_MAX, "ab", 2, &err), ERR_USAGE, "outside");
     stage_free(s);
     refused(volume_commit(w.dst, second.id, true, &err), err.kind, second.id); /* not sealed */
+    s = stage_open(w.dst, &want, &from, &err);
+    assert_non_null(s);
+    ok(stage_seal(s, &err));
+    refused(stage_write(s, 0, "ab", 2, &err), ERR_USAGE, "sealed");
+    refused(stage_zero(s, 0, 1, &err), ERR_USAGE, "sealed");
+    refused(stage_checkpoint(s, 4096, &err), ERR_USAGE, "sealed");
+    stage_free(s);
     expect_live(&w, &w.dst_store, &first_image);
     /* a stage for another wish gives way */
     world_replicate(&w, &first, &second, 2);

@@ -175,17 +175,6 @@ void filestage_free(struct filestage *s)
     free(s);
 }
 
-static int check_range(const struct filestage *s, uint64_t offset, uint64_t n, struct err *e)
-{
-    if (s->mark.sealed)
-        return err_set(e, ERR_USAGE, 0, "'%s' is sealed", s->what);
-    if (offset > s->mark.size || n > s->mark.size - offset)
-        return err_set(e, ERR_USAGE, 0,
-                       "range %" PRIu64 "+%" PRIu64 " is outside of '%s' of %" PRIu64 " bytes", offset, n,
-                       s->what, s->mark.size);
-    return 0;
-}
-
 static void push(struct filestage *s, uint64_t offset, uint64_t n)
 {
     s->pending += n;
@@ -218,8 +207,6 @@ static int write_all(struct filestage *s, uint64_t offset, const void *data, siz
 
 int filestage_write(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e)
 {
-    if (check_range(s, offset, n, e) < 0)
-        return -1;
     for (const char *p = data; n;) {
         bool zero;
         size_t run = sparse_run(p, n, offset, &zero);
@@ -248,8 +235,6 @@ static int write_zeros(struct filestage *s, uint64_t offset, uint64_t n, struct 
 
 int filestage_zero(struct filestage *s, uint64_t offset, uint64_t n, struct err *e)
 {
-    if (check_range(s, offset, n, e) < 0)
-        return -1;
     bool hole = !s->mark.base_id[0] && offset >= s->high; /* nothing was ever written there */
     if (n == 0 || hole)
         return 0;
@@ -267,8 +252,6 @@ int filestage_zero(struct filestage *s, uint64_t offset, uint64_t n, struct err 
 
 int filestage_checkpoint(struct filestage *s, uint64_t offset, struct err *e)
 {
-    if (check_range(s, offset, 0, e) < 0)
-        return -1;
     if (s->pending < filestage_checkpoint_bytes || offset <= s->mark.offset)
         return 0;
     tick_now(s->tick);

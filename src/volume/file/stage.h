@@ -60,8 +60,8 @@ struct filestage *filestage_new(int fd, const char *what, const struct filestage
 void filestage_free(struct filestage *s);
 CLEANUP_FUNC(filestage_free, struct filestage)
 
-/* Ranges must lie within the size (ERR_USAGE). Zeros become holes where the file
- * system can, in whole pages of 4 KiB, those within written data too. */
+/* Nothing of a sealed one; ranges lie within the size (volume.c has checked both). Zeros become holes where
+ * the file system can, in whole pages of 4 KiB, those within written data too. */
 int filestage_write(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e);
 int filestage_zero(struct filestage *s, uint64_t offset, uint64_t n, struct err *e);
 /* Everything below offset has been written. Each filestage_checkpoint_bytes (64 MiB; tests want less) or so
