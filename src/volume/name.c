@@ -1,7 +1,7 @@
 #include "volume/name.h"
 
 #include "base/mem.h"
-#include "volume/volume.h"
+#include "volume/snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>

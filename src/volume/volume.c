@@ -150,28 +150,6 @@ int volume_info(struct volume *v, struct volume_info *ret, struct err *e)
 
 /* ---- snapshots ---- */
 
-void snapshots_release(struct snapshots *s)
-{
-    free(s->v);
-    *s = (struct snapshots){0};
-}
-
-const struct snapshot *snapshots_find(const struct snapshots *s, const char *name)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->v[i].name, name) == 0)
-            return &s->v[i];
-    return NULL;
-}
-
-const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->v[i].id, id) == 0)
-            return &s->v[i];
-    return NULL;
-}
-
 static int by_seq(const void *a, const void *b)
 {
     const struct snapshot *x = a, *y = b;

@@ -1,0 +1,26 @@
+#include "volume/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void snapshots_release(struct snapshots *s)
+{
+    free(s->v);
+    *s = (struct snapshots){0};
+}
+
+const struct snapshot *snapshots_find(const struct snapshots *s, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i].name, name) == 0)
+            return &s->v[i];
+    return NULL;
+}
+
+const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->v[i].id, id) == 0)
+            return &s->v[i];
+    return NULL;
+}

@@ -1,0 +1,42 @@
+/* What is known of a snapshot.
+ *
+ * Identity. A snapshot is known by its id (32 hex digits), never by its name alone: the id of a replica's
+ * snapshot is the id of the source's. Order is `seq`, never the clock.
+ */
+#pragma once
+
+#include "base/mem.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SNAPSHOT_NAME_MAX 63
+#define SNAPSHOT_ID_LEN 32
+/* Snapshots with such names hold what nobody else has: nothing ever removes them but a person. */
+#define ASIDE_PREFIX "diverged_"
+
+enum {
+    SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, or adopted; not by volume_snapshot alone */
+    SNAPSHOT_READABLE =
+        2, /* its data can be read (a digest-only snapshot of a plain file can only be a base) */
+    SNAPSHOT_APART =
+        4, /* kept aside where it is no part of the volume any more, so nothing can be based on it */
+};
+
+struct snapshot {
+    char name[SNAPSHOT_NAME_MAX + 1];
+    char id[SNAPSHOT_ID_LEN + 1];
+    int64_t created; /* epoch seconds, information only */
+    uint64_t seq;    /* ascending in order of making, per volume */
+    uint64_t size;   /* bytes of the volume at that time; 0 for a directory tree */
+    unsigned flags;
+};
+
+struct snapshots {
+    struct snapshot *v; /* ascending seq */
+    size_t n;
+};
+void snapshots_release(struct snapshots *s);
+#define _cleanup_snapshots_ _cleanup_(snapshots_release)
+const struct snapshot *snapshots_find(const struct snapshots *s, const char *name);
+const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id);
