@@ -61,11 +61,6 @@ void snapshot_job(const char *name, char out[24])
         snprintf(out, 24, "%.*s", (int)len, job);
 }
 
-bool snapshot_is_aside(const char *name)
-{
-    return strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
-}
-
 void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1])
 {
     const char *job, *end = from + strlen(from), *core = from;
@@ -81,10 +76,4 @@ void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1])
     int room = (int)(SNAPSHOT_NAME_MAX + 1 - sizeof ASIDE_PREFIX - strlen(number));
     snprintf(to, SNAPSHOT_NAME_MAX + 1, ASIDE_PREFIX "%.*s%s",
              (int)(end - core) < room ? (int)(end - core) : room, core, number);
-}
-
-void snapshots_add(struct snapshots *s, const struct snapshot *one)
-{
-    s->v = xreallocarray(s->v, s->n + 1, sizeof *s->v);
-    s->v[s->n++] = *one;
 }

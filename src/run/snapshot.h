@@ -1,7 +1,7 @@
-/* What replication knows of a snapshot by its name: whose it is, of which run, whether it is kept aside. */
+/* What replication knows of a snapshot by its name: whose it is, of which run. */
 #pragma once
 
-#include "volume/volume.h"
+#include "volume/snapshot.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,11 +14,6 @@ void snapshot_job(const char *name, char out[24]);
 /* The epoch in a replication snapshot's name, 0 if it is none. */
 int64_t snapshot_epoch(const char *name);
 
-/* Is it kept aside (ASIDE_PREFIX). */
-bool snapshot_is_aside(const char *name);
 /* The n-th name (from 1) to keep a snapshot aside under: "__replicate_100-0_17__" → "diverged_100-0_17",
  * "g1" → "diverged_g1", then "diverged_g1_2" …; the first that is free is the one to take. */
 void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1]);
-
-/* Append a copy. */
-void snapshots_add(struct snapshots *s, const struct snapshot *one);

@@ -3,10 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool snapshot_is_aside(const char *name)
+{
+    return strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+}
+
 void snapshots_release(struct snapshots *s)
 {
     free(s->v);
     *s = (struct snapshots){0};
+}
+
+void snapshots_add(struct snapshots *s, const struct snapshot *one)
+{
+    s->v = xreallocarray(s->v, s->n + 1, sizeof *s->v);
+    s->v[s->n++] = *one;
 }
 
 const struct snapshot *snapshots_find(const struct snapshots *s, const char *name)

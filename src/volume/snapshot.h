@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@
 #define SNAPSHOT_ID_LEN 32
 /* Snapshots with such names hold what nobody else has: nothing ever removes them but a person. */
 #define ASIDE_PREFIX "diverged_"
+bool snapshot_is_aside(const char *name);
 
 enum {
     SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, or adopted; not by volume_snapshot alone */
@@ -38,5 +40,7 @@ struct snapshots {
 };
 void snapshots_release(struct snapshots *s);
 #define _cleanup_snapshots_ _cleanup_(snapshots_release)
+/* Append a copy. */
+void snapshots_add(struct snapshots *s, const struct snapshot *one);
 const struct snapshot *snapshots_find(const struct snapshots *s, const char *name);
 const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id);

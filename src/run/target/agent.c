@@ -287,7 +287,7 @@ static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, 
         const char *from = json_string_value(json_array_get(json_array_get(array, i), 0));
         const char *to = json_string_value(json_array_get(json_array_get(array, i), 1));
         if (!from || !to || !snapshot_name_portable(from) || !snapshot_name_portable(to) ||
-            strncmp(to, ASIDE_PREFIX, 9) != 0)
+            !snapshot_is_aside(to))
             return err_set(e, ERR_DATA, 0, "damaged message: 'aside' is not a list of names");
         if (volume_snapshot_rename(v->volume, from, to, e) < 0)
             return -1;
@@ -339,7 +339,7 @@ static int commit_volume(struct agent *a, struct env_volume *v, const json_t *o,
     if (!snapshot_id_valid(id) || !snapshot_is_of_guest(as, v->guest))
         return err_set(e, ERR_DATA, 0,
                        "damaged message: '%s' is not a replication snapshot of guest %" PRIu32, as, v->guest);
-    if (!snapshot_name_portable(live_aside) || strncmp(live_aside, ASIDE_PREFIX, 9) != 0)
+    if (!snapshot_name_portable(live_aside) || !snapshot_is_aside(live_aside))
         return err_set(e, ERR_DATA, 0, "damaged message: 'live-aside' is not a name for what is kept aside");
     struct volume_info info;
     if (volume_info(v->volume, &info, e) < 0)

@@ -191,7 +191,7 @@ static int destroy_snapshot(const char *name, void *arg, struct err *e)
 {
     struct btrfs_volume *b = arg;
     char full[BTRFS_NAME_MAX];
-    if (!*name || strlen(name) > SNAPSHOT_NAME_MAX || strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
+    if (!*name || strlen(name) > SNAPSHOT_NAME_MAX || snapshot_is_aside(name))
         return 0;
     btrfs_snapshot_name(b, name, full);
     return subvol_destroy(b->dir, full, e) < 0 ? -1 : 0;

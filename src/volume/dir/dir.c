@@ -85,7 +85,7 @@ static char *volume_of(const char *entry)
 {
     static const char snapshot[] = ".pvesr.", digest[] = ".pvesr-digest.", stage[] = ".pvesr-stage.";
     const char *at = strchr(entry, '@');
-    bool kept = at && strncmp(at + 1, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+    bool kept = at && snapshot_is_aside(at + 1);
     if (strncmp(entry, stage, strlen(stage)) == 0)
         return at ? NULL : xstrdup(entry + strlen(stage));
     for (size_t i = 0; i < 2; i++) {

@@ -210,12 +210,9 @@ int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e)
     for (size_t i = 0; i < digests.n; i++)
         if (snapshot_name_valid(digests.v[i]) && look_at_digest(d, digests.v[i], base, &f, e) < 0)
             return -1;
-    for (size_t i = 0; i < f.n; i++) {
-        if (f.v[i].foreign)
-            continue;
-        ret->v = xreallocarray(ret->v, ret->n + 1, sizeof *ret->v);
-        ret->v[ret->n++] = f.v[i].s;
-    }
+    for (size_t i = 0; i < f.n; i++)
+        if (!f.v[i].foreign)
+            snapshots_add(ret, &f.v[i].s);
     return 0;
 }
 

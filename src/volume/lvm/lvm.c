@@ -73,7 +73,7 @@ static int list(const struct volume_store *store, uint32_t vmid, struct strv *re
             continue;
         if (lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) != 0)
             add_volume(ret, vmid, g->lvs[i].name);
-        else if (kind != LVM_SNAPSHOT || strncmp(tag, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0)
+        else if (kind != LVM_SNAPSHOT || !snapshot_is_aside(tag))
             add_volume(ret, vmid, volume);
     }
     return 0;
@@ -176,7 +176,7 @@ static bool goes_with_tidy(enum lvm_kind kind, const char *tag)
 
 static bool goes_with_volume(enum lvm_kind kind, const char *tag)
 {
-    return kind != LVM_SNAPSHOT || strncmp(tag, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0;
+    return kind != LVM_SNAPSHOT || !snapshot_is_aside(tag);
 }
 
 static int remove_those(const struct lvm *l, bool (*goes)(enum lvm_kind kind, const char *tag), struct err *e)

@@ -96,7 +96,7 @@ static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
         const struct zfs_snapshot *point = zfs_find_id(w, w->stage.point);
         return point && strcmp(point->dataset, x->dataset) == 0 && x->s.seq <= point->s.seq;
     }
-    return strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+    return snapshot_is_aside(x->s.name);
 }
 
 static const struct zfs_snapshot *find(const struct zfs_view *w, const char *name)
@@ -242,7 +242,7 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
         return err_set(e, ERR_GONE, 0, "there is no snapshot '%s' of the volume's own", from);
     if (find(&w, to))
         return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
-    if (x->is_bookmark && strncmp(to, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0)
+    if (x->is_bookmark && snapshot_is_aside(to))
         return drop_bookmark(z, x->s.name, e); /* it holds nothing that could be lost */
     if (x->is_bookmark)
         return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
@@ -297,15 +297,14 @@ static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     bool kept = strv_has(&w->others, w->live.name);
     for (size_t i = 0; i < w->n; i++)
-        kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
-                strncmp(w->snapshots[i].s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
+        kept |=
+            strcmp(w->snapshots[i].dataset, w->live.name) == 0 && snapshot_is_aside(w->snapshots[i].s.name);
     if (!kept)
         return zfs_destroy(z, w->live.name, e);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         _cleanup_free_ char *full = at(x->dataset, x->s.name);
-        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark &&
-            strncmp(x->s.name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0 &&
+        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark && !snapshot_is_aside(x->s.name) &&
             zfs_change(z, e, "destroy", "--", full, NULL) < 0)
             return -1;
     }
