@@ -7,8 +7,7 @@
  * snapshot_open, snapshot_all (one after the other), delta_resume (stage_info gives no token then), and the
  * slots of the other family.
  *
- * To add one: write NAME.c, end it with the struct, declare it here, add the row and the file in meson.build,
- * and add the type to the table of tests/ that runs every driver through the same cases.
+ * To add one: docs/HACKING.md.
  */
 #pragma once
 

@@ -35,7 +35,7 @@
  *     4. lvrename pvesr_new_… → live
  *
  *   LVM has no way to exchange two LVs at once; between 3 and 4 the live volume is missing for an instant,
- *   and whoever opens the volume next (lvm_heal) does step 4.
+ *   and whoever opens the volume next does step 4.
  */
 #pragma once
 
