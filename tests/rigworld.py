@@ -34,9 +34,9 @@ def _remove_stale(top):
             shutil.rmtree(os.path.join(top, name), ignore_errors=True)
 
 
-def make_home():
-    """A new directory in the temporary one; those of processes that are gone are removed."""
-    top = tempfile.gettempdir()
+def make_home(top=None):
+    """A new directory in the temporary one, or in top; those of processes that are gone are removed."""
+    top = top or tempfile.gettempdir()
     _remove_stale(top)
     return tempfile.mkdtemp(prefix='%s%d-' % (PREFIX, os.getpid()), dir=top)
 
