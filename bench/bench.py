@@ -3,7 +3,7 @@
 
     sudo bench/bench.py [--storage xfs|btrfs] [--mib 4096]
 
-Needs root, a built `build/` and the packages rsync and openssh-server. Figures are ratios or medians of this run; the machine's own speed
+Needs root, a built `build/` and some packages, which it names. Figures are ratios or medians of this run; the machine's own speed
 divides out.
 """
 import argparse
@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
 os.environ.setdefault("PVESR_TEST_IMAGE", "24G")
+import needs  # noqa: E402
 import rig  # noqa: E402
 from guestlab import NAMES, same_file  # noqa: E402
 
@@ -198,6 +199,8 @@ def main():
     p.add_argument("--storage", default="xfs", choices=("xfs", "btrfs"))
     p.add_argument("--mib", type=int, default=4096)
     args = p.parse_args()
+    needs.programs(rig.BUILD, {"rsync": "rsync", "sshd": "openssh-server", "strace": "strace", "ip": "iproute2",
+                               **({"mkfs.xfs": "xfsprogs"} if args.storage == "xfs" else {"btrfs": "btrfs-progs"})})
     rig.tempfile.tempdir = rig.rigworld.enter()  # nothing is left mounted, however this ends
     with rig.Cluster(storage=args.storage, ssh=True) as c:
         b = Bench(c, args.storage, args.mib)

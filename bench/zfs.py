@@ -14,6 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
+import needs  # noqa: E402
 import rig  # noqa: E402
 from guestlab import GuestLab, same_file  # noqa: E402
 
@@ -93,6 +94,7 @@ def main():
     p.add_argument("--mib", type=int, default=256)
     p.add_argument("--runs", type=int, default=5)
     args = p.parse_args()
+    needs.programs(rig.BUILD, {"zfs": "zfsutils-linux", "syncoid": "sanoid", "sshd": "openssh-server", "ip": "iproute2"})
     with rig.Cluster(storage="zfspool", ssh=True) as c:
         bench = Bench(c, args.mib)
         bench.first_sync(2)
