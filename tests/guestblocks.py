@@ -142,6 +142,13 @@ class ZvolNames(BlockNames):
 
     def roll_back(self, store, n, snap):
         gone(["zfs", "rollback", "-r", self.dataset(store, n, snap)])
+        self.look_anew(store, n)
+
+    def look_anew(self, store, n):
+        """After a rollback whoever has the device open, as udev has after each write, keeps the old blocks in the page cache: they are read
+        again from there until the last one closes it."""
+        run("udevadm", "settle")
+        run("blockdev", "--flushbufs", self.live(store, n))
 
     full = dataset
 

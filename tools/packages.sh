@@ -5,7 +5,9 @@ packages_build='gcc libc6-dev meson ninja-build pkg-config scdoc libsystemd-dev 
     libzstd-dev libxxhash-dev libexpat1-dev libcmocka-dev'
 packages_run='openssh-client util-linux mount'
 packages_test='clang clang-format valgrind strace python3 openssh-server iproute2 procps xfsprogs btrfs-progs e2fsprogs'
-packages_lab='mmdebstrap qemu-system-x86 qemu-utils e2fsprogs openssh-client python3'
+packages_lab='mmdebstrap e2fsprogs xz-utils python3'
+packages_lab_qemu='qemu-system-x86 qemu-utils openssh-client'
+packages_lab_kernel='gcc make flex bison bc perl kmod libelf-dev'
 
 # The sanitizers' and libFuzzer's run time belongs to the version of clang that `clang` stands for.
 packages_of_clang() {

@@ -23,6 +23,11 @@ def say(text):
     print(text, flush=True)
 
 
+def note(text):
+    """What ./check shows."""
+    sys.stderr.write(f"# {text}\n")
+
+
 def digest(*parts):
     """Of what a thing is made from: anything that JSON can say."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -46,7 +51,7 @@ def kept(kind, recipe, make):
             fcntl.flock(lock, fcntl.LOCK_EX)  # whoever makes it now makes it for all
             if not os.path.isdir(target):
                 fill(target, make)
-            forget_unused(kind, target)
+            forget_unused(kind.partition("-")[0], target)
     with contextlib.suppress(OSError):
         os.utime(target)
     return target

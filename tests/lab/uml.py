@@ -31,11 +31,11 @@ END_OF_INPUT = b"\x04"
 
 def kernel():
     done = subprocess.run([os.path.join(machine.HERE, "kernel")], stdout=subprocess.PIPE, text=True, check=False)
-    last = (done.stdout.strip().splitlines() or ["the kernel could not be built"])[-1]
+    last = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode == cache.CANNOT:
         raise CannotError(last)
     if done.returncode != 0:
-        raise RuntimeError(last)
+        raise RuntimeError("no kernel for user-mode Linux")
     return last
 
 
@@ -89,7 +89,7 @@ class Machine(machine.Machine):
             if shutil.disk_usage(SHM).total >= SHM_BYTES and os.access(SHM, os.W_OK):
                 return SHM
         top = tempfile.gettempdir()
-        sys.stderr.write(f"{SHM} is smaller than {SHM_BYTES >> 30} GiB: the machine's memory and disks are in {top}, which is slower\n")
+        cache.note(f"{SHM} is smaller than {SHM_BYTES >> 30} GiB: the machine's memory and disks are in {top}, which is slower")
         return top
 
     def start(self):

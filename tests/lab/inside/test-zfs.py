@@ -269,6 +269,7 @@ def rolled_back():
         w.lab.write(0, 5)
         rig.sh("zfs", "destroy", w.volume(w.a, w.point(w.a)))
         rig.sh("zfs", "rollback", w.volume(w.a, "snap0"))
+        w.lab.names.look_anew(w.a.store, 0)
         w.incremental(asides=True)
 
 
