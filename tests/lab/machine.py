@@ -67,7 +67,7 @@ class Machine:
                 with open(self.path(f"lab{n}"), "wb") as f:
                     f.truncate(DISK_SIZE)
             self.start()
-            self.wait(lambda: READY in self.said(), self.BOOT_SECONDS)
+            self.booted()
         except BaseException:
             self.cleanup.close()
             raise
@@ -135,12 +135,19 @@ class Machine:
     def ended(self):
         return self.process is not None and self.process.poll() is not None
 
-    def wait(self, done, seconds):
-        end = time.monotonic() + seconds
-        while not done():
-            if self.ended() or time.monotonic() > end:
-                why = "ended" if self.ended() else f"is not there after {seconds} s"
-                raise RuntimeError(f"the machine {why}:\n" + "\n".join(self.said().splitlines()[-20:]))
+    def fail(self, why):
+        raise RuntimeError(f"the machine {why}:\n" + "\n".join(self.said().splitlines()[-20:]))
+
+    def alive(self):
+        if self.ended():
+            self.fail("ended")
+
+    def booted(self):
+        end = time.monotonic() + self.BOOT_SECONDS
+        while READY not in self.said():
+            self.alive()
+            if time.monotonic() > end:
+                self.fail(f"is not there after {self.BOOT_SECONDS} s")
             time.sleep(0.1)
 
     def within(self, argv, env):

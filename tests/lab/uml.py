@@ -148,10 +148,6 @@ class Machine(machine.Machine):
         shutil.rmtree(folder)
         return status
 
-    def alive(self):
-        if self.ended():
-            raise RuntimeError("the machine ended:\n" + "\n".join(self.said().splitlines()[-20:]))
-
     # ---- the terminal: console 1 of the machine is a pseudo-terminal of this computer ----
 
     def console(self):
