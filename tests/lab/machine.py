@@ -45,7 +45,7 @@ class Machine:
     # does one boot serve all test programs, or has each a machine of its own?
     SHARED = False
     BOOT_SECONDS = 600
-    living = []
+    living, ending = [], False
 
     def __init__(self):
         self.cleanup = contextlib.ExitStack()
@@ -58,6 +58,8 @@ class Machine:
         return m
 
     def __enter__(self):
+        if Machine.ending:
+            raise RuntimeError("ended by a signal")
         try:
             self.dir = rigworld.make_home(self.place())
             self.cleanup.callback(shutil.rmtree, self.dir, ignore_errors=True)
@@ -185,6 +187,7 @@ class Machine:
 def program(main):
     """A program about a machine: ended by a signal, it ends the machine; without one, it says why."""
     def end(number, _):
+        Machine.ending = True
         for m in list(Machine.living):  # before anything else: threads may wait for what runs there
             m.kill()
         sys.exit(128 + number)
