@@ -186,13 +186,17 @@ class Machine:
 
 def program(main):
     """A program about a machine: ended by a signal, it ends the machine; without one, it says why."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
     def end(number, _):
+        for other in signals:  # timeout(1) sends its signal twice: who waits for a process must not be interrupted by a wait for the same
+            signal.signal(other, signal.SIG_IGN)
         Machine.ending = True
         for m in list(Machine.living):  # before anything else: threads may wait for what runs there
             m.kill()
         sys.exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in signals:
         signal.signal(number, end)
     try:
         sys.exit(main())
