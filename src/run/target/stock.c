@@ -7,6 +7,7 @@
 #include "run/target/replica.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct cleanup {
@@ -62,12 +63,19 @@ static int check_guest(struct env *env, const char *job_id, uint32_t *guest, str
     return 0;
 }
 
-static json_t *snapshots_json(const struct snapshots *s)
+/* A stock source compares it, as text, with the guid of its own snapshot as `zfs get -p` tells it. */
+static char *stock_id(const struct volume_store *store, const char *id)
+{
+    return strcmp(store->type, "zfspool") == 0 ? xasprintf("%llu", strtoull(id, NULL, 16)) : xstrdup(id);
+}
+
+static json_t *snapshots_json(const struct volume_store *store, const struct snapshots *s)
 {
     json_t *o = json_object();
     for (size_t i = 0; i < s->n; i++) {
         _cleanup_free_ char *created = xasprintf("%" PRId64, s->v[i].created);
-        json_object_set_new(o, s->v[i].name, json_pack("{s:s, s:s}", "id", s->v[i].id, "timestamp", created));
+        _cleanup_free_ char *id = stock_id(store, s->v[i].id);
+        json_object_set_new(o, s->v[i].name, json_pack("{s:s, s:s}", "id", id, "timestamp", created));
     }
     return o;
 }
@@ -92,7 +100,7 @@ static int prepare_image(struct env *env, const struct volume_store *store, cons
     struct snapshots left = {0};
     if (clean_volume(v, volid, &c, &left, notes, e) < 0)
         return -1;
-    json_object_set_new(answer, volid, snapshots_json(&left));
+    json_object_set_new(answer, volid, snapshots_json(store, &left));
     snapshots_release(&left);
     return 0;
 }

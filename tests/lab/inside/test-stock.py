@@ -51,11 +51,27 @@ class Stock:
             rig.sh("blockdev", "--flushbufs", f"/dev/zvol/{there}")  # what was read of it before
         assert source.returncode == 0 and receive.returncode == 0, f"{send}: {error.decode()}"
 
+    def guid(self, node, n, snapshot):
+        return rig.sh("zfs", "get", "-Hp", "-o", "value", "guid", self.lab.names.full(node.store, n, snapshot)).strip()
+
+    def prepare(self, node, target, last):
+        """What the target answers is compared as text with what `zfs get` tells here: no base without."""
+        volids = {n: f"{self.lab.storage_id}:{self.lab.names.volname(n)}" for n in self.datasets()}
+        said = target.pvesr("prepare-local-job", f"{self.guest}-0", "--scan", self.lab.storage_id, *volids.values(), "--last_sync", last or 0,
+                            check=True).stdout
+        answer = json.loads(said.splitlines()[-1])
+        for n, volid in volids.items():
+            for snapshot, told in answer.get(volid, {}).items():
+                assert told["id"] == self.guid(target, n, snapshot), f"{volid}@{snapshot}: {told}"
+            assert not last or answer[volid][self.name(last)]["id"] == self.guid(node, n, self.name(last)), f"No common base snapshot on {volid}: {answer}"
+        return volids.values()
+
     def run(self, node, target, last):
         """last: the epoch of the last sync, None for a first one."""
         epoch = max(int(time.time()), (last or 0) + 1)
         base = self.name(last) if last else None
         self.sent = 0
+        volids = self.prepare(node, self.c.node(target), last)
         for n in self.datasets():
             full = self.lab.names.full(node.store, n, self.name(epoch))
             rig.sh("zfs", "snapshot", full)
@@ -65,8 +81,8 @@ class Stock:
             self.pipe(self.lab.names.full(node.store, n), self.lab.names.full(self.c.node(target).store, n), self.name(epoch), base)
         self.remember(node, target, epoch)
         for n in self.datasets() if base else ():
-            for store in (node.store, self.c.node(target).store):
-                rig.sh("zfs", "destroy", self.lab.names.full(store, n, base))
+            rig.sh("zfs", "destroy", self.lab.names.full(node.store, n, base))
+        self.c.node(target).pvesr("finalize-local-job", f"{self.guest}-0", *volids, "--last_sync", epoch, check=True)
         return epoch
 
 
