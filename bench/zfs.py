@@ -51,7 +51,7 @@ class Bench:
         rig.sh("zfs", "snapshot", f"{self.source}@peer")
         rig.sh("zpool", "sync")
         words = " ".join([*SSH, f"root@{self.b.address}", f"zfs receive -u {self.b.store}/{name}"])
-        taken = timed(self.a.inside(["sh", "-c", f"zfs send -c -L -e {self.source}@peer | {words}"]))
+        taken = timed(self.a.inside(["sh", "-c", f"zfs send -c -L {self.source}@peer | {words}"]))
         rig.sh("zfs", "destroy", f"{self.source}@peer")
         rig.sh("zfs", "destroy", "-r", f"{self.b.store}/{name}")
         return taken

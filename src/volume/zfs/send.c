@@ -86,7 +86,7 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
     bool ranges = d->volume->form == VOLUME_RANGES;
     strv_adds(&argv, "zfs", "send", "-L", NULL);
     if (!ranges)
-        strv_adds(&argv, "-c", "-e", NULL);
+        strv_add(&argv, "-c"); /* without -e: zfs.h, "Embedded blocks" */
     if (d->volume->form == VOLUME_RAW)
         strv_add(&argv, "-w");
     if (old)
@@ -104,18 +104,22 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
  * stream between exactly these two snapshots could be somebody else's data. */
 struct token_facts {
     char *name;
-    uint64_t to, from, bytes, raw;
+    uint64_t to, from, bytes, raw, embedded;
     unsigned seen;
     bool odd; /* it asks for something else besides, or says something twice */
 };
 
 static void take_fact(struct token_facts *t, const char *key, const char *value)
 {
-    static const char *const harmless[] = {"object", "offset", "embedok", "compressok", "largeblockok"};
+    static const char *const harmless[] = {"object", "offset", "compressok", "largeblockok"};
     const struct {
         const char *key;
         uint64_t *to;
-    } numbers[] = {{"toguid", &t->to}, {"fromguid", &t->from}, {"bytes", &t->bytes}, {"rawok", &t->raw}};
+    } numbers[] = {{"toguid", &t->to},
+                   {"fromguid", &t->from},
+                   {"bytes", &t->bytes},
+                   {"rawok", &t->raw},
+                   {"embedok", &t->embedded}};
     bool known = strcmp(key, "toname") == 0;
     t->odd |= known && t->name;
     if (known && !t->name)
@@ -149,26 +153,28 @@ static bool token_valid(const char *token)
     return isdigit((unsigned char)*token) && !token[strspn(token, "0123456789abcdef-")];
 }
 
-int zfs_token_check(char *told, const char *name, const char *base_id, const char *id, bool raw,
-                    uint64_t *sent, struct err *e)
+int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sent, struct err *e)
 {
     struct token_facts t = {0};
     take_facts(&t, told);
     char to[SNAPSHOT_ID_LEN + 1], from[SNAPSHOT_ID_LEN + 1];
     snprintf(to, sizeof to, "%032" PRIx64, t.to);
     snprintf(from, sizeof from, "%032" PRIx64, t.from);
-    bool ours = t.name && strcmp(t.name, name) == 0 && strcmp(to, id) == 0 && !t.odd && !t.raw == !raw &&
-                (*base_id ? strcmp(from, base_id) == 0 : !t.from);
+    bool ours = t.name && strcmp(t.name, want->name) == 0 && strcmp(to, want->id) == 0 && !t.odd &&
+                !t.raw == !want->raw && (*want->base_id ? strcmp(from, want->base_id) == 0 : !t.from);
+    bool fits = ours && (want->embedded || !t.embedded);
     if (!ours)
         err_set(e, ERR_DATA, 0, "the target's resume token is for '%s', not for '%s'", t.name ? t.name : "",
-                name);
+                want->name);
+    else if (!fits)
+        err_set(e, ERR_DATA, 0, "the target's resume token for '%s' asks for embedded blocks, which get lost",
+                want->name);
     *sent = t.bytes;
     free(t.name);
-    return ours ? 0 : -1;
+    return fits ? 0 : -1;
 }
 
-static int check_token(const char *token, const struct snapshot *base, const struct snapshot *snapshot,
-                       const char *name, bool raw, uint64_t *sent, struct err *e)
+static int check_token(const char *token, const struct zfs_token_want *want, uint64_t *sent, struct err *e)
 {
     char *argv[] = {(char *)"zfs", (char *)"send", (char *)"-nvt", (char *)token, NULL};
     _cleanup_buf_ struct buf out = BUF_INIT;
@@ -176,7 +182,7 @@ static int check_token(const char *token, const struct snapshot *base, const str
         return err_set(e, ERR_DATA, 0, "the target's resume token is none");
     if (proc_check(argv, NULL, &out, e) < 0)
         return -1;
-    return zfs_token_check(out.data, name, base ? base->id : "", snapshot->id, raw, sent, e);
+    return zfs_token_check(out.data, want, sent, e);
 }
 
 int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
@@ -186,8 +192,15 @@ int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct 
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_free_ char *old = NULL;
     _cleanup_free_ char *new = NULL;
-    if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0 ||
-        check_token(token, base, snapshot, new, d->volume->form == VOLUME_RAW, sent, e) < 0)
+    if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0)
+        return -1;
+    bool raw = d->volume->form == VOLUME_RAW;
+    struct zfs_token_want want = {.name = new,
+                                  .base_id = base ? base->id : "",
+                                  .id = snapshot->id,
+                                  .raw = raw,
+                                  .embedded = raw || w.live.volume}; /* zfs.h, "Embedded blocks" */
+    if (check_token(token, &want, sent, e) < 0)
         return -1;
     strv_adds(&argv, "zfs", "send", "-t", token, NULL);
     return start_send(d, snapshot, &w, &argv, e);

@@ -59,12 +59,15 @@ static void test_begin(void **state)
 #define NAME "\ttoname = tank/vm-100-disk-0@s\n"
 #define TO "\ttoguid = 0x2a\n"
 #define FROM "\tfromguid = 0x7\n"
+#define EMBEDDED "\tembedok = 0x1\n"
 #define MORE "\tobject = 0x1\n\toffset = 0x4000\n\tbytes = 0x1000\n\tcompressok = 0x1\n"
 
 static const struct {
     const char *what, *told, *base;
     bool raw, ok;
 } tokens[] = {
+    {"with embedded blocks", HEAD MORE TO NAME EMBEDDED, "", false, true},
+    {"raw, which has that, too", HEAD MORE TO NAME EMBEDDED "\trawok = 0x1\n", "", true, true},
     {"whole", HEAD MORE TO NAME, "", false, true},
     {"from a base", HEAD FROM MORE TO NAME, BASE, false, true},
     {"raw", HEAD MORE TO NAME "\trawok = 0x1\n", "", true, true},
@@ -82,14 +85,22 @@ static const struct {
     {"nothing", "", "", false, false},
 };
 
+/* Each where embedded blocks may come, and where not. */
 static void test_token(void **state)
 {
-    for (size_t i = 0; i < ELEMENTS(tokens); i++) {
+    for (size_t n = 0; n < 2 * ELEMENTS(tokens); n++) {
         uint64_t sent;
+        size_t i = n / 2;
+        bool embedded = n % 2, ok = tokens[i].ok && (embedded || !strstr(tokens[i].told, EMBEDDED));
         _cleanup_free_ char *told = xstrdup(tokens[i].told);
         err = (struct err){0};
-        int r = zfs_token_check(told, "tank/vm-100-disk-0@s", tokens[i].base, ID, tokens[i].raw, &sent, &err);
-        if ((r == 0) != tokens[i].ok)
+        struct zfs_token_want want = {.name = "tank/vm-100-disk-0@s",
+                                      .base_id = tokens[i].base,
+                                      .id = ID,
+                                      .raw = tokens[i].raw,
+                                      .embedded = embedded};
+        int r = zfs_token_check(told, &want, &sent, &err);
+        if ((r == 0) != ok)
             fail_msg("%s: %s", tokens[i].what, r == 0 ? "was not refused" : err.text);
         assert_true(r == 0 ? sent == 0x1000 : err.kind == ERR_DATA);
     }

@@ -51,6 +51,11 @@
  * id of its newest snapshot that counts as the volume's already), pvesr:owner and pvesr:base (of a replica);
  * they do not travel. Of snapshots: pvesr:received.
  *
+ * Embedded blocks. `zfs send -e` of OpenZFS 2.3 and later loses a block of system attributes that is embedded
+ * in its pointer: long symbolic links and extended attributes of filesystems are gone, contents of small
+ * files overwritten. Earlier versions sent so. None of our streams has embedded blocks now (of an encrypted
+ * volume that is sent as it is stored none can have; a zvol has no such attributes).
+ *
  * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed: it is renamed to
  * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
  * -d).
@@ -185,8 +190,11 @@ int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err 
 
 /* Is a resume token, of which `zfs send -nvt` told this, for the stream of snapshot NAME with the id from
  * base_id ("": whole)? *sent gets the bytes that the target has. ERR_DATA. */
-int zfs_token_check(char *told, const char *name, const char *base_id, const char *id, bool raw,
-                    uint64_t *sent, struct err *e);
+struct zfs_token_want {
+    const char *name, *base_id, *id;
+    bool raw, embedded; /* embedded blocks may be asked for */
+};
+int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sent, struct err *e);
 
 /* Is the stream that begins with this record one of the snapshot `id`, from base_id ("": whole), and nothing
  * else? ERR_DATA. */

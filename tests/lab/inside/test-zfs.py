@@ -80,7 +80,7 @@ def random_disk(w, mib):
 
 
 def stream_size(*options):
-    with subprocess.Popen(["zfs", "send", "-c", "-L", "-e", *options], stdout=subprocess.PIPE) as p:
+    with subprocess.Popen(["zfs", "send", "-c", "-L", *options], stdout=subprocess.PIPE) as p:
         return sum(len(block) for block in iter(lambda: p.stdout.read(1 << 20), b""))
 
 
