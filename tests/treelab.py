@@ -50,16 +50,24 @@ def attributes(path):
             for name in os.listxattr(path, follow_symlinks=False) if name != OWN_ATTRIBUTE}
 
 
+def or_why(look, path):
+    """What is damaged is a difference, and no end of the comparison."""
+    try:
+        return look(path)
+    except OSError as e:
+        return e.strerror
+
+
 def facts_of(path):
     st = os.lstat(path)
     content = None
     if stat.S_ISLNK(st.st_mode):
-        content = os.readlink(path)
+        content = or_why(os.readlink, path)
     elif stat.S_ISREG(st.st_mode):
-        content = (st.st_size, digest(path))
+        content = (st.st_size, or_why(digest, path))
     elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
         content = st.st_rdev
-    return st, (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, content, attributes(path))
+    return st, (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, content, or_why(attributes, path))
 
 
 def tree(root):

@@ -149,10 +149,10 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
 
 json_t *message_snapshot(const struct snapshot *s)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b}", "name", s->name, "id", s->id, "created",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b}", "name", s->name, "id", s->id, "created",
                      (json_int_t)s->created, "seq", (json_int_t)s->seq, "size", (json_int_t)s->size,
                      "received", (s->flags & SNAPSHOT_RECEIVED) != 0, "readable",
-                     (s->flags & SNAPSHOT_READABLE) != 0);
+                     (s->flags & SNAPSHOT_READABLE) != 0, "doubtful", (s->flags & SNAPSHOT_DOUBTFUL) != 0);
 }
 
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
@@ -166,7 +166,9 @@ int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
         message_bool(o, "readable", &readable, e) < 0)
         return -1;
     ret->created = (int64_t)created;
-    ret->flags = (received ? SNAPSHOT_RECEIVED : 0u) | (readable ? SNAPSHOT_READABLE : 0u);
+    const json_t *doubtful = json_object_get(o, "doubtful"); /* a node of an older version does not say */
+    ret->flags = (received ? SNAPSHOT_RECEIVED : 0u) | (readable ? SNAPSHOT_READABLE : 0u) |
+                 (json_is_true(doubtful) ? SNAPSHOT_DOUBTFUL : 0u) | (doubtful ? 0u : SNAPSHOT_UNTOLD);
     return 0;
 }
 
@@ -174,8 +176,9 @@ static json_t *stage_message(const struct stage_info *s)
 {
     if (!s->exists)
         return json_null();
-    return json_pack("{s:s, s:s, s:s, s:I, s:b, s:s}", "snapshot", s->snapshot, "id", s->id, "base",
-                     s->base_id, "offset", (json_int_t)s->offset, "sealed", s->sealed, "token", s->token);
+    return json_pack("{s:s, s:s, s:s, s:I, s:b, s:b, s:s}", "snapshot", s->snapshot, "id", s->id, "base",
+                     s->base_id, "offset", (json_int_t)s->offset, "sealed", s->sealed, "doubtful",
+                     s->doubtful, "token", s->token);
 }
 
 static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
@@ -188,6 +191,7 @@ static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
         return -1;
     strcpy(ret->token, token);
     ret->exists = true;
+    ret->doubtful = json_is_true(json_object_get(o, "doubtful"));
     return take_name(o, "snapshot", ret->snapshot, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
                    take_id(o, "base", true, ret->base_id, e) < 0 ||
                    message_u64(o, "offset", &ret->offset, e) < 0 ||

@@ -369,8 +369,9 @@ static void print_plan(const struct sync *s, struct buf *out)
             else
                 buf_addf(out, "  send %s in full%s: %s\n", step->snapshot.name,
                          step->resume ? " (resumed)" : "",
-                         s->volumes[i].replica.info.exists ? "the target has no usable snapshot"
-                                                           : "the target does not have the volume");
+                         p->anew                             ? "to take the place of the replica"
+                         : s->volumes[i].replica.info.exists ? "the target has no usable snapshot"
+                                                             : "the target does not have the volume");
             from = step->snapshot.name;
         }
     }

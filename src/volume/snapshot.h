@@ -23,6 +23,8 @@ enum {
         2, /* its data can be read (a digest-only snapshot of a plain file can only be a base) */
     SNAPSHOT_APART =
         4, /* kept aside where it is no part of the volume any more, so nothing can be based on it */
+    SNAPSHOT_DOUBTFUL = 8, /* a stream on the way to it may have lost something (volume_info.lossy) */
+    SNAPSHOT_UNTOLD = 16,  /* of a node of an older version: it cannot say whether it is doubtful */
 };
 
 struct snapshot {

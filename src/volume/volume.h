@@ -68,6 +68,7 @@ struct volume_info {
     bool compares; /* volume_written may take long: it compares, or waits for others that do */
     bool linked; /* a linked clone: a copy of it stands on a copy of its template's volume (TEMPLATE_SNAPSHOT)
                   */
+    bool lossy; /* earlier versions sent such a volume so that the OpenZFS that runs here loses parts of it */
     bool encrypted; /* the live volume is, on the storage */
     bool encrypts;  /* the storage encrypts what it receives, with a key of its own */
     uint64_t size;
@@ -79,6 +80,7 @@ struct stage_info {
     bool exists;
     bool scrap; /* instead: something that nothing can go on with, which the next stage_open replaces */
     bool sealed;
+    bool doubtful; /* as its snapshot will be (SNAPSHOT_DOUBTFUL) */
     char snapshot[SNAPSHOT_NAME_MAX + 1];
     char id[SNAPSHOT_ID_LEN + 1];
     char base_id[SNAPSHOT_ID_LEN + 1]; /* "" for a full copy */
@@ -196,8 +198,11 @@ struct stage_want {
     /* NULL or "": full copy; else a snapshot that is on this volume, or on a storage that keeps only one
      * restore point (many false) the one of the sealed stage, which is then changed in place. */
     const char *base_id;
-    uint64_t size;     /* extents family: size of the volume */
-    bool resume;       /* stream family: the sender goes on with the stage that stage_info told of */
+    uint64_t size; /* extents family: size of the volume */
+    bool resume;   /* stream family: the sender goes on with the stage that stage_info told of */
+    /* ZFS: a new copy beside the live volume, which takes its place at the commit, with none of the snapshots
+     * that it has; the base is one that such a stage has already, or the template's. */
+    bool anew;
     const char *owner; /* who makes it (job id): kept with the replica, so that only its maker replaces it */
 };
 

@@ -198,14 +198,15 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
     return r;
 }
 
-int peer_stage(struct peer *p, const char *volid, const struct snapshot *s, const char *base_id, bool replace,
-               bool resume, uint64_t *offset, struct err *e)
+int peer_stage(struct peer *p, const char *volid, const struct snapshot *s, const struct peer_stage *how,
+               uint64_t *offset, struct err *e)
 {
     json_t *reply =
         call(p,
-             json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:b, s:b}", "do", "stage", "volume", volid,
-                       "snapshot", s->name, "id", s->id, "created", (json_int_t)s->created, "base", base_id,
-                       "size", (json_int_t)s->size, "replace", (int)replace, "resume", (int)resume),
+             json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:b, s:b, s:b}", "do", "stage", "volume", volid,
+                       "snapshot", s->name, "id", s->id, "created", (json_int_t)s->created, "base",
+                       how->base_id, "size", (json_int_t)s->size, "replace", (int)how->replace, "anew",
+                       (int)how->anew, "resume", (int)how->resume),
              e);
     if (!reply)
         return -1;

@@ -23,10 +23,14 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
  * closed. replicas has room for volids->n. */
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
               struct replica *replicas, struct strv *stale, struct err *e);
-/* Open a stage for `s`; `replace`: destroy the half-made copy first; `resume`: a stream goes on. *offset:
- * from where to send. */
-int peer_stage(struct peer *p, const char *volid, const struct snapshot *s, const char *base_id, bool replace,
-               bool resume, uint64_t *offset, struct err *e);
+struct peer_stage {
+    const char *base_id; /* "": full */
+    bool replace;        /* destroy the half-made copy first */
+    bool anew, resume;   /* struct stage_want */
+};
+/* Open a stage for `s`. *offset: from where to send. */
+int peer_stage(struct peer *p, const char *volid, const struct snapshot *s, const struct peer_stage *how,
+               uint64_t *offset, struct err *e);
 /* After the last frame of a transfer: wait until the stage is sealed. */
 int peer_sealed(struct peer *p, uint64_t bytes, uint64_t frames, const struct transfer_digest *d,
                 struct err *e);

@@ -52,13 +52,28 @@ static const struct snapshot *find_base(const struct plan_input *in, const struc
     return base;
 }
 
+/* ---- replicas in doubt (docs/ARCHITECTURE.md) ---- */
+
+/* Of a snapshot on either side; NULL: no. */
+static bool in_doubt(const struct plan_input_volume *v, const struct snapshot *s)
+{
+    return v->info.lossy && s && s->flags & SNAPSHOT_DOUBTFUL;
+}
+
+/* A stage of which nothing sound would come, though something could. */
+static bool lossy_stage(const struct plan_input_volume *v, const struct snapshot *base, bool anew)
+{
+    const struct snapshot *there = base ? snapshots_find_id(&v->replica->snapshots, base->id) : NULL;
+    return v->info.lossy && v->replica->stage.doubtful && (anew || !in_doubt(v, there));
+}
+
 /* The source snapshot that the target's stage is of, if the transfer can go on: same base as we would use,
  * data readable. */
 static const struct snapshot *find_resumable(const struct plan_input *in, const struct plan_input_volume *v,
-                                             const struct snapshot *base)
+                                             const struct snapshot *base, bool anew)
 {
     const struct stage_info *stage = &v->replica->stage;
-    if (!stage->exists)
+    if (!stage->exists || lossy_stage(v, base, anew))
         return NULL;
     const struct snapshot *s = snapshots_find_id(v->snapshots, stage->id);
     if (!s || !(s->flags & SNAPSHOT_READABLE) || !mirrored(in, s))
@@ -69,11 +84,13 @@ static const struct snapshot *find_resumable(const struct plan_input *in, const 
 }
 
 /* A target that keeps only one restore point gets the new one upon the stage of an interrupted one, in place.
- * If that was interrupted too, its stage stands upon a snapshot that only the source has. */
-static const struct snapshot *find_chained(const struct plan_input_volume *v)
+ * If that was interrupted too, its stage stands upon a snapshot that only the source has. So does that of a
+ * copy made anew, whatever the replica has. */
+static const struct snapshot *find_chained(const struct plan_input_volume *v, bool anew)
 {
     const struct stage_info *stage = &v->replica->stage;
-    if (!stage->exists || v->replica->info.many || snapshots_find_id(&v->replica->snapshots, stage->base_id))
+    bool of_target = v->replica->info.many || snapshots_find_id(&v->replica->snapshots, stage->base_id);
+    if (!stage->exists || (of_target && !anew))
         return NULL;
     return snapshots_find_id(v->snapshots, stage->base_id);
 }
@@ -148,13 +165,16 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
                        struct plan_volume *ret)
 {
     const struct snapshot *base = ret->full ? NULL : &ret->base;
-    const struct snapshot *resumable = ret->replace ? NULL : find_resumable(in, v, base);
+    const struct snapshot *resumable = ret->replace ? NULL : find_resumable(in, v, base, ret->anew);
+    if (v->replica->stage.exists && lossy_stage(v, base, ret->anew))
+        strv_addf(&ret->reasons, "an interrupted transfer of '%s' began with embedded blocks: it begins anew",
+                  v->replica->stage.snapshot);
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         bool resume = resumable && strcmp(resumable->id, s->id) == 0;
         if ((base && s->seq <= base->seq) || !mirrored(in, s) || !(s->flags & SNAPSHOT_READABLE))
             continue;
-        if (!ret->replace && snapshots_find_id(&v->replica->snapshots, s->id))
+        if (!ret->replace && !ret->anew && snapshots_find_id(&v->replica->snapshots, s->id))
             continue;
         /* A resumable stage is finished before anything else is sent; what is older comes too late for the
          * order. */
@@ -217,7 +237,8 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
         ret->keep_live_aside = true;
         strv_add(&ret->reasons, "the replica was written to on the target: that state is kept aside");
     }
-    const struct snapshot *base_there = ret->full ? NULL : snapshots_find_id(&r->snapshots, ret->base.id);
+    bool whole = ret->full || ret->anew;
+    const struct snapshot *base_there = whole ? NULL : snapshots_find_id(&r->snapshots, ret->base.id);
     for (size_t i = 0; base_there && i < r->snapshots.n; i++) {
         const struct snapshot *s = &r->snapshots.v[i];
         if (!only_there(in, v, base_there, s))
@@ -226,6 +247,61 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
         strv_addf(&ret->reasons,
                   "restore point '%s' is newer than the base and not on the source: kept aside", s->name);
     }
+}
+
+static void keep_aside(const struct plan_input_volume *v, struct plan_volume *ret, const char *name)
+{
+    asides_add(&ret->keep_aside, v, ret, name);
+    strv_addf(&ret->reasons, "'%s' on the target is kept aside as '%s'", name,
+              ret->keep_aside.v[ret->keep_aside.n - 1].to);
+}
+
+#define LOSES                                                                                                \
+    "in a way in which OpenZFS loses long symbolic links, extended attributes and contents of small files"
+
+static void make_anew(const struct plan_input *in, const struct plan_input_volume *v,
+                      const struct snapshot *there, struct plan_volume *ret)
+{
+    const struct snapshots *had = &v->replica->snapshots;
+    ret->full = ret->anew = true;
+    strv_add(&ret->reasons, "the replica was received from an earlier version, " LOSES
+                            ": everything is sent anew, and takes its place when it is complete (until then "
+                            "the target needs room for both)");
+    for (size_t i = 0; i < had->n; i++) {
+        const struct snapshot *s = &had->v[i];
+        bool old = in->history && snapshot_is_of_job(s->name, in->job_id) && !snapshot_is_aside(s->name) &&
+                   !snapshots_find_id(v->snapshots, s->id);
+        if (old || only_there(in, v, there, s))
+            keep_aside(v, ret, s->name);
+    }
+}
+
+/* Sets anew, and says where there is a doubt. */
+static void plan_doubt(const struct plan_input *in, const struct plan_input_volume *v,
+                       const struct snapshot *base, struct plan_volume *ret)
+{
+    const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, base->id);
+    /* the guest was moved to a replica in doubt: there is another state under this id */
+    bool differs = in_doubt(v, base) && base->flags & SNAPSHOT_RECEIVED && !in_doubt(v, there);
+    if (in_doubt(v, there) && in_doubt(v, base)) {
+        strv_add(&ret->reasons,
+                 "the volume and its replica were both received from an earlier version, " LOSES
+                 ", and none is made anew of the other: once the files here are right, "
+                 "'zfs inherit pvesr:owner' of the volume's dataset says so");
+    } else if (in_doubt(v, there) && v->info.linked) {
+        strv_add(&ret->reasons, "the replica, or that of the template on which it stands, was received from "
+                                "an earlier version, " LOSES ": destroy both on the target, and the next run "
+                                "of each job sends everything anew");
+    } else if (in_doubt(v, there)) {
+        make_anew(in, v, there, ret);
+    } else if (differs && snapshot_is_of_guest(there->name, in->guest)) {
+        strv_add(&ret->reasons, "the volume came to this node from an earlier version, " LOSES
+                                ", and the target has its state from before");
+        keep_aside(v, ret, there->name);
+    }
+    if (v->info.lossy && there->flags & SNAPSHOT_UNTOLD && there->flags & SNAPSHOT_RECEIVED)
+        strv_add(&ret->reasons, "the target runs an earlier version, which cannot say whether the replica "
+                                "was received " LOSES ": install this version there, too");
 }
 
 static bool in_steps(const struct plan_volume *p, const char *id)
@@ -285,7 +361,7 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
 static void plan_adopt(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
-    for (size_t i = 0; i < v->replica->snapshots.n && !ret->replace; i++) {
+    for (size_t i = 0; i < v->replica->snapshots.n && !ret->replace && !ret->anew; i++) {
         const struct snapshot *s = &v->replica->snapshots.v[i];
         const struct snapshot *here = snapshots_find_id(v->snapshots, s->id);
         if (here && !(s->flags & SNAPSHOT_RECEIVED) && strcmp(here->name, s->name) == 0 &&
@@ -317,9 +393,9 @@ static void plan_clear(const struct plan_input *in, const struct plan_input_volu
 static bool renamable(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct plan_volume *p)
 {
-    return !in->history && !p->full && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
-           p->move_aside.n == 0 && (!v->info.stream || v->info.strict) && v->info.many &&
-           v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
+    return !in->history && !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside &&
+           p->keep_aside.n == 0 && p->move_aside.n == 0 && (!v->info.stream || v->info.strict) &&
+           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
            strcmp(v->replica->base_id, p->base.id) == 0;
 }
 
@@ -332,6 +408,7 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     const struct snapshot *base = find_base(in, v);
     if (base) {
         ret->base = *base;
+        plan_doubt(in, v, base, ret);
     } else {
         ret->full = true;
         if (overwritten_base(in, v)) {
@@ -347,8 +424,8 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
                      "the target holds only an unfinished first copy of this job: it is replaced");
         }
     }
-    const struct snapshot *chained = ret->replace ? NULL : find_chained(v);
-    if (chained && find_resumable(in, v, chained)) {
+    const struct snapshot *chained = ret->replace ? NULL : find_chained(v, ret->anew);
+    if (chained && find_resumable(in, v, chained, ret->anew)) {
         ret->base = *chained;
         ret->full = false;
     }

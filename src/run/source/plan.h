@@ -27,6 +27,11 @@
  * newer than the base, that the source does not have (it was rolled back, or the target was the source once
  * and died with them); guest snapshots made there whose name is needed. An intermediate snapshot of another
  * job that was only received is none of these: its own target has it.
+ *  - A replica in doubt (volume_info.lossy, SNAPSHOT_DOUBTFUL) is made anew beside itself and replaced at the
+ * commit, with all that a first copy brings. Of what the old one had, the source's is sent again, and what
+ * the source has not is kept aside. Not if the source's own volume is in doubt, too (the guest was moved to
+ * such a replica): what the target has may be better, and goes on by increments. If that is no doubtful one,
+ * it has another state under the base's id, which is kept aside.
  *  - A failing run leaves a finished snapshot per volume on both sides for the next one to go on from. Only
  * the newest of them counts, and what the replica shows: those between go.
  */
@@ -86,6 +91,7 @@ struct plan_volume {
     size_t n_steps;
     bool renamable; /* if nothing changed since the base, the base itself can become the new restore point */
     bool replace;   /* destroy the target's half-made copy first */
+    bool anew;      /* the replica is in doubt: everything is sent to take its place (stage_want.anew) */
     bool keep_live_aside;
     struct asides keep_aside;      /* target snapshots to rename at the commit */
     struct asides move_aside;      /* …and before the transfer, because one to be sent has their name */

@@ -112,8 +112,11 @@ int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
     bool all_there = t->stream && t->stage && t->stage->sealed;
     if (t->stream && t->stage && t->stage->token[0] && !all_there)
         d = resume_stream(t);
-    if (peer_stage(t->peer, t->there, t->snapshot, t->base ? t->base->id : "", t->replace, d || all_there,
-                   &offset, e) < 0)
+    struct peer_stage how = {.base_id = t->base ? t->base->id : "",
+                             .replace = t->replace,
+                             .anew = t->anew,
+                             .resume = d || all_there};
+    if (peer_stage(t->peer, t->there, t->snapshot, &how, &offset, e) < 0)
         return -1;
     if (offset)
         log_going_on(t, offset);

@@ -20,7 +20,7 @@ struct transfer {
     bool stream;
     const struct snapshot *base; /* NULL: full */
     const struct snapshot *snapshot;
-    bool replace;
+    bool replace, anew;             /* struct peer_stage */
     const struct stage_info *stage; /* the target has this stage of it; NULL: none */
 };
 

@@ -42,7 +42,7 @@ static int remember_first_copy(struct sync *s, struct err *e)
     bool full = false;
     struct strv *names = &s->state->first_copies;
     for (size_t i = 0; i < s->plan.n; i++)
-        full |= s->plan.v[i].full;
+        full |= s->plan.v[i].full && !s->plan.v[i].anew; /* that has an acknowledged one in its place */
     if (!full)
         return 0;
     for (size_t i = names->n; i-- > 0;)
@@ -81,6 +81,7 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
                              .base = base,
                              .snapshot = &step->snapshot,
                              .replace = p->replace && k == 0,
+                             .anew = p->anew,
                              .stage = step->resume ? &v->replica.stage : NULL};
         if (transfer_send(&t, &s->delta, e) < 0)
             return err_wrap(e, "volume '%s'", s->volids.v[i]);

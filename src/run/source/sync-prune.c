@@ -50,7 +50,7 @@ static void target_after(const struct sync *s, size_t i, struct snapshots *ret)
 {
     const struct plan_volume *p = &s->plan.v[i];
     const struct snapshots *had = &s->volumes[i].replica.snapshots;
-    for (size_t k = 0; k < had->n && !p->replace; k++)
+    for (size_t k = 0; k < had->n && !p->replace && !p->anew; k++)
         if (!was_renamed(&p->keep_aside, had->v[k].name) && !was_renamed(&p->move_aside, had->v[k].name) &&
             !snapshots_find_id(&p->clear_target, had->v[k].id))
             snapshots_add(ret, &had->v[k]);

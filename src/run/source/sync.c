@@ -180,7 +180,8 @@ static int check_encryption(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
         const struct plan_volume *p = &s->plan.v[i];
-        bool plain_there = v->replica.info.exists && !v->replica.info.encrypted && !p->full;
+        bool whole = p->full || p->anew;
+        bool plain_there = v->replica.info.exists && !v->replica.info.encrypted && !whole;
         if (v->info.encrypted && v->replica.info.encrypts && plain_there)
             return err_set(
                 e, ERR_CONFIG, 0,
@@ -196,7 +197,7 @@ static int check_encryption(struct sync *s, struct err *e)
                 "in an encrypted dataset",
                 s->volids.v[i], s->there.v[i], s->target->node.name);
         volume_send_as(v->local.volume, VOLUME_RAW);
-        if (!p->full && p->base.flags & SNAPSHOT_RECEIVED)
+        if (!whole && p->base.flags & SNAPSHOT_RECEIVED)
             return err_set(
                 e, ERR_CONFIG, 0,
                 "volume '%s' is encrypted and its storage on node '%s' is not: it came from there "

@@ -1,62 +1,7 @@
 /* The plan as a table: what both sides hold, in short (testside.h), and what the plan must be, in short. */
-#include "run/source/plan.h"
+#include "run/source/testplan.h"
 
-#include "base/mem.h"
-#include "run/source/testside.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static void print_aside(const char *what, const struct aside *a, struct buf *out)
-{
-    buf_adds(out, what);
-    short_name(a->from, out);
-    buf_addf(out, "=>%s", a->to + strlen(ASIDE_PREFIX));
-}
-
-static void print_short(const struct plan_volume *p, struct buf *out)
-{
-    if (p->full)
-        buf_adds(out, p->replace ? "replace" : "full");
-    else
-        short_name(p->base.name, out);
-    for (size_t i = 0; i < p->n_steps; i++) {
-        buf_adds(out, p->steps[i].resume ? " >>" : " >");
-        short_name(p->steps[i].snapshot.name, out);
-    }
-    if (p->keep_live_aside)
-        buf_adds(out, " aside:live");
-    for (size_t i = 0; i < p->keep_aside.n; i++)
-        print_aside(" aside:", &p->keep_aside.v[i], out);
-    for (size_t i = 0; i < p->move_aside.n; i++)
-        print_aside(" first-aside:", &p->move_aside.v[i], out);
-    print_all(" clear:", &p->clear_target, out);
-    print_all(" there:", &p->drop_target, out);
-    print_all(" drop:", &p->drop_source, out);
-    print_all(" adopt:", &p->adopt, out);
-}
-
-struct target_facts {
-    bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
-    bool history;
-    bool linked;
-    const char *shown;   /* id of the restore point that live shows; NULL: the newest */
-    const char *sibling; /* epoch of the other job's last sync */
-    const char *stage;   /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/" */
-};
-
-static const struct plan_case {
-    int line;
-    const char *what;
-    int last_sync;
-    const char *source, *target, *parent;
-    struct target_facts facts;
-    const char *want; /* NULL: "No common base snapshot" */
-} plan_cases[] = {
+static const struct plan_case plan_cases[] = {
     {__LINE__, "first run", 0, "", "", NULL, {0}, "full >S9"},
     {__LINE__, "first run with guest snapshots", 0, "g1=a g2=b", "", NULL, {0}, "full >g1 >g2 >S9"},
     {__LINE__, "a foreign snapshot never travels", 0, "g1=a sanoid=x", "", NULL, {0}, "full >g1 >S9"},
@@ -424,71 +369,6 @@ static const struct plan_case {
      {.exists = true},
      "S5 >T7 >S9"},
 };
-
-static void stage_parse(const char *text, struct stage_info *ret)
-{
-    char id = text[3], base = text[5];
-    *ret = (struct stage_info){.exists = true, .offset = 4096};
-    memset(ret->id, id, SNAPSHOT_ID_LEN);
-    if (base)
-        memset(ret->base_id, base, SNAPSHOT_ID_LEN);
-}
-
-static void check_case(const struct plan_case *c)
-{
-    struct snapshots source = {0};
-    struct replica replica = {.info = {.exists = c->facts.exists, .many = !c->facts.single},
-                              .written = c->facts.written};
-    _cleanup_strv_ struct strv guest_snapshots = STRV_INIT;
-    _cleanup_strv_ struct strv first_copies = STRV_INIT;
-    _cleanup_strv_ struct strv siblings = STRV_INIT;
-    if (c->facts.sibling)
-        strv_addf(&siblings, "__replicate_100-1_%s__", c->facts.sibling);
-    strv_adds(&guest_snapshots, "g1", "g2", NULL);
-    strv_adds(&first_copies, "__replicate_100-0_7__", "__replicate_100-0_8__", NULL);
-    side_parse(c->source, false, &source);
-    side_parse(c->target, true, &replica.snapshots);
-    if (c->facts.exists && !c->facts.foreign) {
-        strcpy(replica.owner, "100-0");
-        if (replica.snapshots.n)
-            strcpy(replica.base_id, replica.snapshots.v[replica.snapshots.n - 1].id);
-        if (c->facts.shown)
-            memset(replica.base_id, c->facts.shown[0], SNAPSHOT_ID_LEN);
-    }
-    if (c->facts.stage)
-        stage_parse(c->facts.stage, &replica.stage);
-    struct plan_input_volume volume = {.volid = "s:vm-100-disk-0",
-                                       .info.linked = c->facts.linked,
-                                       .snapshots = &source,
-                                       .replica = &replica};
-    struct plan_input in = {.job_id = "100-0",
-                            .guest = 100,
-                            .last_sync = c->last_sync,
-                            .first_copies = c->facts.forgetful ? NULL : &first_copies,
-                            .siblings = c->facts.sibling ? &siblings : NULL,
-                            .new_snapshot = "__replicate_100-0_9__",
-                            .parent = c->parent,
-                            .guest_snapshots = &guest_snapshots,
-                            .history = c->facts.history,
-                            .volumes = &volume,
-                            .n = 1};
-    struct plan plan = {0};
-    struct err e = {0};
-    _cleanup_buf_ struct buf got = BUF_INIT;
-    if (plan_make(&in, &plan, &e) == 0)
-        print_short(&plan.v[0], &got);
-    else if (!strncmp(e.text, "No common base snapshot on volume(s) s:vm-100-disk-0\n", 52) &&
-             e.kind == ERR_DATA)
-        buf_adds(&got, "no common base");
-    else if (strstr(e.text, "replicate the template there first") && e.kind == ERR_CONFIG)
-        buf_adds(&got, "no template");
-    if (strcmp(buf_str(&got), c->want ? c->want : "no common base") != 0)
-        fail_msg("line %d, %s: want '%s', got '%s'", c->line, c->what, c->want ? c->want : "no common base",
-                 buf_str(&got));
-    plan_release(&plan);
-    snapshots_release(&source);
-    replica_release(&replica);
-}
 
 static void test_plan(void **state)
 {

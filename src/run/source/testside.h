@@ -2,7 +2,8 @@
  *
  * A list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b (U5) another job's,
  * anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one without
- * readable data; on the source "?" marks one that was received. */
+ * readable data, "U" one whose node cannot say whether it is doubtful; on the source "?" marks one that was
+ * received; on either side "D" one that is doubtful. */
 #pragma once
 
 #include "base/buf.h"
@@ -32,6 +33,10 @@ static inline void side_parse(const char *text, bool target, struct snapshots *r
             s.flags |= SNAPSHOT_RECEIVED;
         if (strchr(id, '~'))
             s.flags &= ~(unsigned)SNAPSHOT_READABLE;
+        if (strchr(id, 'D'))
+            s.flags |= SNAPSHOT_DOUBTFUL;
+        if (strchr(id, 'U'))
+            s.flags |= SNAPSHOT_UNTOLD;
         if (*w == 'S' || *w == 'T' || *w == 'U')
             snprintf(s.name, sizeof s.name, "__replicate_100-%d_%s__", *w - 'S', w + 1);
         else

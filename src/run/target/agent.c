@@ -251,6 +251,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         (*want.base_id && !snapshot_id_valid(want.base_id)))
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
+    want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
     if (replace && (check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
         return err_wrap(e, "volume '%s'", v->volid);
     _cleanup_(stage_freep) struct stage *s = stage_open(v->volume, &want, &offset, e);

@@ -1,6 +1,7 @@
 /* The zfspool driver: what a received stream begins with. `zfs receive` would take more than what was agreed
  * upon: a package of streams makes datasets and sets properties such as mountpoint, and one that says it is
- * based on some other snapshot of the pool becomes a clone of that. */
+ * based on some other snapshot of the pool becomes a clone of that. And whether it can be one that loses
+ * something. */
 #include "volume/zfs/zfs.h"
 
 #include <inttypes.h>
@@ -28,4 +29,17 @@ int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, con
     if (!is_id(zfsrecord_u64(record, 40), id) || (*base_id ? !is_id(base, base_id) : base != 0))
         return err_set(e, ERR_DATA, 0, "the stream is of other snapshots than was said");
     return 0;
+}
+
+/* Encrypted blocks are never embedded, whatever the stream may have by its flags. */
+bool zfs_begin_embeds(const unsigned char record[ZFSRECORD_SIZE])
+{
+    uint64_t flags = zfsrecord_u64(record, 16);
+    return flags & ZFSRECORD_EMBEDS && !(flags & ZFSRECORD_RAW);
+}
+
+bool zfs_release_lossy(const char *release)
+{
+    unsigned major, minor;
+    return sscanf(release, "%u.%u", &major, &minor) != 2 || major > 2 || (major == 2 && minor >= 3);
 }

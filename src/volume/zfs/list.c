@@ -120,6 +120,7 @@ enum {
     F_CREATION,
     F_OWNER,
     F_BASE,
+    F_WHOLE,
     F_STAGE,
     F_POINT,
     F_RECEIVED,
@@ -130,8 +131,16 @@ enum {
 };
 #define COLUMNS                                                                                              \
     "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,"               \
-    "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:stage,pvesr:point,pvesr:"          \
-    "received," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
+    "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:whole,pvesr:stage,pvesr:point,"    \
+    "pvesr:received," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
+
+static void take_replica(char **f, struct zfs_dataset *d)
+{
+    copy_mark(d->owner, sizeof d->owner, f[F_OWNER]);
+    copy_mark(d->base, sizeof d->base, f[F_BASE]);
+    copy_mark(d->whole, sizeof d->whole, f[F_WHOLE]);
+    d->doubtful = strcmp(f[F_VOLSIZE], "-") == 0 && d->owner[0] && strcmp(d->whole, d->base) != 0;
+}
 
 static bool take_dataset(char **f, struct zfs_dataset *ret)
 {
@@ -152,8 +161,7 @@ static bool take_dataset(char **f, struct zfs_dataset *ret)
     copy_mark(d.wanted, sizeof d.wanted, f[F_WANTED]);
     copy_mark(d.token, sizeof d.token, f[F_TOKEN]);
     d.partial = strcmp(f[F_TOKEN], "-") != 0;
-    copy_mark(d.owner, sizeof d.owner, f[F_OWNER]);
-    copy_mark(d.base, sizeof d.base, f[F_BASE]);
+    take_replica(f, &d);
     copy_mark(d.stage, sizeof d.stage, f[F_STAGE]);
     copy_mark(d.point, sizeof d.point, f[F_POINT]);
     *ret = d;
@@ -285,8 +293,11 @@ static void take_snapshot(char **f, void *arg)
     x.s.seq = number(f[F_CREATETXG]);
     x.s.size = number(f[F_VOLSIZE]);
     x.s.created = (int64_t)number(f[F_CREATION]);
-    x.s.flags =
-        (x.is_bookmark ? 0u : SNAPSHOT_READABLE) | (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+    struct zfs_dataset of = {0}; /* a snapshot has the marks of its dataset */
+    take_replica(f, &of);
+    x.s.flags = (x.is_bookmark ? 0u : SNAPSHOT_READABLE) |
+                (of.doubtful && !x.is_bookmark ? SNAPSHOT_DOUBTFUL : 0u) |
+                (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
     if (!f[F_QUOTA][strspn(f[F_QUOTA], "0123456789")])
         copy(x.quota, sizeof x.quota, f[F_QUOTA]);
     const char *own = below(l->z->pool, x.dataset);
@@ -310,8 +321,10 @@ static void join_bookmarks(struct zfs_view *w)
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         const struct zfs_snapshot *other = zfs_find_id(w, x->s.id);
-        if (!x->is_bookmark || !other || other->is_bookmark)
-            w->snapshots[n++] = *x;
+        if (x->is_bookmark && !other->is_bookmark)
+            continue;
+        w->snapshots[n] = *x;
+        w->snapshots[n++].s.flags |= x->is_bookmark && w->live.doubtful ? SNAPSHOT_DOUBTFUL : 0u;
     }
     w->n = n;
 }
@@ -443,23 +456,52 @@ const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *data
     return newest;
 }
 
+/* Where several datasets have a snapshot: which one is meant. */
+static int rank(const struct zfs_view *w, const struct zfs_snapshot *x)
+{
+    return x->s.flags & SNAPSHOT_APART                              ? 4
+           : x->is_bookmark                                         ? 3
+           : strcmp(x->dataset, w->stage.name) == 0                 ? 2
+           : x->of_template || strcmp(x->dataset, w->old.name) == 0 ? 1
+                                                                    : 0;
+}
+
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
 {
     const struct zfs_snapshot *found = NULL;
     for (size_t i = 0; i < w->n; i++)
-        if (strcmp(w->snapshots[i].s.id, id) == 0 && (!found || found->is_bookmark))
+        if (strcmp(w->snapshots[i].s.id, id) == 0 && (!found || rank(w, &w->snapshots[i]) < rank(w, found)))
             found = &w->snapshots[i];
     return found;
 }
 
+const struct zfs_snapshot *zfs_find_on(const struct zfs_view *w, const char *dataset, const char *id)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (!w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0 &&
+            strcmp(w->snapshots[i].s.id, id) == 0)
+            return &w->snapshots[i];
+    return NULL;
+}
+
+bool zfs_stands_on(const char *origin, const char *dataset)
+{
+    size_t n = strlen(dataset);
+    return n && strncmp(origin, dataset, n) == 0 && origin[n] == '@';
+}
+
+bool zfs_beside(const struct zfs_view *w)
+{
+    return w->live.name[0] && w->stage.name[0] && !zfs_stands_on(w->stage.origin, w->live.name) &&
+           !zfs_stands_on(w->live.origin, w->stage.name);
+}
+
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w)
 {
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = 0; i < w->n && zfs_stands_on(w->live.origin, w->stage.name); i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
-        size_t n = strlen(x->dataset);
         if (!x->is_bookmark && strcmp(x->dataset, w->stage.name) == 0 &&
-            strncmp(w->live.origin, x->dataset, n) == 0 && w->live.origin[n] == '@' &&
-            strcmp(w->live.origin + n + 1, x->s.name) == 0)
+            strcmp(strchr(w->live.origin, '@') + 1, x->s.name) == 0)
             return x;
     }
     return NULL;

@@ -52,6 +52,11 @@ static char *base_text(const char *id)
     return xasprintf("pvesr:base=%s", id);
 }
 
+static char *whole_text(const char *id, bool doubtful)
+{
+    return xasprintf("pvesr:whole=%s", doubtful ? "-" : id);
+}
+
 static bool take(char *to, size_t room, const char *from)
 {
     if (strcmp(from, "-") == 0)
@@ -77,8 +82,7 @@ static bool mark_parse(const char *text, struct stage_mark *m)
 /* The stage's snapshot with this id, NULL for none. */
 static const struct zfs_snapshot *staged(const struct zfs_view *w, const char *id)
 {
-    const struct zfs_snapshot *x = zfs_find_id(w, id);
-    return x && strcmp(x->dataset, w->stage.name) == 0 ? x : NULL;
+    return zfs_find_on(w, w->stage.name, id);
 }
 
 int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
@@ -90,7 +94,8 @@ int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
         return -1;
     if (w.stage.name[0] && mark_parse(w.stage.stage, &m)) {
         ret->sealed = staged(&w, m.id);
-        ret->exists = ret->sealed ? strcmp(w.stage.point, m.id) != 0 : w.stage.token[0];
+        ret->exists = ret->sealed ? strcmp(w.stage.point, m.id) != 0 || zfs_beside(&w) : w.stage.token[0];
+        ret->doubtful = w.stage.doubtful;
     }
     ret->scrap = w.stage.name[0] && !ret->exists && !ret->sealed && !w.stage.point[0];
     if (!ret->exists)
@@ -126,6 +131,7 @@ struct zfs_stage {
     struct streamproc proc; /* once the beginning is complete */
     struct stage_mark mark;
     enum stage_use use;
+    bool anew;
     char header[ZFS_HEADER_MAX];
     size_t got; /* of the header */
     bool begun; /* the header is complete */
@@ -139,10 +145,12 @@ static bool same_mark(const struct stage_mark *a, const struct stage_mark *b)
            strcmp(a->base_id, b->base_id) == 0 && strcmp(a->owner, b->owner) == 0;
 }
 
-static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mark *want, bool resume)
+static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mark *want, bool resume,
+                                bool anew)
 {
     struct stage_mark found;
-    if (!w->stage.name[0] || !mark_parse(w->stage.stage, &found))
+    if (!w->stage.name[0] || !mark_parse(w->stage.stage, &found) ||
+        (w->live.name[0] && zfs_beside(w) != anew))
         return STAGE_NEW;
     if (resume && same_mark(&found, want)) {
         if (staged(w, want->id))
@@ -152,6 +160,12 @@ static enum stage_use stage_use(const struct zfs_view *w, const struct stage_mar
     }
     const struct zfs_snapshot *newest = zfs_newest(w, w->stage.name);
     return newest && want->base_id[0] && strcmp(newest->s.id, want->base_id) == 0 ? STAGE_UPON : STAGE_NEW;
+}
+
+/* What is to be made of this stream upon something. */
+static char *whole_after(const struct zfs_stage *x, bool upon_doubtful)
+{
+    return whole_text(x->mark.id, upon_doubtful || zfs_begin_embeds(x->first));
 }
 
 /* -o origin is what makes a new dataset of an incremental stream. What a container's filesystem must not
@@ -167,15 +181,19 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     if (is_filesystem(z))
         strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
                   NULL);
-    if (!x->mark.base_id[0])
-        return 0;
     if (zfs_view(z, &w, e) < 0)
         return -1;
-    const struct zfs_snapshot *base = zfs_find_id(&w, x->mark.base_id);
-    if (!base || base->is_bookmark || (!base->of_template && strcmp(base->dataset, w.live.name) != 0))
+    bool full = !x->mark.base_id[0];
+    const struct zfs_snapshot *base = full ? NULL : zfs_find_id(&w, x->mark.base_id);
+    if (!full && (!base || base->is_bookmark ||
+                  (!base->of_template && (x->anew || strcmp(base->dataset, w.live.name) != 0))))
         return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
-    strv_add(argv, "-o");
-    strv_addf(argv, "origin=%s@%s", base->dataset, base->s.name);
+    _cleanup_free_ char *whole = whole_after(x, base && base->s.flags & SNAPSHOT_DOUBTFUL);
+    strv_adds(argv, "-o", whole, NULL);
+    if (base)
+        strv_add(argv, "-o");
+    if (base)
+        strv_addf(argv, "origin=%s@%s", base->dataset, base->s.name);
     return 0;
 }
 
@@ -189,9 +207,19 @@ static int prepare_upon(struct zfs *z, const struct zfs_stage *x, const char *pr
     _cleanup_free_ char *mark = mark_text(&x->mark);
     _cleanup_free_ char *owner = owner_text(&x->mark);
     _cleanup_free_ char *base_id = base_text(x->mark.id);
-    return w.stage.volume
-               ? zfs_change(z, e, "set", mark, owner, base_id, z->stage, NULL)
-               : zfs_change(z, e, "set", mark, owner, base_id, properties, "refquota=none", z->stage, NULL);
+    _cleanup_free_ char *whole = whole_after(x, w.stage.doubtful);
+    return w.stage.volume ? zfs_change(z, e, "set", mark, owner, base_id, whole, z->stage, NULL)
+                          : zfs_change(z, e, "set", mark, owner, base_id, whole, properties, "refquota=none",
+                                       z->stage, NULL);
+}
+
+static int prepare_on(struct zfs *z, const struct zfs_stage *x, const char *properties, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    _cleanup_free_ char *whole = whole_after(x, w.stage.doubtful);
+    return zfs_change(z, e, "set", whole, properties, z->stage, NULL);
 }
 
 /* With the header, before the first byte of the stream. */
@@ -202,7 +230,7 @@ static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
     strv_adds(&argv, "zfs", "receive", "-s", "-u", NULL);
     if ((x->use == STAGE_NEW && receive_into_new(&argv, z, x, properties, e) < 0) ||
         (x->use == STAGE_UPON && prepare_upon(z, x, properties, e) < 0) ||
-        (x->use == STAGE_ON && zfs_change(z, e, "set", properties, z->stage, NULL) < 0))
+        (x->use == STAGE_ON && prepare_on(z, x, properties, e) < 0))
         return -1;
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
@@ -220,7 +248,8 @@ int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *off
     mark_of(want, &x->mark);
     *offset = 0;
     int r = zfs_tidy(s->volume, e) < 0 || zfs_view(zfs_of(s->volume), &w, e) < 0 ? -1 : 0;
-    x->use = r == 0 ? stage_use(&w, &x->mark, want->resume) : STAGE_NEW;
+    x->anew = want->anew;
+    x->use = r == 0 ? stage_use(&w, &x->mark, want->resume, want->anew) : STAGE_NEW;
     s->sealed = x->use == STAGE_WHOLE;
     if (r == 0 && x->use == STAGE_NEW)
         r = zfs_stage_discard(s->volume, e);
@@ -326,25 +355,38 @@ void zfs_stage_close(struct stage *s)
 
 /* ---- commit ---- */
 
-/* Of the former live volume's snapshots, which are newer than the base: is it nowhere else? What was received
- * came from the source, which has deleted it since. */
-static bool only_here(const struct zfs_snapshot *x)
+/* Of the former live volume's snapshots: is it nowhere else? What was received came from the source, which
+ * has deleted it since. A copy made anew has what the source has, but for its older replication snapshots;
+ * those that only the former one had were renamed. */
+static bool only_here(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
-    return starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED);
+    bool anew = !zfs_stands_on(w->old.origin, w->live.name);
+    bool sent = anew && (starts(x->s.name, "__replicate_") || zfs_find_on(w, w->live.name, x->s.id));
+    return starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED || sent);
 }
 
 static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
 {
     for (size_t i = 0; i < w->n; i++)
-        if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && only_here(&w->snapshots[i]))
+        if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && only_here(w, &w->snapshots[i]))
             return true;
     return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old);
+}
+
+/* What was kept earlier may stand on its snapshots, where the new live volume does not. */
+static int destroy_old(struct zfs *z, const struct zfs_view *w, struct err *e)
+{
+    int r = zfs_destroy(z, z->old, e);
+    if (r == 0 || !w->kept.n || !strstr(e->text, "dependent clones"))
+        return r;
+    zfs_free_kept(z, w);
+    return zfs_destroy(z, z->old, e);
 }
 
 static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     if (!worth_keeping(z, w)) {
-        if (zfs_destroy(z, z->old, e) == 0)
+        if (destroy_old(z, w, e) == 0)
             return 0;
         /* somebody cloned one of its snapshots, or uses it */
         if (!strstr(e->text, "dependent clones") && !strstr(e->text, "busy"))
@@ -354,7 +396,7 @@ static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         struct err ignored; /* somebody cloned it, or uses it */
-        if (strcmp(x->dataset, w->old.name) == 0 && !x->is_bookmark && !only_here(x)) {
+        if (strcmp(x->dataset, w->old.name) == 0 && !x->is_bookmark && !only_here(w, x)) {
             _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
             zfs_change(z, &ignored, "destroy", "--", full, NULL);
         }
@@ -367,12 +409,6 @@ static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
     return zfs_change(z, e, "rename", "--", z->old, kept, NULL);
 }
 
-static bool stands_on(const char *origin, const char *dataset)
-{
-    size_t n = strlen(dataset);
-    return strncmp(origin, dataset, n) == 0 && origin[n] == '@';
-}
-
 /* The next step of a commit that has begun: 1 done one, 0 there is none. */
 static int next_step(struct zfs *z, struct err *e)
 {
@@ -383,7 +419,7 @@ static int next_step(struct zfs *z, struct err *e)
     int r;
     if (old && !live)
         r = zfs_change(z, e, "rename", "--", stage ? z->stage : z->old, z->live, NULL);
-    else if (old && stands_on(w.live.origin, w.old.name)) /* commands of a killed process came late */
+    else if (old && zfs_stands_on(w.live.origin, w.old.name)) /* commands of a killed process came late */
         r = zfs_change(z, e, "promote", z->live, NULL);
     else if (old)
         return dispose_old(z, &w, e);
@@ -418,9 +454,10 @@ static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_s
     if (w->stage.name[0] && zfs_destroy(z, z->stage, e) < 0)
         return -1;
     _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", w->live.properties);
-    return w->live.volume ? zfs_change(z, e, "clone", "-o", mark, "--", from, z->stage, NULL)
-                          : zfs_change(z, e, "clone", "-o", mark, "-o", properties, "-o", "canmount=noauto",
-                                       "--", from, z->stage, NULL);
+    _cleanup_free_ char *whole = whole_text(m.id, w->live.doubtful);
+    return w->live.volume ? zfs_change(z, e, "clone", "-o", mark, "-o", whole, "--", from, z->stage, NULL)
+                          : zfs_change(z, e, "clone", "-o", mark, "-o", whole, "-o", properties, "-o",
+                                       "canmount=noauto", "--", from, z->stage, NULL);
 }
 
 static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
@@ -452,7 +489,7 @@ static int switch_live(struct volume *v, const char *id, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
         return -1;
-    bool live = w.live.name[0], promote = live && stands_on(w.stage.origin, w.live.name);
+    bool live = w.live.name[0], promote = live && zfs_stands_on(w.stage.origin, w.live.name);
     if ((promote && zfs_change(z, e, "promote", z->stage, NULL) < 0) ||
         (live && zfs_change(z, e, "rename", "--", z->live, z->old, NULL) < 0) ||
         zfs_change(z, e, "rename", "--", z->stage, z->live, NULL) < 0)
@@ -479,9 +516,9 @@ int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;
-    const struct zfs_snapshot *x = zfs_find_id(&w, id);
-    bool on_live = x && strcmp(x->dataset, w.live.name) == 0;
-    if (!x || (!on_live && strcmp(x->dataset, w.stage.name) != 0))
+    const struct zfs_snapshot *x = staged(&w, id);
+    bool on_live = !x;
+    if (!x && !(x = zfs_find_on(&w, w.live.name, id)))
         return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
     if (!live) {
         _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);

@@ -55,6 +55,75 @@ static void test_begin(void **state)
     }
 }
 
+static const struct {
+    const char *what;
+    uint64_t features;
+    bool embeds;
+} embeds[] = {
+    {"what -L and -c make", 1 << 19 | 1 << 22 | 1 << 17, false},
+    {"what -L, -c and -e make", 1 << 19 | 1 << 22 | 1 << 17 | 1 << 16, true},
+    {"resumed", 1 << 20 | 1 << 16, true},
+    {"raw of what is encrypted", 1 << 24 | 1 << 16, false},
+};
+
+static const struct {
+    const char *release;
+    bool lossy;
+} releases[] = {
+    {"2.1.11-1+deb12u1", false}, {"2.2.99-pve1", false}, {"0.8.6", false}, {"2.3.0-rc1\n", true},
+    {"2.4.4-1", true},           {"3.0.0", true},        {"2.10.1", true}, {"", true},
+    {"unknown", true},
+};
+
+static void test_embedded(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(embeds); i++) {
+        unsigned char record[ZFSRECORD_SIZE] = {0};
+        uint64_t version = embeds[i].features << 2 | 1;
+        memcpy(record + 16, &version, 8);
+        if (zfs_begin_embeds(record) != embeds[i].embeds)
+            fail_msg("%s", embeds[i].what);
+    }
+    for (size_t i = 0; i < ELEMENTS(releases); i++)
+        if (zfs_release_lossy(releases[i].release) != releases[i].lossy)
+            fail_msg("'%s'", releases[i].release);
+}
+
+/* ---- which of several snapshots of one id is meant ---- */
+
+static struct zfs_snapshot snapshot_of(const char *dataset, unsigned flags, bool is_bookmark)
+{
+    struct zfs_snapshot x = {.s = {.id = ID, .flags = flags}, .is_bookmark = is_bookmark};
+    strcpy(x.dataset, dataset);
+    return x;
+}
+
+static void test_find(void **state)
+{
+    struct zfs_snapshot all[] = {snapshot_of("t/kept", SNAPSHOT_APART, false), snapshot_of("t/live", 0, true),
+                                 snapshot_of("t/stage", 0, false), snapshot_of("t/old", 0, false),
+                                 snapshot_of("t/live", 0, false)};
+    static const char *const want[] = {"t/kept", "t/live", "t/stage", "t/old", "t/live"};
+    struct zfs_view w = {
+        .live = {.name = "t/live"}, .stage = {.name = "t/stage"}, .old = {.name = "t/old"}, .snapshots = all};
+    for (w.n = 1; w.n <= ELEMENTS(all); w.n++)
+        assert_string_equal(zfs_find_id(&w, ID)->dataset, want[w.n - 1]);
+    w.n = ELEMENTS(all);
+    assert_ptr_equal(zfs_find_on(&w, "t/live", ID), &all[4]);
+    assert_ptr_equal(zfs_find_on(&w, "t/stage", ID), &all[2]);
+    assert_null(zfs_find_on(&w, "t", ID));
+    assert_null(zfs_find_on(&w, "t/stage", BASE));
+    assert_true(zfs_beside(&w));
+    strcpy(w.stage.origin, "t/live@s");
+    assert_false(zfs_beside(&w));
+    strcpy(w.stage.origin, "t/live2@s");
+    assert_true(zfs_beside(&w));
+    strcpy(w.live.origin, "t/stage@s");
+    assert_false(zfs_beside(&w));
+    w.live = (struct zfs_dataset){0};
+    assert_false(zfs_beside(&w));
+}
+
 #define HEAD "resume token contents:\nnvlist version: 0\n"
 #define NAME "\ttoname = tank/vm-100-disk-0@s\n"
 #define TO "\ttoguid = 0x2a\n"
@@ -180,7 +249,8 @@ static void test_linked(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin), cmocka_unit_test(test_token),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin),      cmocka_unit_test(test_embedded),
+                                       cmocka_unit_test(test_find),       cmocka_unit_test(test_token),
                                        cmocka_unit_test(test_properties), cmocka_unit_test(test_linked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

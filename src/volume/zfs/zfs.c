@@ -2,6 +2,7 @@
 #include "volume/zfs/zfs.h"
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "volume/name.h"
@@ -65,6 +66,14 @@ static int slot_list(const struct volume_store *store, uint32_t vmid, struct str
     return check_pool(store, e) < 0 ? -1 : zfs_names(store, vmid, ret, e);
 }
 
+static bool release_lossy(void)
+{
+    _cleanup_buf_ struct buf release = BUF_INIT;
+    struct err ignored;
+    return fs_read("/sys/module/zfs/version", 4096, &release, &ignored) < 0 ||
+           zfs_release_lossy(buf_str(&release));
+}
+
 static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
@@ -73,6 +82,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
     ret->stream = ret->strict = ret->many = true;
     ret->exists = w.live.name[0];
     ret->ranges = w.live.volume;
+    ret->lossy = w.live.name[0] && !w.live.volume && release_lossy();
     ret->linked = zfs_linked(zfs_of(v), &w.live);
     ret->encrypted = w.live.encrypted;
     ret->encrypts = w.pool.encrypted;
@@ -93,8 +103,8 @@ static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
         const struct zfs_snapshot *origin = zfs_promoted(w);
         if (origin && x->s.seq <= origin->s.seq)
             return true;
-        const struct zfs_snapshot *point = zfs_find_id(w, w->stage.point);
-        return point && strcmp(point->dataset, x->dataset) == 0 && x->s.seq <= point->s.seq;
+        const struct zfs_snapshot *point = zfs_find_on(w, w->stage.name, w->stage.point);
+        return point && x->s.seq <= point->s.seq && !zfs_beside(w);
     }
     return snapshot_is_aside(x->s.name);
 }
@@ -312,8 +322,7 @@ static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
     return zfs_change(z, e, "rename", "--", w->live.name, name, NULL);
 }
 
-/* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
-static void free_kept(struct zfs *z, const struct zfs_view *w)
+void zfs_free_kept(struct zfs *z, const struct zfs_view *w)
 {
     struct err ignored; /* it stands on its own already */
     for (size_t i = 0; i < w->kept.n; i++)
@@ -328,7 +337,7 @@ static int slot_destroy(struct volume *v, struct err *e)
     if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &before, e) < 0)
         return -1;
     if (before.live.name[0])
-        free_kept(z, &before);
+        zfs_free_kept(z, &before);
     if (zfs_view(z, &w, e) < 0)
         return -1;
     return w.live.name[0] ? destroy_live(z, &w, e) : 0;

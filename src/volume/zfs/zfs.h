@@ -54,7 +54,12 @@
  * Embedded blocks. `zfs send -e` of OpenZFS 2.3 and later loses a block of system attributes that is embedded
  * in its pointer: long symbolic links and extended attributes of filesystems are gone, contents of small
  * files overwritten. Earlier versions sent so. None of our streams has embedded blocks now (of an encrypted
- * volume that is sent as it is stored none can have; a zvol has no such attributes).
+ * volume that is sent as it is stored none can have; a zvol has no such attributes), and each says so in its
+ * first record. A dataset of which that is true of all the streams that ever made it has pvesr:whole, equal
+ * to its pvesr:base, so that a mark that somebody else's receive brings along is none. One that a run of ours
+ * made (pvesr:owner), without that, is doubtful, and so are all its snapshots. A copy to take its place
+ * (stage_want.anew) is a stage that does not stand on the live volume: its snapshots have the ids of those of
+ * the live volume, and do not count before the commit.
  *
  * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed: it is renamed to
  * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
@@ -103,6 +108,8 @@ struct zfs_dataset {
     char wanted[ZFS_WANTED_MAX]; /* if a stage: those that it is to have, and ZFS_SNAPSHOT_QUOTA of its newest
                                   * snapshot */
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    bool doubtful;
+    char whole[SNAPSHOT_ID_LEN + 1];
     char stage[256]; /* the mark, "" for none */
     char point[SNAPSHOT_ID_LEN + 1];
     char token[STAGE_TOKEN_MAX + 1]; /* of what was partly received */
@@ -156,6 +163,8 @@ int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e);
 /* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
  */
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
+/* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
+void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
 /* What there is, as it was at the last look: after the last change of ours. */
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
@@ -168,13 +177,20 @@ int zfs_settle(struct zfs *z, struct err *e);
 bool zfs_written(const struct zfs *z, const struct zfs_dataset *d);
 /* The newest snapshot of that dataset, NULL for none. */
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
-/* A bookmark only if there is no snapshot of that id. */
+/* Of several, the live volume's first; then what it was or stands on, the stage's, a bookmark, what was kept.
+ */
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id);
+/* The snapshot of this dataset, NULL for none. */
+const struct zfs_snapshot *zfs_find_on(const struct zfs_view *w, const char *dataset, const char *id);
 /* The names in POOL that say of a volume of this guest that something of it is here. */
 int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
 /* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
  * it the stage's snapshots are the live volume's. NULL: no such thing. */
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
+/* Does what has this origin stand on a snapshot of that dataset? */
+bool zfs_stands_on(const char *origin, const char *dataset);
+/* Is the stage a copy of all beside the live volume? */
+bool zfs_beside(const struct zfs_view *w);
 /* Does that dataset stand on the snapshot of its template's volume? */
 bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d);
 /* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
@@ -200,6 +216,10 @@ int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sen
  * else? ERR_DATA. */
 int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
                     const char *base_id, struct err *e);
+/* May it have embedded blocks that can be lost? */
+bool zfs_begin_embeds(const unsigned char record[ZFSRECORD_SIZE]);
+/* Has the OpenZFS of this release ("2.4.4-1") the fault? Yes, if it is not known. */
+bool zfs_release_lossy(const char *release);
 
 int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                    uint64_t from, struct err *e);
