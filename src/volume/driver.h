@@ -61,6 +61,7 @@ struct volume_driver {
     void (*close)(struct volume *v);
     int (*list)(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
     int (*info)(struct volume *v, struct volume_info *ret, struct err *e);
+    int (*place)(struct volume *v, struct volume_place *ret, struct err *e);
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
     void (*flush)(struct volume *v);
     int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);

@@ -91,6 +91,7 @@ static int after(bool last, int r)
 SLOT(open, (struct volume * v, struct err *e), (v, e))
 SLOT(list, (const struct volume_store *s, uint32_t vmid, struct strv *ret, struct err *e), (s, vmid, ret, e))
 SLOT(info, (struct volume * v, struct volume_info *ret, struct err *e), (v, ret, e))
+SLOT(place, (struct volume * v, struct volume_place *ret, struct err *e), (v, ret, e))
 SLOT(snapshots, (struct volume * v, struct snapshots *ret, struct err *e), (v, ret, e))
 SLOT(snapshot, (struct volume * v, const char *name, bool busy, struct err *e), (v, name, busy, e))
 SLOT(snapshot_keep, (struct volume * v, const char *name, struct snapshot *ret, struct err *e),
@@ -155,6 +156,7 @@ const struct volume_driver driver_fault = {
     .close = fault_close,
     .list = fault_list,
     .info = fault_info,
+    .place = fault_place,
     .snapshots = fault_snapshots,
     .flush = fault_flush,
     .snapshot = fault_snapshot,

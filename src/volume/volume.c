@@ -148,6 +148,17 @@ int volume_info(struct volume *v, struct volume_info *ret, struct err *e)
     return done(v, v->driver->info(v, ret, e), e);
 }
 
+int volume_place(struct volume *v, struct volume_place *ret, struct err *e)
+{
+    memset(ret, 0, sizeof *ret);
+    return done(v, v->driver->place(v, ret, e), e);
+}
+
+bool volume_place_same(const struct volume_place *a, const struct volume_place *b)
+{
+    return strcmp(a->spot, b->spot) == 0 || (a->object && a->object == b->object && a->device == b->device);
+}
+
 /* ---- snapshots ---- */
 
 static int by_seq(const void *a, const void *b)

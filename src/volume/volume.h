@@ -103,6 +103,17 @@ bool volume_type_known(const char *type);
 bool volume_type_supported(const char *type, const char *name);
 
 int volume_info(struct volume *v, struct volume_info *ret, struct err *e);
+
+/* Where a volume is, or would be made, whatever its storage is called: two entries of storage.cfg may lead to
+ * one directory, two names of a volid to one subvolume. */
+#define VOLUME_SPOT_MAX 511
+struct volume_place {
+    char spot[VOLUME_SPOT_MAX + 1];
+    uint64_t device, object; /* of a live file or subvolume (stat(2)); 0: not there, or spot says all */
+};
+int volume_place(struct volume *v, struct volume_place *ret, struct err *e);
+/* Are two volumes of this node one and the same? Both places must have been asked for at the same time. */
+bool volume_place_same(const struct volume_place *a, const struct volume_place *b);
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
 
 /* The names of the volumes of guest `vmid` that the storage holds anything of: live volumes, and also those

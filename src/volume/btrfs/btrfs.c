@@ -1,5 +1,7 @@
 #include "volume/btrfs/btrfs.h"
 
+#include "volume/place.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -115,6 +117,14 @@ static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
     return btrfs_disk_size(b, live, &ret->size, e);
 }
 
+static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    char below[32];
+    snprintf(below, sizeof below, "images/%u", v->vmid);
+    return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : place_of_file(b->dir, b->root, below, b->image, ret, e);
+}
+
 static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -220,6 +230,7 @@ const struct volume_driver driver_btrfs = {
     .close = btrfs_close,
     .list = btrfs_list,
     .info = btrfs_info,
+    .place = slot_place,
     .snapshots = btrfs_list_snapshots,
     .flush = btrfs_flush,
     .snapshot = btrfs_snapshot,

@@ -6,6 +6,7 @@
 #include "volume/file/mapdelta.h"
 #include "volume/mark.h"
 #include "volume/name.h"
+#include "volume/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -141,6 +142,14 @@ static int dir_info(struct volume *v, struct volume_info *ret, struct err *e)
         ret->size = (uint64_t)st.st_size;
     }
     return 0;
+}
+
+static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
+{
+    struct dir *d = v->priv;
+    char below[32];
+    snprintf(below, sizeof below, "images/%u", d->vmid);
+    return dir_enter(d, false, e) < 0 ? -1 : place_of_file(d->fd, d->root, below, d->file, ret, e);
 }
 
 /* ---- by mode ---- */
@@ -500,6 +509,7 @@ const struct volume_driver driver_dir = {
     .close = dir_close,
     .list = dir_list,
     .info = dir_info,
+    .place = slot_place,
     .snapshots = slot_snapshots,
     .flush = slot_flush,
     .snapshot = slot_snapshot,

@@ -96,6 +96,14 @@ static int info(struct volume *v, struct volume_info *ret, struct err *e)
     return 0;
 }
 
+/* A group has one name on a node, and an LV one name in its group. */
+static int place(struct volume *v, struct volume_place *ret, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    snprintf(ret->spot, sizeof ret->spot, "%s/%s", l->vg, l->volume);
+    return 0;
+}
+
 static int snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 {
     return lvm_snapshots(v->priv, ret, e);
@@ -331,6 +339,7 @@ const struct volume_driver driver_lvmthin = {
     .close = driver_close,
     .list = list,
     .info = info,
+    .place = place,
     .snapshots = snapshots,
     .flush = flush,
     .snapshot = snapshot,

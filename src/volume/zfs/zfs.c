@@ -66,6 +66,13 @@ static int slot_list(const struct volume_store *store, uint32_t vmid, struct str
     return check_pool(store, e) < 0 ? -1 : zfs_names(store, vmid, ret, e);
 }
 
+/* A dataset has one name on a node. */
+static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
+{
+    snprintf(ret->spot, sizeof ret->spot, "%s", zfs_of(v)->live);
+    return 0;
+}
+
 static bool release_lossy(void)
 {
     _cleanup_buf_ struct buf release = BUF_INIT;
@@ -351,6 +358,7 @@ const struct volume_driver driver_zfspool = {
     .close = zfs_close,
     .list = slot_list,
     .info = slot_info,
+    .place = slot_place,
     .snapshots = slot_snapshots,
     .snapshot = slot_snapshot,
     .snapshot_all = slot_snapshot_all,
