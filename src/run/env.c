@@ -1,6 +1,8 @@
 #include "run/env.h"
 #include "volume/name.h"
 
+#include "run/places.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -217,20 +219,58 @@ void env_volume_close(struct env_volume *v)
     *v = (struct env_volume){0};
 }
 
+/* ---- all that there is of a guest ---- */
+
 typedef int volume_function(struct volume *v, const char *volid, void *arg, struct err *e);
 
-static int each_of_storage(struct env *env, const char *storage_id, uint32_t guest, volume_function *fn,
-                           void *arg, struct err *e)
+struct search {
+    struct env *env;
+    uint32_t guest;
+    struct places named; /* by the guest's configuration */
+    struct places seen;
+    volume_function *fn;
+    void *arg;
+};
+
+/* What cannot be read of the configuration names nothing. */
+static void find_named(struct search *s)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv volids = STRV_INIT;
+    const struct guest_entry *g = env_guest(s->env, s->guest, &ignored);
+    struct guest_config *c = g ? env_guest_config(s->env, g, &ignored) : NULL;
+    if (c)
+        env_guest_volumes(s->env, c, VOLUMES_LENIENT, &volids, &ignored);
+    guest_config_free(c);
+    for (size_t i = 0; i < volids.n; i++) {
+        struct env_volume v = {0};
+        if (env_volume_open(s->env, volids.v[i], s->guest, &v, &ignored) == 0)
+            places_add(&s->named, v.volume, volids.v[i], &ignored);
+        env_volume_close(&v);
+    }
+}
+
+static int call_with(struct search *s, struct volume *v, const char *volid, struct err *e)
+{
+    int r = places_add(&s->seen, v, volid, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (places_find(&s->named, v, &volid, e) < 0)
+        return -1;
+    return s->fn(v, volid, s->arg, e);
+}
+
+static int each_of_storage(struct search *s, const char *storage_id, struct err *e)
 {
     struct env_store store;
     _cleanup_strv_ struct strv names = STRV_INIT;
-    if (env_store(env, storage_id, &store, e) < 0)
+    if (env_store(s->env, storage_id, &store, e) < 0)
         return -1;
-    int r = volume_list(&store.store, guest, &names, e);
+    int r = volume_list(&store.store, s->guest, &names, e);
     for (size_t i = 0; r == 0 && i < names.n; i++) {
         _cleanup_free_ char *volid = xasprintf("%s:%s", storage_id, names.v[i]);
         _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
-        r = v && fn(v, volid, arg, e) == 0 ? 0 : err_wrap(e, "volume '%s'", volid);
+        r = v && call_with(s, v, volid, e) == 0 ? 0 : err_wrap(e, "volume '%s'", volid);
     }
     env_store_release(&store);
     return r;
@@ -239,15 +279,19 @@ static int each_of_storage(struct env *env, const char *storage_id, uint32_t gue
 int env_each_volume(struct env *env, uint32_t guest, volume_function *fn, void *arg, struct strv *problems,
                     struct err *e)
 {
+    struct search s = {.env = env, .guest = guest, .fn = fn, .arg = arg};
     if (env_storages(env, e) < 0)
         return -1;
+    find_named(&s);
     for (size_t i = 0; i < env->storages.n; i++) {
-        const struct storage *s = &env->storages.v[i];
+        const struct storage *one = &env->storages.v[i];
         struct err problem = {0};
-        if (storage_enabled_on(s, env->settings.node) && volume_type_known(s->type) &&
-            each_of_storage(env, s->id, guest, fn, arg, &problem) < 0)
+        if (storage_enabled_on(one, env->settings.node) && volume_type_known(one->type) &&
+            each_of_storage(&s, one->id, &problem) < 0)
             strv_add(problems, problem.text);
     }
+    places_release(&s.named);
+    places_release(&s.seen);
     return 0;
 }
 

@@ -69,7 +69,8 @@ int env_volume_open(struct env *env, const char *volid, uint32_t guest, struct e
 void env_volume_close(struct env_volume *v);
 
 /* Call fn with each volume of the guest that a storage of this node holds anything of (volume_list). A
- * storage that cannot be looked at, or where fn fails, becomes one of *problems. */
+ * storage that cannot be looked at, or where fn fails, becomes one of *problems. What two storages show is
+ * one volume, called as the guest's configuration calls it, if that does. */
 int env_each_volume(struct env *env, uint32_t guest,
                     int (*fn)(struct volume *v, const char *volid, void *arg, struct err *e), void *arg,
                     struct strv *problems, struct err *e);

@@ -23,8 +23,7 @@ struct agent {
     char job[24];
     uint32_t guest;
     struct lock *lock;
-    struct env_volume *volumes;
-    size_t n;
+    struct replicas replicas;
     struct strv stale; /* volids this run may drop */
     struct strv kept;  /* what is kept aside, not yet told; see tell_kept */
 };
@@ -39,9 +38,9 @@ static void tell_alive(void *channel)
 
 static struct env_volume *find_volume(struct agent *a, const char *volid, struct err *e)
 {
-    for (size_t i = 0; i < a->n; i++)
-        if (strcmp(a->volumes[i].volid, volid) == 0)
-            return &a->volumes[i];
+    for (size_t i = 0; i < a->replicas.n; i++)
+        if (strcmp(a->replicas.v[i].volid, volid) == 0)
+            return &a->replicas.v[i];
     err_set(e, ERR_DATA, 0, "volume '%s' was not opened for this run", volid);
     return NULL;
 }
@@ -121,17 +120,13 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
     return 0;
 }
 
-/* Open one volume for the rest of the conversation and tell what is there of it. */
-static int open_volume(struct agent *a, const char *volid, json_t *array, struct err *e)
+/* Into the array, what is there of one volume. */
+static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, struct err *e)
 {
-    struct env_volume *v = &a->volumes[a->n];
     struct replica r = {0};
-    if (env_volume_open(a->env, volid, a->guest, v, e) < 0)
-        return -1;
-    a->n++;
     volume_idle(v->volume);
     if (storages_find(&a->env->storages, v->store.store.id)->shared)
-        return err_set(e, ERR_CONFIG, 0, "volume '%s' lies on a shared storage: it has no replica", volid);
+        return err_set(e, ERR_CONFIG, 0, "volume '%s' lies on a shared storage: it has no replica", v->volid);
     if (replica_look(v->volume, &r, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     size_t n = r.snapshots.n;
@@ -144,8 +139,8 @@ static int open_volume(struct agent *a, const char *volid, json_t *array, struct
     if (n <= MESSAGE_SNAPSHOTS_MAX)
         return 0;
     return err_set(e, ERR_CONFIG, 0,
-                   "volume '%s' has %zu snapshots on node '%s', a run can deal with %d: remove some", volid,
-                   n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX);
+                   "volume '%s' has %zu snapshots on node '%s', a run can deal with %d: remove some",
+                   v->volid, n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX);
 }
 
 static int call_open(struct agent *a, const json_t *o, json_t **reply, struct err *e)
@@ -153,15 +148,14 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     _cleanup_strv_ struct strv volids = STRV_INIT;
     _cleanup_strv_ struct strv scan = STRV_INIT;
     if (take_volids(o, "volumes", &volids, e) < 0 || take_volids(o, "scan", &scan, e) < 0 ||
-        open_guest(a, o, e) < 0)
+        open_guest(a, o, e) < 0 || replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
         return -1;
-    a->volumes = xcalloc(volids.n, sizeof *a->volumes);
     json_t *array = json_array();
     int r = 0;
-    for (size_t i = 0; r == 0 && i < volids.n; i++)
-        r = open_volume(a, volids.v[i], array, e);
+    for (size_t i = 0; r == 0 && i < a->replicas.n; i++)
+        r = tell_volume(a, &a->replicas.v[i], array, e);
     if (r == 0)
-        r = replica_stale(a->env, a->job, a->guest, &volids, &scan, &a->stale, e);
+        r = replica_stale(a->env, a->job, a->guest, &a->replicas, &scan, &a->stale, e);
     if (r == 0)
         *reply = json_pack("{s:O, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale), "kept",
                            tell_kept(a));
@@ -452,7 +446,7 @@ static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct e
         struct err problem = {0};
         if (!strv_has(&a->stale, drop.v[i]))
             r = err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", drop.v[i]);
-        else if (replica_drop(a->env, drop.v[i], a->job, a->guest, &problem) < 0)
+        else if (replica_drop(a->env, drop.v[i], a->job, a->guest, &a->replicas, &problem) < 0)
             json_array_append_new(problems, json_string(problem.text));
     }
     if (r < 0) {
@@ -561,9 +555,7 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
         message_send(channel, FRAME_ERROR, message_error(e), &ignored);
     }
     env->volumes = (struct volume_context){0};
-    for (size_t i = 0; i < a.n; i++)
-        env_volume_close(&a.volumes[i]);
-    free(a.volumes);
+    replicas_close(&a.replicas);
     strv_release(&a.stale);
     strv_release(&a.kept);
     lock_free(a.lock);

@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "run/places.h"
 #include "run/snapshot.h"
-#include "volume/name.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,53 +45,101 @@ int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *
     return 0;
 }
 
-/* The last part of a linked clone's name is all that its dataset has. */
-static const char *image_of(const char *volid, size_t *storage)
+/* ---- the volumes of a conversation ---- */
+
+/* Asked anew each time: a volume that was made meanwhile is somewhere only then. */
+static int places_of(const struct replicas *r, struct places *ret, struct err *e)
 {
-    const char *name = strchr(volid, ':');
-    *storage = name ? (size_t)(name - volid) : 0;
-    name = name ? name + 1 : volid;
-    return volume_name_linked(name) ? strchr(name, '/') + 1 : name;
+    for (size_t i = 0; i < r->n; i++) {
+        const char *other = NULL;
+        int is = places_find(ret, r->v[i].volume, &other, e);
+        if (is > 0)
+            err_set(e, ERR_CONFIG, 0,
+                    "volumes '%s' and '%s' are one and the same here, two names of one place: map one of "
+                    "them to another storage with --target-storage, or correct storage.cfg",
+                    other, r->v[i].volid);
+        if (is != 0 || places_add(ret, r->v[i].volume, r->v[i].volid, e) < 0)
+            return -1;
+    }
+    return 0;
 }
 
-const char *replica_named(const struct strv *volids, const char *volid)
+int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, struct replicas *ret,
+                  struct err *e)
 {
-    size_t n, k;
-    const char *image = image_of(volid, &n);
-    for (size_t i = 0; i < volids->n; i++)
-        if (strcmp(image_of(volids->v[i], &k), image) == 0 && n == k && memcmp(volids->v[i], volid, n) == 0)
-            return volids->v[i];
-    return NULL;
+    _cleanup_places_ struct places places = {0};
+    *ret = (struct replicas){.v = xcalloc(volids->n + 1, sizeof *ret->v)};
+    for (size_t i = 0; i < volids->n; i++) {
+        if (env_volume_open(env, volids->v[i], guest, &ret->v[i], e) < 0)
+            return -1;
+        ret->n++;
+    }
+    return places_of(ret, &places, e);
 }
 
-static int scan_storage(struct env *env, const struct storage *s, const char *job_id, uint32_t guest,
-                        const struct strv *wanted, struct strv *ret, struct err *e)
+void replicas_close(struct replicas *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        env_volume_close(&r->v[i]);
+    free(r->v);
+    *r = (struct replicas){0};
+}
+
+int replicas_have(const struct replicas *r, struct volume *v, const char **volid, struct err *e)
+{
+    struct volume_place place, other;
+    if (volume_place(v, &place, e) < 0)
+        return -1;
+    for (size_t i = 0; i < r->n; i++) {
+        if (volume_place(r->v[i].volume, &other, e) < 0)
+            return -1;
+        if (volume_place_same(&other, &place)) {
+            *volid = r->v[i].volid;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* ---- what nobody wants any more ---- */
+
+struct search {
+    const char *job_id;
+    struct places seen; /* wanted, or looked at already */
+    struct strv *stale;
+};
+
+static int look_for_stale(struct search *s, struct volume *v, const char *volid, struct err *e)
+{
+    bool ours = false;
+    int r = places_add(&s->seen, v, volid, e);
+    if (r == 0)
+        r = replica_of_job(v, s->job_id, &ours, e);
+    if (ours)
+        strv_add_once(s->stale, volid);
+    return r < 0 ? -1 : 0;
+}
+
+static int scan_storage(struct env *env, const struct storage *storage, uint32_t guest, struct search *s,
+                        struct err *e)
 {
     struct env_store store;
     _cleanup_strv_ struct strv names = STRV_INIT;
-    if (env_store(env, s->id, &store, e) < 0)
+    if (env_store(env, storage->id, &store, e) < 0)
         return -1;
     int r = volume_list(&store.store, guest, &names, e);
     for (size_t i = 0; r == 0 && i < names.n; i++) {
-        _cleanup_free_ char *volid = xasprintf("%s:%s", s->id, names.v[i]);
-        bool ours = false;
-        if (replica_named(wanted, volid))
-            continue;
+        _cleanup_free_ char *volid = xasprintf("%s:%s", storage->id, names.v[i]);
         _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
-        if (!v || replica_of_job(v, job_id, &ours, e) < 0)
-            r = -1;
-        else if (ours)
-            strv_add_once(ret, volid);
+        r = v ? look_for_stale(s, v, volid, e) : -1;
     }
     env_store_release(&store);
     return r;
 }
 
-int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct strv *wanted,
-                  const struct strv *scan, struct strv *ret, struct err *e)
+static int scan_storages(struct env *env, uint32_t guest, const struct strv *scan, struct search *search,
+                         struct err *e)
 {
-    if (env_storages(env, e) < 0)
-        return -1;
     for (size_t i = 0; i < scan->n; i++) {
         const struct storage *s = storages_find(&env->storages, scan->v[i]);
         if (!s)
@@ -101,10 +149,22 @@ int replica_stale(struct env *env, const char *job_id, uint32_t guest, const str
             continue;
         if (!volume_type_known(s->type))
             return err_set(e, ERR_CONFIG, 0, "storage '%s' is not replicatable (type '%s')", s->id, s->type);
-        if (scan_storage(env, s, job_id, guest, wanted, ret, e) < 0)
+        if (scan_storage(env, s, guest, search, e) < 0)
             return -1;
     }
     return 0;
+}
+
+int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct replicas *wanted,
+                  const struct strv *scan, struct strv *ret, struct err *e)
+{
+    struct search search = {.job_id = job_id, .stale = ret};
+    int r = env_storages(env, e) < 0 || places_of(wanted, &search.seen, e) < 0 ||
+                    scan_storages(env, guest, scan, &search, e) < 0
+                ? -1
+                : 0;
+    places_release(&search.seen);
+    return r;
 }
 
 int replica_replace(struct volume *v, const char *job_id, struct err *e)
@@ -154,22 +214,32 @@ static int keep_own_snapshots(struct volume *v, struct err *e)
     return r;
 }
 
-int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest, struct err *e)
+static int drop(struct volume *v, const char *job_id, struct err *e)
 {
-    struct env_volume v;
     char since[SNAPSHOT_NAME_MAX + 1];
     char name[SNAPSHOT_NAME_MAX + 1];
-    if (env_volume_open(env, volid, guest, &v, e) < 0)
-        return -1;
-    volume_idle(v.volume);
-    int written = volume_written(v.volume, since, e);
+    volume_idle(v);
+    int written = volume_written(v, since, e);
     if (written == 0)
-        written = was_original(v.volume, e);
+        written = was_original(v, e);
     snprintf(name, sizeof name, ASIDE_PREFIX "%s_%" PRId64, job_id, clock_epoch());
-    int r = written < 0 || (written && volume_keep_aside(v.volume, name, e) < 0) ||
-                    keep_own_snapshots(v.volume, e) < 0
-                ? -1
-                : volume_destroy(v.volume, e);
+    if (written < 0 || (written && volume_keep_aside(v, name, e) < 0) || keep_own_snapshots(v, e) < 0)
+        return -1;
+    return volume_destroy(v, e);
+}
+
+int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest,
+                 const struct replicas *wanted, struct err *e)
+{
+    const char *other;
+    struct env_volume v = {0};
+    int r = env_volume_open(env, volid, guest, &v, e);
+    if (r == 0)
+        r = replicas_have(wanted, v.volume, &other, e);
+    if (r > 0)
+        r = err_set(e, ERR_CONFIG, 0, "it is '%s', which is not to be removed, under another name", other);
+    else if (r == 0)
+        r = drop(v.volume, job_id, e);
     env_volume_close(&v);
     return r < 0 ? err_wrap(e, "stale volume '%s'", volid) : 0;
 }

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "conf/job.h"
 #include "run/message.h"
+#include "run/places.h"
 #include "run/snapshot.h"
 #include "run/target/replica.h"
 
@@ -80,61 +81,66 @@ static json_t *snapshots_json(const struct volume_store *store, const struct sna
     return o;
 }
 
-/* One image of the guest: destroyed when it is this job's and not wanted, else cleaned and put into `answer`.
- */
-static int prepare_image(struct env *env, const struct volume_store *store, const char *name,
-                         const struct target_prepare *p, uint32_t guest, json_t *answer, struct strv *notes,
-                         struct err *e)
+struct preparation {
+    struct env *env;
+    const struct target_prepare *asked;
+    uint32_t guest;
+    struct replicas wanted;
+    struct places seen;
+    json_t *answer;
+    struct strv *notes;
+};
+
+/* One image of the guest: destroyed when it is this job's and not wanted, else cleaned and put into the
+ * answer, under the name by which it was asked for. */
+static int prepare_image(struct preparation *p, const struct volume_store *store, struct volume *v,
+                         const char *volid, struct err *e)
 {
-    struct cleanup c = {.job_id = p->job_id, .last_sync = p->last_sync, .parent = p->parent};
-    _cleanup_free_ char *found = xasprintf("%s:%s", store->id, name);
-    const char *wanted = replica_named(p->volids, found), *volid = wanted ? wanted : found;
-    _cleanup_(volume_freep) struct volume *v = volume_open(store, name, e);
+    struct cleanup c = {
+        .job_id = p->asked->job_id, .last_sync = p->asked->last_sync, .parent = p->asked->parent};
     bool ours;
-    if (!v || replica_of_job(v, p->job_id, &ours, e) < 0)
+    int wanted = replicas_have(&p->wanted, v, &volid, e);
+    if (wanted < 0 || replica_of_job(v, c.job_id, &ours, e) < 0)
         return -1;
     if (ours && !wanted) {
-        strv_addf(notes, "delete stale volume '%s'", volid);
-        return replica_drop(env, volid, p->job_id, guest, e);
+        strv_addf(p->notes, "delete stale volume '%s'", volid);
+        return replica_drop(p->env, volid, c.job_id, p->guest, &p->wanted, e);
     }
     struct snapshots left = {0};
-    if (clean_volume(v, volid, &c, &left, notes, e) < 0)
+    if (clean_volume(v, volid, &c, &left, p->notes, e) < 0)
         return -1;
-    json_object_set_new(answer, volid, snapshots_json(store, &left));
+    json_object_set_new(p->answer, volid, snapshots_json(store, &left));
     snapshots_release(&left);
     return 0;
 }
 
-static int prepare_storage(struct env *env, const char *storage, const struct target_prepare *p,
-                           uint32_t guest, json_t *answer, struct strv *notes, struct err *e)
+static int prepare_storage(struct preparation *p, const char *storage, struct err *e)
 {
     struct env_store store;
     _cleanup_strv_ struct strv names = STRV_INIT;
-    if (env_store(env, storage, &store, e) < 0)
+    if (env_store(p->env, storage, &store, e) < 0)
         return -1;
-    int r = volume_list(&store.store, guest, &names, e);
-    for (size_t i = 0; r == 0 && i < names.n; i++)
-        r = prepare_image(env, &store.store, names.v[i], p, guest, answer, notes, e);
+    int r = volume_list(&store.store, p->guest, &names, e);
+    for (size_t i = 0; r == 0 && i < names.n; i++) {
+        _cleanup_free_ char *volid = xasprintf("%s:%s", storage, names.v[i]);
+        _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
+        int seen = v ? places_add(&p->seen, v, volid, e) : -1;
+        r = seen > 0 ? 0 : seen == 0 ? prepare_image(p, &store.store, v, volid, e) : -1;
+    }
     env_store_release(&store);
     return r;
 }
 
-/* The storages of the wanted volumes, checked one by one, and the scanned ones that are available here. */
-static int storages_of(struct env *env, const struct target_prepare *p, uint32_t guest, struct strv *ret,
-                       struct err *e)
+/* The storages of the wanted volumes, and the scanned ones that are available here. */
+static int storages_of(const struct preparation *p, struct strv *ret, struct err *e)
 {
-    for (size_t i = 0; i < p->volids->n; i++) {
-        struct env_volume v;
-        if (env_volume_open(env, p->volids->v[i], guest, &v, e) < 0)
-            return -1;
-        strv_add_once(ret, v.store.store.id);
-        env_volume_close(&v);
-    }
-    for (size_t i = 0; i < p->scan->n; i++) {
-        const struct storage *s = storages_find(&env->storages, p->scan->v[i]);
+    for (size_t i = 0; i < p->wanted.n; i++)
+        strv_add_once(ret, p->wanted.v[i].store.store.id);
+    for (size_t i = 0; i < p->asked->scan->n; i++) {
+        const struct storage *s = storages_find(&p->env->storages, p->asked->scan->v[i]);
         if (!s)
-            return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist", p->scan->v[i]);
-        if (s->shared || !storage_enabled_on(s, env->settings.node))
+            return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist", p->asked->scan->v[i]);
+        if (s->shared || !storage_enabled_on(s, p->env->settings.node))
             continue;
         if (!volume_type_known(s->type))
             return err_set(e, ERR_CONFIG, 0, "storage '%s' is not replicatable", s->id);
@@ -144,25 +150,33 @@ static int storages_of(struct env *env, const struct target_prepare *p, uint32_t
     return 0;
 }
 
-int target_prepare(struct env *env, const struct target_prepare *p, struct buf *out, struct strv *notes,
+static int prepare(struct preparation *p, struct buf *out, struct err *e)
+{
+    _cleanup_strv_ struct strv storages = STRV_INIT;
+    if (replicas_open(p->env, p->asked->volids, p->guest, &p->wanted, e) < 0 ||
+        storages_of(p, &storages, e) < 0)
+        return -1;
+    for (size_t i = 0; i < storages.n; i++)
+        if (prepare_storage(p, storages.v[i], e) < 0)
+            return -1;
+    _cleanup_free_ char *text = json_dumps(p->answer, JSON_COMPACT | JSON_SORT_KEYS);
+    buf_addf(out, "%s\n", text ? text : "{}");
+    return 0;
+}
+
+int target_prepare(struct env *env, const struct target_prepare *asked, struct buf *out, struct strv *notes,
                    struct err *e)
 {
-    uint32_t guest;
-    _cleanup_strv_ struct strv storages = STRV_INIT;
-    if (p->volids->n == 0 && !p->force)
+    struct preparation p = {.env = env, .asked = asked, .notes = notes};
+    if (asked->volids->n == 0 && !asked->force)
         return err_set(e, ERR_USAGE, 0, "no volumes specified");
-    if (check_guest(env, p->job_id, &guest, e) < 0 || env_storages(env, e) < 0 ||
-        storages_of(env, p, guest, &storages, e) < 0)
+    if (check_guest(env, asked->job_id, &p.guest, e) < 0 || env_storages(env, e) < 0)
         return -1;
-    json_t *answer = json_object();
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < storages.n; i++)
-        r = prepare_storage(env, storages.v[i], p, guest, answer, notes, e);
-    if (r == 0) {
-        _cleanup_free_ char *text = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
-        buf_addf(out, "%s\n", text ? text : "{}");
-    }
-    json_decref(answer);
+    p.answer = json_object();
+    int r = prepare(&p, out, e);
+    json_decref(p.answer);
+    places_release(&p.seen);
+    replicas_close(&p.wanted);
     return r;
 }
 

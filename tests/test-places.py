@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""One place under two names: two entries of storage.cfg that lead to one directory, pool or volume group, as they are or by another way
+(symlink, bind mount). A guest has a disk through each. What a run made is never taken for what it should remove."""
+import os
+import subprocess
+
+import rig
+from scenario import STORAGES, play_all, scenario
+
+ON_DISK = tuple(kind for kind in STORAGES if kind in rig.ON_DISK)
+FILES = tuple(kind for kind in STORAGES if kind in rig.MAKE)
+
+
+def alias(w, how="same"):
+    """A second entry, `two`, for the storage of the guest."""
+    if w.kind in rig.ON_DISK:
+        w.c.write("storage.cfg", w.c.storage_section(w.kind, "st") + "\n" + w.c.storage_section(w.kind, "two"))
+        return
+    path = {"same": "/st", "dots": "/st/../st/", "symlink": "/link", "bind": "/bound"}[how]
+    for node in (w.a, w.b):
+        if how == "symlink":
+            os.symlink("st", os.path.join(node.mount, "link"))
+        elif how == "bind":
+            os.mkdir(os.path.join(node.mount, "bound"))
+            subprocess.run(["mount", "--bind", node.store, os.path.join(node.mount, "bound")], check=True)
+            w.c.cleanup.callback(subprocess.run, ["umount", "-l", os.path.join(node.mount, "bound")], check=False)
+    w.c.write("storage.cfg", w.c.storage_section(w.kind, "st") + "\n" + w.c.storage_section(w.kind, "two", path))
+
+
+def through(w, n, storage="two"):
+    """Disk n is the guest's through the other storage from now on."""
+    volname = w.lab.names.volname(n)
+    write = w.lab.write_config
+    w.lab.write_config = lambda text: write(text.replace(f": st:{volname}", f": {storage}:{volname}"))
+    w.lab.save()
+
+
+def change(w):
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+
+
+def points(w):
+    found, _ = w.lab.names.entries(w.b.store)
+    return found
+
+
+def two_disks(w, how):
+    alias(w, how)
+    w.lab.add_disk()
+    through(w, 1)
+    w.create()
+    for _ in range(3):
+        w.run()
+        w.proved()
+        assert "stale" not in w.log(), w.log()
+        change(w)
+
+
+@scenario(*FILES, *ON_DISK)
+def twice_the_same(w):
+    """a disk through each of two storages of one place: both replicas and their restore points stay"""
+    two_disks(w, "same")
+
+
+@scenario(*(k for k in FILES if k != "plain"))
+def by_a_symlink(w):
+    """the same, the second path being a symlink"""
+    two_disks(w, "symlink")
+
+
+@scenario(*(k for k in FILES if k != "plain"))
+def by_a_bind_mount(w):
+    """the same, the second path being a bind mount"""
+    two_disks(w, "bind")
+
+
+@scenario(*(k for k in STORAGES if k != "plain"))
+def points_stay(w):
+    """the same with several restore points: all that are to be kept are there"""
+    alias(w)
+    w.lab.add_disk()
+    through(w, 1)
+    w.create("--keep", "last=3")
+    for _ in range(5):
+        w.run()
+        change(w)
+    for n in (0, 1):
+        assert sum(disk == n and snap is not None for disk, snap in points(w)) == 3, points(w)
+
+
+@scenario(*FILES, *ON_DISK)
+def renamed(w):
+    """a disk is the guest's through the other storage from one run to the next: its replica stays, and nothing is sent anew"""
+    alias(w)
+    w.create()
+    w.run()
+    before = points(w)
+    through(w, 0)
+    change(w)
+    w.run()
+    w.proved()
+    assert w.kind == "plain" or "full sync" not in w.log(), w.log()
+    assert {n for n, _ in points(w)} == {n for n, _ in before}
+
+
+@scenario(*FILES, *ON_DISK)
+def removed_once(w):
+    """a disk that is gone from the guest is removed once, and the job can be deleted"""
+    alias(w)
+    w.lab.add_disk()
+    through(w, 1)
+    w.create()
+    w.run()
+    w.lab.remove_disk(1)
+    w.run()
+    assert {n for n, _ in points(w)} == {0}, points(w)
+    w.proved()
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+    assert not points(w), points(w)
+    assert "100-0" not in w.status()
+
+
+@scenario(*FILES, *ON_DISK)
+def doctor_sees_one(w):
+    """doctor finds nothing wrong and removes nothing, on either node"""
+    alias(w)
+    w.lab.add_disk()
+    through(w, 1)
+    w.create()
+    for _ in range(2):
+        w.run()
+        change(w)
+    assert {n for n, snap in points(w) if snap is None} == {0, 1}, points(w)
+    before = points(w), w.lab.names.entries(w.a.store)[0]
+    for node in (w.a, w.b):
+        done = node.pvesr("doctor", "--repair")
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    assert (points(w), w.lab.names.entries(w.a.store)[0]) == before
+    w.run()
+    w.proved()
+
+
+@scenario(*FILES)
+def two_in_one(w):
+    """two volumes of the guest that would be one on the target are refused before anything is written there"""
+    alias(w)
+    w.c.share_disk("other", "xfs")
+    folder = os.path.join(w.a.mount, "other", "images", "100")
+    os.makedirs(folder)
+    name = os.path.basename(w.lab.names.volname(0))
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(os.urandom(1 << 20))
+    w.c.write("storage.cfg", w.c.storage_section(w.kind, "st") + "\n" + w.c.storage_section(w.kind, "two") + "\n"
+              + w.c.storage_section("xfs", "other", "/other"))
+    w.write_guest(w.lab.config() + f"scsi9: other:100/{name},size=1M\n")
+    w.create("--target-storage", "other=two")
+    done = w.run(want=1)
+    assert "one and the same" in done.stderr, done.stderr
+    assert not points(w), points(w)
+
+
+play_all()
