@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""One place under two names: two entries of storage.cfg that lead to one directory, pool or volume group, as they are or by another way
-(symlink, bind mount). A guest has a disk through each. What a run made is never taken for what it should remove."""
+"""One place under two names. Two entries of storage.cfg lead to one directory, pool or volume group, as they are or by another way (symlink,
+bind mount), and a guest has a disk through each: what a run made is never taken for what it should remove. And two nodes that see one
+storage which nobody called shared: the guest's own disk is never taken for its replica."""
 import os
 import subprocess
 
@@ -159,6 +160,70 @@ def two_in_one(w):
     done = w.run(want=1)
     assert "one and the same" in done.stderr, done.stderr
     assert not points(w), points(w)
+
+
+def see_one(w, here, there):
+    """From now on node `there` has the storage of node `here`, and nobody said so."""
+    if w.kind in rig.ON_DISK:
+        there.settings["pool-prefix"] = here.settings["pool-prefix"]
+        there.write_config()
+        return
+    subprocess.run(["mount", "--bind", here.store, there.store], check=True)
+    w.c.cleanup.callback(subprocess.run, ["umount", "-l", there.store], check=False)
+
+
+def untouched(w, act):
+    """Do something that must fail; nothing of the storage that both see changes by it, and who has the disk open writes to the disk."""
+    folder = w.lab.names.entries(w.lab.source)
+    with open(w.lab.live(0), "r+b") as guest:
+        before = guest.read()
+        act()
+        guest.seek(0)
+        assert guest.read() == before
+        guest.seek(0)
+        guest.write(b"written after it")
+        guest.flush()
+        os.fsync(guest.fileno())
+        with open(w.lab.live(0), "rb") as again:
+            assert again.read(16) == b"written after it", "the guest writes to a disk that has no name any more"
+    assert w.lab.names.entries(w.lab.source) == folder, (folder, w.lab.names.entries(w.lab.source))
+
+
+@scenario(*FILES, *ON_DISK)
+def one_for_both(w):
+    """both nodes see one storage that is not called shared: no run, plan or removal touches the guest's own disk"""
+    w.create()
+    w.run()
+    w.steal("pve2")
+    if w.kind != "plain":
+        w.run()
+    w.lab.source = w.b.store
+    see_one(w, w.b, w.a)
+
+    def run():
+        done = w.run(want=1)
+        assert "which both nodes see" in done.stderr, done.stderr
+
+    def plan():
+        done = w.b.pvesr("plan", "100-0")
+        assert done.returncode and "which both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
+
+    def remove():
+        w.b.pvesr("delete", "100-0", check=True)
+        done = w.run(want=1)
+        assert "which both nodes see" in done.stderr, done.stderr
+
+    for act in (run, plan, remove):
+        untouched(w, act)
+        w.lab.source = w.b.store
+
+
+@scenario(*FILES, *ON_DISK)
+def one_for_both_at_once(w):
+    """the same at the first run"""
+    w.create()
+    see_one(w, w.a, w.b)
+    untouched(w, lambda: w.run(want=1))
 
 
 play_all()

@@ -62,6 +62,9 @@ struct volume_driver {
     int (*list)(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
     int (*info)(struct volume *v, struct volume_info *ret, struct err *e);
     int (*place)(struct volume *v, struct volume_place *ret, struct err *e);
+    int (*sign)(struct volume *v, char *ret, struct err *e);
+    int (*sign_seen)(struct volume *v, const char *sign, struct err *e);
+    void (*sign_end)(struct volume *v, const char *sign); /* NULL: it needs none */
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
     void (*flush)(struct volume *v);
     int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);

@@ -92,6 +92,8 @@ SLOT(open, (struct volume * v, struct err *e), (v, e))
 SLOT(list, (const struct volume_store *s, uint32_t vmid, struct strv *ret, struct err *e), (s, vmid, ret, e))
 SLOT(info, (struct volume * v, struct volume_info *ret, struct err *e), (v, ret, e))
 SLOT(place, (struct volume * v, struct volume_place *ret, struct err *e), (v, ret, e))
+SLOT(sign, (struct volume * v, char *ret, struct err *e), (v, ret, e))
+SLOT(sign_seen, (struct volume * v, const char *sign, struct err *e), (v, sign, e))
 SLOT(snapshots, (struct volume * v, struct snapshots *ret, struct err *e), (v, ret, e))
 SLOT(snapshot, (struct volume * v, const char *name, bool busy, struct err *e), (v, name, busy, e))
 SLOT(snapshot_keep, (struct volume * v, const char *name, struct snapshot *ret, struct err *e),
@@ -129,6 +131,11 @@ static void fault_close(struct volume *v)
     driver_dir.close(v);
 }
 
+static void fault_sign_end(struct volume *v, const char *sign)
+{
+    driver_dir.sign_end(v, sign);
+}
+
 static void fault_flush(struct volume *v)
 {
     driver_dir.flush(v);
@@ -157,6 +164,9 @@ const struct volume_driver driver_fault = {
     .list = fault_list,
     .info = fault_info,
     .place = fault_place,
+    .sign = fault_sign,
+    .sign_seen = fault_sign_seen,
+    .sign_end = fault_sign_end,
     .snapshots = fault_snapshots,
     .flush = fault_flush,
     .snapshot = fault_snapshot,

@@ -6,3 +6,10 @@
 /* Of `name` in the directory `dir`, or where that is not there yet (-1), in `below` under `root`. */
 int place_of_file(int dir, int root, const char *below, const char *name, struct volume_place *ret,
                   struct err *e);
+
+/* Signs (volume_sign) of volumes beside which a file can be made; `dir` -1: not there. */
+#define SIGN_TAG "@sign-"
+/* `temporary`: how the names of the volume's temporaries begin, which volume_tidy removes. */
+int sign_put(int dir, const char *temporary, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
+int sign_seen(int dir, const char *sign, struct err *e);
+void sign_end(int dir, const char *sign);

@@ -154,6 +154,23 @@ int volume_place(struct volume *v, struct volume_place *ret, struct err *e)
     return done(v, v->driver->place(v, ret, e), e);
 }
 
+int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
+{
+    *ret = 0;
+    return done(v, v->driver->sign(v, ret, e), e);
+}
+
+int volume_sign_seen(struct volume *v, const char *sign, struct err *e)
+{
+    return *sign && strlen(sign) <= VOLUME_SIGN_MAX ? done(v, v->driver->sign_seen(v, sign, e), e) : 0;
+}
+
+void volume_sign_end(struct volume *v, const char *sign)
+{
+    if (*sign && v->driver->sign_end)
+        v->driver->sign_end(v, sign);
+}
+
 bool volume_place_same(const struct volume_place *a, const struct volume_place *b)
 {
     return strcmp(a->spot, b->spot) == 0 || (a->object && a->object == b->object && a->device == b->device);

@@ -114,6 +114,16 @@ struct volume_place {
 int volume_place(struct volume *v, struct volume_place *ret, struct err *e);
 /* Are two volumes of this node one and the same? Both places must have been asked for at the same time. */
 bool volume_place_same(const struct volume_place *a, const struct volume_place *b);
+
+/* Is what a node has the very volume of another node, or beside it? Two nodes may see one directory that no
+ * storage.cfg calls shared. The one puts up a sign at its volume, the other looks for it at its own: a file
+ * of a random name beside it, or what the storage made only once (a dataset's guid, an LV's uuid). */
+#define VOLUME_SIGN_MAX 300
+/* "" when there is nothing of the volume. A file that a crash leaves goes with volume_tidy. */
+int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
+/* 1: it is; 0: it is not. Any text will do. */
+int volume_sign_seen(struct volume *v, const char *sign, struct err *e);
+void volume_sign_end(struct volume *v, const char *sign);
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
 
 /* The names of the volumes of guest `vmid` that the storage holds anything of: live volumes, and also those

@@ -174,11 +174,12 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
 }
 
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
-              struct replica *replicas, struct strv *stale, struct err *e)
+              const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e)
 {
     json_t *reply = call(p,
-                         json_pack("{s:s, s:s, s:o, s:o}", "do", "open", "job", job_id, "volumes",
-                                   message_strings(volids), "scan", message_strings(scan)),
+                         json_pack("{s:s, s:s, s:o, s:o, s:o}", "do", "open", "job", job_id, "volumes",
+                                   message_strings(volids), "scan", message_strings(scan), "signs",
+                                   message_strings(signs)),
                          e);
     if (!reply)
         return -1;

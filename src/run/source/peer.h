@@ -19,10 +19,11 @@ struct peer {
  * exchange HELLO. */
 int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e);
 /* The target's view of these volumes, and which other images of the guest on the `scan` storages carry this
- * job's snapshots or were made by it (`stale`). Takes the target's lock on the guest until the peer is
- * closed. replicas has room for volids->n. */
+ * job's snapshots or were made by it (`stale`). An error when the target sees one of the `signs` of the
+ * guest's own volumes. Takes the target's lock on the guest until the peer is closed. replicas has room for
+ * volids->n. */
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
-              struct replica *replicas, struct strv *stale, struct err *e);
+              const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e);
 struct peer_stage {
     const char *base_id; /* "": full */
     bool replace;        /* destroy the half-made copy first */

@@ -31,7 +31,7 @@ static int remove_replicas(struct sync *s, struct err *e)
         return -1;
     if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
         return -1;
-    if (peer_open(&s->peer, s->job->id, &none, &scan, NULL, &s->stale, e) < 0)
+    if (sync_open(s, &none, &scan, NULL, e) < 0)
         return -1;
     for (size_t i = 0; i < s->stale.n; i++)
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);

@@ -137,6 +137,32 @@ int sync_connect(struct sync *s, struct err *e)
     return 0;
 }
 
+static int put_up_signs(struct sync *s, struct strv *signs, struct err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        char sign[VOLUME_SIGN_MAX + 1];
+        if (volume_sign(s->volumes[i].local.volume, sign, e) < 0)
+            return err_wrap(e, "volume '%s'", s->volids.v[i]);
+        strv_add(signs, sign);
+    }
+    return 0;
+}
+
+int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
+              struct err *e)
+{
+    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT;
+    int r = put_up_signs(s, &signs, e);
+    for (size_t i = 0; i < signs.n; i++)
+        if (*signs.v[i])
+            strv_add_once(&told, signs.v[i]);
+    if (r == 0)
+        r = peer_open(&s->peer, s->job->id, volids, scan, &told, replicas, &s->stale, e);
+    for (size_t i = 0; i < signs.n; i++)
+        volume_sign_end(s->volumes[i].local.volume, signs.v[i]);
+    return r;
+}
+
 int sync_ask(struct sync *s, struct err *e)
 {
     _cleanup_strv_ struct strv scan = STRV_INIT;
@@ -144,7 +170,7 @@ int sync_ask(struct sync *s, struct err *e)
         return -1;
     steps_enter(s->steps, "open");
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
-    int r = peer_open(&s->peer, s->job->id, &s->there, &scan, replicas, &s->stale, e);
+    int r = sync_open(s, &s->there, &scan, replicas, e);
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);

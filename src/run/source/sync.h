@@ -72,6 +72,9 @@ int sync_read_map(struct sync *s, struct err *e);
 int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e);
 int sync_scan_list(struct sync *s, struct strv *scan, struct err *e);
 int sync_connect(struct sync *s, struct err *e);
+/* peer_open of these volids, with the signs of the guest's own volumes put up meanwhile. */
+int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
+              struct err *e);
 
 /* Job removal (BEHAVIOUR.md#removal): the replicas on the target (full), then the local snapshots of the
  * job. */

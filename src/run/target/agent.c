@@ -148,6 +148,7 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     _cleanup_strv_ struct strv volids = STRV_INIT;
     _cleanup_strv_ struct strv scan = STRV_INIT;
     if (take_volids(o, "volumes", &volids, e) < 0 || take_volids(o, "scan", &scan, e) < 0 ||
+        (json_object_get(o, "signs") && take_volids(o, "signs", &a->replicas.signs, e) < 0) ||
         open_guest(a, o, e) < 0 || replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
         return -1;
     json_t *array = json_array();

@@ -68,11 +68,13 @@ int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, st
                   struct err *e)
 {
     _cleanup_places_ struct places places = {0};
-    *ret = (struct replicas){.v = xcalloc(volids->n + 1, sizeof *ret->v)};
+    ret->v = xcalloc(volids->n + 1, sizeof *ret->v);
     for (size_t i = 0; i < volids->n; i++) {
         if (env_volume_open(env, volids->v[i], guest, &ret->v[i], e) < 0)
             return -1;
         ret->n++;
+        if (replicas_check_sign(ret, ret->v[i].volume, volids->v[i], e) < 0)
+            return -1;
     }
     return places_of(ret, &places, e);
 }
@@ -82,7 +84,24 @@ void replicas_close(struct replicas *r)
     for (size_t i = 0; i < r->n; i++)
         env_volume_close(&r->v[i]);
     free(r->v);
+    strv_release(&r->signs);
     *r = (struct replicas){0};
+}
+
+int replicas_check_sign(const struct replicas *r, struct volume *v, const char *volid, struct err *e)
+{
+    for (size_t i = 0; i < r->signs.n; i++) {
+        int seen = volume_sign_seen(v, r->signs.v[i], e);
+        if (seen > 0)
+            err_set(
+                e, ERR_CONFIG, 0,
+                "volume '%s' lies in the very storage that the guest's own disks are in, which both nodes "
+                "see: mark it 'shared 1' in storage.cfg, or give each node a place of its own",
+                volid);
+        if (seen != 0)
+            return -1;
+    }
+    return 0;
 }
 
 int replicas_have(const struct replicas *r, struct volume *v, const char **volid, struct err *e)
@@ -105,6 +124,7 @@ int replicas_have(const struct replicas *r, struct volume *v, const char **volid
 
 struct search {
     const char *job_id;
+    const struct replicas *wanted;
     struct places seen; /* wanted, or looked at already */
     struct strv *stale;
 };
@@ -115,6 +135,8 @@ static int look_for_stale(struct search *s, struct volume *v, const char *volid,
     int r = places_add(&s->seen, v, volid, e);
     if (r == 0)
         r = replica_of_job(v, s->job_id, &ours, e);
+    if (ours && replicas_check_sign(s->wanted, v, volid, e) < 0)
+        return -1;
     if (ours)
         strv_add_once(s->stale, volid);
     return r < 0 ? -1 : 0;
@@ -158,7 +180,7 @@ static int scan_storages(struct env *env, uint32_t guest, const struct strv *sca
 int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct replicas *wanted,
                   const struct strv *scan, struct strv *ret, struct err *e)
 {
-    struct search search = {.job_id = job_id, .stale = ret};
+    struct search search = {.job_id = job_id, .wanted = wanted, .stale = ret};
     int r = env_storages(env, e) < 0 || places_of(wanted, &search.seen, e) < 0 ||
                     scan_storages(env, guest, scan, &search, e) < 0
                 ? -1

@@ -16,14 +16,17 @@ int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *
 struct replicas {
     struct env_volume *v;
     size_t n;
+    struct strv signs; /* of the source's own volumes (volume_sign) */
 };
-/* ERR_CONFIG when two of the volids lead to one volume: each would be written over the other. What was opened
- * until then is in *ret in any case. */
+/* ERR_CONFIG when two of the volids lead to one volume: each would be written over the other; or one to the
+ * source's own, by ret->signs. What was opened until then is in *ret in any case. */
 int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, struct replicas *ret,
                   struct err *e);
 void replicas_close(struct replicas *r);
 /* Is v, by whatever name, one of them? 1: yes, *volid is how it is called there. */
 int replicas_have(const struct replicas *r, struct volume *v, const char **volid, struct err *e);
+/* ERR_CONFIG when v is the source's own volume, or beside it: both nodes see one storage. */
+int replicas_check_sign(const struct replicas *r, struct volume *v, const char *volid, struct err *e);
 
 /* The images of the guest on the scanned storages that are none of `wanted`, but were made by this job or
  * carry its snapshots. Storages that are disabled or not for this node are skipped; one that is not in

@@ -125,6 +125,23 @@ static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
     return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : place_of_file(b->dir, b->root, below, b->image, ret, e);
 }
 
+static int slot_sign(struct volume *v, char *ret, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : sign_put(b->dir, b->tmp, ret, e);
+}
+
+static int slot_sign_seen(struct volume *v, const char *sign, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : sign_seen(b->dir, sign, e);
+}
+
+static void slot_sign_end(struct volume *v, const char *sign)
+{
+    sign_end(btrfs_of(v)->dir, sign);
+}
+
 static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -186,6 +203,8 @@ static int tidy_one(const char *rest, void *arg, struct err *e)
     if (*rest && *rest != '@') /* of another image whose name begins with ours */
         return 0;
     snprintf(name, sizeof name, "%s%s", b->tmp, rest);
+    if (strncmp(rest, SIGN_TAG, strlen(SIGN_TAG)) == 0) /* a file */
+        return unlinkat(b->dir, name, 0) < 0 && errno != ENOENT ? err_sys(e, "cannot remove '%s'", name) : 0;
     return subvol_destroy(b->dir, name, e) < 0 ? -1 : 0;
 }
 
@@ -231,6 +250,9 @@ const struct volume_driver driver_btrfs = {
     .list = btrfs_list,
     .info = btrfs_info,
     .place = slot_place,
+    .sign = slot_sign,
+    .sign_seen = slot_sign_seen,
+    .sign_end = slot_sign_end,
     .snapshots = btrfs_list_snapshots,
     .flush = btrfs_flush,
     .snapshot = btrfs_snapshot,

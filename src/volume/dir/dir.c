@@ -152,6 +152,26 @@ static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
     return dir_enter(d, false, e) < 0 ? -1 : place_of_file(d->fd, d->root, below, d->file, ret, e);
 }
 
+static int slot_sign(struct volume *v, char *ret, struct err *e)
+{
+    struct dir *d = v->priv;
+    struct dir_name name = dir_name(d, DIR_TEMP, "");
+    name.s[strlen(name.s) - 1] = 0; /* its '@' */
+    return dir_enter(d, false, e) < 0 ? -1 : sign_put(d->fd, name.s, ret, e);
+}
+
+static int slot_sign_seen(struct volume *v, const char *sign, struct err *e)
+{
+    struct dir *d = v->priv;
+    return dir_enter(d, false, e) < 0 ? -1 : sign_seen(d->fd, sign, e);
+}
+
+static void slot_sign_end(struct volume *v, const char *sign)
+{
+    struct dir *d = v->priv;
+    sign_end(d->fd, sign);
+}
+
 /* ---- by mode ---- */
 
 /* 1 reflink, 0 plain; the volume must be there. */
@@ -510,6 +530,9 @@ const struct volume_driver driver_dir = {
     .list = dir_list,
     .info = dir_info,
     .place = slot_place,
+    .sign = slot_sign,
+    .sign_seen = slot_sign_seen,
+    .sign_end = slot_sign_end,
     .snapshots = slot_snapshots,
     .flush = slot_flush,
     .snapshot = slot_snapshot,

@@ -104,6 +104,21 @@ static int place(struct volume *v, struct volume_place *ret, struct err *e)
     return 0;
 }
 
+static int sign(struct volume *v, char *ret, struct err *e)
+{
+    struct lv live;
+    int r = lvm_live(v->priv, &live, e);
+    if (r == 0)
+        snprintf(ret, VOLUME_SIGN_MAX + 1, "lvm:%s", live.uuid);
+    return r < 0 ? -1 : 0;
+}
+
+static int sign_seen(struct volume *v, const char *sign_there, struct err *e)
+{
+    char here[VOLUME_SIGN_MAX + 1] = "";
+    return sign(v, here, e) < 0 ? -1 : strcmp(here, sign_there) == 0;
+}
+
 static int snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 {
     return lvm_snapshots(v->priv, ret, e);
@@ -340,6 +355,8 @@ const struct volume_driver driver_lvmthin = {
     .list = list,
     .info = info,
     .place = place,
+    .sign = sign,
+    .sign_seen = sign_seen,
     .snapshots = snapshots,
     .flush = flush,
     .snapshot = snapshot,

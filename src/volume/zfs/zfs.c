@@ -73,6 +73,22 @@ static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
     return 0;
 }
 
+static int slot_sign(struct volume *v, char *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    if (w.live.name[0])
+        snprintf(ret, VOLUME_SIGN_MAX + 1, "zfs:%s", w.live.guid);
+    return 0;
+}
+
+static int slot_sign_seen(struct volume *v, const char *sign, struct err *e)
+{
+    char here[VOLUME_SIGN_MAX + 1] = "";
+    return slot_sign(v, here, e) < 0 ? -1 : strcmp(here, sign) == 0;
+}
+
 static bool release_lossy(void)
 {
     _cleanup_buf_ struct buf release = BUF_INIT;
@@ -359,6 +375,8 @@ const struct volume_driver driver_zfspool = {
     .list = slot_list,
     .info = slot_info,
     .place = slot_place,
+    .sign = slot_sign,
+    .sign_seen = slot_sign_seen,
     .snapshots = slot_snapshots,
     .snapshot = slot_snapshot,
     .snapshot_all = slot_snapshot_all,

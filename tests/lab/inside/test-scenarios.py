@@ -15,6 +15,7 @@ SOME = {
     "test-owners.py": "stolen_twice",
     "test-guest-snapshots.py": "rolled_back_behind_another",
     "test-doctor.py": "unfinished_copy died_between_two_renames",
+    "test-places.py": "twice_the_same renamed removed_once doctor_sees_one one_for_both one_for_both_at_once",
     "test-history.py": "history_survives_a_move clone mounts",
 }
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
