@@ -192,6 +192,25 @@ def clones_refused(w):
     w.proved()
 
 
+@scenario("xfs", "btrfs", "zfspool", "lvmthin")
+def clones_at_once(w):
+    """two copies under one new id at the same time: one is made and stays whole, the other is refused"""
+    w.create("--keep", "last=3")
+    w.lab.add_disk()
+    kept = {}
+    run_and_copy(w, kept, (0, 1))
+    name, = kept
+    for new in range(900, 903):
+        both = [subprocess.Popen(w.b.argv("pvesr", "clone", "100", name, str(new)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                 text=True) for _ in range(2)]
+        said = [p.communicate()[1] for p in both]
+        assert sorted(p.returncode == 0 for p in both) == [False, True], said
+        assert any("exists: choose another guest id" in text for text in said), said
+        copies = type(w.lab.names)(new)
+        assert copies.entries(w.b.store)[0] == {(0, None), (1, None)}, copies.entries(w.b.store)
+        assert all(same_file(copies.live(w.b.store, n), kept[name][n]) for n in (0, 1))
+
+
 @scenario()
 def mounts(w):
     """a restore point is shown read-only, bit by bit; what fails leaves no mount"""
