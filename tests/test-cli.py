@@ -443,7 +443,7 @@ COMPLETIONS = [
     ("pvesr update 100-0 --s", "--schedule", True), ("pvesr update 100-0 --rate 5 --", "--rate", False),
     ("pvesr update 100-0 --remove_job ", "full", True), ("pvesr status --output-format ", "json", True),
     ("pvesr list --", "--schedule", False), ("pvesr help ", "update", True), ("pvesr status --guest ", "100", True),
-    ("pvesr help bash", "bashcomplete", False),
+    ("pvesr help bash", "bashcomplete", False), ("pvesr takeover o", "off", True),
     ("pvesr create-local-job --comment 'a b c' 300-0 ", "pve2", True),
     ('pvesr create-local-job --comment "a b" 300-0 ', "100-0", False),
     ("pvesr create-local-job --schedule sun\\ 01:00 300-0 ", "pve2", True),
@@ -466,6 +466,70 @@ def test_completion():
             return
         r = subprocess.run([bash, "-c", ". %s && complete -p pvesr" % script], capture_output=True, text=True)
         expect_text("completion: bash", r.stdout, "complete -C 'pvesr bashcomplete' pvesr\n")
+
+
+# ---- takeover, of a system in a folder ----
+
+DROP_IN, MODULE = "usr/lib/systemd/system/pvescheduler.service.d/pvesr.conf", "usr/share/perl5/Pvesr/Takeover.pm"
+STOCK = "usr/share/perl5/PVE/API2/Replication.pm"
+IN_ETC, IN_RUN = ("%s/systemd/system/pvescheduler.service.d/pvesr.conf" % top for top in ("etc", "run"))
+ON, OFF = "on: pvescheduler leaves replication to pvesrd\n", "off: pvescheduler runs replication jobs, too\n"
+
+
+def test_takeover():
+    with Cluster() as c:
+        root = os.path.join(c.dir, "root")
+
+        def put(name, text):
+            os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
+            with open(os.path.join(root, name), "w") as f:
+                f.write(text)
+
+        def see(name, *args, status=0, out="", err=""):
+            expect("takeover: " + name, c.run("takeover", *args, "--root", root, env={"PVESR_CONFIG": "/dev/full"}), status, out, err)
+
+        def there(name, *wanted):
+            expect_text("takeover: %s: files" % name, [p for p in (IN_ETC, IN_RUN) if os.path.exists(os.path.join(root, p))], list(wanted))
+
+        see("no Proxmox VE", "status", out="none: there is no pvescheduler here\n")
+        put("usr/bin/pvescheduler", "")
+        see("without the package", "status", out=OFF)
+        see("without the package: on", "on", status="fail", err=re.compile("pvesr.conf' .*is missing: they come with the Debian package"))
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "debian", "takeover")
+        for name, where in (("pvesr.conf", DROP_IN), ("Pvesr/Takeover.pm", MODULE)):
+            with open(os.path.join(source, name)) as f:
+                put(where, f.read())
+        see("another Proxmox VE", "status", out=re.compile("^on, without effect: .*run_jobs"))
+        put(STOCK, "sub run_jobs {}\n")
+        see("installed", "status", out=ON)
+        see("off", "off", out=OFF)
+        there("off", IN_ETC)
+        see("off again", "off", out=OFF)
+        see("on", "on", out=ON)
+        there("on")
+        expect_text("takeover: on: folder", os.path.exists(os.path.join(root, os.path.dirname(IN_ETC))), False)
+        see("on again", "on", out=ON)
+        see("off until boot without systemd", "off", "--runtime", status="fail", err=re.compile("systemd does not run there"))
+        there("off until boot without systemd")
+        os.makedirs(os.path.join(root, "run/systemd/system"))
+        see("off until boot", "off", "--runtime", out=OFF)
+        there("off until boot", IN_RUN)
+        see("off in both", "off", out=OFF)
+        there("off in both", IN_ETC, IN_RUN)
+        see("on from both", "on", out=ON)
+        there("on from both")
+        put(os.path.dirname(IN_ETC) + "/other.conf", "")
+        os.symlink("/dev/null", os.path.join(root, IN_ETC))
+        see("hidden by hand", "status", out=OFF)
+        see("hidden by hand: on", "on", out=ON)
+        report("takeover: somebody's file beside it", None if os.listdir(os.path.join(root, os.path.dirname(IN_ETC))) == ["other.conf"] else "gone")
+        os.unlink(os.path.join(root, MODULE))
+        see("no module", "status", out=re.compile("^on, but .*Takeover.pm' is missing"))
+        see("no module: off", "off", out=OFF)
+        see("no module: on", "on", status="fail", err=re.compile("Takeover.pm' is missing"))
+        expect("takeover: what", c.run("takeover", "maybe"), 255, "", re.compile("what: "))
+        expect("takeover: runtime", c.run("takeover", "on", "--runtime"), 255, "", re.compile("runtime: only together with 'off'"))
+        expect("takeover: relative root", c.run("takeover", "status", "--root", "x"), 255, "", re.compile("root: 'x' is not an absolute path"))
 
 
 # ---- the tour, as typed by hand ----
@@ -540,7 +604,7 @@ def main():
         print("not ok cli - %s is not there: build first" % PVESR)
         return 1
     for test in (test_words, test_create, test_list, test_update, test_delete, test_status, test_state, test_history,
-                 test_calendar, test_completion, test_tour, test_broken, test_read_only):
+                 test_calendar, test_completion, test_takeover, test_tour, test_broken, test_read_only):
         test()
     return 1 if failures else 0
 

@@ -22,6 +22,7 @@ enum parameter_id {
     P_POINT,
     P_NEW_VMID,
     P_DIRECTORY,
+    P_TAKEOVER,
     P_VOLID,
     P_EXPR,
     P_COMMAND,
@@ -50,6 +51,8 @@ enum parameter_id {
     P_LIMIT,
     P_AFTER,
     P_ITERATIONS,
+    P_RUNTIME,
+    P_ROOT,
     P_OUTPUT_FORMAT,
     P_CONFIG, /* every command has it */
     P_COUNT

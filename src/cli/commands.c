@@ -35,6 +35,13 @@ static int check_run(const struct args *a, struct err *e)
     return 0;
 }
 
+static int check_takeover(const struct args *a, struct err *e)
+{
+    if (a->value[P_RUNTIME].flag && strcmp(args_text(a, P_TAKEOVER), "off") != 0)
+        return err_set(e, ERR_USAGE, 0, "runtime: only together with 'off'");
+    return 0;
+}
+
 const struct command commands[] = {
     {.name = "list",
      .group = GROUP_JOBS,
@@ -183,6 +190,17 @@ const struct command commands[] = {
      .detail =
          "State: ended (done now), left (left over; removed with --repair), removed, kept (only a person "
          "should remove it). Volumes are never removed."},
+    {.name = "takeover",
+     .group = GROUP_RUNNING,
+     .positionals = {P_TAKEOVER},
+     .options = {P_RUNTIME, P_ROOT},
+     .check = check_takeover,
+     .run = cmd_takeover,
+     .without_env = true,
+     .ours = true,
+     .help = "Keep Proxmox VE's scheduler from running jobs.",
+     .detail = "It is on where the Debian package is installed; what is switched off stays off. A "
+               "pvescheduler that runs is restarted, if it must be, to know it. status: says how it is."},
     {.name = "calendar",
      .group = GROUP_LOOKING,
      .positionals = {P_EXPR},

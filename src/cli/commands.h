@@ -16,6 +16,7 @@ command_function cmd_failover;                                            /* cmd
 command_function cmd_history;                                             /* cmd_history.c */
 command_function cmd_restore_points, cmd_clone, cmd_mount;                /* cmd_points.c */
 command_function cmd_doctor;                                              /* cmd_doctor.c */
+command_function cmd_takeover;                                            /* cmd_takeover.c */
 command_function cmd_calendar;                                            /* cmd_calendar.c */
 command_function cmd_help;                                                /* help.c */
 command_function cmd_bashcomplete;                                        /* complete.c */

@@ -44,6 +44,11 @@ static int check_snapshot_name(const char *text, struct err *e)
                    text);
 }
 
+static int check_root(const char *text, struct err *e)
+{
+    return *text == '/' ? 0 : err_set(e, ERR_USAGE, 0, "'%s' is not an absolute path", text);
+}
+
 static const char *const deletable[] = {"comment",    "disable",  "keep",   "rate",
                                         "remove_job", "schedule", "source", "target-storage"};
 
@@ -72,6 +77,7 @@ const struct parameter parameters[P_COUNT] = {
     [P_NEW_VMID] = {"newid", TYPE_INTEGER, .min = 100, .max = 999999999, .ours = true,
                     .help = "ID of a guest that does not exist yet."},
     [P_DIRECTORY] = {"directory", TYPE_TEXT, .max = 4096, .ours = true, .help = "An empty directory."},
+    [P_TAKEOVER] = {"what", TYPE_CHOICE, .choices = "on|off|status", .ours = true, .help = "What to do."},
     [P_STATE] = {"state", TYPE_TEXT, .max = 1048576,
                  .help = "Job states of the guest as a JSON object, by \"local/TARGET\"."},
     [P_VOLID] = {"volid", TYPE_LIST, .max = 0, .help = "Volumes that the source wants, as STORAGE:NAME."},
@@ -128,6 +134,10 @@ const struct parameter parameters[P_COUNT] = {
                  .help = "Seconds since 1970; events are later than this. Now, when left out."},
     [P_ITERATIONS] = {"iterations", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "1", .ours = true,
                       .help = "How many events."},
+    [P_RUNTIME] = {"runtime", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+                   .help = "Only until this system is started anew."},
+    [P_ROOT] = {"root", TYPE_TEXT, .max = 4096, .fallback = "/", .check = check_root, .ours = true,
+                .help = "Where the system lies that is meant; only in that of \"/\" services are told."},
     [P_OUTPUT_FORMAT] = {"output-format", TYPE_CHOICE, .choices = "text|json", .fallback = "text",
                          .ours = true, .help = "Format of the output."},
     [P_CONFIG] = {"config", TYPE_TEXT, .max = 4096, .ours = true,
