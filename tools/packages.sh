@@ -4,7 +4,10 @@
 packages_build='gcc libc6-dev meson ninja-build pkg-config scdoc libsystemd-dev libgnutls28-dev libjansson-dev libsqlite3-dev
     libzstd-dev libxxhash-dev libexpat1-dev libcmocka-dev'
 packages_run='openssh-client util-linux mount'
-packages_test='clang clang-format valgrind strace python3 openssh-server iproute2 procps xfsprogs btrfs-progs e2fsprogs'
+packages_test='clang clang-format valgrind strace python3 openssh-server iproute2 procps xfsprogs btrfs-progs e2fsprogs mmdebstrap dpkg-dev
+    lintian'
+packages_package='build-essential debhelper dpkg-dev meson ninja-build pkg-config scdoc libsystemd-dev libgnutls28-dev
+    libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libexpat1-dev'
 packages_lab='mmdebstrap e2fsprogs xz-utils python3'
 packages_lab_qemu='qemu-system-x86 qemu-utils openssh-client'
 packages_lab_kernel='gcc make flex bison bc perl kmod libelf-dev'
