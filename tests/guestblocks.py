@@ -135,6 +135,7 @@ class ZvolNames(BlockNames):
         gone(["zfs", "destroy", "-r", self.dataset(store, n)])
 
     def make_snapshot(self, store, n, snap):
+        self.write_out(store, n)
         run("zfs", "snapshot", self.dataset(store, n, snap))
 
     def drop_snapshot(self, store, n, snap):
@@ -148,6 +149,10 @@ class ZvolNames(BlockNames):
         """After a rollback whoever has the device open, as udev has after each write, keeps the old blocks in the page cache: they are read
         again from there until the last one closes it."""
         run("udevadm", "settle")
+        self.write_out(store, n)
+
+    def write_out(self, store, n):
+        """To the device, and what is read next is read from there. Closing does it, too, but only for the last one that has it open."""
         run("blockdev", "--flushbufs", self.live(store, n))
 
     full = dataset

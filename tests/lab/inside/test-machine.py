@@ -12,7 +12,7 @@ SIZE = 64 << 20
 
 
 def write(path, offset, data):
-    with open(path, "r+b") as f:
+    with open(path, "r+b", buffering=0) as f:
         f.seek(offset)
         f.write(data)
         os.fsync(f.fileno())
