@@ -8,7 +8,7 @@
 struct settings {
     char *file;         /* where it was read from (or would have been): passed on to local agents */
     char *node;         /* this node's name; default: short host name */
-    char *cluster;      /* "dir:/etc/pve" or "etcd:URL,…" */
+    char *cluster;      /* "dir:/etc/pve" */
     char *state_dir;    /* /var/lib/pve-manager */
     char *log_dir;      /* /var/log/pve/replicate */
     char *lock_dir;     /* /var/lock/pve-manager */
