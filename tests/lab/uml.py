@@ -23,7 +23,7 @@ import machine
 from cache import CannotError
 
 SHM = "/dev/shm"
-# what two machines have ever taken there, doubled
+# two machines took 4 GiB of it in the short form; their memory alone may be 6
 SHM_BYTES = 12 << 30
 TRY_SECONDS = 60
 END_OF_INPUT = b"\x04"
