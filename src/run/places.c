@@ -10,26 +10,33 @@ void places_release(struct places *p)
     *p = (struct places){0};
 }
 
+static const struct placed *at(const struct places *p, const struct volume_place *place)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (volume_place_same(&p->v[i].place, place))
+            return &p->v[i];
+    return NULL;
+}
+
 int places_find(const struct places *p, struct volume *v, const char **volid, struct err *e)
 {
     struct volume_place place;
     if (volume_place(v, &place, e) < 0)
         return -1;
-    for (size_t i = 0; i < p->n; i++)
-        if (volume_place_same(&p->v[i].place, &place)) {
-            *volid = p->v[i].volid;
-            return 1;
-        }
-    return 0;
+    const struct placed *found = at(p, &place);
+    if (found)
+        *volid = found->volid;
+    return found != NULL;
 }
 
 int places_add(struct places *p, struct volume *v, const char *volid, struct err *e)
 {
-    const char *known;
-    int r = places_find(p, v, &known, e);
-    if (r != 0)
-        return r;
+    struct volume_place place;
+    if (volume_place(v, &place, e) < 0)
+        return -1;
+    if (at(p, &place))
+        return 1;
     p->v = xreallocarray(p->v, p->n + 1, sizeof *p->v);
-    p->v[p->n].volid = xstrdup(volid);
-    return volume_place(v, &p->v[p->n++].place, e);
+    p->v[p->n++] = (struct placed){.volid = xstrdup(volid), .place = place};
+    return 0;
 }

@@ -44,12 +44,10 @@ int sign_put(int dir, const char *temporary, char ret[VOLUME_SIGN_MAX + 1], stru
     if (dir < 0)
         return 0;
     mark_new_id(id);
-    int n = snprintf(ret, VOLUME_SIGN_MAX + 1, SIGN "%s" SIGN_TAG "%s", temporary, id);
-    int fd = n > VOLUME_SIGN_MAX
-                 ? -1
-                 : openat(dir, file_of(ret), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    snprintf(ret, VOLUME_SIGN_MAX + 1, SIGN "%s" SIGN_TAG "%s", temporary, id);
+    int fd = openat(dir, file_of(ret), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_sys(e, "cannot make '%s', by which another node would know this directory", ret);
+        return err_sys(e, "cannot make '%s', by which another node would know this directory", file_of(ret));
     close(fd);
     return 0;
 }
