@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/mountinfo.h"
 #include "base/strv.h"
 
 #include <errno.h>
@@ -28,21 +29,6 @@ static bool on_disk(const char *type)
     return false;
 }
 
-/* "\040" and the like, in place (proc(5)). */
-static void unescape(char *s)
-{
-    char *to = s;
-    for (; *s; s++)
-        if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-            s[3] <= '7') {
-            *to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-            s += 3;
-        } else {
-            *to++ = *s;
-        }
-    *to = 0;
-}
-
 /* The path is the container's: it is looked up below its root, and no link leads out of there. */
 static int sync_mount(int root, const char *path)
 {
@@ -54,21 +40,14 @@ static int sync_mount(int root, const char *path)
     return syncfs(fd);
 }
 
-/* A line of mountinfo: "36 35 98:0 /root /point options [fields…] - type source options". */
 static int sync_line(int root, char *line, struct strv *done)
 {
-    char *fields[5], *save, *rest = strstr(line, " - ");
-    if (!rest)
+    struct mountinfo m;
+    char device[32];
+    if (!mountinfo_parse(line, &m) || !on_disk(m.type))
         return 0;
-    *rest = 0;
-    for (int i = 0; i < 5; i++)
-        if (!(fields[i] = strtok_r(i == 0 ? line : NULL, " ", &save)))
-            return 0;
-    char *type = strtok_r(rest + 3, " ", &save);
-    if (!type || !on_disk(type) || !strv_add_once(done, fields[2]))
-        return 0;
-    unescape(fields[4]);
-    return sync_mount(root, fields[4]);
+    snprintf(device, sizeof device, "%u:%u", m.major, m.minor);
+    return strv_add_once(done, device) ? sync_mount(root, m.point) : 0;
 }
 
 /* 0, or the errno of the first failure. */
