@@ -104,6 +104,7 @@ SLOT(snapshot_adopt, (struct volume * v, const char *name, const char *id, struc
 SLOT(tidy, (struct volume * v, struct err *e), (v, e))
 SLOT(written, (struct volume * v, char *since, struct err *e), (v, since, e))
 SLOT(keep_aside, (struct volume * v, const char *name, struct err *e), (v, name, e))
+SLOT(in_use, (struct volume * v, char *by, struct err *e), (v, by, e))
 SLOT(destroy, (struct volume * v, struct err *e), (v, e))
 SLOT(replica, (struct volume * v, char *owner, char *base_id, struct err *e), (v, owner, base_id, e))
 SLOT(delta_open,
@@ -177,6 +178,7 @@ const struct volume_driver driver_fault = {
     .tidy = fault_tidy,
     .written = fault_written,
     .keep_aside = fault_keep_aside,
+    .in_use = fault_in_use,
     .destroy = fault_destroy,
     .replica = fault_replica,
     .delta_open = fault_delta_open,

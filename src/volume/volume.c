@@ -3,6 +3,7 @@
 #include "volume/driver.h"
 #include "volume/mark.h"
 #include "volume/name.h"
+#include "volume/users.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -285,9 +286,22 @@ int volume_keep_aside(struct volume *v, const char *name, struct err *e)
     return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->keep_aside(v, name, e), e);
 }
 
+int volume_in_use(struct volume *v, char by[VOLUME_USER_MAX + 1], struct err *e)
+{
+    *by = 0;
+    return done(v, v->driver->in_use(v, by, e), e);
+}
+
+int volume_check_unused(struct volume *v, struct err *e)
+{
+    char by[VOLUME_USER_MAX + 1];
+    int r = volume_in_use(v, by, e);
+    return r > 0 ? done(v, users_refuse(by, e), e) : r;
+}
+
 int volume_destroy(struct volume *v, struct err *e)
 {
-    return done(v, v->driver->destroy(v, e), e);
+    return volume_check_unused(v, e) < 0 ? -1 : done(v, v->driver->destroy(v, e), e);
 }
 
 void volume_idle(struct volume *v)

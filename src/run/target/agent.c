@@ -370,6 +370,11 @@ static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct 
     _cleanup_strv_ struct strv asides = STRV_INIT;
     if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 || check_owner(a, e) < 0)
         return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) { /* all of them before the first is touched */
+        struct env_volume *v = named_volume(a, json_array_get(array, i), e);
+        if (!v || volume_check_unused(v->volume, e) < 0)
+            return -1;
+    }
     for (size_t i = 0; i < json_array_size(array); i++) {
         const json_t *one = json_array_get(array, i);
         struct env_volume *v = named_volume(a, one, e);

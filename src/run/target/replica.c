@@ -241,6 +241,8 @@ static int drop(struct volume *v, const char *job_id, struct err *e)
     char since[SNAPSHOT_NAME_MAX + 1];
     char name[SNAPSHOT_NAME_MAX + 1];
     volume_idle(v);
+    if (volume_check_unused(v, e) < 0)
+        return -1;
     int written = volume_written(v, since, e);
     if (written == 0)
         written = was_original(v, e);

@@ -216,6 +216,11 @@ static int btrfs_tidy(struct volume *v, struct err *e)
                : 0;
 }
 
+static int slot_in_use(struct volume *v, char *by, struct err *e)
+{
+    return btrfs_in_use(btrfs_of(v), by, e);
+}
+
 static int destroy_snapshot(const char *name, void *arg, struct err *e)
 {
     struct btrfs_volume *b = arg;
@@ -264,6 +269,7 @@ const struct volume_driver driver_btrfs = {
     .tidy = btrfs_tidy,
     .written = btrfs_written,
     .keep_aside = btrfs_keep_aside,
+    .in_use = slot_in_use,
     .destroy = btrfs_destroy,
     .replica = btrfs_replica,
     .delta_open = btrfs_delta_open,

@@ -3,6 +3,7 @@
 
 #include "base/fs.h"
 #include "volume/name.h"
+#include "volume/users.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -121,6 +122,27 @@ int btrfs_disk_size(const struct btrfs_volume *b, int subvol, uint64_t *ret, str
         return fd < 0 ? err_wrap(e, "'%s/%s'", b->dir_path, b->image) : err_sys(e, "cannot stat the image");
     *ret = (uint64_t)st.st_size;
     return 0;
+}
+
+/* A mount of the subvolume would go on with the old one. */
+static int disk_in_use(const struct btrfs_volume *b, int live, char *by, struct err *e)
+{
+    int r = users_by_mount(live, btrfs_tick(b), by, e);
+    if (r != 0)
+        return r;
+    _cleanup_close_ int disk = btrfs_open_disk(live, O_RDONLY, e);
+    if (disk < 0)
+        return e->code == ENOENT ? 0 : -1;
+    return users_of_file(disk, btrfs_tick(b), by, e);
+}
+
+int btrfs_in_use(struct btrfs_volume *b, char *by, struct err *e)
+{
+    _cleanup_close_ int live = -1;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    return b->stream ? users_of_tree(live, btrfs_tick(b), by, e) : disk_in_use(b, live, by, e);
 }
 
 int btrfs_owner_get(int live, char owner[32], struct err *e)

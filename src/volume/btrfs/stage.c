@@ -27,6 +27,7 @@
 #include "volume/btrfs/receive.h"
 #include "volume/file/stage.h"
 #include "volume/mark.h"
+#include "volume/users.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -355,6 +356,7 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
                         struct err *e)
 {
     _cleanup_close_ int from = -1, to = -1;
+    char by[VOLUME_USER_MAX + 1];
     bool exists = faccessat(b->dir, b->image, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     if (exists && subvol_destroyable(b->dir, b->image, e) < 0) /* before anything is seen to change */
         return err_wrap(e, "cannot replace '%s/%s'", b->dir_path, b->image);
@@ -362,10 +364,12 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
         btrfs_owner_set(to, owner, e) < 0)
         return -1;
-    if (subvol_rename(b->dir, b->tmp, b->image, exists ? RENAME_EXCHANGE : 0, e) < 0 ||
-        subvol_commit(b->dir, e) < 0)
+    int used = btrfs_in_use(b, by, e);
+    if (used != 0)
+        return used < 0 ? -1 : users_refuse(by, e);
+    if (subvol_rename(b->dir, b->tmp, b->image, exists ? RENAME_EXCHANGE : 0, e) < 0)
         return -1;
-    return 0;
+    return subvol_commit(b->dir, e);
 }
 
 int btrfs_commit(struct volume *v, const char *id, bool live, struct err *e)

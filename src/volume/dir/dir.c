@@ -266,6 +266,12 @@ static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
     return reflink ? reflink_keep_aside(v->priv, name, e) : plain_keep_aside(v->priv, name, e);
 }
 
+static int slot_in_use(struct volume *v, char *by, struct err *e)
+{
+    struct dir *d = v->priv;
+    return dir_enter(d, false, e) < 0 ? -1 : dir_in_use(d, by, e);
+}
+
 /* ---- removing ---- */
 
 static int remove_all(struct dir *d, enum dir_kind kind, const char *but_prefix, struct err *e)
@@ -544,6 +550,7 @@ const struct volume_driver driver_dir = {
     .tidy = slot_tidy,
     .written = slot_written,
     .keep_aside = slot_keep_aside,
+    .in_use = slot_in_use,
     .destroy = slot_destroy,
     .replica = slot_replica,
     .delta_open = slot_delta_open,

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "volume/users.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -108,6 +109,22 @@ int dir_remove(const struct dir *d, const char *name, struct err *e)
 int dir_sync(const struct dir *d, struct err *e)
 {
     return fsync(d->fd) < 0 ? err_sys(e, "cannot flush the directory images/%u", d->vmid) : 0;
+}
+
+int dir_in_use(const struct dir *d, char by[VOLUME_USER_MAX + 1], struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    return r != 0 ? (r < 0 ? -1 : 0) : users_of_file(fd, store_tick(d->store), by, e);
+}
+
+int dir_replace_live(const struct dir *d, const char *from, struct err *e)
+{
+    char by[VOLUME_USER_MAX + 1];
+    int r = dir_in_use(d, by, e);
+    if (r != 0)
+        return r < 0 ? -1 : users_refuse(by, e);
+    return dir_move(d, from, d->file, true, e) < 0 ? -1 : dir_sync(d, e);
 }
 
 int dir_flush(int fd, const char *name, struct err *e)

@@ -275,10 +275,9 @@ static int switch_live(struct dir *d, int stage, const struct filestage_mark *ma
 {
     struct dir_name name = dir_name(d, DIR_STAGE, NULL);
     if (mark_set(stage, "base", mark->id, e) < 0 || mark_set(stage, "owner", mark->owner, e) < 0 ||
-        dir_copy_mode(d, stage, e) < 0 || dir_flush(stage, name.s, e) < 0 ||
-        dir_move(d, name.s, d->file, true, e) < 0)
+        dir_copy_mode(d, stage, e) < 0 || dir_flush(stage, name.s, e) < 0)
         return -1;
-    return dir_sync(d, e);
+    return dir_replace_live(d, name.s, e);
 }
 
 /* Step 5. */

@@ -166,10 +166,9 @@ static int show(struct dir *d, const struct snapshot *s, struct err *e)
     }
     if (dir_create(d, temp.s, &fd, e) < 0 || clone_file(fd, from, s->name, e) < 0 ||
         mark_set(fd, "base", s->id, e) < 0 || mark_set(fd, "owner", owner, e) < 0 ||
-        dir_copy_mode(d, fd, e) < 0 || dir_flush(fd, temp.s, e) < 0 ||
-        dir_move(d, temp.s, d->file, true, e) < 0)
+        dir_copy_mode(d, fd, e) < 0 || dir_flush(fd, temp.s, e) < 0)
         return -1;
-    return dir_sync(d, e);
+    return dir_replace_live(d, temp.s, e);
 }
 
 int reflink_commit(struct dir *d, const char *id, bool live, struct err *e)

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "volume/name.h"
+#include "volume/users.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -226,10 +227,23 @@ static int tidy(struct volume *v, struct err *e)
     return heal(v->priv, e) < 0 ? -1 : remove_those(v->priv, goes_with_tidy, e);
 }
 
-static int busy(const struct lvm *l, struct err *e)
+/* What is not active has no device, and no user. */
+static int live_in_use(const struct lvm *l, char by[VOLUME_USER_MAX + 1], struct err *e)
 {
-    return err_set(e, ERR_BUSY, 0, "'%s/%s' is in use: stop the guest, or whatever has it open, first", l->vg,
-                   l->volume);
+    _cleanup_free_ char *device = lvm_device(l->vg, l->volume, "");
+    return users_of_device(device, l->tick, by, e);
+}
+
+static int in_use(struct volume *v, char *by, struct err *e)
+{
+    return live_in_use(v->priv, by, e);
+}
+
+static int check_unused(const struct lvm *l, struct err *e)
+{
+    char by[VOLUME_USER_MAX + 1];
+    int r = live_in_use(l, by, e);
+    return r > 0 ? users_refuse(by, e) : r;
 }
 
 /* The live volume goes last: as long as anything is left, the volume is listed and the removal can be done
@@ -239,8 +253,6 @@ static int destroy(struct volume *v, struct err *e)
     const struct lvm *l = v->priv;
     struct lv live;
     int r = lvm_live(l, &live, e);
-    if (r == 0 && live.open)
-        return busy(l, e);
     if (r < 0 || remove_those(l, goes_with_volume, e) < 0)
         return -1;
     return r == 0 ? lvm_remove(l, l->volume, e) : 0;
@@ -283,8 +295,8 @@ static int show(const struct lvm *l, const struct lv *live, const struct lv *s, 
         if (r <= 0)
             return r;
     }
-    if (live && live->open)
-        return busy(l, e);
+    if (live && check_unused(l, e) < 0)
+        return -1;
     int r = lvm_find(l, next.s, &left, e);
     if (r < 0 || (r == 0 && lvm_remove(l, next.s, e) < 0) ||
         lvm_change(l, e, "lvcreate", "-s", "-an", "-kn", "-prw", "--addtag", s->tag, "-n", next.s, origin,
@@ -302,8 +314,8 @@ static int commit(struct volume *v, const char *id, bool live, struct err *e)
     if (there < 0)
         return -1;
     int r = lvm_find_id(l, id, &s, e);
-    if (r > 0 && there == 0 && now.open)
-        return busy(l, e);
+    if (r > 0 && there == 0 && check_unused(l, e) < 0)
+        return -1;
     if (r > 0 ? publish(l, id, &s, e) < 0 : r < 0)
         return -1;
     if (live && show(l, there == 0 ? &now : NULL, &s, e) < 0)
@@ -368,6 +380,7 @@ const struct volume_driver driver_lvmthin = {
     .tidy = tidy,
     .written = written,
     .keep_aside = keep_aside,
+    .in_use = in_use,
     .destroy = destroy,
     .replica = replica,
     .delta_open = lvm_delta_open,

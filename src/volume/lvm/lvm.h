@@ -54,7 +54,7 @@ struct lv {
     char uuid[LV_UUID_LEN + 1];
     uint64_t size, thin_id;
     int64_t created;
-    bool active, open;
+    bool active;
     bool marked; /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
     char tag[LVM_TAG_MAX]; /* that tag, as it is */

@@ -36,11 +36,15 @@ int zfs_settle(struct zfs *z, struct err *e)
 {
     _cleanup_view_ struct zfs_view first = {0};
     _cleanup_view_ struct zfs_view w = {0};
+    char by[VOLUME_USER_MAX + 1];
     z->times_of[0] = 0; /* it may have been written to since */
     if (zfs_view(z, &first, e) < 0)
         return -1;
     if (!first.live.name[0] || first.live.volume)
         return 0;
+    int used = zfs_in_use(z, by, e);
+    if (used != 0)
+        return used < 0 ? -1 : 0; /* what is written counts, whatever it is */
     if ((first.live.mounted && unmount(z, e) < 0) || zfs_view_exact(z, &w, e) < 0)
         return -1;
     const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);

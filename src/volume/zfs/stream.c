@@ -487,7 +487,7 @@ static int switch_live(struct volume *v, const char *id, struct err *e)
 {
     struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
+    if (zfs_check_unused(z, e) < 0 || zfs_view(z, &w, e) < 0 || set_marks(z, &w, id, e) < 0)
         return -1;
     bool live = w.live.name[0], promote = live && zfs_stands_on(w.stage.origin, w.live.name);
     if ((promote && zfs_change(z, e, "promote", z->stage, NULL) < 0) ||

@@ -352,6 +352,11 @@ void zfs_free_kept(struct zfs *z, const struct zfs_view *w)
         zfs_change(z, &ignored, "promote", w->kept.v[i], NULL);
 }
 
+static int slot_in_use(struct volume *v, char *by, struct err *e)
+{
+    return zfs_in_use(zfs_of(v), by, e);
+}
+
 static int slot_destroy(struct volume *v, struct err *e)
 {
     struct zfs *z = zfs_of(v);
@@ -388,6 +393,7 @@ const struct volume_driver driver_zfspool = {
     .tidy = zfs_tidy,
     .written = slot_written,
     .keep_aside = slot_keep_aside,
+    .in_use = slot_in_use,
     .destroy = slot_destroy,
     .replica = slot_replica,
     .delta_open = zfs_delta_open,

@@ -171,8 +171,12 @@ int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
  * runs, the first look of this process does for the first such question. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
-/* Of a live volume that nobody uses: unmount it, and find out whether it was but read in. */
+/* Of a live volume on which no guest runs: unmount it, unless somebody uses it, and find out whether it was
+ * but read in. */
 int zfs_settle(struct zfs *z, struct err *e);
+/* Who uses the live volume (volume/users.h). */
+int zfs_in_use(struct zfs *z, char *by, struct err *e);
+int zfs_check_unused(struct zfs *z, struct err *e);
 /* Has it anything that its newest snapshot has not? */
 bool zfs_written(const struct zfs *z, const struct zfs_dataset *d);
 /* The newest snapshot of that dataset, NULL for none. */
