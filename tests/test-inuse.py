@@ -1,0 +1,444 @@
+#!/usr/bin/env python3
+"""A replica that somebody on the target uses is not touched, nor is any other volume of its guest: the run is postponed, and says by whom. What
+was written there is kept aside once, when it is not used any more. Each way of using a volume, on each storage.
+
+PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin. Containers: on those of them that carry trees."""
+# deadline: 2400
+import contextlib
+import mmap
+import os
+import shutil
+import signal
+import subprocess
+
+import rig
+import treelab
+from scenario import STORAGES, World
+from treelab import TreeLab
+
+FILES, BLOCKS, TREES = ("xfs", "btrfs", "plain"), ("zfspool", "lvmthin"), ("btrfs", "zfspool")
+FORMS = []
+MIB = 1 << 20
+
+
+def form(kinds, tree=False):
+    """A way of using a volume: a context manager, given its path and the world; yields a function that writes into it and what the run must
+    say of it."""
+    def add(f):
+        FORMS.append((f, kinds, tree))
+        return contextlib.contextmanager(f)
+    return add
+
+
+def put(path, data):
+    with open(path, "r+b", buffering=0) as f:
+        f.seek(2 * MIB)
+        f.write(data)
+        os.fsync(f.fileno())
+
+
+def folder(w):
+    path = os.path.join(w.c.dir, "used")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def mounted(*argv):
+    rig.sh("mount", *argv)
+    return lambda: rig.sh("umount", argv[-1])
+
+
+# ---- disks ----
+
+@form(FILES + BLOCKS)
+def writer(path, _w):
+    """a process that has it open for writing"""
+    with open(path, "r+b", buffering=0) as f:
+        def write(data):
+            os.pwrite(f.fileno(), data, 2 * MIB)
+            os.fsync(f.fileno())
+        yield write, f"process {os.getpid()} (python3"
+
+
+@form(FILES + BLOCKS)
+def mapper(path, _w):
+    """a process that has it mapped, and closed"""
+    with open(path, "r+b") as f:
+        shared = mmap.mmap(f.fileno(), 4 * MIB)
+
+    def write(data):
+        shared[2 * MIB:2 * MIB + len(data)] = data
+        shared.flush()
+    try:
+        yield write, f"process {os.getpid()} (python3"
+    finally:
+        shared.close()
+
+
+@form(FILES + BLOCKS)
+def loop(path, _w):
+    """a loop device"""
+    device = rig.sh("losetup", "--show", "-f", path).strip()
+    try:
+        yield lambda data: put(device, data), device
+    finally:
+        rig.sh("losetup", "-d", device)
+
+
+@form(FILES)
+def mount_of_file(path, w):
+    """a mount of the file, of which nobody has it open"""
+    there = os.path.join(folder(w), "file")
+    with open(there, "wb"):
+        pass
+    undo = mounted("--bind", path, there)
+    try:
+        yield lambda data: put(there, data), f"a mount at {there}"
+    finally:
+        undo()
+
+
+@form(("btrfs",))
+def mount_of_subvolume(path, w):
+    """a mount of the disk's subvolume, in which nobody has it open"""
+    there = folder(w)
+    undo = mounted("--bind", os.path.dirname(path), there)
+    try:
+        yield lambda data: put(os.path.join(there, "disk.raw"), data), f"a mount at {there}"
+    finally:
+        undo()
+
+
+@form(BLOCKS)
+def filesystem(path, w):
+    """a file system on it, mounted"""
+    there = folder(w)
+    rig.sh("mkfs.ext4", "-q", "-F", path)
+    rig.sh("udevadm", "settle")
+    undo = mounted(path, there)
+
+    def write(data):
+        with open(os.path.join(there, "file"), "wb") as f:
+            f.write(data)
+            os.fsync(f.fileno())
+    try:
+        yield write, f"a mount at {there}"
+    finally:
+        undo()
+
+
+@form(BLOCKS)
+def mapped_device(path, _w):
+    """a device upon it"""
+    sectors = int(rig.sh("blockdev", "--getsz", path))
+    rig.sh("dmsetup", "create", "upon-it", "--table", f"0 {sectors} linear {os.path.realpath(path)} 0")
+    try:
+        yield lambda data: put("/dev/mapper/upon-it", data), "/dev/mapper/upon-it"
+    finally:
+        rig.sh("udevadm", "settle")
+        rig.sh("dmsetup", "remove", "--retry", "upon-it")
+
+
+# ---- containers ----
+
+def put_file(root, data):
+    with open(os.path.join(root, "written there"), "wb") as f:
+        f.write(data)
+        os.fsync(f.fileno())
+
+
+@contextlib.contextmanager
+def child(does):
+    """A process that does it, and then waits."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            rig.rigworld.die_with_parent()
+            does()
+            os.write(done, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        os.close(done)
+        assert os.read(ready, 1) == b"1", "the user could not begin"
+        yield pid
+    finally:
+        os.close(ready)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@form(TREES, tree=True)
+def stands_in(path, _w):
+    """a process that stands in it"""
+    with child(lambda: os.chdir(os.path.join(path, "etc"))) as pid:
+        yield lambda data: put_file(path, data), f"process {pid} (python3"
+
+
+@form(TREES, tree=True)
+def lives_in(path, _w):
+    """a process whose root it is"""
+    with child(lambda: os.chroot(path)) as pid:
+        yield lambda data: put_file(path, data), f"process {pid} (python3"
+
+
+@form(TREES, tree=True)
+def has_open(path, _w):
+    """a process that has a file in it open"""
+    with open(os.path.join(path, "written there"), "w+b", buffering=0) as f:
+        def write(data):
+            f.seek(0)
+            f.write(data)
+            os.fsync(f.fileno())
+        yield write, f"process {os.getpid()} (python3"
+
+
+@form(TREES, tree=True)
+def mount_of_tree(path, w):
+    """a mount of a part of it, in which nobody is"""
+    os.makedirs(os.path.join(path, "part"), exist_ok=True)
+    there = folder(w)
+    undo = mounted("--bind", os.path.join(path, "part"), there)
+    try:
+        yield lambda data: put_file(there, data), f"a mount at {there}"
+    finally:
+        undo()
+
+
+@form(TREES, tree=True)
+def mount_elsewhere(path, w):
+    """a mount of it in another namespace, in which nobody is"""
+    there, ready = folder(w), os.path.join(w.c.dir, "ready")
+    script = f"mount --bind {path} {there} && cd / && touch {ready} && exec sleep infinity"
+    p = subprocess.Popen(["unshare", "--mount", "sh", "-c", script])
+    try:
+        rig.wait_for(lambda: os.path.exists(ready), "the mount")
+        yield (lambda data: subprocess.run(["nsenter", "-t", str(p.pid), "-m", "dd", f"of={there}/written there", "conv=fsync", "status=none"],
+                                           input=data, check=True)), f"a mount at {there} of process {p.pid} (sleep"
+    finally:
+        rig.stop(p)
+
+
+@form(TREES, tree=True)
+def loop_in_tree(path, _w):
+    """a loop device of a file in it"""
+    image = os.path.join(path, "image")
+    with open(image, "wb") as f:
+        f.truncate(4 * MIB)
+    device = rig.sh("losetup", "--show", "-f", image).strip()
+    try:
+        yield lambda data: put(device, data), device
+    finally:
+        rig.sh("losetup", "-d", device)
+
+
+# ---- the stories ----
+
+def read(path, n=None):
+    with open(path, "rb") as f:
+        return f.read(n)
+
+
+def postponed(w, done, by, volid):
+    """It says so, and whom to stop: on standard error, in the log, in the history; nothing failed."""
+    log, text = w.log(job=w.job_id), f"in use by {by}"
+    assert done.returncode == 75 and text in done.stderr, (done.returncode, done.stderr)
+    assert "postponed" in log and text in log and volid in log and "pve2" in log, log
+    assert text in w.a.pvesr("history", "--output-format", "json", check=True).stdout
+    status = w.status()[w.job_id]
+    assert status["fail_count"] == 0 and "error" not in status, status
+
+
+def settle():
+    if shutil.which("udevadm"):
+        subprocess.run(["udevadm", "settle"], check=False)
+
+
+class Used(World):
+    job_id = "100-0"
+
+    def rest(self, n):
+        """As a replica rests: a thin volume is not active."""
+        settle()
+        if self.kind == "lvmthin":
+            rig.sh("lvchange", "-an", f"{self.b.store}/{self.lab.names.volname(n)}")
+
+    def bytes_of(self, n):
+        data = read(self.lab.replica(n))
+        self.rest(n)
+        return data
+
+    def postponed(self, by):
+        postponed(self, self.run(want=1), by, self.lab.names.volname(1))
+
+
+def disks(w, use):
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.proved()
+    before = w.bytes_of(0)
+    with use(w.lab.replica(1), w) as (write, by):
+        for i in range(3):
+            for n in w.lab.disks:
+                w.lab.write(n, 5)
+            write(b"written there %d" % i + bytes(4096 - 15))
+            w.postponed(by)
+            assert w.bytes_of(0) == before, "the disk that is not used moved on"
+            assert not w.asides(w.b.store), w.asides(w.b.store)
+        write(b"the last thing that was written" + bytes(4096 - 31))
+        w.postponed(by)
+    settle()
+    copy = w.copy(w.lab.replica(1))
+    assert b"the last thing that was written" in read(copy), "what was written did not reach the replica"
+    w.rest(1)
+    w.run()
+    w.proved(asides=True)
+    assert len(w.asides(w.b.store)) == 1 and w.kept_aside(w.b.store, 1, copy), w.asides(w.b.store)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    assert len(w.asides(w.b.store)) == 1, w.asides(w.b.store)
+
+
+def removed(w):
+    """what is in use is not removed either; later it is"""
+    w.create()
+    w.run()
+    w.a.pvesr("delete", "100-0", check=True)
+    with writer(w.lab.replica(0), w) as (write, by):
+        write(b"written there")
+        for _ in range(2):
+            done = w.a.pvesr("run", "--id", "100-0")
+            assert done.returncode != 0 and f"in use by {by}" in done.stderr + w.log(), (done, w.log())
+            assert not w.asides(w.b.store), w.asides(w.b.store)
+        write(b"written late")
+        assert b"written late" in read(w.lab.replica(0))
+    copy = w.copy(w.lab.replica(0))
+    w.rest(0)
+    w.run()
+    assert (0, None) not in w.lab.names.entries(w.b.store)[0]
+    assert len(w.asides(w.b.store)) == 1 and w.kept_aside(w.b.store, 0, copy), w.asides(w.b.store)
+
+
+def reader(w):
+    """who only reads a file is not in the way"""
+    w.create()
+    w.run()
+    with open(w.lab.replica(0), "rb") as f:
+        before = f.read()
+        w.lab.write(0, 5)
+        w.run()
+        f.seek(0)
+        assert f.read() == before
+    w.proved()
+
+
+def fails_often(w):
+    """what was written is kept once, however often the commit fails for another reason"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    put(w.lab.replica(0), b"written there")
+    copy = w.copy(w.lab.replica(0))
+    w.rest(0)
+    for i in range(3):
+        for n in w.lab.disks:
+            w.lab.write(n, 5)
+        with writer(w.lab.replica(1), w):  # found only when it is the turn of this one, if at all
+            w.run(want=1)
+        w.rest(1)
+        assert len(w.asides(w.b.store)) <= 1, (i, w.asides(w.b.store))
+    w.run()
+    w.proved(asides=True)
+    assert len(w.asides(w.b.store)) == 1 and w.kept_aside(w.b.store, 0, copy), w.asides(w.b.store)
+
+
+class Container:
+    job_id = "200-0"
+
+    def __init__(self, c):
+        self.c, self.a, self.b = c, c.node("pve1"), c.node("pve2")
+        self.lab = TreeLab(c.storage, c.storage_id, self.a.store, self.b.store,
+                           lambda text: c.write_guest("pve1", 200, text, kind="lxc"), seed=rig.SEED)
+        for _ in range(2):
+            self.lab.add_volume(files=5)
+        self.a.pvesr("create-local-job", self.job_id, "pve2", check=True)
+
+    log, status = World.log, World.status
+    owner = "pve1"
+
+    def run(self, want=0):
+        done = self.a.pvesr("run", "--id", self.job_id)
+        assert done.returncode == want, f"exit {done.returncode}: {done.stderr}"
+        return done
+
+    def proved(self):
+        faults = self.lab.faults()
+        assert not faults, faults
+
+    def tree(self, n, snap=None):
+        return self.lab.tree(self.b.store, n, snap, fresh=True)
+
+    def change(self):
+        for n in self.lab.volumes:
+            self.lab.change(n)
+            put_file(self.lab.live(n), os.urandom(20))
+
+
+def trees(w, use):
+    w.run()
+    w.proved()
+    before = w.tree(0)
+    path = w.lab.names.live(w.b.store, 1)
+    with use(path, w) as (write, by):
+        for i in range(3):
+            w.change()
+            write(b"written there %d" % i)
+            postponed(w, w.run(want=75), by, w.lab.names.volname(1))
+            assert w.tree(0) == before, "the volume that is not used moved on"
+            assert not w.lab.asides(w.b.store), w.lab.asides(w.b.store)
+        write(b"the last thing that was written")
+    kept = w.tree(1)
+    w.run()
+    w.proved()
+    asides = w.lab.asides(w.b.store)
+    assert [n for n, _ in asides] == [1], asides
+    assert not treelab.differences(kept, w.tree(*asides[0])), treelab.differences(kept, w.tree(*asides[0]))
+
+
+def at_its_place(w):
+    """a file system that is but mounted where it belongs is no use of it"""
+    w.run()
+    w.lab.names.live(w.b.store, 1)
+    w.change()
+    w.run()
+    w.proved()
+
+
+def play(kind, f, *more):
+    with rig.Cluster(storage=kind, ssh=False) as c:
+        return f(Used(c, kind), *more)
+
+
+def play_container(kind, f, *more):
+    with rig.Cluster(storage=kind, ssh=False) as c:
+        return f(Container(c), *more)
+
+
+def needs(kind):
+    return ("root", kind) if kind != "plain" else ("root",)
+
+
+for storage in STORAGES:
+    for function, storages, is_tree in [f for f in FORMS if storage in f[1]]:
+        name = f"{function.__name__} of a {'tree' if is_tree else 'disk'} on {storage}: {function.__doc__}"
+        rig.check(name, lambda k=storage, u=contextlib.contextmanager(function), t=is_tree:
+                  play_container(k, trees, u) if t else play(k, disks, u), needs=needs(storage))
+    for story in (removed, fails_often, *([reader] if storage in FILES else [])):
+        rig.check(f"{story.__name__} on {storage}: {story.__doc__}", lambda k=storage, s=story: play(k, s), needs=needs(storage))
+    if storage == "zfspool":
+        rig.check(f"at_its_place on {storage}: {at_its_place.__doc__}", lambda k=storage: play_container(k, at_its_place), needs=needs(storage))
+rig.main()
