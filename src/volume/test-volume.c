@@ -12,9 +12,11 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -396,6 +398,53 @@ static void there_and_back(void)
     }
 }
 
+static pid_t start_writer(const char *path)
+{
+    int ready[2];
+    char c;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (open(path, O_RDWR) < 0 || write(ready[1], "1", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static void end_writer(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void used(void)
+{
+    char by[VOLUME_USER_MAX + 1];
+    assert_int_equal(volume_in_use(w.dst, by, &err), 0); /* not there */
+    replicated();
+    world_change(&w, 5);
+    world_snapshot(&w, "second", &second);
+    world_stage(&w, &first, &second, 0);
+    assert_int_equal(volume_in_use(w.dst, by, &err), 0);
+    pid_t writer = start_writer(live_path(&w, &w.dst_store));
+    refused(volume_commit(w.dst, second.id, true, &err), ERR_BUSY, "in use by process");
+    refused(volume_destroy(w.dst, &err), ERR_BUSY, "in use by process");
+    expect_live(&w, &w.dst_store, &first_image);
+    end_writer(writer);
+    ok(volume_commit(w.dst, second.id, true, &err));
+    expect_live(&w, &w.dst_store, &w.image);
+    writer = start_writer(live_path(&w, &w.dst_store));
+    ok(volume_commit(w.dst, second.id, true, &err)); /* nothing has to be replaced */
+    end_writer(writer);
+    ok(volume_destroy(w.dst, &err));
+}
+
 static void listing(void)
 {
     struct strv names = STRV_INIT;
@@ -424,6 +473,7 @@ static void test_steps(void **state)
         {"flushed", flushed},
         {"told", told},
         {"there_and_back", there_and_back},
+        {"used", used},
         {"listing", listing},
     };
     world_seed("test_steps");

@@ -21,7 +21,8 @@
  *
  * Activation. Snapshots and stages are activated while we read or write them and deactivated after that,
  * unless they were active before. The live volume is activated only to be compared; a replica's live volume
- * is left inactive. A live volume that somebody has open is never deactivated, removed or renamed: ERR_BUSY.
+ * is left inactive. A live volume that somebody has open is never deactivated, removed or renamed: ERR_BUSY
+ * (volume/users.h).
  *
  * A crash leaves:
  *
