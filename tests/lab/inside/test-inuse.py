@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""../../test-inuse.py on the storages that only this machine has."""
+"""../../test-inuse.py on the storages that only this machine has; the long form plays all of it."""
 # deadline: 2400
+# long: zfspool lvmthin
 import os
 import runpy
 
 import rig
 
 os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool lvmthin")
+if os.environ.get("PVESR_LAB_LONG") != "1":
+    os.environ.setdefault("PVESR_TEST_SCENARIOS", "writer filesystem mapped_device stands_in mount_of_tree fails_often at_its_place")
 runpy.run_path(os.path.join(rig.ROOT, "tests/test-inuse.py"), run_name="__main__")
