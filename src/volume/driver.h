@@ -78,7 +78,8 @@ struct volume_driver {
     int (*tidy)(struct volume *v, struct err *e);
     int (*written)(struct volume *v, char *since, struct err *e);
     int (*keep_aside)(struct volume *v, const char *name, struct err *e);
-    /* volume/users.h; commit asks, too, right before it replaces the live volume, destroy need not */
+    /* volume/users.h; commit asks, too, right before it replaces the live volume, of a
+     * file only who has it open; destroy need not */
     int (*in_use)(struct volume *v, char *by, struct err *e);
     int (*destroy)(struct volume *v, struct err *e);
     int (*replica)(struct volume *v, char *owner, char *base_id, struct err *e);

@@ -241,19 +241,27 @@ static int ask_lease(int fd)
     return errno == EAGAIN && leases_count(fd) ? 1 : -1;
 }
 
-int users_of_file(int fd, const struct tick *tick, char by[VOLUME_USER_MAX + 1], struct err *e)
+int users_writing(int fd, const struct tick *tick, char by[VOLUME_USER_MAX + 1], struct err *e)
 {
-    _cleanup_question_ struct question q = {.kind = WRITERS_OF, .tick = tick, .by = by};
-    if (note_place(&q, fd, e) < 0)
-        return -1;
-    int r = ask_mounts(&q, e);
-    int open_for_writing = r == 0 ? ask_lease(fd) : 0;
-    if (r != 0 || open_for_writing == 0)
-        return r;
-    r = ask_loops(&q);
+    struct question q = {.kind = WRITERS_OF, .tick = tick, .by = by};
+    struct stat st;
+    int open_for_writing = ask_lease(fd);
+    if (open_for_writing == 0)
+        return 0;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, "cannot stat the volume");
+    q.device = st.st_dev;
+    q.inode = st.st_ino;
+    int r = ask_loops(&q);
     if (r == 0)
         r = ask_processes(&q, e);
     return r == 0 && open_for_writing > 0 ? answer(&q, "somebody who has it open for writing") : r;
+}
+
+int users_of_file(int fd, const struct tick *tick, char by[VOLUME_USER_MAX + 1], struct err *e)
+{
+    int r = users_writing(fd, tick, by, e);
+    return r == 0 ? users_by_mount(fd, tick, by, e) : r;
 }
 
 static int ask_tree(struct question *q, struct err *e)

@@ -10,11 +10,13 @@
 
 #include "volume/volume.h"
 
-/* A regular file, opened for reading; this process must not have it open for writing. Whoever has it open for
- * writing, or mapped so, is told by a read lease (fcntl(2), F_SETLEASE), that is why nobody can hide in
- * another namespace; on file systems without leases by /proc alone. Also a mount of the file itself. */
+/* A regular file, opened for reading; this process must not have it open for writing. users_writing, and
+ * mounts of the file itself. */
 int users_of_file(int fd, const struct tick *tick, char by[VOLUME_USER_MAX + 1], struct err *e);
-/* Mounts of a directory or of a part of it, and mounts in it. */
+/* Whoever has it open for writing, or mapped so. A read lease (fcntl(2), F_SETLEASE) tells it, so nobody can
+ * hide in another namespace, and it takes no time; on file systems without leases it is /proc alone. */
+int users_writing(int fd, const struct tick *tick, char by[VOLUME_USER_MAX + 1], struct err *e);
+/* Mounts of a file, a directory or of a part of it, and mounts in it. */
 int users_by_mount(int fd, const struct tick *tick, char by[VOLUME_USER_MAX + 1], struct err *e);
 /* A btrfs subvolume, its root directory: who has anything in it open or stands in it, for whatever purpose;
  * and users_by_mount. */

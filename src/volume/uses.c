@@ -11,19 +11,29 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A process: its folder in /proc. */
+/* A process, as a folder in /proc. */
 struct folder {
-    int fd;
+    int proc;
     char pid[16];
     bool own;
+};
+struct entry {
+    char path[64];
 };
 
 typedef int on_folder(const struct folder *f, void *arg);
 
+static struct entry entry_of(const struct folder *f, const char *name)
+{
+    struct entry x;
+    snprintf(x.path, sizeof x.path, "%s/%s", f->pid, name);
+    return x;
+}
+
 static void name_process(const struct folder *f, char ret[USES_PROCESS_MAX])
 {
     char comm[17] = "";
-    _cleanup_close_ int fd = openat(f->fd, "comm", O_RDONLY | O_CLOEXEC);
+    _cleanup_close_ int fd = openat(f->proc, entry_of(f, "comm").path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, comm, sizeof comm - 1);
     comm[n > 0 ? n : 0] = 0;
     comm[strcspn(comm, "\n")] = 0;
@@ -46,28 +56,19 @@ static int each_process(on_folder *each, void *arg, const struct tick *tick, str
 {
     char own[16] = "";
     DIR *list;
-    int proc = open_list(AT_FDCWD, "/proc", &list);
-    if (proc < 0 || readlinkat(proc, "self", own, sizeof own - 1) <= 0) {
-        err_sys(e, "cannot ask who uses a volume: '/proc' is not mounted");
-        if (list)
-            closedir(list);
-        return -1;
-    }
-    int r = 0;
+    int r = 0, proc = open_list(AT_FDCWD, "/proc", &list);
+    if (proc < 0 || readlinkat(proc, "self", own, sizeof own - 1) <= 0)
+        r = err_sys(e, "cannot ask who uses a volume: '/proc' is not mounted");
     for (const struct dirent *x; r == 0 && (x = readdir(list));) {
-        struct folder f;
+        struct folder f = {.proc = proc, .own = strcmp(x->d_name, own) == 0};
         if (!isdigit((unsigned char)x->d_name[0]) || strlen(x->d_name) >= sizeof f.pid)
             continue;
-        f.fd = openat(proc, x->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (f.fd < 0)
-            continue;
         strcpy(f.pid, x->d_name);
-        f.own = strcmp(f.pid, own) == 0;
         r = each(&f, arg);
-        close(f.fd);
         tick_now(tick);
     }
-    closedir(list);
+    if (list)
+        closedir(list);
     return r;
 }
 
@@ -97,7 +98,7 @@ static int look_at(const struct walk *w, const struct folder *f, int at, const c
 static int look_at_all(const struct walk *w, const struct folder *f, const char *folder)
 {
     DIR *list;
-    int fd = open_list(f->fd, folder, &list), r = 0;
+    int fd = open_list(f->proc, entry_of(f, folder).path, &list), r = 0;
     if (fd < 0)
         return 0;
     for (const struct dirent *x; r == 0 && (x = readdir(list));)
@@ -114,7 +115,7 @@ static int look_at_open(const struct folder *f, void *arg)
     if (f->own)
         return 0;
     for (size_t i = 0; r == 0 && i < ELEMENTS(places); i++)
-        r = look_at(arg, f, f->fd, places[i], true);
+        r = look_at(arg, f, f->proc, entry_of(f, places[i]).path, true);
     return r == 0 ? look_at_all(arg, f, "fd") : r;
 }
 
@@ -141,29 +142,29 @@ struct mount_walk {
     size_t n;
 };
 
-static int look_at_mounts(const struct mount_walk *w, int at, const char *process)
+static int look_at_mounts(const struct mount_walk *w, const struct folder *f, const char *process)
 {
-    int fd = openat(at, "mountinfo", O_RDONLY | O_CLOEXEC), r = 0;
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+    int fd = openat(f->proc, entry_of(f, "mountinfo").path, O_RDONLY | O_CLOEXEC), r = 0;
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
     char *line = NULL;
     size_t room = 0;
-    if (!f) {
+    if (!file) {
         cleanup_closep(&fd);
         return 0;
     }
     struct mountinfo m;
-    while (r == 0 && getline(&line, &room, f) > 0)
+    while (r == 0 && getline(&line, &room, file) > 0)
         r = mountinfo_parse(line, &m) ? w->each(&m, process, w->arg) : 0;
     free(line);
-    fclose(f);
+    fclose(file);
     return r;
 }
 
 /* A namespace comes up once, by the first process that is in it. */
-static bool is_new(struct mount_walk *w, int at)
+static bool is_new(struct mount_walk *w, const struct folder *f)
 {
     struct stat st;
-    if (fstatat(at, "ns/mnt", &st, 0) < 0)
+    if (fstatat(f->proc, entry_of(f, "ns/mnt").path, &st, 0) < 0)
         return false;
     for (size_t i = 0; i < w->n; i++)
         if (w->seen[i] == st.st_ino)
@@ -176,19 +177,18 @@ static bool is_new(struct mount_walk *w, int at)
 static int look_at_namespace(const struct folder *f, void *arg)
 {
     char process[USES_PROCESS_MAX];
-    if (!is_new(arg, f->fd))
+    if (!is_new(arg, f))
         return 0;
     name_process(f, process);
-    return look_at_mounts(arg, f->fd, process);
+    return look_at_mounts(arg, f, process);
 }
 
 int uses_each_mount(use_mount_each *each, void *arg, const struct tick *tick, struct err *e)
 {
     struct mount_walk w = {.each = each, .arg = arg};
-    _cleanup_close_ int self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (self < 0)
-        return err_sys(e, "cannot ask who uses a volume: '/proc' is not mounted");
-    int r = is_new(&w, self) ? look_at_mounts(&w, self, "") : 0;
+    _cleanup_close_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct folder self = {.proc = proc, .pid = "self"};
+    int r = proc < 0 || !is_new(&w, &self) ? 0 : look_at_mounts(&w, &self, "");
     if (r == 0)
         r = each_process(look_at_namespace, &w, tick, e);
     free(w.seen);

@@ -171,8 +171,9 @@ int volume_keep_aside(struct volume *v, const char *name, struct err *e);
 
 /* Does anybody else on this node use the live volume? What is written to it would be lost when it is replaced
  * or removed. 1: `by` says who, for people; 0: nobody, or it is not there. Whoever only reads a file, but for
- * a container's, uses nothing. volume_commit and volume_destroy ask, too; who changes several volumes asks
- * for all of them before the first. */
+ * a container's, uses nothing. volume_destroy asks, too, and so does volume_commit, for who came a moment
+ * later, though not for all mounts: who is about to commit asks with this, for several volumes before the
+ * first. */
 #define VOLUME_USER_MAX 255
 int volume_in_use(struct volume *v, char by[VOLUME_USER_MAX + 1], struct err *e);
 /* ERR_BUSY when it is in use. */
@@ -258,7 +259,7 @@ int stage_discard(struct volume *v, struct err *e);
 
 /* The sealed stage with this id becomes its snapshot. live: the live volume is replaced by a writable copy of
  * it. If the snapshot is already there (a repeated commit), only the live volume is brought in line. ERR_BUSY
- * when it is in use and would have to be replaced: it stays as it is. */
+ * when it is open and would have to be replaced (volume_in_use): it stays as it is. */
 int volume_commit(struct volume *v, const char *id, bool live, struct err *e);
 /* Who made this replica (stage_want.owner), "" if it is not one; `base` the id of the restore point shown. */
 int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e);

@@ -218,7 +218,7 @@ static int btrfs_tidy(struct volume *v, struct err *e)
 
 static int slot_in_use(struct volume *v, char *by, struct err *e)
 {
-    return btrfs_in_use(btrfs_of(v), by, e);
+    return btrfs_in_use(btrfs_of(v), true, by, e);
 }
 
 static int destroy_snapshot(const char *name, void *arg, struct err *e)

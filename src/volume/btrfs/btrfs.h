@@ -88,8 +88,9 @@ void btrfs_snapshot_name(const struct btrfs_volume *b, const char *snapshot, cha
 int btrfs_open_live(struct btrfs_volume *b, int *ret, struct err *e);
 /* ERR_GONE when it is not there. */
 int btrfs_need_live(struct btrfs_volume *b, int *ret, struct err *e);
-/* Who uses it (volume/users.h): the disk's file, or anything in the container's subvolume. */
-int btrfs_in_use(struct btrfs_volume *b, char *by, struct err *e);
+/* Who uses it (volume/users.h): the disk's file, or anything in the container's subvolume. A mount
+ * of a disk's subvolume would go on with the old one: it counts, if `mounts`. */
+int btrfs_in_use(struct btrfs_volume *b, bool mounts, char *by, struct err *e);
 /* disk.raw in a subvolume, a regular file. */
 int btrfs_open_disk(int subvol, int flags, struct err *e);
 /* Of a subvolume's disk.raw; 0 for a container. */

@@ -124,25 +124,24 @@ int btrfs_disk_size(const struct btrfs_volume *b, int subvol, uint64_t *ret, str
     return 0;
 }
 
-/* A mount of the subvolume would go on with the old one. */
-static int disk_in_use(const struct btrfs_volume *b, int live, char *by, struct err *e)
+static int disk_is_open(const struct btrfs_volume *b, int live, char *by, struct err *e)
 {
-    int r = users_by_mount(live, btrfs_tick(b), by, e);
-    if (r != 0)
-        return r;
     _cleanup_close_ int disk = btrfs_open_disk(live, O_RDONLY, e);
     if (disk < 0)
         return e->code == ENOENT ? 0 : -1;
-    return users_of_file(disk, btrfs_tick(b), by, e);
+    return users_writing(disk, btrfs_tick(b), by, e);
 }
 
-int btrfs_in_use(struct btrfs_volume *b, char *by, struct err *e)
+int btrfs_in_use(struct btrfs_volume *b, bool mounts, char *by, struct err *e)
 {
     _cleanup_close_ int live = -1;
     int r = btrfs_open_live(b, &live, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    return b->stream ? users_of_tree(live, btrfs_tick(b), by, e) : disk_in_use(b, live, by, e);
+    if (b->stream)
+        return users_of_tree(live, btrfs_tick(b), by, e);
+    r = disk_is_open(b, live, by, e);
+    return r == 0 && mounts ? users_by_mount(live, btrfs_tick(b), by, e) : r;
 }
 
 int btrfs_owner_get(int live, char owner[32], struct err *e)

@@ -364,7 +364,7 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
         btrfs_owner_set(to, owner, e) < 0)
         return -1;
-    int used = btrfs_in_use(b, by, e);
+    int used = btrfs_in_use(b, false, by, e);
     if (used != 0)
         return used < 0 ? -1 : users_refuse(by, e);
     if (subvol_rename(b->dir, b->tmp, b->image, exists ? RENAME_EXCHANGE : 0, e) < 0)

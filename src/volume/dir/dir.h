@@ -61,7 +61,7 @@ int dir_can_reflink(struct dir *d, struct err *e);
 int dir_copy_mode(const struct dir *d, int fd, struct err *e);
 /* Who uses the live file (volume/users.h); nobody, when it is not there. */
 int dir_in_use(const struct dir *d, char by[VOLUME_USER_MAX + 1], struct err *e);
-/* The file `from` becomes the live file, unless that is in use; durable. */
+/* The file `from` becomes the live file, unless somebody has that open for writing; durable. */
 int dir_replace_live(const struct dir *d, const char *from, struct err *e);
 int dir_flush(int fd, const char *name, struct err *e);
 

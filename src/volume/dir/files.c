@@ -121,8 +121,11 @@ int dir_in_use(const struct dir *d, char by[VOLUME_USER_MAX + 1], struct err *e)
 int dir_replace_live(const struct dir *d, const char *from, struct err *e)
 {
     char by[VOLUME_USER_MAX + 1];
-    int r = dir_in_use(d, by, e);
-    if (r != 0)
+    _cleanup_close_ int fd = -1;
+    int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    if (r == 0)
+        r = users_writing(fd, store_tick(d->store), by, e);
+    if (r < 0 || (r > 0 && fd >= 0))
         return r < 0 ? -1 : users_refuse(by, e);
     return dir_move(d, from, d->file, true, e) < 0 ? -1 : dir_sync(d, e);
 }
