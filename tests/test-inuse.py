@@ -135,7 +135,7 @@ def mapped_device(path, _w):
     sectors = int(rig.sh("blockdev", "--getsz", path))
     rig.sh("dmsetup", "create", "upon-it", "--table", f"0 {sectors} linear {os.path.realpath(path)} 0")
     try:
-        yield lambda data: put("/dev/mapper/upon-it", data), "/dev/mapper/upon-it"
+        yield lambda data: put("/dev/mapper/upon-it", data), "the device /dev/mapper/upon-it"
     finally:
         rig.sh("udevadm", "settle")
         rig.sh("dmsetup", "remove", "--retry", "upon-it")
@@ -360,14 +360,14 @@ def stuck(w, n):
         yield
         rig.sh("chattr", "-i", path)
         return
-    program, pattern = ("zfs", "promote*") if w.kind == "zfspool" else ("lvremove", f"*/{w.lab.names.volname(n)}")
+    program, pattern = ("zfs", f"promote*{w.b.store}*") if w.kind == "zfspool" else ("lvremove", f"*{w.b.store}/{w.lab.names.volname(n)}")
     fake = os.path.join(folder(w), program)
     with open(fake, "w") as f:
         f.write(FAILING.format(pattern, shutil.which(program)))
     os.chmod(fake, 0o755)
-    w.c.set_agent("pve2", ["env", f"PATH={folder(w)}:{os.environ['PATH']}"])
+    undo = mounted("--bind", folder(w), "/usr/local/sbin")  # where programs are looked for first
     yield
-    w.c.set_agent("pve2", [])
+    undo()
 
 
 def fails_often(w):
