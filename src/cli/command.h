@@ -41,6 +41,7 @@ enum parameter_id {
     P_FORCE_PREPARE,
     P_FORCE_FAILOVER,
     P_DRY_RUN,
+    P_AS_IS,
     P_REPAIR,
     P_GUEST,
     P_VERBOSE,

@@ -156,13 +156,15 @@ const struct command commands[] = {
     {.name = "failover",
      .group = GROUP_RESTORING,
      .positionals = {P_VMID},
-     .options = {P_DRY_RUN, P_FORCE_FAILOVER},
+     .options = {P_DRY_RUN, P_FORCE_FAILOVER, P_AS_IS},
      .run = cmd_failover,
      .ours = true,
      .help = "Make this node the owner of a guest, on its replicas.",
-     .detail = "The guest's configuration moves here, and names its volumes as the job's map of storages "
-               "says. Where it "
-               "was moved by hand already, only the latter. The guest is not started; its jobs turn round."},
+     .detail =
+         "The guest's configuration moves here, and names its volumes as the job's map of storages "
+         "says. Where it "
+         "was moved by hand already, only the latter. All disks go to the newest restore point that all of "
+         "them have. The guest is not started; its jobs turn round."},
     {.name = "mount",
      .group = GROUP_RESTORING,
      .positionals = {P_VMID, P_POINT, P_DIRECTORY},
@@ -190,6 +192,15 @@ const struct command commands[] = {
      .detail =
          "State: ended (done now), left (left over; removed with --repair), removed, kept (only a person "
          "should remove it). Volumes are never removed."},
+    {.name = "settle",
+     .group = GROUP_REPAIR,
+     .options = {P_GUEST, P_AS_IS},
+     .run = cmd_settle,
+     .ours = true,
+     .help = "End commits of replicas that a crash cut.",
+     .detail = "All disks of a guest show the new restore point then, or all the one before. pvesrd does so "
+               "when it "
+               "starts; runs, failover and doctor do so, too."},
     {.name = "takeover",
      .group = GROUP_RUNNING,
      .positionals = {P_TAKEOVER},

@@ -12,7 +12,7 @@ command_function cmd_create, cmd_update, cmd_delete;                      /* cmd
 command_function cmd_enable, cmd_disable;                                 /* cmd_edit.c */
 command_function cmd_schedule_now, cmd_set_state;                         /* cmd_state.c */
 command_function cmd_run, cmd_plan, cmd_agent, cmd_prepare, cmd_finalize; /* cmd_run.c */
-command_function cmd_failover;                                            /* cmd_failover.c */
+command_function cmd_failover, cmd_settle;                                /* cmd_failover.c */
 command_function cmd_history;                                             /* cmd_history.c */
 command_function cmd_restore_points, cmd_clone, cmd_mount;                /* cmd_points.c */
 command_function cmd_doctor;                                              /* cmd_doctor.c */

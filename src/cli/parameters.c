@@ -115,6 +115,8 @@ const struct parameter parameters[P_COUNT] = {
                           .help = "The guest does not run on its node, though that may be alive."},
     [P_DRY_RUN] = {"dry-run", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                    .help = "Say what would be done, change nothing."},
+    [P_AS_IS] = {"as-is", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+                 .help = "Leave the disks as they are, though they be of different instants."},
     [P_REPAIR] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                   .help = "Remove what is left over, too."},
     [P_GUEST] = {"guest", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Only this guest."},

@@ -367,7 +367,7 @@ static void test_nearest(void **arg)
         {"create-locl-job", "create-local-job"},
         {"restorepoint", "restore-points"},
         {"bashcomplet", ""}, /* hidden */
-        {"s", "status schedule-now set-state"},
+        {"s", "status schedule-now set-state settle"},
         {"re", "read restore-points"},
         {"d", "delete disable doctor"},
         {"frobnicate", ""},

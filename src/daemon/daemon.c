@@ -334,8 +334,23 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
 
+/* Before anything runs, and before a guest is started on this node's replicas (systemd/pvesrd.service.in). */
+static void settle(const struct daemon *d)
+{
+    struct err problem = {0};
+    _cleanup_buf_ struct buf said = BUF_INIT;
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    int r = worker_settle(d->program, d->config, &said, &problem);
+    strv_split(&lines, buf_str(&said), "\n");
+    for (size_t i = 0; i < lines.n; i++)
+        log_line(LOG_NOTICE, "%s", lines.v[i]);
+    if (r < 0)
+        log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
+}
+
 int daemon_run(struct daemon *d, struct err *e)
 {
+    settle(d);
     refresh(d);
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);

@@ -4,6 +4,8 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "guest/runtime.h"
+#include "run/intent.h"
 #include "run/source/sync.h"
 #include "state/joblog.h"
 #include "state/jobstate.h"
@@ -247,6 +249,12 @@ static int end(struct run *r, int result, struct err *e)
     return err_wrap(e, "the run succeeded but its end cannot be recorded");
 }
 
+/* This node may have been the target when its last commit was cut. */
+static int settle_own(struct run *r, struct err *e)
+{
+    return intent_settle_own(r->env, r->job.guest, guest_running(r->guest.type, r->guest.id), e);
+}
+
 static int work(struct run *r, struct err *e)
 {
     bool removal = r->job.remove != REMOVE_NOT;
@@ -268,7 +276,7 @@ static int work(struct run *r, struct err *e)
     int result;
     if (removal)
         result = sync_remove(&s, e);
-    else if (sync_look(&s, e) < 0 || sync_ask(&s, e) < 0 || sync_plan(&s, e) < 0)
+    else if (settle_own(r, e) < 0 || sync_look(&s, e) < 0 || sync_ask(&s, e) < 0 || sync_plan(&s, e) < 0)
         result = -1;
     else
         result = sync_carry_out(&s, e);

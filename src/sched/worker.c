@@ -33,3 +33,12 @@ enum queue_outcome worker_outcome(int status)
 {
     return status == 0 ? QUEUE_DONE : status == WORKER_POSTPONED ? QUEUE_POSTPONED : QUEUE_FAILED;
 }
+
+int worker_settle(const char *program, const char *config, struct buf *out, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, program, "settle", NULL);
+    if (config)
+        strv_adds(&argv, "--config", config, NULL);
+    return proc_check(argv.v, NULL, out, e);
+}

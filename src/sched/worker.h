@@ -1,6 +1,7 @@
-/* Starting a run: `pvesr run --id JOB`, a child in a process group of its own. */
+/* Starting pvesr: for a run `pvesr run --id JOB`, a child in a process group of its own. */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "sched/queue.h"
 
@@ -13,3 +14,5 @@ char *worker_program(void);
 pid_t worker_start(const char *program, const char *config, const char *job_id, struct err *e);
 /* status as in struct proc_result. */
 enum queue_outcome worker_outcome(int status);
+/* `pvesr settle`, to its end: commits of this node's replicas that a crash cut. *out gets what it says. */
+int worker_settle(const char *program, const char *config, struct buf *out, struct err *e);

@@ -102,7 +102,7 @@ struct volume_driver {
     int (*stage_seal)(struct stage *s, struct err *e);
     void (*stage_close)(struct stage *s);
     int (*stage_discard)(struct volume *v, struct err *e);
-    int (*commit)(struct volume *v, const char *id, bool live, struct err *e);
+    int (*commit)(struct volume *v, const char *id, enum commit_how how, struct err *e);
 };
 
 extern const struct volume_driver driver_dir;

@@ -120,7 +120,7 @@ SLOT(stage_zero, (struct stage * s, uint64_t offset, uint64_t n, struct err *e),
 SLOT(stage_checkpoint, (struct stage * s, uint64_t offset, struct err *e), (s, offset, e))
 SLOT(stage_seal, (struct stage * s, struct err *e), (s, e))
 SLOT(stage_discard, (struct volume * v, struct err *e), (v, e))
-SLOT(commit, (struct volume * v, const char *id, bool live, struct err *e), (v, id, live, e))
+SLOT(commit, (struct volume * v, const char *id, enum commit_how how, struct err *e), (v, id, how, e))
 
 static bool fault_supports(const char *name)
 {

@@ -98,7 +98,7 @@ static void step_stage(void)
 
 static void step_commit(void)
 {
-    must(volume_commit(w.dst, second.id, true, &err));
+    must(volume_commit(w.dst, second.id, COMMIT_LIVE, &err));
 }
 
 static void step_aside(void)
@@ -184,7 +184,7 @@ static void again_commit(void)
     char since[SNAPSHOT_NAME_MAX + 1], owner[32], base[SNAPSHOT_ID_LEN + 1];
     struct stage_info info;
     ok(volume_tidy(w.dst, &err));
-    ok(volume_commit(w.dst, second.id, true, &err));
+    ok(volume_commit(w.dst, second.id, COMMIT_LIVE, &err));
     expect_live(&w, &w.dst_store, &second_image);
     assert_int_equal(volume_written(w.dst, since, &err), 0);
     assert_string_equal(since, "second");

@@ -207,7 +207,7 @@ static void resume(void)
         world_snapshot(&w, i ? "second" : "first", i ? &second : &first);
         world_stage(&w, i ? &first : NULL, i ? &second : &first, 20);
         assert_true(world_resumed > 0);
-        ok(volume_commit(w.dst, i ? second.id : first.id, true, &err));
+        ok(volume_commit(w.dst, i ? second.id : first.id, COMMIT_LIVE, &err));
         expect_live(&w, &w.dst_store, &w.image);
     }
 }
@@ -287,7 +287,7 @@ static void conflicts(void)
     want.snapshot = "second";
     want.base_id = other;
     refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "is not there");
-    refused(volume_commit(w.dst, other, true, &err), err.kind, other);
+    refused(volume_commit(w.dst, other, COMMIT_LIVE, &err), err.kind, other);
     refused(volume_snapshot_destroy(w.dst, "first", other, &err), ERR_DATA, "first");
     refused(volume_snapshot(w.src, "second", false, &err), err.kind, "second");
 
@@ -298,7 +298,7 @@ static void conflicts(void)
     refused(stage_zero(s, 0, UINT64_MAX, &err), ERR_USAGE, "outside");
     refused(stage_write(s, UINT64_MAX, "ab", 2, &err), ERR_USAGE, "outside");
     stage_free(s);
-    refused(volume_commit(w.dst, second.id, true, &err), err.kind, second.id); /* not sealed */
+    refused(volume_commit(w.dst, second.id, COMMIT_LIVE, &err), err.kind, second.id); /* not sealed */
     s = stage_open(w.dst, &want, &from, &err);
     assert_non_null(s);
     ok(stage_seal(s, &err));
@@ -360,16 +360,16 @@ static void chain(void)
     world_snapshot(&w, "second", &second);
     world_stage(&w, &first, &second, 0);
     if (!w.many) {
-        refused(volume_commit(w.dst, second.id, false, &err), ERR_CONFIG, "reflinks");
+        refused(volume_commit(w.dst, second.id, COMMIT_POINT, &err), ERR_CONFIG, "reflinks");
         return;
     }
-    ok(volume_commit(w.dst, second.id, false, &err));
+    ok(volume_commit(w.dst, second.id, COMMIT_POINT, &err));
     expect_live(&w, &w.dst_store, &first_image);
     expect_snapshot(w.dst, second.id, &w.image);
     char since[SNAPSHOT_NAME_MAX + 1];
     assert_int_equal(volume_written(w.dst, since, &err), 0);
     assert_string_equal(since, "first");
-    ok(volume_commit(w.dst, second.id, true, &err));
+    ok(volume_commit(w.dst, second.id, COMMIT_LIVE, &err));
     expect_live(&w, &w.dst_store, &w.image);
 }
 
@@ -433,14 +433,14 @@ static void used(void)
     world_stage(&w, &first, &second, 0);
     assert_int_equal(volume_in_use(w.dst, by, &err), 0);
     pid_t writer = start_writer(live_path(&w, &w.dst_store));
-    refused(volume_commit(w.dst, second.id, true, &err), ERR_BUSY, "in use by process");
+    refused(volume_commit(w.dst, second.id, COMMIT_LIVE, &err), ERR_BUSY, "in use by process");
     refused(volume_destroy(w.dst, &err), ERR_BUSY, "in use by process");
     expect_live(&w, &w.dst_store, &first_image);
     end_writer(writer);
-    ok(volume_commit(w.dst, second.id, true, &err));
+    ok(volume_commit(w.dst, second.id, COMMIT_LIVE, &err));
     expect_live(&w, &w.dst_store, &w.image);
     writer = start_writer(live_path(&w, &w.dst_store));
-    ok(volume_commit(w.dst, second.id, true, &err)); /* nothing has to be replaced */
+    ok(volume_commit(w.dst, second.id, COMMIT_LIVE, &err)); /* nothing has to be replaced */
     end_writer(writer);
     ok(volume_destroy(w.dst, &err));
 }

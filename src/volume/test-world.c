@@ -458,7 +458,7 @@ void world_stage(struct world *w, const struct snapshot *base, const struct snap
 void world_replicate(struct world *w, const struct snapshot *base, const struct snapshot *s, unsigned cuts)
 {
     world_stage(w, base, s, cuts);
-    ok(volume_commit(w->dst, s->id, true, &err));
+    ok(volume_commit(w->dst, s->id, COMMIT_LIVE, &err));
     world_reopen(w);
-    ok(volume_commit(w->dst, s->id, true, &err));
+    ok(volume_commit(w->dst, s->id, COMMIT_LIVE, &err));
 }

@@ -540,7 +540,7 @@ int stage_discard(struct volume *v, struct err *e)
     return done(v, v->driver->stage_discard(v, e), e);
 }
 
-int volume_commit(struct volume *v, const char *id, bool live, struct err *e)
+int volume_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
-    return check_id(v, id, e) < 0 ? -1 : done(v, v->driver->commit(v, id, live, e), e);
+    return check_id(v, id, e) < 0 ? -1 : done(v, v->driver->commit(v, id, how, e), e);
 }

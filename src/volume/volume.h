@@ -257,9 +257,13 @@ int stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);
 int stage_seal(struct stage *s, struct err *e);
 int stage_discard(struct volume *v, struct err *e);
 
-/* The sealed stage with this id becomes its snapshot. live: the live volume is replaced by a writable copy of
- * it. If the snapshot is already there (a repeated commit), only the live volume is brought in line. ERR_BUSY
- * when it is open and would have to be replaced (volume_in_use): it stays as it is. */
-int volume_commit(struct volume *v, const char *id, bool live, struct err *e);
+enum commit_how {
+    COMMIT_POINT, /* the live volume stays as it is */
+    COMMIT_LIVE,  /* it is replaced by a writable copy, unless it was made from this snapshot already */
+    COMMIT_ANEW,  /* the same also where it was, when it was written to since */
+};
+/* The sealed stage with this id becomes its snapshot. If that is there already (a repeated commit, or one
+ * that goes back), only the live volume is brought in line. ERR_BUSY when that is in use. */
+int volume_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);
 /* Who made this replica (stage_want.owner), "" if it is not one; `base` the id of the restore point shown. */
 int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e);

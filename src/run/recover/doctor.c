@@ -3,6 +3,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "cluster/jobs.h"
+#include "run/recover/settle.h"
 #include "run/snapshot.h"
 
 #include <inttypes.h>
@@ -120,6 +121,18 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     return 0;
 }
 
+static void settle(struct doctor *d)
+{
+    struct err problem = {0};
+    _cleanup_free_ char *guest = xasprintf("guest %" PRIu32, d->guest);
+    int r = settle_guest(d->env, d->guest, &problem);
+    if (r == 0)
+        add(d, FINDING_ENDED, guest,
+            xstrdup("a commit of its replicas was cut: its disks are of one instant again"));
+    if (r < 0)
+        strv_add(&d->found->problems, problem.text);
+}
+
 /* ---- all of them ---- */
 
 static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
@@ -140,6 +153,7 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
     if (jobs_load(d->env->tree, &d->jobs, e) < 0)
         return -1;
     know_guest(d, guest);
+    settle(d);
     return env_each_volume(d->env, guest, look_at_volume, d, &d->found->warnings, e);
 }
 

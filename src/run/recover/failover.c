@@ -4,6 +4,9 @@
 #include "base/mem.h"
 #include "conf/storagemap.h"
 #include "guest/runtime.h"
+#include "run/intent.h"
+#include "run/recover/instant.h"
+#include "run/recover/settle.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +21,8 @@ struct failover {
     struct guest_entry guest; /* where it is before */
     bool here;                /* that is this node */
     struct jobs jobs;
-    struct strv from, to; /* volids that change */
+    struct strv volids;   /* on this node, of all volumes */
+    struct strv from, to; /* those that change */
 };
 
 /* ---- which volumes ---- */
@@ -105,6 +109,7 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
     bool renamed = strcmp(there, volid) != 0;
     buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",
              *point ? ", at " : "", point);
+    strv_add(&f->volids, there);
     if (renamed) {
         strv_add(&f->from, volid);
         strv_add(&f->to, there);
@@ -177,7 +182,7 @@ static int check(struct failover *f, struct err *e)
     return 0;
 }
 
-static int look(struct failover *f, uint32_t guest, struct err *e)
+static int look_up(struct failover *f, uint32_t guest, struct err *e)
 {
     if (env_guests_again(f->env, e) < 0 || env_storages(f->env, e) < 0)
         return -1;
@@ -186,9 +191,58 @@ static int look(struct failover *f, uint32_t guest, struct err *e)
         return -1;
     f->guest = *g;
     f->here = strcmp(g->node, f->env->settings.node) == 0;
-    if (check(f, e) < 0 || resolve_all(f, e) < 0)
+    return check(f, e);
+}
+
+/* What remains of a commit that cannot be ended, align_disks finds out. */
+static void end_commit(struct failover *f)
+{
+    struct err problem = {0};
+    if (f->options->as_is)
+        return;
+    if (!f->options->dry_run && settle_guest(f->env, f->guest.id, &problem) < 0)
+        buf_addf(f->out, "note: %s\n", problem.text);
+}
+
+static int look(struct failover *f, uint32_t guest, struct err *e)
+{
+    if (look_up(f, guest, e) < 0)
+        return -1;
+    end_commit(f);
+    if (resolve_all(f, e) < 0)
         return -1;
     note_other_jobs(f);
+    return 0;
+}
+
+/* ---- one instant ---- */
+
+/* Where the guest is on this node already, it may have run here: then its disks are what it wrote. */
+static bool lives_here(const struct failover *f, const struct instants *all)
+{
+    bool written = false;
+    for (size_t k = 0; k < all->n; k++)
+        written = written || all->v[k].written || !all->v[k].shown;
+    return f->here && written;
+}
+
+static int align_disks(struct failover *f, struct err *e)
+{
+    _cleanup_instants_ struct instants all = {0};
+    if (f->options->as_is)
+        return f->options->dry_run || intent_forget(f->env, f->guest.id, e) >= 0 ? 0 : -1;
+    if (instants_look(f->env, &f->volids, f->guest.id, &all, e) < 0)
+        return -1;
+    if (lives_here(f, &all))
+        return 0;
+    int r = instants_choose(&all, f->guest.id, e);
+    if (r > 0)
+        instants_tell(&all, f->out);
+    if (r > 0 && !f->options->dry_run)
+        r = instants_show(f->env, &all, f->guest.id, e);
+    if (r >= 0 || !instants_are_one(&all))
+        return r < 0 ? -1 : 0;
+    buf_addf(f->out, "note: the disks stay as they were, which is of one instant, too: %s\n", e->text);
     return 0;
 }
 
@@ -247,9 +301,12 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
     if (!agent_lock)
         return err_wrap(e, "a run for guest %" PRIu32 " is writing to its replicas", guest);
     int r = look(&f, guest, e);
+    if (r == 0)
+        r = align_disks(&f, e);
     if (r == 0 && !o->dry_run)
         r = carry_out(&f, e);
     jobs_release(&f.jobs);
+    strv_release(&f.volids);
     strv_release(&f.from);
     strv_release(&f.to);
     return r;

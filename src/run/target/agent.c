@@ -1,8 +1,10 @@
 #include "run/target/agent.h"
+#include "run/target/agent-parts.h"
 
 #include "base/cidr.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "run/intent.h"
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/target/replica.h"
@@ -14,19 +16,6 @@
 
 #define AGENT_SECONDS 60 /* the peer sends something at least each 5 s */
 #define LOCK_SECONDS 10
-#define KEPT_MAX 32 /* of what is kept aside the newest are told: it is for people to read */
-
-struct agent {
-    struct env *env;
-    struct channel *channel;
-    char peer[64]; /* the node that the source says it is */
-    char job[24];
-    uint32_t guest;
-    struct lock *lock;
-    struct replicas replicas;
-    struct strv stale; /* volids this run may drop */
-    struct strv kept;  /* what is kept aside, not yet told; see tell_kept */
-};
 
 CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
 
@@ -45,16 +34,13 @@ static struct env_volume *find_volume(struct agent *a, const char *volid, struct
     return NULL;
 }
 
-static struct env_volume *named_volume(struct agent *a, const json_t *o, struct err *e)
+struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e)
 {
     const char *volid;
     return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : find_volume(a, volid, e);
 }
 
-/* The guest's owner may change while a run is on its way. Replicas are written only where the guest is not,
- * and only by the node where it is: another one sends the past. A guest that this node does not know (yet)
- * has no owner here. */
-static int check_owner(struct agent *a, struct err *e)
+int agent_check_owner(struct agent *a, struct err *e)
 {
     if (env_guests_again(a->env, e) < 0)
         return -1;
@@ -85,21 +71,6 @@ static int take_volids(const json_t *o, const char *key, struct strv *ret, struc
     return 0;
 }
 
-static void note_kept(struct agent *a, const struct env_volume *v, const char *snapshot)
-{
-    if (a->kept.n == KEPT_MAX)
-        strv_remove(&a->kept, 0);
-    strv_addf(&a->kept, "%s of %s", snapshot, v->volid);
-}
-
-/* Into a reply, what came to be kept aside since the last one. */
-static json_t *tell_kept(struct agent *a)
-{
-    json_t *list = message_strings(&a->kept);
-    strv_release(&a->kept);
-    return list;
-}
-
 static int open_guest(struct agent *a, const json_t *o, struct err *e)
 {
     const char *job;
@@ -110,7 +81,7 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
         return -1;
     strcpy(a->job, job);
     a->guest = id.guest;
-    if (check_owner(a, e) < 0)
+    if (agent_check_owner(a, e) < 0)
         return -1;
     _cleanup_free_ char *path = env_agent_lock_path(a->env, a->guest);
     a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
@@ -118,6 +89,14 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
         return err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
     a->env->volumes.lock_fd = lock_fd(a->lock);
     return 0;
+}
+
+/* A commit that was cut. Where it cannot be ended, this run may: it shows newer restore points of all. */
+static void settle(struct agent *a)
+{
+    struct err problem = {0};
+    if (intent_settle(a->env, a->guest, &problem) < 0)
+        fprintf(stderr, "%s\n", problem.text);
 }
 
 /* Into the array, what is there of one volume. */
@@ -132,7 +111,7 @@ static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, str
     size_t n = r.snapshots.n;
     for (size_t i = 0; i < n; i++)
         if (snapshot_is_aside(r.snapshots.v[i].name))
-            note_kept(a, v, r.snapshots.v[i].name);
+            agent_note_kept(a, v->volid, r.snapshots.v[i].name);
     if (n <= MESSAGE_SNAPSHOTS_MAX)
         json_array_append_new(array, message_replica(&r));
     replica_release(&r);
@@ -149,7 +128,10 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     _cleanup_strv_ struct strv scan = STRV_INIT;
     if (take_volids(o, "volumes", &volids, e) < 0 || take_volids(o, "scan", &scan, e) < 0 ||
         (json_object_get(o, "signs") && take_volids(o, "signs", &a->replicas.signs, e) < 0) ||
-        open_guest(a, o, e) < 0 || replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
+        open_guest(a, o, e) < 0)
+        return -1;
+    settle(a);
+    if (replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
         return -1;
     json_t *array = json_array();
     int r = 0;
@@ -159,7 +141,7 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         r = replica_stale(a->env, a->job, a->guest, &a->replicas, &scan, &a->stale, e);
     if (r == 0)
         *reply = json_pack("{s:O, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale), "kept",
-                           tell_kept(a));
+                           agent_tell_kept(a));
     json_decref(array);
     return r;
 }
@@ -235,7 +217,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
     struct stage_want want = {.owner = a->job};
     uint64_t created, offset = 0;
     bool replace;
-    struct env_volume *v = named_volume(a, o, e);
+    struct env_volume *v = agent_volume(a, o, e);
     if (!v || message_string(o, "snapshot", SNAPSHOT_NAME_MAX, &want.snapshot, e) < 0 ||
         message_string(o, "id", SNAPSHOT_ID_LEN, &want.id, e) < 0 ||
         message_string(o, "base", SNAPSHOT_ID_LEN, &want.base_id, e) < 0 ||
@@ -247,7 +229,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
     want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
-    if (replace && (check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
+    if (replace && (agent_check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
         return err_wrap(e, "volume '%s'", v->volid);
     _cleanup_(stage_freep) struct stage *s = stage_open(v->volume, &want, &offset, e);
     if (!s)
@@ -263,127 +245,12 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
 static int call_point(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     const char *id;
-    struct env_volume *v = named_volume(a, o, e);
+    struct env_volume *v = agent_volume(a, o, e);
     if (!v || message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0)
         return -1;
-    if (volume_commit(v->volume, id, false, e) < 0)
+    if (volume_commit(v->volume, id, COMMIT_POINT, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     *reply = json_object();
-    return 0;
-}
-
-/* Rename acknowledged restore points that the source no longer has out of the way of the pruning. */
-static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, struct strv *asides,
-                        struct err *e)
-{
-    const json_t *array;
-    if (message_array(o, "aside", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
-        return -1;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *from = json_string_value(json_array_get(json_array_get(array, i), 0));
-        const char *to = json_string_value(json_array_get(json_array_get(array, i), 1));
-        if (!from || !to || !snapshot_name_portable(from) || !snapshot_name_portable(to) ||
-            !snapshot_is_aside(to))
-            return err_set(e, ERR_DATA, 0, "damaged message: 'aside' is not a list of names");
-        if (volume_snapshot_rename(v->volume, from, to, e) < 0)
-            return -1;
-        strv_addf(asides, "'%s' of %s is kept as '%s' on the target", from, v->volid, to);
-        note_kept(a, v, to);
-    }
-    return 0;
-}
-
-/* A volume that did not change has its old restore point under a new name. */
-static int name_point(struct env_volume *v, const char *id, const char *as, struct err *e)
-{
-    struct snapshots all = {0};
-    if (volume_snapshots(v->volume, &all, e) < 0)
-        return -1;
-    const struct snapshot *s = snapshots_find_id(&all, id);
-    int r = 0;
-    if (!s)
-        r = err_set(e, ERR_GONE, 0, "the restore point with id %s vanished", id);
-    else if (strcmp(s->name, as) != 0)
-        r = volume_snapshot_rename(v->volume, s->name, as, e);
-    snapshots_release(&all);
-    return r;
-}
-
-static int call_aside(struct agent *a, const json_t *o, json_t **reply, struct err *e)
-{
-    _cleanup_strv_ struct strv asides = STRV_INIT;
-    struct env_volume *v = named_volume(a, o, e);
-    if (!v || check_owner(a, e) < 0)
-        return -1;
-    if (rename_aside(a, v, o, &asides, e) < 0)
-        return err_wrap(e, "volume '%s'", v->volid);
-    *reply = json_pack("{s:o, s:o}", "asides", message_strings(&asides), "kept", tell_kept(a));
-    return 0;
-}
-
-static int commit_volume(struct agent *a, struct env_volume *v, const json_t *o, struct strv *asides,
-                         struct err *e)
-{
-    const char *id, *as, *live_aside;
-    char since[SNAPSHOT_NAME_MAX + 1] = "";
-    bool keep_live;
-    if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
-        message_string(o, "as", SNAPSHOT_NAME_MAX, &as, e) < 0 ||
-        message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &live_aside, e) < 0 ||
-        message_bool(o, "keep-live", &keep_live, e) < 0)
-        return -1;
-    if (!snapshot_id_valid(id) || !snapshot_is_of_guest(as, v->guest))
-        return err_set(e, ERR_DATA, 0,
-                       "damaged message: '%s' is not a replication snapshot of guest %" PRIu32, as, v->guest);
-    if (!snapshot_name_portable(live_aside) || !snapshot_is_aside(live_aside))
-        return err_set(e, ERR_DATA, 0, "damaged message: 'live-aside' is not a name for what is kept aside");
-    struct volume_info info;
-    if (volume_info(v->volume, &info, e) < 0)
-        return -1;
-    char owner[32], shown[SNAPSHOT_ID_LEN + 1];
-    if (volume_replica(v->volume, owner, shown, e) < 0)
-        return -1;
-    /* it may have been since `open` */
-    bool ask = info.exists && !(info.strict && strcmp(shown, id) == 0);
-    int written = ask ? volume_written(v->volume, since, e) : 0;
-    bool keep = written || (keep_live && info.exists);
-    if (written < 0 || (keep && volume_keep_aside(v->volume, live_aside, e) < 0))
-        return -1;
-    if (keep) {
-        note_kept(a, v, live_aside);
-        strv_addf(asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
-                  v->volid, since, live_aside);
-    }
-    /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one
-     * left. */
-    if (rename_aside(a, v, o, asides, e) < 0)
-        return -1;
-    /* what came before may have taken minutes, and a guest that was started here must keep its disks */
-    if (check_owner(a, e) < 0 || volume_commit(v->volume, id, true, e) < 0)
-        return -1;
-    return name_point(v, id, as, e);
-}
-
-static int call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e)
-{
-    const json_t *array;
-    _cleanup_strv_ struct strv asides = STRV_INIT;
-    if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 || check_owner(a, e) < 0)
-        return -1;
-    for (size_t i = 0; i < json_array_size(array); i++) { /* all of them before the first is touched */
-        struct env_volume *v = named_volume(a, json_array_get(array, i), e);
-        if (!v || volume_check_unused(v->volume, e) < 0)
-            return -1;
-    }
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const json_t *one = json_array_get(array, i);
-        struct env_volume *v = named_volume(a, one, e);
-        if (!v)
-            return -1;
-        if (commit_volume(a, v, one, &asides, e) < 0)
-            return err_wrap(e, "volume '%s'", v->volid);
-    }
-    *reply = json_pack("{s:o, s:o}", "asides", message_strings(&asides), "kept", tell_kept(a));
     return 0;
 }
 
@@ -430,7 +297,7 @@ static int adopt_one(struct env_volume *v, const char *name, const char *id, voi
 
 static int prune_volume(struct agent *a, const json_t *o, json_t *problems, struct err *e)
 {
-    struct env_volume *v = named_volume(a, o, e);
+    struct env_volume *v = agent_volume(a, o, e);
     return v && each_snapshot(v, o, "snapshots", prune_one, NULL, problems, e) == 0 &&
                    each_snapshot(v, o, "adopt", adopt_one, a, problems, e) == 0
                ? 0
@@ -442,7 +309,7 @@ static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct e
     const json_t *array;
     _cleanup_strv_ struct strv drop = STRV_INIT;
     if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 ||
-        take_volids(o, "drop", &drop, e) < 0 || check_owner(a, e) < 0)
+        take_volids(o, "drop", &drop, e) < 0 || agent_check_owner(a, e) < 0)
         return -1;
     json_t *problems = json_array();
     int r = 0;
@@ -484,8 +351,8 @@ static const struct call {
     int (*serve)(struct agent *a, const json_t *o, json_t **reply, struct err *e);
     bool needs_open;
 } calls[] = {
-    {"open", call_open, false},       {"aside", call_aside, true},   {"stage", call_stage, true},
-    {"point", call_point, true},      {"commit", call_commit, true}, {"prune", call_prune, true},
+    {"open", call_open, false},       {"aside", agent_call_aside, true},   {"stage", call_stage, true},
+    {"point", call_point, true},      {"commit", agent_call_commit, true}, {"prune", call_prune, true},
     {"address", call_address, false},
 };
 
@@ -553,7 +420,7 @@ static int serve(struct agent *a, struct err *e)
 int agent_serve(struct env *env, int in, int out, struct err *e)
 {
     _cleanup_(channel_freep) struct channel *channel = channel_new(in, out, AGENT_SECONDS);
-    struct agent a = {.env = env, .channel = channel};
+    struct agent a = {.env = env, .channel = channel, .in = in, .out = out};
     env->volumes.tick = (struct tick){tell_alive, channel};
     int r = serve(&a, e);
     if (r < 0 && e->kind != ERR_NETWORK) {

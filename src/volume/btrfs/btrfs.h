@@ -132,6 +132,8 @@ void btrfs_delta_close(struct delta *d);
 
 /* ---- written.c ---- */
 
+/* Does the live volume differ from one of its snapshots? */
+int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
 int btrfs_written(struct volume *v, char *since, struct err *e);
 int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
 
@@ -146,4 +148,4 @@ int btrfs_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);
 int btrfs_stage_seal(struct stage *s, struct err *e);
 void btrfs_stage_close(struct stage *s);
 int btrfs_stage_discard(struct volume *v, struct err *e);
-int btrfs_commit(struct volume *v, const char *id, bool live, struct err *e);
+int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);

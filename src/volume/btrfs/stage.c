@@ -372,7 +372,20 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
     return subvol_commit(b->dir, e);
 }
 
-int btrfs_commit(struct volume *v, const char *id, bool live, struct err *e)
+static int bring_live(struct volume *v, const struct btrfs_snapshot *snapshot, char owner[32],
+                      enum commit_how how, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1;
+    int r = shows(b, snapshot, owner, e);
+    if (r > 0 && how == COMMIT_ANEW) {
+        int differs = btrfs_need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &snapshot->s, e);
+        r = differs < 0 ? -1 : !differs;
+    }
+    return r < 0 || (r == 0 && replace_live(b, snapshot, owner, e) < 0) ? -1 : 0;
+}
+
+int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
     _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
@@ -403,11 +416,8 @@ int btrfs_commit(struct volume *v, const char *id, bool live, struct err *e)
     const struct btrfs_snapshot *snapshot = btrfs_find_id(&all, id);
     if (!snapshot)
         return err_set(e, ERR_GONE, 0, "snapshot %s of '%s/%s' vanished", id, b->dir_path, b->image);
-    if (live) {
-        r = shows(b, snapshot, mark.owner, e);
-        if (r < 0 || (r == 0 && replace_live(b, snapshot, mark.owner, e) < 0))
-            return -1;
-    }
+    if (how != COMMIT_POINT && bring_live(v, snapshot, mark.owner, how, e) < 0)
+        return -1;
     if (subvol_destroy(b->dir, b->tmp, e) < 0 || (ours && info_remove(b, e) < 0))
         return -1;
     return subvol_commit(b->dir, e);

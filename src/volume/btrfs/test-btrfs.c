@@ -218,8 +218,8 @@ static void replicate(struct volume *from, struct volume *to, const struct snaps
     ok(stage_info(to, &info, &err));
     assert_true(info.exists && info.sealed);
     assert_string_equal(info.id, snap->id);
-    ok(volume_commit(to, snap->id, true, &err));
-    ok(volume_commit(to, snap->id, true, &err)); /* repeated: nothing happens */
+    ok(volume_commit(to, snap->id, COMMIT_LIVE, &err));
+    ok(volume_commit(to, snap->id, COMMIT_LIVE, &err)); /* repeated: nothing happens */
     ok(stage_info(to, &info, &err));
     assert_false(info.exists);
     struct snapshots all;
@@ -302,12 +302,12 @@ static void check_nested(struct volume *a, struct volume *b, const struct snapsh
     ok(subvol_create(dir, "docker", &err));
     put(at(&store_b, "subvol-100-disk-0/var/docker/image"), 0, "x", 1);
     stage(a, b, &s5, &s6, UINT64_MAX);
-    assert_int_equal(volume_commit(b, s6.id, true, &err), -1);
+    assert_int_equal(volume_commit(b, s6.id, COMMIT_LIVE, &err), -1);
     assert_int_equal(err.kind, ERR_DATA);
     assert_non_null(strstr(err.text, "var/docker"));
     assert_int_equal(access(at(&store_b, "subvol-100-disk-0/var/docker/image"), F_OK), 0);
     assert_int_equal(unlink(at(&store_b, "subvol-100-disk-0/var/docker/image")), 0);
-    ok(volume_commit(b, s6.id, true, &err));
+    ok(volume_commit(b, s6.id, COMMIT_LIVE, &err));
     close(dir);
 }
 
@@ -408,7 +408,7 @@ static void test_disk(void **state)
     struct snapshot next = take(a, "s2b");
     stage(a, b, &s2, &next, UINT64_MAX);
     ok(volume_keep_aside(b, "diverged_1", &err));
-    ok(volume_commit(b, next.id, true, &err));
+    ok(volume_commit(b, next.id, COMMIT_LIVE, &err));
     assert_int_equal(volume_written(b, since, &err), 0);
     assert_string_equal(since, "s2b");
     struct snapshot s3 = take(b, "s3");
@@ -452,7 +452,7 @@ static void test_crashes(void **state)
     char owner[32], shown[SNAPSHOT_ID_LEN + 1];
     ok(volume_replica(b, owner, shown, &err));
     assert_string_equal(shown, s1.id);
-    ok(volume_commit(b, s2.id, true, &err));
+    ok(volume_commit(b, s2.id, COMMIT_LIVE, &err));
     ok(volume_replica(b, owner, shown, &err));
     assert_string_equal(owner, "100-0");
     assert_string_equal(shown, s2.id);
@@ -468,7 +468,7 @@ static void test_crashes(void **state)
     struct stage_info info;
     ok(stage_info(b, &info, &err));
     assert_false(info.exists);
-    assert_int_equal(volume_commit(b, s3.id, true, &err), -1);
+    assert_int_equal(volume_commit(b, s3.id, COMMIT_LIVE, &err), -1);
     replicate(a, b, &s2, &s3);
 
     /* a snapshot that was taken and not kept */

@@ -99,7 +99,7 @@ static int written_disk(struct btrfs_volume *b, int live, const struct snapshot 
     return filedelta_same(old, new, btrfs_tick(b), e);
 }
 
-static int differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
+int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
 {
     int r = b->stream ? written_container(b, live, base, e) : written_disk(b, live, base, e);
     return r < 0 ? err_wrap(e, "cannot compare '%s/%s' with its snapshot '%s'", b->dir_path, b->image,
@@ -133,7 +133,7 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
     if (!base)
         return 1;
     strcpy(since, base->s.name);
-    return differs(b, live, &base->s, e);
+    return btrfs_differs(b, live, &base->s, e);
 }
 
 /* 1 when the snapshot is there already and holds what the live volume holds: this is a repetition. */
@@ -146,7 +146,7 @@ static int kept_already(struct btrfs_volume *b, const char *name, struct err *e)
     for (size_t i = 0; i < all.n; i++) {
         if (strcmp(all.v[i].s.name, name) != 0)
             continue;
-        int r = btrfs_need_live(b, &live, e) < 0 ? -1 : differs(b, live, &all.v[i].s, e);
+        int r = btrfs_need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &all.v[i].s, e);
         return r < 0 ? -1 : !r;
     }
     return 0;

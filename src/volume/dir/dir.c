@@ -290,7 +290,9 @@ static int slot_tidy(struct volume *v, struct err *e)
 {
     struct dir *d = v->priv;
     int r = dir_enter(d, false, e);
-    return r != 0 ? (r < 0 ? -1 : 0) : remove_all(d, DIR_TEMP, NULL, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    return remove_all(d, DIR_TEMP, NULL, e) < 0 ? -1 : plain_tidy(d, e);
 }
 
 /* The live file goes last: as long as anything is left, the volume is listed and the removal can be done
@@ -500,11 +502,11 @@ static int drop_stage_of(struct dir *d, const char *id, struct err *e)
     return dir_remove(d, dir_name(d, DIR_STAGE, NULL).s, e) < 0 ? -1 : dir_sync(d, e);
 }
 
-static int slot_commit(struct volume *v, const char *id, bool live, struct err *e)
+static int slot_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
     struct dir *d = v->priv;
     int reflink = existing(d, e);
-    if (reflink < 0 || (reflink ? reflink_commit(d, id, live, e) : plain_commit(d, id, live, e)) < 0)
+    if (reflink < 0 || (reflink ? reflink_commit(d, id, how, e) : plain_commit(d, id, how, e)) < 0)
         return -1;
     return drop_stage_of(d, id, e);
 }

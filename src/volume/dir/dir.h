@@ -36,6 +36,7 @@ struct dir_name {
 /* Tags of temporaries that are not a snapshot's; no snapshot's name has an '@'. */
 #define DIR_TAG_LIVE "@live"
 #define DIR_TAG_MAP "@map"
+#define DIR_TAG_FORMER "@former"
 #define DIR_TAG_PROBE "@probe"
 
 /* ---- files.c: files in the directory ---- */
@@ -95,11 +96,13 @@ int reflink_keep_aside(struct dir *d, const char *name, struct err *e);
 int reflink_written(struct dir *d, char *since, struct err *e);
 /* A stage's file: a copy of the base (or empty), of the wanted size. */
 int reflink_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
-int reflink_commit(struct dir *d, const char *id, bool live, struct err *e);
+int reflink_commit(struct dir *d, const char *id, enum commit_how how, struct err *e);
 
 int plain_snapshot(struct dir *d, const char *name, bool busy, struct err *e);
 int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e);
 int plain_keep_aside(struct dir *d, const char *name, struct err *e);
 int plain_written(struct dir *d, char *since, struct err *e);
 int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
-int plain_commit(struct dir *d, const char *id, bool live, struct err *e);
+/* Digest maps that count no more, of restore points that nothing here can go back to. */
+int plain_tidy(struct dir *d, struct err *e);
+int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err *e);

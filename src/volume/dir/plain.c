@@ -16,6 +16,9 @@
  *     4. it is renamed to the live file, directory flushed             → live and restore point are new
  *     5. identity noted in the map, older maps removed                 → old maps: a repeated commit does 5
  *
+ * Before 4 the former live file is linked to a temporary, and its map stays: until the next volume_tidy, a
+ * commit of what it shows goes back to it.
+ *
  * keep_aside is a hard link: the live file is going to be replaced by rename, which leaves the other name
  * alone, and until then both names are there.
  */
@@ -270,31 +273,99 @@ static int publish_digests(struct dir *d, int stage, const struct filestage_mark
     return dir_publish(d, fd, temp.s, DIR_DIGEST, &s, mark->owner, e);
 }
 
+/* Without hard links there is no way back. */
+static int keep_former(struct dir *d, struct err *e)
+{
+    struct dir_name former = dir_name(d, DIR_TEMP, DIR_TAG_FORMER);
+    if (dir_remove(d, former.s, e) < 0)
+        return -1;
+    if (linkat(d->fd, d->file, d->fd, former.s, 0) < 0 && errno != ENOENT && errno != EPERM &&
+        errno != EOPNOTSUPP)
+        return err_sys(e, "cannot link '%s' to '%s'", d->file, former.s);
+    return 0;
+}
+
+/* What the former live file shows; "" when there is none. */
+static int former_base(struct dir *d, char base[SNAPSHOT_ID_LEN + 1], struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    base[0] = 0;
+    int r = dir_file(d, dir_name(d, DIR_TEMP, DIR_TAG_FORMER).s, O_RDONLY, &fd, e);
+    return r < 0 || (r == 0 && mark_get(fd, "base", base, SNAPSHOT_ID_LEN + 1, e) < 0) ? -1 : 0;
+}
+
 /* Steps 3 and 4. */
 static int switch_live(struct dir *d, int stage, const struct filestage_mark *mark, struct err *e)
 {
     struct dir_name name = dir_name(d, DIR_STAGE, NULL);
     if (mark_set(stage, "base", mark->id, e) < 0 || mark_set(stage, "owner", mark->owner, e) < 0 ||
-        dir_copy_mode(d, stage, e) < 0 || dir_flush(stage, name.s, e) < 0)
+        dir_copy_mode(d, stage, e) < 0 || dir_flush(stage, name.s, e) < 0 || keep_former(d, e) < 0)
         return -1;
     return dir_replace_live(d, name.s, e);
+}
+
+static int map_id(struct dir *d, const char *tag, struct snapshot *ret, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    *ret = (struct snapshot){0};
+    int r = dir_file(d, dir_name(d, DIR_DIGEST, tag).s, O_RDONLY, &fd, e);
+    return r == 0 && mark_snapshot_get(fd, ret, e) < 0 ? -1 : r < 0 ? -1 : 0;
 }
 
 /* Step 5. */
 static int forget_older(struct dir *d, const char *name, struct err *e)
 {
+    char base[SNAPSHOT_ID_LEN + 1];
     _cleanup_strv_ struct strv tags = STRV_INIT;
-    if (dir_tags(d, DIR_DIGEST, &tags, e) < 0)
+    if (former_base(d, base, e) < 0 || dir_tags(d, DIR_DIGEST, &tags, e) < 0)
         return -1;
-    for (size_t i = 0; i < tags.n; i++)
-        if (strcmp(tags.v[i], name) != 0 && dir_remove(d, dir_name(d, DIR_DIGEST, tags.v[i]).s, e) < 0)
+    for (size_t i = 0; i < tags.n; i++) {
+        struct snapshot s;
+        if (strcmp(tags.v[i], name) == 0)
+            continue;
+        if (map_id(d, tags.v[i], &s, e) < 0)
             return -1;
+        if ((!base[0] || strcmp(s.id, base) != 0) &&
+            dir_remove(d, dir_name(d, DIR_DIGEST, tags.v[i]).s, e) < 0)
+            return -1;
+    }
     return dir_sync(d, e);
 }
 
-int plain_commit(struct dir *d, const char *id, bool live, struct err *e)
+int plain_tidy(struct dir *d, struct err *e)
 {
-    if (!live)
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (!dir_has(d, d->file))
+        return 0;
+    if (dir_snapshots(d, &all, e) < 0 || dir_tags(d, DIR_DIGEST, &tags, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++) {
+        struct snapshot s;
+        if (map_id(d, tags.v[i], &s, e) < 0)
+            return -1;
+        if (s.flags & SNAPSHOT_RECEIVED && !snapshots_find(&all, tags.v[i]) &&
+            dir_remove(d, dir_name(d, DIR_DIGEST, tags.v[i]).s, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int go_back(struct dir *d, const char *id, struct err *e)
+{
+    struct snapshot s;
+    if (dir_replace_live(d, dir_name(d, DIR_TEMP, DIR_TAG_FORMER).s, e) < 0)
+        return -1;
+    int r = dir_find(d, id, &s, e);
+    if (r != 0)
+        return r < 0 ? -1
+                     : err_set(e, ERR_DATA, 0, "the digests of restore point %s are not there any more", id);
+    return forget_older(d, s.name, e);
+}
+
+int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err *e)
+{
+    if (how == COMMIT_POINT)
         return err_set(
             e, ERR_CONFIG, 0,
             "the file system of storage '%s' has no reflinks: it holds the newest restore point only",
@@ -305,6 +376,12 @@ int plain_commit(struct dir *d, const char *id, bool live, struct err *e)
         return -1;
     if (r == 0) /* counted already: the live file is this restore point, or was before someone wrote to it */
         return forget_older(d, s.name, e);
+
+    char former[SNAPSHOT_ID_LEN + 1];
+    if (former_base(d, former, e) < 0)
+        return -1;
+    if (strcmp(former, id) == 0)
+        return go_back(d, id, e);
 
     _cleanup_close_ int stage = -1;
     struct filestage_mark mark;

@@ -171,11 +171,11 @@ static int show(struct dir *d, const struct snapshot *s, struct err *e)
     return dir_replace_live(d, temp.s, e);
 }
 
-int reflink_commit(struct dir *d, const char *id, bool live, struct err *e)
+int reflink_commit(struct dir *d, const char *id, enum commit_how how, struct err *e)
 {
     struct snapshot s;
     int r = dir_find(d, id, &s, e);
     if (r > 0 ? publish_stage(d, id, &s, e) < 0 : r < 0)
         return -1;
-    return live ? show(d, &s, e) : 0;
+    return how != COMMIT_POINT ? show(d, &s, e) : 0;
 }

@@ -228,7 +228,7 @@ static void test_chain(void **state)
         expect_live(&w, &w.dst_store, &shown);
         assert_int_equal(volume_written(w.dst, name, &err), 0);
     }
-    ok(volume_commit(w.dst, points[ELEMENTS(points) - 1].id, true, &err));
+    ok(volume_commit(w.dst, points[ELEMENTS(points) - 1].id, COMMIT_LIVE, &err));
     expect_live(&w, &w.dst_store, &w.image);
     image_release(&shown);
 }
@@ -314,7 +314,7 @@ static void test_full(void **state)
         ok(stage_write(s, offset, data, 1 << 20, &err));
     ok(stage_seal(s, &err));
     stage_free(s);
-    ok(volume_commit(w.dst, want.id, true, &err));
+    ok(volume_commit(w.dst, want.id, COMMIT_LIVE, &err));
     struct stage_want next = {.snapshot = "t", .id = "1123456789abcdef0123456789abcdef", .base_id = want.id};
     next.size = want.size;
     refused(stage_open(w.dst, &next, &from, &err) ? 0 : -1, ERR_FULL, "bytes free");
@@ -392,7 +392,8 @@ static int replicate_with(const char *fault, const char *name)
             _exit(err.kind == ERR_FULL ? 2 : 1);
         if (stage_write(stage, 0, w.image.data, w.image.size, &err) < 0 || stage_seal(stage, &err) < 0)
             _exit(3);
-        _exit(volume_commit(w.dst, s.id, true, &err) < 0 || volume_commit(w.dst, s.id, true, &err) < 0
+        _exit(volume_commit(w.dst, s.id, COMMIT_LIVE, &err) < 0 ||
+                      volume_commit(w.dst, s.id, COMMIT_LIVE, &err) < 0
                   ? err.code + 100
                   : 0);
     }

@@ -306,11 +306,11 @@ static int show(const struct lvm *l, const struct lv *live, const struct lv *s, 
     return heal(l, e);
 }
 
-static int commit(struct volume *v, const char *id, bool live, struct err *e)
+static int commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
     const struct lvm *l = v->priv;
     struct lv now, s;
-    int there = live ? lvm_live(l, &now, e) : 1;
+    int there = how != COMMIT_POINT ? lvm_live(l, &now, e) : 1;
     if (there < 0)
         return -1;
     int r = lvm_find_id(l, id, &s, e);
@@ -318,7 +318,7 @@ static int commit(struct volume *v, const char *id, bool live, struct err *e)
         return -1;
     if (r > 0 ? publish(l, id, &s, e) < 0 : r < 0)
         return -1;
-    if (live && show(l, there == 0 ? &now : NULL, &s, e) < 0)
+    if (how != COMMIT_POINT && show(l, there == 0 ? &now : NULL, &s, e) < 0)
         return -1;
     return drop_stage_of(v, id, e);
 }

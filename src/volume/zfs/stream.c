@@ -510,7 +510,7 @@ static int mark_received(struct zfs *z, const struct zfs_view *w, const struct z
     return zfs_change_all(z, &argv, e);
 }
 
-int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
+int zfs_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
     struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
@@ -520,7 +520,7 @@ int zfs_commit(struct volume *v, const char *id, bool live, struct err *e)
     bool on_live = !x;
     if (!x && !(x = zfs_find_on(&w, w.live.name, id)))
         return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
-    if (!live) {
+    if (how == COMMIT_POINT) {
         _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);
         return on_live                          ? 0
                : mark_received(z, &w, x, e) < 0 ? -1

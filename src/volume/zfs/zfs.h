@@ -242,6 +242,6 @@ int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
 int zfs_stage_seal(struct stage *s, struct err *e);
 void zfs_stage_close(struct stage *s);
 int zfs_stage_discard(struct volume *v, struct err *e);
-int zfs_commit(struct volume *v, const char *id, bool live, struct err *e);
+int zfs_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);
 /* Go on with a commit that was cut. */
 int zfs_tidy(struct volume *v, struct err *e);

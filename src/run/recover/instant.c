@@ -1,0 +1,133 @@
+#include "run/recover/instant.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "run/intent.h"
+#include "run/snapshot.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void instants_release(struct instants *i)
+{
+    for (size_t k = 0; k < i->n; k++) {
+        snapshots_release(&i->v[k].snapshots);
+        env_volume_close(&i->v[k].v);
+    }
+    free(i->v);
+    *i = (struct instants){0};
+}
+
+static int look(struct env *env, const char *volid, uint32_t guest, struct instant_volume *ret, struct err *e)
+{
+    char owner[32], base[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1];
+    if (env_volume_open(env, volid, guest, &ret->v, e) < 0)
+        return -1;
+    volume_idle(ret->v.volume);
+    int written = volume_written(ret->v.volume, since, e);
+    if (written < 0 || volume_replica(ret->v.volume, owner, base, e) < 0 ||
+        volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
+        return -1;
+    ret->written = written;
+    ret->shown = *owner ? snapshots_find_id(&ret->snapshots, base) : NULL;
+    return 0;
+}
+
+int instants_look(struct env *env, const struct strv *volids, uint32_t guest, struct instants *ret,
+                  struct err *e)
+{
+    ret->v = xcalloc(volids->n + 1, sizeof *ret->v);
+    for (size_t k = 0; k < volids->n; k++) {
+        ret->n++; /* the half-opened one is released, too */
+        if (look(env, volids->v[k], guest, &ret->v[k], e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Does every volume have it, with its data, or as what it shows? */
+static bool have_all(const struct instants *i, const char *name)
+{
+    for (size_t k = 0; k < i->n; k++) {
+        const struct instant_volume *v = &i->v[k];
+        const struct snapshot *s = snapshots_find(&v->snapshots, name);
+        if (!s || (!(s->flags & SNAPSHOT_READABLE) && (s != v->shown || v->written)))
+            return false;
+    }
+    return true;
+}
+
+static bool show_all(const struct instants *i, const char *name)
+{
+    for (size_t k = 0; k < i->n; k++)
+        if (i->v[k].written || !i->v[k].shown || strcmp(i->v[k].shown->name, name) != 0)
+            return false;
+    return true;
+}
+
+bool instants_are_one(const struct instants *i)
+{
+    return !i->n || (i->v[0].shown && show_all(i, i->v[0].shown->name));
+}
+
+static int none_in_common(const struct instants *i, uint32_t guest, struct err *e)
+{
+    _cleanup_buf_ struct buf list = BUF_INIT;
+    for (size_t k = 0; k < i->n; k++)
+        buf_addf(&list, "%s'%s' shows %s%s", k ? ", " : "", i->v[k].v.volid,
+                 i->v[k].shown ? i->v[k].shown->name : "no restore point",
+                 i->v[k].written ? ", written to since" : "");
+    return err_set(e, ERR_DATA, 0,
+                   "the disks of guest %" PRIu32
+                   " are of different instants here, and have no restore point in common "
+                   "(%s): see 'pvesr restore-points %" PRIu32 "'; --as-is takes them as they are",
+                   guest, buf_str(&list), guest);
+}
+
+int instants_choose(struct instants *i, uint32_t guest, struct err *e)
+{
+    const struct snapshots *first = i->n ? &i->v[0].snapshots : NULL;
+    for (size_t k = first ? first->n : 0; k-- > 0;) {
+        const char *name = first->v[k].name;
+        if (!snapshot_is_of_guest(name, guest) || !have_all(i, name))
+            continue;
+        strcpy(i->chosen, name);
+        return show_all(i, i->chosen) ? 0 : 1;
+    }
+    return i->n ? none_in_common(i, guest, e) : 0;
+}
+
+static void tell(const struct instants *i, const struct instant_volume *v, struct buf *out)
+{
+    const struct snapshot *to = snapshots_find(&v->snapshots, i->chosen);
+    const char *from = v->shown ? v->shown->name : "what it is";
+    if (v->written)
+        buf_addf(out, "%s: was written to here since %s; that is kept aside, and it shows %s\n", v->v.volid,
+                 from, i->chosen);
+    else if (v->shown != to)
+        buf_addf(out, "%s: goes %s from %s to %s, the newest that all disks have\n", v->v.volid,
+                 v->shown && v->shown->seq > to->seq ? "back" : "on", from, i->chosen);
+}
+
+void instants_tell(const struct instants *i, struct buf *out)
+{
+    for (size_t k = 0; k < i->n; k++)
+        tell(i, &i->v[k], out);
+}
+
+int instants_show(struct env *env, struct instants *i, uint32_t guest, struct err *e)
+{
+    _cleanup_intent_ struct intent intent = {.guest = guest, .v = xcalloc(i->n + 1, sizeof *intent.v)};
+    _cleanup_free_ struct volume **volumes = xcalloc(i->n + 1, sizeof(struct volume *));
+    for (size_t k = 0; k < i->n; k++) {
+        struct intent_volume *v = &intent.v[intent.n++];
+        v->volid = xstrdup(i->v[k].v.volid);
+        strcpy(v->id, snapshots_find(&i->v[k].snapshots, i->chosen)->id);
+        snprintf(v->aside, sizeof v->aside, ASIDE_PREFIX "failover_%" PRIu32 "_%" PRId64, guest,
+                 clock_epoch());
+        v->anew = true;
+        volumes[k] = i->v[k].v.volume;
+    }
+    return intent_carry_out(env, &intent, volumes, NULL, e);
+}

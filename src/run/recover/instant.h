@@ -1,0 +1,37 @@
+/* The instant that a guest's volumes on this node are of: restore points of one name were taken together. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "run/env.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct instant_volume {
+    struct env_volume v;
+    struct snapshots snapshots;
+    const struct snapshot *shown; /* NULL: the live volume was never a replica */
+    bool written;                 /* since then */
+};
+
+struct instants {
+    struct instant_volume *v;
+    size_t n;
+    char chosen[SNAPSHOT_NAME_MAX + 1];
+};
+void instants_release(struct instants *i);
+#define _cleanup_instants_ _cleanup_(instants_release)
+
+int instants_look(struct env *env, const struct strv *volids, uint32_t guest, struct instants *ret,
+                  struct err *e);
+/* The newest restore point that all of them have. 0: all show it, and nothing was written; 1: they do not.
+ * ERR_DATA when they have none in common; *e says what each shows. */
+int instants_choose(struct instants *i, uint32_t guest, struct err *e);
+/* Do all show one restore point, whichever, and is it what the disks are? */
+bool instants_are_one(const struct instants *i);
+/* What instants_show would change, one line a volume. */
+void instants_tell(const struct instants *i, struct buf *out);
+/* All of them show the chosen one, or, after a failure, what they showed. What was written is kept aside. */
+int instants_show(struct env *env, struct instants *i, uint32_t guest, struct err *e);

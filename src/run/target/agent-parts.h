@@ -1,0 +1,38 @@
+/* What the agent's files share: the conversation (agent.c), and what it shows of the replicas at its end
+ * (agent-commit.c). */
+#pragma once
+
+#include "base/err.h"
+#include "run/env.h"
+#include "run/target/replica.h"
+#include "wire/frame.h"
+
+#include <jansson.h>
+
+struct agent {
+    struct env *env;
+    struct channel *channel;
+    int in, out;   /* its ends */
+    char peer[64]; /* the node that the source says it is */
+    char job[24];
+    uint32_t guest;
+    struct lock *lock;
+    struct replicas replicas;
+    struct strv stale; /* volids this run may drop */
+    struct strv kept;  /* what is kept aside, not yet told; see agent_tell_kept */
+};
+
+/* The volume that the field 'volume' names: one of those that were opened, or NULL. */
+struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e);
+/* The guest's owner may change while a run is on its way. Replicas are written only where the guest is not,
+ * and only by the node where it is: another one sends the past. A guest that this node does not know (yet)
+ * has no owner here. */
+int agent_check_owner(struct agent *a, struct err *e);
+
+void agent_note_kept(struct agent *a, const char *volid, const char *snapshot);
+/* Into a reply, what came to be kept aside since the last one. */
+json_t *agent_tell_kept(struct agent *a);
+
+/* The calls `aside` and `commit`. */
+int agent_call_aside(struct agent *a, const json_t *o, json_t **reply, struct err *e);
+int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e);

@@ -1,0 +1,66 @@
+#include "run/target/guard.h"
+
+#include "base/mem.h"
+#include "run/intent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* It has no part in what its parent's group or terminal is told, and no end of the conversation. */
+static void leave(int in, int out)
+{
+    setsid();
+    signal(SIGPIPE, SIG_IGN);
+    close(in);
+    close(out);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; null >= 0 && fd < 3; fd++)
+        dup2(null, fd);
+}
+
+static void stand_by(int fd, struct env *env, uint32_t guest)
+{
+    struct err ignored; /* what is left, the next one finds */
+    char byte;
+    ssize_t n;
+    while ((n = read(fd, &byte, 1)) < 0 && errno == EINTR)
+        ;
+    if (n != 0)
+        return;
+    env->volumes.tick = (struct tick){0};
+    intent_settle(env, guest, &ignored);
+}
+
+int guard_begin(struct guard *g, struct env *env, uint32_t guest, int in, int out, struct err *e)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return err_sys(e, "cannot make a pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(fds[1]);
+        leave(in, out);
+        stand_by(fds[0], env, guest);
+        _exit(0);
+    }
+    int code = errno;
+    close(fds[0]);
+    if (pid < 0) {
+        close(fds[1]);
+        return err_set(e, ERR_SYSTEM, code, "cannot start a process");
+    }
+    *g = (struct guard){pid, fds[1]};
+    return 0;
+}
+
+void guard_end(struct guard *g)
+{
+    ssize_t ignored = write(g->fd, "", 1);
+    (void)ignored;
+    close(g->fd);
+    while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}

@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""A guest's disks are one: whatever happens in the commit of three of them, what the target shows is of one instant.
+
+The agent is killed at each step of the commit that a trace shows (at most PVESR_KILL_POINTS of each call). Then the guest's disks on the target
+are read: at once, when nobody but the agent's guard has done anything (the guest is moved by hand); after `pvesr failover`, when the guard
+died, too, as all does when the power goes; and after the next run.
+"""
+# deadline: 1800
+import os
+import re
+import subprocess
+
+import rig
+from guestlab import same_file
+from scenario import play_all, scenario
+
+ALL = ("xfs", "btrfs", "plain", *rig.ON_DISK)
+FILES = ("xfs", "btrfs", "plain")
+CALLS = ("ioctl", "fsync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "linkat", "fsetxattr", "lsetxattr", "fremovexattr",
+         "write", "vfork", "wait4")
+POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
+os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+
+
+def three_disks(w):
+    w.lab.add_disk()
+    w.lab.add_disk()
+    w.create()
+    w.run()
+
+
+def change(w):
+    """Every disk is another than before: what a disk is tells its instant."""
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+
+
+def copies(w):
+    with w.lab.names.standing_still():
+        return {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+
+
+def shows(w, instant):
+    with w.lab.names_there.standing_still():
+        return [n for n in w.lab.disks if same_file(w.lab.replica(n), instant[n])]
+
+
+def check_one(w, instants, what):
+    """The disks on the target are all of one of these instants."""
+    seen = [shows(w, instant) for instant in instants]
+    assert list(w.lab.disks) in seen, f"{what}: the disks that show each of {len(instants)} instants: {seen}"
+
+
+def intents(w):
+    folder = os.path.join(w.b.dir, "state", "pvesr-commits")
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+# ---- kills ----
+
+def strace(log, inject=None, alone=True):
+    """alone: whoever the agent starts dies with it; else it lives on."""
+    words = ["strace", *(["-f", "-b", "execve"] if alone else []), "-qq", "-y", "-s", "300", "-o", log, "-e", "trace=" + ",".join([*((inject[0],) if inject else CALLS), "setsid"])]
+    if inject:
+        words += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
+    if inject and alone:
+        words += ["-e", "inject=setsid:signal=SIGKILL:when=1"]
+    return words
+
+
+def steps(log):
+    """(call, n) of the agent from when the intent is written, or of all where none is; of each call at most POINTS, spread evenly."""
+    with open(log) as f:
+        lines = [m for m in (re.match(r"(\d+) +(\w+)\((.*)", line) for line in f) if m and m[2] in CALLS]
+    lines = [m for m in lines if m[1] == lines[0][1]]
+    begun = next((i for i, m in enumerate(lines) if "pvesr-commits" in m[3]), 0)
+    seen, after = {}, {}
+    for i, m in enumerate(lines):
+        seen[m[2]] = seen.get(m[2], 0) + 1
+        if i >= begun:
+            after.setdefault(m[2], []).append(seen[m[2]])
+    for call, numbers in sorted(after.items()):
+        few = min(len(numbers), POINTS)
+        yield from ((call, numbers[round(i * (len(numbers) - 1) / max(1, few - 1))]) for i in range(few))
+
+
+def run_behind(w, words, **more):
+    w.c.set_agent("pve2", words)
+    done = w.a.pvesr("run", "--id", "100-0", **more)
+    w.c.set_agent("pve2", [])
+    still = ["pgrep", "-f", "pvesr.* agent|^(zfs|lv[a-z]+) "]
+    rig.wait_for(lambda: subprocess.run(still, stdout=subprocess.DEVNULL, check=False).returncode, "the end of the agent", 60)
+    return done
+
+
+def by_hand(w, instants, what):
+    check_one(w, instants, f"{what}, moved by hand")
+
+
+def by_command(w, instants, what):
+    done = w.b.pvesr("failover", "100", "--force")
+    if done.returncode and w.kind == "plain" and "no restore point in common" in done.stderr:
+        return
+    assert done.returncode == 0, f"{what}: {done.stdout}{done.stderr}"
+    check_one(w, instants, f"{what}, failed over: {done.stdout}")
+    assert not intents(w), f"{what}: {intents(w)}"
+    w.c.move_guest(100, "pve2", "pve1")  # it never ran there
+
+
+def by_run(w, instants, what):
+    w.run()
+    check_one(w, instants[1:], f"{what}, next run")
+    assert not intents(w), f"{what}: {intents(w)}"
+
+
+def killed(w):
+    log = os.path.join(w.c.dir, "trace")
+    three_disks(w)
+    change(w)
+    done = run_behind(w, strace(log))
+    assert done.returncode == 0, done.stderr
+    plan = list(steps(log))
+    assert len(plan) > 5, plan
+    for number, (call, n) in enumerate(plan):
+        for proof in (by_hand, by_command, by_run) if len(plan) < 20 else ((by_hand, by_command, by_run)[number % 3],):
+            before = copies(w)
+            change(w)
+            done = run_behind(w, strace(log, (call, n), alone=proof != by_hand))
+            proof(w, (before, copies(w)), f"killed at {call} {n} (seed {rig.SEED})")
+            w.run()
+            w.proved()
+    print(f"# {len(plan)} steps on {w.kind}")
+
+
+@scenario(*ALL)
+def kill_at_every_step(w):
+    """after a kill at any step of the commit of three disks they are of one instant, by hand, by failover and by the next run"""
+    killed(w)
+
+
+# ---- a commit that keeps failing ----
+
+def immovable(w, n):
+    """The replica of disk n cannot be replaced; returns the undo."""
+    image = w.lab.names.image(w.b.store, n)
+    subprocess.run(["chattr", "+i", image], check=True)
+    return lambda: subprocess.run(["chattr", "-i", image], check=True)
+
+
+@scenario(*FILES)
+def one_cannot_change(w):
+    """where the second of three replicas cannot be replaced, none moves on, however often it is tried; then all do"""
+    three_disks(w)
+    before = copies(w)
+    undo = immovable(w, 1)
+    for _ in range(3):
+        change(w)
+        done = w.run(want=1)
+        assert len(shows(w, before)) == 3, (done.stderr, shows(w, before))
+        assert not intents(w)
+    done = w.b.pvesr("failover", "100", "--force")
+    assert done.returncode == 0 and (w.kind == "plain" or "the disks stay as they were" in done.stdout), done.stdout + done.stderr
+    assert len(shows(w, before)) == 3 and not intents(w), done.stdout
+    w.c.move_guest(100, "pve2", "pve1")
+    undo()
+    w.run()
+    w.proved()
+
+
+# ---- written to ----
+
+@scenario(*(k for k in ALL if k != "plain"))
+def written_replica(w):
+    """a replica that was written to on the target goes back to its restore point at a failover, and what was written is kept aside"""
+    three_disks(w)
+    now = copies(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    mine = w.copy(w.lab.replica(1))
+    said = w.b.pvesr("failover", "100", "--force", check=True).stdout
+    assert "disk-1" in said and "kept aside" in said, said
+    check_one(w, (now,), said)
+    assert w.kept_aside(w.b.store, 1, mine)
+
+
+@scenario(*(k for k in ALL if k != "plain"))
+def written_as_is(w):
+    """--as-is takes what was written there"""
+    three_disks(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    mine = w.copy(w.lab.replica(1))
+    w.b.pvesr("failover", "100", "--force", "--as-is", check=True)
+    assert same_file(w.lab.replica(1), mine)
+
+
+@scenario("plain")
+def nothing_in_common(w):
+    """where the disks have no restore point in common, failover refuses them, changes nothing and says what would take them"""
+    three_disks(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    mine = w.copy(w.lab.replica(1))
+    done = w.b.pvesr("failover", "100", "--force")
+    assert done.returncode and "--as-is" in done.stderr and "written to since" in done.stderr, done.stdout + done.stderr
+    assert same_file(w.lab.replica(1), mine)
+    assert os.path.exists(os.path.join(w.c.tree, "nodes/pve1/qemu-server/100.conf"))
+    w.b.pvesr("failover", "100", "--force", "--as-is", check=True)
+    assert same_file(w.lab.replica(1), mine)
+
+
+# ---- the guest was started in the middle ----
+
+@scenario(*FILES)
+def started_in_the_middle(w):
+    """a guest that was moved by hand and written to before the commit was ended is not replicated on until a person has said what holds"""
+    log = os.path.join(w.c.dir, "trace")
+    three_disks(w)
+    change(w)
+    run_behind(w, strace(log))
+    renames = [step for step in steps(log) if "rename" in step[0]]
+    change(w)
+    run_behind(w, strace(log, renames[len(renames) // 2]))
+    assert intents(w) == ["100.json"]
+    w.steal("pve2")
+    w.lab.write(0, 5)
+    mine = {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+    done = w.run(want=1)
+    assert "two instants" in done.stderr and "--as-is" in done.stderr, done.stderr
+    assert all(same_file(mine[n], w.lab.live(n)) for n in mine)
+    w.b.pvesr("settle", "--guest", "100", "--as-is", check=True)
+    assert all(same_file(mine[n], w.lab.live(n)) for n in mine)
+    w.run()
+    w.proved(asides=True)
+
+
+play_all()
