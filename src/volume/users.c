@@ -120,7 +120,7 @@ static int ask_loops(const struct question *q)
     int r = 0;
     for (const struct dirent *x; list && r == 0 && (x = readdir(list));) {
         char path[300];
-        struct loop_info64 info;
+        struct loop_info64 info = {0};
         snprintf(path, sizeof path, "/sys/block/%s/loop", x->d_name);
         if (strncmp(x->d_name, "loop", 4) != 0 || access(path, F_OK) < 0)
             continue;
