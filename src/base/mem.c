@@ -39,6 +39,13 @@ void *xreallocarray(void *p, size_t count, size_t size)
     return xrealloc(p, n);
 }
 
+void *xgrow(void *p, size_t count, size_t size)
+{
+    if (count & (count - 1)) /* not a power of two: there is room to the next */
+        return p;
+    return xreallocarray(p, count ? count * 2 : 1, size);
+}
+
 char *xstrdup(const char *s)
 {
     return check(strdup(s));

@@ -17,6 +17,10 @@ void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *p, size_t n);
 /* Room for `count` elements of `size`; aborts when the product overflows. */
 void *xreallocarray(void *p, size_t count, size_t size);
+/* Room for one more element of `size` behind the first `count` of an array, which doubles. All of the array
+ * must have been made by this function (removing from it is fine): what was made for exactly `count` has no
+ * such room. */
+void *xgrow(void *p, size_t count, size_t size);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -148,10 +148,12 @@ void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret
     section_parse("replication-ext.cfg", NULL, 0, &ret->extras);
     ret->warnings = ret->file.warnings;
     ret->file.warnings = (struct strv)STRV_INIT;
-    ret->v = xcalloc(ret->file.n, sizeof *ret->v);
-    for (size_t i = 0; i < ret->file.n; i++)
+    for (size_t i = 0; i < ret->file.n; i++) {
+        ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
         ret->n += take_section(ret, i, &ret->v[ret->n]);
-    qsort(ret->v, ret->n, sizeof *ret->v, compare_parsed);
+    }
+    if (ret->n)
+        qsort(ret->v, ret->n, sizeof *ret->v, compare_parsed);
     keep_last_of_id(ret);
     keep_first_of_target(ret);
     for (size_t i = 0; i < ret->n; i++) {
@@ -237,7 +239,7 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     size_t at = lower_bound(j, &(struct job){.guest = id.guest}), end;
     for (jobs_of_guest(j, id.guest, &end); at < end && strcmp(j->v[at].id, job->id) < 0; at++)
         ;
-    j->v = xreallocarray(j->v, j->n + 1, sizeof *j->v);
+    j->v = xgrow(j->v, j->n, sizeof *j->v);
     memmove(j->v + at + 1, j->v + at, (j->n - at) * sizeof *j->v);
     j->n++;
     struct job *added = &j->v[at];

@@ -12,7 +12,7 @@
 
 struct node *nodes_add(struct nodes *n, const char *name, const char *address)
 {
-    n->v = xreallocarray(n->v, n->n + 1, sizeof *n->v);
+    n->v = xgrow(n->v, n->n, sizeof *n->v);
     struct node *x = &n->v[n->n++];
     *x = (struct node){.name = xstrdup(name),
                        .address = xstrdup(address),
@@ -109,7 +109,7 @@ static void take_section(const struct section_file *f, const struct section *s, 
         node_release(other);
         *other = *x;
     } else {
-        ret->v = xreallocarray(ret->v, ret->n + 1, sizeof *ret->v);
+        ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
         ret->v[ret->n++] = *x;
     }
     free(one.v);

@@ -97,8 +97,7 @@ static struct property *find_property(const struct section *s, const char *key, 
 
 static struct property *add_property(struct section *s, const char *key, size_t key_len)
 {
-    if ((s->n_props & (s->n_props - 1)) == 0)
-        s->props = xreallocarray(s->props, s->n_props ? s->n_props * 2 : 4, sizeof *s->props);
+    s->props = xgrow(s->props, s->n_props, sizeof *s->props);
     struct property *x = &s->props[s->n_props++];
     *x = (struct property){.key = xstrndup(key, key_len)};
     return x;

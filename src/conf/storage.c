@@ -90,7 +90,7 @@ static void put(struct storages *all, struct storage s)
         *other = s;
         return;
     }
-    all->v = xreallocarray(all->v, all->n + 1, sizeof *all->v);
+    all->v = xgrow(all->v, all->n, sizeof *all->v);
     all->v[all->n++] = s;
 }
 

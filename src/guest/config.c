@@ -8,13 +8,10 @@
 #include <string.h>
 #include <strings.h>
 
-/* Room for one more element; doubling, since a file of the largest size has a hundred thousand lines. */
-#define GROW(v, n) ((n) & ((n)-1) ? (v) : xreallocarray((v), (n) ? (n)*2 : 1, sizeof *(v)))
-
 static struct guest_section *add_section(struct guest_config *g, enum section_kind kind, const char *name,
                                          size_t n)
 {
-    g->sections = GROW(g->sections, g->n);
+    g->sections = xgrow(g->sections, g->n, sizeof *g->sections);
     struct guest_section *s = &g->sections[g->n++];
     *s = (struct guest_section){.kind = kind, .name = xstrndup(name, n)};
     return s;
@@ -73,7 +70,7 @@ static void key_line(struct guest_config *g, const struct lines *l, size_t n)
         return;
     }
     v += line_lead(l->text + v, n - v);
-    s->keys = GROW(s->keys, s->n);
+    s->keys = xgrow(s->keys, s->n, sizeof *s->keys);
     s->keys[s->n++] = (struct guest_key){
         .key = xstrndup(l->text, k), .value = xstrndup(l->text + v, n - v), .line = l->number};
 }

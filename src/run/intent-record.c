@@ -166,7 +166,7 @@ int intent_guests(struct env *env, uint32_t **ret, size_t *n, struct err *e)
         if (strcmp(d->d_name + len, SUFFIX) != 0 ||
             num_parse_u64("", number, 1, UINT32_MAX, &guest, &other) < 0)
             continue;
-        *ret = xreallocarray(*ret, *n + 1, sizeof **ret);
+        *ret = xgrow(*ret, *n, sizeof **ret);
         (*ret)[(*n)++] = (uint32_t)guest;
     }
     closedir(dir);

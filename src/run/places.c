@@ -36,7 +36,7 @@ int places_add(struct places *p, struct volume *v, const char *volid, struct err
         return -1;
     if (at(p, &place))
         return 1;
-    p->v = xreallocarray(p->v, p->n + 1, sizeof *p->v);
+    p->v = xgrow(p->v, p->n, sizeof *p->v);
     p->v[p->n++] = (struct placed){.volid = xstrdup(volid), .place = place};
     return 0;
 }

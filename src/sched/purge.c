@@ -64,7 +64,7 @@ static bool keep(uint32_t guest, const char *target, void *arg)
     struct purge *f = &r->found;
     if (was_found(f, guest, target))
         return true;
-    f->v = xreallocarray(f->v, f->n + 1, sizeof *f->v);
+    f->v = xgrow(f->v, f->n, sizeof *f->v);
     f->v[f->n++] = (struct purge_entry){guest, xstrdup(target)};
     return true;
 }

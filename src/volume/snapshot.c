@@ -16,7 +16,7 @@ void snapshots_release(struct snapshots *s)
 
 void snapshots_add(struct snapshots *s, const struct snapshot *one)
 {
-    s->v = xreallocarray(s->v, s->n + 1, sizeof *s->v);
+    s->v = xgrow(s->v, s->n, sizeof *s->v);
     s->v[s->n++] = *one;
 }
 

@@ -169,7 +169,7 @@ static bool is_new(struct mount_walk *w, const struct folder *f)
     for (size_t i = 0; i < w->n; i++)
         if (w->seen[i] == st.st_ino)
             return false;
-    w->seen = xreallocarray(w->seen, w->n + 1, sizeof *w->seen);
+    w->seen = xgrow(w->seen, w->n, sizeof *w->seen);
     w->seen[w->n++] = st.st_ino;
     return true;
 }

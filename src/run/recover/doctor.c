@@ -63,7 +63,7 @@ static void know_guest(struct doctor *d, uint32_t guest)
 static void add(struct doctor *d, enum finding_state state, const char *volid, char *text)
 {
     struct findings *f = d->found;
-    f->v = xreallocarray(f->v, f->n + 1, sizeof *f->v);
+    f->v = xgrow(f->v, f->n, sizeof *f->v);
     f->v[f->n++] = (struct finding){.state = state, .volid = xstrdup(volid), .text = text};
 }
 

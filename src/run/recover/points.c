@@ -15,7 +15,7 @@ static struct point *point_of(struct points *p, const struct snapshot *s)
     for (size_t i = 0; i < p->n; i++)
         if (strcmp(p->v[i].name, s->name) == 0)
             return &p->v[i];
-    p->v = xreallocarray(p->v, p->n + 1, sizeof *p->v);
+    p->v = xgrow(p->v, p->n, sizeof *p->v);
     struct point *one = &p->v[p->n++];
     *one = (struct point){.aside = snapshot_is_aside(s->name), .time = snapshot_epoch(s->name)};
     snprintf(one->name, sizeof one->name, "%s", s->name);
@@ -36,7 +36,7 @@ static int add_volume(struct volume *v, const char *volid, void *points, struct 
         return -1;
     for (size_t i = 0; i < all.n; i++) {
         struct point *one = point_of(p, &all.v[i]);
-        one->v = xreallocarray(one->v, one->n + 1, sizeof *one->v);
+        one->v = xgrow(one->v, one->n, sizeof *one->v);
         one->v[one->n++] =
             (struct point_volume){.volid = xstrdup(volid),
                                   .snapshot = all.v[i],

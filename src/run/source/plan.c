@@ -27,7 +27,7 @@ void plan_release(struct plan *p)
 
 static void steps_add(struct plan_volume *v, const struct snapshot *s, bool is_new, bool resume)
 {
-    v->steps = xreallocarray(v->steps, v->n_steps + 1, sizeof *v->steps);
+    v->steps = xgrow(v->steps, v->n_steps, sizeof *v->steps);
     v->steps[v->n_steps++] = (struct plan_step){.snapshot = *s, .is_new = is_new, .resume = resume};
 }
 
@@ -215,7 +215,7 @@ static void asides_add(struct asides *list, const struct plan_input_volume *v, c
     do
         aside_name(from, n++, a.to);
     while (aside_taken(v, p, a.to));
-    list->v = xreallocarray(list->v, list->n + 1, sizeof *list->v);
+    list->v = xgrow(list->v, list->n, sizeof *list->v);
     list->v[list->n++] = a;
 }
 

@@ -36,7 +36,7 @@ void history_add(struct history *h, const struct snapshots *s)
         const char *name = s->v[i].name;
         if (!snapshot_is_of_job(name, h->job_id) || history_has(h, name))
             continue;
-        h->v = xreallocarray(h->v, h->n + 1, sizeof *h->v);
+        h->v = xgrow(h->v, h->n, sizeof *h->v);
         h->v[h->n++] = snapshot_epoch(name);
     }
 }

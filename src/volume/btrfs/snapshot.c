@@ -88,7 +88,7 @@ static int scan_one(const char *name, void *arg, struct err *e)
         return err_wrap(e, "snapshot '%s/%s'", s->b->dir_path, full);
     if (!readonly)
         return 0; /* somebody's writable copy: it has no state to rely on */
-    s->found->v = xreallocarray(s->found->v, s->found->n + 1, sizeof one);
+    s->found->v = xgrow(s->found->v, s->found->n, sizeof one);
     s->found->v[s->found->n++] = one;
     return 0;
 }

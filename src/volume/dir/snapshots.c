@@ -34,7 +34,7 @@ static void finds_release(struct finds *f)
 
 static struct found *finds_add(struct finds *f)
 {
-    f->v = xreallocarray(f->v, f->n + 1, sizeof *f->v);
+    f->v = xgrow(f->v, f->n, sizeof *f->v);
     memset(&f->v[f->n], 0, sizeof *f->v);
     return &f->v[f->n++];
 }

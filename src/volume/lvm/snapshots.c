@@ -32,7 +32,7 @@ static int find_all(const struct lvm *l, bool old, struct finds *f, struct err *
         if (strcmp(g->lvs[i].pool, l->pool) != 0 || lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) != 0 ||
             kind != LVM_SNAPSHOT || strcmp(volume, l->volume) != 0)
             continue;
-        f->v = xreallocarray(f->v, f->n + 1, sizeof *f->v);
+        f->v = xgrow(f->v, f->n, sizeof *f->v);
         f->v[f->n] = g->lvs[i];
         snprintf(f->v[f->n++].mark.m.snapshot, SNAPSHOT_NAME_MAX + 1, "%s", tag);
     }

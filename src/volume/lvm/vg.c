@@ -156,7 +156,7 @@ static void take_pool(struct vg *g, char *const f[FIELDS])
         return;
     p.used = percent_of(f[8]);
     p.meta_used = percent_of(f[9]);
-    g->pools = xreallocarray(g->pools, g->n_pools + 1, sizeof *g->pools);
+    g->pools = xgrow(g->pools, g->n_pools, sizeof *g->pools);
     g->pools[g->n_pools++] = p;
 }
 
@@ -240,7 +240,7 @@ static struct vg *group_of(const char *name)
     struct vg *g = xcalloc(1, sizeof *g);
     snprintf(g->name, sizeof g->name, "%s", name);
     g->asked = -INFINITY;
-    groups.v = xreallocarray(groups.v, groups.n + 1, sizeof *groups.v);
+    groups.v = xgrow(groups.v, groups.n, sizeof *groups.v);
     groups.v[groups.n++] = g;
     return g;
 }

@@ -303,7 +303,7 @@ static void take_snapshot(char **f, void *arg)
     const char *own = below(l->z->pool, x.dataset);
     if (own && strncmp(own, KEPT, strlen(KEPT)) == 0)
         x.s.flags |= SNAPSHOT_APART;
-    w->snapshots = xreallocarray(w->snapshots, w->n + 1, sizeof *w->snapshots);
+    w->snapshots = xgrow(w->snapshots, w->n, sizeof *w->snapshots);
     w->snapshots[w->n++] = x;
 }
 
