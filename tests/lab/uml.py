@@ -9,6 +9,7 @@ import re
 import select
 import shlex
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -92,11 +93,23 @@ class Machine(machine.Machine):
         cache.note(f"{SHM} is smaller than {SHM_BYTES >> 30} GiB: the machine's memory and disks are in {top}, which is slower")
         return top
 
+    def own_processor(self):
+        """The words that bind it to a processor that no other machine has, if there is one. Its kernel and its programs are processes that hand
+        over to each other at each system call and page fault: on one processor that takes a quarter less."""
+        for n in sorted(os.sched_getaffinity(0)):
+            taken = socket.socket(socket.AF_UNIX)
+            with contextlib.suppress(OSError):
+                taken.bind(f"\0pvesr-lab-processor-{n}")
+                self.cleanup.callback(taken.close)
+                return ["taskset", "-c", str(n)]
+            taken.close()
+        return []
+
     def start(self):
         os.makedirs(self.path("lab/cmd"))
         subprocess.run(["cp", "--sparse=always", os.path.join(self.image, "disk.img"), self.path("root")], check=True)
         disks = [f"ubd0={self.path('root')}", *(f"ubd{n}={self.path(f'lab{n}')}" for n in range(1, machine.DISKS + 1))]
-        self.popen([self.kernel, f"mem={machine.MEMORY}M", *disks, "root=/dev/ubda", "rw", "init=/usr/local/sbin/lab-init",
+        self.popen([*self.own_processor(), self.kernel, f"mem={machine.MEMORY}M", *disks, "root=/dev/ubda", "rw", "init=/usr/local/sbin/lab-init",
                     f"labdir={self.path('lab')}", "con=null", "con0=null,fd:1", "con1=pts", "seccomp=on", "norandmaps", "quiet", "panic=-1"],
                    env={"TMPDIR": self.dir, "HOME": self.dir, "PATH": os.defpath})
         with open(self.path("pid"), "w") as f:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """../../test-scenarios.py and its like on the storages that only this machine has: those in which something could be lost, by default on zvols
 alone. PVESR_TEST_SCENARIOS="" plays all of them."""
-# deadline: 1800
+# deadline: 3000
 # long: lvmthin zfspool zfscrypt
 import os
 import subprocess

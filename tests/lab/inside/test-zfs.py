@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Zvols from one pool to another, what the storages without ZFS have no counterpart of: resume tokens, bookmarks, encryption, bases that
 somebody destroyed, one instant for all volumes."""
-# deadline: 2400
+# deadline: 2800
 import contextlib
 import json
 import os
