@@ -206,12 +206,12 @@ json_t *message_replica(const struct replica *r)
     for (size_t i = 0; i < r->snapshots.n; i++) /* what a run cannot name or use it leaves alone */
         if (snapshot_name_portable(r->snapshots.v[i].name) && !(r->snapshots.v[i].flags & SNAPSHOT_APART))
             json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
-    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists",
-                     (int)r->info.exists, "stream", (int)r->info.stream, "many", (int)r->info.many,
-                     "encrypts", (int)r->info.encrypts, "encrypted", (int)r->info.encrypted, "size",
-                     (json_int_t)r->info.size, "available", (json_int_t)r->info.available, "written",
-                     (int)r->written, "owner", r->owner, "base", r->base_id, "stage",
-                     stage_message(&r->stage), "snapshots", snapshots);
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists",
+                     (int)r->info.exists, "stream", (int)r->info.stream, "flags", (int)r->info.flags, "many",
+                     (int)r->info.many, "encrypts", (int)r->info.encrypts, "encrypted",
+                     (int)r->info.encrypted, "size", (json_int_t)r->info.size, "available",
+                     (json_int_t)r->info.available, "written", (int)r->written, "owner", r->owner, "base",
+                     r->base_id, "stage", stage_message(&r->stage), "snapshots", snapshots);
 }
 
 static int snapshots_parse(const json_t *array, struct snapshots *ret, struct err *e)
@@ -243,6 +243,7 @@ int message_replica_parse(const json_t *o, struct replica *ret, struct err *e)
     /* a node of an older version does not say */
     const json_t *encrypted = json_object_get(o, "encrypted");
     r.info.encrypted = encrypted ? json_is_true(encrypted) : r.info.exists;
+    r.info.flags = json_is_true(json_object_get(o, "flags"));
     if (snapshots_parse(array, &r.snapshots, e) < 0) {
         replica_release(&r);
         return -1;

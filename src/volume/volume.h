@@ -61,6 +61,7 @@ struct volume_store {
 struct volume_info {
     bool exists; /* the live volume is there */
     bool stream; /* which family */
+    bool flags;  /* stream family: its stream has the flags of files (chattr(1)) beside the rest */
     bool ranges; /* stream family: its data can be had as ranges, too (VOLUME_RANGES) */
     bool strict; /* stream family: volume_written sees every change, also of times alone, and a commit of what
                   * is shown already loses nothing that was written meanwhile */
@@ -198,7 +199,8 @@ enum volume_form {
     VOLUME_NATIVE, /* as its family does */
     VOLUME_RAW,    /* an encrypted volume's stream as it is stored (volume_info.encrypted), for a target that
                     * has no key */
-    VOLUME_RANGES, /* as the extents family does (volume_info.ranges), for a target of that */
+    VOLUME_UNFLAGGED, /* a native stream without the flags of files, for a target that knows none (flags) */
+    VOLUME_RANGES,    /* as the extents family does (volume_info.ranges), for a target of that */
 };
 /* In which form the deltas opened from now on give the volume's data. */
 void volume_send_as(struct volume *v, enum volume_form form);

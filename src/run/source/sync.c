@@ -235,11 +235,14 @@ static int check_encryption(struct sync *s, struct err *e)
     return 0;
 }
 
-/* Where its storage takes ranges, a volume that can gives its data so. */
+/* Where its storage takes ranges, a volume that can gives its data so; and an older version knows no flags of
+ * files. */
 static void choose_forms(struct sync *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
+        if (v->info.flags && !v->replica.info.flags)
+            volume_send_as(v->local.volume, VOLUME_UNFLAGGED);
         if (v->replica.info.stream || !v->info.ranges)
             continue;
         volume_send_as(v->local.volume, VOLUME_RANGES);

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "volume/btrfs/flags.h"
 #include "volume/stream/sendstream.h"
 
 #include <errno.h>
@@ -24,7 +25,8 @@ struct receiver {
     uint64_t transid;
     struct timespec root_times[2]; /* access and change, as on the source */
     int file;                      /* open for writing, or -1 */
-    size_t unpushed;               /* bytes written to it since its writeback was begun */
+    struct flags_list flags;
+    size_t unpushed; /* bytes written to it since its writeback was begun */
     char file_path[PATH_MAX];
 };
 
@@ -62,7 +64,7 @@ static int open_by_steps(int root, const char *path, int flags)
     return -1;
 }
 
-static int open_inside(int root, const char *path, int flags)
+int receive_open(int root, const char *path, int flags)
 {
     struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC | O_NOFOLLOW,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
@@ -84,7 +86,7 @@ static int locate(const struct receiver *rx, const struct send_record *r, enum s
         p->name = ".";
     else if (!*p->name || strcmp(p->name, ".") == 0 || strcmp(p->name, "..") == 0)
         return err_set(e, ERR_DATA, 0, "the btrfs stream names a path that ends with '%s'", p->name);
-    p->dir = open_inside(rx->subvol, slash ? p->path : ".", O_PATH | O_DIRECTORY);
+    p->dir = receive_open(rx->subvol, slash ? p->path : ".", O_PATH | O_DIRECTORY);
     if (p->dir < 0)
         return err_set(e, ERR_DATA, errno, "the btrfs stream names the path '%s/%s'", slash ? p->path : "",
                        p->name);
@@ -94,7 +96,7 @@ static int locate(const struct receiver *rx, const struct send_record *r, enum s
 /* A regular file for reading or writing. Opened as a path first: to open a device or a fifo does things. */
 static int open_regular(int root, const char *path, int flags, struct err *e)
 {
-    _cleanup_close_ int fd = open_inside(root, path, O_PATH);
+    _cleanup_close_ int fd = receive_open(root, path, O_PATH);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_set(e, ERR_DATA, errno, "the btrfs stream names the file '%s'", path);
@@ -163,6 +165,28 @@ static int on_begin(struct receiver *rx, const struct send_record *r, struct err
     return 0;
 }
 
+/* They come before all else. */
+static int on_flags(struct receiver *rx, const struct send_record *r, struct err *e)
+{
+    uint64_t ino, flags;
+    char path[PATH_MAX];
+    if (rx->begun)
+        return err_set(e, ERR_DATA, 0, "the btrfs stream has the flags of files in its middle");
+    if (send_number(r, ATTR_INO, &ino, e) < 0 || send_number(r, ATTR_FILEATTR, &flags, e) < 0 ||
+        (r->attr[ATTR_PATH].data && send_text(r, ATTR_PATH, sizeof path, path, e) < 0))
+        return -1;
+    return flags_note(&rx->flags, ino, flags, r->attr[ATTR_PATH].data ? path : NULL, e);
+}
+
+static int fresh(struct receiver *rx, const struct send_record *r, const struct place *p, struct err *e)
+{
+    uint64_t ino = 0;
+    if (r->attr[ATTR_INO].data && send_number(r, ATTR_INO, &ino, e) < 0)
+        return -1;
+    mode_t type = r->command == SEND_MKFILE ? S_IFREG : r->command == SEND_MKDIR ? S_IFDIR : S_IFIFO;
+    return flags_fresh(&rx->flags, rx->subvol, p->dir, p->name, type, ino, e);
+}
+
 static int on_make(struct receiver *rx, const struct send_record *r, struct err *e)
 {
     _cleanup_place_ struct place p = PLACE_INIT;
@@ -195,7 +219,9 @@ static int on_make(struct receiver *rx, const struct send_record *r, struct err 
             return -1;
         n = symlinkat(target, p.dir, p.name);
     }
-    return n < 0 ? failed(r, p.name, e) : 0;
+    if (n < 0)
+        return failed(r, p.name, e);
+    return r->command == SEND_SYMLINK ? 0 : fresh(rx, r, &p, e);
 }
 
 static int on_rename(struct receiver *rx, const struct send_record *r, struct err *e)
@@ -253,6 +279,18 @@ static int on_write(struct receiver *rx, const struct send_record *r, struct err
     return 0;
 }
 
+static int copy_range(int from, const struct file_clone_range *c, int to)
+{
+    off64_t in = (off64_t)c->src_offset, out = (off64_t)c->dest_offset;
+    for (uint64_t left = c->src_length; left > 0;) {
+        ssize_t n = copy_file_range(from, &in, to, &out, left < SSIZE_MAX ? left : SSIZE_MAX, 0);
+        if (n <= 0)
+            return -1;
+        left -= (uint64_t)n;
+    }
+    return 0;
+}
+
 static int on_clone(struct receiver *rx, const struct send_record *r, struct err *e)
 {
     char from_id[33], from_path[PATH_MAX];
@@ -275,7 +313,10 @@ static int on_clone(struct receiver *rx, const struct send_record *r, struct err
         return -1;
     struct file_clone_range c = {
         .src_fd = from, .src_offset = from_offset, .src_length = length, .dest_offset = offset};
-    return ioctl(fd, FICLONERANGE, &c) < 0 ? failed(r, rx->file_path, e) : 0;
+    if (ioctl(fd, FICLONERANGE, &c) == 0)
+        return 0;
+    /* of files that are copied on write and such that are not */
+    return errno == EINVAL && copy_range(from, &c, fd) == 0 ? 0 : failed(r, rx->file_path, e);
 }
 
 static int on_truncate(struct receiver *rx, const struct send_record *r, struct err *e)
@@ -287,6 +328,19 @@ static int on_truncate(struct receiver *rx, const struct send_record *r, struct 
     if (size > INT64_MAX || ftruncate(fd, (off_t)size) < 0)
         return failed(r, rx->file_path, e);
     return 0;
+}
+
+/* A change of the owner takes away what makes a file run as that (chown(2)), and the sender says it again
+ * only if it changed, too. */
+static int change_owner(const struct place *p, uid_t user, gid_t group)
+{
+    struct stat st;
+    if (fstatat(p->dir, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchownat(p->dir, p->name, user, group, AT_SYMLINK_NOFOLLOW) < 0)
+        return -1;
+    return S_ISLNK(st.st_mode) || !(st.st_mode & (S_ISUID | S_ISGID))
+               ? 0
+               : fchmodat(p->dir, p->name, st.st_mode & 07777, AT_SYMLINK_NOFOLLOW);
 }
 
 static int on_owner(struct receiver *rx, const struct send_record *r, struct err *e)
@@ -302,7 +356,7 @@ static int on_owner(struct receiver *rx, const struct send_record *r, struct err
     }
     if (send_number(r, ATTR_UID, &a, e) < 0 || send_number(r, ATTR_GID, &b, e) < 0)
         return -1;
-    return fchownat(p.dir, p.name, (uid_t)a, (gid_t)b, AT_SYMLINK_NOFOLLOW) < 0 ? failed(r, p.name, e) : 0;
+    return change_owner(&p, (uid_t)a, (gid_t)b) < 0 ? failed(r, p.name, e) : 0;
 }
 
 static int on_utimes(struct receiver *rx, const struct send_record *r, struct err *e)
@@ -331,7 +385,9 @@ static int on_utimes(struct receiver *rx, const struct send_record *r, struct er
 static int on_end(struct receiver *rx, const struct send_record *r, struct err *e)
 {
     forget_file(rx);
-    return futimens(rx->subvol, rx->root_times) < 0 ? failed(r, ".", e) : 0;
+    if (futimens(rx->subvol, rx->root_times) < 0)
+        return failed(r, ".", e);
+    return flags_finish(&rx->flags, rx->subvol, e);
 }
 
 static int (*const handlers[SEND_COMMANDS])(struct receiver *, const struct send_record *, struct err *) = {
@@ -342,7 +398,22 @@ static int (*const handlers[SEND_COMMANDS])(struct receiver *, const struct send
     [SEND_SET_XATTR] = on_xattr, [SEND_REMOVE_XATTR] = on_xattr, [SEND_WRITE] = on_write,
     [SEND_CLONE] = on_clone,     [SEND_TRUNCATE] = on_truncate,  [SEND_CHMOD] = on_owner,
     [SEND_CHOWN] = on_owner,     [SEND_UTIMES] = on_utimes,      [SEND_END] = on_end,
+    [SEND_FILEATTR] = on_flags,
 };
+
+/* The base has flags that keep files from being changed (chattr +i). */
+static bool lift(struct receiver *rx, const struct send_record *r)
+{
+    static const enum send_attr which[] = {ATTR_PATH, ATTR_PATH_TO, ATTR_PATH_LINK};
+    bool lifted = false;
+    for (size_t i = 0; i < ELEMENTS(which); i++) {
+        char path[PATH_MAX];
+        struct err ignored;
+        if (send_text(r, which[i], sizeof path, path, &ignored) == 0)
+            lifted |= flags_lift(&rx->flags, rx->subvol, path);
+    }
+    return lifted;
+}
 
 static int apply(const struct send_record *r, void *arg, struct err *e)
 {
@@ -350,9 +421,10 @@ static int apply(const struct send_record *r, void *arg, struct err *e)
     if (!handlers[r->command])
         return err_set(e, ERR_DATA, 0, "the btrfs stream was made without data (command '%s')",
                        send_command_name(r->command));
-    if (!rx->begun && handlers[r->command] != on_begin)
+    if (!rx->begun && handlers[r->command] != on_begin && handlers[r->command] != on_flags)
         return err_set(e, ERR_DATA, 0, "the btrfs stream does not begin with a subvolume");
-    return handlers[r->command](rx, r, e);
+    int n = handlers[r->command](rx, r, e);
+    return n < 0 && e->code == EPERM && lift(rx, r) ? handlers[r->command](rx, r, e) : n;
 }
 
 struct receiver *receiver_new(int subvol, const char *id, int base, const char *base_id)
@@ -377,6 +449,7 @@ void receiver_free(struct receiver *rx)
     if (!rx)
         return;
     forget_file(rx);
+    flags_release(&rx->flags);
     sendreader_release(&rx->reader);
     free(rx);
 }

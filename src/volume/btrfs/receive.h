@@ -16,6 +16,9 @@
 
 struct receiver;
 
+/* A path beneath `root`, following no symlink and leaving no mount. Close-on-exec, -1 with errno. */
+int receive_open(int root, const char *path, int flags);
+
 /* `subvol` is empty, or a writable snapshot of `base` (-1: none). id, base_id: of the stream's snapshot and
  * of its base, "" for a full one. Both descriptors are borrowed. */
 struct receiver *receiver_new(int subvol, const char *id, int base, const char *base_id);

@@ -13,7 +13,8 @@
 #define SUBVOL_UUID_LEN 32
 
 struct subvol {
-    uint64_t treeid; /* given in ascending order by this file system, unique on it */
+    uint64_t generation; /* the last transaction that changed it */
+    uint64_t treeid;     /* given in ascending order by this file system, unique on it */
     bool readonly;
     char uuid[SUBVOL_UUID_LEN + 1];          /* 32 hex digits */
     char parent_uuid[SUBVOL_UUID_LEN + 1];   /* the subvolume it is a snapshot of; "" if none */

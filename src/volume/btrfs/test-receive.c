@@ -205,6 +205,51 @@ static void test_broken(void **state)
     check_refused("a command without its attributes");
 }
 
+static void begin_flags(uint64_t ino, const char *path)
+{
+    struct buf command = BUF_INIT;
+    if (ino == 1) {
+        wire_len = 0;
+        add("btrfs-stream\0\1\0\0\0", 17);
+    }
+    send_add_fileattr(&command, ino, 1 << 6, path);
+    add(command.data, command.len);
+    buf_release(&command);
+}
+
+/* The flags of files come before all else, in order, and are of files in the subvolume. */
+static void test_flags(void **state)
+{
+    begin_flags(1, "f");
+    add_begin(good_id);
+    end_stream();
+    check_refused("no file of that name");
+
+    begin_flags(1, NULL);
+    begin_flags(3, NULL);
+    begin_flags(2, NULL);
+    add_begin(good_id);
+    end_stream();
+    check_refused("inodes out of order");
+
+    begin_stream(good_id);
+    begin_flags(2, "f");
+    end_stream();
+    check_refused("flags in the middle");
+
+    static const char *const paths[] = {"../victim", "link", "dir/victim", "fifo"};
+    char victim[96];
+    snprintf(victim, sizeof victim, "%s/victim", top);
+    for (size_t i = 0; i < ELEMENTS(paths); i++) {
+        begin_flags(1, paths[i]);
+        add_begin(good_id);
+        add_text_command(SEND_SYMLINK, "link", ATTR_PATH_LINK, victim, strlen(victim));
+        add_text_command(SEND_SYMLINK, "dir", ATTR_PATH_LINK, top, strlen(top));
+        end_stream();
+        check_refused(paths[i]);
+    }
+}
+
 static void test_hostile(void **state)
 {
     char victim[96];
@@ -275,10 +320,8 @@ static void test_without_openat2(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_without_openat2),
+        cmocka_unit_test(test_good),    cmocka_unit_test(test_broken),          cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_without_openat2),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define MAGIC "btrfs-stream" /* with its NUL */
-#define HEADER (sizeof MAGIC + 4)
+#define HEADER SEND_HEADER
+_Static_assert(HEADER == sizeof MAGIC + 4, "the magic and a version");
 #define COMMAND_HEADER 10
 /* The kernel makes commands of up to 64 KiB in version 1. */
 #define COMMAND_MAX (256u << 10)
@@ -33,6 +34,8 @@ static const char *const names[SEND_COMMANDS] = {
     [SEND_UTIMES] = "utimes",
     [SEND_END] = "end",
     [SEND_UPDATE_EXTENT] = "update_extent",
+    [SEND_FALLOCATE] = "fallocate",
+    [SEND_FILEATTR] = "fileattr",
 };
 
 const char *send_command_name(enum send_command c)
@@ -77,6 +80,32 @@ static uint32_t crc32c(uint32_t crc, const uint8_t *p, size_t n)
     for (; n > 0; p++, n--)
         crc = (crc >> 8) ^ table[0][(crc ^ *p) & 0xff];
     return crc;
+}
+
+static void add_attr(struct buf *out, enum send_attr type, const void *data, size_t n)
+{
+    uint16_t head[2] = {htole16((uint16_t)type), htole16((uint16_t)n)};
+    buf_add(out, head, sizeof head);
+    buf_add(out, data, n);
+}
+
+void send_add_fileattr(struct buf *out, uint64_t ino, uint64_t flags, const char *path)
+{
+    _cleanup_buf_ struct buf attrs = BUF_INIT;
+    uint64_t ino_le = htole64(ino), flags_le = htole64(flags);
+    add_attr(&attrs, ATTR_INO, &ino_le, sizeof ino_le);
+    add_attr(&attrs, ATTR_FILEATTR, &flags_le, sizeof flags_le);
+    if (path)
+        add_attr(&attrs, ATTR_PATH, path, strlen(path));
+    uint8_t head[COMMAND_HEADER] = {0};
+    uint32_t len = htole32((uint32_t)attrs.len);
+    uint16_t command = htole16(SEND_FILEATTR);
+    memcpy(head, &len, sizeof len);
+    memcpy(head + 4, &command, sizeof command);
+    uint32_t crc = htole32(crc32c(crc32c(0, head, sizeof head), (const uint8_t *)attrs.data, attrs.len));
+    memcpy(head + 6, &crc, sizeof crc);
+    buf_add(out, head, sizeof head);
+    buf_add(out, attrs.data, attrs.len);
 }
 
 static int missing(const struct send_record *r, enum send_attr a, struct err *e)

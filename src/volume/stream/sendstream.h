@@ -1,5 +1,6 @@
 /* The stream of `btrfs send`, version 1: a header, then commands of typed attributes, each with a CRC-32C.
- * Source: the page "Send stream format" of the btrfs documentation (btrfs.readthedocs.io/en/latest/dev/). */
+ * Ours has one more, of version 2, before all others (volume/btrfs/flags.h). Source: the page "Send stream
+ * format" of the btrfs documentation (btrfs.readthedocs.io/en/latest/dev/). */
 #pragma once
 
 #include "base/buf.h"
@@ -31,6 +32,8 @@ enum send_command {
     SEND_UTIMES,
     SEND_END,
     SEND_UPDATE_EXTENT,
+    SEND_FALLOCATE, /* of version 2, as the next */
+    SEND_FILEATTR,
     SEND_COMMANDS
 };
 
@@ -59,6 +62,8 @@ enum send_attr {
     ATTR_CLONE_PATH,
     ATTR_CLONE_OFFSET,
     ATTR_CLONE_LEN,
+    ATTR_FALLOCATE_MODE,
+    ATTR_FILEATTR,
     SEND_ATTRS
 };
 
@@ -69,6 +74,10 @@ struct send_record {
         size_t n;
     } attr[SEND_ATTRS]; /* into the reader's buffer */
 };
+
+#define SEND_HEADER 17 /* bytes before the first command */
+/* Add a FILEATTR command: the inode's number, its flags (BTRFS_INODE_…), its path unless NULL. */
+void send_add_fileattr(struct buf *out, uint64_t ino, uint64_t flags, const char *path);
 
 const char *send_command_name(enum send_command c);
 /* Attributes, checked: one that is missing, of another size, or (texts) holds a NUL is ERR_DATA. */
