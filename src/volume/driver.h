@@ -4,8 +4,8 @@
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
  * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
- * snapshot_open, snapshot_all (one after the other), delta_resume (stage_info gives no token then), and the
- * slots of the other family.
+ * snapshot_open, snapshot_all (one after the other), writable (it is), traits and what belongs to it (none),
+ * delta_resume (stage_info gives no token then), and the slots of the other family.
  *
  * To add one: docs/HACKING.md.
  */
@@ -83,6 +83,11 @@ struct volume_driver {
     int (*in_use)(struct volume *v, char *by, struct err *e);
     int (*destroy)(struct volume *v, struct err *e);
     int (*replica)(struct volume *v, char *owner, char *base_id, struct err *e);
+    int (*writable)(struct volume *v, struct err *e);
+    /* All three or none. `notes`: by trait_note (traits.h). Each trait is valid, perhaps unknown. */
+    int (*traits)(struct volume *v, struct strv *ret, struct err *e);
+    int (*traits_set)(struct volume *v, const struct strv *traits, struct strv *notes, struct err *e);
+    int (*traits_lacking)(struct volume *v, bool again, struct strv *notes, struct err *e);
 
     int (*delta_open)(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
                       uint64_t from, struct err *e);

@@ -1,5 +1,6 @@
 /* What names may look like: tables. */
 #include "volume/name.h"
+#include "volume/traits.h"
 
 #include "base/mem.h"
 #include "volume/volume.h"
@@ -156,12 +157,47 @@ static void test_ids(void **state)
     assert_false(snapshot_id_valid(""));
 }
 
+/* They become arguments of programs. */
+static void test_traits(void **state)
+{
+    static const struct {
+        const char *text;
+        bool valid;
+    } cases[] = {
+        {"refreservation=auto", true},
+        {"compression=zstd-3", true},
+        {"limit=5368709120", true},
+        {"redundant_metadata=most", true},
+        {"=x", false},
+        {"x", false},
+        {"x=", false},
+        {"-o=x", false},
+        {"x=-r", false},
+        {"x=a b", false},
+        {"x=/etc", false},
+        {"x:y=z", false},
+        {"X=y", false},
+        {"x=y\n", false},
+        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=b", false},
+    };
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        if (trait_valid(cases[i].text) != cases[i].valid)
+            fail_msg("'%s' is %svalid", cases[i].text, cases[i].valid ? "not " : "");
+    strv_adds(&all, "quota=1", "refquota=2", NULL);
+    assert_string_equal(trait_value(&all, "quota"), "1");
+    assert_null(trait_value(&all, "quot"));
+    trait_remove(&all, "quota");
+    assert_int_equal(all.n, 1);
+    assert_string_equal(trait_value(&all, "refquota"), "2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_volumes),   cmocka_unit_test(test_long_volumes),
         cmocka_unit_test(test_snapshots), cmocka_unit_test(test_alphabets),
-        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_ids),       cmocka_unit_test(test_traits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

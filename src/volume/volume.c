@@ -3,6 +3,7 @@
 #include "volume/driver.h"
 #include "volume/mark.h"
 #include "volume/name.h"
+#include "volume/traits.h"
 #include "volume/users.h"
 
 #include <inttypes.h>
@@ -313,6 +314,45 @@ int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LE
 {
     owner[0] = base_id[0] = 0;
     return done(v, v->driver->replica(v, owner, base_id, e), e);
+}
+
+/* ---- what is set on it ---- */
+
+int volume_writable(struct volume *v, struct err *e)
+{
+    return v->driver->writable ? done(v, v->driver->writable(v, e), e) : 0;
+}
+
+int volume_traits(struct volume *v, char ret[VOLUME_TRAITS_MAX + 1], struct err *e)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    *ret = 0;
+    if (v->driver->traits && v->driver->traits(v, &all, e) < 0)
+        return failed(v, e);
+    _cleanup_free_ char *text = strv_join(&all, " ");
+    if (strlen(text) > VOLUME_TRAITS_MAX) {
+        err_set(e, ERR_DATA, 0, "more is set on it than can be told: '%.200s…'", text);
+        return failed(v, e);
+    }
+    strcpy(ret, text);
+    return 0;
+}
+
+int volume_traits_set(struct volume *v, const char *traits, struct strv *notes, struct err *e)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    strv_split(&all, traits, " ");
+    for (size_t i = 0; i < all.n; i++)
+        if (!trait_valid(all.v[i])) {
+            err_set(e, ERR_DATA, 0, "'%.100s' is nothing that could be set on it", all.v[i]);
+            return failed(v, e);
+        }
+    return v->driver->traits_set ? done(v, v->driver->traits_set(v, &all, notes, e), e) : 0;
+}
+
+int volume_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e)
+{
+    return v->driver->traits_lacking ? done(v, v->driver->traits_lacking(v, again, notes, e), e) : 0;
 }
 
 /* ---- delta ---- */

@@ -170,6 +170,21 @@ void volume_idle(struct volume *v);
  * is not kept again, and has no older state left to build on: the next stage must be a full copy. */
 int volume_keep_aside(struct volume *v, const char *name, struct err *e);
 
+/* Traits: what is set on the live volume and that no snapshot's data has, "KEY=VALUE KEY=VALUE…" in the words
+ * of its storage: a limit, a reservation, how it is compressed. "" for none; a storage without such things
+ * has none, and another kind's are no matter to it.
+ */
+#define VOLUME_TRAITS_MAX 1023
+int volume_traits(struct volume *v, char ret[VOLUME_TRAITS_MAX + 1], struct err *e);
+/* The live volume, which was just committed, gets these and no others; they come from a peer. What cannot be
+ * set here (no room for a reservation, quotas are off) is no failure: `notes` gets a sentence, and it is
+ * remembered with the volume, so that volume_traits gives it on and the guest's former node gets it back. */
+int volume_traits_set(struct volume *v, const char *traits, struct strv *notes, struct err *e);
+/* What the live volume was to have and has not: a sentence each. `again`: try once more to set it before. */
+int volume_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e);
+/* Could a guest write to the live volume? Tried without writing. ERR_CONFIG with the remedy if not. */
+int volume_writable(struct volume *v, struct err *e);
+
 /* Does anybody else on this node use the live volume? What is written to it would be lost when it is replaced
  * or removed. 1: `by` says who, for people; 0: nobody, or it is not there. Whoever only reads a file, but for
  * a container's, uses nothing. volume_destroy asks, too, and so does volume_commit, for who came a moment

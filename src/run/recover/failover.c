@@ -97,6 +97,23 @@ static bool stays(struct failover *f, const char *volid, char point[SNAPSHOT_NAM
     return is_here(f, volid, !f->here, point, &ignored);
 }
 
+/* Will the guest be able to write to its disk, and has that what it had on the other node? What a run could
+ * not set is tried again: a dead node's replica is the guest's disk from now on. */
+static int ready(struct failover *f, const char *volid, struct err *e)
+{
+    struct env_volume v;
+    _cleanup_strv_ struct strv notes = STRV_INIT;
+    if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
+        return -1;
+    int r = volume_writable(v.volume, e) < 0
+                ? -1
+                : volume_traits_lacking(v.volume, !f->options->dry_run, &notes, e);
+    for (size_t i = 0; i < notes.n; i++)
+        buf_addf(f->out, "note: %s: %s\n", volid, notes.v[i]);
+    env_volume_close(&v);
+    return r;
+}
+
 static int resolve(struct failover *f, const char *volid, struct err *e)
 {
     char point[SNAPSHOT_NAME_MAX + 1];
@@ -106,6 +123,8 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
         there = xstrdup(volid);
     if (!there)
         return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
+    if (ready(f, there, e) < 0)
+        return err_wrap(e, "nothing was changed");
     bool renamed = strcmp(there, volid) != 0;
     buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",
              *point ? ", at " : "", point);

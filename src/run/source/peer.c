@@ -262,8 +262,9 @@ int peer_aside(struct peer *p, const char *volid, const struct asides *a, struct
 
 static json_t *commit_volume(const struct peer_commit *v)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o}", "volume", v->volid, "id", v->id, "as", v->as,
-                     "live-aside", v->live_aside, "keep-live", (int)v->keep_live, "aside", renames(v->aside));
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:s}", "volume", v->volid, "id", v->id, "as", v->as,
+                     "live-aside", v->live_aside, "keep-live", (int)v->keep_live, "aside", renames(v->aside),
+                     "traits", v->traits);
 }
 
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e)

@@ -45,10 +45,11 @@ int peer_aside(struct peer *p, const char *volid, const struct asides *a, struct
 
 struct peer_commit {
     const char *volid, *id;
-    const char *as;             /* the name the restore point must have */
-    const char *live_aside;     /* name to keep a written live volume under */
-    bool keep_live;             /* …or one that the agent cannot know to be of value */
-    const struct asides *aside; /* snapshots to rename */
+    const char *as;                     /* the name the restore point must have */
+    const char *live_aside;             /* name to keep a written live volume under */
+    bool keep_live;                     /* …or one that the agent cannot know to be of value */
+    const struct asides *aside;         /* snapshots to rename */
+    char traits[VOLUME_TRAITS_MAX + 1]; /* that the live volume is to have */
 };
 /* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);

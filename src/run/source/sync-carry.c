@@ -182,7 +182,11 @@ static int commit(struct sync *s, struct err *e)
                                     .live_aside = live_aside,
                                     .keep_live = s->plan.v[i].keep_live_aside,
                                     .aside = &s->plan.v[i].keep_aside};
-    int r = peer_commit(&s->peer, v, s->n, &asides, e);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < s->n; i++)
+        r = volume_traits(s->volumes[i].local.volume, v[i].traits, e);
+    if (r == 0)
+        r = peer_commit(&s->peer, v, s->n, &asides, e);
     for (size_t i = 0; i < asides.n; i++)
         joblog_add(s->log, "%s", asides.v[i]);
     free(v);

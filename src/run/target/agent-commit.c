@@ -137,6 +137,21 @@ static int still_allowed(void *arg, struct err *e)
     return agent_check_owner(((struct commit *)arg)->a, e);
 }
 
+/* What is set on the volumes, once they show their restore points: that may fail, and does not take them back. A
+ * source of an older version does not tell it. */
+static int take_traits(struct commit *c, const json_t *array, struct err *e)
+{
+    for (size_t i = 0; i < c->intent.n; i++) {
+        const json_t *one = json_array_get(array, i);
+        const char *traits;
+        if (json_object_get(one, "traits") &&
+            (message_string(one, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 ||
+             volume_traits_set(c->volumes[i], traits, &c->asides, e) < 0))
+            return err_wrap(e, "volume '%s'", c->v[i]->volid);
+    }
+    return 0;
+}
+
 /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one left. */
 static int carry_out(struct commit *c, const json_t *array, struct err *e)
 {
@@ -151,7 +166,7 @@ static int carry_out(struct commit *c, const json_t *array, struct err *e)
         return -1;
     int r = intent_carry_out(c->a->env, &c->intent, c->volumes, &watch, e);
     guard_end(&guard);
-    return r;
+    return r < 0 ? -1 : take_traits(c, array, e);
 }
 
 int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e)

@@ -242,7 +242,7 @@ static int btrfs_destroy(struct volume *v, struct err *e)
     btrfs_snapshot_name(b, "", prefix);
     if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 ||
         btrfs_each_name(b->dir, prefix, destroy_snapshot, b, e) < 0 ||
-        subvol_destroy(b->dir, b->image, e) < 0)
+        subvol_destroy(b->dir, b->image, e) < 0 || btrfs_traits_forget(b, e) < 0)
         return -1;
     return subvol_commit(b->dir, e);
 }
@@ -272,6 +272,10 @@ const struct volume_driver driver_btrfs = {
     .in_use = slot_in_use,
     .destroy = btrfs_destroy,
     .replica = btrfs_replica,
+    .writable = btrfs_writable,
+    .traits = btrfs_traits,
+    .traits_set = btrfs_traits_set,
+    .traits_lacking = btrfs_traits_lacking,
     .delta_open = btrfs_delta_open,
     .delta_next = btrfs_delta_next,
     .delta_data = btrfs_delta_data,

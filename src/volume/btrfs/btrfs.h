@@ -20,6 +20,9 @@
  * A snapshot made here and adopted later has no received_uuid, and a read-only subvolume takes no attribute:
  * the directory's attribute user.pvesr.adopted.ID says so.
  *
+ * The limits of its quota group that could not be set here are in the directory's attribute
+ * user.pvesr.lacking.IMAGE (limit.c).
+ *
  * Not carried over: subvolumes inside a container's root (btrfs snapshots leave them out) and the attribute
  * "no copy on write" of a new disk.raw (chattr +C; an incremental replica keeps what its first copy had).
  */
@@ -136,6 +139,15 @@ void btrfs_delta_close(struct delta *d);
 int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
 int btrfs_written(struct volume *v, char *since, struct err *e);
 int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
+
+/* ---- limit.c ---- */
+
+int btrfs_traits(struct volume *v, struct strv *ret, struct err *e);
+int btrfs_traits_set(struct volume *v, const struct strv *traits, struct strv *notes, struct err *e);
+int btrfs_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e);
+/* Of a volume that goes. */
+int btrfs_traits_forget(const struct btrfs_volume *b, struct err *e);
+int btrfs_writable(struct volume *v, struct err *e);
 
 /* ---- stage.c ---- */
 

@@ -530,6 +530,24 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     return r < 0 ? -1 : 0;
 }
 
+/* A read-only mount, an immutable file. */
+static int slot_writable(struct volume *v, struct err *e)
+{
+    struct dir *d = v->priv;
+    _cleanup_close_ int fd = -1;
+    int r = dir_enter(d, false, e);
+    if (r == 0)
+        r = dir_file(d, d->file, O_RDWR, &fd, e);
+    if (r > 0)
+        return err_set(e, ERR_GONE, 0, "there is no file '%s'", d->file);
+    return r == 0 ? 0
+                  : err_set(e, ERR_CONFIG, e->code,
+                            "a guest could not write to it: %s (is it mounted read-only, or immutable? See "
+                            "mount(8), "
+                            "lsattr(1))",
+                            e->text);
+}
+
 const struct volume_driver driver_dir = {
     .type = "dir",
     .supports = dir_supports,
@@ -555,6 +573,7 @@ const struct volume_driver driver_dir = {
     .in_use = slot_in_use,
     .destroy = slot_destroy,
     .replica = slot_replica,
+    .writable = slot_writable,
     .delta_open = slot_delta_open,
     .delta_next = slot_delta_next,
     .delta_data = slot_delta_data,

@@ -359,6 +359,11 @@ static int keep_aside(struct volume *v, const char *name, struct err *e)
     return lvm_keep_aside(v->priv, name, e);
 }
 
+static int writable(struct volume *v, struct err *e)
+{
+    return lvm_writable(v->priv, e);
+}
+
 const struct volume_driver driver_lvmthin = {
     .type = "lvmthin",
     .supports = supports,
@@ -383,6 +388,7 @@ const struct volume_driver driver_lvmthin = {
     .in_use = in_use,
     .destroy = destroy,
     .replica = replica,
+    .writable = writable,
     .delta_open = lvm_delta_open,
     .delta_next = lvm_delta_next,
     .delta_data = lvm_delta_data,

@@ -56,6 +56,7 @@ struct lv {
     uint64_t size, thin_id;
     int64_t created;
     bool active;
+    bool read_only;
     bool marked; /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
     char tag[LVM_TAG_MAX]; /* that tag, as it is */
@@ -203,6 +204,8 @@ int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, st
 /* ---- written.c ---- */
 
 int lvm_keep_aside(const struct lvm *l, const char *name, struct err *e);
+/* Could a guest write to the live volume? */
+int lvm_writable(const struct lvm *l, struct err *e);
 int lvm_written(const struct lvm *l, char *since, struct err *e);
 
 /* ---- stage.c ---- */

@@ -19,15 +19,21 @@
 #define DEVICE_NANOSECONDS 10000000
 
 /* udev makes it a moment after ZFS has it. */
-static int open_device(const char *path, const struct tick *tick, struct err *e)
+int zfs_device_open(const char *path, int flags, const struct tick *tick, struct err *e)
 {
     int fd;
-    for (int i = 0; (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 && errno == ENOENT && i < DEVICE_TRIES; i++) {
+    for (int i = 0; (fd = open(path, flags | O_CLOEXEC)) < 0 && errno == ENOENT && i < DEVICE_TRIES; i++) {
         tick_now(tick);
         nanosleep(&(struct timespec){.tv_nsec = DEVICE_NANOSECONDS}, NULL);
     }
+    return fd < 0 ? err_sys(e, "cannot open '%s'", path) : fd;
+}
+
+static int open_read_only(const char *path, const struct tick *tick, struct err *e)
+{
+    int fd = zfs_device_open(path, O_RDONLY, tick, e);
     if (fd < 0)
-        return err_sys(e, "cannot open '%s'", path);
+        return -1;
     struct stat st;
     int read_only = 0;
     if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && ioctl(fd, BLKROGET, &read_only) == 0 && read_only)
@@ -42,7 +48,7 @@ static int open_zvol(struct zfs *z, const char *name, const char *full, struct e
     _cleanup_free_ char *path = xasprintf("/dev/zvol/%s", full);
     if (access(path, F_OK) < 0 && zfs_change(z, e, "set", "snapdev=visible", name, NULL) < 0)
         return -1;
-    return open_device(path, zfs_tick(z), e);
+    return open_read_only(path, zfs_tick(z), e);
 }
 
 /* A mount that is nowhere. */

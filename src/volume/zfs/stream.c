@@ -406,7 +406,7 @@ static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
         if (zfs_change(z, e, "snapshot", "--", aside, NULL) < 0)
             return -1;
     }
-    return zfs_change(z, e, "rename", "--", z->old, kept, NULL);
+    return zfs_reserve_nothing(z, z->old, e) < 0 ? -1 : zfs_change(z, e, "rename", "--", z->old, kept, NULL);
 }
 
 /* The next step of a commit that has begun: 1 done one, 0 there is none. */

@@ -342,6 +342,8 @@ static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
             return -1;
     }
     _cleanup_free_ char *name = zfs_kept_name(z, &w->live);
+    if (zfs_reserve_nothing(z, w->live.name, e) < 0)
+        return -1;
     return zfs_change(z, e, "rename", "--", w->live.name, name, NULL);
 }
 
@@ -396,6 +398,10 @@ const struct volume_driver driver_zfspool = {
     .in_use = slot_in_use,
     .destroy = slot_destroy,
     .replica = slot_replica,
+    .writable = zfs_writable,
+    .traits = zfs_traits,
+    .traits_set = zfs_traits_set,
+    .traits_lacking = zfs_traits_lacking,
     .delta_open = zfs_delta_open,
     .delta_resume = zfs_delta_resume,
     .delta_next = zfs_delta_next,

@@ -48,8 +48,9 @@
  *
  * Marks are user properties. Of datasets: pvesr:stage (what a stage is, "1 SNAPSHOT ID BASE|- OWNER|-
  * CREATED"), pvesr:properties (of a stage: what its stream's first line said), pvesr:point (of a stage: the
- * id of its newest snapshot that counts as the volume's already), pvesr:owner and pvesr:base (of a replica);
- * they do not travel. Of snapshots: pvesr:received.
+ * id of its newest snapshot that counts as the volume's already), pvesr:owner and pvesr:base (of a replica),
+ * pvesr:lacking (of a live volume: what it was to have and could not, traits.c); they do not travel. Of
+ * snapshots: pvesr:received.
  *
  * Embedded blocks. `zfs send -e` of OpenZFS 2.3 and later loses a block of system attributes that is embedded
  * in its pointer: long symbolic links and extended attributes of filesystems are gone, contents of small
@@ -208,6 +209,15 @@ char *zfs_properties_of_snapshot(const char *text);
 /* Set what of d->wanted is not so. */
 int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e);
 
+/* ---- traits.c ---- */
+
+int zfs_traits(struct volume *v, struct strv *ret, struct err *e);
+int zfs_traits_set(struct volume *v, const struct strv *traits, struct strv *notes, struct err *e);
+int zfs_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e);
+int zfs_writable(struct volume *v, struct err *e);
+/* What reserves room for a guest is of no use for what is taken out of its way. */
+int zfs_reserve_nothing(struct zfs *z, const char *dataset, struct err *e);
+
 /* Is a resume token, of which `zfs send -nvt` told this, for the stream of snapshot NAME with the id from
  * base_id ("": whole)? *sent gets the bytes that the target has. ERR_DATA. */
 struct zfs_token_want {
@@ -234,6 +244,8 @@ const void *zfs_delta_data(const struct delta *d);
 ssize_t zfs_delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 void zfs_delta_close(struct delta *d);
 
+/* Waits a while for the device to come. */
+int zfs_device_open(const char *path, int flags, const struct tick *tick, struct err *e);
 int zfs_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
 
 int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
