@@ -9,7 +9,7 @@ import signal
 import subprocess
 
 import rig
-import treelab
+import treefacts
 from treelab import TreeLab
 
 ROUNDS = int(os.environ.get("PVESR_CONTAINER_ROUNDS", "15"))
@@ -113,12 +113,12 @@ def copies(w):
     folder = os.path.join(w.c.dir, "shown")
     os.mkdir(folder)
     path, = w.b.pvesr("mount", "200", point, folder, check=True).stdout.split()
-    assert treelab.tree(path) == want and os.statvfs(path).f_flag & os.ST_RDONLY
+    assert treefacts.tree(path) == want and os.statvfs(path).f_flag & os.ST_RDONLY
     subprocess.run(["umount", path], check=True)
     out = w.b.pvesr("clone", "200", point, "900", check=True).stdout
     assert out == f"{w.c.storage_id}:900/subvol-900-disk-0.subvol\n" or out.endswith("subvol-900-disk-0\n"), out
     copy = type(w.lab.names)(900).live(w.b.store, 0)
-    assert treelab.tree(copy) == want
+    assert treefacts.tree(copy) == want
     with open(os.path.join(copy, "written"), "w") as f:
         f.write("to a copy")
     w.lab.step()

@@ -15,6 +15,7 @@ from rigdisk import gone
 
 class TreeNames:
     has_clones = True  # cp --reflink
+    flags = ()         # of treefacts.FLAGS
 
     def __init__(self, guest):
         self.guest = guest
@@ -30,6 +31,7 @@ class TreeNames:
 
 class SubvolNames(TreeNames):
     """btrfs: STORE/images/ID/subvol-ID-disk-N, snapshots are subvolumes subvol-ID-disk-N@SNAP beside it."""
+    flags = ("immutable", "append", "nodump", "noatime", "sync", "dirsync", "nocow")
 
     def volname(self, n):
         return f"{self.guest}/{self.name(n)}.subvol"
@@ -89,14 +91,32 @@ class SubvolNames(TreeNames):
                 odd.append(name)
         return found, odd
 
-    def volume_faults(self, *_):
+    def volume_faults(self, source, target, n):
         """What else is to be equal."""
-        return []
+        here, there = self.traits(source, n), self.traits(target, n)
+        return [] if here == there else [f"volume {n}: the limits {here} became {there}"]
+
+    @staticmethod
+    def prepare(*stores):
+        """So that volumes can have traits."""
+        for store in stores:
+            run("btrfs", "quota", "enable", store)
+
+    def traits(self, store, n):
+        """What is set on a volume beside its files: {} without quotas."""
+        done = subprocess.run(["btrfs", "qgroup", "show", "-r", "-e", "-f", "--raw", self.path(store, n)], capture_output=True, text=True, check=False)
+        lines = [line.split() for line in done.stdout.splitlines() if line.startswith("0/")]
+        return {key: value for line in lines for key, value in zip(("referenced", "exclusive"), line[3:5]) if value != "none"}
+
+    def change_traits(self, store, n, random):
+        limit = random.choice(("none", "4G", "6G", str(7 << 30 | 4096)))
+        run("btrfs", "qgroup", "limit", *random.choice(((), ("-e",))), limit, self.path(store, n))
 
 
 class FilesystemNames(TreeNames):
     """zfspool: the filesystem STORE/subvol-ID-disk-N."""
     has_clones = False
+    flags = ("immutable", "append", "nodump")
     EQUAL = ("type", "refquota", "acltype", "xattr", "atime", "recordsize")
 
     def __init__(self, guest):
@@ -188,8 +208,38 @@ class FilesystemNames(TreeNames):
         if mounted != "no" or place != self.place(target, n):
             bad.append(f"volume {n}: mounted: {mounted}, at {place} and not at {self.place(target, n)}")
         here, there = (self.quotas(store, n) for store in (source, target))
+        set_here, set_there = (self.traits(store, n) for store in (source, target))
+        bad += [f"volume {n}: {key} is {set_there.get(key)} and not {set_here.get(key)}" for key in set_here.keys() | set_there.keys()
+                if set_here.get(key) != set_there.get(key)]
         return bad + [f"volume {n}: the quota of snapshot {snap} is {there[snap]} and not {here[snap]}" for snap in here.keys() & there.keys()
                       if here[snap] != there[snap]]
+
+    def prepare(self, *stores):
+        """All that a volume can have, it can have. The second one keeps its attributes and nodes as an older one does."""
+        self.create = lambda store, n: run("zfs", "create", "-o", "acltype=posixacl", "-o", "refquota=1G", *(
+            ("-o", "xattr=sa", "-o", "dnodesize=auto") if n % 2 == 0 else ("-o", "xattr=dir", "-o", "recordsize=16K")), self.full(store, n))
+
+    SET = {"compression": ("off", "zstd", "gzip-9", "lz4"), "checksum": ("sha256", "fletcher4"), "copies": ("1", "2"), "primarycache": ("metadata", "all"),
+           "secondarycache": ("none", "all"), "sync": ("disabled", "standard"), "logbias": ("throughput", "latency"),
+           "redundant_metadata": ("most", "all"), "quota": ("20G", "none"), "reservation": ("5M", "none"), "refreservation": ("6M", "none")}
+    QUOTAS = ("userquota@1234", "groupquota@33", "userobjquota@1234", "projectquota@4711", "refquota", "atime", "relatime", "exec", "setuid", "devices")
+
+    def traits(self, store, n):
+        """What was set on the volume itself, and what its files count against."""
+        def get(keys, *more):
+            lines = run("zfs", "get", "-Hp", *more, "-o", "property,value", ",".join(keys), self.full(store, n)).splitlines()
+            return dict(line.split("\t") for line in lines)
+        return {**{key: value for key, value in get(self.SET, "-s", "local,received").items() if value != "0"}, **get(self.QUOTAS)}
+
+    def change_traits(self, store, n, random):
+        for key in random.sample(sorted(self.SET), 2):
+            if random.random() < 0.3 and "none" not in self.SET[key]:
+                run("zfs", "inherit", key, self.full(store, n))
+            else:
+                run("zfs", "set", f"{key}={random.choice(self.SET[key])}", self.full(store, n))
+        quota = random.choice(("userquota@1234", "groupquota@33", "userobjquota@1234", "projectquota@4711", "refquota"))
+        run("zfs", "set", f"{quota}={random.choice(('900M', '800M', 'none')) if 'obj' not in quota else random.choice(('5000', 'none'))}", self.full(store, n))
+        run("zfs", "set", f"{random.choice(('exec', 'setuid', 'devices', 'relatime'))}={random.choice(('on', 'off'))}", self.full(store, n))
 
     def quotas(self, store, n):
         """What each snapshot would be rolled back to."""

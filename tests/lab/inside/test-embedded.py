@@ -11,7 +11,7 @@ import signal
 import subprocess
 
 import rig
-import treelab
+import treefacts
 from treelab import TreeLab
 
 JOB = "200-0"
@@ -101,7 +101,7 @@ class World:
     def lost(self, store=None):
         """What the live replica has lost of what its newest point was on the source."""
         with self.lab.names.opened(store or self.lab.target, 0) as replica:
-            return treelab.differences(self.lab.tree(self.lab.source, 0, self.lab.point(self.lab.source, 0)), treelab.tree(replica), limit=1000)
+            return treefacts.differences(self.lab.tree(self.lab.source, 0, self.lab.point(self.lab.source, 0)), treefacts.tree(replica), limit=1000)
 
     def move(self):
         """The guest's file is moved by hand to the other node."""
@@ -308,7 +308,7 @@ def written():
         rig.sh("zfs", "mount", w.full(w.b))
         with open(os.path.join(live, "by hand"), "w") as f:
             f.write("on the target")
-        have = sorted(treelab.tree(live))
+        have = sorted(treefacts.tree(live))
         rig.sh("zfs", "unmount", w.full(w.b))
         w.run()
         w.asides = w.lab.asides(w.b.store)
@@ -323,10 +323,10 @@ def interrupted():
         w.damage(snapshots=True)
         write_big(w)
         with w.lab.names.opened(w.b.store, 0) as replica:
-            had = sorted(treelab.tree(replica))  # what ZFS reads of a damaged file is another thing each time
+            had = sorted(treefacts.tree(replica))  # what ZFS reads of a damaged file is another thing each time
         cut(w)
         with w.lab.names.opened(w.b.store, 0) as replica:
-            assert sorted(treelab.tree(replica)) == had
+            assert sorted(treefacts.tree(replica)) == had
         said = w.a.pvesr("plan", JOB, check=True).stdout
         assert "(resumed)" in said and LOST in said, said
         log = w.run()
@@ -364,7 +364,7 @@ def moved_to_it():
         (_, aside), = asides
         assert w.lab.tree(w.a.store, 0, aside) == sound
         with w.lab.names.opened(w.a.store, 0) as replica:
-            assert b"new" in treelab.tree(replica)
+            assert b"new" in treefacts.tree(replica)
         assert aside in w.b.pvesr("status", check=True).stdout
         log = w.run()
         assert LOST not in log and "full sync" not in log and w.lab.asides(w.a.store) == asides, log

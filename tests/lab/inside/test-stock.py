@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import rig
-import treelab
+import treefacts
 from guestlab import GuestLab
 from treelab import TreeLab
 
@@ -165,7 +165,7 @@ class Container(Story):
         bad = [f"left: {name}" for name in odd_here + odd_there] + [f"only on one side: {entry}" for entry in here ^ there]
         for n, snap in here & there:
             if snap:
-                bad += treelab.differences(self.lab.tree(self.owner.store, n, snap), self.lab.tree(self.other.store, n, snap))
+                bad += treefacts.differences(self.lab.tree(self.owner.store, n, snap), self.lab.tree(self.other.store, n, snap))
         return bad
 
 
