@@ -18,8 +18,10 @@
 
 void intent_release(struct intent *i)
 {
-    for (size_t k = 0; k < i->n; k++)
+    for (size_t k = 0; k < i->n; k++) {
         free(i->v[k].volid);
+        free(i->v[k].traits);
+    }
     free(i->v);
     *i = (struct intent){0};
 }
@@ -38,8 +40,9 @@ static char *record_path(const struct env *env, uint32_t guest)
 
 static json_t *volume_json(const struct intent_volume *v)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b}", "volume", v->volid, "id", v->id, "as", v->as,
-                     "was", v->was, "aside", v->aside, "keep-live", (int)v->keep_live, "anew", (int)v->anew);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s*}", "volume", v->volid, "id", v->id, "as",
+                     v->as, "was", v->was, "aside", v->aside, "keep-live", (int)v->keep_live, "anew",
+                     (int)v->anew, "traits", v->traits);
 }
 
 int intent_remember(struct env *env, const struct intent *i, struct err *e)
@@ -83,6 +86,18 @@ static int take_text(const json_t *o, const char *key, size_t max, bool (*valid)
     return 0;
 }
 
+/* A record of an older version has none. */
+static int take_traits(const json_t *o, struct intent_volume *v, struct err *e)
+{
+    const char *traits;
+    if (!json_object_get(o, "traits"))
+        return 0;
+    if (message_string(o, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 || volume_traits_check(traits, e) < 0)
+        return -1;
+    v->traits = xstrdup(traits);
+    return 0;
+}
+
 static int take_volume(const json_t *o, struct intent_volume *v, struct err *e)
 {
     const char *volid;
@@ -91,7 +106,8 @@ static int take_volume(const json_t *o, struct intent_volume *v, struct err *e)
         take_text(o, "was", SNAPSHOT_ID_LEN, snapshot_id_valid, v->was, e) < 0 ||
         take_text(o, "as", SNAPSHOT_NAME_MAX, snapshot_name_valid, v->as, e) < 0 ||
         take_text(o, "aside", SNAPSHOT_NAME_MAX, snapshot_name_valid, v->aside, e) < 0 ||
-        message_bool(o, "keep-live", &v->keep_live, e) < 0 || message_bool(o, "anew", &v->anew, e) < 0)
+        message_bool(o, "keep-live", &v->keep_live, e) < 0 || message_bool(o, "anew", &v->anew, e) < 0 ||
+        take_traits(o, v, e) < 0)
         return -1;
     if (!v->id[0])
         return err_set(e, ERR_DATA, 0, "'id' is empty");

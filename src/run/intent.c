@@ -16,9 +16,13 @@ static int look_shown(struct volume *v, char shown[SNAPSHOT_ID_LEN + 1], struct 
 
 static int look_before(struct intent *i, struct volume *const volumes[], struct err *e)
 {
-    for (size_t k = 0; k < i->n; k++)
-        if (look_shown(volumes[k], i->v[k].was, e) < 0)
+    for (size_t k = 0; k < i->n; k++) {
+        char traits[VOLUME_TRAITS_MAX + 1];
+        if (look_shown(volumes[k], i->v[k].was, e) < 0 || volume_traits(volumes[k], traits, e) < 0)
             return -1;
+        if (!i->v[k].traits)
+            i->v[k].traits = xstrdup(traits);
+    }
     return 0;
 }
 
@@ -65,6 +69,18 @@ static int name_point(const struct intent_volume *v, struct volume *volume, stru
     return v->as[0] && strcmp(s->name, v->as) != 0 ? volume_snapshot_rename(volume, s->name, v->as, e) : 0;
 }
 
+/* A live volume that came in another's place has nothing of what was set on that. */
+static int set_traits(const struct intent_volume *v, struct volume *volume, const struct intent_watch *watch,
+                      struct err *e)
+{
+    _cleanup_strv_ struct strv notes = STRV_INIT;
+    if (v->traits && volume_traits_set(volume, v->traits, &notes, e) < 0)
+        return -1;
+    for (size_t i = 0; i < notes.n && watch && watch->noted; i++)
+        watch->noted(notes.v[i], watch->arg);
+    return 0;
+}
+
 static int show(const struct intent_volume *v, struct volume *volume, const struct intent_watch *watch,
                 struct err *e)
 {
@@ -74,7 +90,9 @@ static int show(const struct intent_volume *v, struct volume *volume, const stru
     /* of a strict one that shows it already, nobody asked whether it was written to */
     if (volume_info(volume, &info, e) < 0)
         return -1;
-    return volume_commit(volume, v->id, info.strict && !v->anew ? COMMIT_LIVE : COMMIT_ANEW, e);
+    return volume_commit(volume, v->id, info.strict && !v->anew ? COMMIT_LIVE : COMMIT_ANEW, e) < 0
+               ? -1
+               : set_traits(v, volume, watch, e);
 }
 
 static int go_back(const struct intent_volume *v, struct volume *volume, struct err *e)
@@ -87,7 +105,7 @@ static int go_back(const struct intent_volume *v, struct volume *volume, struct 
     int written = volume_written(volume, since, e);
     if (written != 0)
         return written < 0 ? -1 : err_set(e, ERR_BUSY, 0, "volume '%s' was written to meanwhile", v->volid);
-    return volume_commit(volume, v->was, COMMIT_LIVE, e);
+    return volume_commit(volume, v->was, COMMIT_LIVE, e) < 0 ? -1 : set_traits(v, volume, NULL, e);
 }
 
 /* It may hold what going back needs, so it comes last. */

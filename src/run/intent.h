@@ -21,6 +21,7 @@ struct intent_volume {
     char aside[SNAPSHOT_NAME_MAX + 1]; /* the name under which a live volume that was written to is kept */
     bool keep_live;                    /* keep it, written to or not */
     bool anew;                         /* also what shows `id` is put back, if it was written to */
+    char *traits; /* that the live volume has afterwards (volume_traits); NULL: those that it had */
 };
 
 struct intent {
@@ -36,12 +37,14 @@ struct intent_watch {
     int (*allowed)(void *arg, struct err *e); /* asked right before each volume is changed */
     /* a live volume that was written to since `since` is kept under v->aside */
     void (*kept)(const struct intent_volume *v, const char *since, void *arg);
+    void (*noted)(const char *note, void *arg); /* a trait could not be set, says the sentence */
     void *arg;
 };
 
-/* Remember it durably, show what it says, and forget it. volumes[k] is that of i->v[k]; `was` is set here.
- * When a volume cannot show its restore point, those that do already go back to what they showed: -1, and
- * the volumes are of one instant as before. Where that fails, too, the intent stays. */
+/* Remember it durably, show what it says, and forget it. volumes[k] is that of i->v[k]; `was` is set here,
+ * and traits that nobody told. When a volume cannot show its restore point, those that do already go back to
+ * what they showed: -1, and the volumes are of one instant as before. Where that fails, too, the intent
+ * stays. */
 int intent_carry_out(struct env *env, struct intent *i, struct volume *const volumes[],
                      const struct intent_watch *watch, struct err *e);
 

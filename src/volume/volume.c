@@ -338,15 +338,22 @@ int volume_traits(struct volume *v, char ret[VOLUME_TRAITS_MAX + 1], struct err 
     return 0;
 }
 
-int volume_traits_set(struct volume *v, const char *traits, struct strv *notes, struct err *e)
+int volume_traits_check(const char *traits, struct err *e)
 {
     _cleanup_strv_ struct strv all = STRV_INIT;
     strv_split(&all, traits, " ");
     for (size_t i = 0; i < all.n; i++)
-        if (!trait_valid(all.v[i])) {
-            err_set(e, ERR_DATA, 0, "'%.100s' is nothing that could be set on it", all.v[i]);
-            return failed(v, e);
-        }
+        if (!trait_valid(all.v[i]))
+            return err_set(e, ERR_DATA, 0, "'%.100s' is nothing that could be set on a volume", all.v[i]);
+    return 0;
+}
+
+int volume_traits_set(struct volume *v, const char *traits, struct strv *notes, struct err *e)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    if (volume_traits_check(traits, e) < 0)
+        return failed(v, e);
+    strv_split(&all, traits, " ");
     return v->driver->traits_set ? done(v, v->driver->traits_set(v, &all, notes, e), e) : 0;
 }
 

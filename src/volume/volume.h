@@ -176,6 +176,8 @@ int volume_keep_aside(struct volume *v, const char *name, struct err *e);
  */
 #define VOLUME_TRAITS_MAX 1023
 int volume_traits(struct volume *v, char ret[VOLUME_TRAITS_MAX + 1], struct err *e);
+/* ERR_DATA when a text, of a peer perhaps, is no such list. */
+int volume_traits_check(const char *traits, struct err *e);
 /* The live volume, which was just committed, gets these and no others; they come from a peer. What cannot be
  * set here (no room for a reservation, quotas are off) is no failure: `notes` gets a sentence, and it is
  * remembered with the volume, so that volume_traits gives it on and the guest's former node gets it back. */

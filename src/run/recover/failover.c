@@ -97,19 +97,12 @@ static bool stays(struct failover *f, const char *volid, char point[SNAPSHOT_NAM
     return is_here(f, volid, !f->here, point, &ignored);
 }
 
-/* Will the guest be able to write to its disk, and has that what it had on the other node? What a run could
- * not set is tried again: a dead node's replica is the guest's disk from now on. */
-static int ready(struct failover *f, const char *volid, struct err *e)
+static int check_writable(struct failover *f, const char *volid, struct err *e)
 {
     struct env_volume v;
-    _cleanup_strv_ struct strv notes = STRV_INIT;
     if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
         return -1;
-    int r = volume_writable(v.volume, e) < 0
-                ? -1
-                : volume_traits_lacking(v.volume, !f->options->dry_run, &notes, e);
-    for (size_t i = 0; i < notes.n; i++)
-        buf_addf(f->out, "note: %s: %s\n", volid, notes.v[i]);
+    int r = volume_writable(v.volume, e);
     env_volume_close(&v);
     return r;
 }
@@ -123,7 +116,7 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
         there = xstrdup(volid);
     if (!there)
         return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
-    if (ready(f, there, e) < 0)
+    if (check_writable(f, there, e) < 0)
         return err_wrap(e, "nothing was changed");
     bool renamed = strcmp(there, volid) != 0;
     buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",
@@ -265,6 +258,23 @@ static int align_disks(struct failover *f, struct err *e)
     return 0;
 }
 
+/* What a run could not set is tried again: a dead node's replica is the guest's disk from now on. */
+static int set_lacking(struct failover *f, struct err *e)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < f->volids.n; i++) {
+        struct env_volume v;
+        _cleanup_strv_ struct strv notes = STRV_INIT;
+        if (env_volume_open(f->env, f->volids.v[i], f->guest.id, &v, e) < 0)
+            return -1;
+        r = volume_traits_lacking(v.volume, !f->options->dry_run, &notes, e);
+        for (size_t k = 0; k < notes.n; k++)
+            buf_addf(f->out, "note: %s: %s\n", f->volids.v[i], notes.v[k]);
+        env_volume_close(&v);
+    }
+    return r;
+}
+
 /* ---- do it ---- */
 
 static int move(struct failover *f, struct guest_entry *to, struct err *e)
@@ -322,6 +332,8 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
     int r = look(&f, guest, e);
     if (r == 0)
         r = align_disks(&f, e);
+    if (r == 0)
+        r = set_lacking(&f, e);
     if (r == 0 && !o->dry_run)
         r = carry_out(&f, e);
     jobs_release(&f.jobs);

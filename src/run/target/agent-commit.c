@@ -79,13 +79,24 @@ static void commit_release(struct commit *c)
     strv_release(&c->asides);
 }
 
+/* A source of an older version does not tell them. */
+static int take_traits(const json_t *o, struct intent_volume *ret, struct err *e)
+{
+    const char *traits = "";
+    if (json_object_get(o, "traits") && (message_string(o, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 ||
+                                         volume_traits_check(traits, e) < 0))
+        return -1;
+    ret->traits = json_object_get(o, "traits") ? xstrdup(traits) : NULL;
+    return 0;
+}
+
 static int take_intent(const struct env_volume *v, const json_t *o, struct intent_volume *ret, struct err *e)
 {
     const char *id, *as, *aside;
     if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
         message_string(o, "as", SNAPSHOT_NAME_MAX, &as, e) < 0 ||
         message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &aside, e) < 0 ||
-        message_bool(o, "keep-live", &ret->keep_live, e) < 0)
+        message_bool(o, "keep-live", &ret->keep_live, e) < 0 || take_traits(o, ret, e) < 0)
         return -1;
     if (!snapshot_id_valid(id) || !snapshot_is_of_guest(as, v->guest))
         return err_set(e, ERR_DATA, 0,
@@ -131,31 +142,21 @@ static void on_kept(const struct intent_volume *v, const char *since, void *arg)
               v->volid, since, v->aside);
 }
 
+static void on_noted(const char *note, void *arg)
+{
+    strv_add(&((struct commit *)arg)->asides, note);
+}
+
 /* What came before may have taken minutes, and a guest that was started here must keep its disks. */
 static int still_allowed(void *arg, struct err *e)
 {
     return agent_check_owner(((struct commit *)arg)->a, e);
 }
 
-/* What is set on the volumes, once they show their restore points: that may fail, and does not take them back. A
- * source of an older version does not tell it. */
-static int take_traits(struct commit *c, const json_t *array, struct err *e)
-{
-    for (size_t i = 0; i < c->intent.n; i++) {
-        const json_t *one = json_array_get(array, i);
-        const char *traits;
-        if (json_object_get(one, "traits") &&
-            (message_string(one, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 ||
-             volume_traits_set(c->volumes[i], traits, &c->asides, e) < 0))
-            return err_wrap(e, "volume '%s'", c->v[i]->volid);
-    }
-    return 0;
-}
-
 /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one left. */
 static int carry_out(struct commit *c, const json_t *array, struct err *e)
 {
-    struct intent_watch watch = {still_allowed, on_kept, c};
+    struct intent_watch watch = {still_allowed, on_kept, on_noted, c};
     if (take_commit(c, array, e) < 0)
         return -1;
     for (size_t i = 0; i < c->intent.n; i++)
@@ -166,7 +167,7 @@ static int carry_out(struct commit *c, const json_t *array, struct err *e)
         return -1;
     int r = intent_carry_out(c->a->env, &c->intent, c->volumes, &watch, e);
     guard_end(&guard);
-    return r < 0 ? -1 : take_traits(c, array, e);
+    return r;
 }
 
 int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e)
