@@ -1,6 +1,7 @@
 #include "conf/storage.h"
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "conf/warn.h"
 
 #include <ctype.h>
@@ -9,6 +10,7 @@
 #define LOCAL_PATH "/var/lib/vz"
 #define VOLUME_NAME_MAX 512
 #define STORAGES_MAX 1000
+#define RELATIVE_MAX 1024
 
 static const char *const shared_types[] = {"iscsi",       "nfs", "cifs", "rbd", "cephfs",
                                            "iscsidirect", "zfs", "drbd", "pbs", "glusterfs"};
@@ -44,9 +46,50 @@ bool storage_id_ok(const char *id)
     return true;
 }
 
+/* A path below the storage's: components that are not "." and "..". */
+static bool is_relative(const char *path)
+{
+    _cleanup_strv_ struct strv parts = STRV_INIT;
+    strv_split(&parts, path, "/");
+    bool fine = *path && *path != '/' && strlen(path) <= RELATIVE_MAX;
+    for (size_t i = 0; i < parts.n; i++)
+        fine = fine && strcmp(parts.v[i], ".") != 0 && strcmp(parts.v[i], "..") != 0;
+    return fine;
+}
+
+/* "images=vms/disks,iso=isos": the folder of images, NULL for the usual one. */
+static char *images_of(const struct section *s)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    static const char key[] = "images=";
+    if (section_get(s, "content-dirs"))
+        strv_split(&all, section_get(s, "content-dirs"), ",; \t");
+    for (size_t i = 0; i < all.n; i++)
+        if (strncmp(all.v[i], key, sizeof key - 1) == 0)
+            return xstrdup(all.v[i] + sizeof key - 1);
+    return NULL;
+}
+
+/* A boolean says whether the path is one, anything else which directory is. */
+static char *mountpoint_of(const struct section *s, const char *path)
+{
+    const char *text = section_get(s, "is_mountpoint");
+    bool on = true;
+    struct err ignored;
+    if (!text || !path)
+        return NULL;
+    if (*text && num_parse_bool("is_mountpoint", text, &on, &ignored) < 0)
+        return xstrdup(text);
+    return on ? xstrdup(path) : NULL;
+}
+
 /* What is missing from a storage that a driver needs, or NULL. */
 static const char *missing(const struct storage *s)
 {
+    if (s->images && !is_relative(s->images))
+        return "a relative path for images in content-dirs";
+    if (s->mountpoint && *s->mountpoint != '/')
+        return "yes, no, or an absolute path for is_mountpoint";
     if ((strcmp(s->type, "dir") == 0 || strcmp(s->type, "btrfs") == 0) && (!s->path || *s->path != '/'))
         return "an absolute path";
     if (strcmp(s->type, "zfspool") == 0 && !s->pool)
@@ -61,6 +104,8 @@ static void storage_release(struct storage *s)
     free(s->id);
     free(s->type);
     free(s->path);
+    free(s->mountpoint);
+    free(s->images);
     free(s->pool);
     free(s->vgname);
     free(s->thinpool);
@@ -73,6 +118,10 @@ static void fill(struct storage *s, const struct section *x)
     s->path = copy_of(x, "path");
     if (!s->path && strcmp(x->type, "dir") == 0 && strcmp(x->id, "local") == 0)
         s->path = xstrdup(LOCAL_PATH);
+    if (strcmp(x->type, "dir") == 0 || strcmp(x->type, "btrfs") == 0) {
+        s->images = images_of(x);
+        s->mountpoint = mountpoint_of(x, s->path);
+    }
     s->pool = copy_of(x, "pool");
     s->vgname = copy_of(x, "vgname");
     s->thinpool = copy_of(x, "thinpool");

@@ -11,10 +11,12 @@
 struct storage {
     char *id;
     char *type;
-    char *path;        /* dir, btrfs: as configured, without storage-root; else NULL */
-    char *pool;        /* zfspool */
-    char *vgname;      /* lvmthin */
-    char *thinpool;    /* lvmthin */
+    char *path;       /* dir, btrfs: as configured, without storage-root; else NULL */
+    char *mountpoint; /* dir, btrfs: must be one, without storage-root (is_mountpoint); else NULL */
+    char *images;   /* dir, btrfs: the folder of images below the path (content-dirs); NULL: the usual one */
+    char *pool;     /* zfspool */
+    char *vgname;   /* lvmthin */
+    char *thinpool; /* lvmthin */
     struct strv nodes; /* empty: all */
     bool disabled;
     bool shared; /* said so, or by its type */

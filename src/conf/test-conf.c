@@ -212,6 +212,18 @@ static void reads_storages(void **state)
         {"dir: a\n\tpath /a\n\ndir: -a\n\tpath /a\n\ndir: a/b\n\tpath /a\n", "", "1 4 7"},
         {"dir: aa\n\tpath /a\n\ndir: aa\n\tpath /b\n", "aa dir /b", "4"},
         {"dir: aa\n\tpath /a\n\tdisable 0\n", "aa dir /a", ""},
+        {"dir: aa\n\tpath /a\n\tis_mountpoint\n", "aa dir /a mount=/a", ""},
+        {"dir: aa\n\tpath /a\n\tis_mountpoint yes\n", "aa dir /a mount=/a", ""},
+        {"dir: aa\n\tpath /a\n\tis_mountpoint 0\n", "aa dir /a", ""},
+        {"btrfs: aa\n\tpath /a/b\n\tis_mountpoint /a\n", "aa btrfs /a/b mount=/a", ""},
+        {"dir: aa\n\tpath /a\n\tis_mountpoint perhaps\n", "", "1"},
+        {"zfspool: aa\n\tpool p\n\tis_mountpoint yes\n", "aa zfspool pool=p", ""},
+        {"dir: aa\n\tpath /a\n\tcontent-dirs iso=x,images=vms/disks\n", "aa dir /a images=vms/disks", ""},
+        {"dir: aa\n\tpath /a\n\tcontent-dirs iso=x\n", "aa dir /a", ""},
+        {"dir: aa\n\tpath /a\n\tcontent-dirs images=../x\n\nbtrfs: bb\n\tpath /b\n\tcontent-dirs "
+         "images=/x\n\n"
+         "dir: cc\n\tpath /c\n\tcontent-dirs images=\n\ndir: dd\n\tpath /d\n\tcontent-dirs images=a/./b\n",
+         "", "1 5 9 13"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct storages all;
@@ -222,6 +234,10 @@ static void reads_storages(void **state)
             buf_addf(&dump, "%s%s %s", k ? "; " : "", s->id, s->type);
             if (s->path)
                 buf_addf(&dump, " %s", s->path);
+            if (s->mountpoint)
+                buf_addf(&dump, " mount=%s", s->mountpoint);
+            if (s->images)
+                buf_addf(&dump, " images=%s", s->images);
             if (s->pool)
                 buf_addf(&dump, " pool=%s", s->pool);
             if (s->vgname)
