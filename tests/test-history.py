@@ -9,6 +9,7 @@ import os
 import subprocess
 import time
 
+import rig
 from guestlab import same_file
 from scenario import GUEST, play_all, scenario
 
@@ -16,10 +17,23 @@ DAY = 86400
 
 
 def rename(w, n, old, new):
-    """A restore point of the target becomes an older one."""
+    """A restore point of the target becomes an older one, with a mark that says that it is called so: else it would be somebody's."""
     names = w.lab.names
-    paths = [names.subvolume(w.b.store, n, s) if w.kind == "btrfs" else names.snapshot(w.b.store, n, s) for s in (old, new)]
-    os.rename(*paths)
+    if w.kind == "zfspool":
+        name = names.dataset(w.b.store, n, new)
+        rig.sh("zfs", "rename", names.dataset(w.b.store, n, old), name)
+        rig.sh("zfs", "set", f"pvesr:name=@{new} {names.volname(n)}", name)
+    elif w.kind == "lvmthin":
+        name = names.lv(w.b.store, n, new)
+        rig.sh("lvrename", "-q", names.lv(w.b.store, n, old), name)
+        tag = rig.sh("lvs", "--noheadings", "-o", "lv_tags", name).strip()
+        rig.sh("lvchange", "-q", "--deltag", tag, "--addtag", tag.replace(old, new), name)
+    else:
+        paths = [names.subvolume(w.b.store, n, s) if w.kind == "btrfs" else names.snapshot(w.b.store, n, s) for s in (old, new)]
+        os.rename(*paths)
+        marked = names.folder(w.b.store) if w.kind == "btrfs" else paths[1]
+        for key in os.listxattr(marked):
+            os.setxattr(marked, key, os.getxattr(marked, key).replace(old.encode(), new.encode()))
 
 
 def points(w, node=None, n=0):

@@ -130,6 +130,7 @@ int env_guest_volumes(struct env *env, const struct guest_config *g, enum volume
 void env_store_release(struct env_store *s)
 {
     free(s->path);
+    free(s->mountpoint);
     free(s->pool);
     free(s->vgname);
     *s = (struct env_store){0};
@@ -160,11 +161,14 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
     const char *slash = own->storage_root && s->path && *s->path != '/' ? "/" : "";
     _cleanup_free_ char *root = own->storage_root ? xasprintf("%s%s", own->storage_root, slash) : NULL;
     *ret = (struct env_store){.path = prefixed(root, s->path),
+                              .mountpoint = prefixed(own->storage_root, s->mountpoint),
                               .pool = prefixed(own->pool_prefix, s->pool),
                               .vgname = prefixed(own->pool_prefix, s->vgname)};
     ret->store = (struct volume_store){.id = s->id,
                                        .type = s->type,
                                        .path = ret->path,
+                                       .mountpoint = ret->mountpoint,
+                                       .images = s->images,
                                        .pool = ret->pool,
                                        .vgname = ret->vgname,
                                        .thinpool = s->thinpool,

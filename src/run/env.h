@@ -51,7 +51,8 @@ int env_guest_volumes(struct env *env, const struct guest_config *g, enum volume
  * without a driver. The env must outlive it. */
 struct env_store {
     struct volume_store store;
-    char *path, *pool, *vgname; /* owned: the names with this node's storage-root or pool-prefix */
+    /* owned: the names with this node's storage-root or pool-prefix */
+    char *path, *mountpoint, *pool, *vgname;
 };
 void env_store_release(struct env_store *s);
 int env_store(struct env *env, const char *storage_id, struct env_store *ret, struct err *e);

@@ -52,7 +52,18 @@ int message_take_error(const struct frame *f, const char *who, struct err *e)
     return -1;
 }
 
-json_t *message_receive(struct channel *c, enum frame_type type, const char *who, struct err *e)
+void message_removed(const json_t *o, struct strv *ret)
+{
+    const json_t *list = json_object_get(o, "removed");
+    for (size_t i = 0; ret && i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        if (text && strlen(text) <= 1024)
+            strv_add(ret, text);
+    }
+}
+
+static json_t *receive(struct channel *c, enum frame_type type, const char *who, struct strv *removed,
+                       struct err *e)
 {
     struct frame f;
     int r = frame_read(c, &f, e);
@@ -65,6 +76,9 @@ json_t *message_receive(struct channel *c, enum frame_type type, const char *who
         return NULL;
     }
     if (f.type == FRAME_ERROR) {
+        json_t *failure = message_parse(&f, e);
+        message_removed(failure, removed);
+        json_decref(failure);
         message_take_error(&f, who, e);
         return NULL;
     }
@@ -75,6 +89,18 @@ json_t *message_receive(struct channel *c, enum frame_type type, const char *who
     json_t *o = message_parse(&f, e);
     if (!o)
         err_wrap(e, "%s", who);
+    return o;
+}
+
+json_t *message_receive(struct channel *c, enum frame_type type, const char *who, struct err *e)
+{
+    return receive(c, type, who, NULL, e);
+}
+
+json_t *message_reply(struct channel *c, const char *who, struct strv *removed, struct err *e)
+{
+    json_t *o = receive(c, FRAME_REPLY, who, removed, e);
+    message_removed(o, removed);
     return o;
 }
 
@@ -121,6 +147,21 @@ json_t *message_strings(const struct strv *s)
     for (size_t i = 0; i < s->n; i++)
         json_array_append_new(array, json_string(s->v[i]));
     return array;
+}
+
+int message_volids(const json_t *o, const char *key, struct strv *ret, struct err *e)
+{
+    const json_t *array;
+    if (message_array(o, key, MESSAGE_VOLUMES_MAX, &array, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *volid = json_string_value(json_array_get(array, i));
+        if (!volid || strlen(volid) > 512)
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than names", key);
+        if (!strv_add_once(ret, volid))
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' names '%s' twice", key, volid);
+    }
+    return 0;
 }
 
 static int take_name(const json_t *o, const char *key, char out[SNAPSHOT_NAME_MAX + 1], struct err *e)

@@ -21,8 +21,13 @@ int message_send(struct channel *c, enum frame_type type, json_t *object, struct
 /* Read the next frame and expect this type. A FRAME_ERROR becomes *e with the peer's kind, its text prefixed
  * by `who`. The end of the stream is ERR_NETWORK. NULL on error. */
 json_t *message_receive(struct channel *c, enum frame_type type, const char *who, struct err *e);
+/* The same of a FRAME_REPLY, with message_removed of whatever comes. */
+json_t *message_reply(struct channel *c, const char *who, struct strv *removed, struct err *e);
 /* Fill *e from a FRAME_ERROR; -1. */
 int message_take_error(const struct frame *f, const char *who, struct err *e);
+/* The texts of what the peer removed, added to *ret, out of a FRAME_REPLY's or a FRAME_ERROR's object. A node
+ * of an older version does not say. */
+void message_removed(const json_t *o, struct strv *ret);
 json_t *message_error(const struct err *err);
 
 /* Fields: a missing or wrong one is ERR_DATA and names the key. */
@@ -33,6 +38,8 @@ int message_bool(const json_t *o, const char *key, bool *ret, struct err *e);
 int message_array(const json_t *o, const char *key, size_t max, const json_t **ret, struct err *e);
 
 json_t *message_strings(const struct strv *s);
+/* An array of names, none twice, added to *ret. */
+int message_volids(const json_t *o, const char *key, struct strv *ret, struct err *e);
 
 json_t *message_snapshot(const struct snapshot *s);
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e);

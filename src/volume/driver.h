@@ -5,7 +5,8 @@
  *
  * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
  * snapshot_open, snapshot_all (one after the other), writable (it is), traits and what belongs to it (none),
- * delta_resume (stage_info gives no token then), and the slots of the other family.
+ * delta_resume (stage_info gives no token then), and the slots of the other family; strays, complete, alone
+ * (there can be nothing of that kind).
  *
  * To add one: docs/HACKING.md.
  */
@@ -34,6 +35,9 @@ static inline const struct tick *volume_tick(const struct volume *v)
 {
     return store_tick(&v->store);
 }
+
+/* Tells that something was removed (volume_context.removed): "VOLID: TEXT". */
+void volume_removed(const struct volume *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 struct delta {
     struct volume *volume;
@@ -66,6 +70,9 @@ struct volume_driver {
     int (*sign_seen)(struct volume *v, const char *sign, struct err *e);
     void (*sign_end)(struct volume *v, const char *sign); /* NULL: it needs none */
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
+    int (*strays)(struct volume *v, bool live, struct strv *ret, struct err *e);
+    int (*complete)(struct volume *v, struct err *e);
+    int (*alone)(struct volume *v, struct err *e);
     void (*flush)(struct volume *v);
     int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);
     /* all or none; they have the same `pool` */

@@ -137,6 +137,16 @@ static void fault_sign_end(struct volume *v, const char *sign)
     driver_dir.sign_end(v, sign);
 }
 
+static int fault_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
+{
+    return driver_dir.strays(v, live, ret, e);
+}
+
+static int fault_complete(struct volume *v, struct err *e)
+{
+    return driver_dir.complete(v, e);
+}
+
 static void fault_flush(struct volume *v)
 {
     driver_dir.flush(v);
@@ -169,6 +179,8 @@ const struct volume_driver driver_fault = {
     .sign_seen = fault_sign_seen,
     .sign_end = fault_sign_end,
     .snapshots = fault_snapshots,
+    .strays = fault_strays,
+    .complete = fault_complete,
     .flush = fault_flush,
     .snapshot = fault_snapshot,
     .snapshot_keep = fault_snapshot_keep,

@@ -61,6 +61,15 @@ int mark_clear(int fd, const char *key, struct err *e)
     return errno == ENODATA || errno == ENOTSUP ? 1 : err_sys(e, "cannot remove the attribute %s", name);
 }
 
+bool mark_has_name(const char *names, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = names; n && (p = strstr(p, name)); p += n)
+        if ((p == names || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+            return true;
+    return false;
+}
+
 static void print_id(const unsigned char raw[SNAPSHOT_ID_LEN / 2], char id[SNAPSHOT_ID_LEN + 1])
 {
     for (size_t i = 0; i < SNAPSHOT_ID_LEN / 2; i++)
@@ -97,7 +106,7 @@ static int set_number(int fd, const char *key, int64_t value, struct err *e)
 int mark_snapshot_set(int fd, const struct snapshot *s, const char *owner, struct err *e)
 {
     if (set_number(fd, "seq", (int64_t)s->seq, e) < 0 || set_number(fd, "created", s->created, e) < 0 ||
-        set_number(fd, "flags", s->flags & ~(unsigned)SNAPSHOT_READABLE, e) < 0)
+        set_number(fd, "flags", s->flags & SNAPSHOT_RECEIVED, e) < 0)
         return -1;
     if (owner[0] && mark_set(fd, "owner", owner, e) < 0)
         return -1;

@@ -23,6 +23,17 @@ int mark_set(int fd, const char *key, const char *value, struct err *e);
 /* 1 when it was not there. */
 int mark_clear(int fd, const char *key, struct err *e);
 
+/* What ties a mark to the thing that got it, and to the name that we gave that: a copy may have the mark,
+ * too, and so does what somebody renamed to keep it. Neither is ours. */
+enum bond {
+    BOND_NONE, /* an earlier version made it, another tool, or somebody */
+    BOND_OURS,
+    BOND_RENAMED, /* what we made, by another name */
+    BOND_COPY     /* something else */
+};
+/* Is the name one of those in the text, between blanks? */
+bool mark_has_name(const char *names, const char *name);
+
 /* Random, 32 hex digits. */
 void mark_new_id(char id[SNAPSHOT_ID_LEN + 1]);
 /* The same for the same name: of what has a name that nothing else in the world has. */

@@ -8,6 +8,13 @@ bool snapshot_is_aside(const char *name)
     return strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
 }
 
+bool snapshot_goes_along(const struct snapshot *s)
+{
+    bool named = strncmp(s->name, "__replicate_", strlen("__replicate_")) == 0;
+    return !snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE) &&
+           (named || s->flags & (SNAPSHOT_OURS | SNAPSHOT_RECEIVED));
+}
+
 void snapshots_release(struct snapshots *s)
 {
     free(s->v);

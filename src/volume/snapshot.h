@@ -25,6 +25,12 @@ enum {
         4, /* kept aside where it is no part of the volume any more, so nothing can be based on it */
     SNAPSHOT_DOUBTFUL = 8, /* a stream on the way to it may have lost something (volume_info.lossy) */
     SNAPSHOT_UNTOLD = 16,  /* of a node of an older version: it cannot say whether it is doubtful */
+    /* The mark that a snapshot got where it was made or received says which name it has there. OURS: it has
+     * that. STRANGE: somebody gave it another one, so it is theirs: it can be a base, but nothing removes or
+     * renames it, and it does not count as received. Neither: there is no such mark (another tool made it, or
+     * an earlier version). */
+    SNAPSHOT_OURS = 32,
+    SNAPSHOT_STRANGE = 64,
 };
 
 struct snapshot {
@@ -40,6 +46,9 @@ struct snapshots {
     struct snapshot *v; /* ascending seq */
     size_t n;
 };
+/* Does it go when its volume is destroyed? What a run made or received does, and whatever has such a name;
+ * not what is kept aside, nor what somebody made, or renamed. */
+bool snapshot_goes_along(const struct snapshot *s);
 void snapshots_release(struct snapshots *s);
 #define _cleanup_snapshots_ _cleanup_(snapshots_release)
 /* Append a copy. */

@@ -7,6 +7,8 @@
 #include "volume/users.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -198,6 +200,35 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     return 0;
 }
 
+int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
+{
+    return v->driver->strays ? done(v, v->driver->strays(v, live, ret, e), e) : 0;
+}
+
+int volume_complete(struct volume *v, struct err *e)
+{
+    return v->driver->complete ? done(v, v->driver->complete(v, e), e) : 0;
+}
+
+int volume_alone(struct volume *v, struct err *e)
+{
+    return v->driver->alone ? done(v, v->driver->alone(v, e), e) : 0;
+}
+
+void volume_removed(const struct volume *v, const char *format, ...)
+{
+    const struct volume_context *c = v->store.context;
+    if (!c || !c->removed)
+        return;
+    char text[1000];
+    va_list ap;
+    int n = snprintf(text, sizeof text, "%s:%s: ", v->store.id, v->name);
+    va_start(ap, format);
+    vsnprintf(text + n, sizeof text - (size_t)n, format, ap); /* both names are shorter than that */
+    va_end(ap);
+    c->removed(c->removed_arg, text);
+}
+
 void volume_flush(struct volume *v)
 {
     if (v->driver->flush)
@@ -241,16 +272,33 @@ int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *re
     return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot_keep(v, name, ret, e), e);
 }
 
+/* What somebody renamed is theirs. */
+static int check_not_strange(struct volume *v, const char *name, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (volume_snapshots(v, &all, e) < 0)
+        return -1;
+    const struct snapshot *s = snapshots_find(&all, name);
+    if (!s || !(s->flags & SNAPSHOT_STRANGE))
+        return 0;
+    err_set(e, ERR_DATA, 0,
+            "snapshot '%s' has this name from somebody who renamed it: it is left alone; rename it again, or "
+            "remove it, where it is in the way",
+            name);
+    return failed(v, e);
+}
+
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    if (check_snapshot_name(v, name, e) < 0 || check_id(v, id, e) < 0)
+    if (check_snapshot_name(v, name, e) < 0 || check_id(v, id, e) < 0 || check_not_strange(v, name, e) < 0)
         return -1;
     return done(v, v->driver->snapshot_destroy(v, name, id, e), e);
 }
 
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
 {
-    if (check_snapshot_name(v, from, e) < 0 || check_snapshot_name(v, to, e) < 0)
+    if (check_snapshot_name(v, from, e) < 0 || check_snapshot_name(v, to, e) < 0 ||
+        check_not_strange(v, from, e) < 0)
         return -1;
     return done(v, v->driver->snapshot_rename(v, from, to, e), e);
 }
@@ -302,7 +350,8 @@ int volume_check_unused(struct volume *v, struct err *e)
 
 int volume_destroy(struct volume *v, struct err *e)
 {
-    return volume_check_unused(v, e) < 0 ? -1 : done(v, v->driver->destroy(v, e), e);
+    return volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0 ? -1
+                                                                   : done(v, v->driver->destroy(v, e), e);
 }
 
 void volume_idle(struct volume *v)

@@ -45,6 +45,10 @@ struct volume_context {
     /* A lock that is to last until the programs that apply a stream have ended, also when this process is
      * killed: they inherit this descriptor. 0: none. */
     int lock_fd;
+    /* What a driver removed on the way to something else: one sentence each; NULL: nobody wants to know. What
+     * it was asked to remove, its caller tells. */
+    void (*removed)(void *arg, const char *text);
+    void *removed_arg;
 };
 
 /* Where a storage lies on this node. All is borrowed and must outlive the volumes opened with it. */
@@ -52,6 +56,8 @@ struct volume_store {
     const char *id;
     const char *type;                     /* "dir", "btrfs", "lvmthin", "zfspool", "fault" */
     const char *path;                     /* dir, btrfs: storage-root already put before it */
+    const char *mountpoint;               /* dir, btrfs: must be one; NULL: nothing must */
+    const char *images;                   /* dir, btrfs: folder of images below the path; NULL: "images" */
     const char *pool;                     /* zfspool */
     const char *vgname;                   /* lvmthin */
     const char *thinpool;                 /* lvmthin */
@@ -126,6 +132,17 @@ int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
 int volume_sign_seen(struct volume *v, const char *sign, struct err *e);
 void volume_sign_end(struct volume *v, const char *sign);
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
+/* What bears a mark of ours and is not ours, as sentences: copies, and what somebody renamed
+ * (SNAPSHOT_STRANGE). Nothing of it is ever changed, or removed. live: the live volume is looked at, too. */
+int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
+/* Is the live volume all that there is of it? ERR_CONFIG when it stands on, or holds, what a replica does not
+ * carry: datasets or subvolumes below it, a backing file. The sentence names it and the way out. What is
+ * staged is held to the same by the commit. */
+int volume_complete(struct volume *v, struct err *e);
+/* Would anything go with the live volume, were it destroyed or replaced, that is not its own? ERR_CONFIG: it
+ * neither is destroyed nor replaced; the sentence names what is below it or depends on it, and the way out.
+ */
+int volume_alone(struct volume *v, struct err *e);
 
 /* The names of the volumes of guest `vmid` that the storage holds anything of: live volumes, and also those
  * of which there is only a stage or snapshots so far (volume_info.exists is then false), so that they can be
@@ -144,7 +161,8 @@ int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bo
                         struct err *e);
 /* Make it durable and visible, with an id. */
 int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
-/* Remove a snapshot; the id must match what is there (ERR_DATA otherwise); not there: 1. After a power cut it
+/* Remove a snapshot; the id must match what is there, and it must not be STRANGE (ERR_DATA otherwise); not
+ * there: 1. After a power cut it
  * may be back: whoever removes it next does so again. */
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
@@ -197,8 +215,9 @@ int volume_in_use(struct volume *v, char by[VOLUME_USER_MAX + 1], struct err *e)
 /* ERR_BUSY when it is in use. */
 int volume_check_unused(struct volume *v, struct err *e);
 
-/* Remove the live volume, its stage, its digests, and every snapshot but those kept aside (ASIDE_PREFIX).
- * ERR_BUSY when it is in use: nothing is removed then. */
+/* Remove the live volume, its stage, its digests, and every snapshot but those kept aside (ASIDE_PREFIX) and
+ * those that are somebody's (volume_strays). ERR_CONFIG, and nothing is changed, when it is not
+ * alone (volume_alone). ERR_BUSY, and the same, when it is in use. */
 int volume_destroy(struct volume *v, struct err *e);
 
 /* ---- delta (source side) ---- */
@@ -284,5 +303,6 @@ enum commit_how {
 /* The sealed stage with this id becomes its snapshot. If that is there already (a repeated commit, or one
  * that goes back), only the live volume is brought in line. ERR_BUSY when that is in use. */
 int volume_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);
-/* Who made this replica (stage_want.owner), "" if it is not one; `base` the id of the restore point shown. */
+/* Who made this replica (stage_want.owner), "" if it is not one, or a copy of one; `base` the id of the
+ * restore point shown. */
 int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e);

@@ -91,11 +91,22 @@ static void look_at_snapshot(struct doctor *d, struct volume *v, const char *vol
     struct err e;
     if (snapshot_is_aside(s->name))
         add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
-    if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest))
+    if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) || s->flags & SNAPSHOT_STRANGE)
         return;
     enum finding_state state =
         d->repair ? removed(d, volid, volume_snapshot_destroy(v, s->name, s->id, &e), &e) : FINDING_LEFT;
     add(d, state, volid, xasprintf("'%s': the guest has no job any more", s->name));
+}
+
+/* Where the guest is, its volume may come from a snapshot of a replica. */
+static int look_at_strays(struct doctor *d, struct volume *v, const char *volid, struct err *e)
+{
+    _cleanup_strv_ struct strv strays = STRV_INIT;
+    if (volume_strays(v, !d->here, &strays, e) < 0)
+        return -1;
+    for (size_t i = 0; i < strays.n; i++)
+        add(d, FINDING_KEPT, volid, xasprintf("%s: it is left alone", strays.v[i]));
+    return 0;
 }
 
 static int look_at_volume(struct volume *v, const char *volid, void *arg, struct err *e)
@@ -114,6 +125,10 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     look_at_stage(d, v, volid, &stage);
     for (size_t i = 0; i < all.n; i++)
         look_at_snapshot(d, v, volid, &all.v[i]);
+    if (look_at_strays(d, v, volid, e) < 0) {
+        snapshots_release(&all);
+        return -1;
+    }
     if (info.exists && *owner && !d->here && !d->wanted)
         add(d, FINDING_KEPT, volid,
             xasprintf("a replica of job '%s', which does not replicate to this node any more", owner));

@@ -46,7 +46,7 @@ static bool is_here(struct failover *f, const char *volid, bool replica, char po
     bool there = r == 0 && info.exists;
     if (there && (volume_replica(v.volume, owner, base, e) < 0 || volume_snapshots(v.volume, &all, e) < 0))
         there = false;
-    if (there && replica && !*owner) {
+    if (there && replica && !*owner && !*base) { /* one whose storage was moved has the latter */
         err_set(e, ERR_DATA, 0, "volume '%s' was never received on this node", volid);
         there = false;
     }

@@ -75,10 +75,19 @@ int peer_take_error(const struct peer *p, const struct frame *f, struct err *e)
     return message_take_error(f, p->node, e);
 }
 
+static json_t *receive_reply(struct peer *p, struct err *e)
+{
+    _cleanup_strv_ struct strv removed = STRV_INIT;
+    json_t *reply = message_reply(p->link.channel, p->node, &removed, e);
+    for (size_t i = 0; i < removed.n; i++)
+        joblog_add(p->log, "removed on '%s': %s", p->node, removed.v[i]);
+    return reply;
+}
+
 static json_t *call(struct peer *p, json_t *request, struct err *e)
 {
     if (message_send(p->link.channel, FRAME_CALL, request, e) == 0)
-        return message_receive(p->link.channel, FRAME_REPLY, p->node, e);
+        return receive_reply(p, e);
     struct frame f;
     struct err ignored;
     if (e->kind == ERR_NETWORK && frame_read(p->link.channel, &f, &ignored) == 0 && f.type == FRAME_ERROR)
@@ -229,7 +238,7 @@ int peer_sealed(struct peer *p, uint64_t bytes, uint64_t frames, const struct tr
     if (frame_write(p->link.channel, FRAME_END, end, sizeof end, NULL, 0, false, e) < 0 ||
         channel_flush(p->link.channel, e) < 0)
         return -1;
-    json_t *reply = message_receive(p->link.channel, FRAME_REPLY, p->node, e);
+    json_t *reply = receive_reply(p, e);
     json_decref(reply);
     return reply ? 0 : -1;
 }
@@ -289,14 +298,16 @@ static json_t *names_and_ids(const struct snapshots *s)
 }
 
 int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const struct strv *drop,
-               struct strv *problems, struct err *e)
+               const char *why, struct strv *problems, struct err *e)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < volids->n; i++)
         json_array_append_new(array, json_pack("{s:s, s:o, s:o}", "volume", volids->v[i], "snapshots",
                                                names_and_ids(&v[i].go), "adopt", names_and_ids(&v[i].adopt)));
-    json_t *reply = call(
-        p, json_pack("{s:s, s:o, s:o}", "do", "prune", "volumes", array, "drop", message_strings(drop)), e);
+    json_t *reply = call(p,
+                         json_pack("{s:s, s:o, s:o, s:s}", "do", "prune", "volumes", array, "drop",
+                                   message_strings(drop), "why", why),
+                         e);
     int r = reply ? take_strings(reply, "problems", problems, e) : -1;
     json_decref(reply);
     return r;

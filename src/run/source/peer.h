@@ -5,12 +5,14 @@
 #include "base/err.h"
 #include "run/env.h"
 #include "run/source/plan.h"
+#include "state/joblog.h"
 #include "wire/link.h"
 
 struct peer {
     struct link link;
     const char *node;               /* borrowed; prefixes the peer's error texts */
     struct volume_context *volumes; /* of the env: their tick tells the peer that we live */
+    struct joblog *log;             /* where what the target removed is told; may be NULL */
     bool opened;                    /* peer_open succeeded, so `kept` is what the target holds */
     struct strv kept;               /* "SNAPSHOT of VOLID": what is kept aside there of the opened volumes */
 };
@@ -53,13 +55,13 @@ struct peer_commit {
 };
 /* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);
-/* Remove snapshots and stale images (`drop`). Problems are sentences, not failures. */
+/* Remove snapshots and stale images (`drop`), for the reason `why`. Problems are sentences, not failures. */
 struct peer_prune {
     struct snapshots go;
     struct snapshots adopt; /* count as received from now on */
 };
 /* v[i] is about volids->v[i]. */
 int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const struct strv *drop,
-               struct strv *problems, struct err *e);
+               const char *why, struct strv *problems, struct err *e);
 /* Closes. When *e is a network failure, the node and what the carrier said last are added to it. */
 void peer_close(struct peer *p, struct err *e);

@@ -46,7 +46,9 @@ static const struct snapshot *find_base(const struct plan_input *in, const struc
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-        if (there && there->flags & SNAPSHOT_READABLE && mirrored(in, s) && (!base || s->seq > base->seq))
+        /* one that somebody renamed here is what it was */
+        bool known = mirrored(in, s) || (there && snapshot_is_of_guest(there->name, in->guest));
+        if (there && there->flags & SNAPSHOT_READABLE && known && (!base || s->seq > base->seq))
             base = s;
     }
     return base;
@@ -393,10 +395,37 @@ static void plan_clear(const struct plan_input *in, const struct plan_input_volu
 static bool renamable(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct plan_volume *p)
 {
+    const struct snapshot *there = p->full ? NULL : snapshots_find_id(&v->replica->snapshots, p->base.id);
     return !in->history && !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside &&
            p->keep_aside.n == 0 && p->move_aside.n == 0 && (!v->info.stream || v->info.strict) &&
-           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
-           strcmp(v->replica->base_id, p->base.id) == 0;
+           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) && there &&
+           snapshot_is_of_job(there->name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
+}
+
+/* What the last sync left on the target was there then. Of a volume that is new since then, it left nothing.
+ */
+static void tell_lost(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
+{
+    const struct replica *r = v->replica;
+    const struct snapshot *last = NULL;
+    for (size_t i = 0; i < v->snapshots->n && in->last_sync; i++)
+        if (snapshot_is_of_job(v->snapshots->v[i].name, in->job_id) &&
+            snapshot_epoch(v->snapshots->v[i].name) == in->last_sync)
+            last = &v->snapshots->v[i];
+    if (!last || ret->replace)
+        return;
+    if (!holds_anything(r) && !r->stage.exists)
+        strv_add(&ret->reasons, PLAN_WARNING
+                 "the target had a replica of it at the last sync, and has nothing of it now. Was it "
+                 "removed there, or is another file system mounted in its place? Everything is sent anew");
+    else if (!snapshots_find_id(&r->snapshots, last->id) && r->info.many)
+        strv_addf(&ret->reasons,
+                  PLAN_WARNING "the target had the restore point '%s' of the last sync, and has it no more",
+                  last->name);
+    else if (!r->info.exists)
+        strv_add(&ret->reasons, PLAN_WARNING
+                 "the target had a replica of it at the last sync, and has only its restore points now: "
+                 "the replica is made anew from them");
 }
 
 /* False: the target has the volume but nothing in common with it. */
@@ -424,6 +453,7 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
                      "the target holds only an unfinished first copy of this job: it is replaced");
         }
     }
+    tell_lost(in, v, ret);
     const struct snapshot *chained = ret->replace ? NULL : find_chained(v, ret->anew);
     if (chained && find_resumable(in, v, chained, ret->anew)) {
         ret->base = *chained;

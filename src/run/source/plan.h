@@ -83,6 +83,9 @@ struct plan_step {
     bool resume; /* the target has a stage of it */
 };
 
+/* How a reason begins that nobody must overlook. */
+#define PLAN_WARNING "WARNING: "
+
 struct plan_volume {
     const char *volid;
     bool full;            /* no base */

@@ -35,7 +35,7 @@ static int remove_replicas(struct sync *s, struct err *e)
         return -1;
     for (size_t i = 0; i < s->stale.n; i++)
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
-    if (s->stale.n && peer_prune(&s->peer, &none, NULL, &s->stale, &problems, e) < 0)
+    if (s->stale.n && peer_prune(&s->peer, &none, NULL, &s->stale, "the job is removed", &problems, e) < 0)
         return -1;
     if (problems.n)
         return err_set(e, ERR_SYSTEM, 0, "cannot remove a replica on node '%s': %s", s->target->node.name,

@@ -106,12 +106,12 @@ static int clear_target(struct sync *s, struct err *e)
         go[i].go = s->plan.v[i].clear_target;
         stale[i].go = s->plan.v[i].drop_target;
     }
-    int r = sync_prune_target(s, go, &none, &problems, e);
+    int r = sync_prune_target(s, go, &none, "one that is sent has its name", &problems, e);
     if (r == 0 && problems.n)
         r = err_set(e, ERR_SYSTEM, 0, "cannot make room on node '%s': %s", s->target->node.name,
                     problems.v[0]);
     if (r == 0)
-        r = sync_prune_target(s, stale, &none, &stale_problems, e);
+        r = sync_prune_target(s, stale, &none, "a failed run left it", &stale_problems, e);
     for (size_t i = 0; i < stale_problems.n; i++)
         joblog_add(s->log, "cannot clean up on the target: %s", stale_problems.v[i]);
     free(go);
@@ -131,6 +131,15 @@ static int move_aside(struct sync *s, struct err *e)
     return r;
 }
 
+/* A warning is for whoever does not read logs, too: stderr of the daemon's runs is in the system's journal.
+ */
+static void say_reason(struct sync *s, size_t i, const char *reason)
+{
+    joblog_add(s->log, "%s: %s", s->volids.v[i], reason);
+    if (strncmp(reason, PLAN_WARNING, strlen(PLAN_WARNING)) == 0)
+        fprintf(stderr, "%s: %s: %s\n", s->job->id, s->volids.v[i], reason);
+}
+
 static int transfer_all(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "transfer");
@@ -140,7 +149,7 @@ static int transfer_all(struct sync *s, struct err *e)
     transport_log(s->log, s->env, s->target, s->job->rate);
     for (size_t i = 0; i < s->n; i++) {
         for (size_t k = 0; k < s->plan.v[i].reasons.n; k++)
-            joblog_add(s->log, "%s: %s", s->volids.v[i], s->plan.v[i].reasons.v[k]);
+            say_reason(s, i, s->plan.v[i].reasons.v[k]);
         if (!s->volumes[i].same && transfer_volume(s, i, &rate, &progress, e) < 0)
             return -1;
     }

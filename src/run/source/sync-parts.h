@@ -17,9 +17,10 @@ void sync_undo_snapshots(struct sync *s);
 
 /* ---- sync-prune.c ---- */
 
-/* go: as s->there. What cannot go is added to `problems`; an error means that nothing more can be asked. */
-int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, struct strv *problems,
-                      struct err *e);
+/* go: as s->there; why: for the log. What cannot go is added to `problems`; an error means that nothing more
+ * can be asked. */
+int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, const char *why,
+                      struct strv *problems, struct err *e);
 /* The snapshots that only older runs needed go, on both sides. False: the target is not clean; the next run
  * goes on. */
 bool sync_prune(struct sync *s);

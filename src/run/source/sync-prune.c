@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, struct strv *problems,
-                      struct err *e)
+int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, const char *why,
+                      struct strv *problems, struct err *e)
 {
     size_t total = stale->n;
     for (size_t i = 0; i < s->n; i++)
         total += go[i].go.n + go[i].adopt.n;
-    return total ? peer_prune(&s->peer, &s->there, go, stale, problems, e) : 0;
+    return total ? peer_prune(&s->peer, &s->there, go, stale, why, problems, e) : 0;
 }
 
 static void prune_source(struct sync *s, struct sync_volume *v, const char *volid,
@@ -122,7 +122,7 @@ bool sync_prune(struct sync *s)
     for (size_t i = 0; i < s->stale.n; i++)
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
     struct err e = {0};
-    if (sync_prune_target(s, go, &s->stale, &problems, &e) < 0)
+    if (sync_prune_target(s, go, &s->stale, "the guest or the source has it no more", &problems, &e) < 0)
         strv_add(&problems, e.text);
     for (size_t i = 0; i < problems.n; i++)
         joblog_add(s->log, "cannot clean up on the target, the next run will: %s", problems.v[i]);

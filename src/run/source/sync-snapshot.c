@@ -16,7 +16,7 @@ static int forget_stage(struct sync *s, size_t i, struct err *e)
     struct stage_info stage;
     if (stage_info(v, &stage, e) < 0)
         return -1;
-    if (stage.exists)
+    if (stage.exists || stage.scrap)
         joblog_add(s->log, "delete what is left of an interrupted transfer to this node of %s",
                    s->volids.v[i]);
     return stage_discard(v, e); /* also one of which nothing is known */
@@ -138,6 +138,7 @@ void sync_undo_snapshots(struct sync *s)
         struct err problem = {0};
         if (!v->taken || v->begun)
             continue;
+        joblog_add(s->log, "delete snapshot '%s' on %s again: the run failed", s->snapshot, s->volids.v[i]);
         int r = v->kept ? volume_snapshot_destroy(v->local.volume, v->new.name, v->new.id, &problem)
                         : volume_tidy(v->local.volume, &problem);
         if (r < 0)

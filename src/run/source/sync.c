@@ -15,6 +15,7 @@
 
 void sync_release(struct sync *s)
 {
+    s->env->volumes.removed = NULL;
     if (s->connected) {
         struct err ignored = {0};
         peer_close(&s->peer, &ignored);
@@ -104,6 +105,9 @@ int sync_look(struct sync *s, struct err *e)
             s->n++; /* the half-opened one is released, too */
             return s->job->target_storage ? hint_at_failover(s, e) : -1;
         }
+    for (size_t i = 0; i < s->n; i++)
+        if (volume_complete(s->volumes[i].local.volume, e) < 0)
+            return -1;
     return 0;
 }
 
@@ -128,12 +132,21 @@ int sync_scan_list(struct sync *s, struct strv *scan, struct err *e)
     return 0;
 }
 
+static void log_removed(void *sync, const char *text)
+{
+    const struct sync *s = sync;
+    joblog_add(s->log, "removed here: %s", text);
+}
+
 int sync_connect(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "connect");
     if (transport_load(s->env, s->log, e) < 0 || peer_connect(s->env, s->target, &s->peer, e) < 0)
         return -1;
     s->connected = true;
+    s->peer.log = s->log;
+    s->env->volumes.removed = log_removed;
+    s->env->volumes.removed_arg = s;
     return 0;
 }
 

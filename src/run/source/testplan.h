@@ -39,6 +39,9 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
         if (strstr(p->reasons.v[i], "install this version") || strstr(p->reasons.v[i], "destroy both") ||
             strstr(p->reasons.v[i], "were both received"))
             buf_adds(out, " says so");
+    for (size_t i = 0; i < p->reasons.n; i++)
+        if (strncmp(p->reasons.v[i], PLAN_WARNING, strlen(PLAN_WARNING)) == 0)
+            buf_adds(out, " WARNING");
 }
 
 struct target_facts {

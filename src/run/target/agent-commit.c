@@ -176,6 +176,9 @@ int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct e
     struct commit c = {.a = a};
     if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 || agent_check_owner(a, e) < 0)
         return -1;
+    for (size_t i = 0; i < a->replicas.n; i++) /* somebody may have put something there since `open` */
+        if (volume_alone(a->replicas.v[i].volume, e) < 0)
+            return -1;
     int r = carry_out(&c, array, e);
     if (r == 0)
         *reply = json_pack("{s:o, s:o}", "asides", message_strings(&c.asides), "kept", agent_tell_kept(a));

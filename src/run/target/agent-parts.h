@@ -18,8 +18,9 @@ struct agent {
     uint32_t guest;
     struct lock *lock;
     struct replicas replicas;
-    struct strv stale; /* volids this run may drop */
-    struct strv kept;  /* what is kept aside, not yet told; see agent_tell_kept */
+    struct strv stale;   /* volids this run may drop */
+    struct strv kept;    /* what is kept aside, not yet told; see agent_tell_kept */
+    struct strv removed; /* what was removed and why, not yet told; see tell_removed */
 };
 
 /* The volume that the field 'volume' names: one of those that were opened, or NULL. */

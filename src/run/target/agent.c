@@ -7,6 +7,7 @@
 #include "run/intent.h"
 #include "run/message.h"
 #include "run/snapshot.h"
+#include "run/target/prune.h"
 #include "run/target/replica.h"
 #include "volume/name.h"
 
@@ -16,6 +17,7 @@
 
 #define AGENT_SECONDS 60 /* the peer sends something at least each 5 s */
 #define LOCK_SECONDS 10
+#define REMOVED_BYTES (1u << 20)
 
 CLEANUP_FUNC(transfer_digest_free, struct transfer_digest)
 
@@ -25,19 +27,10 @@ static void tell_alive(void *channel)
     channel_alive(channel, &ignored);
 }
 
-static struct env_volume *find_volume(struct agent *a, const char *volid, struct err *e)
-{
-    for (size_t i = 0; i < a->replicas.n; i++)
-        if (strcmp(a->replicas.v[i].volid, volid) == 0)
-            return &a->replicas.v[i];
-    err_set(e, ERR_DATA, 0, "volume '%s' was not opened for this run", volid);
-    return NULL;
-}
-
 struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e)
 {
     const char *volid;
-    return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : find_volume(a, volid, e);
+    return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : replicas_find(&a->replicas, volid, e);
 }
 
 int agent_check_owner(struct agent *a, struct err *e)
@@ -56,19 +49,10 @@ int agent_check_owner(struct agent *a, struct err *e)
     return 0;
 }
 
-static int take_volids(const json_t *o, const char *key, struct strv *ret, struct err *e)
+static void note_removed(void *agent, const char *text)
 {
-    const json_t *array;
-    if (message_array(o, key, MESSAGE_VOLUMES_MAX, &array, e) < 0)
-        return -1;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *volid = json_string_value(json_array_get(array, i));
-        if (!volid || strlen(volid) > 512)
-            return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than names", key);
-        if (!strv_add_once(ret, volid))
-            return err_set(e, ERR_DATA, 0, "damaged message: '%s' names '%s' twice", key, volid);
-    }
-    return 0;
+    struct agent *a = agent;
+    strv_add(&a->removed, text);
 }
 
 static int open_guest(struct agent *a, const json_t *o, struct err *e)
@@ -106,7 +90,7 @@ static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, str
     volume_idle(v->volume);
     if (storages_find(&a->env->storages, v->store.store.id)->shared)
         return err_set(e, ERR_CONFIG, 0, "volume '%s' lies on a shared storage: it has no replica", v->volid);
-    if (replica_look(v->volume, &r, e) < 0)
+    if (volume_alone(v->volume, e) < 0 || replica_look(v->volume, &r, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     size_t n = r.snapshots.n;
     for (size_t i = 0; i < n; i++)
@@ -126,8 +110,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
 {
     _cleanup_strv_ struct strv volids = STRV_INIT;
     _cleanup_strv_ struct strv scan = STRV_INIT;
-    if (take_volids(o, "volumes", &volids, e) < 0 || take_volids(o, "scan", &scan, e) < 0 ||
-        (json_object_get(o, "signs") && take_volids(o, "signs", &a->replicas.signs, e) < 0) ||
+    if (message_volids(o, "volumes", &volids, e) < 0 || message_volids(o, "scan", &scan, e) < 0 ||
+        (json_object_get(o, "signs") && message_volids(o, "signs", &a->replicas.signs, e) < 0) ||
         open_guest(a, o, e) < 0)
         return -1;
     settle(a);
@@ -231,6 +215,8 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
     want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
     if (replace && (agent_check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
         return err_wrap(e, "volume '%s'", v->volid);
+    if (replace)
+        strv_addf(&a->removed, "%s: the unfinished first copy of this job: it begins anew", v->volid);
     _cleanup_(stage_freep) struct stage *s = stage_open(v->volume, &want, &offset, e);
     if (!s)
         return err_wrap(e, "volume '%s'", v->volid);
@@ -254,80 +240,15 @@ static int call_point(struct agent *a, const json_t *o, json_t **reply, struct e
     return 0;
 }
 
-/* Do something to each of a list of [name, id]; what fails is a problem, not a failure. */
-static int each_snapshot(struct env_volume *v, const json_t *o, const char *key,
-                         int (*act)(struct env_volume *v, const char *name, const char *id, void *arg,
-                                    struct err *e),
-                         void *arg, json_t *problems, struct err *e)
-{
-    const json_t *array;
-    if (message_array(o, key, MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
-        return -1;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *name = json_string_value(json_array_get(json_array_get(array, i), 0));
-        const char *id = json_string_value(json_array_get(json_array_get(array, i), 1));
-        if (!name || !id || !snapshot_name_portable(name) || !snapshot_id_valid(id))
-            return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list of names and ids", key);
-        struct err problem = {0};
-        if (act(v, name, id, arg, &problem) < 0)
-            json_array_append_new(problems, json_string(problem.text));
-    }
-    return 0;
-}
-
-static int prune_one(struct env_volume *v, const char *name, const char *id, void *arg, struct err *e)
-{
-    return replica_prune(v->volume, name, id, v->guest, e);
-}
-
-/* Only what the guest's configuration lists: another snapshot of that name and id is a person's. */
-static int adopt_one(struct env_volume *v, const char *name, const char *id, void *arg, struct err *e)
-{
-    struct agent *a = arg;
-    const struct guest_entry *g = env_guest(a->env, a->guest, e);
-    struct guest_config *c = g ? env_guest_config(a->env, g, e) : NULL;
-    if (!c)
-        return -1;
-    int r = strv_has(guest_config_snapshots(c), name)
-                ? volume_snapshot_adopt(v->volume, name, id, e)
-                : err_set(e, ERR_DATA, 0, "snapshot '%s' is not in the guest's configuration", name);
-    guest_config_free(c);
-    return r;
-}
-
-static int prune_volume(struct agent *a, const json_t *o, json_t *problems, struct err *e)
-{
-    struct env_volume *v = agent_volume(a, o, e);
-    return v && each_snapshot(v, o, "snapshots", prune_one, NULL, problems, e) == 0 &&
-                   each_snapshot(v, o, "adopt", adopt_one, a, problems, e) == 0
-               ? 0
-               : -1;
-}
-
 static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
-    const json_t *array;
-    _cleanup_strv_ struct strv drop = STRV_INIT;
-    if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 ||
-        take_volids(o, "drop", &drop, e) < 0 || agent_check_owner(a, e) < 0)
-        return -1;
-    json_t *problems = json_array();
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < json_array_size(array); i++)
-        r = prune_volume(a, json_array_get(array, i), problems, e);
-    for (size_t i = 0; r == 0 && i < drop.n; i++) {
-        struct err problem = {0};
-        if (!strv_has(&a->stale, drop.v[i]))
-            r = err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", drop.v[i]);
-        else if (replica_drop(a->env, drop.v[i], a->job, a->guest, &a->replicas, &problem) < 0)
-            json_array_append_new(problems, json_string(problem.text));
-    }
-    if (r < 0) {
-        json_decref(problems);
-        return -1;
-    }
-    *reply = json_pack("{s:o}", "problems", problems);
-    return 0;
+    struct pruning p = {.env = a->env,
+                        .job = a->job,
+                        .guest = a->guest,
+                        .replicas = &a->replicas,
+                        .stale = &a->stale,
+                        .removed = &a->removed};
+    return agent_check_owner(a, e) < 0 ? -1 : prune_serve(&p, o, reply, e);
 }
 
 /* Which of this node's addresses are in the network: of several the source must not choose. */
@@ -356,6 +277,25 @@ static const struct call {
     {"address", call_address, false},
 };
 
+/* As much as fits well into a message; the next has the rest. */
+static void tell_removed(struct agent *a, json_t *message)
+{
+    json_t *list = json_array();
+    struct strv rest = STRV_INIT;
+    for (size_t i = 0, bytes = 0; i < a->removed.n; i++) {
+        bytes += strlen(a->removed.v[i]);
+        if (bytes <= REMOVED_BYTES)
+            json_array_append_new(list, json_string(a->removed.v[i]));
+        else
+            strv_add(&rest, a->removed.v[i]);
+    }
+    if (json_array_size(list))
+        json_object_set(message, "removed", list);
+    json_decref(list);
+    strv_release(&a->removed);
+    a->removed = rest;
+}
+
 static int dispatch(struct agent *a, const json_t *o, struct err *e)
 {
     const char *name;
@@ -369,6 +309,7 @@ static int dispatch(struct agent *a, const json_t *o, struct err *e)
         json_t *reply = NULL;
         if (calls[i].serve(a, o, &reply, e) < 0)
             return -1;
+        tell_removed(a, reply);
         return message_send(a->channel, FRAME_REPLY, reply, e);
     }
     return err_set(e, ERR_DATA, 0, "unknown call '%s'", name);
@@ -422,15 +363,20 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
     _cleanup_(channel_freep) struct channel *channel = channel_new(in, out, AGENT_SECONDS);
     struct agent a = {.env = env, .channel = channel, .in = in, .out = out};
     env->volumes.tick = (struct tick){tell_alive, channel};
+    env->volumes.removed = note_removed;
+    env->volumes.removed_arg = &a;
     int r = serve(&a, e);
     if (r < 0 && e->kind != ERR_NETWORK) {
         struct err ignored;
-        message_send(channel, FRAME_ERROR, message_error(e), &ignored);
+        json_t *failure = message_error(e);
+        tell_removed(&a, failure);
+        message_send(channel, FRAME_ERROR, failure, &ignored);
     }
     env->volumes = (struct volume_context){0};
     replicas_close(&a.replicas);
     strv_release(&a.stale);
     strv_release(&a.kept);
+    strv_release(&a.removed);
     lock_free(a.lock);
     return r;
 }

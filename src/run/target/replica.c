@@ -32,7 +32,7 @@ fail:
     return -1;
 }
 
-int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *e)
+int replica_of_job(struct volume *v, const char *job_id, bool by_name, bool *ret, struct err *e)
 {
     char owner[32] = "", base[SNAPSHOT_ID_LEN + 1] = "";
     struct snapshots snapshots = {0};
@@ -40,7 +40,10 @@ int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *
         return -1;
     *ret = strcmp(owner, job_id) == 0;
     for (size_t i = 0; i < snapshots.n; i++)
-        *ret = *ret || snapshot_is_of_job(snapshots.v[i].name, job_id);
+        *ret =
+            *ret ||
+            (snapshot_is_of_job(snapshots.v[i].name, job_id) &&
+             (by_name ? !(snapshots.v[i].flags & SNAPSHOT_STRANGE) : snapshots.v[i].flags & SNAPSHOT_OURS));
     snapshots_release(&snapshots);
     return 0;
 }
@@ -86,6 +89,15 @@ void replicas_close(struct replicas *r)
     free(r->v);
     strv_release(&r->signs);
     *r = (struct replicas){0};
+}
+
+struct env_volume *replicas_find(const struct replicas *r, const char *volid, struct err *e)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (strcmp(r->v[i].volid, volid) == 0)
+            return &r->v[i];
+    err_set(e, ERR_DATA, 0, "volume '%s' was not opened for this run", volid);
+    return NULL;
 }
 
 int replicas_check_sign(const struct replicas *r, struct volume *v, const char *volid, struct err *e)
@@ -134,7 +146,7 @@ static int look_for_stale(struct search *s, struct volume *v, const char *volid,
     bool ours = false;
     int r = places_add(&s->seen, v, volid, e);
     if (r == 0)
-        r = replica_of_job(v, s->job_id, &ours, e);
+        r = replica_of_job(v, s->job_id, false, &ours, e);
     if (ours && replicas_check_sign(s->wanted, v, volid, e) < 0)
         return -1;
     if (ours)
@@ -215,45 +227,78 @@ static int was_original(struct volume *v, struct err *e)
     return info.exists && !owner[0];
 }
 
-/* Snapshots that were made on this node may be nowhere else. */
-static int keep_own_snapshots(struct volume *v, struct err *e)
+/* Whose volume it was. */
+struct own {
+    uint32_t guest;
+    struct strv snapshots; /* in the guest's configuration */
+};
+
+/* Snapshots of the guest or of runs that were made on this node may be nowhere else. Others are somebody's:
+ * they stay as they are. */
+static int keep_own_snapshots(struct volume *v, const char *volid, const struct own *own, struct strv *kept,
+                              struct err *e)
 {
     struct snapshots all = {0};
     int r = volume_snapshots(v, &all, e);
     for (size_t i = 0; r == 0 && i < all.n; i++) {
         struct snapshot *s = &all.v[i];
         char to[SNAPSHOT_NAME_MAX + 1];
-        if (s->flags & SNAPSHOT_RECEIVED || snapshot_is_aside(s->name))
+        if (s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE) || snapshot_is_aside(s->name) ||
+            !(s->flags & SNAPSHOT_OURS || snapshot_is_of_guest(s->name, own->guest) ||
+              strv_has(&own->snapshots, s->name)))
             continue;
         unsigned n = 1;
         do
             aside_name(s->name, n++, to);
         while (snapshots_find(&all, to));
         r = volume_snapshot_rename(v, s->name, to, e);
+        if (r == 0 && kept)
+            strv_addf(kept, "'%s' of %s was made on this node: it is kept as '%s'", s->name, volid, to);
         strcpy(s->name, to);
     }
     snapshots_release(&all);
     return r;
 }
 
-static int drop(struct volume *v, const char *job_id, struct err *e)
+static int drop(struct volume *v, const char *volid, const char *job_id, const struct own *own,
+                struct strv *kept, struct err *e)
 {
     char since[SNAPSHOT_NAME_MAX + 1];
     char name[SNAPSHOT_NAME_MAX + 1];
     volume_idle(v);
-    if (volume_check_unused(v, e) < 0)
+    if (volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0)
         return -1;
     int written = volume_written(v, since, e);
     if (written == 0)
         written = was_original(v, e);
     snprintf(name, sizeof name, ASIDE_PREFIX "%s_%" PRId64, job_id, clock_epoch());
-    if (written < 0 || (written && volume_keep_aside(v, name, e) < 0) || keep_own_snapshots(v, e) < 0)
+    if (written < 0 || (written && volume_keep_aside(v, name, e) < 0))
+        return -1;
+    if (written && kept)
+        strv_addf(kept, "what %s has that no restore point has is kept as '%s'", volid, name);
+    if (keep_own_snapshots(v, volid, own, kept, e) < 0)
         return -1;
     return volume_destroy(v, e);
 }
 
+/* A guest of which nothing is known any more has no snapshots of its own. */
+static int drop_of_guest(struct env *env, struct volume *v, const char *volid, const char *job_id,
+                         uint32_t guest, struct strv *kept, struct err *e)
+{
+    struct own own = {.guest = guest};
+    struct err ignored;
+    const struct guest_entry *g = env_guest(env, guest, &ignored);
+    struct guest_config *c = g ? env_guest_config(env, g, &ignored) : NULL;
+    for (size_t i = 0; c && i < guest_config_snapshots(c)->n; i++)
+        strv_add(&own.snapshots, guest_config_snapshots(c)->v[i]);
+    guest_config_free(c);
+    int r = drop(v, volid, job_id, &own, kept, e);
+    strv_release(&own.snapshots);
+    return r;
+}
+
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest,
-                 const struct replicas *wanted, struct err *e)
+                 const struct replicas *wanted, struct strv *kept, struct err *e)
 {
     const char *other;
     struct env_volume v = {0};
@@ -263,7 +308,7 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
     if (r > 0)
         r = err_set(e, ERR_CONFIG, 0, "it is '%s', which is not to be removed, under another name", other);
     else if (r == 0)
-        r = drop(v.volume, job_id, e);
+        r = drop_of_guest(env, v.volume, volid, job_id, guest, kept, e);
     env_volume_close(&v);
     return r < 0 ? err_wrap(e, "stale volume '%s'", volid) : 0;
 }
@@ -279,7 +324,7 @@ int replica_prune(struct volume *v, const char *name, const char *id, uint32_t g
         return -1;
     }
     const struct snapshot *s = snapshots_find_id(&snapshots, id);
-    int r = 0;
+    int r = s ? 0 : 1;
     if (s && strcmp(s->id, base) == 0)
         r = err_set(e, ERR_DATA, 0,
                     "snapshot '%s' is the restore point that the replica shows: it is not removed", s->name);
@@ -290,5 +335,5 @@ int replica_prune(struct volume *v, const char *name, const char *id, uint32_t g
     else if (s)
         r = volume_snapshot_destroy(v, name, id, e);
     snapshots_release(&snapshots);
-    return r < 0 ? -1 : 0;
+    return r;
 }

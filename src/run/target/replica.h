@@ -9,8 +9,9 @@
 /* Everything there is to know of it; leftovers of a crash are tidied first. */
 int replica_look(struct volume *v, struct replica *ret, struct err *e);
 
-/* Was it made by this job, or does it carry a snapshot of it? */
-int replica_of_job(struct volume *v, const char *job_id, bool *ret, struct err *e);
+/* Was it made by this job, or does it carry a snapshot of it that a run made, and nobody renamed or copied
+ * (SNAPSHOT_OURS)? by_name: any of such a name, be it of another tool. */
+int replica_of_job(struct volume *v, const char *job_id, bool by_name, bool *ret, struct err *e);
 
 /* The volumes that a conversation is about, opened. */
 struct replicas {
@@ -23,6 +24,8 @@ struct replicas {
 int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, struct replicas *ret,
                   struct err *e);
 void replicas_close(struct replicas *r);
+/* By its volid; ERR_DATA when it is none of them. */
+struct env_volume *replicas_find(const struct replicas *r, const char *volid, struct err *e);
 /* Is v, by whatever name, one of them? 1: yes, *volid is how it is called there. */
 int replicas_have(const struct replicas *r, struct volume *v, const char **volid, struct err *e);
 /* ERR_CONFIG when v is the source's own volume, or beside it: both nodes see one storage. */
@@ -39,9 +42,10 @@ int replica_stale(struct env *env, const char *job_id, uint32_t guest, const str
 int replica_replace(struct volume *v, const char *job_id, struct err *e);
 /* Destroy an image; one that was written to since its restore point is kept aside first, and so is one that
  * never was a replica, and snapshots that were made here: what came since the guest left may be nowhere
- * else. Refused is one of `wanted`, which may have been made since replica_stale. */
+ * else. Refused is one of `wanted`, which may have been made since replica_stale, and one that is not alone
+ * (volume_alone). `kept` gets sentences, may be NULL. */
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest,
-                 const struct replicas *wanted, struct err *e);
-/* Remove one snapshot: only a replication snapshot of the guest or one that was received, never one kept
- * aside or the restore point that the replica shows. */
+                 const struct replicas *wanted, struct strv *kept, struct err *e);
+/* Remove one snapshot (1: it was not there): only a replication snapshot of the guest or one that was
+ * received, never one kept aside or the restore point that the replica shows. */
 int replica_prune(struct volume *v, const char *name, const char *id, uint32_t guest, struct err *e);

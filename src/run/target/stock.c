@@ -100,11 +100,11 @@ static int prepare_image(struct preparation *p, const struct volume_store *store
         .job_id = p->asked->job_id, .last_sync = p->asked->last_sync, .parent = p->asked->parent};
     bool ours;
     int wanted = replicas_have(&p->wanted, v, &volid, e);
-    if (wanted < 0 || replica_of_job(v, c.job_id, &ours, e) < 0)
+    if (wanted < 0 || replica_of_job(v, c.job_id, true, &ours, e) < 0)
         return -1;
     if (ours && !wanted) {
         strv_addf(p->notes, "delete stale volume '%s'", volid);
-        return replica_drop(p->env, volid, c.job_id, p->guest, &p->wanted, e);
+        return replica_drop(p->env, volid, c.job_id, p->guest, &p->wanted, p->notes, e);
     }
     struct snapshots left = {0};
     if (clean_volume(v, volid, &c, &left, p->notes, e) < 0)

@@ -1,6 +1,7 @@
 #include "volume/btrfs/btrfs.h"
 
 #include "volume/place.h"
+#include "volume/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +22,11 @@ static bool btrfs_supports(const char *name)
 
 static int open_root(const struct volume_store *store, struct err *e)
 {
-    if (!store->path)
-        return err_set(e, ERR_CONFIG, 0, "storage '%s' has no path", store->id);
-    _cleanup_close_ int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = root_open(store, e);
     struct statfs fs;
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return err_set(e, ERR_GONE, errno, "storage '%s' is not there: '%s'", store->id, store->path);
-    if (fd < 0 || fstatfs(fd, &fs) < 0)
+    if (fd < 0)
+        return -1;
+    if (fstatfs(fd, &fs) < 0)
         return err_sys(e, "cannot open '%s' of storage '%s'", store->path, store->id);
     if (fs.f_type != BTRFS_SUPER_MAGIC)
         return err_set(e, ERR_CONFIG, 0,
@@ -62,14 +61,14 @@ static int btrfs_open(struct volume *v, struct err *e)
     if (root < 0)
         return -1;
     struct btrfs_volume *b = xcalloc(1, sizeof *b);
-    b->context = v->store.context;
+    b->store = &v->store;
     v->priv = b;
     v->vmid = n.vmid;
     b->root = root;
     b->dir = -1;
     b->stream = n.stream;
     strcpy(b->image, n.image);
-    b->dir_path = xasprintf("%s/images/%u", v->store.path, n.vmid);
+    b->dir_path = xasprintf("%s/%s/%u", v->store.path, root_images(&v->store), n.vmid);
     snprintf(b->stage, sizeof b->stage, ".pvesr-stage.%s", b->image);
     snprintf(b->stage_info, sizeof b->stage_info, ".pvesr-stage.%s.info", b->image);
     snprintf(b->tmp, sizeof b->tmp, ".pvesr-tmp.%s", b->image);
@@ -90,7 +89,7 @@ static int btrfs_replica(struct volume *v, char *owner, char *base_id, struct er
     int r = btrfs_open_live(b, &live, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (btrfs_owner_get(live, owner, e) < 0)
+    if (btrfs_live_owner(b, live, owner, e) < 0)
         return -1;
     if (!owner[0])
         return 0;
@@ -120,8 +119,7 @@ static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
 static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
-    char below[32];
-    snprintf(below, sizeof below, "images/%u", v->vmid);
+    _cleanup_free_ char *below = xasprintf("%s/%u", root_images(&v->store), v->vmid);
     return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : place_of_file(b->dir, b->root, below, b->image, ret, e);
 }
 
@@ -157,6 +155,40 @@ static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *f
     return 0;
 }
 
+static int add_name(const char *name, void *names, struct err *e)
+{
+    (void)e;
+    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && strcmp(name, BTRFS_DISK_FILE) != 0)
+        strv_add(names, name);
+    return 0;
+}
+
+/* A disk's subvolume has a file of its own name in it, and nothing else goes along. */
+static int only_disk(const struct btrfs_volume *b, int live, struct err *e)
+{
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    if (btrfs_each_name(live, "", add_name, &names, e) < 0)
+        return -1;
+    if (!names.n)
+        return 0;
+    _cleanup_free_ char *list = strv_join(&names, "', '");
+    return err_set(e, ERR_CONFIG, 0,
+                   "beside '%s', '%s/%s' holds '%.400s', which is no part of the disk: move it elsewhere",
+                   BTRFS_DISK_FILE, b->dir_path, b->image, list);
+}
+
+int btrfs_alone(struct volume *v, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (subvol_destroyable(b->dir, b->image, e) < 0)
+        return err_wrap(e, "'%s'", b->dir_path);
+    return b->stream ? 0 : only_disk(b, live, e);
+}
+
 struct listing {
     int dir;
     uint32_t vmid;
@@ -184,7 +216,7 @@ static int btrfs_list(const struct volume_store *store, uint32_t vmid, struct st
     _cleanup_close_ int root = open_root(store, e), dir = -1;
     if (root < 0)
         return -1;
-    int r = btrfs_open_dir(root, vmid, &dir, e);
+    int r = root_enter(root, store, vmid, false, 0, &dir, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
     struct listing l = {dir, vmid, ret};
@@ -196,22 +228,25 @@ static int btrfs_list(const struct volume_store *store, uint32_t vmid, struct st
 
 /* ---- removing ---- */
 
-static int tidy_one(const char *rest, void *arg, struct err *e)
+static int tidy_one(const char *rest, void *volume, struct err *e)
 {
-    struct btrfs_volume *b = arg;
+    struct btrfs_volume *b = btrfs_of(volume);
     char name[BTRFS_NAME_MAX + NAME_MAX];
     if (*rest && *rest != '@') /* of another image whose name begins with ours */
         return 0;
     snprintf(name, sizeof name, "%s%s", b->tmp, rest);
     if (strncmp(rest, SIGN_TAG, strlen(SIGN_TAG)) == 0) /* a file */
         return unlinkat(b->dir, name, 0) < 0 && errno != ENOENT ? err_sys(e, "cannot remove '%s'", name) : 0;
-    return subvol_destroy(b->dir, name, e) < 0 ? -1 : 0;
+    if (subvol_destroy(b->dir, name, e) < 0)
+        return -1;
+    volume_removed(volume, "'%s', which a run that was cut left", name);
+    return 0;
 }
 
 static int btrfs_tidy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
-    return btrfs_each_name(b->dir, b->tmp, tidy_one, b, e) < 0
+    return btrfs_each_name(b->dir, b->tmp, tidy_one, v, e) < 0
                ? err_wrap(e, "cannot tidy up '%s'", b->dir_path)
                : 0;
 }
@@ -221,28 +256,45 @@ static int slot_in_use(struct volume *v, char *by, struct err *e)
     return btrfs_in_use(btrfs_of(v), true, by, e);
 }
 
-static int destroy_snapshot(const char *name, void *arg, struct err *e)
+static int destroy_snapshots(struct btrfs_volume *b, struct err *e)
 {
-    struct btrfs_volume *b = arg;
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
     char full[BTRFS_NAME_MAX];
-    if (!*name || strlen(name) > SNAPSHOT_NAME_MAX || snapshot_is_aside(name))
-        return 0;
-    btrfs_snapshot_name(b, name, full);
-    return subvol_destroy(b->dir, full, e) < 0 ? -1 : 0;
+    if (btrfs_scan(b, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        if (!snapshot_goes_along(&all.v[i].s))
+            continue;
+        btrfs_snapshot_name(b, all.v[i].s.name, full);
+        if (subvol_destroy(b->dir, full, e) < 0)
+            return -1;
+        btrfs_bond_end(b, all.v[i].uuid);
+    }
+    return 0;
 }
 
-/* What was kept aside (diverged_*) stays: only a person removes that. The live volume goes last, so that a
- * destroy that was cut off is still seen as a volume, and repeated. */
+static int destroy_live(struct btrfs_volume *b, struct err *e)
+{
+    _cleanup_close_ int live = -1;
+    struct subvol info;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (subvol_read(live, &info, e) < 0 || subvol_destroy(b->dir, b->image, e) < 0)
+        return -1;
+    btrfs_bond_end(b, info.uuid);
+    return 0;
+}
+
+/* What was kept aside (diverged_*) stays, and what is somebody's: only a person removes that. The live volume
+ * goes last, so that a destroy that was cut off is still seen as a volume, and repeated. */
 static int btrfs_destroy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
-    char prefix[BTRFS_NAME_MAX];
     if (b->dir < 0)
         return 0;
-    btrfs_snapshot_name(b, "", prefix);
-    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 ||
-        btrfs_each_name(b->dir, prefix, destroy_snapshot, b, e) < 0 ||
-        subvol_destroy(b->dir, b->image, e) < 0 || btrfs_traits_forget(b, e) < 0)
+    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 || destroy_snapshots(b, e) < 0 ||
+        destroy_live(b, e) < 0 || btrfs_traits_forget(b, e) < 0)
         return -1;
     return subvol_commit(b->dir, e);
 }
@@ -259,6 +311,9 @@ const struct volume_driver driver_btrfs = {
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
     .snapshots = btrfs_list_snapshots,
+    .strays = btrfs_strays,
+    .complete = btrfs_alone,
+    .alone = btrfs_alone,
     .flush = btrfs_flush,
     .snapshot = btrfs_snapshot,
     .snapshot_keep = btrfs_snapshot_keep,

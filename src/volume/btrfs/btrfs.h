@@ -23,13 +23,18 @@
  * The limits of its quota group that could not be set here are in the directory's attribute
  * user.pvesr.lacking.IMAGE (limit.c).
  *
- * Not carried over: subvolumes inside a container's root (btrfs snapshots leave them out) and the attribute
- * "no copy on write" of a new disk.raw (chattr +C; an incremental replica keeps what its first copy had).
+ * A read-only snapshot that somebody made of a restore point has that one's received_uuid and the marks of
+ * its root. So what is ours is tied to its own uuid and the name that we gave it (bond.c).
+ *
+ * Refused: subvolumes with data inside a container's root, which btrfs snapshots leave out. Not carried over:
+ * the attribute "no copy on write" of a new disk.raw (chattr +C; an incremental replica keeps what its first
+ * copy had).
  */
 #pragma once
 
 #include "volume/btrfs/subvol.h"
 #include "volume/driver.h"
+#include "volume/mark.h"
 
 #define BTRFS_DISK_FILE "disk.raw"
 #define BTRFS_IMAGE_MAX 64
@@ -37,7 +42,7 @@
 #define BTRFS_OWNER_ATTR "trusted.pvesr.owner"
 
 struct btrfs_volume { /* volume.priv */
-    const struct volume_context *context;
+    const struct volume_store *store;
     int root; /* PATH */
     int dir;  /* PATH/images/VMID, -1 while it does not exist */
     char *dir_path;
@@ -56,6 +61,7 @@ struct btrfs_snapshot {
     struct snapshot s;
     char uuid[SUBVOL_UUID_LEN + 1];   /* this subvolume's own */
     char parent[SUBVOL_UUID_LEN + 1]; /* the subvolume it was taken of; "" if none */
+    bool copy;                        /* somebody's, of another that is here: left out */
 };
 struct btrfs_snapshots {
     struct btrfs_snapshot *v; /* ascending seq */
@@ -70,8 +76,13 @@ static inline struct btrfs_volume *btrfs_of(const struct volume *v)
 }
 static inline const struct tick *btrfs_tick(const struct btrfs_volume *b)
 {
-    return b->context ? &b->context->tick : NULL;
+    return store_tick(b->store);
 }
+
+/* ---- btrfs.c ---- */
+
+/* volume_alone, volume_complete: subvolumes with data inside it, files beside a disk. */
+int btrfs_alone(struct volume *v, struct err *e);
 
 /* ---- image.c ---- */
 
@@ -81,8 +92,6 @@ bool btrfs_image_parse(const char *name, struct btrfs_image *ret);
  * until one is not 0. */
 int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, void *arg, struct err *e),
                     void *arg, struct err *e);
-/* The directory of a guest's images; 1 when it is not there. */
-int btrfs_open_dir(int root, uint32_t vmid, int *ret, struct err *e);
 /* Open the volume's directory of the guest's images if it is there; `make`: make it. 1 when it is not there.
  */
 int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e);
@@ -100,6 +109,20 @@ int btrfs_open_disk(int subvol, int flags, struct err *e);
 int btrfs_disk_size(const struct btrfs_volume *b, int subvol, uint64_t *ret, struct err *e);
 int btrfs_owner_get(int live, char owner[32], struct err *e);
 int btrfs_owner_set(int live, const char *owner, struct err *e);
+
+/* ---- bond.c ---- */
+
+/* also: NULL, or the other name while it is renamed. */
+int btrfs_bond_set(const struct btrfs_volume *b, const char *uuid, const char *name, const char *also,
+                   struct err *e);
+/* Never BOND_COPY: a copy has a uuid of its own, and no bond. */
+int btrfs_bond_get(const struct btrfs_volume *b, const char *uuid, const char *name, enum bond *ret,
+                   struct err *e);
+void btrfs_bond_end(const struct btrfs_volume *b, const char *uuid);
+int btrfs_bonds_begin(struct btrfs_volume *b, struct err *e);
+int btrfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
+/* btrfs_owner_get of the live volume; "" when somebody copied it, or gave it its name. */
+int btrfs_live_owner(struct btrfs_volume *b, int live, char owner[32], struct err *e);
 
 /* ---- snapshot.c ---- */
 

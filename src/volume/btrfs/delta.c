@@ -21,7 +21,7 @@ int btrfs_sender_start(struct streamproc *s, const struct btrfs_volume *b, const
         strv_addf(&argv, "%s/%s", b->dir_path, base);
     }
     strv_addf(&argv, "%s/%s", b->dir_path, name);
-    return streamproc_start(s, argv.v, true, b->context, e);
+    return streamproc_start(s, argv.v, true, b->store->context, e);
 }
 
 /* ---- delta ---- */

@@ -3,6 +3,7 @@
 
 #include "base/fs.h"
 #include "volume/name.h"
+#include "volume/root.h"
 #include "volume/users.h"
 
 #include <dirent.h>
@@ -35,35 +36,17 @@ void btrfs_snapshot_name(const struct btrfs_volume *b, const char *snapshot, cha
     snprintf(ret, BTRFS_NAME_MAX, "%s@%s", b->image, snapshot);
 }
 
-int btrfs_open_dir(int root, uint32_t vmid, int *ret, struct err *e)
-{
-    char name[32];
-    snprintf(name, sizeof name, "images/%u", vmid);
-    int fd = fs_open_beneath(root, name, O_RDONLY | O_DIRECTORY, 0, e);
-    if (fd < 0)
-        return e->code == ENOENT ? 1 : -1;
-    *ret = fd;
-    return 0;
-}
-
 int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e)
 {
     if (b->dir >= 0)
         return 0;
-    int r = btrfs_open_dir(b->root, vmid, &b->dir, e);
-    if (r != 1 || !make)
-        return r;
-    if (mkdirat(b->root, "images", 0755) < 0 && errno != EEXIST)
-        return err_sys(e, "cannot make 'images' in '%s'", b->dir_path);
-    _cleanup_close_ int images = fs_open_beneath(b->root, "images", O_RDONLY | O_DIRECTORY, 0, e);
-    char name[16];
-    snprintf(name, sizeof name, "%u", vmid);
-    if (images < 0)
+    int r = root_enter(b->root, b->store, vmid, make, 0755, &b->dir, e);
+    if (r == 0 && make && subvol_commit(b->dir, e) < 0)
         return -1;
-    if (mkdirat(images, name, 0755) < 0 && errno != EEXIST)
-        return err_sys(e, "cannot make '%s'", b->dir_path);
-    r = btrfs_open_dir(b->root, vmid, &b->dir, e);
-    return r == 0 ? subvol_commit(b->dir, e) : -1;
+    struct err ignored; /* where nothing can be written, nothing can be removed */
+    if (r == 0)
+        btrfs_bonds_begin(b, &ignored);
+    return r;
 }
 
 int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, void *arg, struct err *e),

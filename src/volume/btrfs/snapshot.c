@@ -46,6 +46,18 @@ static bool is_adopted(const struct btrfs_volume *b, const char *id)
     return mark_get(b->dir, adopted_key(id, key), value, sizeof value, &ignored) == 0;
 }
 
+/* Flags. What was received without a run is somebody's, or a copy of a restore point, unless it has the name
+ * of one. */
+static unsigned whose(const struct btrfs_volume *b, const char *name, const struct subvol *info,
+                      enum bond bond)
+{
+    bool named = strncmp(name, "__replicate_", strlen("__replicate_")) == 0;
+    if (bond == BOND_RENAMED || (bond == BOND_NONE && info->received_uuid[0] && !named))
+        return SNAPSHOT_STRANGE;
+    bool received = info->received_uuid[0] ? bond == BOND_OURS : is_adopted(b, info->uuid);
+    return (received ? SNAPSHOT_RECEIVED : 0u) | (bond == BOND_OURS ? SNAPSHOT_OURS : 0u);
+}
+
 static int describe(struct btrfs_volume *b, const char *name, int fd, struct btrfs_snapshot *ret,
                     bool *readonly, struct err *e)
 {
@@ -58,8 +70,12 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
     memcpy(ret->s.id, info.received_uuid[0] ? info.received_uuid : info.uuid, sizeof ret->s.id);
     ret->s.created = info.created;
     ret->s.seq = info.treeid;
-    bool received = info.received_uuid[0] || is_adopted(b, ret->s.id);
-    ret->s.flags = SNAPSHOT_READABLE | (received ? SNAPSHOT_RECEIVED : 0u);
+    enum bond bond;
+    char full[BTRFS_NAME_MAX];
+    btrfs_snapshot_name(b, name, full);
+    if (btrfs_bond_get(b, info.uuid, full, &bond, e) < 0)
+        return -1;
+    ret->s.flags = SNAPSHOT_READABLE | whose(b, name, &info, bond);
     *readonly = info.readonly;
     return 0;
 }
@@ -99,6 +115,23 @@ static int by_seq(const void *a, const void *b)
     return (x->s.seq > y->s.seq) - (x->s.seq < y->s.seq);
 }
 
+/* A snapshot of a restore point has its id, too: only ours counts, or else the oldest. */
+static void leave_copies(struct btrfs_snapshots *all)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < all->n; i++) {
+        bool copy = false;
+        for (size_t k = 0; k < all->n && !(all->v[i].s.flags & SNAPSHOT_OURS); k++)
+            copy |= k != i && strcmp(all->v[k].s.id, all->v[i].s.id) == 0 &&
+                    (all->v[k].s.flags & SNAPSHOT_OURS || k < i);
+        all->v[i].copy = copy;
+    }
+    for (size_t i = 0; i < all->n; i++)
+        if (!all->v[i].copy)
+            all->v[n++] = all->v[i];
+    all->n = n;
+}
+
 int btrfs_scan(struct btrfs_volume *b, struct btrfs_snapshots *ret, struct err *e)
 {
     struct scan s = {b, ret};
@@ -111,6 +144,7 @@ int btrfs_scan(struct btrfs_volume *b, struct btrfs_snapshots *ret, struct err *
     }
     if (ret->n)
         qsort(ret->v, ret->n, sizeof *ret->v, by_seq);
+    leave_copies(ret);
     return 0;
 }
 
@@ -189,6 +223,12 @@ int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
     return subvol_snapshot(live, b->dir, tmp, true, e);
 }
 
+static int bind_to(struct btrfs_volume *b, int fd, const char *name, const char *also, struct err *e)
+{
+    struct subvol info;
+    return subvol_read(fd, &info, e) < 0 ? -1 : btrfs_bond_set(b, info.uuid, name, also, e);
+}
+
 int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -197,10 +237,13 @@ int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret
     btrfs_snapshot_name(b, name, full);
     if (b->dir < 0)
         return err_set(e, ERR_GONE, 0, "there is no volume '%s/%s'", b->dir_path, b->image);
-    if (subvol_rename(b->dir, tmp, full, 0, e) < 0 && e->code != ENOENT)
-        return -1;
     _cleanup_close_ int fd = -1;
-    int r = subvol_open(b->dir, full, &fd, e); /* there already when this is repeated */
+    int r = subvol_open(b->dir, tmp, &fd, e);
+    if (r < 0 ||
+        (r == 0 && (bind_to(b, fd, full, NULL, e) < 0 || subvol_rename(b->dir, tmp, full, 0, e) < 0)))
+        return -1;
+    if (r == 1)
+        r = subvol_open(b->dir, full, &fd, e); /* there already when this is repeated */
     if (r == 1)
         return err_set(e, ERR_GONE, 0, "snapshot '%s/%s' was not taken", b->dir_path, full);
     struct btrfs_snapshot found = {0};
@@ -222,7 +265,10 @@ int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, s
     if (btrfs_open_snapshot(b, &s, &fd, e) < 0)
         return e->kind == ERR_GONE ? 1 : -1;
     btrfs_snapshot_name(b, name, full);
-    int r = subvol_destroy(b->dir, full, e);
+    struct subvol info;
+    int r = subvol_read(fd, &info, e) < 0 ? -1 : subvol_destroy(b->dir, full, e);
+    if (r == 0)
+        btrfs_bond_end(b, info.uuid);
     char key[SNAPSHOT_ID_LEN + 9];
     struct err ignored; /* the attribute of an id that is gone says nothing */
     if (r == 0)
@@ -240,7 +286,14 @@ int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, str
     snprintf(s.id, sizeof s.id, "%s", id);
     if (btrfs_open_snapshot(b, &s, &fd, e) < 0)
         return e->kind == ERR_GONE ? 1 : -1;
-    return mark_set(b->dir, adopted_key(id, key), "1", e) < 0 ? -1 : subvol_commit(b->dir, e);
+    struct subvol info;
+    char full[BTRFS_NAME_MAX];
+    btrfs_snapshot_name(b, name, full);
+    if (subvol_read(fd, &info, e) < 0 ||
+        (info.received_uuid[0] ? btrfs_bond_set(b, info.uuid, full, NULL, e)
+                               : mark_set(b->dir, adopted_key(id, key), "1", e)) < 0)
+        return -1;
+    return subvol_commit(b->dir, e);
 }
 
 int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
@@ -253,7 +306,8 @@ int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, st
     int r = b->dir < 0 ? 1 : subvol_open(b->dir, old, &fd, e);
     if (r == 1)
         return err_set(e, ERR_GONE, 0, "there is no snapshot '%s/%s'", b->dir_path, old);
-    if (r < 0 || subvol_rename(b->dir, old, new, 0, e) < 0)
+    if (r < 0 || bind_to(b, fd, new, old, e) < 0 || subvol_rename(b->dir, old, new, 0, e) < 0 ||
+        bind_to(b, fd, new, NULL, e) < 0)
         return -1;
     return subvol_commit(b->dir, e);
 }

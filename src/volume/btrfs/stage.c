@@ -216,6 +216,8 @@ int btrfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *o
     } else if (r >= 0) {
         if (x->subvol >= 0)
             close(take_fd(&x->subvol));
+        if (faccessat(b->dir, b->stage, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            volume_removed(s->volume, "an unfinished copy that the next one cannot go on from");
         r = btrfs_stage_discard(s->volume, e);
         if (r == 0)
             r = make_subvolume(b, x, e);
@@ -327,11 +329,13 @@ int btrfs_stage_seal(struct stage *s, struct err *e)
 /* ---- commit ---- */
 
 /* The sealed stage becomes the snapshot. */
-static int publish(struct btrfs_volume *b, const struct filestage_mark *mark, struct err *e)
+static int publish(struct btrfs_volume *b, const struct filestage_mark *mark, int stage, struct err *e)
 {
     char full[BTRFS_NAME_MAX];
+    struct subvol info;
     btrfs_snapshot_name(b, mark->snapshot, full);
-    if (subvol_rename(b->dir, b->stage, full, 0, e) < 0)
+    if (subvol_read(stage, &info, e) < 0 || btrfs_bond_set(b, info.uuid, full, NULL, e) < 0 ||
+        subvol_rename(b->dir, b->stage, full, 0, e) < 0)
         return -1;
     return subvol_commit(b->dir, e);
 }
@@ -345,7 +349,7 @@ static int shows(struct btrfs_volume *b, const struct btrfs_snapshot *snapshot, 
     int r = btrfs_open_live(b, &live, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (subvol_read(live, &info, e) < 0 || btrfs_owner_get(live, maker, e) < 0)
+    if (subvol_read(live, &info, e) < 0 || btrfs_live_owner(b, live, maker, e) < 0)
         return -1;
     if (!owner[0])
         strcpy(owner, maker); /* a repeated commit whose info is gone: the maker is who it was */
@@ -357,12 +361,12 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
 {
     _cleanup_close_ int from = -1, to = -1;
     char by[VOLUME_USER_MAX + 1];
+    struct subvol made;
     bool exists = faccessat(b->dir, b->image, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    if (exists && subvol_destroyable(b->dir, b->image, e) < 0) /* before anything is seen to change */
-        return err_wrap(e, "cannot replace '%s/%s'", b->dir_path, b->image);
     if (subvol_destroy(b->dir, b->tmp, e) < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
-        btrfs_owner_set(to, owner, e) < 0)
+        btrfs_owner_set(to, owner, e) < 0 || subvol_read(to, &made, e) < 0 ||
+        btrfs_bond_set(b, made.uuid, b->image, NULL, e) < 0)
         return -1;
     int used = btrfs_in_use(b, false, by, e);
     if (used != 0)
@@ -372,11 +376,27 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
     return subvol_commit(b->dir, e);
 }
 
+/* What was live before it was exchanged. */
+static int remove_former(struct btrfs_volume *b, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    struct subvol info;
+    int r = subvol_open(b->dir, b->tmp, &fd, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (subvol_read(fd, &info, e) < 0 || subvol_destroy(b->dir, b->tmp, e) < 0)
+        return -1;
+    btrfs_bond_end(b, info.uuid);
+    return 0;
+}
+
 static int bring_live(struct volume *v, const struct btrfs_snapshot *snapshot, char owner[32],
                       enum commit_how how, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
     _cleanup_close_ int live = -1;
+    if (btrfs_alone(v, e) < 0) /* before anything is seen to change */
+        return -1;
     int r = shows(b, snapshot, owner, e);
     if (r > 0 && how == COMMIT_ANEW) {
         int differs = btrfs_need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &snapshot->s, e);
@@ -407,7 +427,7 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
                          : err_set(e, ERR_GONE, 0, "there is no sealed stage %s of '%s/%s'", id, b->dir_path,
                                    b->image);
         ours = true;
-        if (publish(b, &mark, e) < 0)
+        if (publish(b, &mark, stage, e) < 0)
             return -1;
         btrfs_snapshots_release(&all);
         if (btrfs_scan(b, &all, e) < 0)
@@ -418,7 +438,7 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
         return err_set(e, ERR_GONE, 0, "snapshot %s of '%s/%s' vanished", id, b->dir_path, b->image);
     if (how != COMMIT_POINT && bring_live(v, snapshot, mark.owner, how, e) < 0)
         return -1;
-    if (subvol_destroy(b->dir, b->tmp, e) < 0 || (ours && info_remove(b, e) < 0))
+    if (remove_former(b, e) < 0 || (ours && info_remove(b, e) < 0))
         return -1;
     return subvol_commit(b->dir, e);
 }

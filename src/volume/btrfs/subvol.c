@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/strv.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -119,9 +120,9 @@ static bool is_empty_dir(int fd)
     return empty;
 }
 
-/* One nested subvolume: empty? Then, with `remove`, remove it. */
+/* One nested subvolume: empty? Then, with `remove`, remove it; else add its path. */
 static int check_nested_one(int fd, const char *name, uint64_t treeid, uint64_t dirid, bool remove,
-                            struct err *e)
+                            struct strv *full, struct err *e)
 {
     struct btrfs_ioctl_ino_lookup_user_args a = {.treeid = treeid, .dirid = dirid};
     if (ioctl(fd, BTRFS_IOC_INO_LOOKUP_USER, &a) < 0)
@@ -133,11 +134,10 @@ static int check_nested_one(int fd, const char *name, uint64_t treeid, uint64_t 
     child = openat(parent, a.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (child < 0)
         return err_sys(e, "cannot open the subvolume '%s%s' inside '%s'", a.path, a.name, name);
-    if (!is_empty_dir(child))
-        return err_set(e, ERR_DATA, 0,
-                       "'%s' holds another subvolume '%s%s' with data, which snapshots do not carry: move it "
-                       "out or remove it",
-                       name, a.path, a.name);
+    if (!is_empty_dir(child)) {
+        strv_addf(full, "%s%s", a.path, a.name);
+        return 0;
+    }
     if (remove && destroy_one(parent, a.name) < 0)
         return err_sys(e, "cannot remove the empty subvolume '%s%s' inside '%s'", a.path, a.name, name);
     return 0;
@@ -149,16 +149,24 @@ static int check_nested(int dir, const char *name, bool remove, struct err *e)
     if (subvol_open(dir, name, &fd, e) != 0)
         return -1;
     struct btrfs_ioctl_get_subvol_rootref_args a = {0};
+    _cleanup_strv_ struct strv full = STRV_INIT;
     int r;
     do {
         r = ioctl(fd, BTRFS_IOC_GET_SUBVOL_ROOTREF, &a);
         if (r < 0 && errno != EOVERFLOW)
             return err_sys(e, "cannot list the subvolumes inside '%s'", name);
         for (unsigned i = 0; i < a.num_items; i++)
-            if (check_nested_one(fd, name, a.rootref[i].treeid, a.rootref[i].dirid, remove, e) < 0)
+            if (check_nested_one(fd, name, a.rootref[i].treeid, a.rootref[i].dirid, remove, &full, e) < 0)
                 return -1;
     } while (r < 0);
-    return 0;
+    if (!full.n)
+        return 0;
+    _cleanup_free_ char *list = strv_join(&full, "', '");
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "'%s' holds %zu other subvolume%s with data, which no snapshot of it carries: '%.600s'. Move "
+        "what is in there into plain directories, or onto a mount point of its own, and remove %s",
+        name, full.n, full.n > 1 ? "s" : "", list, full.n > 1 ? "them" : "it");
 }
 
 int subvol_destroyable(int dir, const char *name, struct err *e)

@@ -228,7 +228,7 @@ static void replicate(struct volume *from, struct volume *to, const struct snaps
     assert_non_null(there);
     assert_string_equal(there->name, snap->name);
     assert_int_equal(there->size, snap->size);
-    assert_int_equal(there->flags, SNAPSHOT_READABLE | SNAPSHOT_RECEIVED);
+    assert_int_equal(there->flags, SNAPSHOT_READABLE | SNAPSHOT_RECEIVED | SNAPSHOT_OURS);
     assert_ptr_equal(there, &all.v[all.n - 1]);
     snapshots_release(&all);
     char owner[32], shown[SNAPSHOT_ID_LEN + 1];
@@ -303,7 +303,7 @@ static void check_nested(struct volume *a, struct volume *b, const struct snapsh
     put(at(&store_b, "subvol-100-disk-0/var/docker/image"), 0, "x", 1);
     stage(a, b, &s5, &s6, UINT64_MAX);
     assert_int_equal(volume_commit(b, s6.id, COMMIT_LIVE, &err), -1);
-    assert_int_equal(err.kind, ERR_DATA);
+    assert_int_equal(err.kind, ERR_CONFIG);
     assert_non_null(strstr(err.text, "var/docker"));
     assert_int_equal(access(at(&store_b, "subvol-100-disk-0/var/docker/image"), F_OK), 0);
     assert_int_equal(unlink(at(&store_b, "subvol-100-disk-0/var/docker/image")), 0);

@@ -2,11 +2,14 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "volume/dir/bond.h"
 #include "volume/file/delta.h"
+#include "volume/file/image.h"
 #include "volume/file/mapdelta.h"
 #include "volume/mark.h"
 #include "volume/name.h"
 #include "volume/place.h"
+#include "volume/root.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,19 +33,6 @@ static bool dir_supports(const char *name)
     return strchr(name, '/') && (has_suffix(name, ".raw") || has_suffix(name, ".qcow2"));
 }
 
-static int open_root(const struct volume_store *store, struct err *e)
-{
-    if (!store->path || store->path[0] != '/')
-        return err_set(e, ERR_CONFIG, 0, "storage '%s' has no absolute path", store->id);
-    int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        return fd;
-    if (errno == ENOENT)
-        return err_set(e, ERR_GONE, 0, "the path '%s' of storage '%s' is not there: is it mounted?",
-                       store->path, store->id);
-    return err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
-}
-
 static void dir_free(struct dir *d)
 {
     if (d->root >= 0)
@@ -62,7 +52,7 @@ static struct dir *dir_new(const struct volume_store *store, uint32_t vmid, cons
     d->file = xstrdup(file);
     d->mode = -1;
     d->fd = -1;
-    d->root = open_root(store, e);
+    d->root = root_open(store, e);
     if (d->root < 0 || dir_enter(d, false, e) < 0)
         return NULL;
     return take_ptr(d);
@@ -107,7 +97,7 @@ static int dir_list(const struct volume_store *store, uint32_t vmid, struct strv
         return 0;
     DIR *dir = fdopendir(dup(d->fd));
     if (!dir)
-        return err_sys(e, "cannot read the directory images/%u", vmid);
+        return err_sys(e, "cannot read the directory %s/%u", root_images(store), vmid);
     for (const struct dirent *entry; (entry = readdir(dir));) {
         _cleanup_free_ char *file = volume_of(entry->d_name);
         _cleanup_free_ char *name = xasprintf("%u/%s", vmid, file ? file : "");
@@ -147,8 +137,7 @@ static int dir_info(struct volume *v, struct volume_info *ret, struct err *e)
 static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
 {
     struct dir *d = v->priv;
-    char below[32];
-    snprintf(below, sizeof below, "images/%u", d->vmid);
+    _cleanup_free_ char *below = xasprintf("%s/%u", root_images(d->store), d->vmid);
     return dir_enter(d, false, e) < 0 ? -1 : place_of_file(d->fd, d->root, below, d->file, ret, e);
 }
 
@@ -179,13 +168,28 @@ static int existing(struct dir *d, struct err *e)
 {
     int r = dir_enter(d, false, e);
     if (r > 0)
-        return err_set(e, ERR_GONE, 0, "the directory images/%u is not there", d->vmid);
+        return err_set(e, ERR_GONE, 0, "the directory %s/%u is not there", root_images(d->store), d->vmid);
     return r < 0 ? -1 : dir_can_reflink(d, e);
 }
 
 static int slot_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 {
     return dir_snapshots(v->priv, ret, e);
+}
+
+static int slot_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
+{
+    return bond_strays(v->priv, live, ret, e);
+}
+
+static int slot_complete(struct volume *v, struct err *e)
+{
+    struct dir *d = v->priv;
+    _cleanup_close_ int fd = -1;
+    int r = dir_enter(d, false, e);
+    if (r == 0)
+        r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    return r == 0 ? image_check(fd, d->file, e) : r < 0 ? -1 : 0;
 }
 
 static void slot_flush(struct volume *v)
@@ -274,25 +278,19 @@ static int slot_in_use(struct volume *v, char *by, struct err *e)
 
 /* ---- removing ---- */
 
-static int remove_all(struct dir *d, enum dir_kind kind, const char *but_prefix, struct err *e)
-{
-    _cleanup_strv_ struct strv tags = STRV_INIT;
-    if (dir_tags(d, kind, &tags, e) < 0)
-        return -1;
-    for (size_t i = 0; i < tags.n; i++)
-        if ((!but_prefix || strncmp(tags.v[i], but_prefix, strlen(but_prefix)) != 0) &&
-            dir_remove(d, dir_name(d, kind, tags.v[i]).s, e) < 0)
-            return -1;
-    return 0;
-}
-
 static int slot_tidy(struct volume *v, struct err *e)
 {
     struct dir *d = v->priv;
+    _cleanup_strv_ struct strv tags = STRV_INIT;
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    return remove_all(d, DIR_TEMP, NULL, e) < 0 ? -1 : plain_tidy(d, e);
+    if (dir_tags(d, DIR_TEMP, &tags, e) < 0 || dir_remove_all(d, DIR_TEMP, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++)
+        if (*tags.v[i] != '@') /* a snapshot that was not kept */
+            volume_removed(v, "'%s', which a run that was cut left", dir_name(d, DIR_TEMP, tags.v[i]).s);
+    return plain_tidy(d, e);
 }
 
 /* The live file goes last: as long as anything is left, the volume is listed and the removal can be done
@@ -303,9 +301,8 @@ static int slot_destroy(struct volume *v, struct err *e)
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (remove_all(d, DIR_TEMP, NULL, e) < 0 || remove_all(d, DIR_STAGE, NULL, e) < 0 ||
-        remove_all(d, DIR_DIGEST, NULL, e) < 0 || remove_all(d, DIR_SNAPSHOT, ASIDE_PREFIX, e) < 0 ||
-        dir_remove(d, d->file, e) < 0)
+    if (dir_remove_all(d, DIR_TEMP, e) < 0 || dir_remove_all(d, DIR_STAGE, e) < 0 ||
+        dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0)
         return -1;
     return dir_sync(d, e);
 }
@@ -445,6 +442,8 @@ static int slot_stage_open(struct stage *s, const struct stage_want *want, uint6
         if (filestage_chain(fd, &mark, want, e) < 0)
             return -1;
     } else if (r > 0 || !filestage_mark_fits(&mark, want)) {
+        if (fd >= 0)
+            volume_removed(s->volume, "an unfinished copy that the next one cannot go on from");
         cleanup_closep(&fd);
         fd = -1;
         if (begin_stage(d, want, &fd, &mark, e) < 0)
@@ -471,10 +470,19 @@ static int slot_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e
     return filestage_checkpoint(s->priv, offset, e);
 }
 
+/* What comes from a peer may name any file of this node. */
+static int check_staged(struct dir *d, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    int r = dir_file(d, dir_name(d, DIR_STAGE, NULL).s, O_RDONLY, &fd, e);
+    return r == 0 ? image_check(fd, d->file, e) : r < 0 ? -1 : 0;
+}
+
 /* The file's name is made durable here too: what a sealed stage holds may be all there is of it. */
 static int slot_stage_seal(struct stage *s, struct err *e)
 {
-    return filestage_seal(s->priv, e) < 0 ? -1 : dir_sync(s->volume->priv, e);
+    struct dir *d = s->volume->priv;
+    return check_staged(d, e) < 0 || filestage_seal(s->priv, e) < 0 ? -1 : dir_sync(d, e);
 }
 
 static void slot_stage_close(struct stage *s)
@@ -506,7 +514,8 @@ static int slot_commit(struct volume *v, const char *id, enum commit_how how, st
 {
     struct dir *d = v->priv;
     int reflink = existing(d, e);
-    if (reflink < 0 || (reflink ? reflink_commit(d, id, how, e) : plain_commit(d, id, how, e)) < 0)
+    if (reflink < 0 || check_staged(d, e) < 0 ||
+        (reflink ? reflink_commit(d, id, how, e) : plain_commit(d, id, how, e)) < 0)
         return -1;
     return drop_stage_of(d, id, e);
 }
@@ -518,12 +527,15 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     struct filestage_mark mark;
     if (dir_enter(d, false, e) < 0)
         return -1;
+    enum bond bond;
     int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    if (r == 0 && (bond_of_live(d, fd, &bond, e) < 0 || mark_get(fd, "owner", owner, 32, e) < 0 ||
+                   mark_get(fd, "base", base_id, SNAPSHOT_ID_LEN + 1, e) < 0))
+        return -1;
+    if (r == 0 && (bond == BOND_COPY || bond == BOND_RENAMED))
+        owner[0] = 0;
     if (r == 0)
-        return mark_get(fd, "owner", owner, 32, e) < 0 ||
-                       mark_get(fd, "base", base_id, SNAPSHOT_ID_LEN + 1, e) < 0
-                   ? -1
-                   : 0;
+        return 0;
     /* not shown yet: who is making it? */
     if (r > 0 && (r = open_stage(d, &stage, &mark, e)) == 0)
         strcpy(owner, mark.owner);
@@ -560,6 +572,8 @@ const struct volume_driver driver_dir = {
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
     .snapshots = slot_snapshots,
+    .strays = slot_strays,
+    .complete = slot_complete,
     .flush = slot_flush,
     .snapshot = slot_snapshot,
     .snapshot_keep = slot_keep,

@@ -87,6 +87,10 @@ int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, str
 int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e);
 int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e);
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e);
+/* All of this kind. */
+int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e);
+/* Those that go with the volume (snapshot_goes_along), and all digests. */
+int dir_remove_snapshots(struct dir *d, struct err *e);
 
 /* ---- the two modes; volume.h says what each must do ---- */
 

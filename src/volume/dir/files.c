@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "volume/root.h"
 #include "volume/users.h"
 
 #include <dirent.h>
@@ -28,29 +29,9 @@ struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *ta
     return n;
 }
 
-static int open_folder(int at, const char *name, bool make, int *fd, struct err *e)
-{
-    const int flags = O_RDONLY | O_DIRECTORY;
-    *fd = fs_open_beneath(at, name, flags, 0, e);
-    if (*fd < 0 && e->code == ENOENT && make) {
-        if (mkdirat(at, name, 0750) < 0 && errno != EEXIST)
-            return err_sys(e, "cannot make the directory '%s'", name);
-        if (fsync(at) < 0)
-            return err_sys(e, "cannot flush the directory above '%s'", name);
-        *fd = fs_open_beneath(at, name, flags, 0, e);
-    }
-    return *fd >= 0 ? 0 : e->code == ENOENT ? 1 : -1;
-}
-
 int dir_enter(struct dir *d, bool make, struct err *e)
 {
-    if (d->fd >= 0)
-        return 0;
-    char vmid[16];
-    snprintf(vmid, sizeof vmid, "%u", d->vmid);
-    _cleanup_close_ int images = -1;
-    int r = open_folder(d->root, "images", make, &images, e);
-    return r == 0 ? open_folder(images, vmid, make, &d->fd, e) : r;
+    return d->fd >= 0 ? 0 : root_enter(d->root, d->store, d->vmid, make, 0750, &d->fd, e);
 }
 
 int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct err *e)
@@ -108,7 +89,8 @@ int dir_remove(const struct dir *d, const char *name, struct err *e)
 
 int dir_sync(const struct dir *d, struct err *e)
 {
-    return fsync(d->fd) < 0 ? err_sys(e, "cannot flush the directory images/%u", d->vmid) : 0;
+    return fsync(d->fd) < 0 ? err_sys(e, "cannot flush the directory %s/%u", root_images(d->store), d->vmid)
+                            : 0;
 }
 
 int dir_in_use(const struct dir *d, char by[VOLUME_USER_MAX + 1], struct err *e)
@@ -148,7 +130,7 @@ int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct e
     int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir) {
-        err_sys(e, "cannot read the directory images/%u", d->vmid);
+        err_sys(e, "cannot read the directory %s/%u", root_images(d->store), d->vmid);
         if (fd >= 0)
             close(fd);
         return -1;
@@ -165,7 +147,9 @@ int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct e
     }
     int code = errno;
     closedir(dir);
-    return code ? err_set(e, ERR_SYSTEM, code, "cannot read the directory images/%u", d->vmid) : 0;
+    return code ? err_set(e, ERR_SYSTEM, code, "cannot read the directory %s/%u", root_images(d->store),
+                          d->vmid)
+                : 0;
 }
 
 /* ---- what the file system can do ---- */
@@ -203,7 +187,7 @@ static int find_place(const struct dir *d, struct place *ret, struct err *e)
     struct statx st;
     struct statfs fs;
     if (statx(d->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &st) < 0 || fstatfs(d->fd, &fs) < 0)
-        return err_sys(e, "cannot stat the directory images/%u", d->vmid);
+        return err_sys(e, "cannot stat the directory %s/%u", root_images(d->store), d->vmid);
     memset(ret, 0, sizeof *ret);
     ret->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
     ret->mount = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;

@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "volume/dir/bond.h"
 #include "volume/dir/ident.h"
 #include "volume/file/blockmap.h"
 #include "volume/mark.h"
@@ -166,7 +167,8 @@ int plain_keep_aside(struct dir *d, const char *name, struct err *e)
     struct dir_name to = dir_name(d, DIR_SNAPSHOT, name);
     mark_new_id(s.id);
     if (dir_check_free(d, name, e) < 0 || dir_next_seq(d, &s.seq, e) < 0 ||
-        mark_snapshot_set(live, &s, "", e) < 0 || dir_flush(live, d->file, e) < 0)
+        bond_set(live, BOND_SNAPSHOT, to.s, NULL, e) < 0 || mark_snapshot_set(live, &s, "", e) < 0 ||
+        dir_flush(live, d->file, e) < 0)
         return -1;
     if (linkat(d->fd, d->file, d->fd, to.s, 0) < 0)
         return err_sys(e, "cannot link '%s' to '%s'", d->file, to.s);
@@ -299,7 +301,8 @@ static int switch_live(struct dir *d, int stage, const struct filestage_mark *ma
 {
     struct dir_name name = dir_name(d, DIR_STAGE, NULL);
     if (mark_set(stage, "base", mark->id, e) < 0 || mark_set(stage, "owner", mark->owner, e) < 0 ||
-        dir_copy_mode(d, stage, e) < 0 || dir_flush(stage, name.s, e) < 0 || keep_former(d, e) < 0)
+        bond_set(stage, BOND_LIVE, d->file, NULL, e) < 0 || dir_copy_mode(d, stage, e) < 0 ||
+        dir_flush(stage, name.s, e) < 0 || keep_former(d, e) < 0)
         return -1;
     return dir_replace_live(d, name.s, e);
 }

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "volume/dir/bond.h"
 #include "volume/file/delta.h"
 #include "volume/mark.h"
 
@@ -166,7 +167,8 @@ static int show(struct dir *d, const struct snapshot *s, struct err *e)
     }
     if (dir_create(d, temp.s, &fd, e) < 0 || clone_file(fd, from, s->name, e) < 0 ||
         mark_set(fd, "base", s->id, e) < 0 || mark_set(fd, "owner", owner, e) < 0 ||
-        dir_copy_mode(d, fd, e) < 0 || dir_flush(fd, temp.s, e) < 0)
+        bond_set(fd, BOND_LIVE, d->file, NULL, e) < 0 || dir_copy_mode(d, fd, e) < 0 ||
+        dir_flush(fd, temp.s, e) < 0)
         return -1;
     return dir_replace_live(d, temp.s, e);
 }

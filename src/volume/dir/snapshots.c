@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "volume/dir/bond.h"
 #include "volume/dir/ident.h"
 #include "volume/file/blockmap.h"
 #include "volume/mark.h"
@@ -58,6 +59,16 @@ static bool has_id(const struct finds *f, const char *id)
     return false;
 }
 
+/* Is it the renamed one of two names of a file, or of a file and its copy? Ours counts. */
+static bool is_second(const struct finds *f, const struct found *x)
+{
+    bool ours = false;
+    for (size_t i = 0; i < f->n; i++)
+        ours |=
+            !f->v[i].foreign && !(f->v[i].s.flags & SNAPSHOT_STRANGE) && strcmp(f->v[i].s.id, x->s.id) == 0;
+    return x->s.flags & SNAPSHOT_STRANGE && ours;
+}
+
 static bool has_name(const struct finds *f, const char *name)
 {
     for (size_t i = 0; i < f->n; i++)
@@ -78,9 +89,18 @@ static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct 
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
         return err_sys(e, "cannot stat '%s'", name.s);
+    enum bond bond;
+    if (bond_get(fd, BOND_SNAPSHOT, name.s, &bond, e) < 0)
+        return -1;
+    if (bond == BOND_COPY)
+        return 0;
     struct found *x = finds_add(f);
     int r = mark_snapshot_get(fd, &x->s, e);
     x->foreign = r != 0;
+    if (bond == BOND_OURS)
+        x->s.flags |= SNAPSHOT_OURS;
+    if (bond == BOND_RENAMED)
+        x->s.flags = SNAPSHOT_STRANGE;
     strcpy(x->s.name, tag);
     x->s.size = st.stx_size;
     x->s.flags |= SNAPSHOT_READABLE;
@@ -96,7 +116,8 @@ static void find_copies(struct finds *f)
 {
     for (size_t i = 0; i < f->n; i++)
         for (size_t j = 0; j < i && !f->v[i].foreign; j++)
-            f->v[i].foreign = !f->v[j].foreign && strcmp(f->v[i].s.id, f->v[j].s.id) == 0;
+            f->v[i].foreign = !f->v[j].foreign && strcmp(f->v[i].s.id, f->v[j].s.id) == 0 &&
+                              !((f->v[i].s.flags | f->v[j].s.flags) & SNAPSHOT_STRANGE);
 }
 
 /* Right behind the newest of ours that is not younger. */
@@ -154,7 +175,7 @@ static void adopt_all(struct dir *d, struct finds *f)
     find_copies(f);
     struct err ignored;
     for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].foreign)
+        if (f->v[i].foreign && !(f->v[i].s.flags & SNAPSHOT_STRANGE))
             adopt(d, f, &f->v[i], &ignored);
 }
 
@@ -171,9 +192,14 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
     struct snapshot s = {0};
     if (has_name(f, tag) || dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
         return 0;
+    enum bond bond;
     int r = mark_snapshot_get(fd, &s, e);
-    if (r < 0)
+    if (r < 0 || bond_get(fd, BOND_SNAPSHOT, name.s, &bond, e) < 0)
         return -1;
+    if (bond == BOND_COPY || bond == BOND_RENAMED)
+        return 0;
+    if (bond == BOND_OURS)
+        s.flags |= SNAPSHOT_OURS;
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, &ignored);
     if (r > 0 || !map || has_id(f, s.id))
         return 0;
@@ -211,7 +237,7 @@ int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e)
         if (snapshot_name_valid(digests.v[i]) && look_at_digest(d, digests.v[i], base, &f, e) < 0)
             return -1;
     for (size_t i = 0; i < f.n; i++)
-        if (!f.v[i].foreign)
+        if (!f.v[i].foreign && !is_second(&f, &f.v[i]))
             snapshots_add(ret, &f.v[i].s);
     return 0;
 }
@@ -240,7 +266,8 @@ int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err 
         const struct snapshot *s = &all.v[i];
         if (digests && !dir_has(d, dir_name(d, DIR_DIGEST, s->name).s))
             continue;
-        bool shown = !(s->flags & SNAPSHOT_RECEIVED) || strcmp(s->id, base) == 0;
+        bool taken = !(s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE));
+        bool shown = taken || strcmp(s->id, base) == 0;
         if (!best || (shown && !best_shown) || (shown == best_shown && s->seq > best->seq)) {
             best = s;
             best_shown = shown;
@@ -285,7 +312,8 @@ int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, str
                 const char *owner, struct err *e)
 {
     struct dir_name to = dir_name(d, kind, s->name);
-    if (dir_next_seq(d, &s->seq, e) < 0 || mark_snapshot_set(fd, s, owner, e) < 0)
+    if (dir_next_seq(d, &s->seq, e) < 0 || bond_set(fd, BOND_SNAPSHOT, to.s, NULL, e) < 0 ||
+        mark_snapshot_set(fd, s, owner, e) < 0)
         return -1;
     if (kind == DIR_SNAPSHOT && fchmod(fd, 0400) < 0)
         return err_sys(e, "cannot make '%s' read-only", from);
@@ -340,8 +368,37 @@ int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct 
     int r = dir_open_snapshot(d, from, &kind, &fd, e);
     if (r > 0)
         return err_set(e, ERR_GONE, 0, "it has no snapshot '%s'", from);
-    if (r < 0 || dir_check_free(d, to, e) < 0 ||
-        dir_move(d, dir_name(d, kind, from).s, dir_name(d, kind, to).s, false, e) < 0)
+    struct dir_name old = dir_name(d, kind, from), new = dir_name(d, kind, to);
+    enum bond bond;
+    if (r < 0 || dir_check_free(d, to, e) < 0 || bond_get(fd, BOND_SNAPSHOT, old.s, &bond, e) < 0)
         return -1;
-    return dir_sync(d, e);
+    bool bound = bond == BOND_OURS;
+    if ((bound && (bond_set(fd, BOND_SNAPSHOT, new.s, old.s, e) < 0 || dir_flush(fd, old.s, e) < 0)) ||
+        dir_move(d, old.s, new.s, false, e) < 0 || dir_sync(d, e) < 0 ||
+        (bound && bond_set(fd, BOND_SNAPSHOT, new.s, NULL, e) < 0))
+        return -1;
+    return 0;
+}
+
+int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e)
+{
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    if (dir_tags(d, kind, &tags, e) < 0)
+        return -1;
+    for (size_t i = 0; i < tags.n; i++)
+        if (dir_remove(d, dir_name(d, kind, tags.v[i]).s, e) < 0)
+            return -1;
+    return 0;
+}
+
+int dir_remove_snapshots(struct dir *d, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (dir_snapshots(d, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++)
+        if (snapshot_goes_along(&all.v[i]) &&
+            dir_remove(d, dir_name(d, DIR_SNAPSHOT, all.v[i].name).s, e) < 0)
+            return -1;
+    return dir_remove_all(d, DIR_DIGEST, e);
 }

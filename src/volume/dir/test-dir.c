@@ -438,6 +438,45 @@ static void test_fault(void **state)
     }
 }
 
+/* A peer sends a qcow2 that names a file of this node: it never becomes a replica, be it sealed already. */
+static void test_image(void **state)
+{
+    static const char *const where[] = {"dir on XFS", "dir on ext4"};
+    for (size_t i = 0; i < ELEMENTS(where); i++) {
+        if (!at(where[i]))
+            continue;
+        struct volume *v = volume_open(&w.dst_store, "100/vm-100-disk-7.qcow2", &err);
+        assert_non_null(v);
+        char head[4096] = "QFI\xfb\0\0\0\3";
+        struct stage_want want = {
+            .snapshot = "s", .id = "00000000000000000000000000000007", .size = sizeof head};
+        uint64_t offset;
+        struct stage *s = stage_open(v, &want, &offset, &err);
+        assert_non_null(s);
+        ok(stage_write(s, 0, head, sizeof head, &err));
+        ok(stage_seal(s, &err));
+        stage_free(s);
+        int fd = open(beside(&w.dst_store, ".pvesr-stage.vm-100-disk-7.qcow2"), O_WRONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        head[14] = 1; /* a backing file at 256 */
+        head[19] = 11;
+        memcpy(head + 256, "/etc/shadow", 11);
+        assert_int_equal(pwrite(fd, head, sizeof head, 0), sizeof head);
+        assert_int_equal(volume_commit(v, want.id, COMMIT_LIVE, &err), -1);
+        assert_non_null(strstr(err.text, "/etc/shadow"));
+        close(fd);
+        assert_int_equal(access(beside(&w.dst_store, "vm-100-disk-7.qcow2"), F_OK), -1);
+        ok(stage_discard(v, &err));
+        s = stage_open(v, &want, &offset, &err);
+        assert_non_null(s);
+        ok(stage_write(s, 0, head, sizeof head, &err));
+        assert_int_equal(stage_seal(s, &err), -1);
+        assert_int_equal(err.kind, ERR_CONFIG);
+        stage_free(s);
+        volume_free(v);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,6 +485,7 @@ int main(void)
         cmocka_unit_test_teardown(test_plain, close_world),
         cmocka_unit_test_teardown(test_chain, close_world),
         cmocka_unit_test_teardown(test_symlinks, close_world),
+        cmocka_unit_test_teardown(test_image, close_world),
         cmocka_unit_test_teardown(test_full, close_world),
         cmocka_unit_test_teardown(test_memory, close_world),
         cmocka_unit_test_teardown(test_fault, close_world),

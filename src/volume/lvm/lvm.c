@@ -120,6 +120,17 @@ static int sign_seen(struct volume *v, const char *sign_there, struct err *e)
     return sign(v, here, e) < 0 ? -1 : strcmp(here, sign_there) == 0;
 }
 
+static int strays(struct volume *v, bool live, struct strv *ret, struct err *e)
+{
+    return lvm_strays(v->priv, live, ret, e);
+}
+
+static int alone(struct volume *v, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    return lvm_check_dependents(l, l->volume, e);
+}
+
 static int snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 {
     return lvm_snapshots(v->priv, ret, e);
@@ -187,24 +198,37 @@ static int snapshot_rename(struct volume *v, const char *from, const char *to, s
     int r = lvm_find(l, snap.s, &lv, e);
     if (r != 0)
         return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "it has no snapshot '%s'", from);
-    return lvm_check_free(l, to, e) < 0 ? -1 : lvm_rename(l, snap.s, lvm_name(l, LVM_SNAPSHOT, to).s, e);
+    if (lvm_check_free(l, to, e) < 0)
+        return -1;
+    if (lv.marked && lvm_mark_bond(&lv.mark, l->volume, from) == BOND_OURS) {
+        struct lvm_mark mark = lv.mark;
+        snprintf(mark.m.snapshot, sizeof mark.m.snapshot, "%s", to);
+        snprintf(mark.was, sizeof mark.was, "%s", from);
+        if (lvm_retag(l, &lv, &mark, LVM_RETAG, e) < 0)
+            return -1;
+    }
+    return lvm_rename(l, snap.s, lvm_name(l, LVM_SNAPSHOT, to).s, e);
 }
 
 /* ---- removing ---- */
 
-static bool goes_with_tidy(enum lvm_kind kind, const char *tag)
+typedef bool lv_goes(const struct lvm *l, const struct lv *lv, enum lvm_kind kind, const char *tag);
+
+static bool goes_with_tidy(const struct lvm *l, const struct lv *lv, enum lvm_kind kind, const char *tag)
 {
-    (void)tag;
     return kind == LVM_TEMP || kind == LVM_NEW;
 }
 
-static bool goes_with_volume(enum lvm_kind kind, const char *tag)
+static bool goes_with_volume(const struct lvm *l, const struct lv *lv, enum lvm_kind kind, const char *tag)
 {
-    return kind != LVM_SNAPSHOT || !snapshot_is_aside(tag);
+    struct snapshot s = {.flags = lvm_flags(l, lv, tag)};
+    snprintf(s.name, sizeof s.name, "%s", tag);
+    return kind != LVM_SNAPSHOT || snapshot_goes_along(&s);
 }
 
-static int remove_those(const struct lvm *l, bool (*goes)(enum lvm_kind kind, const char *tag), struct err *e)
+static int remove_those(struct volume *v, lv_goes *goes, struct err *e)
 {
+    const struct lvm *l = v->priv;
     _cleanup_strv_ struct strv names = STRV_INIT;
     const struct vg *g = lvm_group(l, false, e);
     if (!g)
@@ -213,18 +237,20 @@ static int remove_those(const struct lvm *l, bool (*goes)(enum lvm_kind kind, co
         enum lvm_kind kind;
         const char *volume, *tag;
         if (strcmp(g->lvs[i].pool, l->pool) == 0 && lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) == 0 &&
-            strcmp(volume, l->volume) == 0 && goes(kind, tag))
+            strcmp(volume, l->volume) == 0 && goes(l, &g->lvs[i], kind, tag))
             strv_add(&names, g->lvs[i].name);
     }
     for (size_t i = 0; i < names.n; i++)
         if (lvm_remove(l, names.v[i], e) < 0)
             return -1;
+    for (size_t i = 0; goes == goes_with_tidy && i < names.n; i++)
+        volume_removed(v, "'%s', which a run that was cut left", names.v[i]);
     return 0;
 }
 
 static int tidy(struct volume *v, struct err *e)
 {
-    return heal(v->priv, e) < 0 ? -1 : remove_those(v->priv, goes_with_tidy, e);
+    return heal(v->priv, e) < 0 ? -1 : remove_those(v, goes_with_tidy, e);
 }
 
 /* What is not active has no device, and no user. */
@@ -253,7 +279,7 @@ static int destroy(struct volume *v, struct err *e)
     const struct lvm *l = v->priv;
     struct lv live;
     int r = lvm_live(l, &live, e);
-    if (r < 0 || remove_those(l, goes_with_volume, e) < 0)
+    if (r < 0 || remove_those(v, goes_with_volume, e) < 0)
         return -1;
     return r == 0 ? lvm_remove(l, l->volume, e) : 0;
 }
@@ -313,6 +339,8 @@ static int commit(struct volume *v, const char *id, enum commit_how how, struct 
     int there = how != COMMIT_POINT ? lvm_live(l, &now, e) : 1;
     if (there < 0)
         return -1;
+    if (there == 0 && lvm_check_dependents(l, l->volume, e) < 0)
+        return -1;
     int r = lvm_find_id(l, id, &s, e);
     if (r > 0 && there == 0 && check_unused(l, e) < 0)
         return -1;
@@ -333,7 +361,8 @@ static int replica(struct volume *v, char *owner, char *base_id, struct err *e)
         r = lvm_find(l, lvm_name(l, LVM_STAGE, NULL).s, &lv, e);
     if (r != 0 || !lv.marked)
         return r < 0 ? -1 : 0;
-    memcpy(owner, lv.mark.m.owner, sizeof lv.mark.m.owner);
+    if (lvm_mark_bond(&lv.mark, l->volume, NULL) != BOND_RENAMED)
+        memcpy(owner, lv.mark.m.owner, sizeof lv.mark.m.owner);
     if (live)
         memcpy(base_id, lv.mark.m.id, sizeof lv.mark.m.id);
     return 0;
@@ -375,6 +404,8 @@ const struct volume_driver driver_lvmthin = {
     .sign = sign,
     .sign_seen = sign_seen,
     .snapshots = snapshots,
+    .strays = strays,
+    .alone = alone,
     .flush = flush,
     .snapshot = snapshot,
     .snapshot_keep = snapshot_keep,

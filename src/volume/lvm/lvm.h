@@ -59,7 +59,8 @@ struct lv {
     bool read_only;
     bool marked; /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
-    char tag[LVM_TAG_MAX]; /* that tag, as it is */
+    char tag[LVM_TAG_MAX];   /* that tag, as it is */
+    unsigned snapshot_flags; /* of a snapshot, where they are listed: lvm_flags */
 };
 
 struct thin_pool {
@@ -120,7 +121,11 @@ int lvm_owner(const struct vg *g, const struct lv *lv, enum lvm_kind *kind, cons
  * the caller's. What was known of the group is asked anew afterwards; not so after the
  * functions below, whose result is known. */
 int lvm_change(const struct lvm *l, struct err *e, const char *program, ...) __attribute__((sentinel));
+/* Refused when anything depends on it that is not of the pool (a classic snapshot, an LV with it as external
+ * origin): lvremove would remove that, too. */
 int lvm_remove(const struct lvm *l, const char *name, struct err *e);
+/* ERR_CONFIG when there is such a thing. */
+int lvm_check_dependents(const struct lvm *l, const char *name, struct err *e);
 int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err *e);
 /* Replace the tag of ours. OFTEN is not worth a backup of the group's metadata; FINAL makes the LV read-only,
  * too. */
@@ -197,6 +202,10 @@ int lvm_next_seq(const struct lvm *l, bool old, uint64_t *ret, struct err *e);
  * group only what was known a moment ago, and one command. */
 int lvm_take(const struct lvm *l, const char *name, enum lvm_kind kind, struct err *e);
 int lvm_keep(const struct lvm *l, const char *name, struct snapshot *ret, struct err *e);
+/* Of a snapshot by this name: struct snapshot. */
+unsigned lvm_flags(const struct lvm *l, const struct lv *lv, const char *tag);
+/* volume_strays */
+int lvm_strays(const struct lvm *l, bool live, struct strv *ret, struct err *e);
 /* The newest snapshot that the live volume is known to have been: one taken of it here, or the received one
  * that it was made from; else the newest of all. 1: none. */
 int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, struct err *e);

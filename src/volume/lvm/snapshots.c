@@ -34,6 +34,7 @@ static int find_all(const struct lvm *l, bool old, struct finds *f, struct err *
             continue;
         f->v = xgrow(f->v, f->n, sizeof *f->v);
         f->v[f->n] = g->lvs[i];
+        f->v[f->n].snapshot_flags = lvm_flags(l, &g->lvs[i], tag);
         snprintf(f->v[f->n++].mark.m.snapshot, SNAPSHOT_NAME_MAX + 1, "%s", tag);
     }
     return 0;
@@ -77,9 +78,14 @@ static int adopt(const struct lvm *l, const struct finds *f, struct lv *x, struc
     return 0;
 }
 
-static unsigned flags_of(const struct lv *lv)
+unsigned lvm_flags(const struct lvm *l, const struct lv *lv, const char *tag)
 {
-    return lv->mark.flags | SNAPSHOT_READABLE;
+    enum bond bond = lv->marked ? lvm_mark_bond(&lv->mark, l->volume, tag) : BOND_NONE;
+    if (bond == BOND_RENAMED)
+        return SNAPSHOT_READABLE | SNAPSHOT_STRANGE;
+    if (!lv->marked || (bond == BOND_NONE && lv->mark.volume[0])) /* the volume has another name now */
+        return SNAPSHOT_READABLE;
+    return lv->mark.flags | SNAPSHOT_READABLE | (bond == BOND_OURS ? SNAPSHOT_OURS : 0u);
 }
 
 /* One taken here is as large as its LV; only a received one knows better. */
@@ -105,7 +111,7 @@ int lvm_snapshots(const struct lvm *l, struct snapshots *ret, struct err *e)
         const struct lvm_mark *m = &f.v[i].mark;
         if (!f.v[i].marked)
             continue;
-        struct snapshot s = {.created = m->m.created, .seq = m->seq, .flags = flags_of(&f.v[i])};
+        struct snapshot s = {.created = m->m.created, .seq = m->seq, .flags = f.v[i].snapshot_flags};
         s.size = size_of(&f.v[i]);
         memcpy(s.name, m->m.snapshot, sizeof s.name);
         memcpy(s.id, m->m.id, sizeof s.id);
@@ -126,6 +132,21 @@ int lvm_find_id(const struct lvm *l, const char *id, struct lv *ret, struct err 
         return 0;
     }
     return 1;
+}
+
+int lvm_strays(const struct lvm *l, bool live, struct strv *ret, struct err *e)
+{
+    _cleanup_(finds_release) struct finds f = {0};
+    struct lv lv = {0};
+    int r = live ? lvm_live(l, &lv, e) : 1;
+    if (r < 0 || find_all(l, false, &f, e) < 0)
+        return -1;
+    for (size_t i = 0; i < f.n; i++)
+        if (f.v[i].snapshot_flags & SNAPSHOT_STRANGE)
+            strv_addf(ret, "'%s' is a restore point that somebody gave this name", f.v[i].name);
+    if (r == 0 && lv.marked && lvm_mark_bond(&lv.mark, l->volume, NULL) == BOND_RENAMED)
+        strv_addf(ret, "'%s' is a replica, or a restore point, that somebody gave this name", lv.name);
+    return 0;
 }
 
 int lvm_check_free(const struct lvm *l, const char *snapshot, struct err *e)
@@ -202,6 +223,7 @@ int lvm_take(const struct lvm *l, const char *name, enum lvm_kind kind, struct e
     mark.m.created = clock_epoch();
     mark.m.size = mark.m.offset = live->size;
     snprintf(mark.m.snapshot, sizeof mark.m.snapshot, "%s", name);
+    snprintf(mark.volume, sizeof mark.volume, "%s", l->volume);
     mark_new_id(mark.m.id);
     bool leftover = lvm_lv(g, l, to.s);
     if (check_room(l, g, e) < 0 || lvm_next_seq(l, true, &mark.seq, e) < 0 ||
@@ -240,8 +262,8 @@ int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, st
         const struct lv *s = &f.v[i];
         if (!s->marked)
             continue;
-        bool shown = !(s->mark.flags & SNAPSHOT_RECEIVED) ||
-                     (live->marked && strcmp(s->mark.m.id, live->mark.m.id) == 0);
+        bool taken = !(s->mark.flags & SNAPSHOT_RECEIVED) && !(s->snapshot_flags & SNAPSHOT_STRANGE);
+        bool shown = taken || (live->marked && strcmp(s->mark.m.id, live->mark.m.id) == 0);
         if (!best || (shown && !best_shown) || (shown == best_shown && s->mark.seq > best->mark.seq)) {
             best = s;
             best_shown = shown;

@@ -25,6 +25,7 @@
 
 struct lvm_stage {
     const struct lvm *lvm;
+    const struct volume *volume;
     struct lv lv; /* as it was when the stage was opened, but for its mark */
     struct lvm_open open;
     uint64_t chunk;
@@ -358,6 +359,7 @@ static int begin(struct lvm_stage *x, const struct stage_want *want, uint64_t si
     memset(&x->lv, 0, sizeof x->lv);
     snprintf(x->lv.name, sizeof x->lv.name, "%s", lvm_name(l, LVM_STAGE, NULL).s);
     filestage_mark_init(&x->lv.mark.m, want);
+    snprintf(x->lv.mark.volume, sizeof x->lv.mark.volume, "%s", l->volume);
     lvm_mark_print(&x->lv.mark, x->lv.tag);
     x->lv.marked = true;
     if (x->lv.mark.m.base_id[0]) {
@@ -428,6 +430,8 @@ static int open_any(struct lvm_stage *x, const struct stage_want *want, uint64_t
         return -1;
     if (r == 0 && lvm_remove(x->lvm, name.s, e) < 0)
         return -1;
+    if (r == 0)
+        volume_removed(x->volume, "an unfinished copy that the next one cannot go on from");
     return begin(x, want, size, e);
 }
 
@@ -461,6 +465,7 @@ int lvm_stage_open(struct stage *s, const struct stage_want *want, uint64_t *off
     x->chunk = pool->chunk;
     x->zeroes = pool->zeroes;
     x->paid = UINT64_MAX;
+    x->volume = s->volume;
     if (pool_check(l, x->chunk, &x->budget, e) < 0 || open_any(x, want, size, e) < 0)
         return -1;
     *offset = x->lv.mark.m.offset;

@@ -33,6 +33,10 @@ static void test_marks(void **state)
         mark.m.size = INT64_MAX;
         mark.m.offset = INT64_MAX - i;
         mark.m.sealed = i % 5 == 0;
+        if (i % 2) {
+            strcpy(mark.volume, "vm-100-disk-0");
+            strcpy(mark.was, names[(i + 1) % ELEMENTS(names)]);
+        }
         lvm_mark_print(&mark, tag);
         /* what LVM takes in a tag */
         assert_int_equal(tag[strspn(tag, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -55,6 +59,13 @@ static void test_hostile_marks(void **state)
         {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1", false},
         {"pvesr=1/s/" ID "/-/100-0/5/4096/0/0/9", false},
         {"pvesr=1/s/" ID "/-/100-0/5/4096/0/0/9/1/1", false},
+        {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1/vm-100-disk-0/-", true},
+        {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1/vm-100-disk-0/r", true},
+        {"pvesr=1/s/" ID "/-/100-0/5/4096/0/0/9/1/vm-100-disk-0/-", false},
+        {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1/vm-100-disk-0", false},
+        {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1/vm-100-disk-0/-/-", false},
+        {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1/disk/-", false},
+        {"pvesr=2/s/" ID "/-/100-0/5/4096/0/0/9/1/-/-", false},
         {"pvesr=1/-/" ID "/-/100-0/5/4096/0/0/9/1", false},
         {"pvesr=1/a&2fb/" ID "/-/100-0/5/4096/0/0/9/1", false},
         {"pvesr=1/s&00/" ID "/-/100-0/5/4096/0/0/9/1", false},
@@ -82,6 +93,35 @@ static void test_hostile_marks(void **state)
     memcpy(long_tag, "pvesr=1/", 8);
     long_tag[sizeof long_tag - 1] = 0;
     assert_false(lvm_mark_parse(long_tag, &mark));
+}
+
+/* Whose an LV with a mark is. */
+static void test_bonds(void **state)
+{
+    static const struct {
+        const char *made_for, *snapshot, *was; /* the mark */
+        const char *volume, *name;             /* the LV; name NULL: no snapshot */
+        enum bond bond;
+    } cases[] = {
+        {"vm-100-disk-0", "s", "", "vm-100-disk-0", "s", BOND_OURS},
+        {"vm-100-disk-0", "s", "", "vm-100-disk-0", "mine", BOND_RENAMED},
+        {"vm-100-disk-0", "t", "s", "vm-100-disk-0", "s", BOND_OURS}, /* a rename of ours that was cut */
+        {"vm-100-disk-0", "t", "s", "vm-100-disk-0", "t", BOND_OURS},
+        {"vm-100-disk-0", "s", "", "base-100-disk-0", "s", BOND_NONE},
+        {"vm-100-disk-0", "s", "", "base-100-disk-0", "mine", BOND_RENAMED},
+        {"vm-100-disk-0", "s", "", "vm-100-disk-0", NULL, BOND_OURS},
+        {"vm-100-disk-0", "s", "", "vm-100-disk-7", NULL, BOND_RENAMED},
+        {"", "s", "", "vm-100-disk-0", "mine", BOND_NONE}, /* of an earlier version */
+        {"", "s", "", "vm-100-disk-7", NULL, BOND_NONE},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct lvm_mark mark = {0};
+        strcpy(mark.volume, cases[i].made_for);
+        strcpy(mark.m.snapshot, cases[i].snapshot);
+        strcpy(mark.was, cases[i].was);
+        if (lvm_mark_bond(&mark, cases[i].volume, cases[i].name) != cases[i].bond)
+            fail_msg("case %zu", i);
+    }
 }
 
 static void test_round(void **state)
@@ -256,10 +296,15 @@ static void test_owner_by_tag(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_marks),          cmocka_unit_test(test_hostile_marks),
-        cmocka_unit_test(test_round),          cmocka_unit_test(test_pool_status),
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_owner),
-        cmocka_unit_test(test_owner_by_tag),   cmocka_unit_test(test_thin_delta_versions),
+        cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_hostile_marks),
+        cmocka_unit_test(test_bonds),
+        cmocka_unit_test(test_round),
+        cmocka_unit_test(test_pool_status),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_owner_by_tag),
+        cmocka_unit_test(test_thin_delta_versions),
         cmocka_unit_test(test_reserved_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

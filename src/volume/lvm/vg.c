@@ -20,6 +20,7 @@
 /* Others change the group too: what was read is believed for that long. */
 #define BELIEVED_SECONDS 5.0
 #define OLD_SECONDS 60.0
+#define FRESH_SECONDS 1.0
 #define FIELDS 13
 /* Names of device mapper, hyphens doubled. */
 #define DM_NAME_MAX 127
@@ -334,7 +335,8 @@ static const char *between(const struct vg *g, const struct lv *lv, const char *
         if (!volume_name_valid(vol, NULL, NULL) || !snapshot_name_valid(p + 1))
             continue;
         bool there = volume_there(g, vol);
-        if (there && lv->marked && strcmp(lv->mark.m.snapshot, p + 1) == 0)
+        if (there && lv->marked &&
+            (strcmp(lv->mark.m.snapshot, p + 1) == 0 || strcmp(lv->mark.was, p + 1) == 0))
             return p;
         if (there || !best)
             best = p;
@@ -424,8 +426,29 @@ static void set_name(const struct lvm *l, const char *from, const char *to)
         qsort(g->lvs, g->n, sizeof *g->lvs, by_name);
 }
 
+/* Looks anew unless it was just done: somebody else makes such things. */
+int lvm_check_dependents(const struct lvm *l, const char *name, struct err *e)
+{
+    struct vg *g = group_of(l->vg);
+    _cleanup_strv_ struct strv found = STRV_INIT;
+    if (clock_mono() - g->asked > FRESH_SECONDS && !lvm_group_anew(l, e))
+        return -1;
+    for (size_t i = 0; i < g->n; i++)
+        if (strcmp(g->lvs[i].origin, name) == 0 && strcmp(g->lvs[i].pool, l->pool) != 0)
+            strv_add(&found, g->lvs[i].name);
+    if (!found.n)
+        return 0;
+    _cleanup_free_ char *list = strv_join(&found, "', '");
+    return err_set(e, ERR_CONFIG, 0,
+                   "'%s/%s' has '%.600s' made of it, which would go with it: copy what is worth keeping "
+                   "elsewhere, and remove %s",
+                   l->vg, name, list, found.n > 1 ? "them" : "it");
+}
+
 int lvm_remove(const struct lvm *l, const char *name, struct err *e)
 {
+    if (lvm_check_dependents(l, name, e) < 0)
+        return -1;
     struct vg *g = group_of(l->vg);
     bool stale = g->stale;
     _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, name);

@@ -4,6 +4,7 @@
 #include "base/debug.h"
 #include "base/num.h"
 #include "base/proc.h"
+#include "volume/mark.h"
 #include "volume/name.h"
 
 #include <errno.h>
@@ -11,14 +12,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COMMAND_SECONDS 600
-#define BUSY_TRIES 6
 #define LIST_MAX (64u << 20)
 #define STAGE "pvesr-stage-"
 #define OLD "pvesr-old-"
 #define KEPT "pvesr-kept-"
+#define REPLICATION "__replicate_"
 
 /* ---- commands ---- */
 
@@ -49,16 +49,6 @@ int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e)
 {
     debug_command(argv->v);
     return run(zfs_tick(z), argv, NULL, e);
-}
-
-int zfs_destroy(struct zfs *z, const char *name, struct err *e)
-{
-    for (int i = 0; zfs_change(z, e, "destroy", "-r", "--", name, NULL) < 0; i++) {
-        if (!strstr(e->text, "busy") || i == BUSY_TRIES)
-            return -1;
-        sleep(1);
-    }
-    return 0;
 }
 
 /* ---- fields ---- */
@@ -124,6 +114,8 @@ enum {
     F_STAGE,
     F_POINT,
     F_RECEIVED,
+    F_NAMED,
+    F_AT,
     F_QUOTA,
     F_WANTED,
     F_PROPERTIES,
@@ -132,17 +124,22 @@ enum {
 #define COLUMNS                                                                                              \
     "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,"               \
     "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:whole,pvesr:stage,pvesr:point,"    \
-    "pvesr:received," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
+    "pvesr:received,pvesr:name,pvesr:at," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
 
-static void take_replica(char **f, struct zfs_dataset *d)
+/* live: the name of the live volume that it is, is to be, or was. */
+static void take_replica(char **f, const char *live, struct zfs_dataset *d)
 {
     copy_mark(d->owner, sizeof d->owner, f[F_OWNER]);
+    d->bound = strcmp(f[F_AT], live) == 0;
+    d->stray = d->owner[0] && !d->bound && strcmp(f[F_AT], "-") != 0;
+    if (d->stray)
+        d->owner[0] = 0;
     copy_mark(d->base, sizeof d->base, f[F_BASE]);
     copy_mark(d->whole, sizeof d->whole, f[F_WHOLE]);
     d->doubtful = strcmp(f[F_VOLSIZE], "-") == 0 && d->owner[0] && strcmp(d->whole, d->base) != 0;
 }
 
-static bool take_dataset(char **f, struct zfs_dataset *ret)
+static bool take_dataset(char **f, const char *live, struct zfs_dataset *ret)
 {
     struct zfs_dataset d = {0};
     if (!copy(d.name, sizeof d.name, f[F_NAME]))
@@ -161,7 +158,7 @@ static bool take_dataset(char **f, struct zfs_dataset *ret)
     copy_mark(d.wanted, sizeof d.wanted, f[F_WANTED]);
     copy_mark(d.token, sizeof d.token, f[F_TOKEN]);
     d.partial = strcmp(f[F_TOKEN], "-") != 0;
-    take_replica(f, &d);
+    take_replica(f, live, &d);
     copy_mark(d.stage, sizeof d.stage, f[F_STAGE]);
     copy_mark(d.point, sizeof d.point, f[F_POINT]);
     *ret = d;
@@ -172,6 +169,7 @@ struct takers {
     void (*dataset)(const struct zfs_dataset *d, void *arg);
     void (*snapshot)(char **fields, void *arg);
     void *arg;
+    const char *live; /* see take_replica */
 };
 
 static void take_line(char *line, const struct takers *to)
@@ -183,7 +181,7 @@ static void take_line(char *line, const struct takers *to)
     bool snapshot = strcmp(f[F_TYPE], "snapshot") == 0 || strcmp(f[F_TYPE], "bookmark") == 0;
     if (snapshot && to->snapshot)
         to->snapshot(f, to->arg);
-    else if (!snapshot && take_dataset(f, &d))
+    else if (!snapshot && take_dataset(f, to->live, &d))
         to->dataset(&d, to->arg);
 }
 
@@ -216,11 +214,23 @@ struct look {
     struct zfs_view *w;
 };
 
+static bool is_below(const char *name, const char *dataset)
+{
+    size_t n = strlen(dataset);
+    return strncmp(name, dataset, n) == 0 && name[n] == '/';
+}
+
 static void look_at(const struct zfs_dataset *d, void *arg)
 {
     struct look *l = arg;
+    if (is_below(d->name, l->z->live) || is_below(d->name, l->z->stage) || is_below(d->name, l->z->old))
+        strv_add_once(&l->w->below, d->name);
     const char *name = below(l->z->pool, d->name);
     size_t n = strlen(l->z->name);
+    if (d->origin[0]) {
+        _cleanup_free_ char *clone = xasprintf("%s %s", d->origin, d->name);
+        strv_add_once(&l->w->clones, clone);
+    }
     if (strcmp(d->name, l->z->pool) == 0)
         l->w->pool = *d;
     else if (strcmp(d->name, l->z->live) == 0)
@@ -260,13 +270,47 @@ static void name_of(const struct zfs_dataset *d, void *arg)
 int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
 {
     struct names x = {store->pool, vmid, ret};
-    struct takers to = {.dataset = name_of, .arg = &x};
+    struct takers to = {.dataset = name_of, .arg = &x, .live = ""};
     _cleanup_strv_ struct strv names = STRV_INIT;
     strv_add(&names, store->pool);
     return list(store_tick(store), &names, "filesystem,volume", &to, e);
 }
 
 /* ---- snapshots ---- */
+
+static bool is_replication(const char *name)
+{
+    return strncmp(name, REPLICATION, strlen(REPLICATION)) == 0;
+}
+
+/* Flags: whose a snapshot is, and whether it was received. One of a volume that was renamed or copied as a
+ * whole is nobody's: a guest that becomes a template has such. */
+static unsigned whose(const struct zfs *z, char **f, const struct zfs_snapshot *x)
+{
+    const char *names = f[F_NAMED];
+    unsigned received = strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u;
+    if (x->is_bookmark || x->of_template || strcmp(names, "-") == 0)
+        return received;
+    char at[SNAPSHOT_NAME_MAX + 2];
+    snprintf(at, sizeof at, "@%s", x->s.name);
+    if (!mark_has_name(names, at))
+        return SNAPSHOT_STRANGE;
+    return mark_has_name(names, z->name) ? received | SNAPSHOT_OURS : 0u;
+}
+
+/* What is none that a run could go on with: a base that waits for its clones, somebody's bookmark. */
+static bool take_apart(struct zfs_view *w, const struct zfs_snapshot *x, const char *name)
+{
+    if (strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0) {
+        strv_add_once(&w->bases, x->dataset);
+        return true;
+    }
+    if (!x->is_bookmark || is_replication(name))
+        return false;
+    _cleanup_free_ char *mark = xasprintf("%s#%s", x->dataset, name);
+    strv_add_once(&w->marks, mark);
+    return true;
+}
 
 /* Of a dataset that belongs to the volume: POOL's own are none. */
 static void take_snapshot(char **f, void *arg)
@@ -280,8 +324,9 @@ static void take_snapshot(char **f, void *arg)
     x.is_bookmark = *name == '#';
     *name++ = 0;
     x.of_template = l->z->base && strcmp(f[F_NAME], l->z->base) == 0;
-    if (strncmp(name, ZFS_BASE, strlen(ZFS_BASE)) == 0 || !copy(x.dataset, sizeof x.dataset, f[F_NAME]) ||
-        strcmp(x.dataset, l->z->pool) == 0)
+    if (!copy(x.dataset, sizeof x.dataset, f[F_NAME]) || strcmp(x.dataset, l->z->pool) == 0)
+        return;
+    if (take_apart(w, &x, name))
         return;
     if (!snapshot_name_valid(name)) {
         if (!x.is_bookmark)
@@ -294,10 +339,9 @@ static void take_snapshot(char **f, void *arg)
     x.s.size = number(f[F_VOLSIZE]);
     x.s.created = (int64_t)number(f[F_CREATION]);
     struct zfs_dataset of = {0}; /* a snapshot has the marks of its dataset */
-    take_replica(f, &of);
+    take_replica(f, l->z->live, &of);
     x.s.flags = (x.is_bookmark ? 0u : SNAPSHOT_READABLE) |
-                (of.doubtful && !x.is_bookmark ? SNAPSHOT_DOUBTFUL : 0u) |
-                (strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u);
+                (of.doubtful && !x.is_bookmark ? SNAPSHOT_DOUBTFUL : 0u) | whose(l->z, f, &x);
     if (!f[F_QUOTA][strspn(f[F_QUOTA], "0123456789")])
         copy(x.quota, sizeof x.quota, f[F_QUOTA]);
     const char *own = below(l->z->pool, x.dataset);
@@ -307,8 +351,13 @@ static void take_snapshot(char **f, void *arg)
     w->snapshots[w->n++] = x;
 }
 
-/* A bookmark of a snapshot that is there is a part of that. It keeps its name when the snapshot is renamed.
- */
+/* A bookmark of a snapshot that is there is a part of that. It keeps its name when we rename the snapshot; of
+ * one that somebody renamed it is all that is ours, and a base still. */
+static bool renamed_away(const struct zfs_snapshot *x)
+{
+    return !is_replication(x->s.name) && !snapshot_is_aside(x->s.name);
+}
+
 static void join_bookmarks(struct zfs_view *w)
 {
     size_t n = 0;
@@ -316,12 +365,13 @@ static void join_bookmarks(struct zfs_view *w)
         for (size_t k = 0; k < w->n; k++)
             if (!w->snapshots[i].is_bookmark && w->snapshots[k].is_bookmark &&
                 strcmp(w->snapshots[i].s.id, w->snapshots[k].s.id) == 0 &&
-                strcmp(w->snapshots[i].dataset, w->snapshots[k].dataset) == 0)
+                strcmp(w->snapshots[i].dataset, w->snapshots[k].dataset) == 0 &&
+                !renamed_away(&w->snapshots[i]))
                 memcpy(w->snapshots[i].bookmark, w->snapshots[k].s.name, sizeof w->snapshots[i].bookmark);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         const struct zfs_snapshot *other = zfs_find_id(w, x->s.id);
-        if (x->is_bookmark && !other->is_bookmark)
+        if (x->is_bookmark && !other->is_bookmark && !renamed_away(other))
             continue;
         w->snapshots[n] = *x;
         w->snapshots[n++].s.flags |= x->is_bookmark && w->live.doubtful ? SNAPSHOT_DOUBTFUL : 0u;
@@ -353,7 +403,7 @@ static int look_at_template(struct zfs *z, const struct takers *to, const struct
 static int look(struct zfs *z, struct zfs_view *w, struct err *e)
 {
     struct look l = {z, w};
-    struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l};
+    struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l, .live = z->live};
     _cleanup_strv_ struct strv names = STRV_INIT;
     strv_adds(&names, z->pool, z->live, NULL);
     bool whole = list(zfs_tick(z), &names, "filesystem,volume,snapshot,bookmark", &to, e) == 0;
@@ -371,7 +421,7 @@ static int look(struct zfs *z, struct zfs_view *w, struct err *e)
             strv_add_once(&names, d[i]->name);
     for (size_t i = 0; i < w->kept.n; i++)
         strv_add(&names, w->kept.v[i]);
-    if ((names.n && list(zfs_tick(z), &names, "snapshot,bookmark", &to, e) < 0) ||
+    if ((names.n && list(zfs_tick(z), &names, "filesystem,volume,snapshot,bookmark", &to, e) < 0) ||
         look_at_template(z, &to, w, e) < 0)
         return -1;
     join_bookmarks(w);
@@ -393,20 +443,28 @@ void zfs_forget(struct zfs *z)
     zfs_view_release(&z->seen);
 }
 
+static void copy_strings(const struct strv *from, struct strv *to)
+{
+    for (size_t i = 0; i < from->n; i++)
+        strv_add(to, from->v[i]);
+}
+
 static void copy_view(const struct zfs_view *from, struct zfs_view *to)
 {
     *to = *from;
     to->snapshots = NULL;
     to->kept = (struct strv)STRV_INIT;
-    to->others = (struct strv)STRV_INIT;
+    to->others = to->below = to->marks = to->clones = to->bases = (struct strv)STRV_INIT;
     if (from->n) {
         to->snapshots = xreallocarray(NULL, from->n, sizeof *to->snapshots);
         memcpy(to->snapshots, from->snapshots, from->n * sizeof *to->snapshots);
     }
-    for (size_t i = 0; i < from->kept.n; i++)
-        strv_add(&to->kept, from->kept.v[i]);
-    for (size_t i = 0; i < from->others.n; i++)
-        strv_add(&to->others, from->others.v[i]);
+    copy_strings(&from->kept, &to->kept);
+    copy_strings(&from->others, &to->others);
+    copy_strings(&from->below, &to->below);
+    copy_strings(&from->marks, &to->marks);
+    copy_strings(&from->clones, &to->clones);
+    copy_strings(&from->bases, &to->bases);
 }
 
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
@@ -444,6 +502,10 @@ void zfs_view_release(struct zfs_view *w)
     free(w->snapshots);
     strv_release(&w->kept);
     strv_release(&w->others);
+    strv_release(&w->below);
+    strv_release(&w->marks);
+    strv_release(&w->clones);
+    strv_release(&w->bases);
     *w = (struct zfs_view){0};
 }
 

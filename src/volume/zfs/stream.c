@@ -47,6 +47,11 @@ static char *owner_text(const struct stage_mark *m)
     return xasprintf("pvesr:owner=%s", m->owner[0] ? m->owner : "-");
 }
 
+static char *at_text(const struct zfs *z)
+{
+    return xasprintf("pvesr:at=%s", z->live);
+}
+
 static char *base_text(const char *id)
 {
     return xasprintf("pvesr:base=%s", id);
@@ -177,7 +182,9 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     _cleanup_free_ char *mark = mark_text(&x->mark);
     _cleanup_free_ char *owner = owner_text(&x->mark);
     _cleanup_free_ char *base_id = base_text(x->mark.id);
-    strv_adds(argv, "-o", mark, "-o", owner, "-o", base_id, "-o", properties, "-x", "pvesr:point", NULL);
+    _cleanup_free_ char *at = at_text(z);
+    strv_adds(argv, "-o", mark, "-o", owner, "-o", at, "-o", base_id, "-o", properties, "-x", "pvesr:point",
+              NULL);
     if (is_filesystem(z))
         strv_adds(argv, "-o", "canmount=noauto", "-x", "mountpoint", "-x", "sharenfs", "-x", "sharesmb",
                   NULL);
@@ -208,9 +215,10 @@ static int prepare_upon(struct zfs *z, const struct zfs_stage *x, const char *pr
     _cleanup_free_ char *owner = owner_text(&x->mark);
     _cleanup_free_ char *base_id = base_text(x->mark.id);
     _cleanup_free_ char *whole = whole_after(x, w.stage.doubtful);
-    return w.stage.volume ? zfs_change(z, e, "set", mark, owner, base_id, whole, z->stage, NULL)
-                          : zfs_change(z, e, "set", mark, owner, base_id, whole, properties, "refquota=none",
-                                       z->stage, NULL);
+    _cleanup_free_ char *at = at_text(z);
+    return w.stage.volume ? zfs_change(z, e, "set", mark, owner, at, base_id, whole, z->stage, NULL)
+                          : zfs_change(z, e, "set", mark, owner, at, base_id, whole, properties,
+                                       "refquota=none", z->stage, NULL);
 }
 
 static int prepare_on(struct zfs *z, const struct zfs_stage *x, const char *properties, struct err *e)
@@ -251,6 +259,8 @@ int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *off
     x->anew = want->anew;
     x->use = r == 0 ? stage_use(&w, &x->mark, want->resume, want->anew) : STAGE_NEW;
     s->sealed = x->use == STAGE_WHOLE;
+    if (r == 0 && x->use == STAGE_NEW && w.stage.name[0])
+        volume_removed(s->volume, "an unfinished copy that the next one cannot go on from");
     if (r == 0 && x->use == STAGE_NEW)
         r = zfs_stage_discard(s->volume, e);
     if (r < 0)
@@ -370,7 +380,9 @@ static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
     for (size_t i = 0; i < w->n; i++)
         if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && only_here(w, &w->snapshots[i]))
             return true;
-    return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old);
+    struct err ignored;
+    return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old) ||
+           zfs_check_below(w, w->old.name, &ignored) < 0 || zfs_has_marks(w, w->old.name);
 }
 
 /* What was kept earlier may stand on its snapshots, where the new live volume does not. */
@@ -383,11 +395,22 @@ static int destroy_old(struct zfs *z, const struct zfs_view *w, struct err *e)
     return zfs_destroy(z, z->old, e);
 }
 
+/* What went along with it. */
+static void tell_old(const struct zfs *z, const struct zfs_view *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && !w->snapshots[i].is_bookmark)
+            volume_removed(z->volume, "snapshot '%s' of the replica before, which the source has no more",
+                           w->snapshots[i].s.name);
+}
+
 static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     if (!worth_keeping(z, w)) {
-        if (destroy_old(z, w, e) == 0)
+        if (destroy_old(z, w, e) == 0) {
+            tell_old(z, w);
             return 0;
+        }
         /* somebody cloned one of its snapshots, or uses it */
         if (!strstr(e->text, "dependent clones") && !strstr(e->text, "busy"))
             return -1;
@@ -398,7 +421,8 @@ static int dispose_old(struct zfs *z, const struct zfs_view *w, struct err *e)
         struct err ignored; /* somebody cloned it, or uses it */
         if (strcmp(x->dataset, w->old.name) == 0 && !x->is_bookmark && !only_here(w, x)) {
             _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
-            zfs_change(z, &ignored, "destroy", "--", full, NULL);
+            if (zfs_change(z, &ignored, "destroy", "--", full, NULL) == 0)
+                volume_removed(z->volume, "'%s', which the source has no more", full);
         }
     }
     if (zfs_written(z, &w->old)) {
@@ -463,24 +487,25 @@ static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_s
 static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, struct err *e)
 {
     struct stage_mark m;
-    _cleanup_strv_ struct strv argv = STRV_INIT;
     if (!mark_parse(w->stage.stage, &m))
         return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
-    strv_adds(&argv, "zfs", "set", "pvesr:received=1", NULL);
-    size_t options = argv.n;
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
-        if (strcmp(x->dataset, w->stage.name) == 0 && !(x->s.flags & SNAPSHOT_RECEIVED))
-            strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
+        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
+        _cleanup_free_ char *name = zfs_name_text(z->name, x->s.name, NULL);
+        if (strcmp(x->dataset, w->stage.name) == 0 && !x->is_bookmark &&
+            !(x->s.flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) &&
+            zfs_change(z, e, "set", "pvesr:received=1", name, full, NULL) < 0)
+            return -1;
     }
-    zfs_forget(z);
-    if ((argv.n > options && zfs_change_all(z, &argv, e) < 0) || zfs_properties_apply(z, &w->stage, e) < 0)
+    if (zfs_properties_apply(z, &w->stage, e) < 0)
         return -1;
-    if (strcmp(w->stage.owner, m.owner) == 0 && strcmp(w->stage.base, id) == 0)
+    if (strcmp(w->stage.owner, m.owner) == 0 && strcmp(w->stage.base, id) == 0 && w->stage.bound)
         return 0;
     _cleanup_free_ char *owner = owner_text(&m);
+    _cleanup_free_ char *at = at_text(z);
     _cleanup_free_ char *base = base_text(id);
-    return zfs_change(z, e, "set", owner, base, z->stage, NULL);
+    return zfs_change(z, e, "set", owner, at, base, z->stage, NULL);
 }
 
 static int switch_live(struct volume *v, const char *id, struct err *e)
@@ -502,7 +527,8 @@ static int mark_received(struct zfs *z, const struct zfs_view *w, const struct z
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_free_ char *quota = w->stage.volume ? NULL : zfs_properties_of_snapshot(w->stage.wanted);
-    strv_adds(&argv, "zfs", "set", "pvesr:received=1", NULL);
+    _cleanup_free_ char *name = zfs_name_text(z->name, x->s.name, NULL);
+    strv_adds(&argv, "zfs", "set", "pvesr:received=1", name, NULL);
     if (quota && zfs_properties_valid(quota))
         strv_add(&argv, quota);
     strv_addf(&argv, "%s@%s", x->dataset, x->s.name);
@@ -514,7 +540,8 @@ int zfs_commit(struct volume *v, const char *id, enum commit_how how, struct err
 {
     struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
+    if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0 || zfs_check_below(&w, z->live, e) < 0 ||
+        zfs_check_below(&w, z->stage, e) < 0)
         return -1;
     const struct zfs_snapshot *x = staged(&w, id);
     bool on_live = !x;

@@ -162,13 +162,15 @@ static int slot_snapshot(struct volume *v, const char *name, bool busy, struct e
 {
     struct zfs *z = zfs_of(v);
     _cleanup_free_ char *full = at(z->live, name);
-    return zfs_change(z, e, "snapshot", "--", full, NULL);
+    _cleanup_free_ char *mark = zfs_name_text(z->name, name, NULL);
+    return zfs_change(z, e, "snapshot", "-o", mark, "--", full, NULL);
 }
 
 static int slot_snapshot_all(struct volume *const v[], size_t n, const char *name, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    strv_adds(&argv, "zfs", "snapshot", "--", NULL);
+    _cleanup_free_ char *mark = zfs_names_text(v, n, name);
+    strv_adds(&argv, "zfs", "snapshot", "-o", mark, "--", NULL);
     for (size_t i = 0; i < n; i++) {
         strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
         zfs_forget(zfs_of(v[i]));
@@ -261,7 +263,8 @@ static int slot_snapshot_adopt(struct volume *v, const char *name, const char *i
     if (r != 0 || x.is_bookmark || x.of_template)
         return r;
     _cleanup_free_ char *full = at(x.dataset, name);
-    return zfs_change(z, e, "set", "pvesr:received=1", full, NULL);
+    _cleanup_free_ char *mark = zfs_name_text(z->name, name, NULL);
+    return zfs_change(z, e, "set", "pvesr:received=1", mark, full, NULL);
 }
 
 static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
@@ -281,10 +284,19 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
         return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
     _cleanup_free_ char *old = at(x->dataset, from);
     _cleanup_free_ char *new = at(x->dataset, to);
+    _cleanup_free_ char *mark = zfs_name_text(z->name, to, from);
+    if (x->s.flags & SNAPSHOT_OURS && zfs_change(z, e, "set", mark, old, NULL) < 0)
+        return -1;
     return zfs_change(z, e, "rename", "--", old, new, NULL);
 }
 
 /* ---- the live volume ---- */
+
+static int slot_alone(struct volume *v, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    return zfs_view(zfs_of(v), &w, e) < 0 ? -1 : zfs_check_below(&w, zfs_of(v)->live, e);
+}
 
 static int slot_written(struct volume *v, char *since, struct err *e)
 {
@@ -325,19 +337,19 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     return 0;
 }
 
-/* What is kept aside stays, in a dataset out of the way. */
+/* What is kept aside stays, and what is somebody's, in a dataset out of the way. */
 static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
     bool kept = strv_has(&w->others, w->live.name);
     for (size_t i = 0; i < w->n; i++)
-        kept |=
-            strcmp(w->snapshots[i].dataset, w->live.name) == 0 && snapshot_is_aside(w->snapshots[i].s.name);
+        kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 && !w->snapshots[i].is_bookmark &&
+                !snapshot_goes_along(&w->snapshots[i].s);
     if (!kept)
         return zfs_destroy(z, w->live.name, e);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         _cleanup_free_ char *full = at(x->dataset, x->s.name);
-        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark && !snapshot_is_aside(x->s.name) &&
+        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark && snapshot_goes_along(&x->s) &&
             zfs_change(z, e, "destroy", "--", full, NULL) < 0)
             return -1;
     }
@@ -364,7 +376,11 @@ static int slot_destroy(struct volume *v, struct err *e)
     struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view before = {0};
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_tidy(v, e) < 0 || zfs_stage_discard(v, e) < 0 || zfs_view(z, &before, e) < 0)
+    if (zfs_tidy(v, e) < 0 || zfs_view(z, &before, e) < 0 || zfs_check_marks(&before, z->live, e) < 0 ||
+        zfs_stage_discard(v, e) < 0)
+        return -1;
+    zfs_view_release(&before);
+    if (zfs_view(z, &before, e) < 0)
         return -1;
     if (before.live.name[0])
         zfs_free_kept(z, &before);
@@ -385,6 +401,9 @@ const struct volume_driver driver_zfspool = {
     .sign = slot_sign,
     .sign_seen = slot_sign_seen,
     .snapshots = slot_snapshots,
+    .strays = zfs_strays,
+    .complete = slot_alone,
+    .alone = slot_alone,
     .snapshot = slot_snapshot,
     .snapshot_all = slot_snapshot_all,
     .snapshot_keep = slot_keep,

@@ -52,6 +52,16 @@
  * pvesr:lacking (of a live volume: what it was to have and could not, traits.c); they do not travel. Of
  * snapshots: pvesr:received.
  *
+ * What is ours. Properties travel with `zfs send -p`, go down to children, and stay with what is renamed. So
+ * pvesr:at beside pvesr:owner is the name of the live volume for which the dataset was made, and pvesr:name
+ * of a snapshot says "@SNAP VOLUME…" (more of both while we rename it, or where one command took the
+ * snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is theirs. Where it
+ * is missing an earlier version, or Proxmox VE, made it. A bookmark has no properties: ours are those of
+ * replication snapshots' names; others are somebody's: `zfs promote` takes those along that are as
+ * old as the base, and for others the dataset before is kept. Datasets below a volume's
+ * are nobody's concern but a person's: with them it is neither sent nor replaced. Nothing is destroyed
+ * recursively.
+ *
  * Embedded blocks. `zfs send -e` of OpenZFS 2.3 and later loses a block of system attributes that is embedded
  * in its pointer: long symbolic links and extended attributes of filesystems are gone, contents of small
  * files overwritten. Earlier versions sent so. None of our streams has embedded blocks now (of an encrypted
@@ -69,8 +79,6 @@
  * A linked clone (BASE/NAME in the volid) is POOL/NAME with POOL/BASE@__base__ as its origin. As long as it
  * is that, or is not there, this counts as a snapshot of the volume, so that a first copy is sent as what
  * differs from it, where the template's replica has it (by its id), and stands on it there, too.
- *
- * Not carried: children of a container's filesystem.
  */
 #pragma once
 
@@ -109,6 +117,8 @@ struct zfs_dataset {
     char wanted[ZFS_WANTED_MAX]; /* if a stage: those that it is to have, and ZFS_SNAPSHOT_QUOTA of its newest
                                   * snapshot */
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
+    bool bound; /* the marks say that they are this one's */
+    bool stray; /* the marks are those of another dataset: "owner" is "" then */
     bool doubtful;
     char whole[SNAPSHOT_ID_LEN + 1];
     char stage[256]; /* the mark, "" for none */
@@ -131,6 +141,10 @@ struct zfs_view {
     struct zfs_dataset pool, live, stage, old;
     struct strv kept;   /* names of datasets */
     struct strv others; /* datasets with snapshots of which nothing is known here */
+    struct strv below;  /* datasets below the live volume, the stage, the old one: none of ours */
+    struct strv marks;  /* somebody's bookmarks of them, "DATASET#NAME" */
+    struct strv clones; /* "ORIGIN NAME" of the datasets beside it that have an origin */
+    struct strv bases;  /* datasets with snapshots named ZFS_BASE… */
     struct zfs_snapshot *snapshots;
     size_t n;
 };
@@ -161,9 +175,20 @@ static inline const struct tick *zfs_tick(const struct zfs *z)
 int zfs_change(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
 /* The whole command; zfs_forget is the caller's. */
 int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e);
-/* With all its snapshots. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
- */
+/* With all its snapshots that are known and nobody's; ERR_CONFIG when there is anything else. Somebody's scan
+ * of new devices holds a zvol for a moment: tried again for a while. */
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
+/* ERR_CONFIG when there are datasets below this one. */
+int zfs_check_below(const struct zfs_view *w, const char *dataset, struct err *e);
+/* Has the dataset bookmarks of somebody's? */
+bool zfs_has_marks(const struct zfs_view *w, const char *dataset);
+/* ERR_CONFIG when it has. */
+int zfs_check_marks(const struct zfs_view *w, const char *dataset, struct err *e);
+int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
+/* The same text for a snapshot of several volumes that one command takes. */
+char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot);
+/* "pvesr:name=@SNAP VOLUME" of a snapshot; `also`: NULL, or its other name while it is renamed. malloc'ed */
+char *zfs_name_text(const char *volume, const char *snapshot, const char *also);
 /* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
 /* What there is, as it was at the last look: after the last change of ours. */

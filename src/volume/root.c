@@ -1,0 +1,82 @@
+#include "volume/root.h"
+
+#include "base/fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* 1: it is; also of a directory that is mounted from another place of the same file system. */
+static int is_mounted(const char *path, struct err *e)
+{
+    struct statx here, above;
+    _cleanup_free_ char *parent = xasprintf("%s/..", path);
+    if (statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &here) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(e, "cannot stat '%s'", path);
+    if (here.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+        return (here.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+    if (statx(AT_FDCWD, parent, 0, STATX_BASIC_STATS, &above) < 0)
+        return err_sys(e, "cannot stat '%s'", parent);
+    return here.stx_dev_major != above.stx_dev_major || here.stx_dev_minor != above.stx_dev_minor ||
+           here.stx_ino == above.stx_ino;
+}
+
+/* Opened first: what is mounted when it is first used is mounted then, and what is unmounted later stays
+ * open. */
+int root_open(const struct volume_store *store, struct err *e)
+{
+    if (!store->path || store->path[0] != '/')
+        return err_set(e, ERR_CONFIG, 0, "storage '%s' has no absolute path", store->id);
+    _cleanup_close_ int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(e, ERR_GONE, errno, "the path '%s' of storage '%s' is not there: is it mounted?",
+                       store->path, store->id);
+    if (fd < 0)
+        return err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
+    int mounted = store->mountpoint ? is_mounted(store->mountpoint, e) : 1;
+    if (mounted > 0)
+        return take_fd(&fd);
+    return mounted < 0
+               ? -1
+               : err_set(e, ERR_GONE, 0,
+                         "storage '%s' is not there: nothing is mounted at '%s', and its is_mountpoint "
+                         "in storage.cfg says that it lies on what is",
+                         store->id, store->mountpoint);
+}
+
+static int step_into(int at, const char *name, bool make, unsigned mode, int *fd, struct err *e)
+{
+    const int flags = O_RDONLY | O_DIRECTORY;
+    *fd = fs_open_beneath(at, name, flags, 0, e);
+    if (*fd < 0 && e->code == ENOENT && make) {
+        if (mkdirat(at, name, mode) < 0 && errno != EEXIST)
+            return err_sys(e, "cannot make the directory '%s'", name);
+        if (fsync(at) < 0)
+            return err_sys(e, "cannot flush the directory above '%s'", name);
+        *fd = fs_open_beneath(at, name, flags, 0, e);
+    }
+    return *fd >= 0 ? 0 : e->code == ENOENT ? 1 : -1;
+}
+
+int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool make, unsigned mode, int *fd,
+               struct err *e)
+{
+    _cleanup_strv_ struct strv parts = STRV_INIT;
+    _cleanup_close_ int at = -1;
+    strv_split(&parts, root_images(store), "/");
+    strv_addf(&parts, "%u", vmid);
+    for (size_t i = 0; i < parts.n; i++) {
+        int next;
+        int r = step_into(at >= 0 ? at : root, parts.v[i], make, mode, &next, e);
+        if (r != 0)
+            return r;
+        if (at >= 0)
+            close(at);
+        at = next;
+    }
+    *fd = take_fd(&at);
+    return 0;
+}

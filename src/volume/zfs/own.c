@@ -1,0 +1,157 @@
+/* The zfspool driver: what is ours, and destroying that and nothing else. See zfs.h. */
+#include "volume/zfs/zfs.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUSY_TRIES 6
+#define AT_ONCE 100    /* names in an argument */
+#define NAMES_MAX 7000 /* bytes of a property */
+
+char *zfs_name_text(const char *volume, const char *snapshot, const char *also)
+{
+    return xasprintf("pvesr:name=@%s%s%s %s", snapshot, also ? " @" : "", also ? also : "", volume);
+}
+
+char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot)
+{
+    struct buf b = BUF_INIT;
+    buf_addf(&b, "pvesr:name=@%s", snapshot);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&b, " %s", zfs_of(v[i])->name);
+    char *text = buf_take(&b);
+    if (strlen(text) > NAMES_MAX) /* as one of an earlier version */
+        strcpy(text, "pvesr:name=-");
+    return text;
+}
+
+static void add_below(const struct strv *all, const char *dataset, char separator, struct strv *ret)
+{
+    size_t n = strlen(dataset);
+    for (size_t i = 0; n && i < all->n; i++)
+        if (strncmp(all->v[i], dataset, n) == 0 && all->v[i][n] == separator)
+            strv_add(ret, all->v[i]);
+}
+
+int zfs_check_below(const struct zfs_view *w, const char *dataset, struct err *e)
+{
+    _cleanup_strv_ struct strv found = STRV_INIT;
+    add_below(&w->below, dataset, '/', &found);
+    if (!found.n)
+        return 0;
+    _cleanup_free_ char *list = strv_join(&found, "', '");
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "below '%s' there %s '%.600s', which no replica of it carries, and which would go with it: "
+        "move %s elsewhere (zfs rename)",
+        dataset, found.n > 1 ? "are" : "is", list, found.n > 1 ? "them" : "it");
+}
+
+bool zfs_has_marks(const struct zfs_view *w, const char *dataset)
+{
+    _cleanup_strv_ struct strv found = STRV_INIT;
+    add_below(&w->marks, dataset, '#', &found);
+    return found.n;
+}
+
+int zfs_check_marks(const struct zfs_view *w, const char *dataset, struct err *e)
+{
+    _cleanup_strv_ struct strv found = STRV_INIT;
+    add_below(&w->marks, dataset, '#', &found);
+    if (!found.n)
+        return 0;
+    _cleanup_free_ char *list = strv_join(&found, "', '");
+    return err_set(e, ERR_CONFIG, 0,
+                   "'%s' has bookmarks that no run made: '%.600s'. It is removed once they are (zfs destroy)",
+                   dataset, list);
+}
+
+/* ---- destroying ---- */
+
+static int destroy_one(struct zfs *z, const char *name, struct err *e)
+{
+    for (int i = 0; zfs_change(z, e, "destroy", "--", name, NULL) < 0; i++) {
+        if (!strstr(e->text, "busy") || i == BUSY_TRIES)
+            return -1;
+        sleep(1);
+    }
+    return 0;
+}
+
+static bool is_somebodys(const struct zfs_snapshot *x)
+{
+    return x->s.flags & SNAPSHOT_STRANGE || snapshot_is_aside(x->s.name);
+}
+
+/* The datasets are named where they are known. dispose_old looks for the words of zfs(8). */
+static int has_clones(const struct zfs_view *w, const char *dataset, struct err *e)
+{
+    _cleanup_strv_ struct strv found = STRV_INIT, names = STRV_INIT;
+    add_below(&w->clones, dataset, '@', &found);
+    for (size_t i = 0; i < found.n; i++)
+        strv_add(&names, strchr(found.v[i], ' ') + 1);
+    _cleanup_free_ char *list = strv_join(&names, "', '");
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "the snapshots of '%s' have dependent clones%s%.600s%s: it goes when these are destroyed, or "
+        "stand on their own (zfs promote)",
+        dataset, names.n ? " '" : "", list, names.n ? "'" : "");
+}
+
+static int check_snapshots(const struct zfs_view *w, const char *dataset, struct err *e)
+{
+    if (strv_has(&w->bases, dataset))
+        return has_clones(w, dataset, e);
+    if (strv_has(&w->others, dataset))
+        return err_set(e, ERR_CONFIG, 0, "'%s' has snapshots that no run made: it is not destroyed", dataset);
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].dataset, dataset) == 0 && is_somebodys(&w->snapshots[i]))
+            return err_set(e, ERR_CONFIG, 0,
+                           "'%s' has the snapshot '%s', which is no run's any more: it is not destroyed",
+                           dataset, w->snapshots[i].s.name);
+    return 0;
+}
+
+int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0 || zfs_check_below(&w, dataset, e) < 0 || check_snapshots(&w, dataset, e) < 0)
+        return -1;
+    for (size_t i = 0; i < w.n;) {
+        struct buf list = BUF_INIT;
+        for (size_t k = 0; k < AT_ONCE && i < w.n; i++)
+            if (!w.snapshots[i].is_bookmark && strcmp(w.snapshots[i].dataset, dataset) == 0) {
+                buf_addf(&list, "%s%s%s", k ? "," : dataset, k ? "" : "@", w.snapshots[i].s.name);
+                k++;
+            }
+        int r = list.len ? destroy_one(z, buf_str(&list), e) : 0;
+        buf_release(&list);
+        if (r < 0)
+            return strstr(e->text, "dependent clones") ? has_clones(&w, dataset, e) : -1;
+    }
+    return destroy_one(z, dataset, e);
+}
+
+/* ---- for doctor ---- */
+
+int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    for (size_t i = 0; i < w.n; i++)
+        if (w.snapshots[i].s.flags & SNAPSHOT_STRANGE)
+            strv_addf(ret, "'%s@%s' is a restore point that somebody gave this name", w.snapshots[i].dataset,
+                      w.snapshots[i].s.name);
+    for (size_t i = 0; i < w.marks.n; i++)
+        strv_addf(ret, "'%s' is a bookmark that no run made", w.marks.v[i]);
+    for (size_t i = 0; i < w.below.n; i++)
+        strv_addf(ret, "'%s' lies below the volume, and no replica carries it", w.below.v[i]);
+    if (live && w.live.stray)
+        strv_addf(ret, "'%s' is a replica that somebody copied to this name, or gave this name", w.live.name);
+    return 0;
+}
