@@ -1,6 +1,7 @@
 #include "volume/volume.h"
 
 #include "volume/driver.h"
+#include "volume/failed.h"
 #include "volume/mark.h"
 #include "volume/name.h"
 #include "volume/traits.h"
@@ -41,8 +42,7 @@ bool volume_type_supported(const char *type, const char *name)
     return driver && volume_name_valid(name, NULL, NULL) && takes(driver, name);
 }
 
-/* Names the volume in a driver's error, and says how much room there is when there is none. */
-static int failed(const struct volume *v, struct err *e)
+int volume_failed(const struct volume *v, struct err *e)
 {
     struct statvfs fs;
     if (e->kind == ERR_FULL && v->store.path && statvfs(v->store.path, &fs) == 0) {
@@ -54,31 +54,31 @@ static int failed(const struct volume *v, struct err *e)
     return err_wrap(e, "volume '%s:%s'", v->store.id, v->name);
 }
 
-static int done(const struct volume *v, int r, struct err *e)
+int volume_done(const struct volume *v, int r, struct err *e)
 {
-    return r < 0 ? failed(v, e) : r;
+    return r < 0 ? volume_failed(v, e) : r;
 }
 
-static int lacks(const struct volume *v, const char *what, struct err *e)
+int volume_lacks(const struct volume *v, const char *what, struct err *e)
 {
     err_set(e, ERR_CONFIG, 0, "a storage of type '%s' cannot %s", v->driver->type, what);
-    return failed(v, e);
+    return volume_failed(v, e);
 }
 
-static int check_snapshot_name(const struct volume *v, const char *name, struct err *e)
+int volume_check_snapshot_name(const struct volume *v, const char *name, struct err *e)
 {
     if (snapshot_name_valid(name))
         return 0;
     err_set(e, ERR_USAGE, 0, "'%.100s' is no name for a snapshot", name);
-    return failed(v, e);
+    return volume_failed(v, e);
 }
 
-static int check_id(const struct volume *v, const char *id, struct err *e)
+int volume_check_id(const struct volume *v, const char *id, struct err *e)
 {
     if (snapshot_id_valid(id))
         return 0;
     err_set(e, ERR_USAGE, 0, "'%.100s' is no id of a snapshot", id);
-    return failed(v, e);
+    return volume_failed(v, e);
 }
 
 /* ---- opening ---- */
@@ -112,7 +112,7 @@ struct volume *volume_open(const struct volume_store *store, const char *name, s
     v->name = xstrdup(name);
     v->vmid = vmid;
     if (driver->open(v, e) < 0) {
-        failed(v, e);
+        volume_failed(v, e);
         v->driver = NULL;
         volume_free(v);
         return NULL;
@@ -149,24 +149,24 @@ int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *re
 int volume_info(struct volume *v, struct volume_info *ret, struct err *e)
 {
     memset(ret, 0, sizeof *ret);
-    return done(v, v->driver->info(v, ret, e), e);
+    return volume_done(v, v->driver->info(v, ret, e), e);
 }
 
 int volume_place(struct volume *v, struct volume_place *ret, struct err *e)
 {
     memset(ret, 0, sizeof *ret);
-    return done(v, v->driver->place(v, ret, e), e);
+    return volume_done(v, v->driver->place(v, ret, e), e);
 }
 
 int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
 {
     *ret = 0;
-    return done(v, v->driver->sign(v, ret, e), e);
+    return volume_done(v, v->driver->sign(v, ret, e), e);
 }
 
 int volume_sign_seen(struct volume *v, const char *sign, struct err *e)
 {
-    return *sign && strlen(sign) <= VOLUME_SIGN_MAX ? done(v, v->driver->sign_seen(v, sign, e), e) : 0;
+    return *sign && strlen(sign) <= VOLUME_SIGN_MAX ? volume_done(v, v->driver->sign_seen(v, sign, e), e) : 0;
 }
 
 void volume_sign_end(struct volume *v, const char *sign)
@@ -193,7 +193,7 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     *ret = (struct snapshots){0};
     if (v->driver->snapshots(v, ret, e) < 0) {
         snapshots_release(ret);
-        return failed(v, e);
+        return volume_failed(v, e);
     }
     if (ret->n)
         qsort(ret->v, ret->n, sizeof *ret->v, by_seq);
@@ -202,17 +202,17 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 
 int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
 {
-    return v->driver->strays ? done(v, v->driver->strays(v, live, ret, e), e) : 0;
+    return v->driver->strays ? volume_done(v, v->driver->strays(v, live, ret, e), e) : 0;
 }
 
 int volume_complete(struct volume *v, struct err *e)
 {
-    return v->driver->complete ? done(v, v->driver->complete(v, e), e) : 0;
+    return v->driver->complete ? volume_done(v, v->driver->complete(v, e), e) : 0;
 }
 
 int volume_alone(struct volume *v, struct err *e)
 {
-    return v->driver->alone ? done(v, v->driver->alone(v, e), e) : 0;
+    return v->driver->alone ? volume_done(v, v->driver->alone(v, e), e) : 0;
 }
 
 void volume_removed(const struct volume *v, const char *format, ...)
@@ -237,7 +237,9 @@ void volume_flush(struct volume *v)
 
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
-    return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot(v, name, busy, e), e);
+    return volume_check_snapshot_name(v, name, e) < 0
+               ? -1
+               : volume_done(v, v->driver->snapshot(v, name, busy, e), e);
 }
 
 static bool same_pool(const struct volume *a, const struct volume *b)
@@ -256,9 +258,9 @@ int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bo
         while (*taken + k < n && same_pool(first[0], first[k]))
             k++;
         int r = k == 1 ? volume_snapshot(first[0], name, busy, e)
-                : check_snapshot_name(first[0], name, e) < 0
+                : volume_check_snapshot_name(first[0], name, e) < 0
                     ? -1
-                    : done(first[0], first[0]->driver->snapshot_all(first, k, name, e), e);
+                    : volume_done(first[0], first[0]->driver->snapshot_all(first, k, name, e), e);
         if (r < 0)
             return -1;
         *taken += k;
@@ -269,7 +271,9 @@ int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bo
 int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
 {
     memset(ret, 0, sizeof *ret);
-    return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->snapshot_keep(v, name, ret, e), e);
+    return volume_check_snapshot_name(v, name, e) < 0
+               ? -1
+               : volume_done(v, v->driver->snapshot_keep(v, name, ret, e), e);
 }
 
 /* What somebody renamed is theirs. */
@@ -285,73 +289,76 @@ static int check_not_strange(struct volume *v, const char *name, struct err *e)
             "snapshot '%s' has this name from somebody who renamed it: it is left alone; rename it again, or "
             "remove it, where it is in the way",
             name);
-    return failed(v, e);
+    return volume_failed(v, e);
 }
 
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    if (check_snapshot_name(v, name, e) < 0 || check_id(v, id, e) < 0 || check_not_strange(v, name, e) < 0)
+    if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0 ||
+        check_not_strange(v, name, e) < 0)
         return -1;
-    return done(v, v->driver->snapshot_destroy(v, name, id, e), e);
+    return volume_done(v, v->driver->snapshot_destroy(v, name, id, e), e);
 }
 
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
 {
-    if (check_snapshot_name(v, from, e) < 0 || check_snapshot_name(v, to, e) < 0 ||
+    if (volume_check_snapshot_name(v, from, e) < 0 || volume_check_snapshot_name(v, to, e) < 0 ||
         check_not_strange(v, from, e) < 0)
         return -1;
-    return done(v, v->driver->snapshot_rename(v, from, to, e), e);
+    return volume_done(v, v->driver->snapshot_rename(v, from, to, e), e);
 }
 
 int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    if (check_snapshot_name(v, name, e) < 0 || check_id(v, id, e) < 0)
+    if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0)
         return -1;
-    return v->driver->snapshot_adopt ? done(v, v->driver->snapshot_adopt(v, name, id, e), e) : 0;
+    return v->driver->snapshot_adopt ? volume_done(v, v->driver->snapshot_adopt(v, name, id, e), e) : 0;
 }
 
 int volume_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
 {
     *fd = -1;
-    if (check_snapshot_name(v, s->name, e) < 0 || check_id(v, s->id, e) < 0)
+    if (volume_check_snapshot_name(v, s->name, e) < 0 || volume_check_id(v, s->id, e) < 0)
         return -1;
-    return v->driver->snapshot_open ? done(v, v->driver->snapshot_open(v, s, fd, e), e)
-                                    : lacks(v, "show a snapshot as a file", e);
+    return v->driver->snapshot_open ? volume_done(v, v->driver->snapshot_open(v, s, fd, e), e)
+                                    : volume_lacks(v, "show a snapshot as a file", e);
 }
 
 int volume_tidy(struct volume *v, struct err *e)
 {
-    return v->driver->tidy ? done(v, v->driver->tidy(v, e), e) : 0;
+    return v->driver->tidy ? volume_done(v, v->driver->tidy(v, e), e) : 0;
 }
 
 int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct err *e)
 {
     since[0] = 0;
-    return done(v, v->driver->written(v, since, e), e);
+    return volume_done(v, v->driver->written(v, since, e), e);
 }
 
 int volume_keep_aside(struct volume *v, const char *name, struct err *e)
 {
-    return check_snapshot_name(v, name, e) < 0 ? -1 : done(v, v->driver->keep_aside(v, name, e), e);
+    return volume_check_snapshot_name(v, name, e) < 0 ? -1
+                                                      : volume_done(v, v->driver->keep_aside(v, name, e), e);
 }
 
 int volume_in_use(struct volume *v, char by[VOLUME_USER_MAX + 1], struct err *e)
 {
     *by = 0;
-    return done(v, v->driver->in_use(v, by, e), e);
+    return volume_done(v, v->driver->in_use(v, by, e), e);
 }
 
 int volume_check_unused(struct volume *v, struct err *e)
 {
     char by[VOLUME_USER_MAX + 1];
     int r = volume_in_use(v, by, e);
-    return r > 0 ? done(v, users_refuse(by, e), e) : r;
+    return r > 0 ? volume_done(v, users_refuse(by, e), e) : r;
 }
 
 int volume_destroy(struct volume *v, struct err *e)
 {
-    return volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0 ? -1
-                                                                   : done(v, v->driver->destroy(v, e), e);
+    return volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0
+               ? -1
+               : volume_done(v, v->driver->destroy(v, e), e);
 }
 
 void volume_idle(struct volume *v)
@@ -362,14 +369,14 @@ void volume_idle(struct volume *v)
 int volume_replica(struct volume *v, char owner[32], char base_id[SNAPSHOT_ID_LEN + 1], struct err *e)
 {
     owner[0] = base_id[0] = 0;
-    return done(v, v->driver->replica(v, owner, base_id, e), e);
+    return volume_done(v, v->driver->replica(v, owner, base_id, e), e);
 }
 
 /* ---- what is set on it ---- */
 
 int volume_writable(struct volume *v, struct err *e)
 {
-    return v->driver->writable ? done(v, v->driver->writable(v, e), e) : 0;
+    return v->driver->writable ? volume_done(v, v->driver->writable(v, e), e) : 0;
 }
 
 int volume_traits(struct volume *v, char ret[VOLUME_TRAITS_MAX + 1], struct err *e)
@@ -377,11 +384,11 @@ int volume_traits(struct volume *v, char ret[VOLUME_TRAITS_MAX + 1], struct err 
     _cleanup_strv_ struct strv all = STRV_INIT;
     *ret = 0;
     if (v->driver->traits && v->driver->traits(v, &all, e) < 0)
-        return failed(v, e);
+        return volume_failed(v, e);
     _cleanup_free_ char *text = strv_join(&all, " ");
     if (strlen(text) > VOLUME_TRAITS_MAX) {
         err_set(e, ERR_DATA, 0, "more is set on it than can be told: '%.200s…'", text);
-        return failed(v, e);
+        return volume_failed(v, e);
     }
     strcpy(ret, text);
     return 0;
@@ -401,242 +408,12 @@ int volume_traits_set(struct volume *v, const char *traits, struct strv *notes, 
 {
     _cleanup_strv_ struct strv all = STRV_INIT;
     if (volume_traits_check(traits, e) < 0)
-        return failed(v, e);
+        return volume_failed(v, e);
     strv_split(&all, traits, " ");
-    return v->driver->traits_set ? done(v, v->driver->traits_set(v, &all, notes, e), e) : 0;
+    return v->driver->traits_set ? volume_done(v, v->driver->traits_set(v, &all, notes, e), e) : 0;
 }
 
 int volume_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e)
 {
-    return v->driver->traits_lacking ? done(v, v->driver->traits_lacking(v, again, notes, e), e) : 0;
-}
-
-/* ---- delta ---- */
-
-void volume_send_as(struct volume *v, enum volume_form form)
-{
-    v->form = form;
-}
-
-struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
-                         uint64_t from, struct err *e)
-{
-    if (from > snapshot->size) {
-        err_set(e, ERR_USAGE, 0, "a transfer of snapshot '%s' cannot go on at byte %" PRIu64, snapshot->name,
-                from);
-        failed(v, e);
-        return NULL;
-    }
-    struct delta *d = xcalloc(1, sizeof *d);
-    d->volume = v;
-    d->driver = v->driver;
-    d->size = snapshot->size;
-    d->full = !base;
-    d->at = from;
-    if (v->driver->delta_open(d, base, snapshot, from, e) < 0) {
-        failed(v, e);
-        free(d);
-        return NULL;
-    }
-    return d;
-}
-
-struct delta *delta_resume(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
-                           const char *token, uint64_t *sent, struct err *e)
-{
-    if (!v->driver->delta_resume) {
-        lacks(v, "go on with an interrupted stream", e);
-        return NULL;
-    }
-    struct delta *d = xcalloc(1, sizeof *d);
-    d->volume = v;
-    d->driver = v->driver;
-    d->full = !base;
-    *sent = 0;
-    if (v->driver->delta_resume(d, base, snapshot, token, sent, e) < 0) {
-        failed(v, e);
-        free(d);
-        return NULL;
-    }
-    return d;
-}
-
-void delta_free(struct delta *d)
-{
-    if (!d)
-        return;
-    d->driver->delta_close(d);
-    free(d);
-}
-
-int delta_next(struct delta *d, struct extent *ret, struct err *e)
-{
-    if (!d->driver->delta_next)
-        return lacks(d->volume, "tell what changed as ranges", e);
-    int r = d->driver->delta_next(d, ret, e);
-    if (r != 1)
-        return done(d->volume, r, e);
-    bool fits = ret->length && ret->offset >= d->at && ret->offset <= d->size &&
-                ret->length <= d->size - ret->offset &&
-                (ret->kind == EXTENT_ZERO ? !d->full : ret->length <= EXTENT_DATA_MAX);
-    if (!fits) {
-        err_set(e, ERR_DATA, 0, "the storage driver gave the range %" PRIu64 "+%" PRIu64 " after %" PRIu64,
-                ret->offset, ret->length, d->at);
-        return failed(d->volume, e);
-    }
-    d->at = ret->offset + ret->length;
-    return 1;
-}
-
-const void *delta_data(const struct delta *d)
-{
-    return d->driver->delta_data(d);
-}
-
-ssize_t delta_stream(struct delta *d, void *data, size_t room, struct err *e)
-{
-    if (!d->driver->delta_stream)
-        return lacks(d->volume, "give its data as a stream", e);
-    ssize_t n = d->driver->delta_stream(d, data, room, e);
-    return n < 0 ? failed(d->volume, e) : n;
-}
-
-/* ---- stage ---- */
-
-int stage_info(struct volume *v, struct stage_info *ret, struct err *e)
-{
-    memset(ret, 0, sizeof *ret);
-    return done(v, v->driver->stage_info(v, ret, e), e);
-}
-
-/* The wish comes from a peer. */
-static int check_want(struct volume *v, const struct stage_want *want, struct err *e)
-{
-    bool base = want->base_id && want->base_id[0];
-    if (check_snapshot_name(v, want->snapshot, e) < 0 || check_id(v, want->id, e) < 0 ||
-        (base && check_id(v, want->base_id, e) < 0))
-        return -1;
-    if ((want->owner && !owner_name_valid(want->owner)) || want->size > INT64_MAX)
-        err_set(e, ERR_USAGE, 0, "the owner or the size of the replica is not valid");
-    else
-        return 0;
-    return failed(v, e);
-}
-
-/* The base may also be the stage's own snapshot (stage_want.base_id), or was when the stage was begun. */
-static int upon_stage(struct volume *v, const struct stage_want *want, struct err *e)
-{
-    struct stage_info stage;
-    if (stage_info(v, &stage, e) < 0)
-        return -1;
-    return stage.exists && ((stage.sealed && strcmp(stage.id, want->base_id) == 0) ||
-                            (strcmp(stage.id, want->id) == 0 && strcmp(stage.base_id, want->base_id) == 0));
-}
-
-/* Fail before the transfer on what would fail after it. */
-static int check_snapshots(struct volume *v, const struct stage_want *want, struct err *e)
-{
-    _cleanup_snapshots_ struct snapshots s = {0};
-    if (volume_snapshots(v, &s, e) < 0)
-        return -1;
-    const struct snapshot *same = snapshots_find(&s, want->snapshot);
-    if (same && strcmp(same->id, want->id) != 0)
-        err_set(e, ERR_DATA, 0, "it has another snapshot '%s' already (id %s, not %s): rename or remove it",
-                want->snapshot, same->id, want->id);
-    else if (!want->base_id || !want->base_id[0] || snapshots_find_id(&s, want->base_id))
-        return 0;
-    else if (upon_stage(v, want, e) > 0)
-        return 0;
-    else
-        err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", want->base_id);
-    return failed(v, e);
-}
-
-struct stage *stage_open(struct volume *v, const struct stage_want *want, uint64_t *offset, struct err *e)
-{
-    if (check_want(v, want, e) < 0 || check_snapshots(v, want, e) < 0)
-        return NULL;
-    struct stage *s = xcalloc(1, sizeof *s);
-    s->volume = v;
-    s->driver = v->driver;
-    s->size = want->size;
-    *offset = 0;
-    if (v->driver->stage_open(s, want, offset, e) < 0) {
-        failed(v, e);
-        free(s);
-        return NULL;
-    }
-    return s;
-}
-
-void stage_free(struct stage *s)
-{
-    if (!s)
-        return;
-    s->driver->stage_close(s);
-    free(s);
-}
-
-static int check_range(struct stage *s, bool stream, uint64_t offset, uint64_t n, struct err *e)
-{
-    if (s->sealed)
-        err_set(e, ERR_USAGE, 0, "the stage is sealed");
-    else if (s->stream != stream)
-        err_set(e, ERR_USAGE, 0, "the stage takes %s", s->stream ? "a stream" : "ranges");
-    else if (!stream && (offset > s->size || n > s->size - offset))
-        err_set(e, ERR_USAGE, 0, "the range %" PRIu64 "+%" PRIu64 " is outside of its %" PRIu64 " bytes",
-                offset, n, s->size);
-    else
-        return 0;
-    return failed(s->volume, e);
-}
-
-int stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e)
-{
-    if (check_range(s, false, offset, n, e) < 0)
-        return -1;
-    return n ? done(s->volume, s->driver->stage_write(s, offset, data, n, e), e) : 0;
-}
-
-int stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e)
-{
-    if (check_range(s, false, offset, n, e) < 0)
-        return -1;
-    return n ? done(s->volume, s->driver->stage_zero(s, offset, n, e), e) : 0;
-}
-
-int stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
-{
-    if (check_range(s, true, 0, 0, e) < 0)
-        return -1;
-    return n ? done(s->volume, s->driver->stage_feed(s, data, n, e), e) : 0;
-}
-
-int stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
-{
-    if (s->stream)
-        return 0;
-    if (check_range(s, false, offset, 0, e) < 0)
-        return -1;
-    return done(s->volume, s->driver->stage_checkpoint(s, offset, e), e);
-}
-
-int stage_seal(struct stage *s, struct err *e)
-{
-    if (s->sealed)
-        return 0;
-    if (s->driver->stage_seal(s, e) < 0)
-        return failed(s->volume, e);
-    s->sealed = true;
-    return 0;
-}
-
-int stage_discard(struct volume *v, struct err *e)
-{
-    return done(v, v->driver->stage_discard(v, e), e);
-}
-
-int volume_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
-{
-    return check_id(v, id, e) < 0 ? -1 : done(v, v->driver->commit(v, id, how, e), e);
+    return v->driver->traits_lacking ? volume_done(v, v->driver->traits_lacking(v, again, notes, e), e) : 0;
 }

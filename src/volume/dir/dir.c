@@ -542,22 +542,9 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     return r < 0 ? -1 : 0;
 }
 
-/* A read-only mount, an immutable file. */
 static int slot_writable(struct volume *v, struct err *e)
 {
-    struct dir *d = v->priv;
-    _cleanup_close_ int fd = -1;
-    int r = dir_enter(d, false, e);
-    if (r == 0)
-        r = dir_file(d, d->file, O_RDWR, &fd, e);
-    if (r > 0)
-        return err_set(e, ERR_GONE, 0, "there is no file '%s'", d->file);
-    return r == 0 ? 0
-                  : err_set(e, ERR_CONFIG, e->code,
-                            "a guest could not write to it: %s (is it mounted read-only, or immutable? See "
-                            "mount(8), "
-                            "lsattr(1))",
-                            e->text);
+    return dir_writable(v->priv, e);
 }
 
 const struct volume_driver driver_dir = {

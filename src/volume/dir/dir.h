@@ -46,6 +46,8 @@ struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *ta
 int dir_enter(struct dir *d, bool make, struct err *e);
 /* Open a regular file; *fd is -1 unless 0 is returned. 1: not there. */
 int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct err *e);
+/* volume_writable: not of a read-only mount, or of an immutable file. */
+int dir_writable(struct dir *d, struct err *e);
 /* Make an empty file for reading and writing, mode 0600, in place of any other. */
 int dir_create(const struct dir *d, const char *name, int *fd, struct err *e);
 /* Rename; an existing `to` is only replaced when asked for, else ERR_DATA. Not durable before dir_sync. */

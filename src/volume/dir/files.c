@@ -239,3 +239,18 @@ int dir_copy_mode(const struct dir *d, int fd, struct err *e)
         return err_sys(e, "cannot set the owner of the new '%s'", d->file);
     return fchmod(fd, st.st_mode & 0777) < 0 ? err_sys(e, "cannot set the mode of the new '%s'", d->file) : 0;
 }
+
+int dir_writable(struct dir *d, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    int r = dir_enter(d, false, e);
+    if (r == 0)
+        r = dir_file(d, d->file, O_RDWR, &fd, e);
+    if (r > 0)
+        return err_set(e, ERR_GONE, 0, "there is no file '%s'", d->file);
+    return r == 0 ? 0
+                  : err_set(e, ERR_CONFIG, e->code,
+                            "a guest could not write to it: %s (is it mounted read-only, or immutable? See "
+                            "mount(8), lsattr(1))",
+                            e->text);
+}

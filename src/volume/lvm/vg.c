@@ -177,8 +177,8 @@ static bool take_line(struct vg *g, char *line)
     struct lv lv = {.size = bytes_of(f[2]),
                     .thin_id = bytes_of(f[5]),
                     .created = (int64_t)bytes_of(f[6]),
-                     .read_only = f[1][1] != 'w',
-                     .active = f[1][4] == 'a'};
+                    .read_only = f[1][1] != 'w',
+                    .active = f[1][4] == 'a'};
     if (!copy(lv.name, sizeof lv.name, f[0]) || !copy(lv.pool, sizeof lv.pool, f[3]) ||
         !copy(lv.origin, sizeof lv.origin, f[4]) || !copy(lv.uuid, sizeof lv.uuid, f[12]))
         return true; /* nothing of ours has such a name */
