@@ -30,7 +30,7 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
         volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
         return -1;
     ret->written = written;
-    ret->shown = *owner ? snapshots_find_id(&ret->snapshots, base) : NULL;
+    ret->shown = *base ? snapshots_find_id(&ret->snapshots, base) : NULL;
     return 0;
 }
 
