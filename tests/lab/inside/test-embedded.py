@@ -407,7 +407,7 @@ def has_fault():
 
 rig.NEEDS["fault"] = (has_fault, "needs OpenZFS 2.3 or later, whose fault it is")
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
-SHORT = (plain, resumed_with_another_version, made_whole, moved_to_it)
+SHORT = (plain, made_whole)
 for function in (plain, encrypted, raw, resumed, resumed_with_another_version, made_whole, history, written, interrupted, interrupted_within_commit,
                  moved_to_it, both_damaged):
     if LONG or function in SHORT:

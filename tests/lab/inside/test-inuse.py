@@ -9,5 +9,5 @@ import rig
 
 os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool lvmthin")
 if os.environ.get("PVESR_LAB_LONG") != "1":
-    os.environ.setdefault("PVESR_TEST_SCENARIOS", "writer stands_in")
+    os.environ.setdefault("PVESR_TEST_SCENARIOS", "stands_in")
 runpy.run_path(os.path.join(rig.ROOT, "tests/test-inuse.py"), run_name="__main__")
