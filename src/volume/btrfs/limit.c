@@ -195,6 +195,6 @@ int btrfs_writable(struct volume *v, struct err *e)
                        "a guest could not write to it: '%s' is mounted read-only: mount -o remount,rw",
                        b->dir_path);
     if (!b->stream && (disk = btrfs_open_disk(live, O_RDWR, e)) < 0)
-        return err_set(e, ERR_CONFIG, e->code, "a guest could not write to it: %s", e->text);
+        return err_set(e, ERR_CONFIG, 0, "a guest could not write to it: %s", e->text);
     return 0;
 }

@@ -249,7 +249,7 @@ int dir_writable(struct dir *d, struct err *e)
     if (r > 0)
         return err_set(e, ERR_GONE, 0, "there is no file '%s'", d->file);
     return r == 0 ? 0
-                  : err_set(e, ERR_CONFIG, e->code,
+                  : err_set(e, ERR_CONFIG, 0,
                             "a guest could not write to it: %s (is it mounted read-only, or immutable? See "
                             "mount(8), lsattr(1))",
                             e->text);
