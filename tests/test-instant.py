@@ -20,7 +20,7 @@ ALL = ("xfs", "btrfs", "plain", *rig.ON_DISK)
 FILES = ("xfs", "btrfs", "plain")
 CALLS = ("ioctl", "fsync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "linkat", "fsetxattr", "lsetxattr", "fremovexattr",
          "write", "vfork", "wait4")
-POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
+POINTS = int(os.environ.get("PVESR_KILL_POINTS", "3"))
 MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
 

@@ -23,7 +23,7 @@ CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renamea
          "write", "writev", "sendmsg")
 # where other programs do the changing
 SPAWNS = ("vfork", "clone", "clone3", "wait4")
-POINTS = int(os.environ.get("PVESR_KILL_POINTS", "6"))
+POINTS = int(os.environ.get("PVESR_KILL_POINTS", "3"))
 MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
 # A leak check is a tracer, too, and there can be only one.
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
