@@ -6,6 +6,7 @@ Times are faked by renaming points on the target: a name says when the run began
 import errno
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -98,6 +99,56 @@ def days_stay(w):
         w.lab.write(0, 5)
         run_and_copy(w, kept)
         same_points(w, kept, [newest(w), names[0], *names[2:]])
+
+
+def held(w):
+    """(node, disk, snapshot) of all that the two nodes hold; no snapshot: the volume."""
+    return {(node.name, *entry) for node in (w.a, w.b) for entry in w.lab.names.entries(node.store)[0]}
+
+
+def told_to_go(w, disks):
+    """The same of what the plan says will be removed."""
+    plan = w.a.pvesr("plan", "100-0", check=True).stdout
+    volids = {f"{w.c.storage_id}:{w.lab.names.volname(n)}": n for n in disks}
+    nodes = {"here": w.a.name, "on the target": w.b.name}
+    found, n = set(), None
+    for line in plan.splitlines():
+        n = volids.get(line, n)
+        if (m := re.fullmatch(r"  (?:then )?remove (?:stale snapshot )?'(.*)' (here|on the target)", line)):
+            found.add((nodes[m[2]], n, m[1]))
+        elif (m := re.fullmatch(r"destroy '(.*)' on the target: .*", line)):
+            found |= {entry for entry in held(w) if entry[:2] == (w.b.name, volids[m[1]])}
+    return found
+
+
+@scenario("xfs", "btrfs", "zfspool", "lvmthin")
+def the_plan_tells(w):
+    """what a run takes away on either side, and the removal of a job, is what the plan said before, no more and no less"""
+    w.create("--keep", "last=2")
+    w.lab.add_disk()
+    w.lab.take_guest_snapshot()
+    for change in (lambda: None, lambda: None, lambda: w.lab.drop_guest_snapshot("snap0"), lambda: w.lab.remove_disk(1),
+                   lambda: w.a.pvesr("delete", "100-0", check=True)):
+        for n in w.lab.disks:
+            w.lab.write(n, 5)
+        change()
+        before, told = held(w), told_to_go(w, (0, 1))
+        w.run()
+        gone = before - held(w)
+        assert {entry for entry in gone if w.a.name != entry[0] or entry[1] in w.lab.disks} == told, (gone ^ told)
+    assert told and not [entry for entry in held(w) if entry[0] == w.b.name]
+
+
+@scenario("xfs")
+def the_plan_of_a_job_that_leaves_its_replicas(w):
+    """the removal of a job that leaves its replicas needs no target, for its plan neither"""
+    w.create()
+    w.run()
+    w.a.pvesr("delete", "100-0", "--keep", check=True)
+    w.c.set_agent("pve2", ["false"])
+    before, told = held(w), told_to_go(w, (0,))
+    w.run()
+    assert told and before - held(w) == told, (told, held(w))
 
 
 @scenario("xfs")

@@ -123,6 +123,14 @@ static const struct member *find_target(struct env *env, const struct job *job, 
     return m;
 }
 
+/* NULL where it is not asked: it is this node, or the job goes without it. */
+static int target_of(struct env *env, const struct job *job, const struct member **ret, struct err *e)
+{
+    bool far = strcmp(job->target, env->settings.node) != 0 && job->remove != REMOVE_LOCAL;
+    *ret = far ? find_target(env, job, e) : NULL;
+    return far && !*ret ? -1 : 0;
+}
+
 /* Snapshot names carry the start's second, so a run must start after the last one did. The next second is
  * worth waiting for; a clock that was set back is not (BEHAVIOUR.md#frame-of-a-run). */
 static int await_start(struct run *r, struct err *e)
@@ -258,9 +266,8 @@ static int settle_own(struct run *r, struct err *e)
 static int work(struct run *r, struct err *e)
 {
     bool removal = r->job.remove != REMOVE_NOT;
-    bool far = strcmp(r->job.target, r->env->settings.node) != 0 && r->job.remove != REMOVE_LOCAL;
-    const struct member *target = far ? find_target(r->env, &r->job, e) : NULL;
-    if (far && !target)
+    const struct member *target;
+    if (target_of(r->env, &r->job, &target, e) < 0)
         return -1;
     struct sync s = {.env = r->env,
                      .job = &r->job,
@@ -350,41 +357,17 @@ int run_job(struct env *env, const char *job_id, const struct run_options *o, st
 
 /* ---- plan ---- */
 
-static void print_plan(const struct sync *s, struct buf *out)
+static int tell(struct sync *s, struct buf *out, struct err *e)
 {
-    buf_addf(out, "job %s: guest %" PRIu32 " from %s to %s, last sync %" PRId64 "\n", s->job->id,
-             s->job->guest, s->env->settings.node, s->job->target, s->state->last_sync);
-    for (size_t i = 0; i < s->plan.n; i++) {
-        const struct plan_volume *p = &s->plan.v[i];
-        const char *from = p->full ? NULL : p->base.name;
-        bool mapped = strcmp(p->volid, s->there.v[i]) != 0;
-        buf_addf(out, "%s%s%s\n", p->volid, mapped ? " -> " : "", mapped ? s->there.v[i] : "");
-        for (size_t k = 0; k < p->reasons.n; k++)
-            buf_addf(out, "  note: %s\n", p->reasons.v[k]);
-        for (size_t k = 0; k < p->drop_source.n; k++)
-            buf_addf(out, "  remove stale snapshot '%s' here\n", p->drop_source.v[k].name);
-        for (size_t k = 0; k < p->drop_target.n; k++)
-            buf_addf(out, "  remove stale snapshot '%s' on the target\n", p->drop_target.v[k].name);
-        if (p->replace)
-            buf_addf(out, "  destroy the unfinished copy on the target\n");
-        for (size_t k = 0; k < p->n_steps; k++) {
-            const struct plan_step *step = &p->steps[k];
-            if (step->is_new)
-                buf_addf(out, "  take snapshot '%s'\n", step->snapshot.name);
-            if (from)
-                buf_addf(out, "  send %s => %s%s\n", from, step->snapshot.name,
-                         step->resume ? " (resumed)" : "");
-            else
-                buf_addf(out, "  send %s in full%s: %s\n", step->snapshot.name,
-                         step->resume ? " (resumed)" : "",
-                         p->anew                             ? "to take the place of the replica"
-                         : s->volumes[i].replica.info.exists ? "the target has no usable snapshot"
-                                                             : "the target does not have the volume");
-            from = step->snapshot.name;
-        }
-    }
-    for (size_t i = 0; i < s->stale.n; i++)
-        buf_addf(out, "destroy '%s' on the target: the guest no longer has it\n", s->stale.v[i]);
+    int r;
+    if (s->job->remove != REMOVE_NOT)
+        r = sync_tell_removal(s, out, e);
+    else if ((r = sync_look(s, e) < 0 || sync_ask(s, e) < 0 || sync_plan(s, e) < 0 ? -1 : 0) == 0)
+        sync_tell_plan(s, out);
+    if (s->connected)
+        peer_close(&s->peer, e);
+    s->connected = false;
+    return r;
 }
 
 int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e)
@@ -396,17 +379,12 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
     _cleanup_strv_ struct strv siblings = STRV_INIT;
     if (find_job(env, job_id, &job, &siblings, e) < 0)
         return -1;
-    const struct member *target = NULL;
+    const struct member *target;
     int result = check_job(env, &job, &guest, e);
-    if (result == 0 && job.remove != REMOVE_NOT) {
-        buf_addf(out, "job %s: is to be removed (%s)\n", job.id,
-                 job.remove == REMOVE_FULL ? "full" : "local");
-    } else if (result == 0) {
-        target = find_target(env, &job, e);
-        result =
-            target && job_state_load(env->settings.state_dir, job.guest, job.target, &state, e) == 0 ? 0 : -1;
-    }
-    if (result == 0 && target) {
+    if (result == 0 && (target_of(env, &job, &target, e) < 0 ||
+                        job_state_load(env->settings.state_dir, job.guest, job.target, &state, e) < 0))
+        result = -1;
+    if (result == 0) {
         struct sync s = {.env = env,
                          .job = &job,
                          .guest = &guest,
@@ -415,12 +393,7 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
                          .siblings = &siblings,
                          .state = &state,
                          .steps = &steps};
-        result = sync_look(&s, e) < 0 || sync_ask(&s, e) < 0 || sync_plan(&s, e) < 0 ? -1 : 0;
-        if (result == 0)
-            print_plan(&s, out);
-        if (s.connected)
-            peer_close(&s.peer, e);
-        s.connected = false;
+        result = tell(&s, out, e);
         sync_release(&s);
     }
     job_state_release(&state);

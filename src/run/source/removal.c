@@ -22,17 +22,22 @@ static int check_reachable(struct sync *s, struct err *e)
     return 0;
 }
 
-static int remove_replicas(struct sync *s, struct err *e)
+/* The replicas that go are s->stale then. */
+static int look_for_replicas(struct sync *s, struct err *e)
 {
     _cleanup_strv_ struct strv scan = STRV_INIT;
+    const struct strv none = STRV_INIT;
+    if (s->job->remove != REMOVE_FULL || strcmp(s->job->target, s->env->settings.node) == 0)
+        return 0;
+    return check_reachable(s, e) < 0 || sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0
+               ? -1
+               : sync_open(s, &none, &scan, NULL, e);
+}
+
+static int remove_replicas(struct sync *s, struct err *e)
+{
     _cleanup_strv_ struct strv problems = STRV_INIT;
     const struct strv none = STRV_INIT;
-    if (check_reachable(s, e) < 0)
-        return -1;
-    if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
-        return -1;
-    if (sync_open(s, &none, &scan, NULL, e) < 0)
-        return -1;
     for (size_t i = 0; i < s->stale.n; i++)
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
     if (s->stale.n && peer_prune(&s->peer, &none, NULL, &s->stale, "the job is removed", &problems, e) < 0)
@@ -43,12 +48,17 @@ static int remove_replicas(struct sync *s, struct err *e)
     return 0;
 }
 
+void sync_removal_choose(const struct sync *s, size_t i, struct snapshots *ret)
+{
+    retain_source(&s->volumes[i].snapshots, s->job->id, "", s->siblings, NULL, ret);
+}
+
 static void remove_local_snapshots(struct sync *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
         struct snapshots go = {0};
-        retain_source(&v->snapshots, s->job->id, "", s->siblings, NULL, &go);
+        sync_removal_choose(s, i, &go);
         for (size_t k = 0; k < go.n; k++) {
             const struct snapshot *one = &go.v[k];
             struct err problem = {0};
@@ -62,7 +72,7 @@ static void remove_local_snapshots(struct sync *s)
 
 /* A volume that cannot be opened any more has nothing to clean up that we could reach: it must not block the
  * removal. */
-static int look_for_removal(struct sync *s, struct err *e)
+static int look_here(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "look");
     s->config = env_guest_config(s->env, s->guest, e);
@@ -89,6 +99,11 @@ static int look_for_removal(struct sync *s, struct err *e)
     return 0;
 }
 
+int sync_removal_look(struct sync *s, struct err *e)
+{
+    return look_here(s, e) < 0 ? -1 : look_for_replicas(s, e);
+}
+
 static int remove_entry(struct sync *s, struct err *e)
 {
     struct jobs jobs;
@@ -105,9 +120,7 @@ int sync_remove(struct sync *s, struct err *e)
 {
     bool full = s->job->remove == REMOVE_FULL;
     joblog_add(s->log, "start job removal - mode '%s'", full ? "full" : "local");
-    if (look_for_removal(s, e) < 0)
-        return -1;
-    if (full && strcmp(s->job->target, s->env->settings.node) != 0 && remove_replicas(s, e) < 0)
+    if (sync_removal_look(s, e) < 0 || remove_replicas(s, e) < 0)
         return -1;
     steps_enter(s->steps, "remove");
     remove_local_snapshots(s);

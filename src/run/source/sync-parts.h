@@ -21,6 +21,15 @@ void sync_undo_snapshots(struct sync *s);
  * can be asked. */
 int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, const char *why,
                       struct strv *problems, struct err *e);
+/* What of a run's volumes (s->n of them) goes once its restore point is acknowledged. */
+struct sync_prune {
+    struct snapshots *here;
+    struct peer_prune *there;
+    size_t n;
+};
+/* Pure. Before the run: volumes[].new needs only the name. */
+void sync_prune_choose(const struct sync *s, struct sync_prune *ret);
+void sync_prune_release(struct sync_prune *p);
 /* The snapshots that only older runs needed go, on both sides. False: the target is not clean; the next run
  * goes on. */
 bool sync_prune(struct sync *s);

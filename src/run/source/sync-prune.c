@@ -1,4 +1,5 @@
-/* After the commit: what the two sides no longer need. */
+/* After the commit: what the two sides no longer need. What goes is chosen first, so that a plan can tell it.
+ */
 #include "base/mem.h"
 #include "run/source/retain.h"
 #include "run/source/sync-parts.h"
@@ -12,29 +13,6 @@ int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *
     for (size_t i = 0; i < s->n; i++)
         total += go[i].go.n + go[i].adopt.n;
     return total ? peer_prune(&s->peer, &s->there, go, stale, why, problems, e) : 0;
-}
-
-static void prune_source(struct sync *s, struct sync_volume *v, const char *volid,
-                         const struct history *history, struct snapshots *left)
-{
-    struct snapshots go = {0};
-    retain_source(&v->snapshots, s->job->id, s->snapshot, s->siblings, history, &go);
-    for (size_t i = 0; i < v->snapshots.n; i++) {
-        const struct snapshot *one = &v->snapshots.v[i];
-        struct err problem = {0};
-        if (v->same && strcmp(one->id, v->new.id) == 0) {
-            if (volume_snapshot_rename(v->local.volume, one->name, v->new.name, &problem) < 0)
-                joblog_add(s->log, "snapshot '%s' keeps its name: %s", one->name, problem.text);
-        } else if (snapshots_find_id(&go, one->id)) {
-            joblog_add(s->log, "delete previous replication snapshot '%s' on %s", one->name, volid);
-            if (volume_snapshot_destroy(v->local.volume, one->name, one->id, &problem) < 0)
-                joblog_add(s->log, "delete previous replication snapshot error: %s", problem.text);
-        } else {
-            snapshots_add(left, one);
-        }
-    }
-    snapshots_add(left, &v->new);
-    snapshots_release(&go);
 }
 
 static bool was_renamed(const struct asides *a, const char *name)
@@ -102,33 +80,88 @@ static bool find_history(const struct sync *s, struct history *ret)
     return true;
 }
 
-bool sync_prune(struct sync *s)
+/* Nothing changed since it was taken: it will have the new name. */
+static bool gets_the_name(const struct sync_volume *v, const struct snapshot *one)
 {
-    steps_enter(s->steps, "prune");
+    return v->same && strcmp(one->id, v->new.id) == 0;
+}
+
+static void choose_here(const struct sync *s, size_t i, const struct history *history, struct snapshots *go,
+                        struct snapshots *left)
+{
+    const struct sync_volume *v = &s->volumes[i];
+    struct snapshots old = {0};
+    retain_source(&v->snapshots, s->job->id, s->snapshot, s->siblings, history, &old);
+    for (size_t k = 0; k < v->snapshots.n; k++)
+        if (!gets_the_name(v, &v->snapshots.v[k]))
+            snapshots_add(snapshots_find_id(&old, v->snapshots.v[k].id) ? go : left, &v->snapshots.v[k]);
+    snapshots_add(left, &v->new);
+    snapshots_release(&old);
+}
+
+void sync_prune_choose(const struct sync *s, struct sync_prune *ret)
+{
     struct history all = {.job_id = s->job->id};
     const struct history *history = find_history(s, &all) ? &all : NULL;
-    struct peer_prune *go = xcalloc(s->n, sizeof *go);
-    _cleanup_strv_ struct strv problems = STRV_INIT;
+    ret->n = s->n;
+    ret->here = xcalloc(s->n, sizeof *ret->here);
+    ret->there = xcalloc(s->n, sizeof *ret->there);
     for (size_t i = 0; i < s->n; i++) {
         struct snapshots left = {0}, there = {0};
-        prune_source(s, &s->volumes[i], s->volids.v[i], history, &left);
+        choose_here(s, i, history, &ret->here[i], &left);
         target_after(s, i, &there);
         retain_target(&there, &left, s->job->guest, s->volumes[i].new.id,
-                      s->volumes[i].replica.info.many ? history : NULL, &go[i].go);
-        go[i].adopt = s->plan.v[i].adopt;
+                      s->volumes[i].replica.info.many ? history : NULL, &ret->there[i].go);
+        ret->there[i].adopt = s->plan.v[i].adopt;
         snapshots_release(&left);
         snapshots_release(&there);
     }
+    history_release(&all);
+}
+
+void sync_prune_release(struct sync_prune *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        snapshots_release(&p->here[i]);
+        snapshots_release(&p->there[i].go);
+    }
+    free(p->here);
+    free(p->there);
+    *p = (struct sync_prune){0};
+}
+
+static void prune_here(struct sync *s, size_t i, const struct snapshots *go)
+{
+    struct sync_volume *v = &s->volumes[i];
+    struct err problem = {0};
+    for (size_t k = 0; k < v->snapshots.n; k++) {
+        const struct snapshot *one = &v->snapshots.v[k];
+        if (gets_the_name(v, one) &&
+            volume_snapshot_rename(v->local.volume, one->name, v->new.name, &problem) < 0)
+            joblog_add(s->log, "snapshot '%s' keeps its name: %s", one->name, problem.text);
+    }
+    for (size_t k = 0; k < go->n; k++) {
+        joblog_add(s->log, "delete previous replication snapshot '%s' on %s", go->v[k].name, s->volids.v[i]);
+        if (volume_snapshot_destroy(v->local.volume, go->v[k].name, go->v[k].id, &problem) < 0)
+            joblog_add(s->log, "delete previous replication snapshot error: %s", problem.text);
+    }
+}
+
+bool sync_prune(struct sync *s)
+{
+    steps_enter(s->steps, "prune");
+    struct sync_prune p;
+    _cleanup_strv_ struct strv problems = STRV_INIT;
+    sync_prune_choose(s, &p);
+    for (size_t i = 0; i < s->n; i++)
+        prune_here(s, i, &p.here[i]);
     for (size_t i = 0; i < s->stale.n; i++)
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
     struct err e = {0};
-    if (sync_prune_target(s, go, &s->stale, "the guest or the source has it no more", &problems, &e) < 0)
+    if (sync_prune_target(s, p.there, &s->stale, "the guest or the source has it no more", &problems, &e) < 0)
         strv_add(&problems, e.text);
     for (size_t i = 0; i < problems.n; i++)
         joblog_add(s->log, "cannot clean up on the target, the next run will: %s", problems.v[i]);
-    for (size_t i = 0; i < s->n; i++)
-        snapshots_release(&go[i].go);
-    free(go);
-    history_release(&all);
+    sync_prune_release(&p);
     return problems.n == 0;
 }

@@ -3,6 +3,7 @@
  * journal) is run.c; what is here only needs a struct sync that says what to replicate and where to talk. */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "conf/storagemap.h"
 #include "run/env.h"
@@ -79,3 +80,11 @@ int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan
 /* Job removal (BEHAVIOUR.md#removal): the replicas on the target (full), then the local snapshots of the
  * job. */
 int sync_remove(struct sync *s, struct err *e);
+/* The first half: what is here, and of a full removal the replicas there (s->stale); nothing is changed. */
+int sync_removal_look(struct sync *s, struct err *e);
+/* The job's snapshots of a volume here. */
+void sync_removal_choose(const struct sync *s, size_t i, struct snapshots *ret);
+
+/* What a run would do, after sync_plan; what removing the job would. A line each. */
+void sync_tell_plan(struct sync *s, struct buf *out);
+int sync_tell_removal(struct sync *s, struct buf *out, struct err *e);
