@@ -325,6 +325,64 @@ def removed(w):
     assert len(w.asides(w.b.store)) == 1 and w.kept_aside(w.b.store, 0, copy), w.asides(w.b.store)
 
 
+HELD = """import os, subprocess, sys, time
+agent = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE)
+while data := os.read(0, 1 << 16):
+    if b'"do":"commit"' in data.replace(b" ", b""):
+        open(sys.argv[1] + "/reached", "w").close()
+        while not os.path.exists(sys.argv[1] + "/go"):
+            time.sleep(0.05)
+    agent.stdin.write(data)
+    agent.stdin.flush()
+agent.stdin.close()
+sys.exit(agent.wait())
+"""
+
+
+def comes_late(w):
+    """who comes when all is sent already, right before the commit: nothing of the guest is changed then either"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    before = w.bytes_of(0)
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+    script = os.path.join(folder(w), "held.py")
+    with open(script, "w") as f:
+        f.write(HELD)
+    w.c.set_agent("pve2", ["python3", script, folder(w)])
+    run = subprocess.Popen(w.a.argv("pvesr", "run", "--id", w.job_id), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    rig.wait_for(lambda: os.path.exists(os.path.join(folder(w), "reached")), "the run's commit", 60)
+    with writer(w.lab.replica(1), w) as (write, by):
+        with open(os.path.join(folder(w), "go"), "w"):
+            pass
+        error = run.communicate()[1]
+        postponed(w, subprocess.CompletedProcess(run.args, run.returncode, "", error), by, w.lab.names.volname(1))
+        write(b"written there" + bytes(4096 - 13))
+        assert w.bytes_of(0) == before, "the disk that is not used moved on"
+    w.c.set_agent("pve2", [])
+    settle()
+    copy = w.copy(w.lab.replica(1))
+    w.rest(1)
+    w.run()
+    w.proved(asides=True)
+    assert w.kept_aside(w.b.store, 1, copy), w.asides(w.b.store)
+
+
+def plan_tells(w):
+    """a plan says that a run would be postponed, and why; the run takes no snapshot for it"""
+    w.create()
+    w.run()
+    w.lab.write(0, 5)
+    with writer(w.lab.replica(0), w) as (_, by):
+        said = w.a.pvesr("plan", w.job_id, check=True).stdout
+        assert "nothing is done while" in said and f"in use by {by}" in said, said
+        w.run(want=1)
+        assert "freeze" not in w.log() and "snapshot" not in w.log(), w.log()
+    said = w.a.pvesr("plan", w.job_id, check=True).stdout
+    assert "in use" not in said, said
+
+
 def reader(w):
     """who only reads a file is not in the way"""
     w.create()
@@ -465,7 +523,7 @@ def stories(kind):
         how, story = (play_container, trees) if is_tree else (play, disks)
         if kind in kinds:
             yield use, f"a {'tree' if is_tree else 'disk'} on {kind}", lambda h=how, s=story, u=use: h(kind, s, contextlib.contextmanager(u))
-    for story in (removed, fails_often, *([reader] if kind in FILES else [])):
+    for story in (removed, fails_often, comes_late, plan_tells, *([reader] if kind in FILES else [])):
         yield story, kind, lambda s=story: play(kind, s)
     if kind == "zfspool":
         yield at_its_place, kind, lambda: play_container(kind, at_its_place)

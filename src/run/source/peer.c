@@ -201,6 +201,8 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
         r = message_replica_parse(json_array_get(array, i), &replicas[i], e);
     if (r == 0)
         r = take_strings(reply, "stale", stale, e);
+    if (r == 0 && json_object_get(reply, "used"))
+        r = take_strings(reply, "used", &p->used, e);
     if (r == 0)
         r = take_kept(p, reply, e);
     p->opened = r == 0;
@@ -320,5 +322,6 @@ void peer_close(struct peer *p, struct err *e)
     if (e->kind == ERR_NETWORK)
         err_wrap(e, "lost the connection to node '%s'", p->node);
     link_close(&p->link, e);
+    strv_release(&p->used);
     strv_release(&p->kept);
 }

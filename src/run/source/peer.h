@@ -14,6 +14,7 @@ struct peer {
     struct volume_context *volumes; /* of the env: their tick tells the peer that we live */
     struct joblog *log;             /* where what the target removed is told; may be NULL */
     bool opened;                    /* peer_open succeeded, so `kept` is what the target holds */
+    struct strv used;               /* who uses a volume there: sentences; a run would be postponed */
     struct strv kept;               /* "SNAPSHOT of VOLID": what is kept aside there of the opened volumes */
 };
 

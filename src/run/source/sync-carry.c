@@ -215,6 +215,8 @@ static int record(struct sync *s, struct err *e)
 
 int sync_carry_out(struct sync *s, struct err *e)
 {
+    if (s->peer.used.n)
+        return err_set(e, ERR_BUSY, 0, "%s: %s", s->target->node.name, s->peer.used.v[0]);
     if (sync_tidy_source(s, e) < 0)
         return -1;
     remember_storages(s, false);

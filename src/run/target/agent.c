@@ -106,10 +106,28 @@ static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, str
                    v->volid, n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX);
 }
 
+/* Who uses a replica, for a source that would else find out at the end of its run, with its guest frozen in
+ * vain. */
+static int tell_used(struct agent *a, struct strv *used, struct err *e)
+{
+    for (size_t i = 0; i < a->replicas.n; i++) {
+        struct err why = {0};
+        if (volume_check_unused(a->replicas.v[i].volume, &why) == 0)
+            continue;
+        if (why.kind != ERR_BUSY) {
+            *e = why;
+            return -1;
+        }
+        strv_add(used, why.text);
+    }
+    return 0;
+}
+
 static int call_open(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     _cleanup_strv_ struct strv volids = STRV_INIT;
     _cleanup_strv_ struct strv scan = STRV_INIT;
+    _cleanup_strv_ struct strv used = STRV_INIT;
     if (message_volids(o, "volumes", &volids, e) < 0 || message_volids(o, "scan", &scan, e) < 0 ||
         (json_object_get(o, "signs") && message_volids(o, "signs", &a->replicas.signs, e) < 0) ||
         open_guest(a, o, e) < 0)
@@ -124,8 +142,10 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     if (r == 0)
         r = replica_stale(a->env, a->job, a->guest, &a->replicas, &scan, &a->stale, e);
     if (r == 0)
-        *reply = json_pack("{s:O, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale), "kept",
-                           agent_tell_kept(a));
+        r = tell_used(a, &used, e);
+    if (r == 0)
+        *reply = json_pack("{s:O, s:o, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale),
+                           "used", message_strings(&used), "kept", agent_tell_kept(a));
     json_decref(array);
     return r;
 }
