@@ -139,7 +139,22 @@ int stage_discard(struct volume *v, struct err *e)
     return volume_done(v, v->driver->stage_discard(v, e), e);
 }
 
+/* One that comes between this and the driver's commit is not replaced either: a driver replaces what it saw.
+ */
+static int check_none(struct volume *v, struct err *e)
+{
+    struct volume_info info;
+    if (volume_info(v, &info, e) < 0)
+        return -1;
+    if (!info.exists)
+        return 0;
+    err_set(e, ERR_USAGE, 0, "it was made by somebody else meanwhile");
+    return volume_failed(v, e);
+}
+
 int volume_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
+    if (how == COMMIT_FIRST && check_none(v, e) < 0)
+        return -1;
     return volume_check_id(v, id, e) < 0 ? -1 : volume_done(v, v->driver->commit(v, id, how, e), e);
 }

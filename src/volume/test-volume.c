@@ -207,7 +207,9 @@ static void resume(void)
         world_snapshot(&w, i ? "second" : "first", i ? &second : &first);
         world_stage(&w, i ? &first : NULL, i ? &second : &first, 20);
         assert_true(world_resumed > 0);
-        ok(volume_commit(w.dst, i ? second.id : first.id, COMMIT_LIVE, &err));
+        if (i)
+            refused(volume_commit(w.dst, second.id, COMMIT_FIRST, &err), ERR_USAGE, "somebody else");
+        ok(volume_commit(w.dst, i ? second.id : first.id, i ? COMMIT_LIVE : COMMIT_FIRST, &err));
         expect_live(&w, &w.dst_store, &w.image);
     }
 }

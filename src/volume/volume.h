@@ -299,6 +299,7 @@ enum commit_how {
     COMMIT_POINT, /* the live volume stays as it is */
     COMMIT_LIVE,  /* it is replaced by a writable copy, unless it was made from this snapshot already */
     COMMIT_ANEW,  /* the same also where it was, when it was written to since */
+    COMMIT_FIRST, /* as COMMIT_LIVE, but there must be none: ERR_USAGE, and all is as it was */
 };
 /* The sealed stage with this id becomes its snapshot. If that is there already (a repeated commit, or one
  * that goes back), only the live volume is brought in line. ERR_BUSY when that is in use. */

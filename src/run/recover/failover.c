@@ -299,11 +299,13 @@ static int rename_volumes(struct failover *f, const struct guest_entry *g, struc
     return tree_write(f->env->tree, path, buf_str(&new), new.len, e);
 }
 
+/* Under the tree's lock: who fails it over elsewhere at the same time finds it here, with its new names. */
 static int carry_out(struct failover *f, struct err *e)
 {
     struct guest_entry to = f->guest;
     struct jobs jobs;
-    if (move(f, &to, e) < 0)
+    _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(f->env->tree, "replication.cfg", e);
+    if (!lock || move(f, &to, e) < 0)
         return -1;
     if (f->from.n && rename_volumes(f, &to, e) < 0)
         return err_wrap(

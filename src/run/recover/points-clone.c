@@ -76,8 +76,13 @@ static int clone_volume(struct clone *c, struct volume *from, const struct snaps
     }
     if (info.encrypted && !there.encrypts)
         volume_send_as(from, VOLUME_RAW);
-    if (copy_snapshot(from, what, info.stream, to, &want, e) < 0 || volume_commit(to, id, COMMIT_LIVE, e) < 0)
+    if (copy_snapshot(from, what, info.stream, to, &want, e) < 0)
         return -1;
+    if (volume_commit(to, id, COMMIT_FIRST, e) < 0) {
+        struct err ignored;
+        volume_snapshot_destroy(to, want.snapshot, id, &ignored);
+        return -1;
+    }
     strv_add(c->made, made->volid);
     return volume_snapshot_destroy(to, want.snapshot, id, e) < 0 ? -1 : 0;
 }
