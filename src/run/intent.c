@@ -18,7 +18,8 @@ static int look_before(struct intent *i, struct volume *const volumes[], struct 
 {
     for (size_t k = 0; k < i->n; k++) {
         char traits[VOLUME_TRAITS_MAX + 1];
-        if (look_shown(volumes[k], i->v[k].was, e) < 0 || volume_traits(volumes[k], traits, e) < 0)
+        if (look_shown(volumes[k], i->v[k].was, e) < 0 ||
+            (!i->v[k].traits && volume_traits(volumes[k], traits, e) < 0))
             return -1;
         if (!i->v[k].traits)
             i->v[k].traits = xstrdup(traits);

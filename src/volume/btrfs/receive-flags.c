@@ -51,8 +51,7 @@ int flags_note(struct flags_list *f, uint64_t ino, uint64_t flags, const char *p
     f->paths += path ? strlen(path) : 0;
     if (f->n == ENTRIES_MAX || f->paths > PATHS_MAX)
         return err_set(e, ERR_DATA, 0, "the btrfs stream has the flags of too many files");
-    if ((f->n & (f->n - 1)) == 0)
-        f->v = xreallocarray(f->v, f->n ? 2 * f->n : 1, sizeof *f->v);
+    f->v = xgrow(f->v, f->n, sizeof *f->v);
     f->v[f->n++] = (struct flags_entry){ino, flags & FLAGS_CARRIED, path ? xstrdup(path) : NULL};
     return 0;
 }
@@ -187,7 +186,7 @@ static bool lift_one(struct flags_list *f, int root, const char *path)
         free(l.handle);
         return false;
     }
-    f->lifted = xreallocarray(f->lifted, f->n_lifted + 1, sizeof *f->lifted);
+    f->lifted = xgrow(f->lifted, f->n_lifted, sizeof *f->lifted);
     f->lifted[f->n_lifted++] = l;
     return true;
 }
