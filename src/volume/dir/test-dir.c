@@ -474,6 +474,7 @@ static void test_image(void **state)
         assert_int_equal(err.kind, ERR_CONFIG);
         stage_free(s);
         volume_free(v);
+        world_close(&w);
     }
 }
 
