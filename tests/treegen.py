@@ -213,9 +213,13 @@ class TreeGen:
         os.close(folder)
 
     def clone(self, root, path):
+        """Where it is no reflink, cp has the kernel copy it, and OpenZFS clones a TiB of holes block by block."""
         old = self.existing(root, stat.S_ISREG)
-        if old:
-            run("cp", "--reflink=" + ("always" if self.clones and not treefacts.get_flags(old) & FLAGS["nocow"] else "auto"), "--", old, path)
+        if not old:
+            return
+        reflink = self.clones and not treefacts.get_flags(old) & FLAGS["nocow"]
+        if reflink or os.stat(old).st_size <= self.largest:
+            run("cp", "--reflink=" + ("always" if reflink else "auto"), "--", old, path)
 
     def with_acl(self, root, path):
         """Of files and folders; a default one of folders, perhaps of the root."""
