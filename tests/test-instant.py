@@ -6,7 +6,6 @@ chance). Then the guest's disks on the target
 are read: at once, when nobody but the agent's guard has done anything (the guest is moved by hand); after `pvesr failover`, when the guard
 died, too, as all does when the power goes; and after the next run.
 """
-# deadline: 1800
 import os
 import random
 import re

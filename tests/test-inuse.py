@@ -4,7 +4,6 @@ was written there is kept aside once, when it is not used any more. Each way of 
 
 PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin. Containers: on those of them that carry trees.
 PVESR_TEST_SCENARIOS (all) chooses by name what is played."""
-# deadline: 2400
 import contextlib
 import mmap
 import os

@@ -6,7 +6,6 @@ The steps are not named by hand: a run is traced once, and then killed at each o
 something (at most PVESR_KILL_POINTS of each, spread evenly, and of a container's run two; of all these at most PVESR_KILL_MOST, by
 chance).
 """
-# deadline: 1800
 import os
 import random
 import re

@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# deadline: 1800
 """The line between two nodes and what goes wrong on it: down before a run, cut in the middle of one, a dead sshd, a hung agent, wrong
 keys, the shared connection killed, the wrong machine at an address. Each time the run ends by itself with a reason that names the node,
 other runs are not held up, and the next run works.

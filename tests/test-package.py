@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """The Debian packages of each release, installed by apt in a fresh root of it, beside and without a stand-in for pve-manager."""
-# deadline: 3600
 import contextlib
 import functools
 import gzip

@@ -2,7 +2,7 @@
 """A guest that writes all the time, N runs with random changes between them, over real ssh between two namespaces: after each run the
 replica equals the source's snapshots bit by bit, and nothing is left over on either side.
 
-PVESR_SOAK_RUNS (200) and PVESR_TEST_SEED choose the length and the story, PVESR_TEST_STORAGES (xfs btrfs) where it plays.
+PVESR_SOAK_RUNS (100; the long form 200) and PVESR_TEST_SEED choose the length and the story, PVESR_TEST_STORAGES (xfs btrfs) where it plays.
 """
 import contextlib
 import os
@@ -12,7 +12,7 @@ import threading
 import rig
 from guestlab import GuestLab
 
-RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200"))
+RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200" if os.environ.get("PVESR_LAB_LONG") == "1" else "100"))
 
 
 # Where all is slow, the guest is too: else it has the machine to itself.
