@@ -25,8 +25,8 @@ os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks
 
 
 def three_disks(w):
-    w.lab.add_disk()
-    w.lab.add_disk()
+    while len(w.lab.disks) < 3:
+        w.lab.add_disk()
     w.create()
     w.run()
 
@@ -117,7 +117,8 @@ def by_run(w, instants, what):
     assert not intents(w), f"{what}: {intents(w)}"
 
 
-def killed(w):
+def killed(w, most=MOST, also=lambda what: None):
+    """also: what else must hold after each kill."""
     log = os.path.join(w.c.dir, "trace")
     three_disks(w)
     change(w)
@@ -125,13 +126,15 @@ def killed(w):
     assert done.returncode == 0, done.stderr
     plan = list(steps(log))
     assert len(plan) > 5, plan
-    plan = random.Random(rig.SEED).sample(plan, min(MOST, len(plan)))
+    plan = random.Random(rig.SEED).sample(plan, min(most, len(plan)))
     for number, (call, n) in enumerate(plan):
         proof = (by_hand, by_command, by_run)[number % 3]
         before = copies(w)
         change(w)
         done = run_behind(w, strace(log, (call, n), alone=proof != by_hand))
-        proof(w, (before, copies(w)), f"killed at {call} {n} (seed {rig.SEED})")
+        what = f"killed at {call} {n} (seed {rig.SEED})"
+        proof(w, (before, copies(w)), what)
+        also(what)
         w.run()
         w.proved()
     print(f"# {len(plan)} steps on {w.kind}, seed {rig.SEED}")
@@ -141,6 +144,26 @@ def killed(w):
 def kill_at_every_step(w):
     """after a kill at any step of the commit of three disks they are of one instant, by hand, by failover and by the next run"""
     killed(w)
+
+
+@scenario("btrfs")
+def limits_outlive_a_kill(w):
+    """what is set on the disks is set on what the target shows after a kill at any step of the commit, whoever ended it"""
+    def subvolumes(store):
+        return [w.lab.names.subvolume(store, n) for n in w.lab.disks]
+
+    def limited(what):
+        for path in subvolumes(w.b.store):
+            shown = subprocess.run(["btrfs", "qgroup", "show", "-r", "-f", "--raw", path], stdout=subprocess.PIPE, text=True, check=True).stdout
+            assert " 5368709120" in shown, f"{what}: {path}: {shown}"
+
+    for node in (w.a, w.b):
+        subprocess.run(["btrfs", "quota", "enable", node.store], check=True)
+    w.lab.add_disk()
+    w.lab.add_disk()
+    for path in subvolumes(w.a.store):
+        subprocess.run(["btrfs", "qgroup", "limit", "5G", path], check=True)
+    killed(w, min(MOST, 24), limited)
 
 
 # ---- a commit that keeps failing ----

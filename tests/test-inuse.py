@@ -375,7 +375,7 @@ def plan_tells(w):
     w.lab.write(0, 5)
     with writer(w.lab.replica(0), w) as (_, by):
         said = w.a.pvesr("plan", w.job_id, check=True).stdout
-        assert "nothing is done while" in said and f"in use by {by}" in said, said
+        assert "would be postponed" in said and f"in use by {by}" in said, said
         w.run(want=1)
         assert "freeze" not in w.log() and "snapshot" not in w.log(), w.log()
     said = w.a.pvesr("plan", w.job_id, check=True).stdout

@@ -86,18 +86,6 @@ static int take_text(const json_t *o, const char *key, size_t max, bool (*valid)
     return 0;
 }
 
-/* A record of an older version has none. */
-static int take_traits(const json_t *o, struct intent_volume *v, struct err *e)
-{
-    const char *traits;
-    if (!json_object_get(o, "traits"))
-        return 0;
-    if (message_string(o, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 || volume_traits_check(traits, e) < 0)
-        return -1;
-    v->traits = xstrdup(traits);
-    return 0;
-}
-
 static int take_volume(const json_t *o, struct intent_volume *v, struct err *e)
 {
     const char *volid;
@@ -107,7 +95,7 @@ static int take_volume(const json_t *o, struct intent_volume *v, struct err *e)
         take_text(o, "as", SNAPSHOT_NAME_MAX, snapshot_name_valid, v->as, e) < 0 ||
         take_text(o, "aside", SNAPSHOT_NAME_MAX, snapshot_name_valid, v->aside, e) < 0 ||
         message_bool(o, "keep-live", &v->keep_live, e) < 0 || message_bool(o, "anew", &v->anew, e) < 0 ||
-        take_traits(o, v, e) < 0)
+        message_traits(o, &v->traits, e) < 0)
         return -1;
     if (!v->id[0])
         return err_set(e, ERR_DATA, 0, "'id' is empty");

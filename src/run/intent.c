@@ -101,8 +101,10 @@ static int go_back(const struct intent_volume *v, struct volume *volume, struct 
     char shown[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1];
     if (look_shown(volume, shown, e) < 0)
         return -1;
-    if (!v->was[0] || strcmp(shown, v->was) == 0)
+    if (!v->was[0])
         return 0;
+    if (strcmp(shown, v->was) == 0) /* it may have come back to it just before a kill */
+        return set_traits(v, volume, NULL, e);
     int written = volume_written(volume, since, e);
     if (written != 0)
         return written < 0 ? -1 : err_set(e, ERR_BUSY, 0, "volume '%s' was written to meanwhile", v->volid);
@@ -273,7 +275,9 @@ int intent_settle_own(struct env *env, uint32_t guest, bool running, struct err 
     if (r == 0)
         r = look_at_all(&c, &shows, e);
     if (r == 0 && (shows.all_new || shows.all_old))
-        r = intent_forget(env, guest, e) < 0 ? -1 : 0;
+        r = each_watched(&c.intent, c.volumes, NULL, set_traits, e) < 0 || intent_forget(env, guest, e) < 0
+                ? -1
+                : 0;
     else if (r == 0 && (running || shows.written))
         r = err_set(e, ERR_CONFIG, 0,
                     "guest %" PRIu32

@@ -149,6 +149,18 @@ json_t *message_strings(const struct strv *s)
     return array;
 }
 
+int message_traits(const json_t *o, char **ret, struct err *e)
+{
+    const char *traits;
+    *ret = NULL;
+    if (!json_object_get(o, "traits"))
+        return 0;
+    if (message_string(o, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 || volume_traits_check(traits, e) < 0)
+        return -1;
+    *ret = xstrdup(traits);
+    return 0;
+}
+
 int message_volids(const json_t *o, const char *key, struct strv *ret, struct err *e)
 {
     const json_t *array;

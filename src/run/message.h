@@ -38,6 +38,8 @@ int message_bool(const json_t *o, const char *key, bool *ret, struct err *e);
 int message_array(const json_t *o, const char *key, size_t max, const json_t **ret, struct err *e);
 
 json_t *message_strings(const struct strv *s);
+/* The field `traits` (volume_traits), malloc'ed; NULL where there is none, as from an older version. */
+int message_traits(const json_t *o, char **ret, struct err *e);
 /* An array of names, none twice, added to *ret. */
 int message_volids(const json_t *o, const char *key, struct strv *ret, struct err *e);
 

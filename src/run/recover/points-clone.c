@@ -80,7 +80,8 @@ static int clone_volume(struct clone *c, struct volume *from, const struct snaps
         return -1;
     if (volume_commit(to, id, COMMIT_FIRST, e) < 0) {
         struct err ignored;
-        volume_snapshot_destroy(to, want.snapshot, id, &ignored);
+        if (!info.stream) /* an id of another's may be somebody's snapshot there */
+            volume_snapshot_destroy(to, want.snapshot, id, &ignored);
         return -1;
     }
     strv_add(c->made, made->volid);

@@ -54,7 +54,7 @@ void sync_tell_plan(struct sync *s, struct buf *out)
     for (size_t i = 0; i < s->n; i++)
         snprintf(s->volumes[i].new.name, sizeof s->volumes[i].new.name, "%s", s->snapshot);
     for (size_t i = 0; i < s->peer.used.n; i++)
-        buf_addf(out, "note: nothing is done while %s\n", s->peer.used.v[i]);
+        buf_addf(out, "note: the run would be postponed: %s\n", s->peer.used.v[i]);
     sync_prune_choose(s, &after);
     for (size_t i = 0; i < s->plan.n; i++)
         tell_volume(s, i, &after, out);

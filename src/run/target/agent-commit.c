@@ -79,24 +79,13 @@ static void commit_release(struct commit *c)
     strv_release(&c->asides);
 }
 
-/* A source of an older version does not tell them. */
-static int take_traits(const json_t *o, struct intent_volume *ret, struct err *e)
-{
-    const char *traits = "";
-    if (json_object_get(o, "traits") && (message_string(o, "traits", VOLUME_TRAITS_MAX, &traits, e) < 0 ||
-                                         volume_traits_check(traits, e) < 0))
-        return -1;
-    ret->traits = json_object_get(o, "traits") ? xstrdup(traits) : NULL;
-    return 0;
-}
-
 static int take_intent(const struct env_volume *v, const json_t *o, struct intent_volume *ret, struct err *e)
 {
     const char *id, *as, *aside;
     if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
         message_string(o, "as", SNAPSHOT_NAME_MAX, &as, e) < 0 ||
         message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &aside, e) < 0 ||
-        message_bool(o, "keep-live", &ret->keep_live, e) < 0 || take_traits(o, ret, e) < 0)
+        message_bool(o, "keep-live", &ret->keep_live, e) < 0 || message_traits(o, &ret->traits, e) < 0)
         return -1;
     if (!snapshot_id_valid(id) || !snapshot_is_of_guest(as, v->guest))
         return err_set(e, ERR_DATA, 0,

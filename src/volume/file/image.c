@@ -1,10 +1,10 @@
 #include "volume/file/image.h"
 
+#include "base/fs.h"
 #include "base/mem.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #define SUFFIX ".qcow2"
 /* Offsets of the header's fields. */
@@ -76,18 +76,17 @@ enum image_part image_refers(const uint8_t *head, size_t n, char name[IMAGE_NAME
 
 int image_check(int fd, const char *file, struct err *e)
 {
-    size_t k = strlen(file), n = 0;
+    struct stat st;
+    size_t k = strlen(file);
     if (k < strlen(SUFFIX) || strcmp(file + k - strlen(SUFFIX), SUFFIX) != 0)
         return 0;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", file);
+    size_t n = st.st_size < IMAGE_HEAD ? (size_t)st.st_size : IMAGE_HEAD;
+    _cleanup_free_ char *what = xasprintf("'%s'", file);
     _cleanup_free_ uint8_t *head = xmalloc(IMAGE_HEAD);
-    while (n < IMAGE_HEAD) {
-        ssize_t got = pread(fd, head + n, IMAGE_HEAD - n, (off_t)n);
-        if (got < 0 && errno != EINTR)
-            return err_sys(e, "cannot read '%s'", file);
-        if (got == 0)
-            break;
-        n += got > 0 ? (size_t)got : 0;
-    }
+    if (fs_pread_all(fd, head, n, 0, what, e) < 0)
+        return -1;
     char name[IMAGE_NAME_MAX + 1];
     enum image_part part = image_refers(head, n, name);
     if (part == IMAGE_ALONE)
