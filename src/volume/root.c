@@ -24,27 +24,32 @@ static int is_mounted(const char *path, struct err *e)
            here.stx_ino == above.stx_ino;
 }
 
-/* Opened first: what is mounted when it is first used is mounted then, and what is unmounted later stays
- * open. */
+static int check_mounted(const struct volume_store *store, struct err *e)
+{
+    int r = store->mountpoint ? is_mounted(store->mountpoint, e) : 1;
+    if (r == 0)
+        return err_set(e, ERR_GONE, 0,
+                       "storage '%s' is not there: nothing is mounted at '%s', and its is_mountpoint in "
+                       "storage.cfg says that it lies on what is",
+                       store->id, store->mountpoint);
+    return r < 0 ? -1 : 0;
+}
+
+/* Asked before and after: what is mounted or unmounted while it is opened is not taken for the other. What is
+ * unmounted later stays open. */
 int root_open(const struct volume_store *store, struct err *e)
 {
     if (!store->path || store->path[0] != '/')
         return err_set(e, ERR_CONFIG, 0, "storage '%s' has no absolute path", store->id);
+    if (check_mounted(store, e) < 0)
+        return -1;
     _cleanup_close_ int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return err_set(e, ERR_GONE, errno, "the path '%s' of storage '%s' is not there: is it mounted?",
                        store->path, store->id);
     if (fd < 0)
         return err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
-    int mounted = store->mountpoint ? is_mounted(store->mountpoint, e) : 1;
-    if (mounted > 0)
-        return take_fd(&fd);
-    return mounted < 0
-               ? -1
-               : err_set(e, ERR_GONE, 0,
-                         "storage '%s' is not there: nothing is mounted at '%s', and its is_mountpoint "
-                         "in storage.cfg says that it lies on what is",
-                         store->id, store->mountpoint);
+    return check_mounted(store, e) < 0 ? -1 : take_fd(&fd);
 }
 
 static int step_into(int at, const char *name, bool make, unsigned mode, int *fd, struct err *e)
