@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What fails again and again, and what must come of it when it is repaired: nothing piles up meanwhile, nothing is lost, all is equal in the
 end. And what cannot be written down is said."""
+import contextlib
 import os
 import subprocess
 
@@ -269,6 +270,17 @@ def removed_and_created_with_asides(w):
 
 # ---- written to in the middle of a run ----
 
+def stage_is_ready(w, n):
+    """Without reflinks the stage is a copy of the replica first, and has its full size when all of it was read."""
+    folder, size = w.lab.names.folder(w.b.store), os.path.getsize(w.lab.live(n))
+    for at, _, files in os.walk(folder):
+        for path in (os.path.join(at, name) for name in files):
+            with contextlib.suppress(FileNotFoundError):
+                if "stage" in os.path.relpath(path, folder) and os.path.getsize(path) == size:
+                    return True
+    return False
+
+
 def slow_run(w, n, during):
     """A run that is in the middle of sending disk n when `during` is called. Returns its exit status and what it said."""
     w.a.pvesr("update", "100-0", "--rate", "1", check=True)
@@ -277,8 +289,7 @@ def slow_run(w, n, during):
     p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.PIPE, text=True)
     w.c.cleanup.callback(rig.stop, p)
-    folder = w.lab.names.folder(w.b.store)
-    rig.wait_for(lambda: p.poll() is not None or any("stage" in name for name in os.listdir(folder)), "the transfer")
+    rig.wait_for(lambda: p.poll() is not None or stage_is_ready(w, n), "the transfer")
     assert p.poll() is None, "the run ended too early"
     during()
     _, errors = p.communicate(timeout=rig.RUN_SECONDS)
