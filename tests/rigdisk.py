@@ -16,6 +16,7 @@ import time
 
 SECONDS = 600
 BESIDE = "beside"
+CLEAR = "clear\n"  # in the lock file: who had the disk before left nothing on it
 
 
 def sh(*argv):
@@ -42,13 +43,20 @@ class Disk:
     def __enter__(self):
         self.cleanup = contextlib.ExitStack()
         try:
-            self.take()
-            self.clear()
+            lock = self.take()
+            if lock.read() != CLEAR:
+                self.clear()
+            lock.truncate(0)
         except BaseException:
             self.cleanup.close()
             raise
-        self.cleanup.callback(self.clear)
+        self.cleanup.callback(self.leave, lock)
         return self
+
+    def leave(self, lock):
+        self.clear()
+        lock.seek(0)
+        lock.write(CLEAR)
 
     def __exit__(self, *_):
         self.cleanup.close()
@@ -61,11 +69,12 @@ class Disk:
             for path in given():
                 self.device = os.path.realpath(path)
                 self.name = os.path.basename(self.device)
-                lock = open(os.path.join(folder, self.name), "w")  # pylint: disable=consider-using-with
+                lock = open(os.path.join(folder, self.name), "a+")  # pylint: disable=consider-using-with
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     self.cleanup.callback(lock.close)
-                    return
+                    lock.seek(0)
+                    return lock
                 except OSError:
                     lock.close()
             time.sleep(0.1)

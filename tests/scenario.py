@@ -11,6 +11,7 @@
 
 PVESR_TEST_STORAGES (xfs btrfs plain): of the scenarios for any storage only those on these; also on zfspool and lvmthin.
 PVESR_TEST_SCENARIOS: only those with these names.
+PVESR_TEST_ONE_STORAGE: each scenario on one of its storages, in turn.
 """
 import json
 import os
@@ -111,8 +112,13 @@ def play(f, kind):
 
 def play_all():
     only = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
-    for function, kinds in [(f, kinds) for f, kinds in SCENARIOS if not only or f.__name__ in only]:
-        for kind in (kind for kind in kinds if kind in STORAGES):
+    for n, (function, kinds) in enumerate(SCENARIOS):
+        if only and function.__name__ not in only:
+            continue
+        kinds = [kind for kind in kinds if kind in STORAGES]
+        if kinds and os.environ.get("PVESR_TEST_ONE_STORAGE"):
+            kinds = [kinds[n % len(kinds)]]
+        for kind in kinds:
             rig.check(f"{function.__name__} on {kind}: {function.__doc__.splitlines()[0]}",
                       lambda f=function, k=kind: play(f, k), needs=("root", kind) if kind != "plain" else ("root",))
     rig.main()

@@ -27,7 +27,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 import rigworld  # noqa: E402
 
 DISKS = 8
-DISK_SIZE = 16 << 30
+DISK_SIZE = 4 << 30
 MEMORY = os.environ.get("PVESR_LAB_MEMORY", "3072")
 LONG = os.environ.get("PVESR_LAB_LONG", "") == "1"
 # emulation, and whatever else this computer does
