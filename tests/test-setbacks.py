@@ -270,14 +270,17 @@ def removed_and_created_with_asides(w):
 
 # ---- written to in the middle of a run ----
 
-def stage_is_ready(w, n):
-    """Without reflinks the stage is a copy of the replica first, and has its full size when all of it was read."""
-    folder, size = w.lab.names.folder(w.b.store), os.path.getsize(w.lab.live(n))
-    for at, _, files in os.walk(folder):
-        for path in (os.path.join(at, name) for name in files):
-            with contextlib.suppress(FileNotFoundError):
-                if "stage" in os.path.relpath(path, folder) and os.path.getsize(path) == size:
-                    return True
+def has_begun(w, n):
+    """Does the stage have the first bytes of what is sent? Without reflinks it is a copy of the replica before, made while nobody may write."""
+    folder = w.lab.names.folder(w.b.store)
+    with open(w.lab.live(n), "rb") as f:
+        first = f.read(4096)
+    for path in (os.path.join(at, name) for at, _, files in os.walk(folder) for name in files):
+        with contextlib.suppress(FileNotFoundError):
+            if "stage" in os.path.relpath(path, folder):
+                with open(path, "rb") as f:
+                    if f.read(4096) == first:
+                        return True
     return False
 
 
@@ -285,11 +288,11 @@ def slow_run(w, n, during):
     """A run that is in the middle of sending disk n when `during` is called. Returns its exit status and what it said."""
     w.a.pvesr("update", "100-0", "--rate", "1", check=True)
     with open(w.lab.live(n), "r+b") as f:
-        f.write(os.urandom(2 << 20))
+        f.write(os.urandom(4 << 20))
     p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.PIPE, text=True)
     w.c.cleanup.callback(rig.stop, p)
-    rig.wait_for(lambda: p.poll() is not None or stage_is_ready(w, n), "the transfer")
+    rig.wait_for(lambda: p.poll() is not None or has_begun(w, n), "the transfer")
     assert p.poll() is None, "the run ended too early"
     during()
     _, errors = p.communicate(timeout=rig.RUN_SECONDS)
@@ -339,6 +342,7 @@ def plain_source_written_meanwhile(w):
 
     def during():
         with open(w.lab.live(0), "r+b") as f:
+            f.seek(2 << 20)  # what was sent already is what the restore point has
             f.write(os.urandom(2 << 20))
     status, errors = slow_run(w, 0, during)
     assert status != 0 and "vm-100-disk-0" in errors, f"exit {status}: {errors}"
