@@ -4,9 +4,9 @@
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
  * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
- * snapshot_open, snapshot_all (one after the other), writable (it is), traits and what belongs to it (none),
- * delta_resume (stage_info gives no token then), and the slots of the other family; strays, complete, alone
- * (there can be nothing of that kind).
+ * snapshot_open, read_open, snapshot_all (one after the other), writable (it is), traits and what belongs to
+ * it (none), delta_resume (stage_info gives no token then), and the slots of the other family; strays,
+ * complete, alone (there can be nothing of that kind).
  *
  * To add one: docs/HACKING.md.
  */
@@ -82,6 +82,10 @@ struct volume_driver {
     int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);
     int (*snapshot_adopt)(struct volume *v, const char *name, const char *id, struct err *e);
     int (*snapshot_open)(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
+    /* opens what is read, and gives its size; NULL: nothing can be read so. read_close NULL: close(fd) */
+    int (*read_open)(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
+                     uint64_t *size, struct err *e);
+    void (*read_close)(struct volume *v, struct volume_reader *r);
     int (*tidy)(struct volume *v, struct err *e);
     int (*written)(struct volume *v, char *since, struct err *e);
     int (*keep_aside)(struct volume *v, const char *name, struct err *e);

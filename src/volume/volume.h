@@ -31,6 +31,7 @@
 #include "base/mem.h"
 #include "base/strv.h"
 #include "base/tick.h"
+#include "volume/blocks.h"
 #include "volume/snapshot.h"
 
 #include <stdbool.h>
@@ -173,6 +174,22 @@ int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, st
  * (ERR_DATA). A directory may be the root of a mount that is nowhere else (fsmount(2)). A device stays as
  * long as the snapshot does. ERR_CONFIG where the storage has no such thing. */
 int volume_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
+/* A disk's data, to be read for itself, of a snapshot or of the live volume. */
+struct volume_reader {
+    struct blockreader blocks; /* its fd and size */
+    void *priv;                /* the driver's */
+};
+/* s NULL: the live volume. A plain file's snapshot without data of its own is read from the live file,
+ * whatever was written to that. ERR_CONFIG for a directory tree. What the reader holds is in the way of who
+ * removes it. */
+int volume_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, struct err *e);
+/* After a failed volume_read_open, or of zeroes, too. */
+void volume_read_close(struct volume *v, struct volume_reader *r);
+/* The digests of the n blocks from `offset` on (a multiple of the block size, ascending calls), past the page
+ * cache where the data can be had from the disk. UNREADABLE (unlike that of any data): the disk gives an
+ * error there, of which *bad gets the first sentence. */
+int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offset, size_t n,
+                        struct digest *ret, struct err *bad, struct err *e);
 /* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
 int volume_tidy(struct volume *v, struct err *e);
 

@@ -31,6 +31,7 @@ static const struct frame_limits {
     [FRAME_END] = {32, 32, false},
     [FRAME_ALIVE] = {0, 0, false},
     [FRAME_NOTE] = {0, FRAME_NOTE_MAX, true},
+    [FRAME_DIGESTS] = {8, 8 + 16 * FRAME_DIGESTS_MAX, true},
 };
 
 struct channel {

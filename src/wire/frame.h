@@ -16,6 +16,7 @@
 #define FRAME_DATA_MAX (1u << 20) /* bytes of volume data in one frame */
 #define FRAME_MAX (4u << 20)      /* bytes of payload, for the largest JSON answer */
 #define FRAME_NOTE_MAX (64u << 10)
+#define FRAME_DIGESTS_MAX 4096u /* of blocks in one frame */
 #define FRAME_HEADER 16
 
 enum frame_type {
@@ -29,6 +30,7 @@ enum frame_type {
     FRAME_END,       /* u64 logical bytes, u64 frames, 16 bytes XXH3-128 of the transfer */
     FRAME_ALIVE,     /* nothing: the sender is busy but lives; skipped by frame_read */
     FRAME_NOTE,      /* text for the job log */
+    FRAME_DIGESTS,   /* u64 offset, XXH3-128 of each 64 KiB of a volume from there on */
 };
 
 struct frame {

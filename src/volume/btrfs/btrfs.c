@@ -155,6 +155,21 @@ static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *f
     return 0;
 }
 
+static int slot_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
+                          uint64_t *size, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int subvol = -1;
+    if (b->stream)
+        return err_set(e, ERR_CONFIG, 0, "a directory tree cannot be read block by block");
+    if (btrfs_dir(b, v->vmid, false, e) < 0 ||
+        (s ? btrfs_open_snapshot(b, s, &subvol, e) : btrfs_need_live(b, &subvol, e)) < 0 ||
+        btrfs_disk_size(b, subvol, size, e) < 0)
+        return -1;
+    *fd = btrfs_open_disk(subvol, O_RDONLY, e);
+    return *fd < 0 ? -1 : 0;
+}
+
 static int add_name(const char *name, void *names, struct err *e)
 {
     (void)e;
@@ -321,6 +336,7 @@ const struct volume_driver driver_btrfs = {
     .snapshot_rename = btrfs_snapshot_rename,
     .snapshot_adopt = btrfs_snapshot_adopt,
     .snapshot_open = slot_open_snapshot,
+    .read_open = slot_read_open,
     .tidy = btrfs_tidy,
     .written = btrfs_written,
     .keep_aside = btrfs_keep_aside,

@@ -232,26 +232,6 @@ static int slot_rename_snapshot(struct volume *v, const char *from, const char *
     return dir_snapshot_rename(v->priv, from, to, e);
 }
 
-static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
-{
-    struct dir *d = v->priv;
-    enum dir_kind kind;
-    struct snapshot found = {0};
-    int r = dir_enter(d, false, e);
-    if (r == 0)
-        r = dir_open_snapshot(d, s->name, &kind, fd, e);
-    if (r == 0)
-        r = mark_snapshot_get(*fd, &found, e);
-    if (r < 0)
-        return -1;
-    if (r > 0 || strcmp(found.id, s->id) != 0)
-        return err_set(e, ERR_DATA, 0, "snapshot '%s' is not there any more", s->name);
-    if (kind != DIR_SNAPSHOT)
-        return err_set(e, ERR_DATA, 0,
-                       "snapshot '%s' has no data of its own, only the live volume may have it", s->name);
-    return 0;
-}
-
 static int slot_written(struct volume *v, char *since, struct err *e)
 {
     struct dir *d = v->priv;
@@ -567,7 +547,8 @@ const struct volume_driver driver_dir = {
     .snapshot_destroy = slot_destroy_snapshot,
     .snapshot_rename = slot_rename_snapshot,
     .snapshot_adopt = slot_adopt_snapshot,
-    .snapshot_open = slot_open_snapshot,
+    .snapshot_open = dir_show_snapshot,
+    .read_open = dir_read_open,
     .tidy = slot_tidy,
     .written = slot_written,
     .keep_aside = slot_keep_aside,

@@ -112,3 +112,9 @@ int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct e
 /* Digest maps that count no more, of restore points that nothing here can go back to. */
 int plain_tidy(struct dir *d, struct err *e);
 int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err *e);
+
+/* ---- show.c: of the driver's table ---- */
+
+int dir_show_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
+int dir_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
+                  uint64_t *size, struct err *e);

@@ -9,44 +9,13 @@
 
 #include "base/err.h"
 #include "base/tick.h"
+#include "volume/blocks.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define BLOCKMAP_BLOCK 65536u
-
-struct digest {
-    unsigned char b[16];
-};
-
-/* Bytes in the block at this offset of a file of `size` bytes. */
-static inline size_t blockmap_length(uint64_t size, uint64_t offset)
-{
-    return size - offset < BLOCKMAP_BLOCK ? (size_t)(size - offset) : BLOCKMAP_BLOCK;
-}
-
-void digest_of(const void *data, size_t n, struct digest *ret);
-/* Of n zeros, at most a block. */
-struct digest digest_of_zeros(size_t n);
-bool digest_same(const struct digest *a, const struct digest *b);
-
-/* A file read block by block; holes are not read. */
-struct blockreader {
-    int fd;              /* borrowed */
-    const char *what;    /* borrowed; for messages */
-    uint64_t size;       /* of the file */
-    uint64_t hole, data; /* the kernel's answer: [hole, data) is a hole, data until `end` */
-    uint64_t end;
-    unsigned char *buffer; /* one block */
-};
-void blockreader_init(struct blockreader *r, int fd, uint64_t size, const char *what);
-void blockreader_release(struct blockreader *r);
-/* The block at this offset (a multiple of the block size, below size; ascending calls). *zero: it is all
- * zeros; the buffer is then not filled. The digest is over its bytes in any case. ERR_DATA when the file ends
- * early. */
-int blockreader_read(struct blockreader *r, uint64_t offset, bool *zero, struct digest *digest,
-                     struct err *e);
+#define BLOCKMAP_BLOCK DIGEST_BLOCK
 
 /* Write the map of `size` bytes of file fd to the empty file map_fd. Not flushed. */
 int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const struct tick *tick,

@@ -53,7 +53,7 @@ enum change { SAME, ZERO, DATA };
 /* What became of the block at d->at: 0 or -1. *is gets its digest in the newer map. */
 static int look(struct mapdelta *d, enum change *ret, struct digest *is, struct err *e)
 {
-    struct digest was, zeros = digest_of_zeros(blockmap_length(d->size, d->at));
+    struct digest was, zeros = digest_of_zeros(block_length(d->size, d->at));
     if (blockmap_at(d->map, d->at, is, e) < 0)
         return -1;
     bool zero = digest_same(is, &zeros);
@@ -82,7 +82,7 @@ static int read_proved(struct mapdelta *d, const struct digest *wanted, unsigned
                        "the file was changed while it was being read (block at byte %" PRIu64
                        "): keep the guest stopped, or put the storage on XFS with reflink=1 or on btrfs",
                        d->at);
-    memcpy(to, d->live.buffer, blockmap_length(d->size, d->at));
+    memcpy(to, d->live.buffer, block_length(d->size, d->at));
     return 0;
 }
 
@@ -96,7 +96,7 @@ int mapdelta_next(struct mapdelta *d, struct extent *ret, struct err *e)
         if (look(d, &change, &is, e) < 0)
             return -1;
         enum extent_kind kind = change == ZERO ? EXTENT_ZERO : EXTENT_DATA;
-        size_t n = blockmap_length(d->size, d->at);
+        size_t n = block_length(d->size, d->at);
         uint64_t most = kind == EXTENT_DATA ? EXTENT_DATA_MAX : (uint64_t)TICK_BLOCKS * BLOCKMAP_BLOCK;
         if (ret->length && (change == SAME || kind != ret->kind || ret->length + n > most))
             break;

@@ -4,6 +4,8 @@
 #include "volume/name.h"
 #include "volume/users.h"
 
+#include "base/mem.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -378,6 +380,34 @@ static int snapshot_open(struct volume *v, const struct snapshot *s, int *fd, st
     return r < 0 ? -1 : lvm_show(l, &lv, fd, e);
 }
 
+static int read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
+                     uint64_t *size, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv lv;
+    int r = s ? lvm_find_id(l, s->id, &lv, e) : lvm_live(l, &lv, e);
+    if (r > 0)
+        return err_set(e, ERR_DATA, 0, "%s%s%s is not there any more",
+                       s ? "snapshot '" : "the logical volume", s ? s->name : "", s ? "'" : "");
+    struct lvm_open *o = xcalloc(1, sizeof *o);
+    *o = (struct lvm_open)LVM_OPEN_INIT;
+    if (r < 0 || lvm_open(l, &lv, O_RDONLY, o, e) < 0) {
+        lvm_close(l, o);
+        free(o);
+        return -1;
+    }
+    ret->priv = o;
+    *fd = o->fd;
+    *size = lv.size;
+    return 0;
+}
+
+static void read_close(struct volume *v, struct volume_reader *r)
+{
+    lvm_close(v->priv, r->priv);
+    free(r->priv);
+}
+
 static int written(struct volume *v, char *since, struct err *e)
 {
     return lvm_written(v->priv, since, e);
@@ -413,6 +443,8 @@ const struct volume_driver driver_lvmthin = {
     .snapshot_rename = snapshot_rename,
     .snapshot_adopt = snapshot_adopt,
     .snapshot_open = snapshot_open,
+    .read_open = read_open,
+    .read_close = read_close,
     .tidy = tidy,
     .written = written,
     .keep_aside = keep_aside,

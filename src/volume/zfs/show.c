@@ -76,3 +76,27 @@ int zfs_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struc
     *fd = x->s.size ? open_zvol(z, x->dataset, full, e) : open_filesystem(full, e);
     return *fd < 0 ? -1 : 0;
 }
+
+static int open_live(struct zfs *z, uint64_t *size, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    if (!w.live.name[0] || !w.live.volume)
+        return err_set(e, ERR_DATA, 0, "there is no zvol '%s'", z->live);
+    _cleanup_free_ char *path = xasprintf("/dev/zvol/%s", z->live);
+    *size = w.live.size;
+    return zfs_device_open(path, O_RDONLY, zfs_tick(z), e);
+}
+
+int zfs_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
+                  uint64_t *size, struct err *e)
+{
+    if (s && !s->size)
+        return err_set(e, ERR_CONFIG, 0, "a directory tree cannot be read block by block");
+    *size = s ? s->size : 0;
+    if (s)
+        return zfs_snapshot_open(v, s, fd, e);
+    *fd = open_live(zfs_of(v), size, e);
+    return *fd < 0 ? -1 : 0;
+}

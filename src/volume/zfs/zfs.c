@@ -411,6 +411,7 @@ const struct volume_driver driver_zfspool = {
     .snapshot_rename = slot_snapshot_rename,
     .snapshot_adopt = slot_snapshot_adopt,
     .snapshot_open = zfs_snapshot_open,
+    .read_open = zfs_read_open,
     .tidy = zfs_tidy,
     .written = slot_written,
     .keep_aside = slot_keep_aside,

@@ -272,6 +272,8 @@ void zfs_delta_close(struct delta *d);
 /* Waits a while for the device to come. */
 int zfs_device_open(const char *path, int flags, const struct tick *tick, struct err *e);
 int zfs_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
+int zfs_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
+                  uint64_t *size, struct err *e);
 
 int zfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
 int zfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);

@@ -1,0 +1,68 @@
+/* Reading a disk's data for itself. */
+#include "volume/driver.h"
+
+#include "base/mem.h"
+#include "volume/failed.h"
+#include "volume/name.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define AHEAD (4 << 20) /* read while the digests travel */
+
+int volume_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, struct err *e)
+{
+    int fd = -1;
+    uint64_t size = 0;
+    *ret = (struct volume_reader){.blocks.fd = -1};
+    if (s && (volume_check_snapshot_name(v, s->name, e) < 0 || volume_check_id(v, s->id, e) < 0))
+        return -1;
+    if (!v->driver->read_open)
+        return volume_lacks(v, "be read block by block", e);
+    if (v->driver->read_open(v, s, ret, &fd, &size, e) < 0)
+        return volume_failed(v, e);
+    blockreader_init(&ret->blocks, fd, size, v->name);
+    posix_fadvise(fd, 0, 0,
+                  POSIX_FADV_DONTNEED); /* of what the page cache has, the disk may have something else */
+    posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return 0;
+}
+
+void volume_read_close(struct volume *v, struct volume_reader *r)
+{
+    if (!r->blocks.buffer)
+        return;
+    if (v->driver->read_close)
+        v->driver->read_close(v, r);
+    else
+        close(r->blocks.fd);
+    blockreader_release(&r->blocks);
+    *r = (struct volume_reader){.blocks.fd = -1};
+}
+
+int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offset, size_t n,
+                        struct digest *ret, struct err *bad, struct err *e)
+{
+    uint64_t length = (uint64_t)n * DIGEST_BLOCK;
+    posix_fadvise(r->blocks.fd, (off_t)(offset + length), AHEAD, POSIX_FADV_WILLNEED);
+    for (size_t i = 0; i < n; i++) {
+        bool zero;
+        uint64_t at = offset + (uint64_t)i * DIGEST_BLOCK;
+        struct err failure = {0};
+        if (i % 64 == 0)
+            tick_now(volume_tick(v));
+        if (blockreader_read(&r->blocks, at, &zero, &ret[i], &failure) == 0)
+            continue;
+        if (failure.code != EIO) {
+            *e = failure;
+            return volume_failed(v, e);
+        }
+        ret[i] = digest_unreadable;
+        if (bad->kind == ERR_NONE)
+            *bad = failure;
+    }
+    /* what is read once is not worth keeping */
+    posix_fadvise(r->blocks.fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
+    return 0;
+}
