@@ -35,6 +35,8 @@ static void apply_settings(const struct args *a, struct job *job)
         job->remove = remove_mode(args_text(a, P_REMOVE_JOB));
     if (args_given(a, P_SCHEDULE))
         replace(&job->schedule, args_text(a, P_SCHEDULE));
+    if (args_given(a, P_SCRUB_DAYS))
+        replace(&job->scrub_days, args_text(a, P_SCRUB_DAYS));
     if (args_given(a, P_SOURCE))
         replace(&job->source, args_text(a, P_SOURCE));
     if (args_given(a, P_TARGET_STORAGE))
@@ -55,6 +57,8 @@ static void apply_deletions(const struct strv *names, struct job *job)
         job->remove = REMOVE_NOT;
     if (strv_has(names, "schedule"))
         replace(&job->schedule, NULL);
+    if (strv_has(names, "scrub-days"))
+        replace(&job->scrub_days, NULL);
     if (strv_has(names, "source"))
         replace(&job->source, NULL);
     if (strv_has(names, "target-storage"))

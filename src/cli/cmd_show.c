@@ -6,6 +6,7 @@
 #include "cli/json.h"
 #include "cli/load.h"
 #include "conf/calendar.h"
+#include "run/source/damage.h"
 #include "state/due.h"
 #include "state/jobstate.h"
 
@@ -34,6 +35,8 @@ static json_t *job_json(const struct job *job)
         add(o, "rate", json_real(job->rate));
     if (job->keep)
         add(o, "keep", json_text(job->keep));
+    if (job->scrub_days)
+        add(o, "scrub-days", json_integer(job_scrub_days(job)));
     if (job->target_storage)
         add(o, "target-storage", json_text(job->target_storage));
     if (job->comment && *job->comment)
@@ -111,16 +114,26 @@ static const char *trouble(const struct shown *s)
 static void print_state(const struct shown *s)
 {
     const struct strv *kept = &s->state.kept_aside;
+    const char *wrong = damage_open(&s->state.damaged);
+    _cleanup_strv_ struct strv more = STRV_INIT;
+    char when[32];
+    clock_print_log(s->state.verified, when);
+    if (kept->n == 1)
+        strv_addf(&more, "kept aside on %s: %s", s->job->target, kept->v[0]);
+    else if (kept->n)
+        strv_addf(&more, "kept aside on %s: %s and %zu more", s->job->target, kept->v[kept->n - 1],
+                  kept->n - 1);
+    if (s->state.verified)
+        strv_addf(&more, "verified %.16s", when);
+    _cleanup_free_ char *all = strv_join(&more, "; ");
     if (s->state.pid)
         printf("SYNCING\n");
     else if (trouble(s))
         printf("%s\n", trouble(s));
-    else if (!kept->n)
-        printf("OK\n");
-    else if (kept->n == 1)
-        printf("OK (kept aside on %s: %s)\n", s->job->target, kept->v[0]);
+    else if (wrong)
+        printf("DIFFERS on %s: %s (the next run sends it anew)\n", s->job->target, wrong);
     else
-        printf("OK (kept aside on %s: %s and %zu more)\n", s->job->target, kept->v[kept->n - 1], kept->n - 1);
+        printf("OK%s%s%s\n", more.n ? " (" : "", all, more.n ? ")" : "");
 }
 
 static json_t *shown_json(const struct shown *s)
@@ -139,6 +152,10 @@ static json_t *shown_json(const struct shown *s)
             json_array_append_new(kept, json_text(s->state.kept_aside.v[i]));
         add(o, "kept_aside", kept);
     }
+    if (s->state.verified)
+        add(o, "verified", json_integer(s->state.verified));
+    if (damage_open(&s->state.damaged))
+        add(o, "differs", json_text(damage_open(&s->state.damaged)));
     if (s->state.duration >= 0)
         add(o, "duration", json_real(whole_microseconds(s->state.duration)));
     if (s->state.pid)

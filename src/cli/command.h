@@ -43,6 +43,11 @@ enum parameter_id {
     P_DRY_RUN,
     P_AS_IS,
     P_REPAIR,
+    P_REPAIR_REPLICA,
+    P_JOBS,
+    P_ALL,
+    P_PART,
+    P_SCRUB_DAYS,
     P_GUEST,
     P_VERBOSE,
     P_MAIL,
@@ -98,7 +103,7 @@ enum command_group {
 };
 
 #define COMMAND_POSITIONALS 3
-#define COMMAND_OPTIONS 10
+#define COMMAND_OPTIONS 12
 
 struct command {
     const char *name;

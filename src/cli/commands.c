@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define JOB_OPTIONS                                                                                          \
-    P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SOURCE, P_TARGET_STORAGE
+    P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SCRUB_DAYS, P_SOURCE,           \
+        P_TARGET_STORAGE
 
 static int check_delete(const struct args *a, struct err *e)
 {
@@ -32,6 +33,14 @@ static int check_run(const struct args *a, struct err *e)
 {
     if (args_given(a, P_ID) && a->value[P_MAIL].flag)
         return err_set(e, ERR_USAGE, 0, "mail: only for a whole pass, not together with 'id'");
+    return 0;
+}
+
+static int check_verify(const struct args *a, struct err *e)
+{
+    bool jobs = a->value[P_JOBS].list.n > 0;
+    if (jobs == a->value[P_ALL].flag)
+        return err_set(e, ERR_USAGE, 0, jobs ? "all: not together with 'job'" : "job: which one? Or --all");
     return 0;
 }
 
@@ -143,6 +152,19 @@ const struct command commands[] = {
      .ours = true,
      .help = "Say what a run of a job would do, and why.",
      .detail = "Nothing is changed; the target is asked."},
+    {.name = "verify",
+     .group = GROUP_RUNNING,
+     .positionals = {P_JOBS},
+     .repeats = true,
+     .options = {P_ALL, P_POINT, P_REPAIR_REPLICA, P_RATE, P_PART},
+     .check = check_verify,
+     .run = cmd_verify,
+     .ours = true,
+     .help = "Compare replicas with what this node has, by digests.",
+     .detail =
+         "Says what is equal, and which bytes are not. Both nodes read their disks, digests travel. Runs "
+         "and whatever else needs the guest come first. Exit status 1: something differs; with --repair a "
+         "run sends it anew."},
     {.name = "restore-points",
      .group = GROUP_RESTORING,
      .positionals = {P_VMID},

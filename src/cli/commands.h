@@ -15,6 +15,7 @@ command_function cmd_run, cmd_plan, cmd_agent, cmd_prepare, cmd_finalize; /* cmd
 command_function cmd_failover, cmd_settle;                                /* cmd_failover.c */
 command_function cmd_history;                                             /* cmd_history.c */
 command_function cmd_restore_points, cmd_clone, cmd_mount;                /* cmd_points.c */
+command_function cmd_verify;                                              /* cmd_verify.c */
 command_function cmd_doctor;                                              /* cmd_doctor.c */
 command_function cmd_takeover;                                            /* cmd_takeover.c */
 command_function cmd_calendar;                                            /* cmd_calendar.c */

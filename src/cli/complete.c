@@ -54,7 +54,7 @@ static void offer_from_cluster(const struct completion *c, enum parameter_id id)
     if (env_open(&env, c->config, &e) < 0)
         return;
     _cleanup_(jobs_release) struct jobs jobs = {0};
-    if (id == P_ID && jobs_load(env.tree, &jobs, &e) == 0)
+    if ((id == P_ID || id == P_JOBS) && jobs_load(env.tree, &jobs, &e) == 0)
         for (size_t i = 0; i < jobs.n; i++)
             offer(c, "", jobs.v[i].id);
     if ((id == P_TARGET || id == P_SOURCE) && env_members(&env, &e) == 0)

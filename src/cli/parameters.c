@@ -49,8 +49,8 @@ static int check_root(const char *text, struct err *e)
     return *text == '/' ? 0 : err_set(e, ERR_USAGE, 0, "'%s' is not an absolute path", text);
 }
 
-static const char *const deletable[] = {"comment",    "disable",  "keep",   "rate",
-                                        "remove_job", "schedule", "source", "target-storage"};
+static const char *const deletable[] = {"comment",  "disable",    "keep",   "rate",          "remove_job",
+                                        "schedule", "scrub-days", "source", "target-storage"};
 
 static int check_deletable(const char *text, struct err *e)
 {
@@ -61,7 +61,8 @@ static int check_deletable(const char *text, struct err *e)
         return err_set(e, ERR_USAGE, 0,
                        "unable to delete required or fixed option 'target': make a new job instead");
     return err_set(e, ERR_USAGE, 0,
-                   "unknown option '%s': comment, disable, keep, rate, remove_job, schedule, source and "
+                   "unknown option '%s': comment, disable, keep, rate, remove_job, schedule, scrub-days, "
+                   "source and "
                    "target-storage can be deleted",
                    text);
 }
@@ -119,6 +120,17 @@ const struct parameter parameters[P_COUNT] = {
                  .help = "Leave the disks as they are, though they be of different instants."},
     [P_REPAIR] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                   .help = "Remove what is left over, too."},
+    [P_REPAIR_REPLICA] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+                          .help = "Let a run send anew what differs."},
+    [P_JOBS] = {"job", TYPE_LIST, .max = 0, .check = check_job_id, .ours = true, .help = "Replication jobs."},
+    [P_ALL] = {"all", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+               .help = "All jobs whose guest is on this node."},
+    [P_PART] = {"part", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+                .help = "Go on with the rolling verification, as pvesrd does; says only what differs."},
+    [P_SCRUB_DAYS] = {"scrub-days", TYPE_INTEGER, .min = 0, .max = 3650, .fallback = SCRUB_DAYS_DEFAULT,
+                      .ours = true,
+                      .help =
+                          "pvesrd verifies the replica once in so many days, a little at a time. 0: never."},
     [P_GUEST] = {"guest", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Only this guest."},
     [P_VERBOSE] = {"verbose", TYPE_BOOLEAN, .fallback = "0", .help = "Say more."},
     [P_MAIL] = {"mail", TYPE_BOOLEAN, .fallback = "0",

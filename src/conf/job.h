@@ -30,6 +30,7 @@ struct job {
     char *keep;     /* how many restore points the target keeps (conf/keep.h), as written; NULL: one */
     char *
         target_storage; /* which storages differ between the nodes (conf/storagemap.h), as written, or NULL */
+    char *scrub_days;   /* in how many days pvesrd verifies the replica once, as written; NULL: the default */
     bool disabled;
     enum remove_mode remove;
     char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
@@ -51,9 +52,10 @@ void jobs_release(struct jobs *j);
 void jobs_print(const struct jobs *j, struct buf *out);
 
 /* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
- * (`keep`, `target-storage`). Called after jobs_parse; text NULL: the file is missing. A bad value sets the
- * job's fault. What is printed has the sections of jobs that are gone too, until they are dropped (true when
- * there were any); the order of writing that makes a crash harmless is in cluster/jobs.c. */
+ * (`keep`, `target-storage`, `scrub-days`). Called after jobs_parse; text NULL: the file is missing. A bad
+ * value sets the job's fault. What is printed has the sections of jobs that are gone too, until they are
+ * dropped (true when there were any); the order of writing that makes a crash harmless is in cluster/jobs.c.
+ */
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len);
 void jobs_print_extras(const struct jobs *j, struct buf *out);
 bool jobs_drop_extras(struct jobs *j);
@@ -86,6 +88,10 @@ void job_copy(struct job *to, const struct job *from);
 int job_check_schedule(const char *text, struct err *e);
 int job_check_rate(const char *text, double *ret, struct err *e);
 int job_check_keep(const char *text, struct err *e);
+int job_check_scrub_days(const char *text, struct err *e);
+/* 0: never. */
+#define SCRUB_DAYS_DEFAULT "30"
+int64_t job_scrub_days(const struct job *job);
 int job_check_target_storage(const char *text, struct err *e);
 int job_check_comment(const char *text, struct err *e);
 int node_name_check(const char *text, struct err *e);

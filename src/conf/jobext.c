@@ -2,6 +2,7 @@
 #include "conf/jobsection.h"
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "conf/keep.h"
 #include "conf/lines.h"
 #include "conf/storagemap.h"
@@ -18,12 +19,29 @@ struct extra {
 static const struct extra extras[] = {
     {"keep", offsetof(struct job, keep), job_check_keep},
     {"target-storage", offsetof(struct job, target_storage), job_check_target_storage},
+    {"scrub-days", offsetof(struct job, scrub_days), job_check_scrub_days},
 };
 
 int job_check_keep(const char *text, struct err *e)
 {
     struct keep keep;
     return keep_parse(text, &keep, e);
+}
+
+#define SCRUB_DAYS_MAX 3650
+
+int job_check_scrub_days(const char *text, struct err *e)
+{
+    uint64_t days;
+    return num_parse_u64("days", text, 0, SCRUB_DAYS_MAX, &days, e);
+}
+
+int64_t job_scrub_days(const struct job *job)
+{
+    struct err ignored;
+    uint64_t days = 0;
+    const char *text = job->scrub_days ? job->scrub_days : SCRUB_DAYS_DEFAULT;
+    return num_parse_u64("days", text, 0, SCRUB_DAYS_MAX, &days, &ignored) < 0 ? 0 : (int64_t)days;
 }
 
 int job_check_target_storage(const char *text, struct err *e)

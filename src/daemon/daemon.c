@@ -105,7 +105,9 @@ static void refresh_soon(struct daemon *d, double seconds)
 
 static void set_wake(struct daemon *d, int64_t now)
 {
-    int64_t at = queue_wake(&d->queue, now);
+    int64_t at = queue_wake(&d->queue, now), verify = queue_wake_verify(&d->queue, now);
+    if (verify && (at == 0 || verify < at))
+        at = verify;
     if (at == 0 || at > now + REREAD_SECONDS || d->paused)
         at = now + REREAD_SECONDS;
     struct itimerspec spec = {.it_value.tv_sec = at};
@@ -121,8 +123,10 @@ static void schedule(struct daemon *d)
     int64_t now = clock_epoch();
     if (d->runs.stop != STOP_NOT)
         return;
-    if (!d->paused)
+    if (!d->paused) {
         runs_start_due(&d->runs, now);
+        runs_verify_due(&d->runs, now);
+    }
     set_wake(d, now);
     tell_status(d, now);
 }

@@ -1,5 +1,6 @@
 #include "daemon/runs.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "daemon/log.h"
@@ -94,6 +95,44 @@ void runs_start_due(struct runs *all, int64_t now)
     }
 }
 
+/* ---- verifications ---- */
+
+static int on_verified(sd_event_source *s, const siginfo_t *si, void *arg)
+{
+    struct run *r = arg;
+    struct runs *all = r->all;
+    bool said = si->si_code == CLD_EXITED && si->si_status <= 1;
+    if (said && si->si_status == 1)
+        log_line(LOG_WARNING, "a part of the verification of job '%s' was no success", r->job);
+    queue_verified(all->queue, r->job, !said, clock_epoch());
+    all->verification = NULL;
+    run_free(r);
+    if (all->stop == STOP_NOT)
+        all->ended(true, all->arg);
+    return 0;
+}
+
+void runs_verify_due(struct runs *all, int64_t now)
+{
+    struct err e = {0};
+    struct queue_job *j = all->verification ? NULL : queue_pick_verify(all->queue, now);
+    if (!j)
+        return;
+    pid_t pid = worker_verify(all->program, all->config, j->id, &e);
+    if (pid < 0) {
+        log_line(LOG_ERR, "cannot verify the replica of job '%s': %s", j->id, e.text);
+        queue_verified(all->queue, j->id, true, now);
+        return;
+    }
+    struct run *r = xcalloc(1, sizeof *r);
+    r->all = all;
+    r->pid = pid;
+    memcpy(r->job, j->id, sizeof r->job);
+    all->verification = r;
+    if (sd_event_add_child(all->event, &r->source, pid, WEXITED, on_verified, r) < 0)
+        log_line(LOG_ERR, "cannot follow process %d", (int)pid);
+}
+
 bool runs_own(const struct runs *all, pid_t pid)
 {
     for (const struct run *r = all->own; r; r = r->next)
@@ -185,6 +224,8 @@ static void signal_runs(struct runs *all, int signal)
  * itself; then SIGKILL, which the next run repairs. */
 void runs_stop(struct runs *all)
 {
+    if (all->verification)
+        kill(-all->verification->pid, SIGTERM);
     if (!all->own || all->stop == STOP_KILLED) {
         sd_event_exit(all->event, 0);
         return;
@@ -214,6 +255,8 @@ void runs_stop(struct runs *all)
 void runs_release(struct runs *all)
 {
     sd_event_source_unref(all->stop_timer);
+    if (all->verification)
+        run_free(all->verification);
     while (all->own) {
         struct run *r = all->own;
         all->own = r->next;

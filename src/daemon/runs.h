@@ -23,6 +23,7 @@ struct runs {
     void *arg;
 
     struct run *own;
+    struct run *verification; /* of a replica; none of `own`: it makes way for whatever comes */
     struct foreign *foreign;
     sd_event_source *stop_timer;
     enum stop_stage stop;
@@ -30,6 +31,8 @@ struct runs {
 
 /* Whatever the queue says is due. */
 void runs_start_due(struct runs *r, int64_t now);
+/* A part of the verification that is due, if none is under way. */
+void runs_verify_due(struct runs *r, int64_t now);
 /* Is it one of ours? */
 bool runs_own(const struct runs *r, pid_t pid);
 /* Follow the runs of others that the queue knows of. False: one is gone already, so the states that named it

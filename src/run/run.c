@@ -62,8 +62,7 @@ static int find_siblings(struct env *env, const struct jobs *jobs, const struct 
     return 0;
 }
 
-static int find_job(struct env *env, const char *job_id, struct job *ret, struct strv *siblings,
-                    struct err *e)
+int run_find_job(struct env *env, const char *job_id, struct job *ret, struct strv *siblings, struct err *e)
 {
     struct jobs jobs;
     if (env_guests_again(env, e) < 0 ||
@@ -78,7 +77,7 @@ static int find_job(struct env *env, const char *job_id, struct job *ret, struct
     return r;
 }
 
-static int check_job(struct env *env, const struct job *job, struct guest_entry *guest, struct err *e)
+int run_check_job(struct env *env, const struct job *job, struct guest_entry *guest, struct err *e)
 {
     bool removal = job->remove != REMOVE_NOT;
     const char *node = env->settings.node;
@@ -102,15 +101,15 @@ static int check_job(struct env *env, const struct job *job, struct guest_entry 
 /* The job as it is now, and whether it may run here now. */
 static int look_up(struct run *r, const char *job_id, struct err *e)
 {
-    if (find_job(r->env, job_id, &r->job, &r->siblings, e) < 0)
+    if (run_find_job(r->env, job_id, &r->job, &r->siblings, e) < 0)
         return -1;
-    if (check_job(r->env, &r->job, &r->guest, e) == 0)
+    if (run_check_job(r->env, &r->job, &r->guest, e) == 0)
         return 0;
     job_release(&r->job);
     return -1;
 }
 
-static const struct member *find_target(struct env *env, const struct job *job, struct err *e)
+const struct member *run_find_target(struct env *env, const struct job *job, struct err *e)
 {
     if (env_members(env, e) < 0)
         return NULL;
@@ -127,7 +126,7 @@ static const struct member *find_target(struct env *env, const struct job *job, 
 static int target_of(struct env *env, const struct job *job, const struct member **ret, struct err *e)
 {
     bool far = strcmp(job->target, env->settings.node) != 0 && job->remove != REMOVE_LOCAL;
-    *ret = far ? find_target(env, job, e) : NULL;
+    *ret = far ? run_find_target(env, job, e) : NULL;
     return far && !*ret ? -1 : 0;
 }
 
@@ -377,10 +376,10 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
     struct job_state state = {0};
     struct steps steps = {0};
     _cleanup_strv_ struct strv siblings = STRV_INIT;
-    if (find_job(env, job_id, &job, &siblings, e) < 0)
+    if (run_find_job(env, job_id, &job, &siblings, e) < 0)
         return -1;
     const struct member *target;
-    int result = check_job(env, &job, &guest, e);
+    int result = run_check_job(env, &job, &guest, e);
     if (result == 0 && (target_of(env, &job, &target, e) < 0 ||
                         job_state_load(env->settings.state_dir, job.guest, job.target, &state, e) < 0))
         result = -1;

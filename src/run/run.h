@@ -27,5 +27,12 @@ int run_job(struct env *env, const char *job_id, const struct run_options *o, st
  * pass itself is impossible. */
 int run_pass(struct env *env, const struct run_options *o, struct err *e);
 
+/* The job as it is now (*ret is the caller's), and the last acknowledged snapshots of the guest's other jobs.
+ */
+int run_find_job(struct env *env, const char *job_id, struct job *ret, struct strv *siblings, struct err *e);
+/* May it run on this node? *guest is a copy. */
+int run_check_job(struct env *env, const struct job *job, struct guest_entry *guest, struct err *e);
+const struct member *run_find_target(struct env *env, const struct job *job, struct err *e);
+
 /* What a run would do, and why, as text; nothing is changed, the target is asked. */
 int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e);

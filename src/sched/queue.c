@@ -60,6 +60,7 @@ static void copy_config(struct queue_job *to, const struct job *from, const stru
     to->remove = from->remove;
     to->faulty = from->fault != NULL;
     to->target_online = target && target->online;
+    to->scrub = job_scrub_days(from) > 0;
 }
 
 /* What belongs to the process rather than the configuration moves on. With another target the job has another
@@ -71,6 +72,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->outcome = from->outcome;
     to->try_before = from->try_before;
     to->fails_before = from->fails_before;
+    to->verify_after = from->verify_after;
     if (strcmp(to->target, from->target) != 0 || to->remove != from->remove)
         return;
     to->not_before = from->not_before;
@@ -153,6 +155,9 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);
+    j->verify_next = s->verify_next;
+    if (!j->verify_after)
+        j->verify_after = now + QUEUE_VERIFY_FIRST * !s->verify_next;
     set_foreign(q, j, s, ev);
     if (!j->stale)
         return;
@@ -224,6 +229,61 @@ struct queue_job *queue_pick(struct queue *q, int64_t now)
             best = j;
     }
     return best;
+}
+
+/* ---- verifications ---- */
+
+/* 0: not before something else happens. */
+static int64_t verifiable_at(const struct queue_job *j)
+{
+    bool well = j->scrub && !j->faulty && j->remove == REMOVE_NOT && j->target_online && j->last_sync > 0 &&
+                j->fail_count == 0 && !j->gone && !j->running && !j->stale;
+    return !well ? 0 : j->verify_next > j->verify_after ? j->verify_next : j->verify_after;
+}
+
+static bool guest_has_due(const struct queue *q, size_t at, int64_t now)
+{
+    uint32_t guest = q->v[at].guest;
+    while (at > 0 && q->v[at - 1].guest == guest)
+        at--;
+    for (; at < q->n && q->v[at].guest == guest; at++)
+        if (is_due(&q->v[at], now))
+            return true;
+    return false;
+}
+
+struct queue_job *queue_pick_verify(struct queue *q, int64_t now)
+{
+    struct queue_job *best = NULL;
+    int64_t first = 0;
+    for (size_t i = 0; i < q->n; i++) {
+        int64_t at = verifiable_at(&q->v[i]);
+        if (at == 0 || at > now || (best && at >= first) || guest_is_busy(q, i) || guest_has_due(q, i, now))
+            continue;
+        best = &q->v[i];
+        first = at;
+    }
+    return best;
+}
+
+void queue_verified(struct queue *q, const char *id, bool failed, int64_t now)
+{
+    struct queue_job *j = queue_find(q, id);
+    if (j)
+        j->verify_after = now + (failed ? QUEUE_VERIFY_FIRST : QUEUE_VERIFY_PAUSE);
+}
+
+static int64_t sooner(int64_t a, int64_t b, int64_t now)
+{
+    return b > now && (a == 0 || b < a) ? b : a;
+}
+
+int64_t queue_wake_verify(const struct queue *q, int64_t now)
+{
+    int64_t wake = 0;
+    for (size_t i = 0; i < q->n; i++)
+        wake = sooner(wake, verifiable_at(&q->v[i]), now);
+    return wake;
 }
 
 int64_t queue_wake(const struct queue *q, int64_t now)

@@ -5,6 +5,7 @@
  *     while ((id = queue_pick(q, now)))
  *         … start it …, queue_started or queue_refused
  *     queue_wake          when to ask again, if nothing else happens
+ *     queue_pick_verify   nothing is due: whose replica is to be verified a little
  *     queue_ended         a run is over; the job waits until its new state was read
  *
  * No clock, no process, no file: the caller brings the time and the facts. Nothing is ever started twice: not
@@ -45,6 +46,9 @@ struct queue_job {
     enum queue_outcome outcome;
     int64_t try_before, fails_before; /* last_try and fail_count when our run was started */
     unsigned lost;                    /* runs in a row that left no trace in the state */
+    bool scrub;                       /* its replica is verified now and then */
+    int64_t verify_next;              /* when the next part is due; 0: nothing is known */
+    int64_t verify_after;             /* not before, in this process */
     pid_t foreign;                    /* somebody else's live run, 0: none */
     uint64_t foreign_start;
 };
@@ -75,8 +79,19 @@ void queue_set_states(struct queue *q, const struct job_states *states, int64_t 
 
 /* The job to start now, or NULL: none is due, all workers are taken, or the guests are busy. */
 struct queue_job *queue_pick(struct queue *q, int64_t now);
+/* What a verification of a replica waits for after a run, or this process, began to know the job; and between
+ * two of one job at least. */
+#define QUEUE_VERIFY_FIRST 3600
+#define QUEUE_VERIFY_PAUSE 60
+/* The job whose replica is to be verified now, a part of it; one at a time is the caller's affair. Not while
+ * the guest's jobs run, are due or fail. */
+struct queue_job *queue_pick_verify(struct queue *q, int64_t now);
+/* A part has ended; `failed`: without having found out anything. */
+void queue_verified(struct queue *q, const char *id, bool failed, int64_t now);
 /* The first moment after now at which one more job becomes due, or 0: none will by itself. */
 int64_t queue_wake(const struct queue *q, int64_t now);
+/* The same for queue_pick_verify. */
+int64_t queue_wake_verify(const struct queue *q, int64_t now);
 size_t queue_count_due(const struct queue *q, int64_t now);
 
 void queue_started(struct queue *q, struct queue_job *job);

@@ -405,6 +405,39 @@ static void test_purge(void **state)
     purge_release(&p);
 }
 
+/* Verifications: the longest due one, never one whose guest has something to run, runs, or fails. */
+static void test_verify(void **state)
+{
+    struct world *w = *state;
+    configure(
+        w,
+        "local: 100-0\n\ttarget pve2\n\tschedule 00:00\n\nlocal: 101-0\n\ttarget pve2\n\tschedule 00:00\n");
+    for (size_t i = 0; i < w->jobs.n; i++) {
+        struct job_state s = {
+            .duration = -1, .last_sync = 1000, .last_try = 1000, .verify_next = 2000 - (int64_t)i};
+        store(w, w->jobs.v[i].id, &s);
+    }
+    look(w, 1500);
+    queue_find(&w->q, "100-0")->verify_after = queue_find(&w->q, "101-0")->verify_after = 1;
+    assert_null(queue_pick_verify(&w->q, 1500));
+    assert_int_equal(queue_wake_verify(&w->q, 1500), 1999);
+    assert_string_equal(queue_pick_verify(&w->q, 2000)->id, "101-0");
+    queue_verified(&w->q, "101-0", false, 2000);
+    assert_string_equal(queue_pick_verify(&w->q, 2000)->id, "100-0");
+    queue_find(&w->q, "100-0")->next = 1990; /* due: what runs comes first */
+    assert_null(queue_pick_verify(&w->q, 2000));
+    queue_started(&w->q, queue_find(&w->q, "100-0"));
+    assert_null(queue_pick_verify(&w->q, 2000));
+    queue_ended(&w->q, "100-0", QUEUE_DONE);
+    record(w, "100-0", 2001, "no route");
+    look(w, 2001);
+    assert_null(queue_pick_verify(&w->q, 2002)); /* it fails */
+    assert_string_equal(queue_pick_verify(&w->q, 2000 + QUEUE_VERIFY_PAUSE)->id, "101-0");
+    queue_find(&w->q, "101-0")->scrub = false;
+    assert_null(queue_pick_verify(&w->q, 9000));
+    assert_int_equal(queue_wake_verify(&w->q, 1), 0);
+}
+
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -412,12 +445,19 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_timeline_success),        WORLD_TEST(test_timeline_failure),
-        WORLD_TEST(test_removal_of_local_target), WORLD_TEST(test_busy_guest),
-        WORLD_TEST(test_run_without_trace),       WORLD_TEST(test_parallel),
-        WORLD_TEST(test_order_of_service),        WORLD_TEST(test_foreign_run),
-        WORLD_TEST(test_reconfiguration),         WORLD_TEST(test_target_away),
-        WORLD_TEST(test_clock_put_back),          WORLD_TEST(test_purge),
+        WORLD_TEST(test_timeline_success),
+        WORLD_TEST(test_timeline_failure),
+        WORLD_TEST(test_removal_of_local_target),
+        WORLD_TEST(test_busy_guest),
+        WORLD_TEST(test_run_without_trace),
+        WORLD_TEST(test_parallel),
+        WORLD_TEST(test_order_of_service),
+        WORLD_TEST(test_foreign_run),
+        WORLD_TEST(test_reconfiguration),
+        WORLD_TEST(test_target_away),
+        WORLD_TEST(test_clock_put_back),
+        WORLD_TEST(test_purge),
+        WORLD_TEST(test_verify),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }

@@ -18,15 +18,27 @@ char *worker_program(void)
     return xstrdup("pvesr");
 }
 
+static pid_t start(struct strv *argv, const char *config, struct err *e)
+{
+    struct proc_streams inherited = {0};
+    struct proc p = PROC_INIT;
+    if (config)
+        strv_adds(argv, "--config", config, NULL);
+    return proc_spawn(argv->v, &inherited, &p, e) < 0 ? -1 : p.pid;
+}
+
 pid_t worker_start(const char *program, const char *config, const char *job_id, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    struct proc_streams inherited = {0};
-    struct proc p = PROC_INIT;
     strv_adds(&argv, program, "run", "--id", job_id, NULL);
-    if (config)
-        strv_adds(&argv, "--config", config, NULL);
-    return proc_spawn(argv.v, &inherited, &p, e) < 0 ? -1 : p.pid;
+    return start(&argv, config, e);
+}
+
+pid_t worker_verify(const char *program, const char *config, const char *job_id, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, program, "verify", job_id, "--part", NULL);
+    return start(&argv, config, e);
 }
 
 enum queue_outcome worker_outcome(int status)

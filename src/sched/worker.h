@@ -12,6 +12,8 @@
 char *worker_program(void);
 /* config: the file for --config, or NULL. Its stdout and stderr are ours. The pid, or -1. */
 pid_t worker_start(const char *program, const char *config, const char *job_id, struct err *e);
+/* The same for a part of the verification of its replica. */
+pid_t worker_verify(const char *program, const char *config, const char *job_id, struct err *e);
 /* status as in struct proc_result. */
 enum queue_outcome worker_outcome(int status);
 /* `pvesr settle`, to its end: commits of this node's replicas that a crash cut. *out gets what it says. */

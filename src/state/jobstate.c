@@ -15,6 +15,8 @@ void job_state_release(struct job_state *s)
     strv_release(&s->storages);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);
+    strv_release(&s->damaged);
+    free(s->verify_at);
     *s = (struct job_state){.duration = -1};
 }
 

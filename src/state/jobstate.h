@@ -28,6 +28,12 @@ struct job_state {
     struct strv first_copies;
     /* "SNAPSHOT of VOLID": what the target kept aside, as the last run saw it; not Proxmox VE's. */
     struct strv kept_aside;
+    /* Verification, not Proxmox VE's: when the last one that found nothing began (0: none); when the next
+     * part of a rolling one is to come, and where it goes on ("OFFSET VOLID", NULL: from the beginning) and
+     * when that pass began; what was found (run/source/damage.h). */
+    int64_t verified, verify_next, verify_began;
+    char *verify_at;
+    struct strv damaged;
     char *last_node;
     pid_t pid; /* 0: not running (a dead pid is given as 0 by job_state_load) */
     uint64_t ptime;

@@ -22,8 +22,19 @@ static const struct {
     {"fail_count", offsetof(struct job_state, fail_count)},
 };
 
+/* Those that are written only where they say something. */
+static const struct {
+    const char *key;
+    size_t offset;
+} times[] = {
+    {"verified", offsetof(struct job_state, verified)},
+    {"verify_next", offsetof(struct job_state, verify_next)},
+    {"verify_began", offsetof(struct job_state, verify_began)},
+};
+
 static const char *const other_keys[] = {"error",      "duration",  "storeid_list", "first_copies",
-                                         "kept_aside", "last_node", "pid",          "ptime"};
+                                         "kept_aside", "last_node", "pid",          "ptime",
+                                         "verify_at",  "damaged"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -32,6 +43,13 @@ static bool decode_number(struct json_span key, struct json_span value, struct j
             int64_t number;
             if (json_to_i64(value, &number) && number >= 0)
                 memcpy((char *)s + numbers[i].offset, &number, sizeof number);
+            return true;
+        }
+    for (size_t i = 0; i < ELEMENTS(times); i++)
+        if (json_key_is(key, times[i].key)) {
+            int64_t number;
+            if (json_to_i64(value, &number) && number >= 0)
+                memcpy((char *)s + times[i].offset, &number, sizeof number);
             return true;
         }
     return false;
@@ -64,6 +82,11 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         decode_names(value, &s->first_copies);
     } else if (json_key_is(key, "kept_aside")) {
         decode_names(value, &s->kept_aside);
+    } else if (json_key_is(key, "damaged")) {
+        decode_names(value, &s->damaged);
+    } else if (json_key_is(key, "verify_at")) {
+        free(s->verify_at);
+        s->verify_at = json_to_string(value);
     } else if (json_key_is(key, "last_node")) {
         free(s->last_node);
         s->last_node = json_to_string(value);
@@ -96,6 +119,9 @@ static bool is_known(struct json_span key)
     for (size_t i = 0; i < ELEMENTS(numbers); i++)
         if (json_key_is(key, numbers[i].key))
             return true;
+    for (size_t i = 0; i < ELEMENTS(times); i++)
+        if (json_key_is(key, times[i].key))
+            return true;
     for (size_t i = 0; i < ELEMENTS(other_keys); i++)
         if (json_key_is(key, other_keys[i]))
             return true;
@@ -126,6 +152,23 @@ static void encode_names(struct object_writer *w, const char *key, const struct 
         json_add_string(w->out, names->v[i]);
     }
     buf_addc(w->out, ']');
+}
+
+static void encode_verification(struct object_writer *w, const struct job_state *s)
+{
+    for (size_t i = 0; i < ELEMENTS(times); i++) {
+        int64_t number;
+        memcpy(&number, (const char *)s + times[i].offset, sizeof number);
+        if (!number)
+            continue;
+        object_key(w, times[i].key);
+        buf_addf(w->out, "%" PRId64, number);
+    }
+    if (s->verify_at) {
+        object_key(w, "verify_at");
+        json_add_string(w->out, s->verify_at);
+    }
+    encode_names(w, "damaged", &s->damaged);
 }
 
 static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)
@@ -161,6 +204,7 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
     encode_names(&w, "storeid_list", &s->storages);
     encode_names(&w, "first_copies", &s->first_copies);
     encode_names(&w, "kept_aside", &s->kept_aside);
+    encode_verification(&w, s);
     if (s->last_node) {
         object_key(&w, "last_node");
         json_add_string(out, s->last_node);

@@ -6,6 +6,7 @@
 #include "run/message.h"
 #include "run/transport.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A healthy agent says something at least each 5 s, however long its work takes. */
@@ -182,6 +183,87 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
     return 0;
 }
 
+static int take_replicas(const struct peer *p, const json_t *reply, size_t n, struct replica *ret,
+                         struct err *e)
+{
+    const json_t *array;
+    int r = message_array(reply, "volumes", MESSAGE_VOLUMES_MAX, &array, e);
+    if (r == 0 && json_array_size(array) != n)
+        r = err_set(e, ERR_DATA, 0, "%s: the answer speaks of %zu volumes, asked were %zu", p->node,
+                    json_array_size(array), n);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = message_replica_parse(json_array_get(array, i), &ret[i], e);
+    return r;
+}
+
+int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
+              struct err *e)
+{
+    json_t *reply = call(p,
+                         json_pack("{s:s, s:s, s:o, s:[], s:[], s:b}", "do", "open", "job", job_id, "volumes",
+                                   message_strings(volids), "scan", "signs", "look", 1),
+                         e);
+    if (!reply)
+        return -1;
+    int r = json_is_true(json_object_get(reply, "looks"))
+                ? take_replicas(p, reply, volids->n, replicas, e)
+                : err_set(e, ERR_CONFIG, 0,
+                          "node '%s' has an older version that cannot verify: install this one there, too",
+                          p->node);
+    json_decref(reply);
+    return r;
+}
+
+int peer_digest_ask(struct peer *p, const char *volid, const char *id, uint64_t offset, size_t blocks,
+                    struct err *e)
+{
+    return message_send(p->link.channel, FRAME_CALL,
+                        json_pack("{s:s, s:s, s:s, s:I, s:I}", "do", "digest", "volume", volid, "id", id,
+                                  "offset", (json_int_t)offset, "blocks", (json_int_t)blocks),
+                        e);
+}
+
+static int take_digests(const struct peer *p, const struct frame *f, uint64_t offset, size_t blocks,
+                        struct peer_digests *ret, struct err *e)
+{
+    size_t n = f->len < 8 ? 0 : (f->len - 8) / sizeof *ret->v;
+    if (f->len < 8 || (f->len - 8) % sizeof *ret->v || n > blocks || get_u64(f->payload) != offset)
+        return err_set(e, ERR_DATA, 0, "%s: the answer is of other blocks than those that were asked for",
+                       p->node);
+    memcpy(ret->v, f->payload + 8, n * sizeof *ret->v);
+    ret->n = n;
+    return 0;
+}
+
+int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer_digests *ret, struct err *e)
+{
+    struct frame f;
+    int r = frame_read(p->link.channel, &f, e);
+    if (r != 0)
+        return r < 0 ? -1 : err_set(e, ERR_NETWORK, 0, "%s: hung up while it was asked for digests", p->node);
+    if (f.type == FRAME_ERROR)
+        return peer_take_error(p, &f, e);
+    if (f.type != FRAME_DIGESTS)
+        return err_set(e, ERR_DATA, 0, "%s: unexpected frame of type %d", p->node, (int)f.type);
+    const char *bad;
+    if (take_digests(p, &f, offset, blocks, ret, e) < 0)
+        return -1;
+    json_t *reply = receive_reply(p, e);
+    if (!reply)
+        return -1;
+    r = message_u64(reply, "size", &ret->size, e) < 0 || message_bool(reply, "wanted", &ret->wanted, e) < 0 ||
+                message_string(reply, "bad", ERR_TEXT_MAX, &bad, e) < 0
+            ? -1
+            : 0;
+    if (r == 0)
+        snprintf(ret->bad, sizeof ret->bad, "%s", bad);
+    for (char *c = ret->bad; r == 0 && *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
+    json_decref(reply);
+    return r;
+}
+
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
               const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e)
 {
@@ -192,13 +274,7 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
                          e);
     if (!reply)
         return -1;
-    const json_t *array;
-    int r = message_array(reply, "volumes", MESSAGE_VOLUMES_MAX, &array, e);
-    if (r == 0 && json_array_size(array) != volids->n)
-        r = err_set(e, ERR_DATA, 0, "%s: the answer speaks of %zu volumes, asked were %zu", p->node,
-                    json_array_size(array), volids->n);
-    for (size_t i = 0; r == 0 && i < volids->n; i++)
-        r = message_replica_parse(json_array_get(array, i), &replicas[i], e);
+    int r = take_replicas(p, reply, volids->n, replicas, e);
     if (r == 0)
         r = take_strings(reply, "stale", stale, e);
     if (r == 0 && json_object_get(reply, "used"))

@@ -27,6 +27,23 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
  * volids->n. */
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
               const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e);
+/* The same, to look only: nothing there is locked afterwards, and peer_digest_* is all that may be called.
+ * ERR_CONFIG when the node has a version that does not know this. */
+int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
+              struct err *e);
+/* Ask for the digests of so many blocks (at most FRAME_DIGESTS_MAX) of the restore point with this id, or
+ * ("") of the live volume; several may be asked for before the first answer is taken. */
+int peer_digest_ask(struct peer *p, const char *volid, const char *id, uint64_t offset, size_t blocks,
+                    struct err *e);
+struct peer_digests {
+    size_t n;      /* fewer than asked for: there the volume ends */
+    uint64_t size; /* of the volume */
+    bool wanted;   /* somebody else needs the volume: nothing was read, try again later */
+    char bad[256]; /* why a block could not be read, "" */
+    struct digest v[FRAME_DIGESTS_MAX];
+};
+/* The answer to the oldest question, which was for `blocks` from `offset` on. */
+int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer_digests *ret, struct err *e);
 struct peer_stage {
     const char *base_id; /* "": full */
     bool replace;        /* destroy the half-made copy first */

@@ -1,6 +1,7 @@
 #include "run/source/plan.h"
 
 #include "base/mem.h"
+#include "run/source/plan-parts.h"
 #include "run/source/retain.h"
 #include "volume/name.h"
 
@@ -13,6 +14,7 @@ void plan_release(struct plan *p)
     for (size_t i = 0; i < p->n; i++) {
         struct plan_volume *v = &p->v[i];
         free(v->steps);
+        ranges_release(&v->patch);
         free(v->keep_aside.v);
         free(v->move_aside.v);
         strv_release(&v->reasons);
@@ -29,29 +31,6 @@ static void steps_add(struct plan_volume *v, const struct snapshot *s, bool is_n
 {
     v->steps = xgrow(v->steps, v->n_steps, sizeof *v->steps);
     v->steps[v->n_steps++] = (struct plan_step){.snapshot = *s, .is_new = is_new, .resume = resume};
-}
-
-/* May this source snapshot travel: a replication snapshot of the guest, one that its configuration lists, or
- * what makes it a template. */
-static bool mirrored(const struct plan_input *in, const struct snapshot *s)
-{
-    return snapshot_is_of_guest(s->name, in->guest) || strcmp(s->name, TEMPLATE_SNAPSHOT) == 0 ||
-           (in->guest_snapshots && strv_has(in->guest_snapshots, s->name)) ||
-           (in->parent && strcmp(in->parent, s->name) == 0);
-}
-
-static const struct snapshot *find_base(const struct plan_input *in, const struct plan_input_volume *v)
-{
-    const struct snapshot *base = NULL;
-    for (size_t i = 0; i < v->snapshots->n; i++) {
-        const struct snapshot *s = &v->snapshots->v[i];
-        const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-        /* one that somebody renamed here is what it was */
-        bool known = mirrored(in, s) || (there && snapshot_is_of_guest(there->name, in->guest));
-        if (there && there->flags & SNAPSHOT_READABLE && known && (!base || s->seq > base->seq))
-            base = s;
-    }
-    return base;
 }
 
 /* ---- replicas in doubt (docs/ARCHITECTURE.md) ---- */
@@ -78,7 +57,7 @@ static const struct snapshot *find_resumable(const struct plan_input *in, const 
     if (!stage->exists || lossy_stage(v, base, anew))
         return NULL;
     const struct snapshot *s = snapshots_find_id(v->snapshots, stage->id);
-    if (!s || !(s->flags & SNAPSHOT_READABLE) || !mirrored(in, s))
+    if (!s || !(s->flags & SNAPSHOT_READABLE) || !plan_mirrored(in, s))
         return NULL;
     if (base && s->seq <= base->seq)
         return NULL;
@@ -144,7 +123,7 @@ static bool overwritten_base(const struct plan_input *in, const struct plan_inpu
     if (!r->info.exists || r->info.many)
         return false;
     for (size_t i = 0; i < v->snapshots->n; i++)
-        if (mirrored(in, &v->snapshots->v[i]) && snapshots_find_id(&r->snapshots, v->snapshots->v[i].id))
+        if (plan_mirrored(in, &v->snapshots->v[i]) && snapshots_find_id(&r->snapshots, v->snapshots->v[i].id))
             return true;
     return false;
 }
@@ -167,16 +146,19 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
                        struct plan_volume *ret)
 {
     const struct snapshot *base = ret->full ? NULL : &ret->base;
-    const struct snapshot *resumable = ret->replace ? NULL : find_resumable(in, v, base, ret->anew);
+    /* what was sent before we knew stands upon what is wrong */
+    bool fresh = ret->replace || plan_any_wrong(in, v);
+    const struct snapshot *resumable = fresh ? NULL : find_resumable(in, v, base, ret->anew);
     if (v->replica->stage.exists && lossy_stage(v, base, ret->anew))
         strv_addf(&ret->reasons, "an interrupted transfer of '%s' began with embedded blocks: it begins anew",
                   v->replica->stage.snapshot);
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         bool resume = resumable && strcmp(resumable->id, s->id) == 0;
-        if ((base && s->seq <= base->seq) || !mirrored(in, s) || !(s->flags & SNAPSHOT_READABLE))
+        if ((base && s->seq <= base->seq) || !plan_mirrored(in, s) || !(s->flags & SNAPSHOT_READABLE))
             continue;
-        if (!ret->replace && !ret->anew && snapshots_find_id(&v->replica->snapshots, s->id))
+        if (!ret->replace && !ret->anew && snapshots_find_id(&v->replica->snapshots, s->id) &&
+            !plan_is_sent_again(in, v, s))
             continue;
         /* A resumable stage is finished before anything else is sent; what is older comes too late for the
          * order. */
@@ -240,7 +222,8 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
         strv_add(&ret->reasons, "the replica was written to on the target: that state is kept aside");
     }
     bool whole = ret->full || ret->anew;
-    const struct snapshot *base_there = whole ? NULL : snapshots_find_id(&r->snapshots, ret->base.id);
+    const struct snapshot *last = whole ? NULL : plan_newest_common(in, v);
+    const struct snapshot *base_there = last ? snapshots_find_id(&r->snapshots, last->id) : NULL;
     for (size_t i = 0; base_there && i < r->snapshots.n; i++) {
         const struct snapshot *s = &r->snapshots.v[i];
         if (!only_there(in, v, base_there, s))
@@ -261,14 +244,16 @@ static void keep_aside(const struct plan_input_volume *v, struct plan_volume *re
 #define LOSES                                                                                                \
     "in a way in which OpenZFS loses long symbolic links, extended attributes and contents of small files"
 
+#define ANEW                                                                                                 \
+    ": everything is sent anew, and takes its place when it is complete (until then the target needs room "  \
+    "for both)"
+
 static void make_anew(const struct plan_input *in, const struct plan_input_volume *v,
-                      const struct snapshot *there, struct plan_volume *ret)
+                      const struct snapshot *there, struct plan_volume *ret, const char *why)
 {
     const struct snapshots *had = &v->replica->snapshots;
     ret->full = ret->anew = true;
-    strv_add(&ret->reasons, "the replica was received from an earlier version, " LOSES
-                            ": everything is sent anew, and takes its place when it is complete (until then "
-                            "the target needs room for both)");
+    strv_add(&ret->reasons, why);
     for (size_t i = 0; i < had->n; i++) {
         const struct snapshot *s = &had->v[i];
         bool old = in->history && snapshot_is_of_job(s->name, in->job_id) && !snapshot_is_aside(s->name) &&
@@ -295,7 +280,7 @@ static void plan_doubt(const struct plan_input *in, const struct plan_input_volu
                                 "an earlier version, " LOSES ": destroy both on the target, and the next run "
                                 "of each job sends everything anew");
     } else if (in_doubt(v, there)) {
-        make_anew(in, v, there, ret);
+        make_anew(in, v, there, ret, "the replica was received from an earlier version, " LOSES ANEW);
     } else if (differs && snapshot_is_of_guest(there->name, in->guest)) {
         strv_add(&ret->reasons, "the volume came to this node from an earlier version, " LOSES
                                 ", and the target has its state from before");
@@ -304,6 +289,40 @@ static void plan_doubt(const struct plan_input *in, const struct plan_input_volu
     if (v->info.lossy && there->flags & SNAPSHOT_UNTOLD && there->flags & SNAPSHOT_RECEIVED)
         strv_add(&ret->reasons, "the target runs an earlier version, which cannot say whether the replica "
                                 "was received " LOSES ": install this version there, too");
+}
+
+/* Where nothing sound is left to build on. */
+static void send_all(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
+{
+    const struct snapshot *last = plan_newest_common(in, v);
+    if (v->info.stream && last) {
+        make_anew(in, v, snapshots_find_id(&v->replica->snapshots, last->id), ret,
+                  "the replica is not what was sent" ANEW);
+        return;
+    }
+    ret->keep_live_aside = !v->replica->info.many;
+    strv_add(&ret->reasons, "nothing sound is left on the target to build on: everything is sent");
+}
+
+/* What is wrong stays under another name: it may be somebody's doing. */
+static void plan_wrong(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret)
+{
+    for (size_t i = 0; i < v->snapshots->n; i++) {
+        const struct snapshot *s = &v->snapshots->v[i];
+        if (!plan_is_wrong(in, v, s))
+            continue;
+        if (plan_is_patched(in, v, s) && !ret->full && strcmp(ret->base.id, s->id) == 0)
+            damage_find(in->damaged, v->volid, s->id, &ret->patch);
+        const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+        strv_addf(&ret->reasons, "restore point '%s' on the target is not what it was: %s", there->name,
+                  ret->patch.n                   ? "what differs is sent with what has changed since"
+                  : plan_is_sent_again(in, v, s) ? "it is sent again"
+                                                 : "nothing is built upon it");
+        if (!plan_is_sent_again(in, v, s) && v->replica->info.many && !ret->anew &&
+            !snapshot_is_aside(there->name))
+            keep_aside(v, ret, there->name);
+    }
 }
 
 static bool in_steps(const struct plan_volume *p, const char *id)
@@ -380,7 +399,8 @@ static void plan_clear(const struct plan_input *in, const struct plan_input_volu
     for (size_t i = 0; i < ret->n_steps && !ret->replace; i++) {
         const struct plan_step *step = &ret->steps[i];
         const struct snapshot *there = snapshots_find(&v->replica->snapshots, step->snapshot.name);
-        if (!there || (!step->is_new && strcmp(there->id, step->snapshot.id) == 0))
+        if (!there || (!step->is_new && strcmp(there->id, step->snapshot.id) == 0 &&
+                       !plan_is_sent_again(in, v, &step->snapshot)))
             continue;
         if (there->flags & SNAPSHOT_RECEIVED) {
             snapshots_add(&ret->clear_target, there);
@@ -396,9 +416,10 @@ static bool renamable(const struct plan_input *in, const struct plan_input_volum
                       const struct plan_volume *p)
 {
     const struct snapshot *there = p->full ? NULL : snapshots_find_id(&v->replica->snapshots, p->base.id);
-    return !in->history && !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside &&
-           p->keep_aside.n == 0 && p->move_aside.n == 0 && (!v->info.stream || v->info.strict) &&
-           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) && there &&
+    return !in->history && !plan_any_wrong(in, v) && !p->full && !p->anew && p->n_steps == 1 &&
+           !p->keep_live_aside && p->keep_aside.n == 0 && p->move_aside.n == 0 &&
+           (!v->info.stream || v->info.strict) && v->info.many && v->replica->info.many &&
+           snapshot_is_of_job(p->base.name, in->job_id) && there &&
            snapshot_is_of_job(there->name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
 }
 
@@ -429,32 +450,43 @@ static void tell_lost(const struct plan_input *in, const struct plan_input_volum
 }
 
 /* False: the target has the volume but nothing in common with it. */
+static bool without_base(const struct plan_input *in, const struct plan_input_volume *v,
+                         struct plan_volume *ret)
+{
+    const struct replica *r = v->replica;
+    ret->full = true;
+    if (plan_any_wrong(in, v)) {
+        send_all(in, v, ret);
+    } else if (overwritten_base(in, v)) {
+        ret->keep_live_aside = true;
+        strv_add(&ret->reasons,
+                 "its storage keeps no older state of a volume than the live one, and that was written "
+                 "to: everything is sent");
+    } else if (holds_anything(r)) {
+        if (!half_made(in, r))
+            return false;
+        ret->replace = true;
+        strv_add(&ret->reasons, "the target holds only an unfinished first copy of this job: it is replaced");
+    }
+    return true;
+}
+
+/* The same. */
 static bool plan_volume(const struct plan_input *in, const struct plan_input_volume *v,
                         struct plan_volume *ret)
 {
     ret->volid = v->volid;
-    const struct replica *r = v->replica;
-    const struct snapshot *base = find_base(in, v);
+    const struct snapshot *base = plan_find_base(in, v);
     if (base) {
         ret->base = *base;
         plan_doubt(in, v, base, ret);
-    } else {
-        ret->full = true;
-        if (overwritten_base(in, v)) {
-            ret->keep_live_aside = true;
-            strv_add(&ret->reasons,
-                     "its storage keeps no older state of a volume than the live one, and that was written "
-                     "to: everything is sent");
-        } else if (holds_anything(r)) {
-            if (!half_made(in, r))
-                return false;
-            ret->replace = true;
-            strv_add(&ret->reasons,
-                     "the target holds only an unfinished first copy of this job: it is replaced");
-        }
+    } else if (!without_base(in, v, ret)) {
+        return false;
     }
     tell_lost(in, v, ret);
-    const struct snapshot *chained = ret->replace ? NULL : find_chained(v, ret->anew);
+    plan_wrong(in, v, ret);
+    const struct snapshot *chained =
+        ret->replace || plan_any_wrong(in, v) ? NULL : find_chained(v, ret->anew);
     if (chained && find_resumable(in, v, chained, ret->anew)) {
         ret->base = *chained;
         ret->full = false;
@@ -484,7 +516,7 @@ static int check_form(const struct plan_input *in, const struct plan_input_volum
                        "another one with --target-storage",
                        v->volid, stream ? "a stream of its storage" : "byte ranges",
                        stream ? "byte ranges" : "only a stream of its own kind");
-    if (v->info.linked && !find_base(in, v))
+    if (v->info.linked && !plan_find_base(in, v))
         return err_set(
             e, ERR_CONFIG, 0,
             "volume '%s' is a linked clone, and the target has no replica of the template's volume "

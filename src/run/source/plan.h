@@ -40,6 +40,7 @@
 #include "base/err.h"
 #include "base/strv.h"
 #include "run/replica.h"
+#include "run/source/damage.h"
 #include "run/snapshot.h"
 
 #include <stdbool.h>
@@ -60,6 +61,7 @@ struct plan_input {
     const struct strv
         *first_copies;           /* names of new snapshots whose full copy was begun, never acknowledged */
     const struct strv *siblings; /* see retain.h; NULL: there are none */
+    const struct strv *damaged;  /* see damage.h; NULL: nothing is known */
     const char *new_snapshot;    /* name */
     const char *parent;          /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
@@ -92,6 +94,7 @@ struct plan_volume {
     struct snapshot base; /* on the source; its name on the target may differ */
     struct plan_step *steps;
     size_t n_steps;
+    struct ranges patch; /* the target's base is wrong there: sent with the first step, whatever changed */
     bool renamable; /* if nothing changed since the base, the base itself can become the new restore point */
     bool replace;   /* destroy the target's half-made copy first */
     bool anew;      /* the replica is in doubt: everything is sent to take its place (stage_want.anew) */

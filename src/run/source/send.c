@@ -1,5 +1,7 @@
 #include "run/source/send.h"
 
+#include "base/fs.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -10,6 +12,8 @@ struct sending {
     struct channel *channel;
     struct transfer_digest *digest;
     uint64_t bytes, frames;
+    uint64_t at;                 /* all below is sent, or as it is on the target */
+    struct volume_reader reader; /* for the patch */
 };
 
 /* When the line breaks while we write, the peer may have said why before it hung up. */
@@ -55,17 +59,71 @@ static int send_extent(struct sending *s, const struct extent *x, const void *da
     return 0;
 }
 
+/* ---- what is sent though it did not change ---- */
+
+static int send_read(struct sending *s, uint64_t from, uint64_t to, struct err *e)
+{
+    static uint8_t piece[EXTENT_DATA_MAX];
+    for (uint64_t n; from < to; from += n) {
+        n = to - from < sizeof piece ? to - from : sizeof piece;
+        struct extent x = {.offset = from, .length = n, .kind = EXTENT_DATA};
+        if (fs_pread_all(s->reader.blocks.fd, piece, n, from, s->t->volid, e) < 0)
+            return -1;
+        if (send_extent(s, &x, piece, e) < 0)
+            return write_failed(s, e);
+    }
+    return 0;
+}
+
+/* Of the patch, what lies below `until` and was not sent. */
+static int send_patch(struct sending *s, uint64_t until, struct err *e)
+{
+    const struct ranges *patch = s->t->patch;
+    for (size_t i = 0; patch && i < patch->n; i++) {
+        const struct range *r = &patch->v[i];
+        uint64_t from = r->offset > s->at ? r->offset : s->at, to = r->offset + r->length;
+        to = to < until ? to : until;
+        if (from < to && send_read(s, from, to, e) < 0)
+            return -1;
+    }
+    s->at = until > s->at ? until : s->at;
+    return 0;
+}
+
+static int send_one(struct sending *s, const struct extent *x, const void *data, struct err *e)
+{
+    if (send_patch(s, x->offset, e) < 0)
+        return -1;
+    s->at = x->offset + x->length;
+    return send_extent(s, x, data, e) < 0 ? write_failed(s, e) : 0;
+}
+
 static int send_extents(struct sending *s, struct delta *d, struct err *e)
 {
     for (;;) {
         struct extent x;
         int r = delta_next(d, &x, e);
-        if (r <= 0)
-            return r;
-        r = r == 1 ? send_extent(s, &x, delta_data(d), e) : channel_alive(s->channel, e);
         if (r < 0)
+            return -1;
+        if (r == 0)
+            return send_patch(s, s->t->snapshot->size, e);
+        if (r == 2 && channel_alive(s->channel, e) < 0)
             return write_failed(s, e);
+        if (r == 1 && send_one(s, &x, delta_data(d), e) < 0)
+            return -1;
     }
+}
+
+static int send_all(struct sending *s, struct delta *d, struct err *e)
+{
+    const struct transfer *t = s->t;
+    bool patches = t->patch && t->patch->n;
+    if (patches && volume_read_open(t->volume, t->snapshot, &s->reader, e) < 0)
+        return -1;
+    int r = send_extents(s, d, e);
+    if (patches)
+        volume_read_close(t->volume, &s->reader);
+    return r;
 }
 
 static int send_stream(struct sending *s, struct delta *d, struct err *e)
@@ -125,9 +183,9 @@ int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
     if (!d && !all_there)
         return -1;
     _cleanup_(transfer_digest_freep) struct transfer_digest *digest = transfer_digest_new();
-    struct sending s = {.t = t, .channel = t->peer->link.channel, .digest = digest};
+    struct sending s = {.t = t, .channel = t->peer->link.channel, .digest = digest, .at = offset};
     progress_begin(t->progress, t->volid, t->stream ? 0 : t->snapshot->size, offset);
-    if (d && (t->stream ? send_stream(&s, d, e) : send_extents(&s, d, e)) < 0)
+    if (d && (t->stream ? send_stream(&s, d, e) : send_all(&s, d, e)) < 0)
         return -1;
     *changed += s.bytes;
     if (peer_sealed(t->peer, s.bytes, s.frames, digest, e) < 0)

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "run/source/peer.h"
 #include "run/source/progress.h"
+#include "run/source/ranges.h"
 #include "volume/volume.h"
 #include "wire/rate.h"
 
@@ -18,6 +19,7 @@ struct transfer {
     const char *there; /* what the target calls it */
     struct volume *volume;
     bool stream;
+    const struct ranges *patch;  /* sent in any case: the target's base is wrong there; NULL: nothing */
     const struct snapshot *base; /* NULL: full */
     const struct snapshot *snapshot;
     bool replace, anew;             /* struct peer_stage */

@@ -82,6 +82,7 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
                              .snapshot = &step->snapshot,
                              .replace = p->replace && k == 0,
                              .anew = p->anew,
+                             .patch = k == 0 ? &p->patch : NULL,
                              .stage = step->resume ? &v->replica.stage : NULL};
         if (transfer_send(&t, &s->delta, e) < 0)
             return err_wrap(e, "volume '%s'", s->volids.v[i]);
@@ -203,6 +204,18 @@ static int commit(struct sync *s, struct err *e)
     return r;
 }
 
+/* What was sent anew is right now; what was wrong and was not is kept aside. */
+static void forget_damage(struct sync *s, size_t i)
+{
+    const struct snapshots *had = &s->volumes[i].snapshots;
+    const struct plan_volume *p = &s->plan.v[i];
+    for (size_t k = 0; k < had->n; k++)
+        if (damage_find(&s->state->damaged, s->volids.v[i], had->v[k].id, NULL))
+            damage_set(&s->state->damaged, s->volids.v[i], had->v[k].id, NULL);
+    for (size_t k = 0; k < p->n_steps; k++)
+        damage_forget(&s->state->damaged, s->volids.v[i], p->steps[k].snapshot.id);
+}
+
 /* Recording comes before any deletion: a crash in between then leaves too much, never too little
  * (BEHAVIOUR.md#steps-of-a-run). */
 static int record(struct sync *s, struct err *e)
@@ -210,6 +223,8 @@ static int record(struct sync *s, struct err *e)
     steps_enter(s->steps, "record");
     s->state->last_sync = s->start;
     strv_release(&s->state->first_copies);
+    for (size_t i = 0; i < s->n; i++)
+        forget_damage(s, i);
     return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
 }
 

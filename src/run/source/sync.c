@@ -274,6 +274,8 @@ int sync_plan(struct sync *s, struct err *e)
                                                 .info = s->volumes[i].info,
                                                 .snapshots = &s->volumes[i].snapshots,
                                                 .replica = &s->volumes[i].replica};
+    for (size_t i = 0; i < s->n; i++)
+        damage_forget_gone(&s->state->damaged, s->volids.v[i], &s->volumes[i].snapshots);
     struct keep rules;
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
@@ -283,6 +285,7 @@ int sync_plan(struct sync *s, struct err *e)
                             .parent = guest_config_parent(s->config),
                             .guest_snapshots = guest_config_snapshots(s->config),
                             .siblings = s->siblings,
+                            .damaged = &s->state->damaged,
                             .history = keep_history(s->job->keep, &rules),
                             .volumes = volumes,
                             .n = s->n};

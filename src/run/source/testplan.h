@@ -25,6 +25,8 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
         buf_adds(out, p->steps[i].resume ? " >>" : " >");
         short_name(p->steps[i].snapshot.name, out);
     }
+    if (p->patch.n)
+        buf_adds(out, " patched");
     if (p->keep_live_aside)
         buf_adds(out, " aside:live");
     for (size_t i = 0; i < p->keep_aside.n; i++)
@@ -49,6 +51,8 @@ struct target_facts {
     bool history;
     bool linked;
     bool lossy;
+    bool stream;         /* both sides' storages are of the stream family */
+    const char *wrong;   /* ids of restore points that a verification found wrong; "a-": dealt with */
     const char *shown;   /* id of the restore point that live shows; NULL: the newest */
     const char *sibling; /* epoch of the other job's last sync */
     const char *stage;   /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/"; D at the end:
@@ -76,8 +80,9 @@ static inline void stage_parse(const char *text, struct stage_info *ret)
 /* What the target tells. */
 static inline void replica_parse(const struct plan_case *c, struct replica *ret)
 {
-    *ret = (struct replica){.info = {.exists = c->facts.exists, .many = !c->facts.single},
-                            .written = c->facts.written};
+    *ret = (struct replica){
+        .info = {.exists = c->facts.exists, .many = !c->facts.single, .stream = c->facts.stream},
+        .written = c->facts.written};
     side_parse(c->target, true, &ret->snapshots);
     if (c->facts.exists && !c->facts.foreign) {
         strcpy(ret->owner, "100-0");
@@ -88,6 +93,20 @@ static inline void replica_parse(const struct plan_case *c, struct replica *ret)
     }
     if (c->facts.stage)
         stage_parse(c->facts.stage, &ret->stage);
+}
+
+static inline void wrong_parse(const char *text, struct strv *ret)
+{
+    struct ranges r = {0};
+    ranges_add(&r, 65536, 65536);
+    for (; text && *text; text++) {
+        char id[SNAPSHOT_ID_LEN + 1] = {0};
+        memset(id, *text, SNAPSHOT_ID_LEN);
+        bool known = text[1] == '-';
+        damage_set(ret, "s:vm-100-disk-0", id, known ? NULL : &r);
+        text += known;
+    }
+    ranges_release(&r);
 }
 
 static inline void compare(const struct plan_case *c, const struct plan_input *in)
@@ -115,6 +134,8 @@ static inline void check_case(const struct plan_case *c)
     _cleanup_strv_ struct strv guest_snapshots = STRV_INIT;
     _cleanup_strv_ struct strv first_copies = STRV_INIT;
     _cleanup_strv_ struct strv siblings = STRV_INIT;
+    _cleanup_strv_ struct strv damaged = STRV_INIT;
+    wrong_parse(c->facts.wrong, &damaged);
     if (c->facts.sibling)
         strv_addf(&siblings, "__replicate_100-1_%s__", c->facts.sibling);
     strv_adds(&guest_snapshots, "g1", "g2", NULL);
@@ -124,6 +145,7 @@ static inline void check_case(const struct plan_case *c)
     struct plan_input_volume volume = {.volid = "s:vm-100-disk-0",
                                        .info.linked = c->facts.linked,
                                        .info.lossy = c->facts.lossy,
+                                       .info.stream = c->facts.stream,
                                        .snapshots = &source,
                                        .replica = &replica};
     struct plan_input in = {.job_id = "100-0",
@@ -131,6 +153,7 @@ static inline void check_case(const struct plan_case *c)
                             .last_sync = c->last_sync,
                             .first_copies = c->facts.forgetful ? NULL : &first_copies,
                             .siblings = c->facts.sibling ? &siblings : NULL,
+                            .damaged = &damaged,
                             .new_snapshot = "__replicate_100-0_9__",
                             .parent = c->parent,
                             .guest_snapshots = &guest_snapshots,

@@ -18,9 +18,11 @@ struct agent {
     uint32_t guest;
     struct lock *lock;
     struct replicas replicas;
-    struct strv stale;   /* volids this run may drop */
-    struct strv kept;    /* what is kept aside, not yet told; see agent_tell_kept */
-    struct strv removed; /* what was removed and why, not yet told; see tell_removed */
+    struct strv stale;       /* volids this run may drop */
+    struct strv kept;        /* what is kept aside, not yet told; see agent_tell_kept */
+    bool looks;              /* opened to look only: the lock is free again */
+    struct reading *reading; /* agent-digest.c */
+    struct strv removed;     /* what was removed and why, not yet told; see tell_removed */
 };
 
 /* The volume that the field 'volume' names: one of those that were opened, or NULL. */
@@ -33,6 +35,10 @@ int agent_check_owner(struct agent *a, struct err *e);
 void agent_note_kept(struct agent *a, const char *volid, const char *snapshot);
 /* Into a reply, what came to be kept aside since the last one. */
 json_t *agent_tell_kept(struct agent *a);
+
+/* The call `digest`, and the end of what it reads. */
+int agent_call_digest(struct agent *a, const json_t *o, json_t **reply, struct err *e);
+void agent_end_reading(struct agent *a);
 
 /* The calls `aside` and `commit`. */
 int agent_call_aside(struct agent *a, const json_t *o, json_t **reply, struct err *e);

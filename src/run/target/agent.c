@@ -59,7 +59,7 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
 {
     const char *job;
     struct job_id id;
-    if (a->lock)
+    if (a->lock || a->looks)
         return err_set(e, ERR_DATA, 0, "the peer opened a second run on one connection");
     if (message_string(o, "job", sizeof a->job - 1, &job, e) < 0 || job_id_parse(job, &id, e) < 0)
         return -1;
@@ -106,6 +106,16 @@ static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, str
                    v->volid, n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX);
 }
 
+/* Whoever only looks may take hours, and is in nobody's way. */
+static void only_look(struct agent *a, json_t *reply)
+{
+    a->looks = true;
+    json_object_set_new(reply, "looks", json_true());
+    a->env->volumes.lock_fd = 0;
+    lock_free(a->lock);
+    a->lock = NULL;
+}
+
 /* Who uses a replica, for a source that would else find out at the end of its run, with its guest frozen in
  * vain. */
 static int tell_used(struct agent *a, struct strv *used, struct err *e)
@@ -147,6 +157,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         *reply = json_pack("{s:O, s:o, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale),
                            "used", message_strings(&used), "kept", agent_tell_kept(a));
     json_decref(array);
+    if (r == 0 && json_is_true(json_object_get(o, "look")))
+        only_look(a, *reply);
     return r;
 }
 
@@ -287,15 +299,23 @@ static int call_address(struct agent *a, const json_t *o, json_t **reply, struct
     return 0;
 }
 
+enum needs { NEEDS_NOTHING, NEEDS_LOOK, NEEDS_OPEN };
+
 static const struct call {
     const char *name;
     int (*serve)(struct agent *a, const json_t *o, json_t **reply, struct err *e);
-    bool needs_open;
+    enum needs needs;
 } calls[] = {
-    {"open", call_open, false},       {"aside", agent_call_aside, true},   {"stage", call_stage, true},
-    {"point", call_point, true},      {"commit", agent_call_commit, true}, {"prune", call_prune, true},
-    {"address", call_address, false},
+    {"open", call_open, NEEDS_NOTHING},        {"aside", agent_call_aside, NEEDS_OPEN},
+    {"stage", call_stage, NEEDS_OPEN},         {"point", call_point, NEEDS_OPEN},
+    {"commit", agent_call_commit, NEEDS_OPEN}, {"prune", call_prune, NEEDS_OPEN},
+    {"address", call_address, NEEDS_NOTHING},  {"digest", agent_call_digest, NEEDS_LOOK},
 };
+
+static bool may_call(const struct agent *a, enum needs needs)
+{
+    return needs == NEEDS_NOTHING || a->lock || (needs == NEEDS_LOOK && a->looks);
+}
 
 /* As much as fits well into a message; the next has the rest. */
 static void tell_removed(struct agent *a, json_t *message)
@@ -324,7 +344,7 @@ static int dispatch(struct agent *a, const json_t *o, struct err *e)
     for (size_t i = 0; i < ELEMENTS(calls); i++) {
         if (strcmp(calls[i].name, name) != 0)
             continue;
-        if (calls[i].needs_open && !a->lock)
+        if (!may_call(a, calls[i].needs))
             return err_set(e, ERR_DATA, 0, "the peer calls '%s' before 'open'", name);
         json_t *reply = NULL;
         if (calls[i].serve(a, o, &reply, e) < 0)
@@ -393,6 +413,7 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
         message_send(channel, FRAME_ERROR, failure, &ignored);
     }
     env->volumes = (struct volume_context){0};
+    agent_end_reading(&a);
     replicas_close(&a.replicas);
     strv_release(&a.stale);
     strv_release(&a.kept);

@@ -22,6 +22,10 @@
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define DISK "st:100/vm-100-disk-0.raw"
 #define OPEN "{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"" DISK "\"],\"scan\":[\"st\"]}"
+#define LOOK "{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"" DISK "\"],\"scan\":[],\"look\":true}"
+#define DIGEST(id, offset, blocks)                                                                           \
+    "{\"do\":\"digest\",\"volume\":\"" DISK "\",\"id\":\"" id "\",\"offset\":" offset ",\"blocks\":" blocks  \
+    "}"
 #define STAGE                                                                                                \
     "{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"__replicate_100-0_5__\",\"id\":\"" ID_A        \
     "\",\"created\":5,"                                                                                      \
@@ -241,6 +245,22 @@ static const struct lie {
      {CALL(OPEN), CALL("{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"a1\",\"id\":\"" ID_A
                        "\",\"created\":5,\"base\":\"\",\"size\":1,\"replace\":\"yes\"}")},
      "'replace'"},
+    {__LINE__, "digests before open", {CALL(DIGEST("", "0", "1"))}, "before 'open'"},
+    {__LINE__, "a stage after a look", {CALL(LOOK), CALL(STAGE)}, "before 'open'"},
+    {__LINE__,
+     "a commit after a look",
+     {CALL(LOOK), CALL("{\"do\":\"commit\",\"volumes\":[]}")},
+     "before 'open'"},
+    {__LINE__, "a run after a look", {CALL(LOOK), CALL(OPEN)}, "second run"},
+    {__LINE__, "digests of what is not there", {CALL(LOOK), CALL(DIGEST("", "0", "1"))}, "is not there"},
+    {__LINE__,
+     "…of a point that is not",
+     {CALL(LOOK), CALL(DIGEST(ID_A, "0", "1"))},
+     "is not there any more"},
+    {__LINE__, "…of half a block", {CALL(LOOK), CALL(DIGEST("", "512", "1"))}, "of no blocks"},
+    {__LINE__, "…of too many", {CALL(LOOK), CALL(DIGEST("", "0", "4097"))}, "of no blocks"},
+    {__LINE__, "…of a negative number", {CALL(LOOK), CALL(DIGEST("", "-65536", "1"))}, "'offset'"},
+    {__LINE__, "…of a point that is a path", {CALL(LOOK), CALL(DIGEST("../../x", "0", "1"))}, "of no blocks"},
 };
 
 static void greet(struct channel *c)

@@ -1,0 +1,75 @@
+/* The plan where a verification found restore points wrong on the target, as a table: see test-plan.c. */
+#include "run/source/testplan.h"
+
+#define WRONG(ids, ...)                                                                                      \
+    {                                                                                                        \
+        .exists = true, .wrong = ids, ##__VA_ARGS__                                                          \
+    }
+
+static const struct plan_case cases[] = {
+    {__LINE__, "the base: what differs is sent with the rest", 5, "S5=a", "S5=a", NULL, WRONG("a"),
+     "S5 >S9 patched aside:S5=>100-0_5"},
+    {__LINE__, "…and what is kept aside already stays so", 5, "S5=a", "diverged_100-0_5=a", NULL,
+     WRONG("a", .shown = "a"), "S5 >S9 patched"},
+    {__LINE__, "…dealt with, it is nobody's base: the older one is", 5, "g1=b S5=a", "g1=b diverged_x=a",
+     NULL, WRONG("a-", .shown = "a"), "g1 >S9"},
+    {__LINE__, "one that a run has replaced since is nothing to it", 5, "S5=a", "S5=a", NULL, WRONG("b"),
+     "S5 >S9"},
+    {__LINE__, "a guest snapshot is sent again, from the one before it", 5, "g1=b g2=c S5=a",
+     "g1=b g2=c S5=a", NULL, WRONG("c"), "g1 >g2 >S9 clear:g2"},
+    {__LINE__, "…or whole, if there is none", 5, "g1=b S5=a", "g1=b S5=a", NULL, WRONG("b"),
+     "full >g1 >S9 clear:g1"},
+    {__LINE__, "…both: nothing is built upon the newest either", 5, "g1=b S5=a", "g1=b S5=a", NULL,
+     WRONG("ab"), "full >g1 >S9 aside:S5=>100-0_5 clear:g1"},
+    {__LINE__, "…one that was made there is a person's: kept aside", 5, "g1=b S5=a", "g1=b! S5=a", NULL,
+     WRONG("b"), "S5 >S9 aside:g1=>g1 adopt:g1"},
+    {__LINE__, "history stays where it is", 5, "g1=b S5=a", "g1=b S3=x S5=a", NULL,
+     WRONG("b", .history = true), "full >g1 >S9 clear:g1"},
+    {__LINE__, "an interrupted transfer stands upon what is wrong", 5, "S5=a S8=b", "S5=a", NULL,
+     WRONG("a", .stage = "S8=b/a"), "S5 >S9 patched aside:S5=>100-0_5 drop:S8"},
+    {__LINE__, "where only the live one has data: everything", 5, "S5=a", "S5=a", NULL,
+     WRONG("a", .single = true), "full >S9 aside:live"},
+    {__LINE__, "a native stream takes no ranges: everything, beside the replica", 5, "S5=a", "S5=a", NULL,
+     WRONG("a", .stream = true), "anew >S9"},
+};
+
+static void test_wrong(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void test_ranges(void **state)
+{
+    (void)state;
+    _cleanup_ranges_ struct ranges r = {0}, other = {0}, back = {0};
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    ranges_add(&r, 0, 10);
+    ranges_add(&r, 10, 10);
+    ranges_add(&r, 100, 5);
+    ranges_add(&other, 15, 20);
+    ranges_add(&other, 200, 1);
+    ranges_join(&r, &other);
+    ranges_print(&r, &text);
+    assert_string_equal(buf_str(&text), "0+35,100+5,200+1");
+    assert_true(ranges_parse(buf_str(&text), text.len, &back));
+    assert_int_equal(ranges_bytes(&back), 41);
+    for (uint64_t i = 0; i < 3 * RANGES_MAX; i++)
+        ranges_add(&r, 1000 + 2 * i, 1);
+    assert_int_equal(r.n, RANGES_MAX);
+    assert_int_equal(r.v[r.n - 1].offset + r.v[r.n - 1].length, 1000 + 2 * (3 * RANGES_MAX - 1) + 1);
+    static const char *const bad[] = {
+        "", "-", "1", "1+", "+1", "1+0", "1+x", "-1+1", "5+1,1+1", "1+1 2+2", "99999999999999999999+1"};
+    for (size_t i = 0; i < ELEMENTS(bad); i++) {
+        struct ranges none;
+        if (ranges_parse(bad[i], strlen(bad[i]), &none))
+            fail_msg("'%s' was taken", bad[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wrong), cmocka_unit_test(test_ranges)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,90 @@
+/* The call `digest`: what a replica, or one of its restore points, reads as. Nothing is changed, no lock is
+ * held: whoever takes the one of the agents meanwhile finds the volume closed a moment later. */
+#include "run/target/agent-parts.h"
+
+#include "base/lock.h"
+#include "base/mem.h"
+#include "run/message.h"
+#include "volume/name.h"
+
+#include <string.h>
+
+struct reading {
+    struct env_volume *volume;
+    char id[SNAPSHOT_ID_LEN + 1]; /* "": the live volume */
+    struct volume_reader reader;
+    struct digest digests[FRAME_DIGESTS_MAX];
+};
+
+void agent_end_reading(struct agent *a)
+{
+    if (a->reading)
+        volume_read_close(a->reading->volume->volume, &a->reading->reader);
+    free(a->reading);
+    a->reading = NULL;
+}
+
+static int open_reading(struct agent *a, struct env_volume *v, const char *id, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (a->reading && a->reading->volume == v && strcmp(a->reading->id, id) == 0)
+        return 0;
+    agent_end_reading(a);
+    if (*id && volume_snapshots(v->volume, &all, e) < 0)
+        return -1;
+    const struct snapshot *s = *id ? snapshots_find_id(&all, id) : NULL;
+    if (*id && !s)
+        return err_set(e, ERR_GONE, 0, "the restore point with id %s is not there any more", id);
+    a->reading = xcalloc(1, sizeof *a->reading);
+    a->reading->volume = v;
+    strcpy(a->reading->id, id);
+    return volume_read_open(v->volume, s, &a->reading->reader, e);
+}
+
+/* Does anybody want what we read? */
+static bool is_wanted(struct agent *a)
+{
+    struct err ignored;
+    if (a->lock)
+        return false;
+    _cleanup_free_ char *path = env_agent_lock_path(a->env, a->guest);
+    struct lock *free_now = lock_take(path, false, 0, false, &ignored);
+    lock_free(free_now);
+    return !free_now;
+}
+
+static int answer(struct agent *a, uint64_t offset, size_t n, struct err *bad, struct err *e)
+{
+    struct reading *r = a->reading;
+    uint8_t head[8];
+    put_u64(head, offset);
+    if (n && volume_read_digests(r->volume->volume, &r->reader, offset, n, r->digests, bad, e) < 0)
+        return -1;
+    return frame_write(a->channel, FRAME_DIGESTS, head, sizeof head, n ? r->digests : NULL,
+                       n * sizeof *r->digests, true, e);
+}
+
+int agent_call_digest(struct agent *a, const json_t *o, json_t **reply, struct err *e)
+{
+    const char *id;
+    uint64_t offset, blocks, size = 0;
+    struct err bad = {0};
+    struct env_volume *v = agent_volume(a, o, e);
+    if (!v || message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
+        message_u64(o, "offset", &offset, e) < 0 || message_u64(o, "blocks", &blocks, e) < 0)
+        return -1;
+    if ((*id && !snapshot_id_valid(id)) || offset % DIGEST_BLOCK || blocks > FRAME_DIGESTS_MAX)
+        return err_set(e, ERR_DATA, 0, "damaged message: 'digest' of no blocks that could be read");
+    bool wanted = is_wanted(a);
+    if (wanted)
+        agent_end_reading(a);
+    else if (open_reading(a, v, id, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    else
+        size = a->reading->reader.blocks.size;
+    uint64_t left = offset < size ? (size - offset + DIGEST_BLOCK - 1) / DIGEST_BLOCK : 0;
+    if (answer(a, offset, (size_t)(blocks < left ? blocks : left), &bad, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    *reply = json_pack("{s:I, s:b, s:s}", "size", (json_int_t)size, "wanted", (int)wanted, "bad", bad.text);
+    return 0;
+}

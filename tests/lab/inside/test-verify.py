@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""../../test-verify.py on the storages that only this machine has; the long form plays all of it."""
+# deadline: 2400
+# long: zfspool lvmthin
+import os
+import runpy
+
+import rig
+
+os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool lvmthin")
+if os.environ.get("PVESR_LAB_LONG") != "1":
+    os.environ.setdefault("PVESR_TEST_SCENARIOS", "sound healed_by_the_next_run")
+runpy.run_path(os.path.join(rig.ROOT, "tests/test-verify.py"), run_name="__main__")

@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+"""pvesr verify: a byte that is another on the replica is found, wherever it is, named and sent anew; of what is equal nothing is said but that.
+A run that is due does not wait for it.
+
+PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin. PVESR_TEST_SCENARIOS: only those with these names."""
+# deadline: 1800
+import fcntl
+import json
+import os
+import re
+import struct
+import subprocess
+import time
+
+import rig
+from scenario import STORAGES, World, play_all, scenario
+
+ALL = ("xfs", "btrfs", "plain", "zfspool", "lvmthin")
+POINTS = ("xfs", "btrfs", "lvmthin")  # whose restore points have data of their own that a hand can change
+MIB, BLOCK = 1 << 20, 65536
+HOLE = 5 * MIB
+PLACES = {"begin": 0, "middle": 4 * MIB + 70001, "end": 8 * MIB - 1, "hole": HOLE + 3 * BLOCK + 5}
+
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 0x40]))
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def byte_at(path, at):
+    with open(path, "rb") as f:
+        f.seek(at)
+        return f.read(1)
+
+
+def rest(w):
+    """As thin volumes rest."""
+    if w.kind == "lvmthin":
+        for n in w.lab.disks:
+            rig.sh("lvchange", "-an", f"{w.b.store}/{w.lab.names.volname(n)}")
+
+
+def flip_live(w, at, n=0):
+    flip(w.lab.replica(n), at)
+    rest(w)
+
+
+SETFLAGS, READ_ONLY = 0x4008941A, 2  # BTRFS_IOC_SUBVOL_SETFLAGS; btrfs(8) would take the id away, too
+
+
+def set_subvolume_flags(path, flags):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, SETFLAGS, struct.pack("=Q", flags))
+    finally:
+        os.close(fd)
+
+
+def flip_point(w, at, snap, n=0):
+    names, store = w.lab.names, w.b.store
+    if w.kind == "btrfs":
+        set_subvolume_flags(names.subvolume(store, n, snap), 0)
+    if w.kind == "lvmthin":
+        lv = f"{store}/snap_{names.volname(n)}_{snap}"
+        rig.sh("lvchange", "-prw", lv)
+        rig.sh("lvchange", "-ay", "-K", lv)
+        flip(f"/dev/{lv}", at)
+        rig.sh("lvchange", "-an", lv)
+        rig.sh("lvchange", "-pr", lv)
+        return
+    flip(names.snapshot(store, n, snap), at)
+    if w.kind == "btrfs":
+        set_subvolume_flags(names.subvolume(store, n, snap), READ_ONLY)
+
+
+def newest(w, n=0):
+    return sorted(s for d, s in w.lab.names.entries(w.b.store)[0] if d == n and (s or "").startswith("__replicate_100-0_"))[-1]
+
+
+class Verified(World):
+    def __init__(self, c, kind):
+        super().__init__(c, kind)
+        self.lab.names.punch(self.a.store, 0, HOLE, MIB)
+        self.create()
+
+    def verify(self, *words, want=0):
+        done = self.a.pvesr("verify", "100-0", *words)
+        assert done.returncode == want, f"exit {done.returncode}, not {want}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def sound(self, *words):
+        said = self.verify(*words)
+        assert "equal" in said and "DIFFERS" not in said, said
+
+    def history(self, *results):
+        """The runs, or verifications, that ended so; the newest first."""
+        rows = json.loads(self.a.pvesr("history", "--output-format", "json", "--verbose", check=True).stdout)
+        return [row for row in rows if row["result"] in results]
+
+    def last(self):
+        return self.history("verified", "differs", "failed")[0]
+
+    def differs(self, at, *words, n=0):
+        """It is found and named: the block, and no other; the age of what it was compared with; in the history, too."""
+        said = self.verify(*words, want=1)
+        first = at // BLOCK * BLOCK
+        volname = self.lab.names.volname(n)
+        assert re.findall(rf"{re.escape(volname)}: bytes (\d+) to (\d+)", said) == [(str(first), str(first + BLOCK - 1))], said
+        assert re.search(r"DIFFERS on 'pve2' from restore point '\S+' of 20\d\d-\S+ \S+, \d+ \w+ old", said), said
+        assert self.last()["result"] == "differs", self.last()
+        return said
+
+
+def in_the_live_replica(w, where):
+    """written to"""
+    w.run()
+    flip_live(w, PLACES[where])
+    w.differs(PLACES[where])
+
+
+def in_the_restore_point(w, where):
+    """changed by hand"""
+    w.run()
+    flip_point(w, PLACES[where], newest(w))
+    w.differs(PLACES[where])
+    assert w.status()["100-0"]["differs"].endswith(w.lab.names.volname(0)), w.status()
+    assert "DIFFERS on pve2" in w.a.pvesr("status", check=True).stdout
+
+
+def repaired(w, *words):
+    before = int(time.time())
+    said = w.verify("--repair", *words)
+    assert "anew" in said, said
+    w.proved(asides=True)
+    assert "differs" not in w.status()["100-0"], w.status()
+    w.sound(*words)
+    assert words or w.status()["100-0"]["verified"] >= before, w.status()
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    w.sound(*words)
+
+
+def play_flip(kind, story, where):
+    def told(c):
+        w = Verified(c, kind)
+        story(w, where)
+        repaired(w)
+        if kind != "plain" and story is in_the_restore_point:
+            logs = [row["log"] for row in w.history("ok")[:-1]]
+            assert logs and not any("full sync" in log for log in logs), logs
+    with rig.Cluster(storage=kind, ssh=False) as c:
+        told(c)
+
+
+def story(*kinds):
+    def add(f):
+        def played(w):
+            w.__class__ = Verified
+            w.lab.names.punch(w.a.store, 0, HOLE, MIB)
+            w.create()
+            f(w)
+        played.__name__, played.__doc__ = f.__name__, f.__doc__
+        scenario(*kinds)(played)
+        return f
+    return add
+
+
+@story(*ALL)
+def sound(w):
+    """what is equal is said to be so, in the status and the history too; few bytes travel"""
+    done = w.a.pvesr("verify", "100-0")
+    assert done.returncode == 1 and "let the job run first" in done.stderr, done
+    w.run()
+    for _ in range(2):
+        before = int(time.time())
+        w.sound()
+        row = w.last()
+        assert row["result"] == "verified" and 0 < row["bytes"] <= w.lab.disks[0] // 100, row
+        assert w.status()["100-0"]["verified"] >= before
+        assert re.search(r"OK \(verified 20\d\d-\d\d-\d\d \d\d:\d\d\)", w.a.pvesr("status", check=True).stdout)
+        w.lab.write(0, 3)
+        w.run()
+        w.proved()
+    said = w.a.pvesr("verify", "--all", check=True).stdout
+    assert re.match("100-0: .*equal", said), said
+    done = w.a.pvesr("verify")
+    assert done.returncode == 255 and "--all" in done.stderr, done
+
+
+@story(*POINTS)
+def older_point(w):
+    """a guest snapshot is compared and repaired by itself"""
+    w.lab.take_guest_snapshot()
+    w.lab.write(0, 20)
+    w.run()
+    w.lab.write(0, 20)
+    w.run()
+    w.sound("--point", "snap0")
+    flip_point(w, PLACES["middle"], "snap0")
+    w.sound()
+    w.differs(PLACES["middle"], "--point", "snap0")
+    repaired(w, "--point", "snap0")
+    assert not w.asides(w.b.store), w.asides(w.b.store)
+    done = w.a.pvesr("verify", "100-0", "--point", "nothing")
+    assert done.returncode == 1 and "no restore point 'nothing' on both nodes" in done.stderr, done
+
+
+@story(*POINTS)
+def healed_by_the_next_run(w):
+    """what was found is not built upon: the next run sends what differs with what has changed, and no more"""
+    w.lab.add_disk()
+    w.run()
+    flip_point(w, PLACES["end"], newest(w, 1), n=1)
+    w.differs(PLACES["end"], n=1)
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" not in w.log() and "is not what it was" in w.log(), w.log()
+    assert w.history("ok")[0]["bytes"] < MIB, w.history("ok")
+    w.sound()
+
+
+def begun(w):
+    """A slow verification that has compared the first disk, and what it said of that."""
+    p = subprocess.Popen(w.a.argv("pvesr", "verify", "100-0", "--rate", "1"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    w.c.cleanup.callback(rig.stop, p)
+    said = p.stdout.readline()
+    assert w.lab.names.volname(0) in said and p.poll() is None, said
+    return p, said
+
+
+@story(*ALL)
+def due_run(w):
+    """a run does not wait for a verification, which goes on afterwards with the new restore point"""
+    w.lab.add_disk()
+    w.run()
+    p, said = begun(w)
+    assert "equal" in said, said
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+    w.run()
+    assert p.poll() is None, "the run waited for the verification"
+    w.proved()
+    rest, _ = p.communicate(timeout=rig.RUN_SECONDS)
+    assert p.returncode == 0 and "equal" in rest, rest
+    assert w.last()["result"] == "verified", w.last()
+
+
+@story(*POINTS)
+def run_between(w):
+    """what was found is looked at again in the restore point that a run made upon it meanwhile"""
+    w.lab.add_disk()
+    w.run()
+    flip_point(w, PLACES["begin"], newest(w))
+    p, said = begun(w)
+    assert "DIFFERS" in said, said
+    w.lab.write(1, 5)
+    w.run()
+    rest, _ = p.communicate(timeout=rig.RUN_SECONDS)
+    assert p.returncode == 1 and "looked at again" in rest, rest
+    assert w.last()["result"] == "differs" and newest(w) in w.last()["log"], w.last()
+    repaired(w)
+
+
+def state_file(w):
+    return os.path.join(w.a.state_dir, "pve-replication-state.json")
+
+
+def state(w):
+    with open(state_file(w)) as f:
+        return json.load(f)["100"]["local/pve2"]
+
+
+def make_due(w):
+    with open(state_file(w)) as f:
+        text = json.load(f)
+    text["100"]["local/pve2"]["verify_next"] = 1
+    with open(state_file(w) + ".new", "w") as f:
+        json.dump(text, f)
+    os.rename(state_file(w) + ".new", state_file(w))
+
+
+@story(*ALL)
+def rolling(w):
+    """pvesrd verifies a part when it is due, and plans the next; what it finds is sent anew by the next run; 0 days: never"""
+    w.a.pvesr("update", "100-0", "--schedule", "2035-1-1", "--scrub-days", "20", check=True)
+    assert w.job()["scrub-days"] == 20
+    w.run()
+    make_due(w)
+    daemon = w.a.popen(program="pvesrd")
+    rig.wait_for(lambda: "verified" in w.status()["100-0"], "the verification")
+    assert abs(state(w)["verify_next"] - time.time() - 20 * 86400) < 600 and "verify_at" not in state(w), state(w)
+    assert w.last()["result"] == "verified", w.last()
+    rig.stop(daemon)
+    if w.kind in POINTS:
+        flip_point(w, PLACES["hole"], newest(w))
+        make_due(w)
+        daemon = w.a.popen(program="pvesrd")
+        rig.wait_for(lambda: "differs" in w.status()["100-0"], "what differs")
+        w.a.pvesr("schedule-now", "100-0", check=True)
+        rig.wait_for(lambda: "differs" not in w.status()["100-0"], "the repair")
+        rig.wait_for(lambda: "pid" not in w.status()["100-0"], "the end of the run")
+        w.proved(asides=True)
+        rig.stop(daemon)
+    w.a.pvesr("update", "100-0", "--scrub-days", "0", check=True)
+    make_due(w)
+    before = len(w.history("verified", "differs", "failed"))
+    began = state(w)["last_sync"]
+    daemon = w.a.popen(program="pvesrd")
+    w.a.pvesr("schedule-now", "100-0", check=True)
+    rig.wait_for(lambda: state(w)["last_sync"] > began and "pid" not in w.status()["100-0"], "a run")
+    assert len(w.history("verified", "differs", "failed")) == before and state(w)["verify_next"] == 1, state(w)
+    rig.stop(daemon)
+
+
+@story("xfs", "btrfs")
+def in_parts(w):
+    """what is large is verified in parts, each goes on where the one before it ended, and what any of them finds is kept in mind"""
+    w.lab.add_disk(4 << 30)
+    w.run()
+    done = [w.a.pvesr("verify", "100-0", "--part", check=True) and state(w).get("verify_at") for _ in range(3)]
+    first, second, third = (int(at.split()[0]) for at in done)
+    assert 0 < first < second < third < 4 << 30 and all("disk-1" in at for at in done), done
+    assert "verified" not in state(w), state(w)
+    w.a.pvesr("verify", "100-0", "--part", check=True)
+    assert "verify_at" not in state(w) and state(w)["verified"] == state(w)["verify_began"], state(w)
+    for at in (100 << 20, 2 << 30):
+        flip_point(w, at, newest(w, 1), n=1)
+    found = [w.a.pvesr("verify", "100-0", "--part").returncode for _ in range(4)]
+    assert found == [1, 0, 1, 0], found
+    assert f"{100 << 20}+65536,{2 << 30}+65536" in state(w)["damaged"][0], state(w)
+    w.run()
+    for path in (w.lab.replica(1), w.lab.restore_point(w.b.store, 1)):
+        assert all(byte_at(path, at) == byte_at(w.lab.live(1), at) for at in (100 << 20, 2 << 30))
+    w.sound()
+
+
+for kind_ in STORAGES:
+    for tell, kinds_ in ((in_the_live_replica, ALL), (in_the_restore_point, POINTS)):
+        for place in PLACES:
+            only = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
+            if kind_ in kinds_ and (not only or tell.__name__ in only):
+                rig.check(f"{tell.__name__} on {kind_}, {place}: {tell.__doc__}", lambda k=kind_, t=tell, p=place: play_flip(k, t, p),
+                          needs=("root", kind_) if kind_ != "plain" else ("root",))
+play_all()
