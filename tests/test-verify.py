@@ -2,7 +2,8 @@
 """pvesr verify: a byte that is another on the replica is found, wherever it is, named and sent anew; of what is equal nothing is said but that.
 A run that is due does not wait for it.
 
-PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin. PVESR_TEST_SCENARIOS: only those with these names."""
+PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin. PVESR_TEST_SCENARIOS: only those with these names.
+PVESR_TEST_PLACES (begin middle end hole): where the byte is."""
 # deadline: 1800
 import fcntl
 import json
@@ -342,7 +343,7 @@ def in_parts(w):
 
 for kind_ in STORAGES:
     for tell, kinds_ in ((in_the_live_replica, ALL), (in_the_restore_point, POINTS)):
-        for place in PLACES:
+        for place in os.environ.get("PVESR_TEST_PLACES", "").split() or PLACES:
             only = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
             if kind_ in kinds_ and (not only or tell.__name__ in only):
                 rig.check(f"{tell.__name__} on {kind_}, {place}: {tell.__doc__}", lambda k=kind_, t=tell, p=place: play_flip(k, t, p),
