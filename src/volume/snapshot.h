@@ -31,6 +31,9 @@ enum {
      * an earlier version). */
     SNAPSHOT_OURS = 32,
     SNAPSHOT_STRANGE = 64,
+    /* It was written to since it was made, or may have been. One that is writable is not READABLE either: it
+     * may be another a moment later. Where volume_info.proves is false, such a change may leave no trace. */
+    SNAPSHOT_CHANGED = 128,
 };
 
 struct snapshot {
@@ -39,6 +42,7 @@ struct snapshot {
     int64_t created; /* epoch seconds, information only */
     uint64_t seq;    /* ascending in order of making, per volume */
     uint64_t size;   /* bytes of the volume at that time; 0 for a directory tree */
+    uint64_t state;  /* another one after every change that leaves a trace; 0: its storage tells none */
     unsigned flags;
 };
 

@@ -73,6 +73,9 @@ struct volume_info {
     bool strict; /* stream family: volume_written sees every change, also of times alone, and a commit of what
                   * is shown already loses nothing that was written meanwhile */
     bool many; /* can hold several snapshots with data; false: a plain file, only the newest restore point */
+    bool proves;   /* a change of a snapshot there leaves a trace, or none can be made (SNAPSHOT_CHANGED) */
+    bool one_line; /* stream family: its snapshots are of one line; a copy of all takes the place of all
+                    * (stage_want.anew) */
     bool compares; /* volume_written may take long: it compares, or waits for others that do */
     bool linked; /* a linked clone: a copy of it stands on a copy of its template's volume (TEMPLATE_SNAPSHOT)
                   */

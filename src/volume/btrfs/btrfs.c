@@ -105,7 +105,7 @@ static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
     struct btrfs_volume *b = btrfs_of(v);
     struct statvfs fs;
     _cleanup_close_ int live = -1;
-    *ret = (struct volume_info){.stream = b->stream, .flags = b->stream, .many = true};
+    *ret = (struct volume_info){.stream = b->stream, .flags = b->stream, .many = true, .proves = true};
     if (fstatvfs(b->root, &fs) < 0)
         return err_sys(e, "cannot ask '%s' for its free space", v->store.path);
     ret->available = (uint64_t)fs.f_bavail * fs.f_frsize;

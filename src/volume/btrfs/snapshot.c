@@ -58,8 +58,18 @@ static unsigned whose(const struct btrfs_volume *b, const char *name, const stru
     return (received ? SNAPSHOT_RECEIVED : 0u) | (bond == BOND_OURS ? SNAPSHOT_OURS : 0u);
 }
 
+/* Flags. What somebody received may have been written to after it got its identity: btrfs-receive(8) does. */
+static unsigned sound(const struct subvol *info, enum bond bond)
+{
+    if (!info->readonly)
+        return SNAPSHOT_CHANGED;
+    bool told = bond == BOND_OURS || !info->received_uuid[0];
+    return SNAPSHOT_READABLE | (told && info->changed ? SNAPSHOT_CHANGED : 0u);
+}
+
+/* counts: it is a snapshot, if a changed one perhaps; not somebody's writable copy. */
 static int describe(struct btrfs_volume *b, const char *name, int fd, struct btrfs_snapshot *ret,
-                    bool *readonly, struct err *e)
+                    bool *counts, struct err *e)
 {
     struct subvol info;
     if (subvol_read(fd, &info, e) < 0 || btrfs_disk_size(b, fd, &ret->s.size, e) < 0)
@@ -75,8 +85,9 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
     btrfs_snapshot_name(b, name, full);
     if (btrfs_bond_get(b, info.uuid, full, &bond, e) < 0)
         return -1;
-    ret->s.flags = SNAPSHOT_READABLE | whose(b, name, &info, bond);
-    *readonly = info.readonly;
+    ret->s.flags = whose(b, name, &info, bond) | sound(&info, bond);
+    ret->s.state = info.written << 1 | !info.readonly;
+    *counts = info.readonly || bond == BOND_OURS;
     return 0;
 }
 
@@ -91,7 +102,7 @@ static int scan_one(const char *name, void *arg, struct err *e)
     _cleanup_close_ int fd = -1;
     struct btrfs_snapshot one = {0};
     char full[BTRFS_NAME_MAX];
-    bool readonly;
+    bool counts;
     if (!*name || strlen(name) > SNAPSHOT_NAME_MAX)
         return 0;
     btrfs_snapshot_name(s->b, name, full);
@@ -100,10 +111,10 @@ static int scan_one(const char *name, void *arg, struct err *e)
         return 0; /* not a subvolume: not a snapshot */
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (describe(s->b, name, fd, &one, &readonly, e) < 0)
+    if (describe(s->b, name, fd, &one, &counts, e) < 0)
         return err_wrap(e, "snapshot '%s/%s'", s->b->dir_path, full);
-    if (!readonly)
-        return 0; /* somebody's writable copy: it has no state to rely on */
+    if (!counts)
+        return 0;
     s->found->v = xgrow(s->found->v, s->found->n, sizeof one);
     s->found->v[s->found->n++] = one;
     return 0;
@@ -175,16 +186,16 @@ int btrfs_open_snapshot(struct btrfs_volume *b, const struct snapshot *s, int *r
     char full[BTRFS_NAME_MAX];
     _cleanup_close_ int fd = -1;
     struct btrfs_snapshot found = {0};
-    bool readonly;
+    bool counts;
     btrfs_snapshot_name(b, s->name, full);
     int r = b->dir < 0 ? 1 : subvol_open(b->dir, full, &fd, e);
     if (r == 1)
         return err_set(e, ERR_GONE, 0, "there is no snapshot '%s/%s'", b->dir_path, full);
-    if (r < 0 || describe(b, s->name, fd, &found, &readonly, e) < 0)
+    if (r < 0 || describe(b, s->name, fd, &found, &counts, e) < 0)
         return -1;
-    if (strcmp(found.s.id, s->id) != 0 || !readonly)
+    if (strcmp(found.s.id, s->id) != 0 || !counts)
         return err_set(e, ERR_DATA, 0, "snapshot '%s/%s' has the id %s instead of %s%s", b->dir_path, full,
-                       found.s.id, s->id, readonly ? "" : ", and is writable");
+                       found.s.id, s->id, counts ? "" : ", and is writable");
     *ret = take_fd(&fd);
     return 0;
 }
@@ -247,8 +258,8 @@ int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret
     if (r == 1)
         return err_set(e, ERR_GONE, 0, "snapshot '%s/%s' was not taken", b->dir_path, full);
     struct btrfs_snapshot found = {0};
-    bool readonly;
-    if (r < 0 || subvol_commit(b->dir, e) < 0 || describe(b, name, fd, &found, &readonly, e) < 0)
+    bool counts;
+    if (r < 0 || subvol_commit(b->dir, e) < 0 || describe(b, name, fd, &found, &counts, e) < 0)
         return -1;
     *ret = found.s;
     return 0;

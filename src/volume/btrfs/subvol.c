@@ -65,8 +65,10 @@ int subvol_read(int fd, struct subvol *ret, struct err *e)
     struct btrfs_ioctl_get_subvol_info_args a = {0};
     if (ioctl(fd, BTRFS_IOC_GET_SUBVOL_INFO, &a) < 0)
         return err_sys(e, "cannot read the btrfs subvolume's identity");
-    *ret = (struct subvol){
-        .generation = a.generation, .treeid = a.treeid, .readonly = a.flags & BTRFS_SUBVOL_RDONLY};
+    *ret = (struct subvol){.generation = a.generation,
+                           .treeid = a.treeid,
+                           .written = a.ctransid,
+                           .changed = a.ctransid > a.otransid && a.ctransid > a.rtransid};
     /* the flag of the root item differs from the one of the ioctls, so ask for the latter */
     uint64_t flags = 0;
     if (ioctl(fd, BTRFS_IOC_SUBVOL_GETFLAGS, &flags) < 0)

@@ -14,7 +14,9 @@
 
 struct subvol {
     uint64_t generation; /* the last transaction that changed it */
-    uint64_t treeid;     /* given in ascending order by this file system, unique on it */
+    uint64_t written; /* the last one in which a file of it was changed: balancing changes only the above */
+    bool changed;     /* that was after it was taken, or sealed */
+    uint64_t treeid;  /* given in ascending order by this file system, unique on it */
     bool readonly;
     char uuid[SUBVOL_UUID_LEN + 1];          /* 32 hex digits */
     char parent_uuid[SUBVOL_UUID_LEN + 1];   /* the subvolume it is a snapshot of; "" if none */

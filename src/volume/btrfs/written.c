@@ -133,7 +133,7 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
     if (!base)
         return 1;
     strcpy(since, base->s.name);
-    return btrfs_differs(b, live, &base->s, e);
+    return !(base->s.flags & SNAPSHOT_READABLE) ? 1 : btrfs_differs(b, live, &base->s, e);
 }
 
 /* 1 when the snapshot is there already and holds what the live volume holds: this is a repetition. */

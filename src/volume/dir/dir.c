@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "volume/dir/bond.h"
+#include "volume/dir/seal.h"
 #include "volume/file/delta.h"
 #include "volume/file/image.h"
 #include "volume/file/mapdelta.h"
@@ -125,6 +126,7 @@ static int dir_info(struct volume *v, struct volume_info *ret, struct err *e)
     if (fstatvfs(d->fd >= 0 ? d->fd : d->root, &fs) < 0)
         return err_sys(e, "cannot ask for the free space of '%s'", d->store->path);
     ret->many = reflink;
+    ret->proves = true;
     ret->available = (uint64_t)fs.f_bavail * fs.f_frsize;
     struct stat st;
     if (r == 0 && fstat(fd, &st) == 0) {
@@ -270,6 +272,7 @@ static int slot_tidy(struct volume *v, struct err *e)
     for (size_t i = 0; i < tags.n; i++)
         if (*tags.v[i] != '@') /* a snapshot that was not kept */
             volume_removed(v, "'%s', which a run that was cut left", dir_name(d, DIR_TEMP, tags.v[i]).s);
+    seal_tidy(d);
     return plain_tidy(d, e);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <xxhash.h>
 
 /* Kernels give files times of the last timer tick, at most 10 ms old. A file whose ctime lies further back
  * than this gets another ctime with its next change. */
@@ -52,6 +53,16 @@ bool ident_holds(int fd, const char *ident)
         return false;
     print_ident(&st, now);
     return strcmp(now, ident) == 0;
+}
+
+uint64_t ident_hash(int fd)
+{
+    struct stat st;
+    char now[IDENT_MAX];
+    if (fstat(fd, &st) < 0)
+        return 0;
+    print_ident(&st, now);
+    return XXH3_64bits(now, strlen(now)) | 1;
 }
 
 bool ident_unchanged(const struct dir *d, int map_fd)

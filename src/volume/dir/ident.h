@@ -10,6 +10,8 @@
  * just changed: that saves reading all of it again later. */
 int ident_take(int fd, char ident[IDENT_MAX], struct err *e);
 bool ident_holds(int fd, const char *ident);
+/* Of the present one; 0: it cannot be told. */
+uint64_t ident_hash(int fd);
 
 /* Does the live file still have the identity it had when these digests were made? */
 bool ident_unchanged(const struct dir *d, int map_fd);

@@ -4,12 +4,14 @@
 #include "base/mem.h"
 #include "volume/dir/bond.h"
 #include "volume/dir/ident.h"
+#include "volume/dir/seal.h"
 #include "volume/file/blockmap.h"
 #include "volume/mark.h"
 #include "volume/name.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -104,6 +106,8 @@ static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct 
     strcpy(x->s.name, tag);
     x->s.size = st.stx_size;
     x->s.flags |= SNAPSHOT_READABLE;
+    if (!x->foreign)
+        seal_look(d, fd, &x->s);
     x->born = st.stx_mask & STATX_BTIME ? st.stx_btime : st.stx_mtime;
     if (x->foreign)
         x->s.created = x->born.tv_sec;
@@ -317,8 +321,11 @@ int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, str
         return -1;
     if (kind == DIR_SNAPSHOT && fchmod(fd, 0400) < 0)
         return err_sys(e, "cannot make '%s' read-only", from);
-    if (dir_flush(fd, from, e) < 0 || dir_move(d, from, to.s, false, e) < 0)
+    if (dir_flush(fd, from, e) < 0 || dir_move(d, from, to.s, false, e) < 0 || dir_sync(d, e) < 0)
         return -1;
+    if (kind != DIR_SNAPSHOT)
+        return 0;
+    seal_set(d, fd, s->id);
     return dir_sync(d, e);
 }
 
@@ -345,7 +352,19 @@ int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct
     _cleanup_close_ int fd = -1;
     enum dir_kind kind;
     int r = open_checked(d, name, id, &kind, &fd, e);
-    return r != 0 ? r : dir_remove(d, dir_name(d, kind, name).s, e);
+    if (r == 0)
+        r = dir_remove(d, dir_name(d, kind, name).s, e);
+    if (r == 0 && kind == DIR_SNAPSHOT)
+        seal_end(d, id);
+    return r;
+}
+
+static struct snapshot look_at_seal(const struct dir *d, int fd, const char *id)
+{
+    struct snapshot s = {0};
+    snprintf(s.id, sizeof s.id, "%s", id);
+    seal_look(d, fd, &s);
+    return s;
 }
 
 /* A digest map that counted as received would count only while the live file is that restore point. */
@@ -356,7 +375,11 @@ int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct e
     int r = open_checked(d, name, id, &kind, &fd, e);
     if (r != 0 || kind != DIR_SNAPSHOT)
         return r;
-    return mark_snapshot_adopt(fd, e) < 0 ? -1 : dir_flush(fd, name, e);
+    struct snapshot before = look_at_seal(d, fd, id);
+    if (mark_snapshot_adopt(fd, e) < 0 || dir_flush(fd, name, e) < 0)
+        return -1;
+    seal_renew(d, fd, &before);
+    return dir_sync(d, e);
 }
 
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e)
@@ -373,11 +396,18 @@ int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct 
     if (r < 0 || dir_check_free(d, to, e) < 0 || bond_get(fd, BOND_SNAPSHOT, old.s, &bond, e) < 0)
         return -1;
     bool bound = bond == BOND_OURS;
+    char id[SNAPSHOT_ID_LEN + 1];
+    if (mark_get(fd, "id", id, sizeof id, e) < 0)
+        return -1;
+    struct snapshot before = look_at_seal(d, fd, id);
     if ((bound && (bond_set(fd, BOND_SNAPSHOT, new.s, old.s, e) < 0 || dir_flush(fd, old.s, e) < 0)) ||
         dir_move(d, old.s, new.s, false, e) < 0 || dir_sync(d, e) < 0 ||
         (bound && bond_set(fd, BOND_SNAPSHOT, new.s, NULL, e) < 0))
         return -1;
-    return 0;
+    if (kind != DIR_SNAPSHOT)
+        return 0;
+    seal_renew(d, fd, &before);
+    return dir_sync(d, e);
 }
 
 int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e)
@@ -397,8 +427,10 @@ int dir_remove_snapshots(struct dir *d, struct err *e)
     if (dir_snapshots(d, &all, e) < 0)
         return -1;
     for (size_t i = 0; i < all.n; i++)
-        if (snapshot_goes_along(&all.v[i]) &&
-            dir_remove(d, dir_name(d, DIR_SNAPSHOT, all.v[i].name).s, e) < 0)
-            return -1;
+        if (snapshot_goes_along(&all.v[i])) {
+            if (dir_remove(d, dir_name(d, DIR_SNAPSHOT, all.v[i].name).s, e) < 0)
+                return -1;
+            seal_end(d, all.v[i].id);
+        }
     return dir_remove_all(d, DIR_DIGEST, e);
 }

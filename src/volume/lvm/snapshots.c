@@ -85,7 +85,9 @@ unsigned lvm_flags(const struct lvm *l, const struct lv *lv, const char *tag)
         return SNAPSHOT_READABLE | SNAPSHOT_STRANGE;
     if (!lv->marked || (bond == BOND_NONE && lv->mark.volume[0])) /* the volume has another name now */
         return SNAPSHOT_READABLE;
-    return lv->mark.flags | SNAPSHOT_READABLE | (bond == BOND_OURS ? SNAPSHOT_OURS : 0u);
+    if (bond != BOND_OURS)
+        return lv->mark.flags | SNAPSHOT_READABLE;
+    return lv->mark.flags | SNAPSHOT_OURS | (lv->read_only ? SNAPSHOT_READABLE : SNAPSHOT_CHANGED);
 }
 
 /* One taken here is as large as its LV; only a received one knows better. */
@@ -113,6 +115,7 @@ int lvm_snapshots(const struct lvm *l, struct snapshots *ret, struct err *e)
             continue;
         struct snapshot s = {.created = m->m.created, .seq = m->seq, .flags = f.v[i].snapshot_flags};
         s.size = size_of(&f.v[i]);
+        s.state = f.v[i].read_only ? 1 : 2;
         memcpy(s.name, m->m.snapshot, sizeof s.name);
         memcpy(s.id, m->m.id, sizeof s.id);
         ret->v[ret->n++] = s;

@@ -497,6 +497,7 @@ int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *m
     if (known) {
         known->marked = true;
         known->mark = *mark;
+        known->read_only |= how == LVM_RETAG_FINAL;
         strcpy(known->tag, tag);
     }
     g->stale = stale;

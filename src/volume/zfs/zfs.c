@@ -102,7 +102,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
-    ret->stream = ret->strict = ret->many = true;
+    ret->stream = ret->strict = ret->many = ret->proves = ret->one_line = true;
     ret->exists = w.live.name[0];
     ret->ranges = w.live.volume;
     ret->lossy = w.live.name[0] && !w.live.volume && release_lossy();

@@ -1,0 +1,113 @@
+#include "volume/dir/seal.h"
+
+#include "base/mem.h"
+#include "volume/dir/ident.h"
+#include "volume/mark.h"
+#include "volume/name.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define SEAL_ATTR "user.pvesr.seal."
+#define SEAL_ROOM 24
+
+struct seal_key {
+    char s[SNAPSHOT_ID_LEN + 6];
+};
+
+static struct seal_key key_of(const char *id)
+{
+    struct seal_key key;
+    snprintf(key.s, sizeof key.s, "seal.%.*s", SNAPSHOT_ID_LEN, id);
+    return key;
+}
+
+void seal_look(const struct dir *d, int fd, struct snapshot *s)
+{
+    char seal[SEAL_ROOM], now[SEAL_ROOM];
+    struct err ignored;
+    s->state = ident_hash(fd);
+    snprintf(now, sizeof now, "%016" PRIx64, s->state);
+    if (mark_get(d->fd, key_of(s->id).s, seal, sizeof seal, &ignored) == 0 && strcmp(seal, now) != 0)
+        s->flags |= SNAPSHOT_CHANGED;
+}
+
+void seal_set(const struct dir *d, int fd, const char *id)
+{
+    char ident[IDENT_MAX], text[SEAL_ROOM];
+    struct err ignored;
+    bool told = ident_take(fd, ident, &ignored) == 0 && *ident;
+    snprintf(text, sizeof text, "%016" PRIx64, ident_hash(fd));
+    if (!told || mark_set(d->fd, key_of(id).s, text, &ignored) < 0)
+        seal_end(d, id);
+}
+
+void seal_renew(const struct dir *d, int fd, const struct snapshot *before)
+{
+    char seal[SEAL_ROOM];
+    struct err ignored;
+    if (!(before->flags & SNAPSHOT_CHANGED) &&
+        mark_get(d->fd, key_of(before->id).s, seal, sizeof seal, &ignored) == 0)
+        seal_set(d, fd, before->id);
+}
+
+void seal_end(const struct dir *d, const char *id)
+{
+    struct err ignored;
+    mark_clear(d->fd, key_of(id).s, &ignored);
+}
+
+/* ---- of what is gone ---- */
+
+static void add_id_of(const struct dir *d, const char *name, struct strv *ret)
+{
+    char id[SNAPSHOT_ID_LEN + 1];
+    _cleanup_close_ int fd = -1;
+    struct err ignored;
+    if (dir_file(d, name, O_RDONLY, &fd, &ignored) == 0 && mark_get(fd, "id", id, sizeof id, &ignored) == 0)
+        strv_add(ret, id);
+}
+
+/* Of all volumes in the directory. */
+static int all_ids(const struct dir *d, struct strv *ret)
+{
+    int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        cleanup_closep(&fd);
+        return -1;
+    }
+    for (const struct dirent *entry; (entry = readdir(dir));)
+        if (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN)
+            add_id_of(d, entry->d_name, ret);
+    closedir(dir);
+    return 0;
+}
+
+static void sealed_ids(const struct dir *d, struct strv *ret)
+{
+    ssize_t n = flistxattr(d->fd, NULL, 0);
+    if (n <= 0)
+        return;
+    _cleanup_free_ char *names = xmalloc((size_t)n);
+    n = flistxattr(d->fd, names, (size_t)n);
+    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1)
+        if (strncmp(names + at, SEAL_ATTR, strlen(SEAL_ATTR)) == 0)
+            strv_add(ret, names + at + strlen(SEAL_ATTR));
+}
+
+void seal_tidy(const struct dir *d)
+{
+    _cleanup_strv_ struct strv sealed = STRV_INIT, ids = STRV_INIT;
+    sealed_ids(d, &sealed);
+    if (sealed.n == 0 || all_ids(d, &ids) < 0)
+        return;
+    for (size_t i = 0; i < sealed.n; i++)
+        if (!strv_has(&ids, sealed.v[i]))
+            seal_end(d, sealed.v[i]);
+}

@@ -1,0 +1,22 @@
+/* The seals of restore points: what a file with data was (its identity, ident.h) once it had been made, so
+ * that it can be told when it was written to since. Kept outside of it, in the attribute
+ * `user.pvesr.seal.ID` of the directory: an attribute of its own would change its times. A change below the
+ * file system leaves no trace.
+ *
+ * No function fails: a snapshot without a seal (an earlier version made it, or a crash came in between)
+ * counts as unchanged.
+ */
+#pragma once
+
+#include "volume/dir/dir.h"
+
+/* Of a snapshot's file: `state`, and SNAPSHOT_CHANGED when there is a seal and it does not hold. s->id must
+ * be there. */
+void seal_look(const struct dir *d, int fd, struct snapshot *s);
+/* It is what it is to be. Not durable before dir_sync. */
+void seal_set(const struct dir *d, int fd, const char *id);
+/* After a change of ours, which its times show, too: `before` is what seal_look said before it. */
+void seal_renew(const struct dir *d, int fd, const struct snapshot *before);
+void seal_end(const struct dir *d, const char *id);
+/* Seals of files that somebody removed. */
+void seal_tidy(const struct dir *d);
