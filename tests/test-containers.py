@@ -10,6 +10,7 @@ import subprocess
 
 import rig
 import treefacts
+from byhand import READ_ONLY, set_subvolume_flags
 from treelab import TreeLab
 
 ROUNDS = int(os.environ.get("PVESR_CONTAINER_ROUNDS", "15"))
@@ -17,8 +18,15 @@ SCENARIOS = []
 
 
 def scenario(f):
-    SCENARIOS.append(f)
+    SCENARIOS.append((f, None))
     return f
+
+
+def scenario_on(*kinds):
+    def add(f):
+        SCENARIOS.append((f, kinds))
+        return f
+    return add
 
 
 class World:
@@ -227,6 +235,59 @@ def bind_mount(w):
     assert w.lab.entries(w.a.store) == ({(0, None)}, []), w.lab.entries(w.a.store)
 
 
+def write_in(path):
+    """A file is changed in a snapshot, which looks afterwards as before."""
+    set_subvolume_flags(path, 0)
+    with open(os.path.join(path, "by-hand"), "xb") as f:
+        f.write(b"somebody was here")
+    os.sync()
+    set_subvolume_flags(path, READ_ONLY)
+
+
+@scenario_on("btrfs")
+def changed_there(w):
+    """somebody changed a file in the restore point on the target: everything is sent, and that is kept aside"""
+    w.lab.add_volume()
+    w.run()
+    path = w.lab.names.path(w.b.store, 0, w.lab.point(w.b.store, 0))
+    write_in(path)
+    w.lab.step()
+    w.run()
+    asides = w.lab.asides(w.b.store)
+    assert {n for n, _ in asides} == {0}, asides
+    assert any(os.path.exists(os.path.join(w.lab.names.path(w.b.store, *aside), "by-hand")) for aside in asides)
+    w.kept_aside = asides
+    w.proved()
+    assert "is not what it was" in w.log() and w.log().count("full sync") == 1, w.log()
+    w.lab.step()
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario_on("btrfs")
+def changed_here(w):
+    """somebody changed a file in the restore point on the source: what it would say of the changes since is not believed"""
+    w.run()
+    write_in(w.lab.names.path(w.a.store, 0, w.lab.point(w.a.store, 0)))
+    w.lab.step()
+    w.run()
+    w.proved()
+    assert "on this node was written to" in w.log() and "full sync" in w.log(), w.log()
+
+
+@scenario_on("btrfs")
+def balanced(w):
+    """the file system was balanced, which writes all its trees anew: that is no change"""
+    w.run()
+    for node in (w.a, w.b):
+        subprocess.run(["btrfs", "balance", "start", "--full-balance", node.store], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    w.lab.step()
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log() and "written to" not in w.log(), w.log()
+
+
 def play(f, storage):
     with rig.Cluster(storage=storage, ssh=False) as c:
         f(World(c))
@@ -234,7 +295,7 @@ def play(f, storage):
 
 ONLY = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
 for kind in os.environ.get("PVESR_TEST_STORAGES", "btrfs").split():
-    for function in [f for f in SCENARIOS if not ONLY or f.__name__ in ONLY]:
+    for function in [f for f, kinds in SCENARIOS if (not ONLY or f.__name__ in ONLY) and (not kinds or kind in kinds)]:
         rig.check(f"container on {kind}, {function.__name__}: {function.__doc__} (seed {rig.SEED})", lambda f=function, k=kind: play(f, k),
                   needs=("root", kind))
 rig.main()

@@ -16,6 +16,7 @@ static json_t *volume_json(const struct point_volume *v)
     json_object_set_new(o, "id", json_text(v->snapshot.id));
     json_object_set_new(o, "size", json_integer((json_int_t)v->snapshot.size));
     json_object_set_new(o, "readable", json_boolean(v->snapshot.flags & SNAPSHOT_READABLE));
+    json_object_set_new(o, "changed", json_boolean(v->snapshot.flags & SNAPSHOT_CHANGED));
     json_object_set_new(o, "shown", json_boolean(v->shown));
     return o;
 }
@@ -38,9 +39,10 @@ static void print_point(const struct point *p)
 {
     char when[32], size[32];
     uint64_t bytes = 0;
-    bool shown = false, readable = true;
+    bool shown = false, readable = true, changed = false;
     for (size_t i = 0; i < p->n; i++) {
         bytes += p->v[i].snapshot.size;
+        changed = changed || p->v[i].snapshot.flags & SNAPSHOT_CHANGED;
         shown = shown || p->v[i].shown;
         readable = readable && p->v[i].snapshot.flags & SNAPSHOT_READABLE;
     }
@@ -48,6 +50,7 @@ static void print_point(const struct point *p)
     print_size(bytes, size);
     printf("%20s %-10s %-8s %10s %-36s", when, *p->job ? p->job : "-",
            p->aside    ? "aside"
+           : changed   ? "changed"
            : shown     ? "shown"
            : !readable ? "no-data"
                        : "-",

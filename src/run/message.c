@@ -202,10 +202,11 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
 
 json_t *message_snapshot(const struct snapshot *s)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b}", "name", s->name, "id", s->id, "created",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:b}", "name", s->name, "id", s->id, "created",
                      (json_int_t)s->created, "seq", (json_int_t)s->seq, "size", (json_int_t)s->size,
                      "received", (s->flags & SNAPSHOT_RECEIVED) != 0, "readable",
-                     (s->flags & SNAPSHOT_READABLE) != 0, "doubtful", (s->flags & SNAPSHOT_DOUBTFUL) != 0);
+                     (s->flags & SNAPSHOT_READABLE) != 0, "doubtful", (s->flags & SNAPSHOT_DOUBTFUL) != 0,
+                     "changed", (s->flags & SNAPSHOT_CHANGED) != 0);
 }
 
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
@@ -221,7 +222,8 @@ int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
     ret->created = (int64_t)created;
     const json_t *doubtful = json_object_get(o, "doubtful"); /* a node of an older version does not say */
     ret->flags = (received ? SNAPSHOT_RECEIVED : 0u) | (readable ? SNAPSHOT_READABLE : 0u) |
-                 (json_is_true(doubtful) ? SNAPSHOT_DOUBTFUL : 0u) | (doubtful ? 0u : SNAPSHOT_UNTOLD);
+                 (json_is_true(doubtful) ? SNAPSHOT_DOUBTFUL : 0u) | (doubtful ? 0u : SNAPSHOT_UNTOLD) |
+                 (json_is_true(json_object_get(o, "changed")) ? SNAPSHOT_CHANGED : 0u);
     return 0;
 }
 
@@ -259,10 +261,10 @@ json_t *message_replica(const struct replica *r)
     for (size_t i = 0; i < r->snapshots.n; i++) /* what a run cannot name or use it leaves alone */
         if (snapshot_name_portable(r->snapshots.v[i].name) && !(r->snapshots.v[i].flags & SNAPSHOT_APART))
             json_array_append_new(snapshots, message_snapshot(&r->snapshots.v[i]));
-    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists",
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:b, s:s, s:s, s:o, s:o}", "exists",
                      (int)r->info.exists, "stream", (int)r->info.stream, "flags", (int)r->info.flags, "many",
-                     (int)r->info.many, "encrypts", (int)r->info.encrypts, "encrypted",
-                     (int)r->info.encrypted, "size", (json_int_t)r->info.size, "available",
+                     (int)r->info.many, "proves", (int)r->info.proves, "encrypts", (int)r->info.encrypts,
+                     "encrypted", (int)r->info.encrypted, "size", (json_int_t)r->info.size, "available",
                      (json_int_t)r->info.available, "written", (int)r->written, "owner", r->owner, "base",
                      r->base_id, "stage", stage_message(&r->stage), "snapshots", snapshots);
 }
@@ -297,6 +299,8 @@ int message_replica_parse(const json_t *o, struct replica *ret, struct err *e)
     const json_t *encrypted = json_object_get(o, "encrypted");
     r.info.encrypted = encrypted ? json_is_true(encrypted) : r.info.exists;
     r.info.flags = json_is_true(json_object_get(o, "flags"));
+    const json_t *proves = json_object_get(o, "proves");
+    r.info.proves = !proves || json_is_true(proves);
     if (snapshots_parse(array, &r.snapshots, e) < 0) {
         replica_release(&r);
         return -1;

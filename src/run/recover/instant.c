@@ -19,6 +19,11 @@ void instants_release(struct instants *i)
     *i = (struct instants){0};
 }
 
+static bool is_changed(const struct snapshot *s)
+{
+    return s && s->flags & SNAPSHOT_CHANGED;
+}
+
 static int look(struct env *env, const char *volid, uint32_t guest, struct instant_volume *ret, struct err *e)
 {
     char owner[32], base[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1];
@@ -29,8 +34,8 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
     if (written < 0 || volume_replica(ret->v.volume, owner, base, e) < 0 ||
         volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
         return -1;
-    ret->written = written;
     ret->shown = *base ? snapshots_find_id(&ret->snapshots, base) : NULL;
+    ret->written = written && !is_changed(ret->shown);
     return 0;
 }
 
@@ -52,7 +57,8 @@ static bool have_all(const struct instants *i, const char *name)
     for (size_t k = 0; k < i->n; k++) {
         const struct instant_volume *v = &i->v[k];
         const struct snapshot *s = snapshots_find(&v->snapshots, name);
-        if (!s || (!(s->flags & SNAPSHOT_READABLE) && (s != v->shown || v->written)))
+        bool has_data = s && s->flags & SNAPSHOT_READABLE && !is_changed(s);
+        if (!s || (!has_data && (s != v->shown || v->written)))
             return false;
     }
     return true;
@@ -101,6 +107,11 @@ int instants_choose(struct instants *i, uint32_t guest, struct err *e)
 static void tell(const struct instants *i, const struct instant_volume *v, struct buf *out)
 {
     const struct snapshot *to = snapshots_find(&v->snapshots, i->chosen);
+    if (is_changed(v->shown))
+        buf_addf(out,
+                 "%s: its restore point %s was changed since it was made, so that nothing tells whether the "
+                 "replica was; it counts as what the last run left\n",
+                 v->v.volid, v->shown->name);
     const char *from = v->shown ? v->shown->name : "what it is";
     if (v->written)
         buf_addf(out, "%s: was written to here since %s; that is kept aside, and it shows %s\n", v->v.volid,

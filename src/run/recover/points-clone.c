@@ -122,6 +122,12 @@ static int open_pair(const struct clone *c, const struct point_volume *p, struct
     _cleanup_free_ char *volid = renumbered(p->volid, c->from, c->to);
     if (!volid)
         return err_set(e, ERR_CONFIG, 0, "'%s' is not an image of guest %" PRIu32, p->volid, c->from);
+    if (!(p->snapshot.flags & SNAPSHOT_READABLE) && p->snapshot.flags & SNAPSHOT_CHANGED)
+        return err_set(
+            e, ERR_DATA, 0,
+            "restore point '%s' of '%s' is writable now, so it may be another a moment later: make "
+            "it read-only first",
+            p->snapshot.name, p->volid);
     if (!(p->snapshot.flags & SNAPSHOT_READABLE))
         return err_set(e, ERR_DATA, 0,
                        "restore point '%s' of '%s' has no data of its own: its storage keeps only the live "

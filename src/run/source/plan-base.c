@@ -36,21 +36,33 @@ const struct snapshot *plan_newest_common(const struct plan_input *in, const str
     return newest(in, v, NULL);
 }
 
-/* ---- what a verification found (damage.h) ---- */
+/* ---- what the target has is another ---- */
 
-/* Is it wrong on the target, by what we know, and there still under its name? */
-bool plan_is_wrong(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
+bool plan_is_damaged(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
 {
     _cleanup_ranges_ struct ranges r = {0};
     return damage_find(in->damaged, v->volid, s->id, &r) && r.n &&
            snapshots_find_id(&v->replica->snapshots, s->id);
 }
 
+/* A tree, or one that is writable even now. */
+static bool is_spoilt(const struct plan_input_volume *v, const struct snapshot *s)
+{
+    const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+    return there && there->flags & SNAPSHOT_CHANGED &&
+           (v->info.stream || !(there->flags & SNAPSHOT_READABLE));
+}
+
+bool plan_is_wrong(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
+{
+    return plan_is_damaged(in, v, s) || is_spoilt(v, s);
+}
+
 /* The newest one that both have gets right by sending what is wrong of it, where its storage is one of
  * ranges. */
 bool plan_is_patched(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
 {
-    return plan_is_wrong(in, v, s) && !v->info.stream && v->replica->info.many &&
+    return plan_is_damaged(in, v, s) && !v->info.stream && v->replica->info.many &&
            s == plan_newest_common(in, v);
 }
 
@@ -59,26 +71,42 @@ bool plan_is_sent_again(const struct plan_input *in, const struct plan_input_vol
                         const struct snapshot *s)
 {
     const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-    return plan_is_wrong(in, v, s) && v->replica->info.many && !plan_is_patched(in, v, s) &&
+    return plan_is_damaged(in, v, s) && v->replica->info.many && !plan_is_patched(in, v, s) &&
            plan_mirrored(in, s) && !snapshot_is_of_job(s->name, in->job_id) &&
            there->flags & SNAPSHOT_RECEIVED;
 }
 
-bool plan_any_wrong(const struct plan_input *in, const struct plan_input_volume *v)
+static bool any(const struct plan_input *in, const struct plan_input_volume *v,
+                bool (*is)(const struct plan_input *, const struct plan_input_volume *,
+                           const struct snapshot *))
 {
     for (size_t i = 0; i < v->snapshots->n; i++)
-        if (plan_is_wrong(in, v, &v->snapshots->v[i]))
+        if (is(in, v, &v->snapshots->v[i]))
             return true;
     return false;
 }
 
+bool plan_any_damaged(const struct plan_input *in, const struct plan_input_volume *v)
+{
+    return any(in, v, plan_is_damaged);
+}
+
+bool plan_any_wrong(const struct plan_input *in, const struct plan_input_volume *v)
+{
+    return any(in, v, plan_is_wrong);
+}
+
+/* ---- what can be built upon ---- */
+
 /* Not what is wrong, and nothing newer than what must be sent again. A native stream takes no ranges: where
- * anything is wrong, all of it is sent. */
+ * anything is damaged, all of it is sent; and it says what has changed since a base that must be the same on
+ * both sides. */
 static bool is_sound(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
 {
-    if (damage_find(in->damaged, v->volid, s->id, NULL) && !plan_is_patched(in, v, s))
+    if (is_spoilt(v, s) || (v->info.stream && s->flags & SNAPSHOT_CHANGED) ||
+        (damage_find(in->damaged, v->volid, s->id, NULL) && !plan_is_patched(in, v, s)))
         return false;
-    if (v->info.stream && plan_any_wrong(in, v))
+    if (v->info.stream && plan_any_damaged(in, v))
         return false;
     for (size_t i = 0; i < v->snapshots->n; i++)
         if (v->snapshots->v[i].seq <= s->seq && plan_is_sent_again(in, v, &v->snapshots->v[i]))
@@ -89,4 +117,16 @@ static bool is_sound(const struct plan_input *in, const struct plan_input_volume
 const struct snapshot *plan_find_base(const struct plan_input *in, const struct plan_input_volume *v)
 {
     return newest(in, v, is_sound);
+}
+
+/* Where a change leaves no trace, that a replica is another than the restore point that it was made from
+ * tells only that one of them was written to. */
+bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
+                      const struct snapshot *base)
+{
+    const struct replica *r = v->replica;
+    const struct snapshot *there = snapshots_find_id(&r->snapshots, base->id);
+    bool changed = there && (there->flags & SNAPSHOT_CHANGED ||
+                             (!r->info.proves && r->written && strcmp(r->base_id, base->id) == 0));
+    return changed && !v->info.stream && r->info.many && !(in->compared && strv_has(in->compared, base->id));
 }

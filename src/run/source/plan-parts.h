@@ -11,12 +11,20 @@ bool plan_mirrored(const struct plan_input *in, const struct snapshot *s);
 const struct snapshot *plan_newest_common(const struct plan_input *in, const struct plan_input_volume *v);
 const struct snapshot *plan_find_base(const struct plan_input *in, const struct plan_input_volume *v);
 
-/* Of snapshots of the source, by what a verification found (damage.h): what the target has under its id is
- * wrong; that is set right by sending the ranges with the first step (it is the base), or by sending all of
- * it again under its name. What is wrong and neither is nobody's base. */
+/* Of snapshots of the source: is what the target has under its id, by what a comparison found (damage.h),
+ * wrong? */
+bool plan_is_damaged(const struct plan_input *in, const struct plan_input_volume *v,
+                     const struct snapshot *s);
+bool plan_any_damaged(const struct plan_input *in, const struct plan_input_volume *v);
+/* …or changed (SNAPSHOT_CHANGED) where no comparison can tell how? */
 bool plan_is_wrong(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s);
+bool plan_any_wrong(const struct plan_input *in, const struct plan_input_volume *v);
+/* What is damaged is set right by sending the ranges with the first step (it is the base), or by sending all
+ * of it again under its name. What is wrong and neither is nobody's base. */
 bool plan_is_patched(const struct plan_input *in, const struct plan_input_volume *v,
                      const struct snapshot *s);
 bool plan_is_sent_again(const struct plan_input *in, const struct plan_input_volume *v,
                         const struct snapshot *s);
-bool plan_any_wrong(const struct plan_input *in, const struct plan_input_volume *v);
+/* A base that may have been written to on the target: only a comparison says whether it can be one. */
+bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
+                      const struct snapshot *base);

@@ -147,7 +147,7 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
 {
     const struct snapshot *base = ret->full ? NULL : &ret->base;
     /* what was sent before we knew stands upon what is wrong */
-    bool fresh = ret->replace || plan_any_wrong(in, v);
+    bool fresh = ret->replace || ret->prove || plan_any_damaged(in, v);
     const struct snapshot *resumable = fresh ? NULL : find_resumable(in, v, base, ret->anew);
     if (v->replica->stage.exists && lossy_stage(v, base, ret->anew))
         strv_addf(&ret->reasons, "an interrupted transfer of '%s' began with embedded blocks: it begins anew",
@@ -295,7 +295,7 @@ static void plan_doubt(const struct plan_input *in, const struct plan_input_volu
 static void send_all(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
 {
     const struct snapshot *last = plan_newest_common(in, v);
-    if (v->info.stream && last) {
+    if (v->info.one_line && last) {
         make_anew(in, v, snapshots_find_id(&v->replica->snapshots, last->id), ret,
                   "the replica is not what was sent" ANEW);
         return;
@@ -304,12 +304,27 @@ static void send_all(const struct plan_input *in, const struct plan_input_volume
     strv_add(&ret->reasons, "nothing sound is left on the target to build on: everything is sent");
 }
 
+static void plan_proof(const struct plan_input *in, const struct plan_input_volume *v,
+                       const struct snapshot *base, struct plan_volume *ret)
+{
+    const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, base->id);
+    ret->prove = plan_needs_proof(in, v, base);
+    if (ret->prove)
+        strv_addf(&ret->reasons,
+                  "%s '%s' on the target was written to: it is compared before anything is built upon it",
+                  there->flags & SNAPSHOT_CHANGED ? "restore point" : "the replica or its restore point",
+                  there->name);
+}
+
 /* What is wrong stays under another name: it may be somebody's doing. */
 static void plan_wrong(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
+        if (v->info.stream && s->flags & SNAPSHOT_CHANGED)
+            strv_addf(&ret->reasons, "snapshot '%s' on this node was written to: nothing is built upon it",
+                      s->name);
         if (!plan_is_wrong(in, v, s))
             continue;
         if (plan_is_patched(in, v, s) && !ret->full && strcmp(ret->base.id, s->id) == 0)
@@ -416,10 +431,10 @@ static bool renamable(const struct plan_input *in, const struct plan_input_volum
                       const struct plan_volume *p)
 {
     const struct snapshot *there = p->full ? NULL : snapshots_find_id(&v->replica->snapshots, p->base.id);
-    return !in->history && !plan_any_wrong(in, v) && !p->full && !p->anew && p->n_steps == 1 &&
-           !p->keep_live_aside && p->keep_aside.n == 0 && p->move_aside.n == 0 &&
-           (!v->info.stream || v->info.strict) && v->info.many && v->replica->info.many &&
-           snapshot_is_of_job(p->base.name, in->job_id) && there &&
+    return !in->history && !plan_any_damaged(in, v) && there && !(there->flags & SNAPSHOT_CHANGED) &&
+           !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
+           p->move_aside.n == 0 && (!v->info.stream || v->info.strict) && v->info.many &&
+           v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
            snapshot_is_of_job(there->name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
 }
 
@@ -455,7 +470,7 @@ static bool without_base(const struct plan_input *in, const struct plan_input_vo
 {
     const struct replica *r = v->replica;
     ret->full = true;
-    if (plan_any_wrong(in, v)) {
+    if (plan_newest_common(in, v) || plan_any_wrong(in, v)) {
         send_all(in, v, ret);
     } else if (overwritten_base(in, v)) {
         ret->keep_live_aside = true;
@@ -480,13 +495,14 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
     if (base) {
         ret->base = *base;
         plan_doubt(in, v, base, ret);
+        plan_proof(in, v, base, ret);
     } else if (!without_base(in, v, ret)) {
         return false;
     }
     tell_lost(in, v, ret);
     plan_wrong(in, v, ret);
     const struct snapshot *chained =
-        ret->replace || plan_any_wrong(in, v) ? NULL : find_chained(v, ret->anew);
+        ret->replace || plan_any_damaged(in, v) ? NULL : find_chained(v, ret->anew);
     if (chained && find_resumable(in, v, chained, ret->anew)) {
         ret->base = *chained;
         ret->full = false;

@@ -62,8 +62,10 @@ struct plan_input {
         *first_copies;           /* names of new snapshots whose full copy was begun, never acknowledged */
     const struct strv *siblings; /* see retain.h; NULL: there are none */
     const struct strv *damaged;  /* see damage.h; NULL: nothing is known */
-    const char *new_snapshot;    /* name */
-    const char *parent;          /* of the guest configuration, or NULL */
+    const struct strv
+        *compared;            /* ids of bases of which this run has found out what is damaged; NULL: none */
+    const char *new_snapshot; /* name */
+    const char *parent;       /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
     bool history; /* the target keeps more than the newest restore point: each run makes one */
     const struct plan_input_volume *volumes;
@@ -94,6 +96,7 @@ struct plan_volume {
     struct snapshot base; /* on the source; its name on the target may differ */
     struct plan_step *steps;
     size_t n_steps;
+    bool prove; /* the base may have been written to on the target: it must be compared before it is one */
     struct ranges patch; /* the target's base is wrong there: sent with the first step, whatever changed */
     bool renamable; /* if nothing changed since the base, the base itself can become the new restore point */
     bool replace;   /* destroy the target's half-made copy first */

@@ -232,7 +232,7 @@ int sync_carry_out(struct sync *s, struct err *e)
 {
     if (s->peer.used.n)
         return err_set(e, ERR_BUSY, 0, "%s: %s", s->target->node.name, s->peer.used.v[0]);
-    if (sync_tidy_source(s, e) < 0)
+    if (sync_prove(s, e) < 0 || sync_tidy_source(s, e) < 0)
         return -1;
     remember_storages(s, false);
     if (sync_take_snapshots(s, e) < 0 || remember_first_copy(s, e) < 0 || clear_target(s, e) < 0 ||

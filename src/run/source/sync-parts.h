@@ -6,6 +6,11 @@
 /* The storage of a volume's replica. */
 const char *sync_storage_there(const struct sync *s, size_t i);
 
+/* ---- sync-prove.c ---- */
+
+/* Afterwards the plan has no base in doubt (plan_volume.prove). */
+int sync_prove(struct sync *s, struct err *e);
+
 /* ---- sync-snapshot.c ---- */
 
 /* What is left of earlier runs goes, before anything new is made. */

@@ -31,6 +31,7 @@ void sync_release(struct sync *s)
     strv_release(&s->volids);
     strv_release(&s->there);
     strv_release(&s->stale);
+    strv_release(&s->compared);
     plan_release(&s->plan);
 }
 
@@ -259,7 +260,7 @@ static void choose_forms(struct sync *s)
         if (v->replica.info.stream || !v->info.ranges)
             continue;
         volume_send_as(v->local.volume, VOLUME_RANGES);
-        v->info.stream = v->info.strict = false;
+        v->info.stream = v->info.strict = v->info.one_line = false;
     }
 }
 
@@ -286,6 +287,7 @@ int sync_plan(struct sync *s, struct err *e)
                             .guest_snapshots = guest_config_snapshots(s->config),
                             .siblings = s->siblings,
                             .damaged = &s->state->damaged,
+                            .compared = &s->compared,
                             .history = keep_history(s->job->keep, &rules),
                             .volumes = volumes,
                             .n = s->n};

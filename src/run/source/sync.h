@@ -1,6 +1,7 @@
 /* The heart: one sync (docs/ARCHITECTURE.md, BEHAVIOUR.md#steps-of-a-run), read from top to bottom: sync.c,
- * then sync-carry.c, which calls sync-snapshot.c and sync-prune.c. The outer frame (locks, state, log,
- * journal) is run.c; what is here only needs a struct sync that says what to replicate and where to talk. */
+ * then sync-carry.c, which calls sync-prove.c, sync-snapshot.c and sync-prune.c. The outer frame (locks,
+ * state, log, journal) is run.c; what is here only needs a struct sync that says what to replicate and where
+ * to talk. */
 #pragma once
 
 #include "base/buf.h"
@@ -52,6 +53,7 @@ struct sync {
     struct peer peer;
     bool connected;
     struct plan plan;
+    struct strv compared; /* plan_input.compared */
     char snapshot[SNAPSHOT_NAME_MAX + 1];
     uint64_t delta; /* bytes that had changed */
     bool committed; /* the target has acknowledged */

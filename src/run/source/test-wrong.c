@@ -1,9 +1,15 @@
-/* The plan where a verification found restore points wrong on the target, as a table: see test-plan.c. */
+/* The plan where restore points on the target are not what they were, or may not be, as a table: see
+ * test-plan.c. */
 #include "run/source/testplan.h"
 
 #define WRONG(ids, ...)                                                                                      \
     {                                                                                                        \
         .exists = true, .wrong = ids, ##__VA_ARGS__                                                          \
+    }
+
+#define THERE(...)                                                                                           \
+    {                                                                                                        \
+        .exists = true, ##__VA_ARGS__                                                                        \
     }
 
 static const struct plan_case cases[] = {
@@ -31,6 +37,37 @@ static const struct plan_case cases[] = {
      WRONG("a", .single = true), "full >S9 aside:live"},
     {__LINE__, "a native stream takes no ranges: everything, beside the replica", 5, "S5=a", "S5=a", NULL,
      WRONG("a", .stream = true), "anew >S9"},
+
+    {__LINE__, "somebody wrote to the base: it is compared first", 5, "S5=a", "S5=aC", NULL, THERE(),
+     "S5 >S9 prove"},
+    {__LINE__, "…and is one, if it is right, but gets no new name", 5, "S5=a", "S5=aC", NULL,
+     THERE(.compared = "a"), "S5 >S9"},
+    {__LINE__, "…else what differs is sent with the rest", 5, "S5=a", "S5=aC", NULL,
+     WRONG("a", .compared = "a"), "S5 >S9 patched aside:S5=>100-0_5"},
+    {__LINE__, "…what was found before that may not be all", 5, "S5=a", "S5=aC", NULL, WRONG("a"),
+     "S5 >S9 prove patched aside:S5=>100-0_5"},
+    {__LINE__, "…a transfer that stands upon it begins anew", 5, "S5=a S8=b", "S5=aC", NULL,
+     THERE(.stage = "S8=b/a"), "S5 >S9 prove drop:S8"},
+    {__LINE__, "somebody wrote to an older one: nothing is built upon that", 5, "g1=b S5=a", "g1=bC S5=a",
+     NULL, THERE(), "S5 >S9"},
+    {__LINE__, "the older one would be the base: it is compared, too", 5, "g1=b S5=a", "g1=bC diverged_x=a",
+     NULL, WRONG("a-", .shown = "a"), "g1 >S9 prove"},
+    {__LINE__, "one that is writable even now is no base: the older one is", 5, "g1=b S5=a", "g1=b S5=aC~",
+     NULL, THERE(), "g1 >S9 aside:S5=>100-0_5"},
+    {__LINE__, "…or everything is sent", 5, "S5=a", "S5=aC~", NULL, THERE(), "full >S9 aside:S5=>100-0_5"},
+    {__LINE__, "a tree cannot be compared: everything is sent beside it", 5, "S5=a", "S5=aC", NULL,
+     THERE(.stream = true, .tree = true), "full >S9 aside:S5=>100-0_5"},
+    {__LINE__, "…or what changed since an older one", 5, "g1=b S5=a", "g1=b S5=aC", NULL,
+     THERE(.stream = true, .tree = true), "g1 >S9 aside:S5=>100-0_5"},
+    {__LINE__, "a tree's stream from a base that was written to here is wrong", 5, "S5=aC", "S5=a", NULL,
+     THERE(.stream = true, .tree = true), "full >S9"},
+    {__LINE__, "…ranges from such a base are right", 5, "S5=aC", "S5=a", NULL, THERE(), "S5 >S9"},
+    {__LINE__, "where no change is told, a replica that was written to may be its restore point", 5, "S5=a",
+     "S5=a", NULL, THERE(.written = true, .blind = true), "S5 >S9 prove aside:live"},
+    {__LINE__, "…where one is told, it is not", 5, "S5=a", "S5=a", NULL, THERE(.written = true),
+     "S5 >S9 aside:live"},
+    {__LINE__, "…nor where the replica shows another", 5, "S5=a", "S5=a T4=b", NULL,
+     THERE(.written = true, .blind = true, .shown = "b"), "S5 >S9 aside:live aside:T4=>100-1_4"},
 };
 
 static void test_wrong(void **state)

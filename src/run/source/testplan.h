@@ -25,6 +25,8 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
         buf_adds(out, p->steps[i].resume ? " >>" : " >");
         short_name(p->steps[i].snapshot.name, out);
     }
+    if (p->prove)
+        buf_adds(out, " prove");
     if (p->patch.n)
         buf_adds(out, " patched");
     if (p->keep_live_aside)
@@ -51,12 +53,15 @@ struct target_facts {
     bool history;
     bool linked;
     bool lossy;
-    bool stream;         /* both sides' storages are of the stream family */
-    const char *wrong;   /* ids of restore points that a verification found wrong; "a-": dealt with */
-    const char *shown;   /* id of the restore point that live shows; NULL: the newest */
-    const char *sibling; /* epoch of the other job's last sync */
-    const char *stage;   /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/"; D at the end:
-                          * doubtful */
+    bool stream;          /* both sides' storages are of the stream family */
+    bool tree;            /* …of which a full copy can be made beside what is there */
+    bool blind;           /* the target's storage tells no change of a restore point */
+    const char *compared; /* ids of those that the run has compared */
+    const char *wrong;    /* ids of restore points that a verification found wrong; "a-": dealt with */
+    const char *shown;    /* id of the restore point that live shows; NULL: the newest */
+    const char *sibling;  /* epoch of the other job's last sync */
+    const char *stage; /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/"; D at the end:
+                        * doubtful */
 };
 
 struct plan_case {
@@ -80,9 +85,11 @@ static inline void stage_parse(const char *text, struct stage_info *ret)
 /* What the target tells. */
 static inline void replica_parse(const struct plan_case *c, struct replica *ret)
 {
-    *ret = (struct replica){
-        .info = {.exists = c->facts.exists, .many = !c->facts.single, .stream = c->facts.stream},
-        .written = c->facts.written};
+    *ret = (struct replica){.info = {.exists = c->facts.exists,
+                                     .many = !c->facts.single,
+                                     .stream = c->facts.stream,
+                                     .proves = !c->facts.blind},
+                            .written = c->facts.written};
     side_parse(c->target, true, &ret->snapshots);
     if (c->facts.exists && !c->facts.foreign) {
         strcpy(ret->owner, "100-0");
@@ -134,8 +141,13 @@ static inline void check_case(const struct plan_case *c)
     _cleanup_strv_ struct strv guest_snapshots = STRV_INIT;
     _cleanup_strv_ struct strv first_copies = STRV_INIT;
     _cleanup_strv_ struct strv siblings = STRV_INIT;
-    _cleanup_strv_ struct strv damaged = STRV_INIT;
+    _cleanup_strv_ struct strv damaged = STRV_INIT, compared = STRV_INIT;
     wrong_parse(c->facts.wrong, &damaged);
+    for (const char *id = c->facts.compared; id && *id; id++) {
+        char all[SNAPSHOT_ID_LEN + 1] = {0};
+        memset(all, *id, SNAPSHOT_ID_LEN);
+        strv_add(&compared, all);
+    }
     if (c->facts.sibling)
         strv_addf(&siblings, "__replicate_100-1_%s__", c->facts.sibling);
     strv_adds(&guest_snapshots, "g1", "g2", NULL);
@@ -146,6 +158,7 @@ static inline void check_case(const struct plan_case *c)
                                        .info.linked = c->facts.linked,
                                        .info.lossy = c->facts.lossy,
                                        .info.stream = c->facts.stream,
+                                       .info.one_line = c->facts.stream && !c->facts.tree,
                                        .snapshots = &source,
                                        .replica = &replica};
     struct plan_input in = {.job_id = "100-0",
@@ -154,6 +167,7 @@ static inline void check_case(const struct plan_case *c)
                             .first_copies = c->facts.forgetful ? NULL : &first_copies,
                             .siblings = c->facts.sibling ? &siblings : NULL,
                             .damaged = &damaged,
+                            .compared = &compared,
                             .new_snapshot = "__replicate_100-0_9__",
                             .parent = c->parent,
                             .guest_snapshots = &guest_snapshots,

@@ -18,6 +18,7 @@ struct agent {
     uint32_t guest;
     struct lock *lock;
     struct replicas replicas;
+    struct snapshots *seen;  /* at `open`, as replicas.v */
     struct strv stale;       /* volids this run may drop */
     struct strv kept;        /* what is kept aside, not yet told; see agent_tell_kept */
     bool looks;              /* opened to look only: the lock is free again */

@@ -84,8 +84,9 @@ static void settle(struct agent *a)
 }
 
 /* Into the array, what is there of one volume. */
-static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, struct err *e)
+static int tell_volume(struct agent *a, size_t at, json_t *array, struct err *e)
 {
+    struct env_volume *v = &a->replicas.v[at];
     struct replica r = {0};
     volume_idle(v->volume);
     if (storages_find(&a->env->storages, v->store.store.id)->shared)
@@ -98,6 +99,8 @@ static int tell_volume(struct agent *a, struct env_volume *v, json_t *array, str
             agent_note_kept(a, v->volid, r.snapshots.v[i].name);
     if (n <= MESSAGE_SNAPSHOTS_MAX)
         json_array_append_new(array, message_replica(&r));
+    a->seen[at] = r.snapshots;
+    r.snapshots = (struct snapshots){0};
     replica_release(&r);
     if (n <= MESSAGE_SNAPSHOTS_MAX)
         return 0;
@@ -147,8 +150,9 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         return -1;
     json_t *array = json_array();
     int r = 0;
+    a->seen = xcalloc(a->replicas.n + 1, sizeof *a->seen);
     for (size_t i = 0; r == 0 && i < a->replicas.n; i++)
-        r = tell_volume(a, &a->replicas.v[i], array, e);
+        r = tell_volume(a, i, array, e);
     if (r == 0)
         r = replica_stale(a->env, a->job, a->guest, &a->replicas, &scan, &a->stale, e);
     if (r == 0)
@@ -228,6 +232,26 @@ static int receive(struct agent *a, struct stage *s, struct err *e)
     }
 }
 
+/* The source judged the base by what we told of it. */
+static int check_base(struct agent *a, const struct env_volume *v, const char *base_id, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots now = {0};
+    const struct snapshot *before = snapshots_find_id(&a->seen[v - a->replicas.v], base_id);
+    if (!before || !before->state)
+        return 0;
+    if (volume_snapshots(v->volume, &now, e) < 0)
+        return -1;
+    const struct snapshot *after = snapshots_find_id(&now, base_id);
+    if (after && after->state == before->state)
+        return 0;
+    stage_discard(v->volume, e);
+    return err_set(
+        e, ERR_BUSY, 0,
+        "restore point '%s' was written to while a run was building upon it: unmount it, or detach "
+        "its loop device, and the next run goes on",
+        before->name);
+}
+
 static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     struct stage_want want = {.owner = a->job};
@@ -256,6 +280,9 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         return -1;
     if (receive(a, s, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
+    stage_free(take_ptr(s));
+    if (check_base(a, v, want.base_id, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
     *reply = json_pack("{s:b}", "sealed", 1);
     return 0;
 }
@@ -268,6 +295,10 @@ static int call_point(struct agent *a, const json_t *o, json_t **reply, struct e
         return -1;
     if (volume_commit(v->volume, id, COMMIT_POINT, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
+    struct snapshots *seen = &a->seen[v - a->replicas.v];
+    for (size_t i = 0; i < seen->n; i++) /* it may have been sent again */
+        if (strcmp(seen->v[i].id, id) == 0)
+            seen->v[i].state = 0;
     *reply = json_object();
     return 0;
 }
@@ -414,6 +445,9 @@ int agent_serve(struct env *env, int in, int out, struct err *e)
     }
     env->volumes = (struct volume_context){0};
     agent_end_reading(&a);
+    for (size_t i = 0; i < a.replicas.n && a.seen; i++)
+        snapshots_release(&a.seen[i]);
+    free(a.seen);
     replicas_close(&a.replicas);
     strv_release(&a.stale);
     strv_release(&a.kept);
