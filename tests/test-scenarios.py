@@ -595,6 +595,24 @@ def resume(w):
     assert "going on at byte" in w.log(), w.log()
 
 
+def has_open(pid, path):
+    try:
+        return any(os.readlink(f.path).endswith(path) for f in os.scandir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return False
+
+
+def waits_for_the_agent(w, *words):
+    path = os.path.join(w.b.lock_dir, "pvesr-agent-100")
+    with open(path, "a+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        p = subprocess.Popen(w.b.argv("pvesr", *words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        w.c.cleanup.callback(rig.stop, p)
+        rig.wait_for(lambda: p.poll() is not None or has_open(p.pid, path), "its turn")
+        assert p.poll() is None, f"{words} did not wait for the agent"
+    assert p.wait(rig.RUN_SECONDS) == 0
+
+
 @scenario("xfs")
 def stock_calls(w):
     """prepare-local-job and finalize-local-job as a stock source calls them"""
@@ -614,6 +632,8 @@ def stock_calls(w):
     done = w.b.pvesr("prepare-local-job", "100-0", f"{w.c.storage_id}:101/vm-101-disk-0.raw")
     assert done.returncode and "wrong owner" in done.stderr
     w.b.pvesr("finalize-local-job", "100-0", volid, "--last_sync", str(last), check=True)
+    for call in ("prepare-local-job", "finalize-local-job"):
+        waits_for_the_agent(w, call, "100-0", volid, "--last_sync", str(last))
     done = w.b.pvesr("prepare-local-job", "100-0", "--scan", w.c.storage_id, "--last_sync", "1", "--force", check=True)
     assert json.loads(done.stdout) == {} and w.lab.names.entries(w.b.store)[0] == set()
 

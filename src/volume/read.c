@@ -9,7 +9,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define AHEAD (4 << 20) /* read while the digests travel */
+#define AHEAD (4 << 20) /* asked for before it is read, also while digests travel */
+#define STRIDE 16u      /* blocks, 1 MiB */
 
 int volume_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, struct err *e)
 {
@@ -45,13 +46,15 @@ int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offs
                         struct digest *ret, struct err *bad, struct err *e)
 {
     uint64_t length = (uint64_t)n * DIGEST_BLOCK;
-    posix_fadvise(r->blocks.fd, (off_t)(offset + length), AHEAD, POSIX_FADV_WILLNEED);
     for (size_t i = 0; i < n; i++) {
         bool zero;
         uint64_t at = offset + (uint64_t)i * DIGEST_BLOCK;
         struct err failure = {0};
-        if (i % 64 == 0)
+        if (i % STRIDE == 0) {
             tick_now(volume_tick(v));
+            posix_fadvise(r->blocks.fd, (off_t)(at + AHEAD), (off_t)STRIDE * DIGEST_BLOCK,
+                          POSIX_FADV_WILLNEED);
+        }
         if (blockreader_read(&r->blocks, at, &zero, &ret[i], &failure) == 0)
             continue;
         if (failure.code != EIO) {

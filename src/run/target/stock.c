@@ -1,5 +1,6 @@
 #include "run/target/stock.h"
 
+#include "base/lock.h"
 #include "base/mem.h"
 #include "conf/job.h"
 #include "run/message.h"
@@ -10,6 +11,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define LOCK_SECONDS 10
 
 struct cleanup {
     const char *job_id;
@@ -52,16 +55,27 @@ static int clean_volume(struct volume *v, const char *volid, const struct cleanu
     return 0;
 }
 
-static int check_guest(struct env *env, const char *job_id, uint32_t *guest, struct err *e)
+/* As an agent does: the guest is looked for once nobody else of us is at work on its replicas. NULL: it must
+ * not be, or *e says why. */
+static struct lock *lock_replicas(struct env *env, const char *job_id, uint32_t *guest, struct err *e)
 {
     struct job_id id;
-    if (job_id_parse(job_id, &id, e) < 0 || env_guests(env, e) < 0)
-        return -1;
+    if (job_id_parse(job_id, &id, e) < 0)
+        return NULL;
+    _cleanup_free_ char *path = env_agent_lock_path(env, id.guest);
+    _cleanup_(lock_freep) struct lock *lock = lock_take(path, true, LOCK_SECONDS, false, e);
+    if (!lock)
+        err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", id.guest);
+    if (!lock || env_guests_again(env, e) < 0)
+        return NULL;
     const struct guest_entry *g = guests_find(&env->guests, id.guest);
-    if (g && strcmp(g->node, env->settings.node) == 0)
-        return err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is on local node", id.guest);
+    if (g && strcmp(g->node, env->settings.node) == 0) {
+        err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is on local node", id.guest);
+        return NULL;
+    }
     *guest = id.guest;
-    return 0;
+    env->volumes.lock_fd = lock_fd(lock);
+    return take_ptr(lock);
 }
 
 /* A stock source compares it, as text, with the guid of its own snapshot as `zfs get -p` tells it. */
@@ -170,7 +184,8 @@ int target_prepare(struct env *env, const struct target_prepare *asked, struct b
     struct preparation p = {.env = env, .asked = asked, .notes = notes};
     if (asked->volids->n == 0 && !asked->force)
         return err_set(e, ERR_USAGE, 0, "no volumes specified");
-    if (check_guest(env, asked->job_id, &p.guest, e) < 0 || env_storages(env, e) < 0)
+    _cleanup_(lock_freep) struct lock *lock = lock_replicas(env, asked->job_id, &p.guest, e);
+    if (!lock || env_storages(env, e) < 0)
         return -1;
     p.answer = json_object();
     int r = prepare(&p, out, e);
@@ -187,7 +202,8 @@ int target_finalize(struct env *env, const char *job_id, const struct strv *voli
     struct cleanup c = {.job_id = job_id, .last_sync = last_sync};
     if (volids->n == 0)
         return err_set(e, ERR_USAGE, 0, "no volumes specified");
-    if (check_guest(env, job_id, &guest, e) < 0)
+    _cleanup_(lock_freep) struct lock *lock = lock_replicas(env, job_id, &guest, e);
+    if (!lock)
         return -1;
     int r = 0;
     for (size_t i = 0; r == 0 && i < volids->n; i++) {
