@@ -239,6 +239,22 @@ def failover(w):
     assert not w.asides(w.b.store), w.asides(w.b.store)
 
 
+@scenario("btrfs")
+def bonds(w):
+    """what the directory says of subvolumes that somebody removed does not pile up"""
+    begin(w, "--keep", "last=9")
+    folder = w.lab.names.folder(w.b.store)
+    for _ in range(7):
+        w.lab.write(0, 3)
+        w.run()
+        for n, snap in sorted(w.lab.names.entries(w.b.store)[0], key=str):
+            if snap and snap != newest(w, n):
+                w.lab.names.drop_snapshot(w.b.store, n, snap)
+    told = [a for a in os.listxattr(folder) if a.startswith("user.pvesr.at.")]
+    assert len(told) <= len(os.listdir(folder)) + 2, told
+    w.proved()
+
+
 @scenario("xfs")
 def leftovers(w):
     """no seal outlives its restore point, whoever removed that"""

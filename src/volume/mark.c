@@ -1,5 +1,6 @@
 #include "volume/mark.h"
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "volume/name.h"
 
@@ -59,6 +60,18 @@ int mark_clear(int fd, const char *key, struct err *e)
     if (fremovexattr(fd, attribute(key, name)) == 0)
         return 0;
     return errno == ENODATA || errno == ENOTSUP ? 1 : err_sys(e, "cannot remove the attribute %s", name);
+}
+
+void mark_list(int fd, const char *prefix, struct strv *ret)
+{
+    char full[64];
+    size_t length = strlen(attribute(prefix, full));
+    ssize_t n = flistxattr(fd, NULL, 0);
+    _cleanup_free_ char *names = n > 0 ? xmalloc((size_t)n) : NULL;
+    n = names ? flistxattr(fd, names, (size_t)n) : 0;
+    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1)
+        if (strncmp(names + at, full, length) == 0)
+            strv_add(ret, names + at + length);
 }
 
 bool mark_has_name(const char *names, const char *name)

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/strv.h"
 #include "volume/volume.h"
 
 #include <stdbool.h>
@@ -22,6 +23,9 @@ int mark_get(int fd, const char *key, char *ret, size_t room, struct err *e);
 int mark_set(int fd, const char *key, const char *value, struct err *e);
 /* 1 when it was not there. */
 int mark_clear(int fd, const char *key, struct err *e);
+
+/* What follows `prefix` in the keys of all that begin with it; nothing, when they cannot be listed. */
+void mark_list(int fd, const char *prefix, struct strv *ret);
 
 /* What ties a mark to the thing that got it, and to the name that we gave that: a copy may have the mark,
  * too, and so does what somebody renamed to keep it. Neither is ours. */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define BEGUN "bonds"
+#define AT "at."
 #define NAMES_MAX (2 * BTRFS_NAME_MAX + 2)
 
 struct bond_key {
@@ -22,7 +23,7 @@ struct bond_key {
 static struct bond_key key_of(const char *uuid)
 {
     struct bond_key key;
-    snprintf(key.s, sizeof key.s, "at.%.*s", SUBVOL_UUID_LEN, uuid);
+    snprintf(key.s, sizeof key.s, AT "%.*s", SUBVOL_UUID_LEN, uuid);
     return key;
 }
 
@@ -79,6 +80,51 @@ int btrfs_bonds_begin(struct btrfs_volume *b, struct err *e)
     if (r <= 0)
         return r;
     return btrfs_each_name(b->dir, "", bind_one, b, e) < 0 ? -1 : mark_set(b->dir, BEGUN, "1", e);
+}
+
+/* ---- of what is gone ---- */
+
+struct census {
+    const struct btrfs_volume *b;
+    struct strv uuids;
+    size_t names;
+};
+
+static int count_name(const char *name, void *arg, struct err *e)
+{
+    (void)name, (void)e;
+    return ((struct census *)arg)->names++, 0;
+}
+
+static int add_uuid(const char *name, void *arg, struct err *e)
+{
+    struct census *c = arg;
+    _cleanup_close_ int fd = -1;
+    struct subvol info;
+    struct err ignored;
+    if (subvol_open(c->b->dir, name, &fd, &ignored) != 0)
+        return 0;
+    if (subvol_read(fd, &info, e) < 0)
+        return -1;
+    strv_add(&c->uuids, info.uuid);
+    return 0;
+}
+
+int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e)
+{
+    struct census c = {.b = b};
+    _cleanup_strv_ struct strv known = STRV_INIT;
+    if (b->dir < 0)
+        return 0;
+    mark_list(b->dir, AT, &known);
+    int r = btrfs_each_name(b->dir, "", count_name, &c, e);
+    if (r == 0 && known.n > c.names)
+        r = btrfs_each_name(b->dir, "", add_uuid, &c, e);
+    for (size_t i = 0; r == 0 && i < known.n && known.n > c.names; i++)
+        if (!strv_has(&c.uuids, known.v[i]))
+            btrfs_bond_end(b, known.v[i]);
+    strv_release(&c.uuids);
+    return r;
 }
 
 /* ---- what is not ours ---- */

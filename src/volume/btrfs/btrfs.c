@@ -261,7 +261,7 @@ static int tidy_one(const char *rest, void *volume, struct err *e)
 static int btrfs_tidy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
-    return btrfs_each_name(b->dir, b->tmp, tidy_one, v, e) < 0
+    return btrfs_each_name(b->dir, b->tmp, tidy_one, v, e) < 0 || btrfs_bonds_tidy(b, e) < 0
                ? err_wrap(e, "cannot tidy up '%s'", b->dir_path)
                : 0;
 }

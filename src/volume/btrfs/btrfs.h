@@ -120,6 +120,8 @@ int btrfs_bond_get(const struct btrfs_volume *b, const char *uuid, const char *n
                    struct err *e);
 void btrfs_bond_end(const struct btrfs_volume *b, const char *uuid);
 int btrfs_bonds_begin(struct btrfs_volume *b, struct err *e);
+/* Those of subvolumes that somebody removed go, once there are more of them than names in the directory. */
+int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e);
 int btrfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
 /* btrfs_owner_get of the live volume; "" when somebody copied it, or gave it its name. */
 int btrfs_live_owner(struct btrfs_volume *b, int live, char owner[32], struct err *e);

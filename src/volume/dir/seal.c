@@ -10,20 +10,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-#define SEAL_ATTR "user.pvesr.seal."
+#define SEAL "seal."
 #define SEAL_ROOM 24
 
 struct seal_key {
-    char s[SNAPSHOT_ID_LEN + 6];
+    char s[SNAPSHOT_ID_LEN + sizeof SEAL];
 };
 
 static struct seal_key key_of(const char *id)
 {
     struct seal_key key;
-    snprintf(key.s, sizeof key.s, "seal.%.*s", SNAPSHOT_ID_LEN, id);
+    snprintf(key.s, sizeof key.s, SEAL "%.*s", SNAPSHOT_ID_LEN, id);
     return key;
 }
 
@@ -89,22 +88,10 @@ static int all_ids(const struct dir *d, struct strv *ret)
     return 0;
 }
 
-static void sealed_ids(const struct dir *d, struct strv *ret)
-{
-    ssize_t n = flistxattr(d->fd, NULL, 0);
-    if (n <= 0)
-        return;
-    _cleanup_free_ char *names = xmalloc((size_t)n);
-    n = flistxattr(d->fd, names, (size_t)n);
-    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1)
-        if (strncmp(names + at, SEAL_ATTR, strlen(SEAL_ATTR)) == 0)
-            strv_add(ret, names + at + strlen(SEAL_ATTR));
-}
-
 void seal_tidy(const struct dir *d)
 {
     _cleanup_strv_ struct strv sealed = STRV_INIT, ids = STRV_INIT;
-    sealed_ids(d, &sealed);
+    mark_list(d->fd, SEAL, &sealed);
     if (sealed.n == 0 || all_ids(d, &ids) < 0)
         return;
     for (size_t i = 0; i < sealed.n; i++)
