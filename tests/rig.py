@@ -154,6 +154,14 @@ class Mailbox:
         return found
 
 
+def has_open(pid, path):
+    """Has the process a file of this name open, perhaps in another mount namespace?"""
+    try:
+        return any(path in os.readlink(f.path) for f in os.scandir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return False
+
+
 def stop(process):
     if process.poll() is None:
         process.kill()

@@ -595,20 +595,13 @@ def resume(w):
     assert "going on at byte" in w.log(), w.log()
 
 
-def has_open(pid, path):
-    try:
-        return any(os.readlink(f.path).endswith(path) for f in os.scandir(f"/proc/{pid}/fd"))
-    except FileNotFoundError:
-        return False
-
-
 def waits_for_the_agent(w, *words):
     path = os.path.join(w.b.lock_dir, "pvesr-agent-100")
     with open(path, "a+b") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         p = subprocess.Popen(w.b.argv("pvesr", *words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         w.c.cleanup.callback(rig.stop, p)
-        rig.wait_for(lambda: p.poll() is not None or has_open(p.pid, path), "its turn")
+        rig.wait_for(lambda: p.poll() is not None or rig.has_open(p.pid, path), "its turn")
         assert p.poll() is None, f"{words} did not wait for the agent"
     assert p.wait(rig.RUN_SECONDS) == 0
 

@@ -5,6 +5,7 @@ A run that is due does not wait for it.
 PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin. PVESR_TEST_SCENARIOS: only those with these names.
 PVESR_TEST_PLACES (begin middle end hole): where the byte is."""
 # deadline: 1800
+import fcntl
 import json
 import os
 import re
@@ -187,6 +188,24 @@ def due_run(w):
     rest, _ = p.communicate(timeout=rig.RUN_SECONDS)
     assert p.returncode == 0 and "equal" in rest, rest
     assert w.last()["result"] == "verified", w.last()
+
+
+@story("xfs", "btrfs")
+def guest_wanted(w):
+    """who takes the guest's lock here alone, as a rollback does, finds its disks closed; afterwards the verification goes on"""
+    w.lab.grow_disk(0, 16 << 30)  # an hour and more
+    w.run()
+    p = subprocess.Popen(w.a.argv("pvesr", "verify", "100-0", "--rate", "1"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    w.c.cleanup.callback(rig.stop, p)
+
+    def reads():
+        assert p.poll() is None, p.returncode
+        return rig.has_open(p.pid, newest(w))
+    with open(os.path.join(w.a.lock_dir, "pve-migrate-100"), "a+b") as lock:
+        rig.wait_for(reads, "the comparison")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rig.wait_for(lambda: not reads(), "its end")
+    rig.wait_for(reads, "its going on")
 
 
 @story(*POINTS)

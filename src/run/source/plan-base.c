@@ -119,14 +119,13 @@ const struct snapshot *plan_find_base(const struct plan_input *in, const struct 
     return newest(in, v, is_sound);
 }
 
-/* Where a change leaves no trace, that a replica is another than the restore point that it was made from
- * tells only that one of them was written to. */
+/* Where a change leaves no trace, that the live volume is another than the restore point that it is known to
+ * have been tells only that one of them was written to. */
 bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct snapshot *base)
 {
     const struct replica *r = v->replica;
     const struct snapshot *there = snapshots_find_id(&r->snapshots, base->id);
-    bool changed = there && (there->flags & SNAPSHOT_CHANGED ||
-                             (!r->info.proves && r->written && strcmp(r->base_id, base->id) == 0));
+    bool changed = there && (there->flags & SNAPSHOT_CHANGED || (!r->info.proves && r->written));
     return changed && !v->info.stream && r->info.many && !(in->compared && strv_has(in->compared, base->id));
 }

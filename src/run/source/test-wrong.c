@@ -66,8 +66,6 @@ static const struct plan_case cases[] = {
      "S5=a", NULL, THERE(.written = true, .blind = true), "S5 >S9 prove aside:live"},
     {__LINE__, "…where one is told, it is not", 5, "S5=a", "S5=a", NULL, THERE(.written = true),
      "S5 >S9 aside:live"},
-    {__LINE__, "…nor where the replica shows another", 5, "S5=a", "S5=a T4=b", NULL,
-     THERE(.written = true, .blind = true, .shown = "b"), "S5 >S9 aside:live aside:T4=>100-1_4"},
 };
 
 static void test_wrong(void **state)
