@@ -103,7 +103,10 @@ static int on_verified(sd_event_source *s, const siginfo_t *si, void *arg)
     struct runs *all = r->all;
     bool said = si->si_code == CLD_EXITED && si->si_status <= 1;
     if (said && si->si_status == 1)
-        log_line(LOG_WARNING, "a part of the verification of job '%s' was no success", r->job);
+        log_line(LOG_WARNING,
+                 "the replica of job '%s' differs, or a part of its verification failed: see 'pvesr history "
+                 "--id %s --verbose'",
+                 r->job, r->job);
     queue_verified(all->queue, r->job, !said, clock_epoch());
     all->verification = NULL;
     run_free(r);
