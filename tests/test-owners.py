@@ -539,4 +539,26 @@ def stolen_by_the_target_during_the_transfer(w):
     steal_while_transferring(w, "pve2")
 
 
+@scenario("xfs")
+def edited_meanwhile(w):
+    """a disk is added while `pvesr failover` waits for the tree's lock: the guest does not move to where it has no replica of that"""
+    w.create()
+    w.run()
+    folder = os.path.join(w.c.tree, "priv", "lock")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "file-replication_cfg")
+    with open(path, "a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        p = subprocess.Popen(w.b.argv("pvesr", "failover", "100", "--force"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        w.c.cleanup.callback(rig.stop, p)
+        rig.wait_for(lambda: p.poll() is not None or rig.has_open(p.pid, path), "the failover")
+        assert p.poll() is None, p.communicate()
+        w.lab.add_disk()
+    said, _ = p.communicate(timeout=rig.RUN_SECONDS)
+    assert p.returncode and "were changed in its configuration meanwhile" in said, said
+    w.run()
+    w.proved()
+    w.b.pvesr("failover", "100", "--force", check=True)
+
+
 play_all()

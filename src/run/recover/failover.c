@@ -21,6 +21,7 @@ struct failover {
     struct guest_entry guest; /* where it is before */
     bool here;                /* that is this node */
     struct jobs jobs;
+    struct strv named;    /* as the configuration names them, when they were looked at */
     struct strv volids;   /* on this node, of all volumes */
     struct strv from, to; /* those that change */
 };
@@ -129,23 +130,46 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
     return 0;
 }
 
-static int resolve_all(struct failover *f, struct err *e)
+static int list_volumes(struct failover *f, struct strv *ret, struct err *problem, struct err *e)
 {
-    struct err problem = {0};
-    _cleanup_strv_ struct strv volids = STRV_INIT;
     _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(f->env, &f->guest, e);
     if (!config)
         return -1;
-    if (env_guest_volumes(f->env, config, VOLUMES_STRICT, &volids, &problem) < 0) {
+    if (env_guest_volumes(f->env, config, VOLUMES_STRICT, ret, problem) == 0)
+        return 0;
+    strv_release(ret);
+    return env_guest_volumes(f->env, config, VOLUMES_LENIENT, ret, e);
+}
+
+static int resolve_all(struct failover *f, struct err *e)
+{
+    struct err problem = {0};
+    if (list_volumes(f, &f->named, &problem, e) < 0)
+        return -1;
+    if (problem.kind != ERR_NONE)
         buf_addf(f->out, "note: %s\n", problem.text);
-        strv_release(&volids);
-        if (env_guest_volumes(f->env, config, VOLUMES_LENIENT, &volids, e) < 0)
-            return -1;
-    }
-    for (size_t i = 0; i < volids.n; i++)
-        if (resolve(f, volids.v[i], e) < 0)
+    for (size_t i = 0; i < f->named.n; i++)
+        if (resolve(f, f->named.v[i], e) < 0)
             return -1;
     return 0;
+}
+
+/* It may have been edited since: a disk that came meanwhile has no replica that anybody looked at. */
+static int same_volumes(struct failover *f, struct err *e)
+{
+    struct err ignored = {0};
+    _cleanup_strv_ struct strv now = STRV_INIT;
+    if (list_volumes(f, &now, &ignored, e) < 0)
+        return -1;
+    bool same = now.n == f->named.n;
+    for (size_t i = 0; same && i < now.n; i++)
+        same = strcmp(now.v[i], f->named.v[i]) == 0;
+    return same ? 0
+                : err_set(e, ERR_BUSY, 0,
+                          "the disks of guest %" PRIu32
+                          " were changed in its configuration meanwhile: it was not moved, "
+                          "repeat this",
+                          f->guest.id);
 }
 
 /* Another job of the guest finds its replicas only under the names that its own map gives the new volids. */
@@ -305,7 +329,7 @@ static int carry_out(struct failover *f, struct err *e)
     struct guest_entry to = f->guest;
     struct jobs jobs;
     _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(f->env->tree, "replication.cfg", e);
-    if (!lock || move(f, &to, e) < 0)
+    if (!lock || (!f->here && same_volumes(f, e) < 0) || move(f, &to, e) < 0)
         return -1;
     if (f->from.n && rename_volumes(f, &to, e) < 0)
         return err_wrap(
@@ -339,6 +363,7 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
     if (r == 0 && !o->dry_run)
         r = carry_out(&f, e);
     jobs_release(&f.jobs);
+    strv_release(&f.named);
     strv_release(&f.volids);
     strv_release(&f.from);
     strv_release(&f.to);

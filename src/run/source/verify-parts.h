@@ -46,5 +46,7 @@ size_t verify_differing(const struct verify *v);
 void verify_forget(struct verify *v);
 /* Write down what was found. 1: a run came in between, so it is about restore points of before. */
 int verify_record(struct verify *v, struct err *e);
+/* The last finding alone. 1 as above. */
+int verify_remember(struct verify *v, struct err *e);
 /* Of a failure: the journal, and a part is tried again later. */
 void verify_record_failure(struct verify *v, const struct err *failure);

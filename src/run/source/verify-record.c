@@ -110,6 +110,24 @@ int verify_record(struct verify *v, struct err *e)
     return r;
 }
 
+int verify_remember(struct verify *v, struct err *e)
+{
+    _cleanup_(lock_freep) struct lock *lock = lock_guest(v, e);
+    const char *dir = v->env->settings.state_dir;
+    struct job_state state = {0};
+    if (!lock)
+        return e->kind == ERR_BUSY ? 1 : -1;
+    if (job_state_load(dir, v->job.guest, v->job.target, &state, e) < 0)
+        return -1;
+    int r = state.last_sync != v->state.last_sync;
+    if (r == 0) {
+        remember(&state, &v->found[v->n - 1], true); /* what is there stays until all has been compared */
+        r = job_state_store(dir, v->job.guest, v->job.target, &state, e);
+    }
+    job_state_release(&state);
+    return r;
+}
+
 void verify_record_failure(struct verify *v, const struct err *failure)
 {
     const char *dir = v->env->settings.state_dir;

@@ -156,14 +156,17 @@ static void report(struct verify *v, const struct finding *f, const char *bad)
         verify_say(v, "%s: %s", f->volid, bad);
 }
 
-static void keep(struct verify *v, const struct compare *c, const char *volid, bool live)
+/* Written down at once: what comes after it may fail, or never come. 1 as verify_remember. */
+static int keep(struct verify *v, const struct compare *c, const char *volid, bool live, struct err *e)
 {
     v->found = xgrow(v->found, v->n, sizeof *v->found);
     v->found[v->n] =
         (struct finding){.volid = xstrdup(volid), .point = *c->snapshot, .live = live, .ranges = c->ranges};
-    if (c->whole || c->ranges.n)
-        report(v, &v->found[v->n], c->bad);
     v->n++;
+    int r = c->ranges.n ? verify_remember(v, e) : 0;
+    if (r == 0 && (c->whole || c->ranges.n))
+        report(v, &v->found[v->n - 1], c->bad);
+    return r;
 }
 
 /* live: what the replica is now, beside a restore point that has data of its own. */
@@ -187,8 +190,8 @@ static int compare_one(struct verify *v, size_t i, const struct snapshot *point,
     v->left -= compared < v->left ? compared : v->left;
     if (r == 0) {
         go_on_at(v, v->sync.volids.v[i], live, c.at);
-        keep(v, &c, v->sync.volids.v[i], live);
-        return c.whole ? 0 : 2;
+        r = keep(v, &c, v->sync.volids.v[i], live, e);
+        return r != 0 ? r : c.whole ? 0 : 2;
     }
     if (r > 0)
         go_on_at(v, v->sync.volids.v[i], live, c.ranges.n ? c.ranges.v[0].offset : c.at);
