@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +19,7 @@ __attribute__((format(printf, 4, 0))) static int fill(struct err *e, enum err_ki
         n = sizeof text - 1;
     if (code)
         snprintf(text + n, sizeof text - (size_t)n, ": %s", strerror(code));
+    text_clean(text);
     e->kind = kind;
     e->code = code;
     memcpy(e->text, text, sizeof text);
@@ -53,6 +56,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
     size_t n = strnlen(context, sizeof context);
     memcpy(text, context, n);
     snprintf(text + n, sizeof text - n, ": %s", e->text);
+    text_clean(text);
     memcpy(e->text, text, sizeof text);
     return -1;
 }

@@ -9,7 +9,9 @@
  *         return err_wrap(e, "cannot load the jobs");
  *
  * gives "cannot load the jobs: …". Libraries print nothing; the program prints the sentence once.
- * There is nothing to free. e must not be NULL: a caller that ignores failures still has a struct err.
+ * A sentence is one line without control
+ * characters (base/text.h), whatever was put into it. There is nothing to free. e must not be NULL: a caller
+ * that ignores failures still has a struct err.
  */
 #pragma once
 

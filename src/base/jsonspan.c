@@ -1,6 +1,7 @@
 #include "base/jsonspan.h"
 
 #include "base/num.h"
+#include "base/text.h"
 
 #include <string.h>
 
@@ -27,24 +28,6 @@ static bool take(struct scan *s, char c)
         return false;
     s->p++;
     return true;
-}
-
-/* Length of the UTF-8 character at p (shortest form, no surrogates), 0 when it is none. */
-static size_t utf8_len(const char *text, const char *end)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    size_t room = (size_t)(end - text);
-    if (p[0] < 0x80)
-        return 1;
-    size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || room < n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool beyond = (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf4 && p[1] >= 0x90);
-    return overlong || beyond ? 0 : n;
 }
 
 static int hex_value(char c)
@@ -76,7 +59,7 @@ static bool scan_string(struct scan *s)
         if (c < 0x20)
             return false;
         if (c >= 0x80) {
-            size_t n = utf8_len(s->p, s->end);
+            size_t n = text_utf8_len(s->p, s->end);
             if (!n)
                 return false;
             s->p += n;
@@ -410,7 +393,7 @@ void json_add_string(struct buf *out, const char *text)
     const char *end = text + strlen(text);
     buf_addc(out, '"');
     for (const char *p = text; p < end;) {
-        size_t n = utf8_len(p, end);
+        size_t n = text_utf8_len(p, end);
         if (!n) {
             buf_adds(out, "\xef\xbf\xbd");
             p++;

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/json.h"
+#include "cli/lines.h"
 #include "run/recover/doctor.h"
 #include "run/takeover.h"
 
@@ -13,7 +14,7 @@ static void say(json_t *list, const char *state, const char *volid, const char *
         json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "state", json_text(state), "volid",
                                               json_text(volid), "text", json_text(text)));
     else
-        printf("%-8s %-32s %s\n", state, volid, text);
+        put_line(stdout, "%-8s %-32s %s", state, volid, text);
 }
 
 /* On a Proxmox VE node, who starts jobs. */
@@ -43,7 +44,7 @@ int cmd_doctor(struct env *env, const struct args *a, struct err *e)
     const struct strv *said[] = {&found.warnings, &found.problems};
     for (size_t k = 0; k < ELEMENTS(said); k++)
         for (size_t i = 0; i < said[k]->n; i++)
-            fprintf(stderr, "warning: %s\n", said[k]->v[i]);
+            put_line(stderr, "warning: %s", said[k]->v[i]);
     size_t problems = found.problems.n;
     findings_release(&found);
     return problems

@@ -1,10 +1,9 @@
 /* failover: a guest comes to live on its replicas. settle: what a crash left of showing them. */
 #include "cli/commands.h"
 
+#include "cli/lines.h"
 #include "run/recover/failover.h"
 #include "run/recover/settle.h"
-
-#include <stdio.h>
 
 int cmd_failover(struct env *env, const struct args *a, struct err *e)
 {
@@ -13,7 +12,7 @@ int cmd_failover(struct env *env, const struct args *a, struct err *e)
                                  .as_is = a->value[P_AS_IS].flag};
     _cleanup_buf_ struct buf out = BUF_INIT;
     int r = run_failover(env, (uint32_t)a->value[P_VMID].integer, &o, &out, e);
-    fputs(buf_str(&out), stdout);
+    put_lines(stdout, 0, buf_str(&out));
     return r;
 }
 
@@ -21,6 +20,6 @@ int cmd_settle(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_buf_ struct buf out = BUF_INIT;
     int r = run_settle(env, (uint32_t)a->value[P_GUEST].integer, a->value[P_AS_IS].flag, &out, e);
-    fputs(buf_str(&out), stdout);
+    put_lines(stdout, 0, buf_str(&out));
     return r;
 }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cli/json.h"
+#include "cli/lines.h"
 #include "cli/size.h"
 #include "state/journal.h"
 
@@ -10,22 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static void indent(const char *text)
-{
-    while (*text) {
-        size_t n = strcspn(text, "\n");
-        printf("    %.*s\n", (int)n, text);
-        text += n + (text[n] != 0);
-    }
-}
-
 static void print_steps(const char *text)
 {
     json_t *steps = json_loads(text, 0, NULL);
     for (size_t i = 0; i < json_array_size(steps); i++) {
         json_t *step = json_array_get(steps, i);
         const char *name = json_string_value(json_object_get(step, "name"));
-        printf("    %-24s %.3f s\n", name ? name : "?", json_number_value(json_object_get(step, "seconds")));
+        put_line(stdout, "    %-24s %.3f s", name ? name : "?",
+                 json_number_value(json_object_get(step, "seconds")));
     }
     json_decref(steps);
 }
@@ -39,12 +32,12 @@ static bool print_run(const struct journal_run *run, void *arg)
         snprintf(duration, sizeof duration, "%.3f", run->duration);
     print_size(run->bytes, sent);
     print_size(run->delta, delta);
-    printf("%-20s %20s %10s %-11s %10s %10s %s\n", run->job, start, duration, run->result, sent, delta,
-           run->error ? run->error : "-");
+    put_line(stdout, "%-20s %20s %10s %-11s %10s %10s %s", run->job, start, duration, run->result, sent,
+             delta, run->error ? run->error : "-");
     if (*verbose && run->steps)
         print_steps(run->steps);
     if (*verbose && run->log)
-        indent(run->log);
+        put_lines(stdout, 4, run->log);
     return true;
 }
 

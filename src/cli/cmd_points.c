@@ -1,8 +1,10 @@
 /* restore-points, mount, clone: what this node can give back of a guest. */
 #include "cli/commands.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "cli/json.h"
+#include "cli/lines.h"
 #include "cli/size.h"
 #include "run/recover/points.h"
 
@@ -48,16 +50,16 @@ static void print_point(const struct point *p)
     }
     clock_print_status(p->time, when);
     print_size(bytes, size);
-    printf("%20s %-10s %-8s %10s %-36s", when, *p->job ? p->job : "-",
-           p->aside    ? "aside"
-           : changed   ? "changed"
-           : shown     ? "shown"
-           : !readable ? "no-data"
-                       : "-",
-           size, p->name);
+    _cleanup_buf_ struct buf volids = BUF_INIT;
     for (size_t i = 0; i < p->n; i++)
-        printf("%s%s", i ? "," : " ", p->v[i].volid);
-    putchar('\n');
+        buf_addf(&volids, "%s%s", i ? "," : "", p->v[i].volid);
+    put_line(stdout, "%20s %-10s %-8s %10s %-36s %s", when, *p->job ? p->job : "-",
+             p->aside    ? "aside"
+             : changed   ? "changed"
+             : shown     ? "shown"
+             : !readable ? "no-data"
+                         : "-",
+             size, p->name, buf_str(&volids));
 }
 
 int cmd_restore_points(struct env *env, const struct args *a, struct err *e)
@@ -66,7 +68,7 @@ int cmd_restore_points(struct env *env, const struct args *a, struct err *e)
     if (points_load(env, (uint32_t)a->value[P_VMID].integer, &points, e) < 0)
         return -1;
     for (size_t i = 0; i < points.problems.n; i++)
-        fprintf(stderr, "warning: %s\n", points.problems.v[i]);
+        put_line(stderr, "warning: %s", points.problems.v[i]);
     if (args_want_json(a)) {
         json_t *list = json_array();
         for (size_t i = 0; i < points.n; i++)

@@ -1,6 +1,7 @@
 /* The commands that replicate or take part in it: thin calls into the run layer. */
 #include "cli/commands.h"
 
+#include "cli/lines.h"
 #include "run/run.h"
 #include "run/target/agent.h"
 #include "run/target/stock.h"
@@ -20,7 +21,7 @@ int cmd_plan(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_buf_ struct buf out = BUF_INIT;
     int r = run_plan(env, args_text(a, P_ID), &out, e);
-    fputs(buf_str(&out), stdout);
+    put_lines(stdout, 0, buf_str(&out));
     return r;
 }
 
@@ -36,7 +37,7 @@ int cmd_agent(struct env *env, const struct args *a, struct err *e)
 static void tell_notes(const struct strv *notes)
 {
     for (size_t i = 0; i < notes->n; i++)
-        fprintf(stderr, "%s\n", notes->v[i]);
+        put_line(stderr, "%s", notes->v[i]);
 }
 
 int cmd_prepare(struct env *env, const struct args *a, struct err *e)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cli/json.h"
+#include "cli/lines.h"
 #include "cli/load.h"
 #include "conf/calendar.h"
 #include "run/source/damage.h"
@@ -59,8 +60,8 @@ static void print_list(const struct jobs *jobs)
         _cleanup_free_ char *target = xasprintf("local/%s", job->target);
         if (job->rate > 0)
             num_print_double(job->rate, rate);
-        printf("%-20s %-20s %10s %5s %8s\n", job->id, target,
-               job->schedule ? job->schedule : CALENDAR_DEFAULT, rate, job->disabled ? "no" : "yes");
+        put_line(stdout, "%-20s %-20s %10s %5s %8s", job->id, target,
+                 job->schedule ? job->schedule : CALENDAR_DEFAULT, rate, job->disabled ? "no" : "yes");
     }
 }
 
@@ -129,11 +130,11 @@ static void print_state(const struct shown *s)
     if (s->state.pid)
         printf("SYNCING\n");
     else if (trouble(s))
-        printf("%s\n", trouble(s));
+        put_line(stdout, "%s", trouble(s));
     else if (wrong)
-        printf("DIFFERS on %s: %s (the next run sends it anew)\n", s->job->target, wrong);
+        put_line(stdout, "DIFFERS on %s: %s (the next run sends it anew)", s->job->target, wrong);
     else
-        printf("OK%s%s%s\n", more.n ? " (" : "", all, more.n ? ")" : "");
+        put_line(stdout, "OK%s%s%s", more.n ? " (" : "", all, more.n ? ")" : "");
 }
 
 static json_t *shown_json(const struct shown *s)

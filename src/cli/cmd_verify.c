@@ -1,6 +1,7 @@
 /* verify: are the replicas what this node has? */
 #include "cli/commands.h"
 
+#include "cli/lines.h"
 #include "cli/load.h"
 #include "run/source/verify.h"
 
@@ -9,7 +10,7 @@
 
 static void say(void *arg, const char *line)
 {
-    printf("%s: %s\n", (const char *)arg, line);
+    put_line(stdout, "%s: %s", (const char *)arg, line);
     fflush(stdout);
 }
 

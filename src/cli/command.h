@@ -87,6 +87,9 @@ struct parameter {
 
 extern const struct parameter parameters[P_COUNT];
 
+/* Of the program; 1: any other failure. */
+enum { EXIT_USAGE = 255, EXIT_BUSY = 75 };
+
 struct args;
 struct env;
 

@@ -2,6 +2,7 @@
 
 #include "base/strv.h"
 #include "cli/commands.h"
+#include "cli/lines.h"
 #include "cli/nearest.h"
 
 #include <stdio.h>
@@ -110,7 +111,8 @@ int cmd_help(struct env *env, const struct args *a, struct err *e)
         const struct command *c = command_find(words->v[0]);
         if (!c) {
             nearest_complaint(words->v[0], &out);
-            return err_set(e, ERR_USAGE, 0, "%s", buf_str(&out));
+            put_lines(stderr, 0, buf_str(&out));
+            return EXIT_USAGE;
         }
         help_command(c, &out);
     } else if (a->value[P_VERBOSE].flag) {

@@ -2,6 +2,7 @@
 
 #include "base/num.h"
 #include "base/strv.h"
+#include "base/text.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -22,7 +23,9 @@ static void put_scalar(const json_t *value, struct buf *out)
         buf_adds(out, text);
         return;
     }
-    _cleanup_free_ char *text = json_dumps(value, JSON_ENCODE_ANY);
+    /* escaped, what would turn the direction of writing or move a cursor does not */
+    bool clean = !json_is_string(value) || text_is_clean(json_string_value(value));
+    _cleanup_free_ char *text = json_dumps(value, JSON_ENCODE_ANY | (clean ? 0 : JSON_ENSURE_ASCII));
     buf_adds(out, text ? text : "null");
 }
 

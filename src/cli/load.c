@@ -1,11 +1,11 @@
 #include "cli/load.h"
 
-#include <stdio.h>
+#include "cli/lines.h"
 
 static void tell_warnings(const struct strv *warnings)
 {
     for (size_t i = 0; i < warnings->n; i++)
-        fprintf(stderr, "warning: %s\n", warnings->v[i]);
+        put_line(stderr, "warning: %s", warnings->v[i]);
 }
 
 int load_jobs(struct env *env, struct jobs *ret, struct err *e)

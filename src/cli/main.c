@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_USAGE = 255, EXIT_BUSY = 75 };
-
 static int exit_status(const struct err *e)
 {
     switch (e->kind) {

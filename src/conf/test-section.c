@@ -65,7 +65,7 @@ static void warns_with_file_line_and_text(void **state)
     section_parse("x.cfg", text, sizeof text - 1, &f);
     assert_int_equal(f.warnings.n, 1);
     assert_string_equal(f.warnings.v[0],
-                        "x.cfg:3: the header is ignored, it needs an empty line before it: 'b:?2'");
+                        "x.cfg:3: the header is ignored, it needs an empty line before it: 'b: 2'");
     section_file_release(&f);
 }
 

@@ -1,6 +1,7 @@
 #include "conf/warn.h"
 
 #include "base/buf.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,9 +19,7 @@ void warn_at(struct strv *warnings, const char *file, unsigned line, const char 
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    text_clean(text);
     if (line)
         strv_addf(warnings, "%s:%u: %s", file, line, text);
     else

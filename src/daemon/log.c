@@ -1,5 +1,7 @@
 #include "daemon/log.h"
 
+#include "base/text.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -25,6 +27,7 @@ void log_line(int priority, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    text_clean(text);
     if (stderr_is_journal())
         sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", priority, NULL);
     else

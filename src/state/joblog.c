@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,9 +87,8 @@ static void add_line(struct joblog *l, const char *stamp, const char *message, s
     buf_addf(&line, "%s %s: ", stamp, l->job);
     size_t prefix = line.len;
     buf_add(&line, message, n);
-    for (char *p = line.data + prefix; *p; p++)
-        if (((unsigned char)*p < 0x20 && *p != '\t') || *p == 0x7f)
-            *p = '?';
+    text_clean(line.data + prefix);
+    line.len = prefix + strlen(line.data + prefix);
     buf_addc(&line, '\n');
     struct err e;
     if (l->fd >= 0 && fs_write_all(l->fd, line.data, line.len, l->path, &e) < 0 && !l->failure)

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/text.h"
 #include "conf/calendar.h"
 
 #include <inttypes.h>
@@ -11,32 +12,26 @@
 #define LINE_MAX_BYTES 900 /* a line of a mail has at most 998 */
 #define LAST_OF_EACH 3     /* from the failure after this one on, only few are told */
 
-static char printable(char c)
-{
-    return (unsigned char)c < ' ' || c == 127 ? '?' : c;
-}
-
 static void add_header(struct buf *b, const char *name, const char *value)
 {
-    buf_addf(b, "%s: ", name);
-    for (; *value; value++)
-        buf_addc(b, printable(*value));
-    buf_addc(b, '\n');
+    _cleanup_free_ char *text = xstrdup(value);
+    text_clean(text);
+    buf_addf(b, "%s: %s\n", name, text);
 }
 
-static void add_text(struct buf *b, const char *text)
+/* One sentence, in as many lines as it needs. */
+static void add_text(struct buf *b, const char *sentence)
 {
+    _cleanup_free_ char *text = xstrdup(sentence);
     size_t column = 0;
-    for (; *text; text++) {
-        bool inside_character = (*text & 0xc0) == 0x80;
-        if (*text == '\n' || (column >= LINE_MAX_BYTES && !inside_character)) {
+    text_clean(text);
+    for (const char *p = text; *p; p++, column++) {
+        bool inside_character = (*p & 0xc0) == 0x80;
+        if (column >= LINE_MAX_BYTES && !inside_character) {
             buf_addc(b, '\n');
             column = 0;
         }
-        if (*text == '\n')
-            continue;
-        buf_addc(b, printable(*text));
-        column++;
+        buf_addc(b, *p);
     }
     buf_addc(b, '\n');
 }

@@ -2,6 +2,7 @@
 
 #include "base/num.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "state/statefile.h"
 
 #include <inttypes.h>
@@ -55,13 +56,22 @@ static bool decode_number(struct json_span key, struct json_span value, struct j
     return false;
 }
 
+/* A state may come from another node (set-state), or from Proxmox VE's tool, whose errors have line ends. */
+static char *decode_text(struct json_span value)
+{
+    char *text = json_to_string(value);
+    if (text)
+        text_clean(text);
+    return text;
+}
+
 static void decode_names(struct json_span list, struct strv *ret)
 {
     strv_release(ret);
     struct json_iter it = json_iter(list);
     struct json_span item;
     while (json_next(&it, NULL, &item)) {
-        _cleanup_free_ char *name = json_to_string(item);
+        _cleanup_free_ char *name = decode_text(item);
         if (name)
             strv_add(ret, name);
     }
@@ -72,7 +82,7 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
     int64_t number;
     if (json_key_is(key, "error")) {
         free(s->error);
-        s->error = json_to_string(value);
+        s->error = decode_text(value);
     } else if (json_key_is(key, "duration")) {
         if (!json_to_double(value, &s->duration))
             s->duration = -1;
@@ -89,7 +99,7 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         s->verify_at = json_to_string(value);
     } else if (json_key_is(key, "last_node")) {
         free(s->last_node);
-        s->last_node = json_to_string(value);
+        s->last_node = decode_text(value);
     } else if (json_key_is(key, "pid")) {
         *pid = json_to_i64(value, &number) && number > 0 && number <= INT32_MAX ? number : 0;
     } else if (json_key_is(key, "ptime")) {

@@ -32,7 +32,7 @@ static void test_lines(void **state)
         {"one\ntwo\n", {"one", "two"}},
         {"a\n\nb", {"a", "", "b"}},
         {"", {""}},
-        {"\x1b[31mred\rover\ttab\x7f", {"?[31mred?over\ttab?"}},
+        {"\x1b[31mred\rover\ttab\x7f", {"?[31mred over tab?"}},
         {"\xc3\xa4 100%", {"\xc3\xa4 100%"}},
     };
     _cleanup_free_ char *dir = xasprintf("%s/log/replicate", (char *)*state);

@@ -74,8 +74,8 @@ static void test_variants(void **state)
         {&offline, "Next try:              when the target is online again\n", "1970"},
         {&offline, "Schedule:              mon..fri 22:00\n", "*/15"},
         {&from, "From: backup@example.com\nTo: root\n", "From: root"},
-        {&lines, "Error:\ntwo\nlines??[1m\n", "\r"},
-        {&header, "To: root?Bcc: x\n", "\nBcc"},
+        {&lines, "Error:\ntwo lines ?[1m\n", "\r"},
+        {&header, "To: root Bcc: x\n", "\nBcc"},
         {&wide, "xxx\nxxx", NULL},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {

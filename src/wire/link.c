@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "wire/ssh.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ static void end_of_line(struct link_process *p)
         return;
     p->partial[p->partial_len] = 0;
     p->partial_len = 0;
+    text_clean(p->partial);
     snprintf(p->last, sizeof p->last, "%s", p->partial);
     if (p->line)
         p->line(p->partial, p->line_arg);
@@ -54,7 +56,7 @@ static bool take_stderr(void *arg)
         if (c == '\n' || c == '\r')
             end_of_line(p);
         else if (p->partial_len < sizeof p->partial - 1)
-            p->partial[p->partial_len++] = c >= ' ' && c < 127 ? c : '?';
+            p->partial[p->partial_len++] = c ? c : '?';
     }
     if (n == 0)
         end_of_line(p);

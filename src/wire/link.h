@@ -23,7 +23,7 @@ struct link_target {
     const char *config;      /* the far pvesr.conf or NULL */
     const char *known_hosts; /* a file with pinned host keys, or NULL */
     const char *run_dir;     /* for control sockets, or NULL: nothing is shared */
-    /* Called with each line that the carrier or the agent writes to stderr, unprintable bytes replaced; or
+    /* Called with each line that the carrier or the agent writes to stderr, as text_clean leaves it; or
      * NULL. */
     void (*line)(const char *line, void *arg);
     void *line_arg;

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/lock.h"
 #include "base/proc.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -140,9 +141,7 @@ static void last_line(const struct buf *text, char *out, size_t room)
     while (begin > buf_str(text) && begin[-1] != '\n' && begin[-1] != '\r')
         begin--;
     snprintf(out, room, "%.*s", (int)(end - begin), begin);
-    for (char *p = out; *p; p++)
-        if (!isprint((unsigned char)*p))
-            *p = '?';
+    text_clean(out);
 }
 
 static int start_master(const struct link_target *t, const char *control, double seconds, struct err *e)

@@ -558,7 +558,7 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
         _cleanup_free_ char *list = strv_join(&lost, ",");
         return err_set(
             e, ERR_DATA, 0,
-            "No common base snapshot on volume(s) %s\nPlease remove the problematic volume(s) from the "
+            "No common base snapshot on volume(s) %s. Please remove the problematic volume(s) from the "
             "replication target or delete and re-create the whole job %s",
             list, in->job_id);
     }
