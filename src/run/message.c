@@ -1,13 +1,39 @@
 #include "run/message.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "volume/name.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* At most what jansson takes for the values of a JSON text, which need not be valid: for each kind of token
+ * what its value, its place in a table of pairs or items, and malloc take (test-message.c measures it). */
+static size_t weigh(const uint8_t *text, size_t n)
+{
+    enum { OBJECT = 256, ARRAY = 192, PAIR = 64, ITEM = 64, STRING = 48 };
+    size_t weight = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t c = text[i];
+        weight += c == '{' ? OBJECT : c == '[' ? ARRAY : c == ':' ? PAIR : c == ',' ? ITEM : 0;
+        if (c != '"')
+            continue;
+        size_t from = i++;
+        while (i < n && text[i] != '"')
+            i += text[i] == '\\' ? 2 : 1;
+        weight += STRING + (i - from);
+    }
+    return weight;
+}
 
 json_t *message_parse(const struct frame *f, struct err *e)
 {
     json_error_t error;
+    if (weigh(f->payload, f->len) > MESSAGE_HOLD_MAX) {
+        err_set(e, ERR_DATA, 0, "damaged message: its %zu bytes would take more than %u MiB of memory",
+                f->len, MESSAGE_HOLD_MAX >> 20);
+        return NULL;
+    }
     json_t *o = json_loadb((const char *)f->payload, f->len, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(o)) {
         json_decref(o);
@@ -54,12 +80,9 @@ int message_take_error(const struct frame *f, const char *who, struct err *e)
 
 void message_removed(const json_t *o, struct strv *ret)
 {
-    const json_t *list = json_object_get(o, "removed");
-    for (size_t i = 0; ret && i < json_array_size(list); i++) {
-        const char *text = json_string_value(json_array_get(list, i));
-        if (text && strlen(text) <= 1024)
-            strv_add(ret, text);
-    }
+    struct err ignored;
+    if (ret && json_object_get(o, "removed"))
+        message_texts(o, "removed", ret, &ignored);
 }
 
 static json_t *receive(struct channel *c, enum frame_type type, const char *who, struct strv *removed,
@@ -108,8 +131,9 @@ int message_string(const json_t *o, const char *key, size_t max, const char **re
 {
     const json_t *v = json_object_get(o, key);
     if (!json_is_string(v) || json_string_length(v) > max ||
-        strlen(json_string_value(v)) != json_string_length(v))
-        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a text of at most %zu bytes", key, max);
+        strlen(json_string_value(v)) != json_string_length(v) || !text_is_clean(json_string_value(v)))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not one line of at most %zu bytes", key,
+                       max);
     *ret = json_string_value(v);
     return 0;
 }
@@ -168,11 +192,40 @@ int message_volids(const json_t *o, const char *key, struct strv *ret, struct er
         return -1;
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *volid = json_string_value(json_array_get(array, i));
-        if (!volid || strlen(volid) > 512)
+        if (!volid || strlen(volid) > MESSAGE_NAME_MAX || !text_is_clean(volid))
             return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than names", key);
         if (!strv_add_once(ret, volid))
             return err_set(e, ERR_DATA, 0, "damaged message: '%s' names '%s' twice", key, volid);
     }
+    return 0;
+}
+
+int message_texts(const json_t *o, const char *key, struct strv *ret, struct err *e)
+{
+    const json_t *array = json_object_get(o, key);
+    size_t n = json_array_size(array), most = n < MESSAGE_TEXTS_MAX ? n : MESSAGE_TEXTS_MAX;
+    if (!json_is_array(array))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list", key);
+    for (size_t i = 0; i < most; i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+        if (!text)
+            return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than texts", key);
+        _cleanup_free_ char *line = xstrndup(text, MESSAGE_TEXT_MAX);
+        text_clean(line);
+        strv_add(ret, line);
+    }
+    if (most < n)
+        strv_addf(ret, "(and %zu more)", n - most);
+    return 0;
+}
+
+int message_text(const json_t *o, const char *key, char *ret, size_t room, struct err *e)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    if (!text)
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a text", key);
+    snprintf(ret, room, "%s", text);
+    text_clean(ret);
     return 0;
 }
 

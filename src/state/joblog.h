@@ -14,8 +14,8 @@ struct joblog;
  * untouched: joblog_failure says so, and the text is only kept in memory. NULL: not a job id.
  * also_to_stdout: each message without prefix on stdout too (run --verbose). */
 struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to_stdout, struct err *e);
-/* Newlines in the message become one log line each; all else is as text_clean leaves it. A write error is remembered, not raised: the log must not
- * stop a run. NULL is fine: nothing is logged. */
+/* Newlines in the message become one log line each; all else is as text_clean leaves it. A write error is
+ * remembered, not raised: the log must not stop a run. NULL is fine: nothing is logged. */
 void joblog_add(struct joblog *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *joblog_text(const struct joblog *l); /* "" for NULL */
 /* The first error of opening or writing the file as a sentence, or NULL. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GUEST_JSON_CAP = 1 << 20 };
+enum { GUEST_JSON_CAP = 1 << 20, STATE_FILE_CROWDED = 8 << 20 };
 
 void job_state_release(struct job_state *s)
 {
@@ -70,7 +70,7 @@ static int replace_guest(const struct state_file *f, const char *guest, const st
 }
 
 /* A change of one entry: what it was, and the new one into `out`; nothing in `out`: the entry goes. */
-typedef void change_fn(struct json_span old, const void *arg, struct buf *out);
+typedef void change_fn(struct json_span old, const void *arg, bool crowded, struct buf *out);
 
 static int change_locked(const struct state_file *f, const struct place *at, change_fn *change,
                          const void *arg, struct err *e)
@@ -78,7 +78,8 @@ static int change_locked(const struct state_file *f, const struct place *at, cha
     struct json_span object = json_get(f->root, at->guest);
     struct json_span old = json_get(object, at->target);
     _cleanup_buf_ struct buf entry = BUF_INIT, out = BUF_INIT;
-    change(old, arg, &entry);
+    /* the jobs to one bad target must not push all others over the file's limit */
+    change(old, arg, f->text.len > STATE_FILE_CROWDED, &entry);
     if (!entry.len && !old.p)
         return 0;
     struct object_writer w = object_begin(&out);
@@ -106,9 +107,9 @@ static int change_entry(const char *state_dir, uint32_t guest, const char *targe
     return rc;
 }
 
-static void put_state(struct json_span old, const void *arg, struct buf *out)
+static void put_state(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
-    state_encode(out, old, arg);
+    state_encode(out, old, arg, crowded);
 }
 
 int job_state_store(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
@@ -117,7 +118,7 @@ int job_state_store(const char *state_dir, uint32_t guest, const char *target, c
     return change_entry(state_dir, guest, target, put_state, s, e);
 }
 
-static void drop(struct json_span old, const void *arg, struct buf *out)
+static void drop(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
 }
 
@@ -126,12 +127,12 @@ int job_state_remove(const char *state_dir, uint32_t guest, const char *target, 
     return change_entry(state_dir, guest, target, drop, NULL, e);
 }
 
-static void try_soon(struct json_span old, const void *arg, struct buf *out)
+static void try_soon(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
     struct job_state s;
     state_decode(old, &s);
     s.last_try = 0;
-    state_encode(out, old, &s);
+    state_encode(out, old, &s, crowded);
     job_state_release(&s);
 }
 

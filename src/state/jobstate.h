@@ -4,7 +4,9 @@
  * The state is a hint: the storage tells the truth. A file that cannot be understood is ERR_DATA with its
  * path; it is never overwritten by accident (move it away and the next run goes on from what the storages
  * hold). Unknown keys inside a state survive a rewrite, and what a change does not concern is copied byte for
- * byte. Up to 16 MiB are read. An error text is cut at 2 KiB.
+ * byte. Up to 16 MiB are read. An error text is cut at 2 KiB; that and
+ * what is kept aside take at most 4 KiB of an entry, damage 8 KiB, and 256 bytes each in a file of more than
+ * 8 MiB: 10,000 jobs to a target that says as much as it can leave room for all others.
  */
 #pragma once
 

@@ -7,10 +7,14 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-/* A text that a failing command returned must not push all other states over the file's limit. */
 enum { ERROR_CAP = 2048 };
+
+/* Bytes, in a file with room and in one that is large already (crowded): what a peer or a program said, and
+ * what a peer has of damage. */
+static const size_t texts_most[] = {4096, 256}, damage_most[] = {8192, 256};
 
 /* The numbers of a state; Perl may have written them as strings. */
 static const struct {
@@ -96,7 +100,7 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         decode_names(value, &s->damaged);
     } else if (json_key_is(key, "verify_at")) {
         free(s->verify_at);
-        s->verify_at = json_to_string(value);
+        s->verify_at = decode_text(value);
     } else if (json_key_is(key, "last_node")) {
         free(s->last_node);
         s->last_node = decode_text(value);
@@ -138,9 +142,10 @@ static bool is_known(struct json_span key)
     return false;
 }
 
-static void encode_error(struct object_writer *w, const char *error)
+/* How much of the text it took. */
+static size_t encode_error(struct object_writer *w, const char *error, size_t most)
 {
-    size_t n = strnlen(error, ERROR_CAP);
+    size_t n = strnlen(error, most < ERROR_CAP ? most : ERROR_CAP);
     while (n && (error[n] & 0xc0) == 0x80) /* not through the middle of a character */
         n--;
     while (n && (error[n - 1] == '\n' || error[n - 1] == '\r'))
@@ -148,23 +153,58 @@ static void encode_error(struct object_writer *w, const char *error)
     _cleanup_free_ char *text = xstrndup(error, n);
     object_key(w, "error");
     json_add_string(w->out, text);
+    return n;
 }
 
-static void encode_names(struct object_writer *w, const char *key, const struct strv *names)
+static void encode_names(struct object_writer *w, const char *key, const struct strv *names, size_t first)
 {
-    if (!names->n)
+    if (first >= names->n)
         return;
     object_key(w, key);
-    buf_addc(w->out, '[');
-    for (size_t i = 0; i < names->n; i++) {
-        if (i)
-            buf_addc(w->out, ',');
+    for (size_t i = first; i < names->n; i++) {
+        buf_addc(w->out, i > first ? ',' : '[');
         json_add_string(w->out, names->v[i]);
     }
     buf_addc(w->out, ']');
 }
 
-static void encode_verification(struct object_writer *w, const struct job_state *s)
+/* The newest, which are the last. */
+static void encode_kept(struct object_writer *w, const struct strv *kept, size_t most)
+{
+    size_t first = kept->n, bytes = 0;
+    while (first > 0 && bytes + strlen(kept->v[first - 1]) <= most)
+        bytes += strlen(kept->v[--first]);
+    encode_names(w, "kept_aside", kept, first);
+}
+
+/* "ID OFFSET+LENGTH,…,OFFSET+LENGTH VOLID" (run/source/damage.h) with one range, from the first to the last.
+ */
+static char *widen(const char *damaged)
+{
+    uint64_t from, first, last, length;
+    const char *ranges = strchr(damaged, ' '), *volid = ranges ? strchr(ranges + 1, ' ') : NULL;
+    const char *end = volid ? memrchr(ranges, ',', (size_t)(volid - ranges)) : NULL;
+    if (!end || sscanf(ranges, " %" SCNu64 "+%" SCNu64, &from, &first) != 2 ||
+        sscanf(end, ",%" SCNu64 "+%" SCNu64, &last, &length) != 2)
+        return xstrdup(damaged);
+    return xasprintf("%.*s %" PRIu64 "+%" PRIu64 "%s", (int)(ranges - damaged), damaged, from,
+                     last + length - from, volid);
+}
+
+/* None is left out: a run would build upon it. */
+static void encode_damaged(struct object_writer *w, const struct strv *damaged, size_t most)
+{
+    _cleanup_strv_ struct strv wide = STRV_INIT;
+    size_t bytes = 0;
+    for (size_t i = 0; i < damaged->n; i++) {
+        _cleanup_free_ char *one = widen(damaged->v[i]);
+        bytes += strlen(damaged->v[i]);
+        strv_add(&wide, one);
+    }
+    encode_names(w, "damaged", bytes > most ? &wide : damaged, 0);
+}
+
+static void encode_verification(struct object_writer *w, const struct job_state *s, size_t damage)
 {
     for (size_t i = 0; i < ELEMENTS(times); i++) {
         int64_t number;
@@ -178,7 +218,7 @@ static void encode_verification(struct object_writer *w, const struct job_state 
         object_key(w, "verify_at");
         json_add_string(w->out, s->verify_at);
     }
-    encode_names(w, "damaged", &s->damaged);
+    encode_damaged(w, &s->damaged, damage);
 }
 
 static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)
@@ -189,8 +229,9 @@ static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)
     buf_addf(w->out, "\"%" PRIu64 "\"", ptime);
 }
 
-void state_encode(struct buf *out, struct json_span old, const struct job_state *s)
+void state_encode(struct buf *out, struct json_span old, const struct job_state *s, bool crowded)
 {
+    size_t texts = texts_most[crowded];
     struct object_writer w = object_begin(out);
     struct json_iter it = json_iter(old);
     struct json_span key, value;
@@ -209,12 +250,11 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
         object_key(&w, "duration");
         buf_adds(out, text);
     }
-    if (s->error)
-        encode_error(&w, s->error);
-    encode_names(&w, "storeid_list", &s->storages);
-    encode_names(&w, "first_copies", &s->first_copies);
-    encode_names(&w, "kept_aside", &s->kept_aside);
-    encode_verification(&w, s);
+    size_t said = s->error ? encode_error(&w, s->error, texts) : 0;
+    encode_names(&w, "storeid_list", &s->storages, 0);
+    encode_names(&w, "first_copies", &s->first_copies, 0);
+    encode_kept(&w, &s->kept_aside, texts - said);
+    encode_verification(&w, s, damage_most[crowded]);
     if (s->last_node) {
         object_key(&w, "last_node");
         json_add_string(out, s->last_node);

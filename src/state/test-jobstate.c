@@ -180,6 +180,57 @@ static void test_error_text_is_trimmed_and_bounded(void **state)
     }
 }
 
+/* As much as a target can make us record: the longest error that its texts make, and all that is kept aside.
+ */
+static void fill_with_texts(struct job_state *s)
+{
+    char text[1025];
+    memset(text, '"', sizeof text); /* two bytes each in the file */
+    text[sizeof text - 1] = 0;
+    *s = (struct job_state){.duration = 1.000001, .last_sync = 1700000000, .last_try = 1700000000};
+    s->error = xasprintf("%s%s%s", text, text, text);
+    for (int i = 0; i < 64; i++)
+        strv_add(&s->kept_aside, text);
+    strv_add(&s->kept_aside, "diverged_100-0_1700000000 of zfs:vm-100-disk-0");
+    _cleanup_buf_ struct buf ranges = BUF_INIT;
+    for (int i = 0; i < 256; i++)
+        buf_addf(&ranges, "%s%" PRIu64 "+65536", i ? "," : "", (UINT64_C(1) << 40) + (uint64_t)i * 131072);
+    for (int i = 0; i < 2; i++)
+        strv_addf(&s->damaged, "%032d %s zfs:vm-100-disk-%d", i, buf_str(&ranges), i);
+    strv_addf(&s->damaged, "%032d - zfs:vm-100-disk-2", 2);
+}
+
+/* 10,000 jobs to a target that says as much as it can: there is room for all, and for the others. */
+static void test_texts_leave_room(void **state)
+{
+    struct err e;
+    struct job_state s, back;
+    _cleanup_buf_ struct buf one = BUF_INIT, all = BUF_INIT;
+    _cleanup_free_ char *path = xasprintf("%s/%s", (char *)*state, file);
+    fill_with_texts(&s);
+    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    assert_ok(job_state_load(*state, 100, "a", &back, &e), &e);
+    assert_string_equal(back.kept_aside.v[back.kept_aside.n - 1], s.kept_aside.v[s.kept_aside.n - 1]);
+    assert_int_equal(back.damaged.n, 3);
+    assert_string_equal(back.damaged.v[1],
+                        "00000000000000000000000000000001 1099511627776+33488896 zfs:vm-100-disk-1");
+    assert_string_equal(back.damaged.v[2], s.damaged.v[2]);
+    job_state_release(&back);
+    assert_int_equal(fs_read(path, 16 << 20, &one, &e), 0);
+    const char *object = strchr(one.data + 1, '{');
+    size_t len = one.len - 1 - (size_t)(object - one.data), n = 0;
+    for (; all.len < 8 << 20; n++)
+        buf_addf(&all, "%c\"%zu\":%.*s", n ? ',' : '{', 1000 + n, (int)len, object);
+    buf_addc(&all, '}');
+    assert_ok(fs_write_atomic(path, all.data, all.len, 0644, &e), &e);
+    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    assert_int_equal(fs_read(path, 16 << 20, &one, &e), 0);
+    size_t more = one.len - all.len;
+    if (all.len + (10000 - n) * more > 16 << 20)
+        fail_msg("%zu jobs take %zu bytes, each further one %zu", n, all.len, more);
+    job_state_release(&s);
+}
+
 static void test_process(void **state)
 {
     uint64_t mine = proc_start_time(getpid());
@@ -421,6 +472,7 @@ int main(void)
         DIR_TEST(test_remove),
         DIR_TEST(test_mode_and_directory),
         DIR_TEST(test_error_text_is_trimmed_and_bounded),
+        DIR_TEST(test_texts_leave_room),
         DIR_TEST(test_process),
         DIR_TEST(test_garbage_is_refused_and_kept),
         DIR_TEST(test_names_cannot_break_the_file),

@@ -21,7 +21,7 @@ static const struct frame_limits {
     uint32_t min, max;
     bool may_compress;
 } limits[] = {
-    [FRAME_HELLO] = {2, FRAME_MAX, true},
+    [FRAME_HELLO] = {2, FRAME_HELLO_MAX, true},
     [FRAME_CALL] = {2, FRAME_MAX, true},
     [FRAME_REPLY] = {2, FRAME_MAX, true},
     [FRAME_ERROR] = {2, FRAME_MAX, true},

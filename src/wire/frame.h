@@ -8,15 +8,12 @@
 #pragma once
 
 #include "base/err.h"
+#include "wire/quota.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_DATA_MAX (1u << 20) /* bytes of volume data in one frame */
-#define FRAME_MAX (4u << 20)      /* bytes of payload, for the largest JSON answer */
-#define FRAME_NOTE_MAX (64u << 10)
-#define FRAME_DIGESTS_MAX 4096u /* of blocks in one frame */
 #define FRAME_HEADER 16
 
 enum frame_type {

@@ -12,6 +12,7 @@
 /* A healthy agent says something at least each 5 s, however long its work takes. */
 #define PEER_SECONDS 60
 #define PEER_HELLO_SECONDS 15
+#define SAID_BESIDE 64 /* bytes of a line of the log around a sentence */
 
 /* While the source's own storage is at work (a large snapshot, a scan), the agent is told that we live. */
 static void tell_alive(void *channel)
@@ -76,10 +77,34 @@ int peer_take_error(const struct peer *p, const struct frame *f, struct err *e)
     return message_take_error(f, p->node, e);
 }
 
+/* Of the sentences from the first new one on, those that are too much for one run go. */
+static void bound_said(struct peer *p, struct strv *texts, size_t first)
+{
+    bool within = p->said <= PEER_SAID_MAX;
+    size_t i = first;
+    for (; i < texts->n && p->said <= PEER_SAID_MAX; i++)
+        p->said += strlen(texts->v[i]) + SAID_BESIDE;
+    while (texts->n > i)
+        strv_remove(texts, texts->n - 1);
+    if (within && p->said > PEER_SAID_MAX)
+        joblog_add(p->log, "node '%s' has said more than %u MiB: what else it says is left out of this log",
+                   p->node, PEER_SAID_MAX >> 20);
+}
+
+static int take_said(struct peer *p, const json_t *o, const char *key, struct strv *ret, struct err *e)
+{
+    size_t first = ret->n;
+    if (message_texts(o, key, ret, e) < 0)
+        return err_wrap(e, "%s", p->node);
+    bound_said(p, ret, first);
+    return 0;
+}
+
 static json_t *receive_reply(struct peer *p, struct err *e)
 {
     _cleanup_strv_ struct strv removed = STRV_INIT;
     json_t *reply = message_reply(p->link.channel, p->node, &removed, e);
+    bound_said(p, &removed, 0);
     for (size_t i = 0; i < removed.n; i++)
         joblog_add(p->log, "removed on '%s': %s", p->node, removed.v[i]);
     return reply;
@@ -96,25 +121,14 @@ static json_t *call(struct peer *p, json_t *request, struct err *e)
     return NULL;
 }
 
-static int take_strings(const json_t *o, const char *key, struct strv *ret, struct err *e)
-{
-    const json_t *array;
-    if (message_array(o, key, MESSAGE_VOLUMES_MAX * 16, &array, e) < 0)
-        return -1;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *text = json_string_value(json_array_get(array, i));
-        if (!text || strlen(text) > 1024)
-            return err_set(e, ERR_DATA, 0, "damaged message: '%s' holds something else than short texts",
-                           key);
-        strv_add(ret, text);
-    }
-    return 0;
-}
-
 /* What is kept aside there, as far as this answer tells. A node of an older version does not say. */
 static int take_kept(struct peer *p, const json_t *reply, struct err *e)
 {
-    return json_object_get(reply, "kept") ? take_strings(reply, "kept", &p->kept, e) : 0;
+    if (json_object_get(reply, "kept") && message_texts(reply, "kept", &p->kept, e) < 0)
+        return err_wrap(e, "%s", p->node);
+    while (p->kept.n > PEER_KEPT_MAX)
+        strv_remove(&p->kept, 0);
+    return 0;
 }
 
 static int connect_at(struct env *env, const struct link_target *t, struct peer *ret, struct err *e)
@@ -144,7 +158,7 @@ static char *ask_address(struct env *env, const struct link_target *t, const cha
     if (connect_at(env, t, &p, e) < 0)
         return NULL;
     json_t *reply = call(&p, json_pack("{s:s, s:s}", "do", "address", "network", network), e);
-    if (reply && take_strings(reply, "addresses", &addresses, e) == 0)
+    if (reply && message_volids(reply, "addresses", &addresses, e) == 0)
         address = transport_choose(t->node, network, &addresses, e);
     json_decref(reply);
     peer_close(&p, e);
@@ -245,21 +259,15 @@ int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer
         return peer_take_error(p, &f, e);
     if (f.type != FRAME_DIGESTS)
         return err_set(e, ERR_DATA, 0, "%s: unexpected frame of type %d", p->node, (int)f.type);
-    const char *bad;
     if (take_digests(p, &f, offset, blocks, ret, e) < 0)
         return -1;
     json_t *reply = receive_reply(p, e);
     if (!reply)
         return -1;
     r = message_u64(reply, "size", &ret->size, e) < 0 || message_bool(reply, "wanted", &ret->wanted, e) < 0 ||
-                message_string(reply, "bad", ERR_TEXT_MAX, &bad, e) < 0
+                message_text(reply, "bad", ret->bad, sizeof ret->bad, e) < 0
             ? -1
             : 0;
-    if (r == 0)
-        snprintf(ret->bad, sizeof ret->bad, "%s", bad);
-    for (char *c = ret->bad; r == 0 && *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
     json_decref(reply);
     return r;
 }
@@ -276,9 +284,9 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
         return -1;
     int r = take_replicas(p, reply, volids->n, replicas, e);
     if (r == 0)
-        r = take_strings(reply, "stale", stale, e);
+        r = message_volids(reply, "stale", stale, e);
     if (r == 0 && json_object_get(reply, "used"))
-        r = take_strings(reply, "used", &p->used, e);
+        r = take_said(p, reply, "used", &p->used, e);
     if (r == 0)
         r = take_kept(p, reply, e);
     p->opened = r == 0;
@@ -340,7 +348,7 @@ int peer_aside(struct peer *p, const char *volid, const struct asides *a, struct
 {
     json_t *reply =
         call(p, json_pack("{s:s, s:s, s:o}", "do", "aside", "volume", volid, "aside", renames(a)), e);
-    int r = reply ? take_strings(reply, "asides", said, e) : -1;
+    int r = reply ? take_said(p, reply, "asides", said, e) : -1;
     if (r == 0)
         r = take_kept(p, reply, e);
     json_decref(reply);
@@ -360,7 +368,7 @@ int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct st
     for (size_t i = 0; i < n; i++)
         json_array_append_new(array, commit_volume(&v[i]));
     json_t *reply = call(p, json_pack("{s:s, s:o}", "do", "commit", "volumes", array), e);
-    int r = reply ? take_strings(reply, "asides", asides, e) : -1;
+    int r = reply ? take_said(p, reply, "asides", asides, e) : -1;
     if (r == 0)
         r = take_kept(p, reply, e);
     json_decref(reply);
@@ -386,7 +394,7 @@ int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prun
                          json_pack("{s:s, s:o, s:o, s:s}", "do", "prune", "volumes", array, "drop",
                                    message_strings(drop), "why", why),
                          e);
-    int r = reply ? take_strings(reply, "problems", problems, e) : -1;
+    int r = reply ? take_said(p, reply, "problems", problems, e) : -1;
     json_decref(reply);
     return r;
 }

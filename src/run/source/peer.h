@@ -15,7 +15,9 @@ struct peer {
     struct joblog *log;             /* where what the target removed is told; may be NULL */
     bool opened;                    /* peer_open succeeded, so `kept` is what the target holds */
     struct strv used;               /* who uses a volume there: sentences; a run would be postponed */
-    struct strv kept;               /* "SNAPSHOT of VOLID": what is kept aside there of the opened volumes */
+    struct strv kept; /* "SNAPSHOT of VOLID": the newest PEER_KEPT_MAX that are kept aside there of
+                       * the opened volumes */
+    size_t said;      /* bytes of sentences that it sent, at most PEER_SAID_MAX are taken */
 };
 
 /* Connect to the member, at its address in the dedicated network if there is one (run/transport.h), and

@@ -28,6 +28,9 @@ static int prove_volume(struct sync *s, size_t i, struct rate *rate, struct err 
     joblog_add(s->log, "%s: '%s' on node '%s' may have been written to: it is compared first", s->volids.v[i],
                p->base.name, s->target->node.name);
     int r = compare_volume(&c, e);
+    if (r > 0) /* only the run's own lock could be wanted: asked again and again, that would never end */
+        r = err_set(e, ERR_DATA, 0, "%s: says that somebody else needs what this run has locked",
+                    s->target->node.name);
     if (r == 0) {
         tell(s, i, &p->base, &c.ranges);
         damage_forget(&s->state->damaged, s->volids.v[i], p->base.id);

@@ -94,7 +94,9 @@ static void answer(struct channel *c, const json_t *call, enum lie lie)
         channel_flush(c, &e);
     else
         message_send(c, FRAME_REPLY,
-                     json_pack("{s:I, s:b, s:s}", "size", size, "wanted", lie == WANTED, "bad", ""), &e);
+                     json_pack("{s:I, s:b, s:s}", "size", size, "wanted", lie == WANTED, "bad",
+                               lie == OTHER_BLOCK ? "a bad\033[2J\nblock" : ""),
+                     &e);
 }
 
 static void serve(int fd, enum lie lie)
@@ -116,7 +118,7 @@ static void serve(int fd, enum lie lie)
 struct played {
     int result;
     struct err e;
-    char ranges[256];
+    char ranges[256], bad[256];
 };
 
 static void look(struct peer *p, struct volume *v, struct played *ret)
@@ -131,6 +133,7 @@ static void look(struct peer *p, struct volume *v, struct played *ret)
     ret->result = compare_volume(&c, &ret->e);
     ranges_print(&c.ranges, &text);
     snprintf(ret->ranges, sizeof ret->ranges, "%s", buf_str(&text));
+    strcpy(ret->bad, c.bad);
     ranges_release(&c.ranges);
 }
 
@@ -184,6 +187,7 @@ static void test_lies(void **state)
         if (p.result != cases[i].result || strcmp(p.ranges, cases[i].ranges) != 0 ||
             (p.result < 0) != (p.e.kind != ERR_NONE) || !strstr(p.e.text, cases[i].error))
             fail_msg("lie %d: %d, '%s', '%s'", (int)cases[i].lie, p.result, p.ranges, p.e.text);
+        assert_string_equal(p.bad, cases[i].lie == OTHER_BLOCK ? "a bad?[2J block" : "");
     }
 }
 

@@ -10,13 +10,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define KEPT_MAX 32 /* of what is kept aside the newest are told: it is for people to read */
-
 /* ---- what is kept aside ---- */
 
 void agent_note_kept(struct agent *a, const char *volid, const char *snapshot)
 {
-    if (a->kept.n == KEPT_MAX)
+    if (a->kept.n == PEER_KEPT_MAX)
         strv_remove(&a->kept, 0);
     strv_addf(&a->kept, "%s of %s", snapshot, volid);
 }

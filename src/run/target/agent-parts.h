@@ -19,6 +19,7 @@ struct agent {
     struct lock *lock;
     struct replicas replicas;
     struct snapshots *seen;  /* at `open`, as replicas.v */
+    size_t snapshots;        /* that were told */
     struct strv stale;       /* volids this run may drop */
     struct strv kept;        /* what is kept aside, not yet told; see agent_tell_kept */
     bool looks;              /* opened to look only: the lock is free again */

@@ -30,7 +30,9 @@ static void tell_alive(void *channel)
 struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e)
 {
     const char *volid;
-    return message_string(o, "volume", 512, &volid, e) < 0 ? NULL : replicas_find(&a->replicas, volid, e);
+    return message_string(o, "volume", MESSAGE_NAME_MAX, &volid, e) < 0
+               ? NULL
+               : replicas_find(&a->replicas, volid, e);
 }
 
 int agent_check_owner(struct agent *a, struct err *e)
@@ -94,19 +96,22 @@ static int tell_volume(struct agent *a, size_t at, json_t *array, struct err *e)
     if (volume_alone(v->volume, e) < 0 || replica_look(v->volume, &r, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     size_t n = r.snapshots.n;
+    a->snapshots += n;
+    bool fits = n <= MESSAGE_SNAPSHOTS_MAX && a->snapshots <= MESSAGE_ALL_SNAPSHOTS_MAX;
     for (size_t i = 0; i < n; i++)
         if (snapshot_is_aside(r.snapshots.v[i].name))
             agent_note_kept(a, v->volid, r.snapshots.v[i].name);
-    if (n <= MESSAGE_SNAPSHOTS_MAX)
+    if (fits)
         json_array_append_new(array, message_replica(&r));
     a->seen[at] = r.snapshots;
     r.snapshots = (struct snapshots){0};
     replica_release(&r);
-    if (n <= MESSAGE_SNAPSHOTS_MAX)
+    if (fits)
         return 0;
     return err_set(e, ERR_CONFIG, 0,
-                   "volume '%s' has %zu snapshots on node '%s', a run can deal with %d: remove some",
-                   v->volid, n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX);
+                   "volume '%s' has %zu snapshots on node '%s', a run can deal with %d, and with %d of all "
+                   "volumes: remove some",
+                   v->volid, n, a->env->settings.node, MESSAGE_SNAPSHOTS_MAX, MESSAGE_ALL_SNAPSHOTS_MAX);
 }
 
 /* Whoever only looks may take hours, and is in nobody's way. */

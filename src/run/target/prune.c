@@ -8,6 +8,14 @@
 
 #define WHY_MAX 200
 
+static void add_problem(json_t *problems, const struct err *e)
+{
+    if (json_array_size(problems) < PEER_PROBLEMS_MAX)
+        json_array_append_new(problems, json_string(e->text));
+    else if (json_array_size(problems) == PEER_PROBLEMS_MAX)
+        json_array_append_new(problems, json_string("(and more like these)"));
+}
+
 /* Do something to each of a list of [name, id]; what fails is a problem, not a failure. */
 static int each_snapshot(struct env_volume *v, const json_t *o, const char *key,
                          int (*act)(struct env_volume *v, const char *name, const char *id, void *arg,
@@ -24,7 +32,7 @@ static int each_snapshot(struct env_volume *v, const json_t *o, const char *key,
             return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list of names and ids", key);
         struct err problem = {0};
         if (act(v, name, id, arg, &problem) < 0)
-            json_array_append_new(problems, json_string(problem.text));
+            add_problem(problems, &problem);
     }
     return 0;
 }
@@ -56,8 +64,9 @@ static int adopt_one(struct env_volume *v, const char *name, const char *id, voi
 static int prune_volume(struct pruning *p, const json_t *o, json_t *problems, struct err *e)
 {
     const char *volid;
-    struct env_volume *v =
-        message_string(o, "volume", 512, &volid, e) < 0 ? NULL : replicas_find(p->replicas, volid, e);
+    struct env_volume *v = message_string(o, "volume", MESSAGE_NAME_MAX, &volid, e) < 0
+                               ? NULL
+                               : replicas_find(p->replicas, volid, e);
     return v && each_snapshot(v, o, "snapshots", prune_one, p, problems, e) == 0 &&
                    each_snapshot(v, o, "adopt", adopt_one, p, problems, e) == 0
                ? 0
@@ -80,7 +89,7 @@ static int drop_all(struct pruning *p, const struct strv *drop, json_t *problems
         if (!strv_has(p->stale, drop->v[i]))
             return err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", drop->v[i]);
         if (drop_image(p, drop->v[i], &problem) < 0)
-            json_array_append_new(problems, json_string(problem.text));
+            add_problem(problems, &problem);
     }
     return 0;
 }

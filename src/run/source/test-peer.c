@@ -1,0 +1,192 @@
+/* A target that lies: whatever it says, the source holds, logs and records a bounded amount of clean text, or
+ * fails with a sentence of one line. */
+#include "run/source/peer.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "run/message.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define MEMORY_MAX (1024u << 10)
+#else
+#define MEMORY_MAX (256u << 10) /* KiB of this process, ever */
+#endif
+#define REPLICA                                                                                              \
+    "{\"exists\":false,\"stream\":false,\"many\":true,\"encrypts\":false,\"size\":0,\"available\":0,"        \
+    "\"written\":false,\"owner\":\"\",\"base\":\"\",\"stage\":null,\"snapshots\":[]}"
+#define ANSWER "{\"volumes\":[" REPLICA "],\"stale\":["
+#define KEPT "],\"kept\":["
+
+/* What the target answers to `open`: the piece again and again between head and tail, as often as it fits
+ * into a frame of `type`, or `times`. */
+struct lie {
+    int line;
+    enum frame_type type;
+    const char *head, *piece, *join, *tail;
+    size_t times;
+    const char *want; /* in the error; NULL: it is no error */
+};
+
+#define TOO_MUCH "would take more than"
+static const struct lie lies[] = {
+    {__LINE__, FRAME_REPLY, ANSWER KEPT, "", "", "]}", 1, NULL},
+    {__LINE__, FRAME_REPLY, ANSWER KEPT, "\"kept\\nOK\\u001b[A\\u202e\"", ",", "]}", 0, NULL},
+    {__LINE__, FRAME_REPLY, ANSWER KEPT "],\"removed\":[", "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\\ny\"", ",",
+     "]}", 0, NULL},
+    {__LINE__, FRAME_REPLY, ANSWER "\"st:1\\nst:2\"" KEPT, "", "", "]}", 1, "something else than names"},
+    {__LINE__, FRAME_REPLY, ANSWER KEPT, "1", ",", "]}", 1, "something else than texts"},
+    {__LINE__, FRAME_REPLY, ANSWER KEPT "],\"x\":[", "{}", ",", "]}", 0, TOO_MUCH},
+    {__LINE__, FRAME_REPLY, "{\"volumes\":[", "{}", ",", "]}", 0, TOO_MUCH},
+    {__LINE__, FRAME_REPLY, "{\"volumes\":[", REPLICA, ",", "]}", 513, "not a list of at most 512"},
+    {__LINE__, FRAME_REPLY, "{\"volumes\":[", REPLICA, ",", "]}", 2, "speaks of 2 volumes"},
+    {__LINE__, FRAME_REPLY, "", "[", "", "", 0, TOO_MUCH},
+    {__LINE__, FRAME_REPLY, "", "{\"a\":", "", "", 0, TOO_MUCH},
+    {__LINE__, FRAME_REPLY, ANSWER, "\"st:1/vm-1-disk-0.raw\"", ",", "]}", 3, "twice"},
+    {__LINE__, FRAME_ERROR, "{\"text\":\"", "x\\n100-1 Yes OK\\u001b[2J", "", "\"}", 0, "x 100-1 Yes OK?[2J"},
+    {__LINE__, FRAME_ERROR, "{\"kind\":\"none\",\"removed\":[", "\"y\"", ",", "]}", 9, "unknown error"},
+    {__LINE__, FRAME_HELLO, "", "", "", "", 1, "unexpected frame"},
+    {__LINE__, FRAME_NOTE, "", "", "", "", 1, "unexpected frame"},
+};
+
+/* Compressed, so that the larger ones are a few hundred bytes on the line. */
+static void answer(struct channel *c, const struct lie *l)
+{
+    struct err e = {0};
+    struct frame f;
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    if (frame_read(c, &f, &e) != 0 || f.type != FRAME_CALL)
+        _exit(2);
+    buf_adds(&b, l->head);
+    size_t room = FRAME_MAX - strlen(l->tail) - strlen(l->piece) - 1;
+    for (size_t i = 0; l->times ? i < l->times : b.len < room; i++)
+        buf_addf(&b, "%s%s", i ? l->join : "", l->piece);
+    buf_adds(&b, l->tail);
+    if (b.len < 2)
+        buf_adds(&b, "{}");
+    if (frame_write(c, l->type, b.data, b.len, NULL, 0, true, &e) < 0 || channel_flush(c, &e) < 0)
+        _exit(3);
+}
+
+static pid_t start_target(const struct lie *l, size_t n, int *fd)
+{
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pair[0]);
+        struct channel *c = channel_new(pair[1], pair[1], 20);
+        for (size_t i = 0; i < n; i++)
+            answer(c, l);
+        channel_free(c);
+        _exit(0);
+    }
+    close(pair[1]);
+    *fd = pair[0];
+    return pid;
+}
+
+static int open_once(struct peer *p, struct strv *stale, struct err *e)
+{
+    const struct strv none = STRV_INIT;
+    _cleanup_strv_ struct strv volids = STRV_INIT;
+    struct replica r = {0};
+    strv_add(&volids, "st:100/vm-100-disk-0.raw");
+    int result = peer_open(p, "100-0", &volids, &none, &none, &r, stale, e);
+    replica_release(&r);
+    return result;
+}
+
+static void listen_to(const struct lie *l)
+{
+    int fd, status;
+    struct err e = {0};
+    _cleanup_strv_ struct strv stale = STRV_INIT;
+    pid_t pid = start_target(l, 1, &fd);
+    struct peer p = {.link.channel = channel_new(fd, fd, 20), .node = "pve2"};
+    int r = open_once(&p, &stale, &e);
+    if (l->want ? r == 0 || !strstr(e.text, l->want) : r < 0)
+        fail_msg("line %d: %s", l->line, r < 0 ? e.text : "no error");
+    assert_null(r < 0 ? strpbrk(e.text, "\n\033") : NULL);
+    assert_true(p.kept.n <= PEER_KEPT_MAX);
+    for (size_t i = 0; i < p.kept.n; i++)
+        assert_true(!strpbrk(p.kept.v[i], "\n\033\xe2") && strlen(p.kept.v[i]) <= MESSAGE_TEXT_MAX);
+    strv_release(&p.kept);
+    channel_free(p.link.channel);
+    close(fd);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void test_lies(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(lies); i++)
+        listen_to(&lies[i]);
+}
+
+/* One answer may say much; many of them do not fill the disk with the log. */
+static void test_log_is_bounded(void **state)
+{
+    (void)state;
+    static const char big[] = "\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                              "xxxxxxxxxxxxxxxxxxxxxxxxxx"
+                              "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                              "xxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                              "\"";
+    enum { ANSWERS = 12 };
+    static const struct lie l = {
+        .type = FRAME_REPLY, .head = ANSWER KEPT "],\"removed\":[", .piece = big, .join = ",", .tail = "]}"};
+    char dir[] = "/tmp/pvesr-peer-XXXXXX";
+    int fd, status;
+    struct err e = {0};
+    assert_non_null(mkdtemp(dir));
+    pid_t pid = start_target(&l, ANSWERS, &fd);
+    struct peer p = {.link.channel = channel_new(fd, fd, 20), .node = "pve2"};
+    p.log = joblog_open(dir, "100-0", false, &e);
+    for (int i = 0; i < ANSWERS; i++) {
+        _cleanup_strv_ struct strv stale = STRV_INIT;
+        if (open_once(&p, &stale, &e) < 0)
+            fail_msg("%s", e.text);
+    }
+    _cleanup_buf_ struct buf log = BUF_INIT;
+    _cleanup_free_ char *path = xasprintf("%s/100-0", dir);
+    assert_int_equal(fs_read(path, 3 * PEER_SAID_MAX, &log, &e), 0);
+    assert_true(log.len > PEER_SAID_MAX / 2 && log.len < 2 * PEER_SAID_MAX);
+    assert_non_null(strstr(log.data, "node 'pve2' has said more than 4 MiB"));
+    joblog_free(p.log);
+    strv_release(&p.kept);
+    channel_free(p.link.channel);
+    close(fd);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    fs_unlink(path, &e);
+    rmdir(dir);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    struct rusage r;
+    assert_int_equal(getrusage(RUSAGE_SELF, &r), 0);
+    if (r.ru_maxrss > (long)MEMORY_MAX)
+        fail_msg("%ld KiB were held, more than %u", r.ru_maxrss, MEMORY_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lies), cmocka_unit_test(test_log_is_bounded),
+                                       cmocka_unit_test(test_memory)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
