@@ -31,7 +31,8 @@ int cmd_agent(struct env *env, const struct args *a, struct err *e)
     _cleanup_close_ int out = dup(STDOUT_FILENO);
     if (out < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         return err_sys(e, "cannot set the agent's streams up");
-    return agent_serve(env, STDIN_FILENO, out, e);
+    struct agent_options o = {.peer = args_text(a, P_PEER), .patience = AGENT_PATIENCE};
+    return agent_serve(env, STDIN_FILENO, out, &o, e);
 }
 
 static void tell_notes(const struct strv *notes)

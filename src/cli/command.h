@@ -57,6 +57,7 @@ enum parameter_id {
     P_LIMIT,
     P_AFTER,
     P_ITERATIONS,
+    P_PEER,
     P_RUNTIME,
     P_ROOT,
     P_OUTPUT_FORMAT,

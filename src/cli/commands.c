@@ -245,9 +245,12 @@ const struct command commands[] = {
      .detail = "One event a line: seconds since 1970, a blank, local time. 'never' when there is none."},
     {.name = "agent",
      .group = GROUP_INTERNAL,
+     .options = {P_PEER},
      .run = cmd_agent,
      .ours = true,
-     .help = "Be the far side of a run, on stdin and stdout."},
+     .help = "Be the far side of a run, on stdin and stdout.",
+     .detail = "A key of ssh that may do nothing else has it as its forced command, with --peer for the node "
+               "whose key it is."},
     {.name = "help",
      .group = GROUP_LOOKING,
      .positionals = {P_COMMAND},

@@ -150,6 +150,8 @@ const struct parameter parameters[P_COUNT] = {
                       .help = "How many events."},
     [P_RUNTIME] = {"runtime", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                    .help = "Only until this system is started anew."},
+    [P_PEER] = {"peer", TYPE_TEXT, .max = 63, .check = node_name_check, .ours = true,
+                .help = "The only node that may be at the other end."},
     [P_ROOT] = {"root", TYPE_TEXT, .max = 4096, .fallback = "/", .check = check_root, .ours = true,
                 .help = "Where the system lies that is meant; only in that of \"/\" services are told."},
     [P_OUTPUT_FORMAT] = {"output-format", TYPE_CHOICE, .choices = "text|json", .fallback = "text",

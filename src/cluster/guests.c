@@ -67,8 +67,10 @@ static int by_id(const void *a, const void *b)
     return by_node ? by_node : (int)x->type - (int)y->type;
 }
 
-static void warn_two_owners(struct guest_list *l, const struct guest_entry *a, const struct guest_entry *b)
+static void note_two_owners(struct guest_list *l, const struct guest_entry *a, const struct guest_entry *b)
 {
+    l->twice = xgrow(l->twice, l->n_twice, sizeof *l->twice);
+    l->twice[l->n_twice++] = a->id;
     _cleanup_free_ char *first = guest_config_path(a);
     _cleanup_free_ char *second = guest_config_path(b);
     strv_addf(&l->warnings,
@@ -88,7 +90,7 @@ static bool finish(struct guest_list *l)
         if (next == i + 1)
             l->v[kept++] = l->v[i];
         else
-            warn_two_owners(l, &l->v[i], &l->v[i + 1]);
+            note_two_owners(l, &l->v[i], &l->v[i + 1]);
     }
     bool unique = kept == l->n;
     l->n = kept;
@@ -181,9 +183,18 @@ int guests_load(struct tree *t, struct guest_list *ret, struct err *e)
     }
 }
 
+bool guests_has_two(const struct guest_list *g, uint32_t id)
+{
+    for (size_t i = 0; i < g->n_twice; i++)
+        if (g->twice[i] == id)
+            return true;
+    return false;
+}
+
 void guests_release(struct guest_list *g)
 {
     free(g->v);
+    free(g->twice);
     strv_release(&g->warnings);
     *g = (struct guest_list){0};
 }

@@ -7,6 +7,7 @@
 
 #include "cluster/tree.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,12 +22,15 @@ struct guest_entry {
 struct guest_list {
     struct guest_entry *v; /* sorted by id */
     size_t n;
+    uint32_t *twice; /* ids of the guests that have two files, and are not in v */
+    size_t n_twice;
     struct strv warnings;
 };
 
 int guests_load(struct tree *t, struct guest_list *ret, struct err *e);
 void guests_release(struct guest_list *g);
 const struct guest_entry *guests_find(const struct guest_list *g, uint32_t id); /* NULL: none */
+bool guests_has_two(const struct guest_list *g, uint32_t id); /* two files, so that it has no owner */
 /* "nodes/pve1/qemu-server/100.conf"; malloc'ed. */
 char *guest_config_path(const struct guest_entry *g);
 const char *guest_type_name(enum guest_type t); /* "qemu", "lxc" */

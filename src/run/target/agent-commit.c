@@ -5,6 +5,7 @@
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/target/guard.h"
+#include "run/target/policy.h"
 #include "volume/name.h"
 
 #include <inttypes.h>
@@ -36,10 +37,9 @@ static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, 
     for (size_t i = 0; i < json_array_size(array); i++) {
         const char *from = json_string_value(json_array_get(json_array_get(array, i), 0));
         const char *to = json_string_value(json_array_get(json_array_get(array, i), 1));
-        if (!from || !to || !snapshot_name_portable(from) || !snapshot_name_portable(to) ||
-            !snapshot_is_aside(to))
+        if (!from || !to || !snapshot_name_portable(from))
             return err_set(e, ERR_DATA, 0, "damaged message: 'aside' is not a list of names");
-        if (volume_snapshot_rename(v->volume, from, to, e) < 0)
+        if (policy_aside_as(to, e) < 0 || volume_snapshot_rename(v->volume, from, to, e) < 0)
             return -1;
         strv_addf(asides, "'%s' of %s is kept as '%s' on the target", from, v->volid, to);
         agent_note_kept(a, v->volid, to);
@@ -51,7 +51,7 @@ int agent_call_aside(struct agent *a, const json_t *o, json_t **reply, struct er
 {
     _cleanup_strv_ struct strv asides = STRV_INIT;
     struct env_volume *v = agent_volume(a, o, e);
-    if (!v || agent_check_owner(a, e) < 0)
+    if (!v)
         return -1;
     if (rename_aside(a, v, o, &asides, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
@@ -77,7 +77,8 @@ static void commit_release(struct commit *c)
     strv_release(&c->asides);
 }
 
-static int take_intent(const struct env_volume *v, const json_t *o, struct intent_volume *ret, struct err *e)
+static int take_intent(const struct agent *a, const struct env_volume *v, const json_t *o,
+                       struct intent_volume *ret, struct err *e)
 {
     const char *id, *as, *aside;
     if (message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
@@ -85,11 +86,10 @@ static int take_intent(const struct env_volume *v, const json_t *o, struct inten
         message_string(o, "live-aside", SNAPSHOT_NAME_MAX, &aside, e) < 0 ||
         message_bool(o, "keep-live", &ret->keep_live, e) < 0 || message_traits(o, &ret->traits, e) < 0)
         return -1;
-    if (!snapshot_id_valid(id) || !snapshot_is_of_guest(as, v->guest))
-        return err_set(e, ERR_DATA, 0,
-                       "damaged message: '%s' is not a replication snapshot of guest %" PRIu32, as, v->guest);
-    if (!snapshot_name_portable(aside) || !snapshot_is_aside(aside))
-        return err_set(e, ERR_DATA, 0, "damaged message: 'live-aside' is not a name for what is kept aside");
+    if (!snapshot_id_valid(id))
+        return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a snapshot id", id);
+    if (policy_shown_as(a->job, as, e) < 0 || policy_aside_as(aside, e) < 0)
+        return -1;
     ret->volid = xstrdup(v->volid);
     strcpy(ret->id, id);
     strcpy(ret->as, as);
@@ -112,7 +112,7 @@ static int take_commit(struct commit *c, const json_t *array, struct err *e)
         for (size_t k = 0; k < i; k++)
             if (c->v[k] == v)
                 return err_set(e, ERR_DATA, 0, "damaged message: 'volumes' names '%s' twice", v->volid);
-        if (take_intent(v, one, &c->intent.v[i], e) < 0)
+        if (take_intent(c->a, v, one, &c->intent.v[i], e) < 0)
             return err_wrap(e, "volume '%s'", v->volid);
         c->v[i] = v;
         c->volumes[i] = v->volume;
@@ -161,7 +161,7 @@ int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct e
 {
     const json_t *array;
     struct commit c = {.a = a};
-    if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 || agent_check_owner(a, e) < 0)
+    if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0)
         return -1;
     for (size_t i = 0; i < a->replicas.n; i++) /* somebody may have put something there since `open` */
         if (volume_alone(a->replicas.v[i].volume, e) < 0)

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "run/env.h"
+#include "run/target/agent.h"
 #include "run/target/replica.h"
 #include "wire/frame.h"
 
@@ -11,6 +12,7 @@
 
 struct agent {
     struct env *env;
+    const struct agent_options *options;
     struct channel *channel;
     int in, out;   /* its ends */
     char peer[64]; /* the node that the source says it is */
@@ -29,9 +31,7 @@ struct agent {
 
 /* The volume that the field 'volume' names: one of those that were opened, or NULL. */
 struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e);
-/* The guest's owner may change while a run is on its way. Replicas are written only where the guest is not,
- * and only by the node where it is: another one sends the past. A guest that this node does not know (yet)
- * has no owner here. */
+/* May the peer still write to the guest's replicas (policy_guest)? The tree is read anew. */
 int agent_check_owner(struct agent *a, struct err *e);
 
 void agent_note_kept(struct agent *a, const char *volid, const char *snapshot);

@@ -2,11 +2,13 @@
 #include "run/target/agent-parts.h"
 
 #include "base/cidr.h"
+#include "base/clock.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/intent.h"
 #include "run/message.h"
 #include "run/snapshot.h"
+#include "run/target/policy.h"
 #include "run/target/prune.h"
 #include "run/target/replica.h"
 #include "volume/name.h"
@@ -14,6 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define AGENT_SECONDS 60 /* the peer sends something at least each 5 s */
 #define LOCK_SECONDS 10
@@ -35,20 +38,38 @@ struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e)
                : replicas_find(&a->replicas, volid, e);
 }
 
-int agent_check_owner(struct agent *a, struct err *e)
+static int look_up_guest(struct agent *a, struct policy_guest *ret, struct err *e)
 {
     if (env_guests_again(a->env, e) < 0)
         return -1;
     const struct guest_entry *g = guests_find(&a->env->guests, a->guest);
-    if (g && strcmp(g->node, a->env->settings.node) == 0)
-        return err_set(e, ERR_CONFIG, 0,
-                       "guest '%" PRIu32 "' is on local node '%s': its volumes are no replicas there",
-                       a->guest, a->env->settings.node);
-    if (g && strcmp(g->node, a->peer) != 0)
-        return err_set(e, ERR_CONFIG, 0,
-                       "guest '%" PRIu32 "' is on node '%s': node '%s' has nothing to replicate of it",
-                       a->guest, g->node, a->peer);
+    *ret = (struct policy_guest){.guest = a->guest,
+                                 .self = a->env->settings.node,
+                                 .peer = a->peer,
+                                 .owner = g ? g->node : NULL,
+                                 .twice = guests_has_two(&a->env->guests, a->guest)};
     return 0;
+}
+
+int agent_check_owner(struct agent *a, struct err *e)
+{
+    struct policy_guest g;
+    return look_up_guest(a, &g, e) < 0 ? -1 : policy_guest(&g, e);
+}
+
+/* The file of a new guest may reach this node's tree a moment after its owner's. */
+static int await_owner(struct agent *a, struct err *e)
+{
+    struct policy_guest g;
+    double began = clock_mono();
+    int r;
+    while ((r = look_up_guest(a, &g, e)) == 0 && policy_guest_may_come(&g) &&
+           clock_mono() - began < a->options->patience) {
+        tell_alive(a->channel);
+        nanosleep(&(struct timespec){0, 200000000}, NULL);
+    }
+    g.waited = (unsigned)(clock_mono() - began);
+    return r < 0 ? -1 : policy_guest(&g, e);
 }
 
 static void note_removed(void *agent, const char *text)
@@ -67,14 +88,14 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
         return -1;
     strcpy(a->job, job);
     a->guest = id.guest;
-    if (agent_check_owner(a, e) < 0)
+    if (await_owner(a, e) < 0)
         return -1;
     _cleanup_free_ char *path = env_agent_lock_path(a->env, a->guest);
     a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
     if (!a->lock)
         return err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
     a->env->volumes.lock_fd = lock_fd(a->lock);
-    return 0;
+    return agent_check_owner(a, e); /* it may have moved while we waited */
 }
 
 /* A commit that was cut. Where it cannot be ended, this run may: it shows newer restore points of all. */
@@ -274,7 +295,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
     want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
-    if (replace && (agent_check_owner(a, e) < 0 || replica_replace(v->volume, a->job, e) < 0))
+    if (replace && replica_replace(v, a->job, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     if (replace)
         strv_addf(&a->removed, "%s: the unfinished first copy of this job: it begins anew", v->volid);
@@ -316,7 +337,7 @@ static int call_prune(struct agent *a, const json_t *o, json_t **reply, struct e
                         .replicas = &a->replicas,
                         .stale = &a->stale,
                         .removed = &a->removed};
-    return agent_check_owner(a, e) < 0 ? -1 : prune_serve(&p, o, reply, e);
+    return prune_serve(&p, o, reply, e);
 }
 
 /* Which of this node's addresses are in the network: of several the source must not choose. */
@@ -382,6 +403,9 @@ static int dispatch(struct agent *a, const json_t *o, struct err *e)
             continue;
         if (!may_call(a, calls[i].needs))
             return err_set(e, ERR_DATA, 0, "the peer calls '%s' before 'open'", name);
+        /* the guest may have moved since */
+        if (calls[i].needs != NEEDS_NOTHING && agent_check_owner(a, e) < 0)
+            return -1;
         json_t *reply = NULL;
         if (calls[i].serve(a, o, &reply, e) < 0)
             return -1;
@@ -405,7 +429,7 @@ static int greet(struct agent *a, struct err *e)
     if (json_is_true(json_object_get(theirs, "debug")))
         setenv("PVESR_DEBUG", "1", 1);
     json_decref(theirs);
-    if (r < 0)
+    if (r < 0 || policy_peer(&(struct policy_peer){a->peer, a->options->peer}, e) < 0)
         return -1;
     return message_send(a->channel, FRAME_HELLO,
                         json_pack("{s:i, s:s, s:s}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION,
@@ -434,10 +458,10 @@ static int serve(struct agent *a, struct err *e)
     }
 }
 
-int agent_serve(struct env *env, int in, int out, struct err *e)
+int agent_serve(struct env *env, int in, int out, const struct agent_options *o, struct err *e)
 {
     _cleanup_(channel_freep) struct channel *channel = channel_new(in, out, AGENT_SECONDS);
-    struct agent a = {.env = env, .channel = channel, .in = in, .out = out};
+    struct agent a = {.env = env, .options = o, .channel = channel, .in = in, .out = out};
     env->volumes.tick = (struct tick){tell_alive, channel};
     env->volumes.removed = note_removed;
     env->volumes.removed_arg = &a;

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "run/message.h"
+#include "run/target/policy.h"
 #include "volume/name.h"
 
 #include <string.h>
@@ -86,8 +87,8 @@ static int drop_all(struct pruning *p, const struct strv *drop, json_t *problems
 {
     for (size_t i = 0; i < drop->n; i++) {
         struct err problem = {0};
-        if (!strv_has(p->stale, drop->v[i]))
-            return err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", drop->v[i]);
+        if (policy_drop(&(struct policy_drop){drop->v[i], strv_has(p->stale, drop->v[i]), NULL}, e) < 0)
+            return -1;
         if (drop_image(p, drop->v[i], &problem) < 0)
             add_problem(problems, &problem);
     }

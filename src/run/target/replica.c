@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "run/places.h"
 #include "run/snapshot.h"
+#include "run/target/policy.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -201,20 +202,24 @@ int replica_stale(struct env *env, const char *job_id, uint32_t guest, const str
     return r;
 }
 
-int replica_replace(struct volume *v, const char *job_id, struct err *e)
+int replica_replace(struct env_volume *v, const char *job_id, struct err *e)
 {
     struct replica r = {0};
-    if (replica_look(v, &r, e) < 0)
+    if (replica_look(v->volume, &r, e) < 0)
         return -1;
-    bool ours = !r.written && (!r.info.exists || strcmp(r.owner, job_id) == 0);
+    const struct snapshot *shown = *r.base_id ? snapshots_find_id(&r.snapshots, r.base_id) : NULL;
+    struct policy_replace facts = {.volid = v->volid,
+                                   .job = job_id,
+                                   .exists = r.info.exists,
+                                   .written = r.written,
+                                   .owner = r.owner,
+                                   .shows = shown ? shown->name : "",
+                                   .received = true};
     for (size_t i = 0; i < r.snapshots.n; i++)
-        ours = ours && r.snapshots.v[i].flags & SNAPSHOT_RECEIVED;
+        facts.received = facts.received && r.snapshots.v[i].flags & SNAPSHOT_RECEIVED;
+    int allowed = policy_replace(&facts, e);
     replica_release(&r);
-    if (!ours)
-        return err_set(e, ERR_DATA, 0,
-                       "the target's volume is not an unfinished copy of job '%s': it is not replaced",
-                       job_id);
-    return volume_destroy(v, e);
+    return allowed < 0 ? -1 : volume_destroy(v->volume, e);
 }
 
 /* 1: the live volume is there and no run of a job ever made it. */
@@ -305,9 +310,9 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
     int r = env_volume_open(env, volid, guest, &v, e);
     if (r == 0)
         r = replicas_have(wanted, v.volume, &other, e);
-    if (r > 0)
-        r = err_set(e, ERR_CONFIG, 0, "it is '%s', which is not to be removed, under another name", other);
-    else if (r == 0)
+    if (r >= 0)
+        r = policy_drop(&(struct policy_drop){volid, true, r > 0 ? other : NULL}, e);
+    if (r == 0)
         r = drop_of_guest(env, v.volume, volid, job_id, guest, kept, e);
     env_volume_close(&v);
     return r < 0 ? err_wrap(e, "stale volume '%s'", volid) : 0;
@@ -324,15 +329,8 @@ int replica_prune(struct volume *v, const char *name, const char *id, uint32_t g
         return -1;
     }
     const struct snapshot *s = snapshots_find_id(&snapshots, id);
-    int r = s ? 0 : 1;
-    if (s && strcmp(s->id, base) == 0)
-        r = err_set(e, ERR_DATA, 0,
-                    "snapshot '%s' is the restore point that the replica shows: it is not removed", s->name);
-    else if (s && snapshot_is_aside(s->name))
-        r = err_set(e, ERR_DATA, 0, "snapshot '%s' is kept aside: it is not removed", s->name);
-    else if (s && !snapshot_is_of_guest(s->name, guest) && !(s->flags & SNAPSHOT_RECEIVED))
-        r = err_set(e, ERR_DATA, 0, "snapshot '%s' was not made by replication: it is not removed", s->name);
-    else if (s)
+    int r = s ? policy_prune(&(struct policy_prune){guest, s, base}, e) : 1;
+    if (r == 0)
         r = volume_snapshot_destroy(v, name, id, e);
     snapshots_release(&snapshots);
     return r;

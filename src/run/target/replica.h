@@ -37,15 +37,13 @@ int replicas_check_sign(const struct replicas *r, struct volume *v, const char *
 int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct replicas *wanted,
                   const struct strv *scan, struct strv *ret, struct err *e);
 
-/* Destroy a first copy that this job did not finish: refused unless this job made all that is there and
- * nobody wrote. */
-int replica_replace(struct volume *v, const char *job_id, struct err *e);
+/* Destroy a first copy that this job did not finish, if it may be (policy_replace). */
+int replica_replace(struct env_volume *v, const char *job_id, struct err *e);
 /* Destroy an image; one that was written to since its restore point is kept aside first, and so is one that
  * never was a replica, and snapshots that were made here: what came since the guest left may be nowhere
  * else. Refused is one of `wanted`, which may have been made since replica_stale, and one that is not alone
  * (volume_alone). `kept` gets sentences, may be NULL. */
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest,
                  const struct replicas *wanted, struct strv *kept, struct err *e);
-/* Remove one snapshot (1: it was not there): only a replication snapshot of the guest or one that was
- * received, never one kept aside or the restore point that the replica shows. */
+/* Remove one snapshot, if it may go (policy_prune). 1: it was not there. */
 int replica_prune(struct volume *v, const char *name, const char *id, uint32_t guest, struct err *e);

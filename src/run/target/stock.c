@@ -6,6 +6,7 @@
 #include "run/message.h"
 #include "run/places.h"
 #include "run/snapshot.h"
+#include "run/target/policy.h"
 #include "run/target/replica.h"
 
 #include <inttypes.h>
@@ -69,10 +70,9 @@ static struct lock *lock_replicas(struct env *env, const char *job_id, uint32_t 
     if (!lock || env_guests_again(env, e) < 0)
         return NULL;
     const struct guest_entry *g = guests_find(&env->guests, id.guest);
-    if (g && strcmp(g->node, env->settings.node) == 0) {
-        err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is on local node", id.guest);
+    struct policy_guest facts = {.guest = id.guest, .self = env->settings.node, .owner = g ? g->node : NULL};
+    if (policy_guest(&facts, e) < 0)
         return NULL;
-    }
     *guest = id.guest;
     env->volumes.lock_fd = lock_fd(lock);
     return take_ptr(lock);

@@ -1,101 +1,11 @@
 /* A source that lies: whatever it says, the agent answers with an error that names the lie, and nothing is
  * made on the target. */
-#include "run/target/agent.h"
+#include "run/target/testagent.h"
 
-#include "base/fs.h"
-#include "base/mem.h"
-#include "base/proc.h"
-#include "run/message.h"
+#include "base/testsleep.h"
 
 #include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define DISK "st:100/vm-100-disk-0.raw"
-#define OPEN "{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"" DISK "\"],\"scan\":[\"st\"]}"
-#define LOOK "{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"" DISK "\"],\"scan\":[],\"look\":true}"
-#define DIGEST(id, offset, blocks)                                                                           \
-    "{\"do\":\"digest\",\"volume\":\"" DISK "\",\"id\":\"" id "\",\"offset\":" offset ",\"blocks\":" blocks  \
-    "}"
-#define STAGE                                                                                                \
-    "{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"__replicate_100-0_5__\",\"id\":\"" ID_A        \
-    "\",\"created\":5,"                                                                                      \
-    "\"base\":\"\",\"size\":65536,\"replace\":false,\"resume\":false}"
-
-static char dir[64];
-
-static void put(const char *name, const char *text)
-{
-    struct err e = {0};
-    _cleanup_free_ char *path = xasprintf("%s/%s", dir, name);
-    _cleanup_free_ char *parent = xstrndup(path, (size_t)(strrchr(path, '/') - path));
-    assert_int_equal(fs_mkdir_p(parent, 0755, &e), 0);
-    assert_int_equal(fs_write_atomic(path, text, strlen(text), 0644, &e), 0);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/pvesr-agent-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    put("tree/storage.cfg", "dir: st\n\tpath /st\n\n");
-    put("tree/nodes.cfg", "node: pve1\n\taddress local\n\nnode: pve2\n\taddress local\n\n");
-    put("tree/nodes/pve1/qemu-server/100.conf", "scsi0: " DISK "\n");
-    put("tree/nodes/pve2/qemu-server/200.conf", "scsi0: st:200/vm-200-disk-0.raw\n");
-    put("tree/nodes/pve3/qemu-server/300.conf", "scsi0: st:300/vm-300-disk-0.raw\n");
-    put("pve2/st/keep", "");
-    _cleanup_free_ char *conf =
-        xasprintf("node: pve2\ncluster: dir:%s/tree\nstate-dir: %s/state\nlog-dir: %s/log\n"
-                  "lock-dir: %s/lock\nrun-dir: %s/run\nstorage-root: %s/pve2\n",
-                  dir, dir, dir, dir, dir, dir);
-    put("pvesr.conf", conf);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    struct err e = {0};
-    char *argv[] = {(char *)"rm", (char *)"-rf", dir, NULL};
-    return proc_check(argv, NULL, NULL, &e);
-}
-
-static pid_t start_agent(int *fd)
-{
-    int pair[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct env env;
-        struct err e = {0};
-        _cleanup_free_ char *conf = xasprintf("%s/pvesr.conf", dir);
-        close(pair[0]);
-        if (env_open(&env, conf, &e) < 0)
-            _exit(9);
-        int r = agent_serve(&env, pair[1], pair[1], &e);
-        env_release(&env);
-        _exit(r < 0);
-    }
-    close(pair[1]);
-    *fd = pair[0];
-    return pid;
-}
-
-static void send_text(struct channel *c, enum frame_type type, const char *text)
-{
-    struct err e = {0};
-    if (frame_write(c, type, text, strlen(text), NULL, 0, false, &e) == 0)
-        channel_flush(c, &e);
-}
 
 /* A step of a lie: what is sent, and how it must be answered. */
 struct say {
@@ -153,6 +63,14 @@ static const struct lie {
      "a guest of a third node",
      {CALL("{\"do\":\"open\",\"job\":\"300-0\",\"volumes\":[],\"scan\":[]}")},
      "is on node 'pve3': node 'pve1' has nothing to replicate of it"},
+    {__LINE__,
+     "a guest that nobody knows",
+     {CALL("{\"do\":\"open\",\"job\":\"400-0\",\"volumes\":[],\"scan\":[]}")},
+     "guest '400' is not known on node 'pve2'"},
+    {__LINE__,
+     "a guest of two nodes",
+     {CALL("{\"do\":\"open\",\"job\":\"500-0\",\"volumes\":[],\"scan\":[]}")},
+     "two configuration files"},
     {__LINE__,
      "another guest's volume",
      {CALL("{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"st:101/vm-101-disk-0.raw\"],\"scan\":[]}")},
@@ -231,11 +149,21 @@ static const struct lie {
      {CALL(OPEN),
       CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
            "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"x\",\"keep-live\":false,\"aside\":[]}]}")},
-     "live-aside"},
+     "'x' is not a name for what is kept aside"},
+    {__LINE__,
+     "another job's name for what is shown",
+     {CALL(OPEN), CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
+                       "\",\"as\":\"__replicate_100-1_5__\",\"live-aside\":\"diverged_100-0_5\","
+                       "\"keep-live\":false,\"aside\":[]}]}")},
+     "not a replication snapshot of job '100-0'"},
+    {__LINE__,
+     "a name of two lines",
+     {CALL("{\"do\":\"open\",\"job\":\"100-0\",\"volumes\":[\"st:100/vm-100-disk-0.raw\\nx\"],\"scan\":[]}")},
+     "names"},
     {__LINE__,
      "a name to rename to that is not for what is kept aside",
      {CALL(OPEN), CALL("{\"do\":\"aside\",\"volume\":\"" DISK "\",\"aside\":[[\"a\",\"b\"]]}")},
-     "'aside'"},
+     "'b' is not a name for what is kept aside"},
     {__LINE__,
      "a drop of what is not stale",
      {CALL(OPEN), CALL("{\"do\":\"prune\",\"volumes\":[],\"drop\":[\"st:100/vm-100-disk-0.raw\"]}")},
@@ -252,6 +180,10 @@ static const struct lie {
      {CALL(LOOK), CALL("{\"do\":\"commit\",\"volumes\":[]}")},
      "before 'open'"},
     {__LINE__, "a run after a look", {CALL(LOOK), CALL(OPEN)}, "second run"},
+    {__LINE__,
+     "a look at a guest of a third node",
+     {CALL("{\"do\":\"open\",\"job\":\"300-0\",\"volumes\":[],\"scan\":[],\"look\":true}")},
+     "is on node 'pve3'"},
     {__LINE__, "digests of what is not there", {CALL(LOOK), CALL(DIGEST("", "0", "1"))}, "is not there"},
     {__LINE__,
      "…of a point that is not",
@@ -262,15 +194,6 @@ static const struct lie {
     {__LINE__, "…of a negative number", {CALL(LOOK), CALL(DIGEST("", "-65536", "1"))}, "'offset'"},
     {__LINE__, "…of a point that is a path", {CALL(LOOK), CALL(DIGEST("../../x", "0", "1"))}, "of no blocks"},
 };
-
-static void greet(struct channel *c)
-{
-    struct err e = {0};
-    send_text(c, FRAME_HELLO, "{\"pvesr\":1,\"version\":\"x\",\"node\":\"pve1\"}");
-    json_t *o = message_receive(c, FRAME_HELLO, "agent", &e);
-    assert_non_null(o);
-    json_decref(o);
-}
 
 static void tell(const struct lie *l)
 {
@@ -326,21 +249,6 @@ static void test_lies(void **state)
     }
 }
 
-static json_t *ask(struct channel *c, const char *call, struct err *e)
-{
-    send_text(c, FRAME_CALL, call);
-    return message_receive(c, FRAME_REPLY, "agent", e);
-}
-
-static void ask_ok(struct channel *c, const char *call)
-{
-    struct err e = {0};
-    json_t *o = ask(c, call, &e);
-    if (!o)
-        fail_msg("%s", e.text);
-    json_decref(o);
-}
-
 /* 4 KiB of x into a stage of 64 KiB, sealed. */
 static void send_stage(struct channel *c)
 {
@@ -363,15 +271,6 @@ static void send_stage(struct channel *c)
     if (!o)
         fail_msg("%s", e.text);
     json_decref(o);
-}
-
-static void hang_up(struct channel *c, int fd, pid_t pid, int want)
-{
-    int status;
-    channel_free(c);
-    close(fd);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == want);
 }
 
 #define COMMIT                                                                                               \
@@ -410,30 +309,144 @@ static void test_truth(void **state)
         assert_int_equal(replica.data[i], i < 4096 ? 'x' : 0);
 }
 
-/* The guest is moved while its run is under way: whoever has it now, what this source has is the past. */
+static pid_t start_looking(struct channel **c, int *fd)
+{
+    pid_t pid = start_agent(fd);
+    *c = channel_new(*fd, *fd, 10);
+    greet(*c);
+    ask_ok(*c, LOOK);
+    return pid;
+}
+
+static void assert_refused(struct channel *c, const char *call, const char *want)
+{
+    struct err e = {0};
+    assert_null(ask(c, call, &e));
+    if (!strstr(e.text, want))
+        fail_msg("want '%s', got '%s'", want, e.text);
+}
+
+/* The guest is moved while its run is under way: whoever has it now, what this source has is the past, and
+ * what the replica reads as is nothing for it. */
 static void test_moved_meanwhile(void **state)
 {
     (void)state;
     static const char *const to[] = {"pve2", "pve3"};
     static const char *const want[] = {"is on local node 'pve2'", "is on node 'pve3'"};
     for (size_t i = 0; i < ELEMENTS(to); i++) {
-        int fd;
-        struct err e = {0};
-        pid_t pid = start_agent(&fd);
+        int fd, looks;
+        struct channel *looker;
+        pid_t looking = start_looking(&looker, &looks), pid = start_agent(&fd);
         struct channel *c = channel_new(fd, fd, 10);
         _cleanup_free_ char *from = xasprintf("%s/tree/nodes/pve1/qemu-server/100.conf", dir);
         _cleanup_free_ char *there = xasprintf("%s/tree/nodes/%s/qemu-server/100.conf", dir, to[i]);
         greet(c);
         send_stage(c);
         assert_int_equal(rename(from, there), 0);
-        assert_null(ask(c, COMMIT, &e));
-        if (!strstr(e.text, want[i]))
-            fail_msg("want '%s', got '%s'", want[i], e.text);
+        assert_refused(c, COMMIT, want[i]);
         hang_up(c, fd, pid, 1);
+        assert_refused(looker, DIGEST("", "0", "1"), want[i]);
+        hang_up(looker, looks, looking, 1);
         assert_nothing_made(&(struct lie){.line = __LINE__, .what = to[i]});
         teardown(state);
         setup(state);
     }
+}
+
+/* …and while it waits for another run to end. */
+static void test_moved_while_waiting(void **state)
+{
+    (void)state;
+    int first, second;
+    pid_t at_work = start_agent(&first), waiting = start_agent(&second);
+    struct channel *a = channel_new(first, first, 10), *b = channel_new(second, second, 10);
+    _cleanup_free_ char *from = xasprintf("%s/tree/nodes/pve1/qemu-server/100.conf", dir);
+    _cleanup_free_ char *to = xasprintf("%s/tree/nodes/pve2/qemu-server/100.conf", dir);
+    struct err e = {0};
+    greet(a);
+    greet(b);
+    ask_ok(a, OPEN);
+    send_text(b, FRAME_CALL, OPEN);
+    assert_true(await_sleep(waiting));
+    assert_int_equal(rename(from, to), 0);
+    hang_up(a, first, at_work, 0);
+    assert_null(message_receive(b, FRAME_REPLY, "agent", &e));
+    if (!strstr(e.text, "is on local node 'pve2'"))
+        fail_msg("%s", e.text);
+    hang_up(b, second, waiting, 1);
+}
+
+/* Whoever has the key of one node is not another one. */
+static void test_peer_of_the_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *peer, *want;
+    } cases[] = {{"pve1", NULL},
+                 {"pve3", "the key of node 'pve3' was used by one that says it is node 'pve1'"}};
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        int fd;
+        struct err e = {0};
+        options.peer = cases[i].peer;
+        pid_t pid = start_agent(&fd);
+        options.peer = NULL;
+        struct channel *c = channel_new(fd, fd, 10);
+        send_text(c, FRAME_HELLO, "{\"pvesr\":1,\"version\":\"x\",\"node\":\"pve1\"}");
+        json_t *o = message_receive(c, FRAME_HELLO, "agent", &e);
+        assert_int_equal(o == NULL, cases[i].want != NULL);
+        if (cases[i].want && !strstr(e.text, cases[i].want))
+            fail_msg("%s", e.text);
+        json_decref(o);
+        hang_up(c, fd, pid, cases[i].want != NULL);
+    }
+}
+
+/* The file of a new guest comes while the agent waits for it. */
+static void test_new_guest(void **state)
+{
+    (void)state;
+    int fd;
+    struct err e = {0};
+    options.patience = 60;
+    pid_t pid = start_agent(&fd);
+    options.patience = 0;
+    struct channel *c = channel_new(fd, fd, 10);
+    greet(c);
+    send_text(c, FRAME_CALL, "{\"do\":\"open\",\"job\":\"400-0\",\"volumes\":[],\"scan\":[]}");
+    put("tree/nodes/pve1/qemu-server/400.conf", "");
+    json_t *o = message_receive(c, FRAME_REPLY, "agent", &e);
+    if (!o)
+        fail_msg("%s", e.text);
+    json_decref(o);
+    hang_up(c, fd, pid, 0);
+}
+
+/* A source that forgot, or lies: what a commit showed is not destroyed for a new first copy. */
+static void test_replace_of_what_is_shown(void **state)
+{
+    (void)state;
+    int fd;
+    struct err e = {0};
+    pid_t pid = start_agent(&fd);
+    struct channel *c = channel_new(fd, fd, 10);
+    greet(c);
+    send_stage(c);
+    ask_ok(c, COMMIT);
+    hang_up(c, fd, pid, 0);
+    pid = start_agent(&fd);
+    c = channel_new(fd, fd, 10);
+    greet(c);
+    ask_ok(c, OPEN);
+    assert_null(ask(c,
+                    "{\"do\":\"stage\",\"volume\":\"" DISK
+                    "\",\"snapshot\":\"__replicate_100-0_9__\",\"id\":\"" ID_B
+                    "\",\"created\":9,\"base\":\"\",\"size\":65536,\"replace\":true,\"resume\":false}",
+                    &e));
+    if (!strstr(e.text, "may have been acknowledged"))
+        fail_msg("%s", e.text);
+    hang_up(c, fd, pid, 1);
+    _cleanup_free_ char *path = xasprintf("%s/pve2/st/images/100/vm-100-disk-0.raw", dir);
+    assert_true(fs_exists(path));
 }
 
 int main(void)
@@ -442,6 +455,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truth, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moved_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_moved_while_waiting, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peer_of_the_key, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_new_guest, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replace_of_what_is_shown, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
