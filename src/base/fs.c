@@ -111,6 +111,13 @@ int fs_write_atomic_at(int dirfd, const char *name, const char *what, const void
     return replace(&r, data, len, e);
 }
 
+void fs_restrict(int fd, mode_t mode)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && st.st_mode & 0777 & ~mode)
+        (void)!fchmod(fd, st.st_mode & 07777 & ~(0777 & ~mode));
+}
+
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
 {
     if (!*path)

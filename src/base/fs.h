@@ -24,6 +24,10 @@ int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
 int fs_write_atomic_at(int dirfd, const char *name, const char *what, const void *data, size_t len,
                        mode_t mode, struct err *e);
 
+/* Take from an open file what its mode allows beyond `mode` (base/modes.h). Where that is not ours to change,
+ * or the file system has modes of its own, it stays. */
+void fs_restrict(int fd, mode_t mode);
+
 /* Like mkdir -p; an existing directory is fine. */
 int fs_mkdir_p(const char *path, mode_t mode, struct err *e);
 

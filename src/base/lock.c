@@ -3,12 +3,14 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/modes.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 
 struct lock {
@@ -20,17 +22,36 @@ struct lock {
 
 static struct lock *locks; /* held by this process; it has no threads */
 
+/* May others make files in its folder? Where only root may, a file that belongs to nobody is root's as well:
+ * a server of NFS that squashes root gives it that owner. */
+static bool others_make_files(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    _cleanup_free_ char *dir = slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
+    struct stat st;
+    return stat(*dir ? dir : "/", &st) < 0 || st.st_mode & 022;
+}
+
 static int open_lock_file(const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/');
-    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, MODE_LOCK);
     if (fd < 0 && errno == ENOENT && slash && slash != path) {
         _cleanup_free_ char *dir = xstrndup(path, (size_t)(slash - path));
-        if (fs_mkdir_p(dir, 0755, e) < 0)
+        if (fs_mkdir_p(dir, MODE_FOLDER, e) < 0)
             return -1;
-        fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+        fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, MODE_LOCK);
     }
-    return fd < 0 ? err_sys(e, "can't open lock file '%s'", path) : fd;
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(e, "can't open lock file '%s'", path);
+    if (st.st_uid != 0 && st.st_uid != geteuid() && others_make_files(path))
+        return err_set(
+            e, ERR_SYSTEM, 0,
+            "can't open lock file '%s': it belongs to user %u, who could hold it for ever; remove it", path,
+            (unsigned)st.st_uid);
+    fs_restrict(fd, MODE_LOCK);
+    return take_fd(&fd);
 }
 
 /* flock has no deadline and an alarm would be a signal in somebody's way: try, sleep a little, at first less.

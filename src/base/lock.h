@@ -8,9 +8,10 @@
 
 struct lock; /* one held lock */
 
-/* Open (append, create, 0644, directories made) and lock `path`, exclusive or shared, waiting up to
+/* Open (append, create, MODE_LOCK, directories made) and lock `path`, exclusive or shared, waiting up to
  * `seconds`. Contended: prints "trying to acquire lock..." and " OK" to stderr when `chatty`. NULL and
- * ERR_BUSY "can't lock file 'PATH' - got timeout" at the deadline. */
+ * ERR_BUSY "can't lock file 'PATH' - got timeout" at the deadline. A file that another user may
+ * have made is refused; to one who may open it, it is closed (base/modes.h). */
 struct lock *lock_take(const char *path, bool exclusive, double seconds, bool chatty, struct err *e);
 /* Releases; NULL is fine. */
 void lock_free(struct lock *l);

@@ -66,7 +66,7 @@ static void test_excludes(void **state)
     }
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0644);
+    assert_int_equal(st.st_mode & 0777, 0600);
 }
 
 static void test_nests(void **state)
@@ -124,6 +124,32 @@ static void test_does_not_follow_a_symlink(void **state)
     assert_non_null(strstr(e.text, path));
 }
 
+/* Whoever made the file could hold it for ever; but only where others than root make files. */
+static void test_files_of_others(void **state)
+{
+    static const struct {
+        mode_t folder;
+        bool refused;
+    } cases[] = {{0755, false}, {01777, true}, {0775, true}, {0700, false}};
+    struct err e = {0};
+    if (geteuid() != 0)
+        skip();
+    lock_free(lock_take(path, true, 1, false, &e));
+    _cleanup_free_ char *folder = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        assert_int_equal(chown(path, 65534, 65534), 0);
+        assert_int_equal(chmod(folder, cases[i].folder), 0);
+        struct lock *l = lock_take(path, true, 1, false, &e);
+        assert_int_equal(l == NULL, cases[i].refused);
+        assert_true(l || strstr(e.text, "it belongs to user 65534"));
+        lock_free(l);
+        assert_int_equal(chown(path, 0, 0), 0);
+        l = lock_take(path, true, 1, false, &e);
+        assert_non_null(l);
+        lock_free(l);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +157,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nests, enter, leave),
         cmocka_unit_test_setup_teardown(test_waits, enter, leave),
         cmocka_unit_test_setup_teardown(test_does_not_follow_a_symlink, enter, leave),
+        cmocka_unit_test_setup_teardown(test_files_of_others, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

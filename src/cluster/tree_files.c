@@ -1,6 +1,7 @@
 #include "cluster/tree_engine.h"
 
 #include "base/fs.h"
+#include "base/modes.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -39,7 +40,7 @@ int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, s
 /* One directory level; its parent is flushed when it was made. */
 static int enter_dir(int parent, const char *name, const char *path, struct err *e)
 {
-    if (mkdirat(parent, name, 0755) == 0) {
+    if (mkdirat(parent, name, MODE_FOLDER) == 0) {
         if (fs_sync_dir_fd(parent, path, e) < 0)
             return -1;
     } else if (errno != EEXIST) {
@@ -84,7 +85,10 @@ int tree_files_write(int rootfd, const char *path, const void *data, size_t len,
     _cleanup_close_ int dir = open_parent(rootfd, path, true, &name, e);
     if (dir < 0)
         return -1;
-    mode_t mode = strncmp(path, "priv/", 5) == 0 ? 0600 : 0644;
+    mode_t mode = strncmp(path, "priv/", 5) == 0 ? MODE_NOTE : MODE_TREE;
+    struct stat st;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+        mode &= st.st_mode; /* an administrator may want it stricter */
     return fs_write_atomic_at(dir, name, path, data, len, mode, e);
 }
 

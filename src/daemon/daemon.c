@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/modes.h"
 #include "daemon/log.h"
 #include "sched/worker.h"
 #include "state/due.h"
@@ -325,7 +326,7 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
         return err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node);
     d->program = worker_program();
     queue_init(&d->queue, d->settings.max_workers);
-    if (fs_mkdir_p(d->settings.state_dir, 0755, e) < 0 || add_sources(d, e) < 0)
+    if (fs_mkdir_p(d->settings.state_dir, MODE_FOLDER, e) < 0 || add_sources(d, e) < 0)
         return -1;
     d->runs = (struct runs){.event = d->event,
                             .queue = &d->queue,

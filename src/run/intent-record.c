@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/modes.h"
 #include "base/num.h"
 #include "run/message.h"
 #include "volume/name.h"
@@ -57,7 +58,7 @@ int intent_remember(struct env *env, const struct intent *i, struct err *e)
     json_decref(o);
     if (!text)
         return err_set(e, ERR_DATA, 0, "a name of the volumes of guest %" PRIu32 " is no UTF-8", i->guest);
-    if (fs_mkdir_p(dir, 0700, e) < 0 || fs_write_atomic(path, text, strlen(text), 0600, e) < 0)
+    if (fs_mkdir_p(dir, MODE_NOTES, e) < 0 || fs_write_atomic(path, text, strlen(text), MODE_NOTE, e) < 0)
         return err_wrap(e,
                         "what is to be shown of guest %" PRIu32 " cannot be remembered, nothing was changed",
                         i->guest);

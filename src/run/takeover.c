@@ -1,6 +1,7 @@
 #include "run/takeover.h"
 
 #include "base/fs.h"
+#include "base/modes.h"
 #include "base/num.h"
 #include "base/proc.h"
 
@@ -141,9 +142,9 @@ static int hide(const char *root, const char *folder, struct err *e)
 {
     _cleanup_free_ char *dir = xasprintf("%s%s", root, folder);
     _cleanup_free_ char *path = xasprintf("%s/pvesr.conf", dir);
-    if (fs_mkdir_p(dir, 0755, e) < 0)
+    if (fs_mkdir_p(dir, MODE_FOLDER, e) < 0)
         return -1;
-    return fs_write_atomic(path, OFF_TEXT, strlen(OFF_TEXT), 0644, e);
+    return fs_write_atomic(path, OFF_TEXT, strlen(OFF_TEXT), MODE_STATE, e);
 }
 
 static int show(const char *root, const char *folder, struct err *e)

@@ -2,6 +2,7 @@
 
 #include "base/cidr.h"
 #include "base/fs.h"
+#include "base/modes.h"
 #include "base/num.h"
 #include "wire/ssh.h"
 
@@ -90,7 +91,7 @@ void transport_remember(const struct link_target *t, const char *network, const 
     _cleanup_free_ char *line = xasprintf("%s %s\n", network, address);
     struct err ignored;
     if (path)
-        fs_write_atomic(path, line, strlen(line), 0644, &ignored);
+        fs_write_atomic(path, line, strlen(line), MODE_NOTE, &ignored);
 }
 
 void transport_forget(const struct link_target *t)

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/modes.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -34,7 +35,7 @@ static int check_id(const char *job_id, struct err *e)
 static int open_log(const char *path, struct err *e)
 {
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    _cleanup_close_ int fd = open(path, flags, 0640);
+    _cleanup_close_ int fd = open(path, flags, MODE_LOG);
     if (fd < 0 && (errno == ELOOP || errno == EISDIR || errno == ENXIO))
         return err_set(e, ERR_DATA, 0, "the job log '%s' is a symlink or no regular file; remove it", path);
     if (fd < 0)
@@ -44,6 +45,7 @@ static int open_log(const char *path, struct err *e)
         return err_sys(e, "cannot open the job log '%s'", path);
     if (!S_ISREG(st.st_mode))
         return err_set(e, ERR_DATA, 0, "the job log '%s' is no regular file; remove it", path);
+    fs_restrict(fd, MODE_LOG);
     if (ftruncate(fd, 0) < 0)
         return err_sys(e, "cannot truncate the job log '%s'", path);
     return take_fd(&fd);
@@ -56,7 +58,7 @@ struct joblog *joblog_open(const char *log_dir, const char *job_id, bool also_to
     struct joblog *l = xcalloc(1, sizeof *l);
     struct err problem = {0};
     l->path = xasprintf("%s/%s", log_dir, job_id);
-    l->fd = fs_mkdir_p(log_dir, 0755, &problem) < 0 ? -1 : open_log(l->path, &problem);
+    l->fd = fs_mkdir_p(log_dir, MODE_FOLDER, &problem) < 0 ? -1 : open_log(l->path, &problem);
     if (l->fd < 0)
         l->failure = xstrdup(problem.text);
     l->to_stdout = also_to_stdout;

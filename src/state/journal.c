@@ -4,13 +4,16 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/lock.h"
+#include "base/modes.h"
 #include "base/proc.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, KEEP_PER_JOB = 10 };
@@ -85,11 +88,28 @@ static int set_up(struct journal *j, struct err *e)
     return pragma(j, "PRAGMA journal_mode = WAL", mode, e);
 }
 
+/* Before SQLite opens it: its log and index get the modes of the database. No descriptor of a database that
+ * somebody in this process may have open is closed here: that would release SQLite's locks. What cannot be
+ * done here, SQLite will say. */
+static void make_private(const struct journal *j)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm", ".lck"};
+    _cleanup_close_ int made = open(j->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE_LOG);
+    (void)made;
+    for (size_t i = 0; i < ELEMENTS(suffixes); i++) {
+        _cleanup_free_ char *path = xasprintf("%s%s", j->path, suffixes[i]);
+        struct stat st;
+        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & 0777 & ~MODE_LOG)
+            (void)!chmod(path, st.st_mode & MODE_LOG);
+    }
+}
+
 /* A lost journal loses history only, so a commit need not wait for the disk (synchronous=NORMAL), and a run's
  * last close need not move the log into the database (it is done every 250 pages instead). */
 static int open_db(struct journal *j, struct err *e)
 {
     char version[16], mode[16];
+    make_private(j);
     int code = sqlite3_open_v2(j->path, &j->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
     if (code != SQLITE_OK)
@@ -159,7 +179,7 @@ static int replace_damaged(struct journal *j, struct err *e)
 
 struct journal *journal_open(const char *state_dir, struct err *e)
 {
-    if (fs_mkdir_p(state_dir, 0755, e) < 0)
+    if (fs_mkdir_p(state_dir, MODE_FOLDER, e) < 0)
         return NULL;
     struct journal *j = xcalloc(1, sizeof *j);
     j->path = xasprintf("%s/pvesr-journal.db", state_dir);

@@ -1,6 +1,7 @@
 #include "state/statefile.h"
 
 #include "base/fs.h"
+#include "base/modes.h"
 #include "base/num.h"
 
 #include <string.h>
@@ -52,7 +53,7 @@ int state_file_write(const struct state_file *f, const struct buf *text, struct 
     if (text->len > FILE_CAP)
         return err_set(e, ERR_FULL, 0, "cannot write '%s': it would be larger than %d bytes", f->path,
                        FILE_CAP);
-    return fs_write_atomic(f->path, text->data, text->len, 0644, e);
+    return fs_write_atomic(f->path, text->data, text->len, MODE_STATE, e);
 }
 
 struct lock *state_file_lock(const char *state_dir, struct err *e)

@@ -1,5 +1,6 @@
 #include "volume/place.h"
 
+#include "base/modes.h"
 #include "volume/mark.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ int sign_put(int dir, const char *temporary, char ret[VOLUME_SIGN_MAX + 1], stru
         return 0;
     mark_new_id(id);
     snprintf(ret, VOLUME_SIGN_MAX + 1, SIGN "%s" SIGN_TAG "%s", temporary, id);
-    int fd = openat(dir, file_of(ret), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = openat(dir, file_of(ret), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE_NOTE);
     if (fd < 0)
         return err_sys(e, "cannot make '%s', by which another node would know this directory", file_of(ret));
     close(fd);

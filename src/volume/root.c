@@ -1,6 +1,7 @@
 #include "volume/root.h"
 
 #include "base/fs.h"
+#include "base/modes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +53,7 @@ int root_open(const struct volume_store *store, struct err *e)
     return check_mounted(store, e) < 0 ? -1 : take_fd(&fd);
 }
 
-static int step_into(int at, const char *name, bool make, unsigned mode, int *fd, struct err *e)
+static int step_into(int at, const char *name, bool make, mode_t mode, int *fd, struct err *e)
 {
     const int flags = O_RDONLY | O_DIRECTORY;
     *fd = fs_open_beneath(at, name, flags, 0, e);
@@ -66,8 +67,7 @@ static int step_into(int at, const char *name, bool make, unsigned mode, int *fd
     return *fd >= 0 ? 0 : e->code == ENOENT ? 1 : -1;
 }
 
-int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool make, unsigned mode, int *fd,
-               struct err *e)
+int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool make, int *fd, struct err *e)
 {
     _cleanup_strv_ struct strv parts = STRV_INIT;
     _cleanup_close_ int at = -1;
@@ -75,6 +75,7 @@ int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool m
     strv_addf(&parts, "%u", vmid);
     for (size_t i = 0; i < parts.n; i++) {
         int next;
+        mode_t mode = i + 1 < parts.n ? MODE_FOLDER : MODE_GUEST_FOLDER;
         int r = step_into(at >= 0 ? at : root, parts.v[i], make, mode, &next, e);
         if (r != 0)
             return r;
@@ -82,6 +83,8 @@ int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool m
             close(at);
         at = next;
     }
+    if (make)
+        fs_restrict(at, MODE_GUEST_FOLDER);
     *fd = take_fd(&at);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/lock.h"
+#include "base/modes.h"
 #include "base/proc.h"
 #include "base/text.h"
 
@@ -174,7 +175,7 @@ int ssh_master(const struct link_target *t, const char *control, struct err *e)
         return 0;
     double deadline = clock_mono() + MASTER_SECONDS;
     _cleanup_free_ char *lock_path = xasprintf("%s.lock", control);
-    if (fs_mkdir_p(t->run_dir, 0755, e) < 0)
+    if (fs_mkdir_p(t->run_dir, MODE_FOLDER, e) < 0)
         return -1;
     _cleanup_(lock_freep) struct lock *lock = lock_take(lock_path, true, MASTER_SECONDS - 3, false, e);
     if (!lock)

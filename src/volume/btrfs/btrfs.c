@@ -231,7 +231,7 @@ static int btrfs_list(const struct volume_store *store, uint32_t vmid, struct st
     _cleanup_close_ int root = open_root(store, e), dir = -1;
     if (root < 0)
         return -1;
-    int r = root_enter(root, store, vmid, false, 0, &dir, e);
+    int r = root_enter(root, store, vmid, false, &dir, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
     struct listing l = {dir, vmid, ret};

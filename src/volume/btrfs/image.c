@@ -2,6 +2,7 @@
 #include "volume/btrfs/btrfs.h"
 
 #include "base/fs.h"
+#include "base/modes.h"
 #include "volume/name.h"
 #include "volume/root.h"
 #include "volume/users.h"
@@ -40,7 +41,7 @@ int btrfs_dir(struct btrfs_volume *b, uint32_t vmid, bool make, struct err *e)
 {
     if (b->dir >= 0)
         return 0;
-    int r = root_enter(b->root, b->store, vmid, make, 0755, &b->dir, e);
+    int r = root_enter(b->root, b->store, vmid, make, &b->dir, e);
     if (r == 0 && make && subvol_commit(b->dir, e) < 0)
         return -1;
     struct err ignored; /* where nothing can be written, nothing can be removed */
@@ -85,7 +86,7 @@ int btrfs_need_live(struct btrfs_volume *b, int *ret, struct err *e)
 int btrfs_open_disk(int subvol, int flags, struct err *e)
 {
     _cleanup_close_ int fd =
-        openat(subvol, BTRFS_DISK_FILE, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+        openat(subvol, BTRFS_DISK_FILE, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, MODE_DISK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(e, "cannot open '%s'", BTRFS_DISK_FILE);

@@ -24,6 +24,7 @@
 #include "volume/btrfs/btrfs.h"
 
 #include "base/fs.h"
+#include "base/modes.h"
 #include "volume/btrfs/receive.h"
 #include "volume/file/stage.h"
 #include "volume/mark.h"
@@ -67,7 +68,7 @@ static int info_write(struct btrfs_volume *b, const struct filestage_mark *mark,
 {
     if (info_remove(b, e) < 0)
         return -1;
-    _cleanup_close_ int fd = openat(b->dir, b->stage_info, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd = openat(b->dir, b->stage_info, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MODE_NOTE);
     if (fd < 0)
         return err_sys(e, "cannot create '%s/%s'", b->dir_path, b->stage_info);
     if (filestage_mark_set(fd, mark, e) < 0 || mark_set(fd, "uuid", uuid, e) < 0)
@@ -170,6 +171,9 @@ static int open_writer(struct btrfs_volume *b, struct btrfs_stage *x, struct err
     int disk = btrfs_open_disk(x->subvol, O_RDWR, e);
     if (disk < 0)
         return -1;
+    /* what it stands on may be of an earlier version, which left it open to all */
+    fs_restrict(disk, MODE_DISK);
+    fs_restrict(x->subvol, MODE_GUEST_FOLDER);
     _cleanup_free_ char *what = xasprintf("%s/%s/%s", b->dir_path, b->stage, BTRFS_DISK_FILE);
     x->file = filestage_new(disk, what, &x->mark, btrfs_tick(b), e);
     return x->file ? 0 : -1;
@@ -414,6 +418,7 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
     _cleanup_close_ int stage = -1;
     if (b->dir < 0)
         return err_set(e, ERR_GONE, 0, "there is nothing to commit for '%s/%s'", b->dir_path, b->image);
+    fs_restrict(b->dir, MODE_GUEST_FOLDER); /* of a replica that has not changed since an earlier version */
     int r = info_read(b, &mark, uuid, e);
     if (r < 0 || btrfs_scan(b, &all, e) < 0)
         return -1;

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/modes.h"
 #include "volume/root.h"
 #include "volume/users.h"
 
@@ -31,7 +32,7 @@ struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *ta
 
 int dir_enter(struct dir *d, bool make, struct err *e)
 {
-    return d->fd >= 0 ? 0 : root_enter(d->root, d->store, d->vmid, make, 0750, &d->fd, e);
+    return d->fd >= 0 ? 0 : root_enter(d->root, d->store, d->vmid, make, &d->fd, e);
 }
 
 int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct err *e)
@@ -60,7 +61,7 @@ int dir_create(const struct dir *d, const char *name, int *fd, struct err *e)
 {
     if (unlinkat(d->fd, name, 0) < 0 && errno != ENOENT)
         return err_sys(e, "cannot remove '%s'", name);
-    *fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    *fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE_DISK);
     return *fd < 0 ? err_sys(e, "cannot create '%s'", name) : 0;
 }
 
@@ -233,12 +234,12 @@ int dir_can_reflink(struct dir *d, struct err *e)
 
 int dir_copy_mode(const struct dir *d, int fd, struct err *e)
 {
-    struct stat st = {.st_mode = 0640, .st_uid = geteuid(), .st_gid = getegid()};
+    struct stat st = {.st_mode = MODE_DISK, .st_uid = geteuid(), .st_gid = getegid()};
     if (fstatat(d->fd, d->file, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
         return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", d->file);
     if ((st.st_uid != geteuid() || st.st_gid != getegid()) && fchown(fd, st.st_uid, st.st_gid) < 0)
         return err_sys(e, "cannot set the owner of the new '%s'", d->file);
-    return fchmod(fd, st.st_mode & 0777) < 0 ? err_sys(e, "cannot set the mode of the new '%s'", d->file) : 0;
+    return fchmod(fd, st.st_mode & 0770) < 0 ? err_sys(e, "cannot set the mode of the new '%s'", d->file) : 0;
 }
 
 int dir_writable(struct dir *d, struct err *e)

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -137,12 +138,25 @@ static uint64_t place_between(const struct finds *f, const struct found *x)
     return above == UINT64_MAX ? below + SEQ_STEP : below + (above - below) / 2;
 }
 
+/* Who holds it may be anybody who can read the file: it is no reason to wait for ever. */
+static int lock_snapshot(int fd, const char *name, struct err *e)
+{
+    for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return err_sys(e, "cannot lock '%s'", name);
+        if (tries == 50)
+            return err_set(e, ERR_BUSY, 0, "somebody holds a lock on '%s' (see lslocks(8))", name);
+        nanosleep(&(struct timespec){0, 100000000}, NULL);
+    }
+    return 0;
+}
+
 /* Two commands may see it at once: the second takes what the first wrote. 1: it is as it was seen. */
 static int written_meanwhile(int fd, const char *name, struct found *x, struct err *e)
 {
     struct snapshot now = x->s;
-    if (flock(fd, LOCK_EX) < 0)
-        return err_sys(e, "cannot lock '%s'", name);
+    if (lock_snapshot(fd, name, e) < 0)
+        return -1;
     int r = mark_snapshot_get(fd, &now, e);
     if (r != 0 || strcmp(now.id, x->s.id) == 0)
         return r < 0 ? -1 : 1;

@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/testsleep.h"
 #include "volume/file/stage.h"
 #include "volume/mark.h"
 #include "volume/name.h"
@@ -118,23 +119,8 @@ static void test_by_hand(void **state)
     assert_int_equal(stat(beside(&w.dst_store, ".pvesr." FILE_NAME "@manual"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0400);
     assert_int_equal(stat(live_path(&w, &w.dst_store), &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0640);
+    assert_int_equal(st.st_mode & 0777, 0600);
     image_release(&manual);
-}
-
-/* Does anybody wait for this file's lock? proc_locks(5) */
-static bool waited_for(int fd)
-{
-    struct stat st;
-    char line[200], inode[32];
-    bool found = false;
-    FILE *f = fopen("/proc/locks", "re");
-    assert_true(f && fstat(fd, &st) == 0);
-    snprintf(inode, sizeof inode, ":%llu ", (unsigned long long)st.st_ino);
-    while (fgets(line, sizeof line, f))
-        found = found || (strstr(line, "-> FLOCK") && strstr(line, inode));
-    fclose(f);
-    return found;
 }
 
 /* Two commands see it for the first time: one is about to give it an id when the other does. */
@@ -155,10 +141,7 @@ static void test_seen_at_once(void **state)
         struct snapshots all;
         _exit(volume_snapshots(w.src, &all, &err) < 0 || all.n != 1 || strcmp(all.v[0].id, given.id) != 0);
     }
-    while (!waited_for(fd)) {
-        assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
-        usleep(1000);
-    }
+    assert_true(await_sleep(pid));
     ok(mark_snapshot_set(fd, &given, "", &err));
     assert_int_equal(flock(fd, LOCK_UN), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);

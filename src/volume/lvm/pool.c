@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/debug.h"
 #include "base/fs.h"
+#include "base/modes.h"
 #include "base/num.h"
 #include "base/proc.h"
 #include "volume/lvm/thinmap.h"
@@ -184,9 +185,9 @@ static int lock_note(struct hold *h, struct err *e)
 {
     const struct lvm *l = h->lvm;
     _cleanup_free_ char *path = xasprintf(NOTES "/metadata-snapshot-of-%s-%s", l->vg, l->pool);
-    if (fs_mkdir_p(NOTES, 0700, e) < 0)
+    if (fs_mkdir_p(NOTES, MODE_NOTES, e) < 0)
         return -1;
-    h->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    h->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE_NOTE);
     if (h->fd < 0)
         return err_sys(e, "cannot open '%s'", path);
     double until = clock_mono() + LOCK_SECONDS;

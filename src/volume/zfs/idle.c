@@ -52,7 +52,7 @@ int zfs_settle(struct zfs *z, struct err *e)
         return 0;
     /* it compares only what is mounted */
     struct err ignored;
-    if (zfs_change(z, &ignored, "mount", "-o", "ro", z->live, NULL) < 0)
+    if (zfs_change(z, &ignored, "mount", "-o", "ro,nosuid,nodev,noexec", z->live, NULL) < 0)
         return 0;
     if (!differs(z, newest, &w.live)) {
         z->times = w.live.written;
