@@ -245,7 +245,7 @@ def test_list():
 
 UPDATES = [
     ("rate", ["--rate", "10"], "\ttarget pve2\n\trate 10\n\tsource pve1\n"),
-    ("schedule", ["--schedule", "*/00"], "\ttarget pve2\n\tschedule */00\n\tsource pve1\n"),
+    ("schedule", ["--schedule", "*/00"], "\ttarget pve2\n\tschedule *:00\n\tsource pve1\n"),
     ("comment", ["--comment", "x"], "\tcomment x\n\ttarget pve2\n\tsource pve1\n"),
     ("empty comment", ["--comment", ""], "\ttarget pve2\n\tsource pve1\n"),
     ("disable", ["--disable"], "\tdisable\n\ttarget pve2\n\tsource pve1\n"),
@@ -541,7 +541,7 @@ def test_tour():
                      ["enable", "100-0"], ["update", "100-0", "--schedule", "*/00"], ["schedule-now", "100-0"]):
             expect("tour: " + " ".join(args), c.run(*args), 0, "", "")
         expect("tour: list", c.run("list"), 0, LIST_HEAD +
-               "100-0                local/pve2                 */00    10      yes\n", "")
+               "100-0                local/pve2                 *:00    10      yes\n", "")
         expect("tour: status", c.run("status"), 0, STATUS_HEAD +
                status_line("100-0", "Yes", "pve2", "-", "pending", "-", 0, "OK"), "")
 

@@ -423,6 +423,43 @@ void calendar_print(const struct calendar *c, struct buf *out)
         buf_adds(out, " UTC");
 }
 
+/* ---- in words of the described tool ---- */
+
+/* "*" "/0" at p, and no digit but zeroes: where it ends; else NULL. */
+static const char *first_value_only(const char *p)
+{
+    size_t zeroes = strncmp(p, "*/", 2) == 0 ? strspn(p + 2, "0") : 0;
+    return zeroes && !isdigit((unsigned char)p[2 + zeroes]) ? p + 2 + zeroes : NULL;
+}
+
+static void add_first_value(struct buf *out, const char *text, const char *from, const char *end)
+{
+    char before = from > text ? from[-1] : 0;
+    if (*end == '-' || before == '-') { /* of a date; the year is what two of them follow */
+        buf_adds(out, *end == '-' && strchr(end + 1, '-') ? "0" : "1");
+        return;
+    }
+    if (*end != ':' && before != ':')
+        buf_adds(out, "*:");
+    buf_add(out, from + 2, (size_t)(end - from - 2));
+}
+
+char *calendar_portable(const char *text)
+{
+    struct err ignored;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    for (const char *p = text, *end; *p; p = end ? end : p + 1) {
+        end = first_value_only(p);
+        if (end)
+            add_first_value(&out, text, p, end);
+        else
+            buf_addc(&out, *p);
+    }
+    _cleanup_(calendar_freep) struct calendar *was = calendar_parse(text, &ignored);
+    _cleanup_(calendar_freep) struct calendar *is = calendar_parse(buf_str(&out), &ignored);
+    return was && is && calendar_equal(was, is) ? xstrdup(buf_str(&out)) : xstrdup(text);
+}
+
 static bool has_year(const struct calendar *c, unsigned year)
 {
     for (unsigned i = 0; i < c->field[UNIT_YEAR].n; i++) {

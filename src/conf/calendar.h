@@ -25,6 +25,10 @@ static inline void calendar_freep(struct calendar **c)
     calendar_free(*c);
 }
 void calendar_print(const struct calendar *c, struct buf *out);
+/* The same event in words that Proxmox VE's tool reads, too, which drops a job's schedule with a "*" "/0" and
+ * runs it each 15 minutes: the field's first value in its place ("*:00" for minute 0 of every hour), all else
+ * as it was typed. Malloc'ed, never longer; what is no event comes as it is. */
+char *calendar_portable(const char *text);
 bool calendar_equal(const struct calendar *a, const struct calendar *b);
 
 /* The smallest matching second > last into *ret: true; false when there is none ("never"). Bounded work. */

@@ -31,6 +31,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     calendar_print(second, &again);
     check(strcmp(buf_str(&text), buf_str(&again)) == 0, "printing is not stable");
 
+    _cleanup_free_ char *portable = calendar_portable(input);
+    _cleanup_(calendar_freep) struct calendar *third = calendar_parse(portable, &e);
+    check(third && calendar_equal(c, third) && strlen(portable) <= strlen(input),
+          "what the described tool reads means something else");
+    for (const char *p = portable; (p = strstr(p, "*/0")); p++)
+        check(strspn(p + 2, "0123456789") > strspn(p + 2, "0"), "the described tool does not read it");
+
     int64_t last = (int64_t)data[0] * 9000000, next, later;
     if (calendar_next(c, last, &next)) {
         check(next > last, "the next event lies in the past");

@@ -217,8 +217,10 @@ void job_to_section(const struct job *job, struct section *s)
         set_rate(s, job->rate);
     if (job->remove != old.remove)
         set_or_unset(s, "remove_job", remove_names[job->remove]);
-    if (!same(job->schedule, old.schedule))
-        set_or_unset(s, "schedule", job->schedule);
+    /* also one that an earlier version, or somebody, wrote in words that the described tool drops */
+    _cleanup_free_ char *schedule = job->schedule ? calendar_portable(job->schedule) : NULL;
+    if (!same(schedule, old.schedule))
+        set_or_unset(s, "schedule", schedule);
     if (!same(job->source, old.source))
         set_or_unset(s, "source", job->source);
     job_release(&old);

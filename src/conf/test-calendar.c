@@ -100,6 +100,43 @@ static void test_vectors(void **state)
 
 /* ---- text ---- */
 
+/* What Proxmox VE's tool drops, in words that it reads. */
+static void test_portable_text(void **state)
+{
+    static const struct {
+        const char *text, *portable;
+    } cases[] = {
+        {"*/00", "*:00"},
+        {"*/0", "*:0"},
+        {"*/000", "*:000"},
+        {"mon..fri */00", "mon..fri *:00"},
+        {"mon*/0 UTC", "mon*:0 UTC"},
+        {"*/0:30", "0:30"},
+        {"8..17:*/00", "8..17:00"},
+        {"*/0:*/00:*/0", "0:00:0"},
+        {"2:5:*/0", "2:5:0"},
+        {"*/0-5 */0", "1-5 *:0"},
+        {"5-*/0", "5-1"},
+        {"*-*/0-*/0 1:00", "*-1-1 1:00"},
+        {"*/0-2-3", "0-2-3"},
+        {"*/15", "*/15"},
+        {"*/05", "*/05"},
+        {"*/10", "*/10"},
+        {"0/0", "0/0"}, /* it reads that */
+        {"1..5/0", "1..5/0"},
+        {"hourly", "hourly"},
+        {"*/0x", "*/0x"}, /* no event */
+        {"", ""},
+        {"*/00 */00", "*/00 */00"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_free_ char *text = calendar_portable(cases[i].text);
+        assert_string_equal(text, cases[i].portable);
+        _cleanup_free_ char *again = calendar_portable(text);
+        assert_string_equal(again, text);
+    }
+}
+
 static void test_canonical_text(void **state)
 {
     static const struct {
@@ -308,6 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_portable_text),
         cmocka_unit_test(test_canonical_text),
         cmocka_unit_test(test_equal),
         cmocka_unit_test(test_errors_say_where),
