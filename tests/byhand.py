@@ -49,8 +49,9 @@ def set_subvolume_flags(path, flags):
         os.close(fd)
 
 
-def flip_point(w, at, snap, n=0):
-    names, store = w.lab.names, w.b.store
+def flip_point(w, at, snap, n=0, node=None):
+    """On the target, or on another node."""
+    names, store = w.lab.names, (node or w.b).store
     if w.kind == "btrfs":
         set_subvolume_flags(names.subvolume(store, n, snap), 0)
     if w.kind == "lvmthin":

@@ -12,6 +12,7 @@ import subprocess
 
 import rig
 from byhand import PLACES, READ_ONLY, byte_at, flip, flip_point, newest, set_subvolume_flags
+from guestlab import same_file
 from scenario import play_all, scenario
 
 POINTS = ("xfs", "btrfs", "lvmthin")
@@ -69,6 +70,44 @@ def nothing_else_changed(w):
 
 
 @scenario("xfs")
+def seal_lost(w):
+    """…and what was noted of it is not there any more: the directory was copied, or an earlier version made it"""
+    was = begin(w)
+    path = touched(w, was, 1)
+    os.removexattr(os.path.dirname(path), "user.pvesr.seal." + os.getxattr(path, "user.pvesr.id").decode())
+    flip_point(w, PLACES["begin"], was, n=1)
+    healed(w)
+
+
+@scenario(*TRACES)
+def renamed(w):
+    """…and it was given another name, by which it is somebody's: no base, and it stays as it is"""
+    was = begin(w)
+    names, store = w.lab.names, w.b.store
+    rename = (names.subvolume if w.kind == "btrfs" else names.snapshot)
+    os.rename(rename(store, 1, was), rename(store, 1, "mine"))
+    flip_point(w, PLACES["middle"], "mine", n=1)
+    wrong = w.copy(touched(w, "mine", 1))
+    w.lab.write(1, 5)
+    for _ in range(2):
+        w.run()
+        assert same_file(w.lab.live(1), w.lab.replica(1)) and same_file(touched(w, "mine", 1), wrong)
+    assert "full sync" not in w.log() and "compared" not in w.log(), w.log()
+
+
+@scenario(*TRACES)
+def changed_here(w):
+    """the source's own was written to, with what the guest wrote to its disk as well: that it has it already tells nothing of the target"""
+    was = begin(w)
+    flip_point(w, PLACES["middle"], was, n=1, node=w.a)
+    flip(w.lab.live(1), PLACES["middle"])
+    assert byte_at(w.lab.live(1), PLACES["middle"]) == byte_at(w.lab.names.snapshot(w.a.store, 1, was), PLACES["middle"])
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs")
 def times_put_back(w):
     """…and the file's times were put back"""
     was = begin(w)
@@ -123,7 +162,7 @@ def only_its_times(w):
     was = begin(w)
     os.chmod(touched(w, was, 1), 0o440)
     said = w.a.pvesr("plan", "100-0", check=True).stdout
-    assert "was written to: it is compared" in said, said
+    assert "may have been written to: it is compared" in said, said
     assert any(p["name"] == was and any(v["changed"] for v in p["volumes"])
                for p in json.loads(w.b.pvesr("restore-points", "100", "--output-format", "json", check=True).stdout))
     w.lab.write(1, 5)

@@ -255,11 +255,12 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
 
 json_t *message_snapshot(const struct snapshot *s)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:b}", "name", s->name, "id", s->id, "created",
-                     (json_int_t)s->created, "seq", (json_int_t)s->seq, "size", (json_int_t)s->size,
-                     "received", (s->flags & SNAPSHOT_RECEIVED) != 0, "readable",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b}", "name", s->name, "id", s->id,
+                     "created", (json_int_t)s->created, "seq", (json_int_t)s->seq, "size",
+                     (json_int_t)s->size, "received", (s->flags & SNAPSHOT_RECEIVED) != 0, "readable",
                      (s->flags & SNAPSHOT_READABLE) != 0, "doubtful", (s->flags & SNAPSHOT_DOUBTFUL) != 0,
-                     "changed", (s->flags & SNAPSHOT_CHANGED) != 0);
+                     "changed", (s->flags & SNAPSHOT_CHANGED) != 0, "unsealed",
+                     (s->flags & SNAPSHOT_UNSEALED) != 0, "strange", (s->flags & SNAPSHOT_STRANGE) != 0);
 }
 
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
@@ -276,7 +277,9 @@ int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
     const json_t *doubtful = json_object_get(o, "doubtful"); /* a node of an older version does not say */
     ret->flags = (received ? SNAPSHOT_RECEIVED : 0u) | (readable ? SNAPSHOT_READABLE : 0u) |
                  (json_is_true(doubtful) ? SNAPSHOT_DOUBTFUL : 0u) | (doubtful ? 0u : SNAPSHOT_UNTOLD) |
-                 (json_is_true(json_object_get(o, "changed")) ? SNAPSHOT_CHANGED : 0u);
+                 (json_is_true(json_object_get(o, "changed")) ? SNAPSHOT_CHANGED : 0u) |
+                 (json_is_true(json_object_get(o, "unsealed")) ? SNAPSHOT_UNSEALED : 0u) |
+                 (json_is_true(json_object_get(o, "strange")) ? SNAPSHOT_STRANGE : 0u);
     return 0;
 }
 

@@ -34,6 +34,9 @@ enum {
     /* It was written to since it was made, or may have been. One that is writable is not READABLE either: it
      * may be another a moment later. Where volume_info.proves is false, such a change may leave no trace. */
     SNAPSHOT_CHANGED = 128,
+    /* Its storage would tell, but has nothing noted of this one (an earlier version made it, somebody copied
+     * its directory): it may have been. */
+    SNAPSHOT_UNSEALED = 256,
 };
 
 struct snapshot {

@@ -126,6 +126,7 @@ bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volum
 {
     const struct replica *r = v->replica;
     const struct snapshot *there = snapshots_find_id(&r->snapshots, base->id);
-    bool changed = there && (there->flags & SNAPSHOT_CHANGED || (!r->info.proves && r->written));
+    bool changed = there && ((there->flags | base->flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED) ||
+                             (!r->info.proves && r->written));
     return changed && !v->info.stream && r->info.many && !(in->compared && strv_has(in->compared, base->id));
 }

@@ -147,7 +147,8 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
 {
     const struct snapshot *base = ret->full ? NULL : &ret->base;
     /* what was sent before we knew stands upon what is wrong */
-    bool fresh = ret->replace || ret->prove || plan_any_damaged(in, v);
+    bool doubted = base && in->compared && strv_has(in->compared, base->id); /* the stage may be of then */
+    bool fresh = ret->replace || ret->prove || doubted || plan_any_damaged(in, v);
     const struct snapshot *resumable = fresh ? NULL : find_resumable(in, v, base, ret->anew);
     if (v->replica->stage.exists && lossy_stage(v, base, ret->anew))
         strv_addf(&ret->reasons, "an interrupted transfer of '%s' began with embedded blocks: it begins anew",
@@ -307,13 +308,14 @@ static void send_all(const struct plan_input *in, const struct plan_input_volume
 static void plan_proof(const struct plan_input *in, const struct plan_input_volume *v,
                        const struct snapshot *base, struct plan_volume *ret)
 {
+    const unsigned doubt = SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED;
     const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, base->id);
     ret->prove = plan_needs_proof(in, v, base);
     if (ret->prove)
         strv_addf(&ret->reasons,
-                  "%s '%s' on the target was written to: it is compared before anything is built upon it",
-                  there->flags & SNAPSHOT_CHANGED ? "restore point" : "the replica or its restore point",
-                  there->name);
+                  "%s '%s' on %s may have been written to: it is compared before anything is built upon it",
+                  (there->flags | base->flags) & doubt ? "restore point" : "the replica or its restore point",
+                  there->name, there->flags & doubt || !(base->flags & doubt) ? "the target" : "this node");
 }
 
 /* What is wrong stays under another name: it may be somebody's doing. */
@@ -335,7 +337,7 @@ static void plan_wrong(const struct plan_input *in, const struct plan_input_volu
                   : plan_is_sent_again(in, v, s) ? "it is sent again"
                                                  : "nothing is built upon it");
         if (!plan_is_sent_again(in, v, s) && v->replica->info.many && !ret->anew &&
-            !snapshot_is_aside(there->name))
+            !snapshot_is_aside(there->name) && !(there->flags & SNAPSHOT_STRANGE))
             keep_aside(v, ret, there->name);
     }
 }
@@ -431,8 +433,9 @@ static bool renamable(const struct plan_input *in, const struct plan_input_volum
                       const struct plan_volume *p)
 {
     const struct snapshot *there = p->full ? NULL : snapshots_find_id(&v->replica->snapshots, p->base.id);
-    return !in->history && !plan_any_damaged(in, v) && there && !(there->flags & SNAPSHOT_CHANGED) &&
-           !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
+    return !in->history && !plan_any_damaged(in, v) && there &&
+           !((there->flags | p->base.flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED)) && !p->full &&
+           !p->anew && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
            p->move_aside.n == 0 && (!v->info.stream || v->info.strict) && v->info.many &&
            v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
            snapshot_is_of_job(there->name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;

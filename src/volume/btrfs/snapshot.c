@@ -63,7 +63,7 @@ static unsigned sound(const struct subvol *info, enum bond bond)
 {
     if (!info->readonly)
         return SNAPSHOT_CHANGED;
-    bool told = bond == BOND_OURS || !info->received_uuid[0];
+    bool told = bond != BOND_NONE || !info->received_uuid[0];
     return SNAPSHOT_READABLE | (told && info->changed ? SNAPSHOT_CHANGED : 0u);
 }
 

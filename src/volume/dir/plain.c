@@ -103,8 +103,10 @@ int plain_snapshot(struct dir *d, const char *name, bool busy, struct err *e)
     struct dir_name temp = dir_name(d, DIR_TEMP, name);
     uint64_t size;
     char ident[IDENT_MAX];
+    /* Flushed first: who has it mapped changes a page that is dirty already without another time. */
     if (dir_check_free(d, name, e) < 0 || open_live(d, &live, &size, e) < 0 ||
-        ident_take(live, ident, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
+        dir_flush(live, d->file, e) < 0 || ident_take(live, ident, e) < 0 ||
+        dir_create(d, temp.s, &fd, e) < 0)
         return -1;
     struct err ignored;
     if (make_digests(d, live, size, fd, e) < 0 || mark_set(fd, "ident", ident, e) < 0) {

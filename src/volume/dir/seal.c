@@ -32,7 +32,9 @@ void seal_look(const struct dir *d, int fd, struct snapshot *s)
     struct err ignored;
     s->state = ident_hash(fd);
     snprintf(now, sizeof now, "%016" PRIx64, s->state);
-    if (mark_get(d->fd, key_of(s->id).s, seal, sizeof seal, &ignored) == 0 && strcmp(seal, now) != 0)
+    if (mark_get(d->fd, key_of(s->id).s, seal, sizeof seal, &ignored) != 0)
+        s->flags |= SNAPSHOT_UNSEALED;
+    else if (strcmp(seal, now) != 0)
         s->flags |= SNAPSHOT_CHANGED;
 }
 

@@ -82,7 +82,7 @@ unsigned lvm_flags(const struct lvm *l, const struct lv *lv, const char *tag)
 {
     enum bond bond = lv->marked ? lvm_mark_bond(&lv->mark, l->volume, tag) : BOND_NONE;
     if (bond == BOND_RENAMED)
-        return SNAPSHOT_READABLE | SNAPSHOT_STRANGE;
+        return SNAPSHOT_STRANGE | (lv->read_only ? SNAPSHOT_READABLE : SNAPSHOT_CHANGED);
     if (!lv->marked || (bond == BOND_NONE && lv->mark.volume[0])) /* the volume has another name now */
         return SNAPSHOT_READABLE;
     if (bond != BOND_OURS)
