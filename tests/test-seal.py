@@ -11,17 +11,13 @@ import shutil
 import subprocess
 
 import rig
-from byhand import PLACES, READ_ONLY, byte_at, flip, flip_point, newest, set_subvolume_flags
+from byhand import PLACES, READ_ONLY, byte_at, flip, flip_point, newest, set_subvolume_flags, touched
 from guestlab import same_file
 from scenario import play_all, scenario
 
 POINTS = ("xfs", "btrfs", "lvmthin")
 TRACES = ("xfs", "btrfs")  # where a change of a restore point is seen by itself
 MIB = 1 << 20
-
-
-def touched(w, snap, n=0):
-    return w.lab.names.snapshot(w.b.store, n, snap)
 
 
 def rows(w):

@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import rig
-from byhand import BLOCK, HOLE, MIB, PLACES, byte_at, flip_live, flip_point, newest
+from byhand import BLOCK, HOLE, MIB, PLACES, byte_at, flip_live, flip_point, newest, rot, touched
 from scenario import STORAGES, World, play_all, scenario
 
 ALL = ("xfs", "btrfs", "plain", "zfspool", "lvmthin")
@@ -162,6 +162,37 @@ def healed_by_the_next_run(w):
     assert "full sync" not in w.log() and "is not what it was" in w.log(), w.log()
     assert w.history("ok")[0]["bytes"] < MIB, w.history("ok")
     w.sound()
+
+
+def write_middle(w):
+    with open(w.lab.live(0), "r+b") as f:
+        f.seek(PLACES["middle"] // BLOCK * BLOCK)
+        f.write(os.urandom(BLOCK))
+
+
+@story("xfs", "btrfs", "plain")
+def rotten(w):
+    """a disk of the target that rots leaves no trace: it is found, or cannot be read, and is sent anew"""
+    write_middle(w)
+    w.run()
+    path = w.lab.replica(0) if w.kind == "plain" else touched(w, newest(w))
+    rot(w, w.b, path, PLACES["middle"], [w.lab.replica(0)])
+    w.differs(PLACES["middle"])
+    repaired(w)
+
+
+@story("plain")
+def rotten_base(w):
+    """…where a run stands upon it before anybody looked: it fails and says so, the next one sends everything"""
+    write_middle(w)
+    w.run()
+    rot(w, w.b, w.lab.replica(0), PLACES["middle"])
+    w.lab.write(0, 5)
+    said = w.run(want=1).stderr
+    assert "was written to since its restore point" in said, said
+    w.run()
+    w.proved(asides=True)
+    assert "full sync" in w.log(), w.log()
 
 
 def begun(w):
