@@ -449,4 +449,37 @@ def end_cannot_be_recorded(w):
     assert "full sync" not in w.log() and w.status()["100-0"]["fail_count"] == 0
 
 
+@scenario("xfs", "plain")
+def stage_from_a_backup(w):
+    """a copy of an unfinished transfer, made of it while it went on, has the attributes of its end and bytes of before: it is not gone on with"""
+    size = 200 << 20
+    w.lab.grow_disk(0, size - w.lab.disks[0])
+    with open(w.lab.live(0), "r+b") as f:
+        for _ in range(size >> 20):
+            f.write(os.urandom(1 << 20))
+    w.create("--rate", "40")
+    stage = os.path.join(w.lab.names.folder(w.b.store), ".pvesr-stage.vm-100-disk-0.raw")
+
+    def offset():
+        try:
+            return int(os.getxattr(stage, "user.pvesr.stage").split()[7])
+        except OSError:
+            return 0
+    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    w.c.cleanup.callback(rig.stop, p)
+    rig.wait_for(lambda: p.poll() is not None or offset() > 0, "a part that is durable")
+    assert p.poll() is None, p.stderr.read()
+    p.kill()
+    p.wait()
+    with open(stage + ".copy", "xb") as f:
+        f.truncate(os.path.getsize(stage))
+    for name in os.listxattr(stage):
+        os.setxattr(stage + ".copy", name, os.getxattr(stage, name))
+    os.rename(stage + ".copy", stage)
+    w.a.pvesr("update", "100-0", "--delete", "rate", check=True)
+    w.run()
+    w.proved()
+    assert "goes on at byte" not in w.log(), w.log()
+
+
 play_all()

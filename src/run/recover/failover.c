@@ -272,7 +272,7 @@ static int align_disks(struct failover *f, struct err *e)
     if (lives_here(f, &all))
         return 0;
     int r = instants_choose(&all, f->guest.id, e);
-    if (r >= 0)
+    if (r > 0)
         instants_tell(&all, f->out);
     if (r > 0 && !f->options->dry_run)
         r = instants_show(f->env, &all, f->guest.id, e);

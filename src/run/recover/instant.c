@@ -35,7 +35,7 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
         volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
         return -1;
     ret->shown = *base ? snapshots_find_id(&ret->snapshots, base) : NULL;
-    ret->written = written && !is_changed(ret->shown);
+    ret->written = written;
     return 0;
 }
 
@@ -91,8 +91,24 @@ static int none_in_common(const struct instants *i, uint32_t guest, struct err *
                    guest, buf_str(&list), guest);
 }
 
+/* What a run left is the replica, or the restore point that it was made from; if that was changed, and they
+ * differ, nobody knows which. */
+static int check_known(const struct instants *i, struct err *e)
+{
+    for (size_t k = 0; k < i->n; k++)
+        if (i->v[k].written && is_changed(i->v[k].shown))
+            return err_set(e, ERR_DATA, 0,
+                           "restore point '%s' of '%s' was changed since it was made, and the replica is "
+                           "another: nothing tells which of them is what the last run left. --as-is takes "
+                           "the replica as it is",
+                           i->v[k].shown->name, i->v[k].v.volid);
+    return 0;
+}
+
 int instants_choose(struct instants *i, uint32_t guest, struct err *e)
 {
+    if (check_known(i, e) < 0)
+        return -1;
     const struct snapshots *first = i->n ? &i->v[0].snapshots : NULL;
     for (size_t k = first ? first->n : 0; k-- > 0;) {
         const char *name = first->v[k].name;
@@ -107,11 +123,6 @@ int instants_choose(struct instants *i, uint32_t guest, struct err *e)
 static void tell(const struct instants *i, const struct instant_volume *v, struct buf *out)
 {
     const struct snapshot *to = snapshots_find(&v->snapshots, i->chosen);
-    if (is_changed(v->shown))
-        buf_addf(out,
-                 "%s: its restore point %s was changed since it was made, so that nothing tells whether the "
-                 "replica was; it counts as what the last run left\n",
-                 v->v.volid, v->shown->name);
     const char *from = v->shown ? v->shown->name : "what it is";
     if (v->written)
         buf_addf(out, "%s: was written to here since %s; that is kept aside, and it shows %s\n", v->v.volid,

@@ -13,7 +13,7 @@ struct instant_volume {
     struct env_volume v;
     struct snapshots snapshots;
     const struct snapshot *shown; /* NULL: the live volume was never a replica */
-    bool written;                 /* since then; false where `shown` itself was changed: nothing can tell */
+    bool written;                 /* since then, or `shown` was */
 };
 
 struct instants {
@@ -27,11 +27,12 @@ void instants_release(struct instants *i);
 int instants_look(struct env *env, const struct strv *volids, uint32_t guest, struct instants *ret,
                   struct err *e);
 /* The newest restore point that all of them have as it was made, or show. 0: all show it, and nothing was
- * written; 1: they do not. ERR_DATA when they have none in common; *e says what each shows. */
+ * written; 1: they do not. ERR_DATA when they have none in common, or nothing tells what one of them is; *e
+ * says what each shows. */
 int instants_choose(struct instants *i, uint32_t guest, struct err *e);
 /* Do all show one restore point, whichever, and is it what the disks are? */
 bool instants_are_one(const struct instants *i);
-/* What instants_show would change, and what cannot be told, one line a volume. */
+/* What instants_show would change, one line a volume. */
 void instants_tell(const struct instants *i, struct buf *out);
 /* All of them show the chosen one, or, after a failure, what they showed. What was written is kept aside. */
 int instants_show(struct env *env, struct instants *i, uint32_t guest, struct err *e);

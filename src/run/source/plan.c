@@ -318,6 +318,21 @@ static void plan_proof(const struct plan_input *in, const struct plan_input_volu
                   there->name, there->flags & doubt || !(base->flags & doubt) ? "the target" : "this node");
 }
 
+/* A guest's snapshot that is not the base is not compared by each run. */
+static void tell_changed(const struct plan_input *in, const struct plan_input_volume *v,
+                         const struct snapshot *s, struct plan_volume *ret)
+{
+    const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+    bool base = !ret->full && strcmp(ret->base.id, s->id) == 0;
+    if (there && there->flags & SNAPSHOT_CHANGED && !base && !v->info.stream && plan_mirrored(in, s) &&
+        !snapshot_is_of_guest(s->name, in->guest) && !plan_is_wrong(in, v, s))
+        strv_addf(
+            &ret->reasons,
+            "'%s' on the target was written to since it was made: 'pvesr verify %s --point %s --repair' "
+            "compares it, and sends it again if it is another",
+            there->name, in->job_id, s->name);
+}
+
 /* What is wrong stays under another name: it may be somebody's doing. */
 static void plan_wrong(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
@@ -327,6 +342,7 @@ static void plan_wrong(const struct plan_input *in, const struct plan_input_volu
         if (v->info.stream && s->flags & SNAPSHOT_CHANGED)
             strv_addf(&ret->reasons, "snapshot '%s' on this node was written to: nothing is built upon it",
                       s->name);
+        tell_changed(in, v, s, ret);
         if (!plan_is_wrong(in, v, s))
             continue;
         if (plan_is_patched(in, v, s) && !ret->full && strcmp(ret->base.id, s->id) == 0)

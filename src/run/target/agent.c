@@ -125,6 +125,7 @@ static int tell_volume(struct agent *a, size_t at, json_t *array, struct err *e)
     if (fits)
         json_array_append_new(array, message_replica(&r));
     a->seen[at] = r.snapshots;
+    a->written[at] = r.written;
     r.snapshots = (struct snapshots){0};
     replica_release(&r);
     if (fits)
@@ -177,6 +178,7 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     json_t *array = json_array();
     int r = 0;
     a->seen = xcalloc(a->replicas.n + 1, sizeof *a->seen);
+    a->written = xcalloc(a->replicas.n + 1, sizeof *a->written);
     for (size_t i = 0; r == 0 && i < a->replicas.n; i++)
         r = tell_volume(a, i, array, e);
     if (r == 0)
@@ -258,6 +260,17 @@ static int receive(struct agent *a, struct stage *s, struct err *e)
     }
 }
 
+/* Where a change leaves no trace: is the replica another than its restore point, which it was not? */
+static int differs_now(const struct agent *a, const struct env_volume *v, struct err *e)
+{
+    struct volume_info info;
+    char since[SNAPSHOT_NAME_MAX + 1];
+    if (volume_info(v->volume, &info, e) < 0)
+        return -1;
+    return info.proves || !info.exists || a->written[v - a->replicas.v] ? 0
+                                                                        : volume_written(v->volume, since, e);
+}
+
 /* The source judged the base by what we told of it. */
 static int check_base(struct agent *a, const struct env_volume *v, const char *base_id, struct err *e)
 {
@@ -268,8 +281,9 @@ static int check_base(struct agent *a, const struct env_volume *v, const char *b
     if (volume_snapshots(v->volume, &now, e) < 0)
         return -1;
     const struct snapshot *after = snapshots_find_id(&now, base_id);
-    if (after && after->state == before->state)
-        return 0;
+    int differs = after && after->state == before->state ? differs_now(a, v, e) : 1;
+    if (differs <= 0)
+        return differs;
     stage_discard(v->volume, e);
     return err_set(
         e, ERR_BUSY, 0,
@@ -477,6 +491,7 @@ int agent_serve(struct env *env, int in, int out, const struct agent_options *o,
     for (size_t i = 0; i < a.replicas.n && a.seen; i++)
         snapshots_release(&a.seen[i]);
     free(a.seen);
+    free(a.written);
     replicas_close(&a.replicas);
     strv_release(&a.stale);
     strv_release(&a.kept);

@@ -11,6 +11,7 @@
 
 #define BOND_SNAPSHOT "named" /* of a file of digests, too */
 #define BOND_LIVE "shown"
+#define BOND_STAGE "staged"
 #define BOND_MAX (64 + 2 * NAME_MAX + 4)
 
 /* also: NULL, or the other name while it is renamed. Not durable before the next fsync. */

@@ -369,13 +369,17 @@ static int open_stage(struct dir *d, int *fd, struct filestage_mark *mark, struc
 {
     struct stat st;
     int r = dir_file(d, dir_name(d, DIR_STAGE, NULL).s, O_RDWR, fd, e);
+    enum bond bond = BOND_NONE;
     if (r == 0)
         r = filestage_mark_get(*fd, mark, e);
+    if (r == 0 && bond_get(*fd, BOND_STAGE, dir_name(d, DIR_STAGE, NULL).s, &bond, e) < 0)
+        r = -1;
     if (r != 0)
         return r;
     if (fstat(*fd, &st) < 0)
         return err_sys(e, "cannot stat the stage");
-    return (uint64_t)st.st_size != mark->size;
+    /* the attributes of a copy, which are read last, may say more than its bytes */
+    return bond != BOND_OURS || (uint64_t)st.st_size != mark->size;
 }
 
 static int slot_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
@@ -401,7 +405,8 @@ static int begin_stage(struct dir *d, const struct stage_want *want, int *fd, st
     filestage_mark_init(mark, want);
     if (reflink < 0 || dir_create(d, name.s, fd, e) < 0)
         return -1;
-    if ((reflink ? reflink_prepare(d, want, *fd, e) : plain_prepare(d, want, *fd, e)) == 0)
+    if (bond_set(*fd, BOND_STAGE, name.s, NULL, e) == 0 &&
+        (reflink ? reflink_prepare(d, want, *fd, e) : plain_prepare(d, want, *fd, e)) == 0)
         return 0;
     struct err ignored;
     dir_remove(d, name.s, &ignored);
