@@ -9,7 +9,8 @@ import rig
 
 MIB, BLOCK = 1 << 20, 65536
 HOLE = 5 * MIB
-PLACES = {"begin": 0, "middle": 4 * MIB + 70001, "end": 8 * MIB - 1, "hole": HOLE + 3 * BLOCK + 5}
+# the hole first: what the guest writes in between may fill it
+PLACES = {"hole": HOLE + 3 * BLOCK + 5, "begin": 0, "middle": 4 * MIB + 70001, "end": 8 * MIB - 1}
 
 
 def flip(path, at):
