@@ -97,7 +97,7 @@ class World:
         self.copies += 1
         to = os.path.join(self.c.dir, f"copy-{self.copies}")
         with open(path, "rb") as f, open(to, "xb") as g:
-            shutil.copyfileobj(f, g, 1 << 20)
+            shutil.copyfileobj(f, g)
         return to
 
     def kept_aside(self, store, n, copy):
