@@ -111,7 +111,6 @@ static int tell_volume(struct agent *a, size_t at, json_t *array, struct err *e)
 {
     struct env_volume *v = &a->replicas.v[at];
     struct replica r = {0};
-    volume_idle(v->volume);
     if (storages_find(&a->env->storages, v->store.store.id)->shared)
         return err_set(e, ERR_CONFIG, 0, "volume '%s' lies on a shared storage: it has no replica", v->volid);
     if (volume_alone(v->volume, e) < 0 || replica_look(v->volume, &r, e) < 0)

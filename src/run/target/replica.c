@@ -77,6 +77,7 @@ int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, st
         if (env_volume_open(env, volids->v[i], guest, &ret->v[i], e) < 0)
             return -1;
         ret->n++;
+        volume_idle(ret->v[i].volume);
         if (replicas_check_sign(ret, ret->v[i].volume, volids->v[i], e) < 0)
             return -1;
     }

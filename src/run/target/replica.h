@@ -19,8 +19,9 @@ struct replicas {
     size_t n;
     struct strv signs; /* of the source's own volumes (volume_sign) */
 };
-/* ERR_CONFIG when two of the volids lead to one volume: each would be written over the other; or one to the
- * source's own, by ret->signs. What was opened until then is in *ret in any case. */
+/* Of a guest that is not this node's. ERR_CONFIG when two of the volids lead to one volume: each would be
+ * written over the other; or one to the source's own, by ret->signs. What was opened until then is in *ret in
+ * any case. */
 int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, struct replicas *ret,
                   struct err *e);
 void replicas_close(struct replicas *r);

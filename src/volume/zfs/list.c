@@ -13,43 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COMMAND_SECONDS 600
-#define LIST_MAX (64u << 20)
 #define STAGE "pvesr-stage-"
 #define OLD "pvesr-old-"
 #define KEPT "pvesr-kept-"
 #define REPLICATION "__replicate_"
-
-/* ---- commands ---- */
-
-static int run(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e)
-{
-    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = tick};
-    if (proc_check(argv->v, &o, out, e) == 0)
-        return 0;
-    if (strstr(e->text, "out of space"))
-        e->kind = ERR_FULL;
-    return -1;
-}
-
-int zfs_change(struct zfs *z, struct err *e, const char *first, ...)
-{
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    va_list ap;
-    va_start(ap, first);
-    strv_adds(&argv, "zfs", first, NULL);
-    for (const char *a; (a = va_arg(ap, const char *));)
-        strv_add(&argv, a);
-    va_end(ap);
-    zfs_forget(z);
-    return zfs_change_all(z, &argv, e);
-}
-
-int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e)
-{
-    debug_command(argv->v);
-    return run(zfs_tick(z), argv, NULL, e);
-}
 
 /* ---- fields ---- */
 
@@ -195,7 +162,7 @@ static int list(const struct tick *tick, const struct strv *names, const char *t
               NULL);
     for (size_t i = 0; i < names->n; i++)
         strv_add(&argv, names->v[i]);
-    if (run(tick, &argv, &out, e) < 0)
+    if (zfs_command(tick, &argv, &out, e) < 0)
         return -1;
     char *rest = out.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));)
@@ -245,35 +212,35 @@ static void look_at(const struct zfs_dataset *d, void *arg)
         strv_add_once(&l->w->kept, d->name);
 }
 
-struct names {
-    const char *pool;
-    uint32_t vmid;
-    struct strv *ret;
-};
-
-static void name_of(const struct zfs_dataset *d, void *arg)
+/* The volume's name of the guest that this dataset is something of; NULL: of none. */
+static const char *name_of(const char *pool, const char *dataset, uint32_t vmid)
 {
-    struct names *x = arg;
     static const char *const prefixes[] = {STAGE, OLD, ""};
-    const char *name = below(x->pool, d->name);
+    const char *name = below(pool, dataset);
     uint32_t owner;
-    for (size_t i = 0; name && i < ELEMENTS(prefixes); i++) {
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) != 0)
-            continue;
-        name += strlen(prefixes[i]);
-        if (volume_name_valid(name, &owner, NULL) && owner == x->vmid)
-            strv_add_once(x->ret, name);
-        break;
-    }
+    for (size_t i = 0; name && i < ELEMENTS(prefixes); i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) {
+            name += strlen(prefixes[i]);
+            return volume_name_valid(name, &owner, NULL) && owner == vmid ? name : NULL;
+        }
+    return NULL;
 }
 
 int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
 {
-    struct names x = {store->pool, vmid, ret};
-    struct takers to = {.dataset = name_of, .arg = &x, .live = ""};
-    _cleanup_strv_ struct strv names = STRV_INIT;
-    strv_add(&names, store->pool);
-    return list(store_tick(store), &names, "filesystem,volume", &to, e);
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    strv_adds(&argv, "zfs", "list", "-H", "-d", "1", "-t", "filesystem,volume", "-o", "name", "--",
+              store->pool, NULL);
+    if (zfs_command(store_tick(store), &argv, &out, e) < 0)
+        return -1;
+    char *rest = out.data;
+    for (char *line; rest && (line = strsep(&rest, "\n"));) {
+        const char *name = name_of(store->pool, line, vmid);
+        if (name)
+            strv_add_once(ret, name);
+    }
+    return 0;
 }
 
 /* ---- snapshots ---- */
@@ -399,114 +366,45 @@ static int look_at_template(struct zfs *z, const struct takers *to, const struct
     return -1;
 }
 
-/* Mostly one command says it all: the live volume is there and nothing else is. */
-static int look(struct zfs *z, struct zfs_view *w, struct err *e)
+#define ALL_TYPES "filesystem,volume,snapshot,bookmark"
+
+/* Of those that the volume has, the names that are not among these. */
+static void add_unnamed(const struct zfs_view *w, const struct strv *named, struct strv *ret)
+{
+    const struct zfs_dataset *const own[] = {&w->live, &w->stage, &w->old};
+    for (size_t i = 0; i < ELEMENTS(own); i++)
+        if (own[i]->name[0] && !strv_has(named, own[i]->name))
+            strv_add(ret, own[i]->name);
+    for (size_t i = 0; i < w->kept.n; i++)
+        if (!strv_has(named, w->kept.v[i]))
+            strv_add(ret, w->kept.v[i]);
+}
+
+/* Mostly one command says it all: what is there is what was expected. */
+int zfs_look(struct zfs *z, struct zfs_view *w, struct err *e)
 {
     struct look l = {z, w};
     struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l, .live = z->live};
     _cleanup_strv_ struct strv names = STRV_INIT;
-    strv_adds(&names, z->pool, z->live, NULL);
-    bool whole = list(zfs_tick(z), &names, "filesystem,volume,snapshot,bookmark", &to, e) == 0;
-    if (!whole) {
-        _cleanup_strv_ struct strv pool = STRV_INIT;
-        strv_add(&pool, z->pool);
+    _cleanup_strv_ struct strv more = STRV_INIT;
+    strv_add(&names, z->pool);
+    for (size_t i = 0; i < z->expected.n; i++)
+        strv_add(&names, z->expected.v[i]);
+    if (list(zfs_tick(z), &names, ALL_TYPES, &to, e) < 0) {
         zfs_view_release(w);
-        if (list(zfs_tick(z), &pool, "filesystem,volume", &to, e) < 0)
+        strv_release(&names);
+        strv_add(&names, z->pool);
+        if (list(zfs_tick(z), &names, "filesystem,volume", &to, e) < 0)
             return -1;
     }
-    strv_release(&names);
-    const struct zfs_dataset *const d[] = {&w->stage, &w->old, whole ? &w->stage : &w->live};
-    for (size_t i = 0; i < ELEMENTS(d); i++)
-        if (d[i]->name[0])
-            strv_add_once(&names, d[i]->name);
-    for (size_t i = 0; i < w->kept.n; i++)
-        strv_add(&names, w->kept.v[i]);
-    if ((names.n && list(zfs_tick(z), &names, "filesystem,volume,snapshot,bookmark", &to, e) < 0) ||
-        look_at_template(z, &to, w, e) < 0)
+    add_unnamed(w, &names, &more);
+    if ((more.n && list(zfs_tick(z), &more, ALL_TYPES, &to, e) < 0) || look_at_template(z, &to, w, e) < 0)
         return -1;
     join_bookmarks(w);
+    strv_release(&names);
+    strv_release(&z->expected);
+    add_unnamed(w, &names, &z->expected);
     return 0;
-}
-
-static int flush_pool(const struct zfs *z, struct err *e)
-{
-    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
-    char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
-    struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = zfs_tick(z)};
-    debug_command(argv);
-    return proc_check(argv, &o, NULL, e);
-}
-
-void zfs_forget(struct zfs *z)
-{
-    z->known = z->exact = false;
-    zfs_view_release(&z->seen);
-}
-
-static void copy_strings(const struct strv *from, struct strv *to)
-{
-    for (size_t i = 0; i < from->n; i++)
-        strv_add(to, from->v[i]);
-}
-
-static void copy_view(const struct zfs_view *from, struct zfs_view *to)
-{
-    *to = *from;
-    to->snapshots = NULL;
-    to->kept = (struct strv)STRV_INIT;
-    to->others = to->below = to->marks = to->clones = to->bases = (struct strv)STRV_INIT;
-    if (from->n) {
-        to->snapshots = xreallocarray(NULL, from->n, sizeof *to->snapshots);
-        memcpy(to->snapshots, from->snapshots, from->n * sizeof *to->snapshots);
-    }
-    copy_strings(&from->kept, &to->kept);
-    copy_strings(&from->others, &to->others);
-    copy_strings(&from->below, &to->below);
-    copy_strings(&from->marks, &to->marks);
-    copy_strings(&from->clones, &to->clones);
-    copy_strings(&from->bases, &to->bases);
-}
-
-int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
-{
-    bool first = !z->looked;
-    if (!z->known) {
-        if (first && z->volume->idle && flush_pool(z, e) < 0)
-            return -1;
-        if (look(z, &z->seen, e) < 0) {
-            zfs_view_release(&z->seen);
-            return -1;
-        }
-        z->known = z->looked = true;
-        z->exact = first && z->volume->idle; /* a guest may write at any time */
-    }
-    copy_view(&z->seen, ret);
-    return 0;
-}
-
-int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e)
-{
-    bool first = !z->looked && z->volume->idle;
-    if (!z->exact && !first) {
-        zfs_forget(z);
-        if (flush_pool(z, e) < 0)
-            return -1;
-    }
-    int r = zfs_view(z, ret, e);
-    z->exact = false;
-    return r;
-}
-
-void zfs_view_release(struct zfs_view *w)
-{
-    free(w->snapshots);
-    strv_release(&w->kept);
-    strv_release(&w->others);
-    strv_release(&w->below);
-    strv_release(&w->marks);
-    strv_release(&w->clones);
-    strv_release(&w->bases);
-    *w = (struct zfs_view){0};
 }
 
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset)

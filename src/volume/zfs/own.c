@@ -74,7 +74,7 @@ int zfs_check_marks(const struct zfs_view *w, const char *dataset, struct err *e
 
 static int destroy_one(struct zfs *z, const char *name, struct err *e)
 {
-    for (int i = 0; zfs_change(z, e, "destroy", "--", name, NULL) < 0; i++) {
+    for (int i = 0; zfs_change_known(z, e, "destroy", "--", name, NULL) < 0; i++) {
         if (!strstr(e->text, "busy") || i == BUSY_TRIES)
             return -1;
         sleep(1);
@@ -129,11 +129,16 @@ int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
                 k++;
             }
         int r = list.len ? destroy_one(z, buf_str(&list), e) : 0;
+        if (list.len)
+            zfs_forget(z);
         buf_release(&list);
         if (r < 0)
             return strstr(e->text, "dependent clones") ? has_clones(&w, dataset, e) : -1;
     }
-    return destroy_one(z, dataset, e);
+    if (destroy_one(z, dataset, e) < 0)
+        return -1;
+    zfs_seen_gone(z, dataset);
+    return 0;
 }
 
 /* ---- for doctor ---- */

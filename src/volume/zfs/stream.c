@@ -243,6 +243,7 @@ static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
     zfs_forget(z);
+    zfs_expect(z, &argv);
     return streamproc_start(&x->proc, argv.v, false, z->volume->store.context, e);
 }
 
@@ -357,7 +358,8 @@ void zfs_stage_close(struct stage *s)
     struct zfs_stage *x = s->priv;
     if (!x)
         return;
-    zfs_forget(zfs_of(s->volume));
+    if (x->proc.proc.pid)
+        zfs_forget(zfs_of(s->volume));
     streamproc_stop(&x->proc);
     free(x);
     s->priv = NULL;

@@ -42,6 +42,7 @@ static int zfs_open(struct volume *v, struct err *e)
     z->live = xasprintf("%s/%s", z->pool, z->name);
     z->stage = xasprintf("%s/pvesr-stage-%s", z->pool, z->name);
     z->old = xasprintf("%s/pvesr-old-%s", z->pool, z->name);
+    strv_add(&z->expected, z->live);
     v->priv = z;
     return 0;
 }
@@ -52,6 +53,7 @@ static void zfs_close(struct volume *v)
     if (!z)
         return;
     zfs_view_release(&z->seen);
+    strv_release(&z->expected);
     free(z->pool);
     free(z->name);
     free(z->base);
@@ -182,7 +184,10 @@ static int bookmark(struct zfs *z, const char *name, struct err *e)
 {
     _cleanup_free_ char *snapshot = at(z->live, name);
     _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
-    return zfs_change(z, e, "bookmark", "--", snapshot, mark, NULL);
+    if (zfs_change_known(z, e, "bookmark", "--", snapshot, mark, NULL) < 0)
+        return -1;
+    zfs_seen_bookmark(z, name);
+    return 0;
 }
 
 static int drop_bookmark(struct zfs *z, const char *name, struct err *e)

@@ -37,7 +37,7 @@
  * - commit 4: pvesr-old- is destroyed or kept.
  *
  * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
- * after a change (struct zfs.seen).
+ * after a change, or after a while (struct zfs.seen).
  *
  * Each snapshot that was taken here of a volume without guest snapshots has a bookmark of its name
  * (zfs-bookmark(8)): should somebody destroy the snapshot, it is a base still. Where there are guest
@@ -82,6 +82,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "base/strv.h"
 #include "volume/driver.h"
 #include "volume/zfs/record.h"
@@ -159,6 +160,8 @@ struct zfs { /* volume.priv */
     char *live, *stage, *old;
     struct zfs_view seen; /* as long as `known`: a command takes longer than all we do between two */
     bool known, looked, exact;
+    double asked;                       /* when that was, clock_mono */
+    struct strv expected;               /* which datasets the volume will have at the next look: a guess */
     char times_of[SNAPSHOT_ID_LEN + 1]; /* a dataset of which `times` bytes are written: access times alone */
     uint64_t times;
 };
@@ -173,8 +176,19 @@ static inline const struct tick *zfs_tick(const struct zfs *z)
 
 /* Run `zfs` for something that changes this volume, tell it at debug level, look again afterwards. */
 int zfs_change(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
+/* The same where the caller knows what is changed by it: what was seen stays, unless it fails, and is brought
+ * up to date by one of zfs_seen_…. */
+int zfs_change_known(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
 /* The whole command; zfs_forget is the caller's. */
-int zfs_change_all(const struct zfs *z, const struct strv *argv, struct err *e);
+int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e);
+/* Run it whatever it is. ERR_FULL where it says so. */
+int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e);
+/* After this command: what there is to be named at the next look. */
+void zfs_expect(struct zfs *z, const struct strv *argv);
+/* The live volume's snapshot has got a bookmark of its name. */
+void zfs_seen_bookmark(struct zfs *z, const char *snapshot);
+/* That dataset was destroyed. */
+void zfs_seen_gone(struct zfs *z, const char *dataset);
 /* With all its snapshots that are known and nobody's; ERR_CONFIG when there is anything else. Somebody's scan
  * of new devices holds a zvol for a moment: tried again for a while. */
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
@@ -191,7 +205,9 @@ char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot);
 char *zfs_name_text(const char *volume, const char *snapshot, const char *also);
 /* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
-/* What there is, as it was at the last look: after the last change of ours. */
+/* Look: one command, or two where what is there is not what was expected. */
+int zfs_look(struct zfs *z, struct zfs_view *w, struct err *e);
+/* What there is, as it was at the last look: after the last change of ours, and some seconds ago at most. */
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
  * runs, the first look of this process does for the first such question. */

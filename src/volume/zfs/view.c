@@ -1,0 +1,220 @@
+/* The zfspool driver: commands, and what is remembered of a look. See zfs.h. */
+#include "volume/zfs/zfs.h"
+
+#include "base/clock.h"
+#include "base/debug.h"
+#include "base/mem.h"
+#include "base/proc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMAND_SECONDS 600
+#define LIST_MAX (64u << 20)
+/* Others change datasets, too: what was seen is believed for that long. */
+#define BELIEVED_SECONDS 5.0
+
+/* ---- commands ---- */
+
+int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e)
+{
+    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = tick};
+    if (proc_check(argv->v, &o, out, e) == 0)
+        return 0;
+    if (strstr(e->text, "out of space"))
+        e->kind = ERR_FULL;
+    return -1;
+}
+
+static void words(struct strv *argv, const char *first, va_list ap)
+{
+    strv_adds(argv, "zfs", first, NULL);
+    for (const char *a; (a = va_arg(ap, const char *));)
+        strv_add(argv, a);
+}
+
+int zfs_change(struct zfs *z, struct err *e, const char *first, ...)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    va_list ap;
+    va_start(ap, first);
+    words(&argv, first, ap);
+    va_end(ap);
+    zfs_forget(z);
+    return zfs_change_all(z, &argv, e);
+}
+
+int zfs_change_known(struct zfs *z, struct err *e, const char *first, ...)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    va_list ap;
+    va_start(ap, first);
+    words(&argv, first, ap);
+    va_end(ap);
+    int r = zfs_change_all(z, &argv, e);
+    if (r < 0)
+        zfs_forget(z);
+    return r;
+}
+
+int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e)
+{
+    debug_command(argv->v);
+    int r = zfs_command(zfs_tick(z), argv, NULL, e);
+    if (r == 0)
+        zfs_expect(z, argv);
+    return r;
+}
+
+/* ---- what is there to be named, as far as can be guessed ---- */
+
+static void expect_gone(struct zfs *z, const char *dataset)
+{
+    for (size_t i = z->expected.n; i-- > 0;)
+        if (strcmp(z->expected.v[i], dataset) == 0)
+            strv_remove(&z->expected, i);
+}
+
+void zfs_expect(struct zfs *z, const struct strv *argv)
+{
+    const char *verb = argv->v[1], *last = argv->v[argv->n - 1];
+    bool renamed = strcmp(verb, "rename") == 0;
+    if (strpbrk(last, "@#"))
+        return;
+    if (renamed)
+        expect_gone(z, argv->v[argv->n - 2]);
+    if (strcmp(verb, "destroy") == 0)
+        expect_gone(z, last);
+    else if (renamed || strcmp(verb, "clone") == 0 || strcmp(verb, "receive") == 0)
+        strv_add_once(&z->expected, last);
+}
+
+/* ---- what was seen ---- */
+
+static int flush_pool(const struct zfs *z, struct err *e)
+{
+    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
+    char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
+    struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = zfs_tick(z)};
+    debug_command(argv);
+    return proc_check(argv, &o, NULL, e);
+}
+
+void zfs_forget(struct zfs *z)
+{
+    z->known = z->exact = false;
+    zfs_view_release(&z->seen);
+}
+
+static void copy_strings(const struct strv *from, struct strv *to)
+{
+    for (size_t i = 0; i < from->n; i++)
+        strv_add(to, from->v[i]);
+}
+
+static void copy_view(const struct zfs_view *from, struct zfs_view *to)
+{
+    *to = *from;
+    to->snapshots = NULL;
+    to->kept = (struct strv)STRV_INIT;
+    to->others = to->below = to->marks = to->clones = to->bases = (struct strv)STRV_INIT;
+    if (from->n) {
+        to->snapshots = xreallocarray(NULL, from->n, sizeof *to->snapshots);
+        memcpy(to->snapshots, from->snapshots, from->n * sizeof *to->snapshots);
+    }
+    copy_strings(&from->kept, &to->kept);
+    copy_strings(&from->others, &to->others);
+    copy_strings(&from->below, &to->below);
+    copy_strings(&from->marks, &to->marks);
+    copy_strings(&from->clones, &to->clones);
+    copy_strings(&from->bases, &to->bases);
+}
+
+static bool believed(const struct zfs *z)
+{
+    return z->known && clock_mono() - z->asked < BELIEVED_SECONDS;
+}
+
+int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
+{
+    bool first = !z->looked;
+    if (!believed(z)) {
+        zfs_forget(z);
+        if (first && z->volume->idle && flush_pool(z, e) < 0)
+            return -1;
+        z->asked = clock_mono();
+        if (zfs_look(z, &z->seen, e) < 0) {
+            zfs_view_release(&z->seen);
+            return -1;
+        }
+        z->known = z->looked = true;
+        z->exact = first && z->volume->idle; /* a guest may write at any time */
+    }
+    copy_view(&z->seen, ret);
+    return 0;
+}
+
+int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e)
+{
+    bool first = !z->looked && z->volume->idle;
+    if (z->exact && believed(z)) {
+        z->exact = false;
+        copy_view(&z->seen, ret);
+        return 0;
+    }
+    zfs_forget(z);
+    if (!first && flush_pool(z, e) < 0)
+        return -1;
+    int r = zfs_view(z, ret, e);
+    z->exact = false;
+    return r;
+}
+
+void zfs_seen_bookmark(struct zfs *z, const char *snapshot)
+{
+    for (size_t i = 0; i < z->seen.n; i++) {
+        struct zfs_snapshot *x = &z->seen.snapshots[i];
+        if (!x->is_bookmark && strcmp(x->dataset, z->live) == 0 && strcmp(x->s.name, snapshot) == 0)
+            memcpy(x->bookmark, x->s.name, sizeof x->bookmark);
+    }
+}
+
+static void remove_clone(struct strv *clones, const char *dataset)
+{
+    for (size_t i = clones->n; i-- > 0;)
+        if (strcmp(strchr(clones->v[i], ' ') + 1, dataset) == 0)
+            strv_remove(clones, i);
+}
+
+void zfs_seen_gone(struct zfs *z, const char *dataset)
+{
+    struct zfs_view *w = &z->seen;
+    struct zfs_dataset *const own[] = {&w->live, &w->stage, &w->old};
+    size_t n = 0;
+    if (w->bases.n || w->marks.n || w->kept.n) { /* what waited for it, or went with it */
+        zfs_forget(z);
+        return;
+    }
+    for (size_t i = 0; i < ELEMENTS(own); i++)
+        if (strcmp(own[i]->name, dataset) == 0)
+            *own[i] = (struct zfs_dataset){0};
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].dataset, dataset) != 0)
+            w->snapshots[n++] = w->snapshots[i];
+    w->n = n;
+    remove_clone(&w->clones, dataset);
+    z->exact = false;
+}
+
+void zfs_view_release(struct zfs_view *w)
+{
+    free(w->snapshots);
+    strv_release(&w->kept);
+    strv_release(&w->others);
+    strv_release(&w->below);
+    strv_release(&w->marks);
+    strv_release(&w->clones);
+    strv_release(&w->bases);
+    *w = (struct zfs_view){0};
+}
