@@ -50,13 +50,15 @@ const char *lvmworld_open(struct lvmworld *w)
     return why;
 }
 
+/* Making a pool takes longer than emptying it. */
 const char *lvmworld_reset(struct lvmworld *w)
 {
     for (unsigned i = 0; i < 2; i++) {
-        if (lvmworld_find(w->vg[i], LVMWORLD_POOL) && RUN("lvremove", "-f", w->vg[i]))
+        bool there = lvmworld_find(w->vg[i], LVMWORLD_POOL);
+        if (there && RUN("lvremove", "-f", "-S", "pool_lv=" LVMWORLD_POOL, w->vg[i]))
             return "lvremove failed";
-        if (RUN("lvcreate", "-y", "-T", "-L", "300m", "--chunksize", "64k", "--poolmetadatasize", "4m", "-n",
-                LVMWORLD_POOL, w->vg[i]))
+        if (!there && RUN("lvcreate", "-y", "-T", "-L", "300m", "--chunksize", "64k", "--poolmetadatasize",
+                          "4m", "-n", LVMWORLD_POOL, w->vg[i]))
             return "lvcreate of a pool failed";
     }
     return NULL;

@@ -301,7 +301,9 @@ int lvm_find(const struct lvm *l, const char *name, struct lv *ret, struct err *
 int lvm_live(const struct lvm *l, struct lv *ret, struct err *e)
 {
     int r = lvm_find(l, l->volume, ret, e);
-    const struct vg *g = r == 1 ? lvm_group_anew(l, e) : NULL; /* somebody made it, perhaps */
+    const struct vg *seen = group_of(l->vg); /* somebody made it since, perhaps */
+    bool fresh = clock_mono() - seen->asked < FRESH_SECONDS;
+    const struct vg *g = r != 1 ? NULL : fresh ? seen : lvm_group_anew(l, e);
     if (r == 1 && !g)
         return -1;
     const struct lv *made = g ? lvm_lv(g, l, l->volume) : NULL;
