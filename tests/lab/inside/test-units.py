@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The unit tests of the storage drivers, where the kernel has what they drive."""
-# deadline: 2400
+# deadline: 3600
 import fnmatch
 import json
 import os
