@@ -55,7 +55,7 @@ static char *find_program(const char *name, struct err *e)
     return NULL;
 }
 
-/* The environment with LC_ALL=C, built before the fork: the child may only use async-signal-safe calls. */
+/* The environment with LC_ALL=C, built before the child: that may only use async-signal-safe calls. */
 static char **make_environment(void)
 {
     size_t n = 0;
@@ -109,6 +109,22 @@ static _Noreturn void child(const struct child_setup *c)
     _exit(127);
 }
 
+/* The child has this process' memory, which stands still until the program runs: nothing of it is copied, or
+ * mapped anew. A handler of ours must not run in there. */
+static pid_t start_child(const struct child_setup *c)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = vfork();
+    if (pid == 0)
+        child(c);
+    int code = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = code;
+    return pid;
+}
+
 static pid_t start(char *const argv[], const int fds[3], bool new_session, struct err *e)
 {
     _cleanup_free_ char *path = find_program(argv[0], e);
@@ -124,9 +140,7 @@ static pid_t start(char *const argv[], const int fds[3], bool new_session, struc
                             .fds = {fds[0], fds[1], fds[2]},
                             .new_session = new_session,
                             .report = report[1]};
-    pid_t pid = fork();
-    if (pid == 0)
-        child(&c);
+    pid_t pid = start_child(&c);
     int saved = errno;
     close(report[1]);
     int code = 0;
