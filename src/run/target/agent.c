@@ -419,6 +419,8 @@ static int dispatch(struct agent *a, const json_t *o, struct err *e)
         /* the guest may have moved since */
         if (calls[i].needs != NEEDS_NOTHING && agent_check_owner(a, e) < 0)
             return -1;
+        if (calls[i].serve != agent_call_digest) /* what is open cannot be removed on every storage */
+            agent_end_reading(a);
         json_t *reply = NULL;
         if (calls[i].serve(a, o, &reply, e) < 0)
             return -1;
