@@ -235,6 +235,20 @@ def loop_in_tree(path, _w):
         rig.sh("losetup", "-d", device)
 
 
+@form(("btrfs",), tree=True)
+def overlay(path, w):
+    """an overlay that writes into it"""
+    there, below = folder(w), os.path.join(w.c.dir, "below")
+    for part in (below, os.path.join(path, "upper"), os.path.join(path, "work")):
+        os.makedirs(part, exist_ok=True)
+    options = f"lowerdir={below},upperdir={path}/upper,workdir={path}/work"
+    undo = mounted("-t", "overlay", "overlay", "-o", options, there)
+    try:
+        yield lambda data: put_file(there, data), f"a mount at {there}"
+    finally:
+        undo()
+
+
 # ---- the stories ----
 
 def read(path, n=None):

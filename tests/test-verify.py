@@ -258,15 +258,21 @@ def killed(w):
 
 
 @story("xfs", "btrfs")
-def found_before_it_failed(w):
-    """it fails at the second disk: what it found at the first is remembered"""
+def one_left_out(w):
+    """one disk has nothing that could be compared: the others are, what they have is remembered, and it is no success"""
+    w.lab.add_disk()
     w.lab.add_disk()
     w.run()
-    flip_point(w, PLACES["middle"], newest(w))
-    w.lab.names.drop_snapshot(w.a.store, 1, newest(w, 1))
+    flip_point(w, PLACES["middle"], newest(w, 2), n=2)
+    for n in (0, 1):
+        w.lab.names.drop_snapshot(w.a.store, n, newest(w, n))
     done = w.a.pvesr("verify", "100-0")
-    assert done.returncode and "let the job run first" in done.stderr, done
-    assert w.status()["100-0"]["differs"].endswith(w.lab.names.volname(0)), w.status()
+    assert done.returncode == 1 and done.stdout.count("not compared") == 2, done
+    assert w.status()["100-0"]["differs"].endswith(w.lab.names.volname(2)), w.status()
+    w.lab.names.drop_snapshot(w.a.store, 2, newest(w, 2))
+    done = w.a.pvesr("verify", "100-0")
+    assert done.returncode == 1 and "let the job run first" in done.stderr, done
+    assert w.last()["result"] == "failed" and "verified" not in w.status()["100-0"], w.last()
 
 
 @story(*POINTS)

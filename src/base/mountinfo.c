@@ -33,6 +33,7 @@ bool mountinfo_parse(char *line, struct mountinfo *ret)
     for (int i = 0; i < 5; i++)
         field[i] = strtok_r(i ? NULL : line, " ", &save);
     char *type = strtok_r(rest + 3, " \n", &save), *source = strtok_r(NULL, " \n", &save);
+    char *options = source ? strtok_r(NULL, " \n", &save) : NULL;
     if (!field[4] || !source || sscanf(field[2], "%u:%u", &ret->major, &ret->minor) != 2)
         return false;
     ret->id = strtoul(field[0], NULL, 10);
@@ -40,5 +41,6 @@ bool mountinfo_parse(char *line, struct mountinfo *ret)
     ret->point = unescape(field[4]);
     ret->type = unescape(type);
     ret->source = unescape(source);
+    ret->options = options ? unescape(options) : "";
     return true;
 }

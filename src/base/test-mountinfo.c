@@ -19,11 +19,16 @@ static void test_parse(void **state)
     } cases[] = {
         {"36 35 98:0 / /mnt rw,noatime - ext4 /dev/sda1 rw\n",
          true,
-         {36, 98, 0, "/", "/mnt", "ext4", "/dev/sda1"}},
+         {36, 98, 0, "/", "/mnt", "ext4", "/dev/sda1", "rw"}},
         {"36 35 0:42 /a\\040b /mnt\\134x\\011y rw master:1 shared:2 - zfs tank/my\\040vm rw",
          true,
-         {36, 0, 42, "/a b", "/mnt\\x\ty", "zfs", "tank/my vm"}},
-        {"36 35 0:42 /a\\04 /\\999 rw - btrfs none", true, {36, 0, 42, "/a\\04", "/\\999", "btrfs", "none"}},
+         {36, 0, 42, "/a b", "/mnt\\x\ty", "zfs", "tank/my vm", "rw"}},
+        {"36 35 0:42 /a\\04 /\\999 rw - btrfs none",
+         true,
+         {36, 0, 42, "/a\\04", "/\\999", "btrfs", "none", ""}},
+        {"36 35 0:42 / /m rw - overlay overlay rw,upperdir=/a\\040b/up,workdir=/w",
+         true,
+         {36, 0, 42, "/", "/m", "overlay", "overlay", "rw,upperdir=/a b/up,workdir=/w"}},
         {"36 35 0:42 / /mnt rw shared:2", false, {0}},
         {"36 35 0:42 / - ext4 /dev/sda1 rw", false, {0}},
         {"36 35 0 / /mnt rw - ext4 /dev/sda1 rw", false, {0}},
@@ -45,6 +50,7 @@ static void test_parse(void **state)
         assert_string_equal(got.point, want->point);
         assert_string_equal(got.type, want->type);
         assert_string_equal(got.source, want->source);
+        assert_string_equal(got.options, want->options);
     }
 }
 

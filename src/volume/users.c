@@ -162,10 +162,24 @@ static bool is_mount(const struct question *q, const struct mountinfo *m, bool h
                                     S_ISBLK(st.st_mode) && is_one_of(q, st.st_rdev));
 }
 
+/* What is written to an overlay goes there, by the path that whoever mounted it gave. */
+static bool is_overlay(const struct question *q, const struct mountinfo *m)
+{
+    static const char *const keys[] = {"upperdir=", "workdir="};
+    for (size_t i = 0; q->seen && strcmp(m->type, "overlay") == 0 && i < ELEMENTS(keys); i++) {
+        const char *at = strstr(m->options, keys[i]);
+        const char *dir = at ? at + strlen(keys[i]) : "";
+        _cleanup_free_ char *path = xstrndup(dir, strcspn(dir, ","));
+        if (is_below(path, q->seen))
+            return true;
+    }
+    return false;
+}
+
 static int ask_mount(const struct mountinfo *m, const char *process, void *arg)
 {
     const struct question *q = arg;
-    if (!is_mount(q, m, !*process))
+    if (!is_mount(q, m, !*process) && !is_overlay(q, m))
         return 0;
     return answer(q, "a mount at %.160s%s%s", m->point, *process ? " of " : "", process);
 }

@@ -37,6 +37,7 @@ struct verify {
     uint64_t done, left; /* of a part: compared, still to be */
     uint64_t sent;       /* over the link */
     bool complete;       /* it came to the end of the last volume */
+    struct err left_out; /* why a volume could not be compared, if one could not */
     struct buf text;
 };
 

@@ -83,7 +83,7 @@ static void change(struct verify *v, struct job_state *state)
         remember(state, &v->found[i], v->o->part);
     if (v->o->part && fresh)
         state->verify_began = v->began;
-    if (v->complete && sound && !v->o->point && !damage_open(&state->damaged))
+    if (v->complete && sound && v->left_out.kind == ERR_NONE && !v->o->point && !damage_open(&state->damaged))
         state->verified = v->o->part ? state->verify_began : v->began;
     if (v->o->part)
         plan_next(v, state);
@@ -99,6 +99,7 @@ int verify_record(struct verify *v, struct err *e)
     if (job_state_load(dir, v->job.guest, v->job.target, &state, e) < 0)
         return -1;
     size_t differing = verify_differing(v);
+    const struct err *failure = v->left_out.kind == ERR_NONE ? NULL : &v->left_out;
     int r = state.last_sync != v->state.last_sync;
     if (r == 0 || !differing) {
         change(v, &state);
@@ -106,7 +107,7 @@ int verify_record(struct verify *v, struct err *e)
     }
     job_state_release(&state);
     if (r == 0 && (!v->o->part || v->complete || differing))
-        journal(v, differing ? "differs" : "verified", NULL);
+        journal(v, differing ? "differs" : failure ? "failed" : "verified", failure);
     return r;
 }
 

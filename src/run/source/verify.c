@@ -199,7 +199,7 @@ static int compare_one(struct verify *v, size_t i, const struct snapshot *point,
     return r;
 }
 
-/* 2: the part ends here. */
+/* 2: the part ends here; 3: there is nothing that could be compared, the others go on. */
 static int verify_volume(struct verify *v, size_t i, struct err *e)
 {
     struct sync_volume *one = &v->sync.volumes[i];
@@ -209,7 +209,7 @@ static int verify_volume(struct verify *v, size_t i, struct err *e)
                    v->sync.volids.v[i], v->job.target);
     const struct snapshot *point = choose(v, one, e);
     if (!point)
-        return -1;
+        return 3;
     bool both = there->info.many && there->info.exists && there->written && !v->o->part && !v->o->point;
     int r = v->live ? 0 : compare_one(v, i, point, false, e);
     if (r == 0 && both)
@@ -226,6 +226,14 @@ static void tell_tree(struct verify *v, size_t i)
         verify_say(v,
                    "%s: a directory tree is kept by its storage's own checksums: let '%s' look on both nodes",
                    v->sync.volids.v[i], strcmp(type, "btrfs") == 0 ? "btrfs scrub start" : "zpool scrub");
+}
+
+static void leave_out(struct verify *v, size_t i, struct err *e)
+{
+    verify_say(v, "%s: not compared: %s", v->sync.volids.v[i], e->text);
+    if (v->left_out.kind == ERR_NONE)
+        v->left_out = *e;
+    *e = (struct err){0};
 }
 
 static size_t first(struct verify *v)
@@ -246,8 +254,10 @@ static int verify_all(struct verify *v, struct err *e)
             tell_tree(v, i);
         else if (v->o->part && !v->left)
             r = 2;
-        else
-            r = verify_volume(v, i, e);
+        else if ((r = verify_volume(v, i, e)) == 3) {
+            leave_out(v, i, e);
+            r = 0;
+        }
         if (r == 0 && i + 1 < v->sync.n)
             go_on_at(v, v->sync.volids.v[i + 1], false, 0);
     }
@@ -355,7 +365,7 @@ static bool has_changed(struct verify *v)
 /* 1: somebody else needs the guest; afterwards it can go on. */
 static int attempt(struct verify *v, const char *job_id, struct err *e)
 {
-    *e = (struct err){0};
+    *e = v->left_out = (struct err){0};
     int r = begin(v, job_id, e);
     if (r == 0) {
         r = conversation(v, e);
@@ -389,8 +399,10 @@ static int go_through(struct verify *v, const char *job_id, struct err *e)
         verify_record_failure(v, e);
         return -1;
     }
-    if (!verify_differing(v))
-        return 0;
+    if (!verify_differing(v)) {
+        *e = v->left_out;
+        return e->kind == ERR_NONE ? 0 : -1;
+    }
     return v->o->repair ? repair(v, e) : 1;
 }
 

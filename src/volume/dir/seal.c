@@ -38,13 +38,22 @@ void seal_look(const struct dir *d, int fd, struct snapshot *s)
         s->flags |= SNAPSHOT_CHANGED;
 }
 
+void seal_found(const struct dir *d, int fd, const char *id)
+{
+    char text[SEAL_ROOM];
+    struct err ignored;
+    snprintf(text, sizeof text, "%016" PRIx64, ident_hash(fd));
+    if (mark_set(d->fd, key_of(id).s, text, &ignored) < 0)
+        seal_end(d, id);
+}
+
 void seal_set(const struct dir *d, int fd, const char *id)
 {
-    char ident[IDENT_MAX], text[SEAL_ROOM];
+    char ident[IDENT_MAX];
     struct err ignored;
-    bool told = ident_take(fd, ident, &ignored) == 0 && *ident;
-    snprintf(text, sizeof text, "%016" PRIx64, ident_hash(fd));
-    if (!told || mark_set(d->fd, key_of(id).s, text, &ignored) < 0)
+    if (ident_take(fd, ident, &ignored) == 0 && *ident)
+        seal_found(d, fd, id);
+    else
         seal_end(d, id);
 }
 
@@ -74,8 +83,8 @@ static void add_id_of(const struct dir *d, const char *name, struct strv *ret)
         strv_add(ret, id);
 }
 
-/* Of all volumes in the directory. */
-static int all_ids(const struct dir *d, struct strv *ret)
+/* Of all volumes in the directory; ids NULL: only how many may have one. */
+static int all_ids(const struct dir *d, struct strv *ids, size_t *n)
 {
     int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -83,9 +92,14 @@ static int all_ids(const struct dir *d, struct strv *ret)
         cleanup_closep(&fd);
         return -1;
     }
-    for (const struct dirent *entry; (entry = readdir(dir));)
-        if (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN)
-            add_id_of(d, entry->d_name, ret);
+    *n = 0;
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        if ((entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) || !strchr(entry->d_name, '@'))
+            continue;
+        ++*n;
+        if (ids)
+            add_id_of(d, entry->d_name, ids);
+    }
     closedir(dir);
     return 0;
 }
@@ -93,8 +107,9 @@ static int all_ids(const struct dir *d, struct strv *ret)
 void seal_tidy(const struct dir *d)
 {
     _cleanup_strv_ struct strv sealed = STRV_INIT, ids = STRV_INIT;
+    size_t n;
     mark_list(d->fd, SEAL, &sealed);
-    if (sealed.n == 0 || all_ids(d, &ids) < 0)
+    if (all_ids(d, NULL, &n) < 0 || sealed.n <= n || all_ids(d, &ids, &n) < 0)
         return;
     for (size_t i = 0; i < sealed.n; i++)
         if (!strv_has(&ids, sealed.v[i]))

@@ -15,8 +15,11 @@
 void seal_look(const struct dir *d, int fd, struct snapshot *s);
 /* It is what it is to be. Not durable before dir_sync. */
 void seal_set(const struct dir *d, int fd, const char *id);
+/* The same of one that somebody made: without the wait that a change in the next milliseconds would need, to
+ * be seen. There may be thousands of them. */
+void seal_found(const struct dir *d, int fd, const char *id);
 /* After a change of ours, which its times show, too: `before` is what seal_look said before it. */
 void seal_renew(const struct dir *d, int fd, const struct snapshot *before);
 void seal_end(const struct dir *d, const char *id);
-/* Seals of files that somebody removed. */
+/* Seals of files that somebody removed go, once there are more of them than files. */
 void seal_tidy(const struct dir *d);

@@ -181,7 +181,7 @@ static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
     x->s.flags = SNAPSHOT_READABLE;
     if (mark_snapshot_set(fd, &x->s, "", e) < 0 || dir_flush(fd, name.s, e) < 0)
         return -1;
-    seal_set(d, fd, x->s.id);
+    seal_found(d, fd, x->s.id);
     x->foreign = false;
     return 0;
 }
