@@ -432,9 +432,12 @@ static const char *first_value_only(const char *p)
     return zeroes && !isdigit((unsigned char)p[2 + zeroes]) ? p + 2 + zeroes : NULL;
 }
 
+/* A date may be followed by its time without a blank: then what begins with "*" begins it. */
 static void add_first_value(struct buf *out, const char *text, const char *from, const char *end)
 {
     char before = from > text ? from[-1] : 0;
+    if (isdigit((unsigned char)before) || before == '*')
+        buf_addc(out, ' ');
     if (*end == '-' || before == '-') { /* of a date; the year is what two of them follow */
         buf_adds(out, *end == '-' && strchr(end + 1, '-') ? "0" : "1");
         return;
