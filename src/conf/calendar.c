@@ -436,7 +436,7 @@ static const char *first_value_only(const char *p)
 static void add_first_value(struct buf *out, const char *text, const char *from, const char *end)
 {
     char before = from > text ? from[-1] : 0;
-    if (isdigit((unsigned char)before) || before == '*')
+    if ((isdigit((unsigned char)before) || before == '*') && (*end == '-' || *end == ':'))
         buf_addc(out, ' ');
     if (*end == '-' || before == '-') { /* of a date; the year is what two of them follow */
         buf_adds(out, *end == '-' && strchr(end + 1, '-') ? "0" : "1");
