@@ -209,10 +209,11 @@ def older_base(w):
 @scenario(*TRACES)
 def while_a_run_builds(w):
     """it is written to while a run builds upon it: nothing is committed, the run is postponed, the next one goes on"""
+    w.lab.grow_disk(0, 8 * MIB)
     w.create("--rate", "1")
     w.run()
     was = newest(w)
-    w.lab.write(0, 600)
+    w.lab.write(0, 1500)
     p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     w.c.cleanup.callback(rig.stop, p)
     rig.wait_for(lambda: p.poll() is not None or "incremental sync" in w.log(), "the transfer")
@@ -230,11 +231,12 @@ def while_a_run_builds(w):
 @scenario(*TRACES)
 def written_to_again(w):
     """…and had been written to before: what that was is not all that is sent anew"""
+    w.lab.grow_disk(0, 8 * MIB)
     w.create("--rate", "1")
     w.run()
     was = newest(w)
     flip_point(w, PLACES["begin"], was)
-    w.lab.write(0, 600)
+    w.lab.write(0, 1500)
     p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     w.c.cleanup.callback(rig.stop, p)
     rig.wait_for(lambda: p.poll() is not None or "incremental sync" in w.log(), "the transfer")
