@@ -206,12 +206,8 @@ def older_base(w):
     assert "are not what they were" in w.log(), w.log()
 
 
-@scenario(*TRACES)
-def while_a_run_builds(w):
-    """it is written to while a run builds upon it: nothing is committed, the run is postponed, the next one goes on"""
-    w.lab.grow_disk(0, 8 * MIB)
-    w.create("--rate", "1")
-    w.run()
+def written_while_building(w):
+    """The job is slow, and has had its first run. What the next one said, upon whose base somebody wrote."""
     was = newest(w)
     w.lab.write(0, 1500)
     p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -220,9 +216,24 @@ def while_a_run_builds(w):
     assert p.poll() is None, p.stderr.read()
     flip_point(w, PLACES["end"], was)
     said = p.communicate(timeout=rig.RUN_SECONDS)[1]
-    assert p.returncode and "was written to while a run was building upon it" in said, said
-    assert w.status()["100-0"]["fail_count"] == 0, w.status()
+    assert p.returncode, w.log()
     w.a.pvesr("update", "100-0", "--delete", "rate", check=True)
+    return said
+
+
+def begin_slowly(w):
+    w.lab.grow_disk(0, 8 * MIB)
+    w.create("--rate", "1")
+    w.run()
+
+
+@scenario(*TRACES)
+def while_a_run_builds(w):
+    """it is written to while a run builds upon it: nothing is committed, the run is postponed, the next one goes on"""
+    begin_slowly(w)
+    said = written_while_building(w)
+    assert "was written to while a run was building upon it" in said, said
+    assert w.status()["100-0"]["fail_count"] == 0, w.status()
     w.run()
     w.proved(asides=True)
     assert "are not what they were" in w.log(), w.log()
@@ -231,19 +242,9 @@ def while_a_run_builds(w):
 @scenario(*TRACES)
 def written_to_again(w):
     """…and had been written to before: what that was is not all that is sent anew"""
-    w.lab.grow_disk(0, 8 * MIB)
-    w.create("--rate", "1")
-    w.run()
-    was = newest(w)
-    flip_point(w, PLACES["begin"], was)
-    w.lab.write(0, 1500)
-    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    w.c.cleanup.callback(rig.stop, p)
-    rig.wait_for(lambda: p.poll() is not None or "incremental sync" in w.log(), "the transfer")
-    flip_point(w, PLACES["end"], was)
-    p.communicate(timeout=rig.RUN_SECONDS)
-    assert p.returncode, w.log()
-    w.a.pvesr("update", "100-0", "--delete", "rate", check=True)
+    begin_slowly(w)
+    flip_point(w, PLACES["begin"], newest(w))
+    written_while_building(w)
     w.run()
     w.proved(asides=True)
 

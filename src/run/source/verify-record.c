@@ -76,7 +76,7 @@ static struct lock *lock_guest(struct verify *v, struct err *e)
     return lock_take(path, true, GUEST_LOCK_SECONDS, false, e);
 }
 
-static void change(struct verify *v, struct job_state *state)
+static void change(const struct verify *v, struct job_state *state)
 {
     bool sound = !verify_differing(v), fresh = !v->state.verify_at || !state->verify_began;
     for (size_t i = 0; i < v->n; i++)
@@ -89,7 +89,13 @@ static void change(struct verify *v, struct job_state *state)
         plan_next(v, state);
 }
 
-int verify_record(struct verify *v, struct err *e)
+static void remember_last(const struct verify *v, struct job_state *state)
+{
+    remember(state, &v->found[v->n - 1], true); /* what is there stays until all has been compared */
+}
+
+/* Of the state as it is by now. 1: a run came in between, and what differs is of before it. */
+static int rewrite(struct verify *v, void (*apply)(const struct verify *, struct job_state *), struct err *e)
 {
     _cleanup_(lock_freep) struct lock *lock = lock_guest(v, e);
     const char *dir = v->env->settings.state_dir;
@@ -98,14 +104,20 @@ int verify_record(struct verify *v, struct err *e)
         return e->kind == ERR_BUSY ? 1 : -1;
     if (job_state_load(dir, v->job.guest, v->job.target, &state, e) < 0)
         return -1;
-    size_t differing = verify_differing(v);
-    const struct err *failure = v->left_out.kind == ERR_NONE ? NULL : &v->left_out;
     int r = state.last_sync != v->state.last_sync;
-    if (r == 0 || !differing) {
-        change(v, &state);
+    if (r == 0 || !verify_differing(v)) {
+        apply(v, &state);
         r = job_state_store(dir, v->job.guest, v->job.target, &state, e);
     }
     job_state_release(&state);
+    return r;
+}
+
+int verify_record(struct verify *v, struct err *e)
+{
+    size_t differing = verify_differing(v);
+    const struct err *failure = v->left_out.kind == ERR_NONE ? NULL : &v->left_out;
+    int r = rewrite(v, change, e);
     if (r == 0 && (!v->o->part || v->complete || differing))
         journal(v, differing ? "differs" : failure ? "failed" : "verified", failure);
     return r;
@@ -113,20 +125,7 @@ int verify_record(struct verify *v, struct err *e)
 
 int verify_remember(struct verify *v, struct err *e)
 {
-    _cleanup_(lock_freep) struct lock *lock = lock_guest(v, e);
-    const char *dir = v->env->settings.state_dir;
-    struct job_state state = {0};
-    if (!lock)
-        return e->kind == ERR_BUSY ? 1 : -1;
-    if (job_state_load(dir, v->job.guest, v->job.target, &state, e) < 0)
-        return -1;
-    int r = state.last_sync != v->state.last_sync;
-    if (r == 0) {
-        remember(&state, &v->found[v->n - 1], true); /* what is there stays until all has been compared */
-        r = job_state_store(dir, v->job.guest, v->job.target, &state, e);
-    }
-    job_state_release(&state);
-    return r;
+    return rewrite(v, remember_last, e);
 }
 
 void verify_record_failure(struct verify *v, const struct err *failure)

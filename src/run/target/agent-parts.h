@@ -20,8 +20,7 @@ struct agent {
     uint32_t guest;
     struct lock *lock;
     struct replicas replicas;
-    struct snapshots *seen;  /* at `open`, as replicas.v */
-    bool *written;           /* the same: was it, by then? */
+    struct replica *seen;    /* at `open`, as replicas.v */
     size_t snapshots;        /* that were told */
     struct strv stale;       /* volids this run may drop */
     struct strv kept;        /* what is kept aside, not yet told; see agent_tell_kept */

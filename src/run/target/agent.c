@@ -123,10 +123,7 @@ static int tell_volume(struct agent *a, size_t at, json_t *array, struct err *e)
             agent_note_kept(a, v->volid, r.snapshots.v[i].name);
     if (fits)
         json_array_append_new(array, message_replica(&r));
-    a->seen[at] = r.snapshots;
-    a->written[at] = r.written;
-    r.snapshots = (struct snapshots){0};
-    replica_release(&r);
+    a->seen[at] = r;
     if (fits)
         return 0;
     return err_set(e, ERR_CONFIG, 0,
@@ -177,7 +174,6 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     json_t *array = json_array();
     int r = 0;
     a->seen = xcalloc(a->replicas.n + 1, sizeof *a->seen);
-    a->written = xcalloc(a->replicas.n + 1, sizeof *a->written);
     for (size_t i = 0; r == 0 && i < a->replicas.n; i++)
         r = tell_volume(a, i, array, e);
     if (r == 0)
@@ -260,27 +256,25 @@ static int receive(struct agent *a, struct stage *s, struct err *e)
 }
 
 /* Where a change leaves no trace: is the replica another than its restore point, which it was not? */
-static int differs_now(const struct agent *a, const struct env_volume *v, struct err *e)
+static int differs_now(const struct replica *before, struct volume *v, struct err *e)
 {
-    struct volume_info info;
     char since[SNAPSHOT_NAME_MAX + 1];
-    if (volume_info(v->volume, &info, e) < 0)
-        return -1;
-    return info.proves || !info.exists || a->written[v - a->replicas.v] ? 0
-                                                                        : volume_written(v->volume, since, e);
+    bool told = before->info.proves || !before->info.exists || before->written;
+    return told ? 0 : volume_written(v, since, e);
 }
 
 /* The source judged the base by what we told of it. */
 static int check_base(struct agent *a, const struct env_volume *v, const char *base_id, struct err *e)
 {
     _cleanup_snapshots_ struct snapshots now = {0};
-    const struct snapshot *before = snapshots_find_id(&a->seen[v - a->replicas.v], base_id);
+    const struct replica *seen = &a->seen[v - a->replicas.v];
+    const struct snapshot *before = snapshots_find_id(&seen->snapshots, base_id);
     if (!before || !before->state)
         return 0;
     if (volume_snapshots(v->volume, &now, e) < 0)
         return -1;
     const struct snapshot *after = snapshots_find_id(&now, base_id);
-    int differs = after && after->state == before->state ? differs_now(a, v, e) : 1;
+    int differs = after && after->state == before->state ? differs_now(seen, v->volume, e) : 1;
     if (differs <= 0)
         return differs;
     stage_discard(v->volume, e);
@@ -334,7 +328,7 @@ static int call_point(struct agent *a, const json_t *o, json_t **reply, struct e
         return -1;
     if (volume_commit(v->volume, id, COMMIT_POINT, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
-    struct snapshots *seen = &a->seen[v - a->replicas.v];
+    struct snapshots *seen = &a->seen[v - a->replicas.v].snapshots;
     for (size_t i = 0; i < seen->n; i++) /* it may have been sent again */
         if (strcmp(seen->v[i].id, id) == 0)
             seen->v[i].state = 0;
@@ -490,9 +484,8 @@ int agent_serve(struct env *env, int in, int out, const struct agent_options *o,
     env->volumes = (struct volume_context){0};
     agent_end_reading(&a);
     for (size_t i = 0; i < a.replicas.n && a.seen; i++)
-        snapshots_release(&a.seen[i]);
+        replica_release(&a.seen[i]);
     free(a.seen);
-    free(a.written);
     replicas_close(&a.replicas);
     strv_release(&a.stale);
     strv_release(&a.kept);
