@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define EARLY_PIECE (64u << 10)
+#define BEATS 12 /* within the time that a peer waits */
 
 static int make_nonblocking(int fd)
 {
@@ -18,20 +19,41 @@ static int make_nonblocking(int fd)
     return flags;
 }
 
-void duplex_init(struct duplex *d, int in, int out, double timeout)
+void duplex_init(struct duplex *d, int in, int out, double timeout, const uint8_t word[PULSE_WORD])
 {
     *d = (struct duplex){.in = in, .out = out, .timeout = timeout, .last_sent = clock_mono(), .side = -1};
     d->in_flags = make_nonblocking(in);
     d->out_flags = in == out ? d->in_flags : make_nonblocking(out);
+    pulse_start(&d->pulse, out, timeout / BEATS, word);
 }
 
 void duplex_release(struct duplex *d)
 {
+    pulse_stop(&d->pulse);
     if (d->in_flags >= 0)
         fcntl(d->in, F_SETFL, d->in_flags);
     if (d->out_flags >= 0)
         fcntl(d->out, F_SETFL, d->out_flags);
     buf_release(&d->early);
+}
+
+void duplex_set_timeout(struct duplex *d, double timeout)
+{
+    d->timeout = timeout;
+    pulse_set_period(&d->pulse, timeout / BEATS);
+}
+
+void duplex_expect(struct duplex *d)
+{
+    d->until = d->limit > 0 ? clock_mono() + d->limit : 0;
+}
+
+static int check_limit(const struct duplex *d, double until, struct err *e)
+{
+    return until == 0 || clock_mono() < until
+               ? 0
+               : err_set(e, ERR_NETWORK, ETIMEDOUT, "the peer says that it lives, but has not done in %g s what it was asked for",
+                         d->limit);
 }
 
 static int cut(int code, struct err *e)
@@ -97,9 +119,9 @@ static void advance(struct iovec **iov, int *n, size_t done)
     }
 }
 
-int duplex_write(struct duplex *d, struct iovec *iov, int n, struct err *e)
+static int write_all(struct duplex *d, struct iovec *iov, int n, struct err *e)
 {
-    double deadline = clock_mono() + d->timeout;
+    double began = clock_mono(), deadline = began + d->timeout, until = d->limit > 0 ? began + d->limit : 0;
     for (advance(&iov, &n, 0); n > 0;) {
         ssize_t w = writev(d->out, iov, n);
         if (w < 0 && errno == EINTR)
@@ -116,13 +138,20 @@ int duplex_write(struct duplex *d, struct iovec *iov, int n, struct err *e)
         bool in_ready = false, room = !d->ended && d->early.len < DUPLEX_EARLY_MAX;
         if (wait_ready(d, room, true, deadline, &in_ready, e) < 0)
             return -1;
-        if (in_ready) {
-            if (take_early(d, e) < 0)
-                return -1;
+        if (check_limit(d, until, e) < 0 || (in_ready && take_early(d, e) < 0))
+            return -1;
+        if (in_ready)
             deadline = clock_mono() + d->timeout;
-        }
     }
     return 0;
+}
+
+int duplex_write(struct duplex *d, struct iovec *iov, int n, struct err *e)
+{
+    pulse_enter(&d->pulse);
+    int r = write_all(d, iov, n, e);
+    pulse_leave(&d->pulse);
+    return r;
 }
 
 static size_t give_early(struct duplex *d, void *to, size_t room)
@@ -139,13 +168,8 @@ static size_t give_early(struct duplex *d, void *to, size_t room)
     return n;
 }
 
-int duplex_read(struct duplex *d, void *to, size_t room, size_t *got, struct err *e)
+static int read_some(struct duplex *d, void *to, size_t room, size_t *got, struct err *e)
 {
-    *got = 0;
-    if (d->early.len > 0)
-        *got = give_early(d, to, room);
-    if (*got > 0 || d->ended)
-        return 0;
     double deadline = clock_mono() + d->timeout;
     for (;;) {
         ssize_t n = read(d->in, to, room);
@@ -163,4 +187,19 @@ int duplex_read(struct duplex *d, void *to, size_t room, size_t *got, struct err
         if (wait_ready(d, true, false, deadline, &ready, e) < 0)
             return -1;
     }
+}
+
+int duplex_read(struct duplex *d, void *to, size_t room, size_t *got, struct err *e)
+{
+    *got = 0;
+    if (check_limit(d, d->until, e) < 0)
+        return -1;
+    if (d->early.len > 0)
+        *got = give_early(d, to, room);
+    if (*got > 0 || d->ended)
+        return 0;
+    pulse_enter(&d->pulse);
+    int r = read_some(d, to, room, got, e);
+    pulse_leave(&d->pulse);
+    return r;
 }

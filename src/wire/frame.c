@@ -12,7 +12,7 @@
 #define QUEUE_SIZE (256u << 10)
 #define DIRECT_SIZE (64u << 10) /* from here on a payload is written from where it lies */
 #define READ_AHEAD (256u << 10)
-#define ALIVE_SECONDS 5
+#define QUEUED_SECONDS 5
 #define FLAG_ZSTD 1
 #define DIGESTED 8 /* bytes of the header that the digest covers */
 
@@ -49,20 +49,6 @@ struct header {
     uint8_t type, flags;
 };
 
-struct channel *channel_new(int in, int out, double timeout)
-{
-    struct channel *c = xcalloc(1, sizeof *c);
-    signal(SIGPIPE, SIG_IGN);
-    duplex_init(&c->duplex, in, out, timeout);
-    c->hash = XXH3_createState();
-    if (!c->hash)
-        abort();
-    c->queue = xmalloc(QUEUE_SIZE);
-    c->room = READ_AHEAD;
-    c->window = xmalloc(c->room);
-    return c;
-}
-
 void channel_free(struct channel *c)
 {
     if (!c)
@@ -77,7 +63,17 @@ void channel_free(struct channel *c)
 
 void channel_set_timeout(struct channel *c, double timeout)
 {
-    c->duplex.timeout = timeout;
+    duplex_set_timeout(&c->duplex, timeout);
+}
+
+void channel_set_limit(struct channel *c, double seconds)
+{
+    c->duplex.limit = seconds;
+}
+
+void channel_expect(struct channel *c)
+{
+    duplex_expect(&c->duplex);
 }
 
 void channel_watch(struct channel *c, int fd, bool (*readable)(void *arg), void *arg)
@@ -138,6 +134,23 @@ static int get_header(const uint8_t *p, struct header *h, struct err *e)
     return 0;
 }
 
+struct channel *channel_new(int in, int out, double timeout)
+{
+    struct channel *c = xcalloc(1, sizeof *c);
+    uint8_t alive[FRAME_HEADER];
+    signal(SIGPIPE, SIG_IGN);
+    c->hash = XXH3_createState();
+    if (!c->hash)
+        abort();
+    put_header(alive, &(struct header){.type = FRAME_ALIVE});
+    put_u64(alive + DIGESTED, digest(c, alive, NULL, 0, NULL, 0));
+    duplex_init(&c->duplex, in, out, timeout, alive);
+    c->queue = xmalloc(QUEUE_SIZE);
+    c->room = READ_AHEAD;
+    c->window = xmalloc(c->room);
+    return c;
+}
+
 /* ---- writing ---- */
 
 int channel_flush(struct channel *c, struct err *e)
@@ -193,11 +206,8 @@ int frame_write(struct channel *c, enum frame_type type, const void *a, size_t n
 
 int channel_alive(struct channel *c, struct err *e)
 {
-    if (clock_mono() - c->duplex.last_sent < ALIVE_SECONDS)
-        return 0;
-    if (c->queued == 0 && frame_write(c, FRAME_ALIVE, NULL, 0, NULL, 0, false, e) < 0)
-        return -1;
-    return channel_flush(c, e);
+    pulse_worked(&c->duplex.pulse);
+    return clock_mono() - c->duplex.last_sent < QUEUED_SECONDS ? 0 : channel_flush(c, e);
 }
 
 /* ---- reading ---- */

@@ -2,8 +2,8 @@
  *
  * A frame is a 16-byte header (length, type, flags, XXH3-64 of header and payload) and a payload of at most
  * FRAME_MAX bytes. The length is checked before anything is allocated; the digest before anything is used.
- * Every read and write waits at most the channel's timeout for the peer to make progress: ERR_NETWORK after
- * that. After a failure the channel is good for one thing only: reading what the peer sent before it hung up.
+ * Every read and write waits at most the channel's timeout for a sign of life: ERR_NETWORK after that. While
+ * this process is busy with something else, a thread sends ALIVE for it (wire/pulse.h). After a failure the channel is good for one thing only: reading what the peer sent before it hung up.
  */
 #pragma once
 
@@ -43,6 +43,10 @@ struct channel; /* a frame stream over two file descriptors, buffered both ways 
 struct channel *channel_new(int in, int out, double timeout);
 void channel_free(struct channel *c);
 void channel_set_timeout(struct channel *c, double timeout);
+/* How long a peer may only say that it lives: within so many seconds a write is done, and whatever is read
+ * after channel_expect has come. 0, as at first: for ever. */
+void channel_set_limit(struct channel *c, double seconds);
+void channel_expect(struct channel *c);
 /* While the channel waits, call readable(arg) when fd has something; it returns false when fd has ended. */
 void channel_watch(struct channel *c, int fd, bool (*readable)(void *arg), void *arg);
 static inline void channel_freep(struct channel **c)
@@ -56,7 +60,7 @@ static inline void channel_freep(struct channel **c)
 int frame_write(struct channel *c, enum frame_type type, const void *a, size_t na, const void *b, size_t nb,
                 bool compress, struct err *e);
 int channel_flush(struct channel *c, struct err *e);
-/* Sends what is queued, or else FRAME_ALIVE, when nothing was sent for 5 s; call it in long loops. */
+/* The work goes on; call it in long loops. Sends what is queued when nothing was for 5 s. */
 int channel_alive(struct channel *c, struct err *e);
 
 /* The next frame that is not ALIVE. 1: the peer closed the stream at a frame boundary. ERR_DATA: damaged.

@@ -323,7 +323,8 @@ static void test_peer_takes_nothing(void **state)
     int r = 0;
     _cleanup_free_ uint8_t *data = xcalloc(1, 1 << 20);
     (void)state;
-    pair_open(&p, 0.05);
+    pair_open(&p, 5);
+    channel_set_timeout(p.a, 0.05);
     for (int i = 0; i < 64 && r == 0; i++)
         r = frame_write(p.a, FRAME_DATA, data, 8, data, 1 << 20, false, &e);
     assert_int_equal(r, -1);
@@ -399,7 +400,8 @@ static void test_payload_survives_writes(void **state)
     struct frame f;
     struct err e;
     (void)state;
-    pair_open(&p, 0.05);
+    pair_open(&p, 5);
+    channel_set_timeout(p.a, 0.05);
     assert_int_equal(frame_write(p.b, FRAME_CALL, "{\"a\":1}", 7, NULL, 0, false, &e), 0);
     assert_int_equal(channel_flush(p.b, &e), 0);
     assert_int_equal(frame_read(p.a, &f, &e), 0);
@@ -425,7 +427,8 @@ static void test_read_flushes(void **state)
     struct frame f;
     struct err e;
     (void)state;
-    pair_open(&p, 0.05);
+    pair_open(&p, 5);
+    channel_set_timeout(p.a, 0.05);
     assert_int_equal(frame_write(p.a, FRAME_CALL, "{}", 2, NULL, 0, false, &e), 0);
     assert_int_equal(frame_read(p.a, &f, &e), -1);
     assert_int_equal(frame_read(p.b, &f, &e), 0);
@@ -451,7 +454,8 @@ static void test_watch(void **state)
     int side[2], fd;
     (void)state;
     assert_int_equal(pipe2(side, O_CLOEXEC), 0);
-    pair_open(&p, 0.1);
+    pair_open(&p, 5);
+    channel_set_timeout(p.a, 0.1);
     fd = side[0];
     channel_watch(p.a, side[0], seen, &fd);
     assert_int_equal(write(side[1], "xy", 2), 2);

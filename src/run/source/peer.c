@@ -12,6 +12,8 @@
 /* A healthy agent says something at least each 5 s, however long its work takes. */
 #define PEER_SECONDS 60
 #define PEER_HELLO_SECONDS 15
+#define PEER_HELLO_LIMIT 60
+#define PEER_LIMIT_BYTES (32u << 20) /* for which a second is added */
 #define SAID_BESIDE 64 /* bytes of a line of the log around a sentence */
 
 /* While the source's own storage is at work (a large snapshot, a scan), the agent is told that we live. */
@@ -112,6 +114,7 @@ static json_t *receive_reply(struct peer *p, struct err *e)
 
 static json_t *call(struct peer *p, json_t *request, struct err *e)
 {
+    channel_expect(p->link.channel);
     if (message_send(p->link.channel, FRAME_CALL, request, e) == 0)
         return receive_reply(p, e);
     struct frame f;
@@ -133,10 +136,12 @@ static int take_kept(struct peer *p, const json_t *reply, struct err *e)
 
 static int connect_at(struct env *env, const struct link_target *t, struct peer *ret, struct err *e)
 {
-    struct peer p = {.node = t->node};
+    struct peer p = {.node = t->node, .limit = env->settings.peer_limit};
     if (link_open(t, &p.link, e) < 0)
         return err_wrap(e, "cannot reach node '%s'", t->node);
     channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
+    channel_set_limit(p.link.channel, PEER_HELLO_LIMIT);
+    channel_expect(p.link.channel);
     if (hello(env, &p, e) < 0) {
         err_wrap(e, "cannot start the agent on node '%s'", t->node);
         if (e->kind == ERR_NETWORK)
@@ -145,6 +150,7 @@ static int connect_at(struct env *env, const struct link_target *t, struct peer 
         return -1;
     }
     channel_set_timeout(p.link.channel, PEER_SECONDS);
+    channel_set_limit(p.link.channel, p.limit);
     *ret = p;
     return 0;
 }
@@ -195,6 +201,11 @@ int peer_connect(struct env *env, const struct member *m, struct peer *ret, stru
     ret->volumes = &env->volumes;
     ret->volumes->tick = (struct tick){tell_alive, ret->link.channel};
     return 0;
+}
+
+void peer_set_volumes(struct peer *p, uint64_t bytes)
+{
+    channel_set_limit(p->link.channel, p->limit + (double)(bytes / PEER_LIMIT_BYTES));
 }
 
 static int take_replicas(const struct peer *p, const json_t *reply, size_t n, struct replica *ret,
@@ -252,6 +263,7 @@ static int take_digests(const struct peer *p, const struct frame *f, uint64_t of
 int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer_digests *ret, struct err *e)
 {
     struct frame f;
+    channel_expect(p->link.channel);
     int r = frame_read(p->link.channel, &f, e);
     if (r != 0)
         return r < 0 ? -1 : err_set(e, ERR_NETWORK, 0, "%s: hung up while it was asked for digests", p->node);
@@ -324,6 +336,7 @@ int peer_sealed(struct peer *p, uint64_t bytes, uint64_t frames, const struct tr
     if (frame_write(p->link.channel, FRAME_END, end, sizeof end, NULL, 0, false, e) < 0 ||
         channel_flush(p->link.channel, e) < 0)
         return -1;
+    channel_expect(p->link.channel);
     json_t *reply = receive_reply(p, e);
     json_decref(reply);
     return reply ? 0 : -1;

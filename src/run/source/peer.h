@@ -17,12 +17,16 @@ struct peer {
     struct strv used;               /* who uses a volume there: sentences; a run would be postponed */
     struct strv kept; /* "SNAPSHOT of VOLID": the newest PEER_KEPT_MAX that are kept aside there of
                        * the opened volumes */
+    double limit;     /* seconds that it may be busy with one call, before peer_set_volumes */
     size_t said;      /* bytes of sentences that it sent, at most PEER_SAID_MAX are taken */
 };
 
 /* Connect to the member, at its address in the dedicated network if there is one (run/transport.h), and
  * exchange HELLO. */
 int peer_connect(struct env *env, const struct member *m, struct peer *ret, struct err *e);
+/* The volumes have so many bytes together: a call may take longer than settings.peer_limit by what it takes
+ * to read them. */
+void peer_set_volumes(struct peer *p, uint64_t bytes);
 /* The target's view of these volumes, and which other images of the guest on the `scan` storages carry this
  * job's snapshots or were made by it (`stale`). An error when the target sees one of the `signs` of the
  * guest's own volumes. Takes the target's lock on the guest until the peer is closed. replicas has room for

@@ -24,6 +24,8 @@ static int write_failed(const struct sending *s, struct err *e)
     struct err theirs = {0};
     struct frame f;
     channel_set_timeout(s->channel, 2);
+    channel_set_limit(s->channel, 10);
+    channel_expect(s->channel);
     while (frame_read(s->channel, &f, &theirs) == 0)
         if (f.type == FRAME_ERROR)
             return peer_take_error(s->t->peer, &f, e);

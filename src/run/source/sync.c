@@ -144,6 +144,10 @@ int sync_connect(struct sync *s, struct err *e)
     steps_enter(s->steps, "connect");
     if (transport_load(s->env, s->log, e) < 0 || peer_connect(s->env, s->target, &s->peer, e) < 0)
         return -1;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->n; i++)
+        bytes += s->volumes[i].info.size;
+    peer_set_volumes(&s->peer, bytes);
     s->connected = true;
     s->peer.log = s->log;
     s->env->volumes.removed = log_removed;
