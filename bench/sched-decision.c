@@ -45,7 +45,7 @@ int main(int argc, char **argv)
         return 1;
     }
     _cleanup_(tree_freep) struct tree *tree = tree_open(s.cluster, &e);
-    queue_init(&q, 4);
+    queue_init(&q, 4, 4);
     for (int i = 0; i < ROUNDS; i++) {
         double begin = clock_mono();
         if (!tree || load_jobs(&q, &purge, tree, &s, now, &warnings, &e) < 0)

@@ -336,6 +336,22 @@ def stolen(w):
 
 
 @test
+def one_bad_target(w):
+    """a node that lives and does no more keeps two workers from the others, and no more"""
+    w.c.add_node("pve3")
+    w.c.set_agent("pve2", ["python3", os.path.join(os.path.dirname(os.path.abspath(__file__)), "livelypeer.py"), "1"])
+    for guest in (101, 102, 103, 104):
+        w.add_guest(guest, MB)
+    for guest in (100, 101, 102, 103):
+        w.create(f"{guest}-0", "--schedule", "1-1 3:00")
+    w.create("104-0", "--schedule", "1-1 3:00", target="pve3")
+    d = Daemon(w.a, "--stop-timeout", "1")
+    w.wait_synced("104-0")
+    rig.wait_for(lambda: [w.running(f"{guest}-0") for guest in (100, 101, 102, 103)] == [True, True, False, False], "two runs")
+    assert d.stop() == 0
+
+
+@test
 def watchdog(w):
     """the watchdog is fed"""
     os.environ["WATCHDOG_USEC"] = "500000"

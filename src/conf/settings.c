@@ -29,6 +29,22 @@ static const struct key {
     {"pool-prefix", NULL, offsetof(struct settings, pool_prefix)},
 };
 
+static const struct number_key {
+    const char *name;
+    size_t offset;
+    unsigned min, max, preset;
+} number_keys[] = {
+    {"max-workers", offsetof(struct settings, max_workers), 1, 256, 4},
+    {"max-workers-per-target", offsetof(struct settings, max_per_target), 1, 256, 2},
+    {"freeze-limit", offsetof(struct settings, freeze_limit), 1, 300, 30},
+    {"peer-limit", offsetof(struct settings, peer_limit), 1, 30 * 86400, 3600},
+};
+
+static unsigned *number_slot(struct settings *s, const struct number_key *k)
+{
+    return (unsigned *)((char *)s + k->offset);
+}
+
 static char **slot(struct settings *s, const struct key *k)
 {
     return (char **)((char *)s + k->offset);
@@ -36,7 +52,9 @@ static char **slot(struct settings *s, const struct key *k)
 
 static void preset(const char *file, struct settings *s)
 {
-    *s = (struct settings){.file = xstrdup(file), .max_workers = 4};
+    *s = (struct settings){.file = xstrdup(file)};
+    for (size_t i = 0; i < ELEMENTS(number_keys); i++)
+        *number_slot(s, &number_keys[i]) = number_keys[i].preset;
     for (size_t i = 0; i < ELEMENTS(keys); i++)
         if (keys[i].preset)
             *slot(s, &keys[i]) = xstrdup(keys[i].preset);
@@ -53,15 +71,27 @@ static bool is_pool_prefix(const char *s)
            s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] == 0;
 }
 
-static int set(struct settings *s, const char *key, const char *value, struct err *e)
+/* 1: no such key. */
+static int set_number(struct settings *s, const char *key, const char *value, struct err *e)
 {
-    uint64_t n;
-    if (strcmp(key, "max-workers") == 0) {
-        if (num_parse_u64(key, value, 1, 256, &n, e) < 0)
+    for (size_t i = 0; i < ELEMENTS(number_keys); i++) {
+        uint64_t n;
+        const struct number_key *k = &number_keys[i];
+        if (strcmp(key, k->name) != 0)
+            continue;
+        if (num_parse_u64(key, value, k->min, k->max, &n, e) < 0)
             return -1;
-        s->max_workers = (unsigned)n;
+        *number_slot(s, k) = (unsigned)n;
         return 0;
     }
+    return 1;
+}
+
+static int set(struct settings *s, const char *key, const char *value, struct err *e)
+{
+    int r = set_number(s, key, value, e);
+    if (r <= 0)
+        return r;
     for (size_t i = 0; i < ELEMENTS(keys); i++) {
         if (strcmp(key, keys[i].name) != 0)
             continue;

@@ -18,6 +18,9 @@ struct settings {
     char *sendmail;     /* /usr/sbin/sendmail */
     char *mail_to;      /* root; "none": no mail */
     unsigned max_workers;
+    unsigned max_per_target; /* of them, to one node */
+    unsigned freeze_limit;   /* seconds that a guest stays frozen at most */
+    unsigned peer_limit;     /* seconds that a node may be busy with one request, and only say so */
 };
 
 /* From `text` (a file's content); `file` is for messages. */

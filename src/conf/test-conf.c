@@ -70,13 +70,18 @@ static void reads_settings(void **state)
     assert_string_equal(s.mail_to, "root");
     assert_null(s.pool_prefix);
     assert_int_equal(s.max_workers, 4);
+    assert_int_equal(s.max_per_target, 2);
+    assert_int_equal(s.freeze_limit, 30);
+    assert_int_equal(s.peer_limit, 3600);
     assert_null(strchr(s.node, '.'));
     settings_release(&s);
 
     assert_int_equal(
         settings_parse("f",
                        "# c\nnode: n1\r\n\n  cluster:dir:/c \nstate-dir: /s\nlog-dir:\t/l\n"
-                       "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7",
+                       "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7\n"
+                       "max-workers-per-target: 3\nfreeze-limit: 5\n"
+                       "peer-limit: 60",
                        &s, &e),
         0);
     assert_string_equal(s.node, "n1");
@@ -88,6 +93,9 @@ static void reads_settings(void **state)
     assert_string_equal(s.storage_root, "/sr");
     assert_string_equal(s.pool_prefix, "n1-");
     assert_int_equal(s.max_workers, 7);
+    assert_int_equal(s.max_per_target, 3);
+    assert_int_equal(s.freeze_limit, 5);
+    assert_int_equal(s.peer_limit, 60);
     settings_release(&s);
 }
 
@@ -107,6 +115,9 @@ static void refuses_settings(void **state)
         {"max-workers: 0", "f:1: max-workers: '0'"},
         {"sendmail: mail", "f:1: sendmail: 'mail' is not an absolute path"},
         {"mail-to:", "f:1: mail-to: '' is not a value"},
+        {"max-workers-per-target: 257", "f:1: max-workers-per-target: '257'"},
+        {"freeze-limit: 301", "f:1: freeze-limit: '301'"},
+        {"peer-limit: 0", "f:1: peer-limit: '0'"},
         {"max-workers: x", "f:1: max-workers: 'x'"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {

@@ -265,6 +265,7 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
         log_line(LOG_ERR, "the settings stay as they were: %s", e.text);
     } else {
         d->queue.max_workers = now.max_workers;
+        d->queue.max_per_target = now.max_per_target;
         swap(&d->settings.sendmail, &now.sendmail);
         swap(&d->settings.mail_to, &now.mail_to);
         if (!same(now.node, d->settings.node) || !same(now.cluster, d->settings.cluster) ||
@@ -325,7 +326,7 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     if (!(d->lock = lock_take(lock, true, 0, false, e)))
         return err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node);
     d->program = worker_program();
-    queue_init(&d->queue, d->settings.max_workers);
+    queue_init(&d->queue, d->settings.max_workers, d->settings.max_per_target);
     if (fs_mkdir_p(d->settings.state_dir, MODE_FOLDER, e) < 0 || add_sources(d, e) < 0)
         return -1;
     d->runs = (struct runs){.event = d->event,

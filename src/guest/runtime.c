@@ -171,18 +171,20 @@ struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct
     }
     /* The guest may be frozen nevertheless, or be on the way to it. */
     struct err problem = {0};
-    if (guest_thaw(f, &problem) < 0)
+    bool quiet;
+    if (guest_thaw(f, &quiet, &problem) < 0)
         err_wrap(e, "%s", problem.text);
     return NULL;
 }
 
-int guest_thaw(struct freeze *f, struct err *e)
+int guest_thaw(struct freeze *f, bool *quiet, struct err *e)
 {
+    *quiet = !watchdog_is_due(&f->watchdog);
     int r = thaw(f, e);
-    if (r == 0)
-        r = watchdog_end(&f->watchdog, e);
-    else
+    if (r < 0)
         watchdog_leave(&f->watchdog);
+    else if ((r = watchdog_end(&f->watchdog, e)) < 0)
+        *quiet = false;
     free(f);
     return r;
 }

@@ -23,5 +23,5 @@ struct freeze; /* a guest that is frozen now */
 /* NULL with e->kind ERR_NONE: freezing does not apply (the sentence says why). NULL with another kind: it was
  * tried and failed; the guest is thawed; the run may go on, crash-consistent. */
 struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct err *e);
-/* Thaw and free. -1: thawing failed or the watchdog had to do it, so the snapshots may not be quiet. */
-int guest_thaw(struct freeze *f, struct err *e);
+/* Thaw and free. *quiet: it was frozen until now. -1: thawing failed, or the watchdog had done it. */
+int guest_thaw(struct freeze *f, bool *quiet, struct err *e);

@@ -97,7 +97,7 @@ int watchdog_start(watchdog_thaw thaw, uint32_t id, double seconds, struct watch
         close(fds[0]);
         return -1;
     }
-    *ret = (struct watchdog){.pid = pid, .fd = fds[0], .seconds = seconds};
+    *ret = (struct watchdog){.pid = pid, .fd = fds[0], .seconds = seconds, .due = clock_mono() + seconds};
     return 0;
 }
 
@@ -110,7 +110,13 @@ static void tell(const struct watchdog *w, enum message m)
 
 void watchdog_frozen(struct watchdog *w)
 {
+    w->due = clock_mono() + w->seconds;
     tell(w, MESSAGE_FROZEN);
+}
+
+bool watchdog_is_due(const struct watchdog *w)
+{
+    return clock_mono() >= w->due;
 }
 
 int watchdog_end(struct watchdog *w, struct err *e)

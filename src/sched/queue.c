@@ -1,13 +1,14 @@
 #include "sched/queue.h"
 
+#include "base/strv.h"
 #include "state/due.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void queue_init(struct queue *q, unsigned max_workers)
+void queue_init(struct queue *q, unsigned max_workers, unsigned max_per_target)
 {
-    *q = (struct queue){.max_workers = max_workers};
+    *q = (struct queue){.max_workers = max_workers, .max_per_target = max_per_target};
 }
 
 static void job_free_parts(struct queue_job *j)
@@ -210,6 +211,24 @@ static bool guest_is_busy(const struct queue *q, size_t at)
     return false;
 }
 
+/* The targets of all runs under way, one for each run. */
+static struct strv targets_of_runs(const struct queue *q)
+{
+    struct strv busy = STRV_INIT;
+    for (size_t i = 0; i < q->n; i++)
+        if (q->v[i].running || q->v[i].foreign)
+            strv_add(&busy, q->v[i].target);
+    return busy;
+}
+
+static bool target_is_busy(const struct queue *q, const struct strv *busy, const char *target)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < busy->n; i++)
+        n += strcmp(busy->v[i], target) == 0;
+    return n >= q->max_per_target;
+}
+
 static struct due_rank rank_of(const struct queue_job *j)
 {
     return (struct due_rank){j->last_iteration, j->next, j->guest, j->id};
@@ -220,12 +239,14 @@ struct queue_job *queue_pick(struct queue *q, int64_t now)
     struct queue_job *best = NULL;
     if (q->running + q->foreign >= q->max_workers)
         return NULL;
+    _cleanup_strv_ struct strv busy = targets_of_runs(q);
     for (size_t i = 0; i < q->n; i++) {
         struct queue_job *j = &q->v[i];
         if (!is_due(j, now))
             continue;
         struct due_rank a = rank_of(j), b = best ? rank_of(best) : a;
-        if ((!best || due_compare(&a, &b) < 0) && !guest_is_busy(q, i))
+        if ((!best || due_compare(&a, &b) < 0) && !guest_is_busy(q, i) &&
+            !target_is_busy(q, &busy, j->target))
             best = j;
     }
     return best;

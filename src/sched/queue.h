@@ -10,7 +10,7 @@
  *
  * No clock, no process, no file: the caller brings the time and the facts. Nothing is ever started twice: not
  * a job that runs, nor any other job of its guest, whoever runs it (`foreign`: a run by hand, or one that a
- * killed scheduler left behind).
+ * killed scheduler left behind). A target that is slow takes its own workers, not those of the others.
  */
 #pragma once
 
@@ -57,9 +57,10 @@ struct queue {
     struct queue_job *v; /* sorted by guest, then id */
     size_t n;
     unsigned max_workers, running, foreign;
+    unsigned max_per_target; /* workers that one node may keep busy; set by the owner */
 };
 
-void queue_init(struct queue *q, unsigned max_workers);
+void queue_init(struct queue *q, unsigned max_workers, unsigned max_per_target);
 void queue_release(struct queue *q);
 
 /* Jobs that are not this node's to run are left out; one that is running stays until it ended. States must be
@@ -77,7 +78,7 @@ struct queue_events {
 void queue_set_states(struct queue *q, const struct job_states *states, int64_t now,
                       const struct queue_events *events);
 
-/* The job to start now, or NULL: none is due, all workers are taken, or the guests are busy. */
+/* The job to start now, or NULL: none is due, all workers are taken, or the guests or targets are busy. */
 struct queue_job *queue_pick(struct queue *q, int64_t now);
 /* What a verification of a replica waits for after a run, or this process, began to know the job; and between
  * two of one job at least. */

@@ -41,7 +41,7 @@ static int setup(void **state)
     w->guests = (struct guest_list){.v = guest_entries, .n = ELEMENTS(guest_entries)};
     w->members = (struct members){.v = nodes, .n = ELEMENTS(nodes), .quorate = true};
     w->node = "pve1";
-    queue_init(&w->q, 4);
+    queue_init(&w->q, 4, 4);
     *state = w;
     return 0;
 }
@@ -271,6 +271,40 @@ static void test_parallel(void **state)
     assert_int_equal(queue_wake(&w->q, 1002), 1800);
 }
 
+/* A target whose runs come to no end takes two workers, and the others go on. */
+static void test_workers_per_target(void **state)
+{
+    struct world *w = *state;
+    w->q.max_per_target = 2;
+    configure(w, FIVE_JOBS "\nlocal: 900-1\n\ttarget pve3\n");
+    look(w, 1000);
+    assert_string_equal(start(w, 1000), "100-0");
+    assert_string_equal(start(w, 1000), "101-0");
+    assert_string_equal(start(w, 1000), "900-1");
+    assert_string_equal(start(w, 1000), "");
+    queue_ended(&w->q, "101-0", QUEUE_FAILED);
+    assert_string_equal(start(w, 1000), "102-0");
+    assert_string_equal(start(w, 1000), "");
+}
+
+/* So does a run of somebody else. */
+static void test_foreign_run_to_target(void **state)
+{
+    struct world *w = *state;
+    w->q.max_per_target = 1;
+    configure(w, FIVE_JOBS);
+    struct job_state s = state_of(w, "100-0");
+    s.last_try = 1000;
+    s.pid = getpid();
+    s.ptime = proc_start_time(getpid());
+    store(w, "100-0", &s);
+    look(w, 9000);
+    assert_string_equal(start(w, 9000), "");
+    queue_foreign_ended(&w->q, getpid());
+    assert_string_equal(start(w, 9000), "100-1");
+    assert_string_equal(start(w, 9000), "101-0");
+}
+
 static void test_order_of_service(void **state)
 {
     struct world *w = *state;
@@ -452,6 +486,8 @@ int main(void)
         WORLD_TEST(test_run_without_trace),
         WORLD_TEST(test_parallel),
         WORLD_TEST(test_order_of_service),
+        WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_foreign_run_to_target),
         WORLD_TEST(test_foreign_run),
         WORLD_TEST(test_reconfiguration),
         WORLD_TEST(test_target_away),

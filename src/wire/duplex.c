@@ -52,7 +52,8 @@ static int check_limit(const struct duplex *d, double until, struct err *e)
 {
     return until == 0 || clock_mono() < until
                ? 0
-               : err_set(e, ERR_NETWORK, ETIMEDOUT, "the peer says that it lives, but has not done in %g s what it was asked for",
+               : err_set(e, ERR_NETWORK, 0,
+                         "the peer says that it lives, but has not done in %g s what it was asked for",
                          d->limit);
 }
 

@@ -3,7 +3,8 @@
  * While a write waits, what arrives is put aside (at most DUPLEX_EARLY_MAX bytes) and given to later reads:
  * so two peers that both send do not block each other, and a busy peer that says it lives is heard. Bytes in
  * either direction count as a sign of life, and signs of life alone count until `limit`. While neither a read
- * nor a write is under way, the pulse says for us that we live. SIGPIPE must be ignored (channel_new does it).
+ * nor a write is under way, the pulse says for us that we live. SIGPIPE must be ignored (channel_new does
+ * it).
  */
 #pragma once
 
@@ -21,8 +22,8 @@ struct duplex {
     int in, out;             /* the caller's */
     int in_flags, out_flags; /* as they were before */
     double timeout;          /* seconds of silence */
-    double limit;            /* seconds that one write, or what is read after duplex_expect, may take; 0: any */
-    double until;            /* clock_mono: of what is read; 0: any */
+    double limit; /* seconds that one write, or what is read after duplex_expect, may take; 0: any */
+    double until; /* clock_mono: of what is read; 0: any */
     uint64_t sent, received; /* bytes */
     double last_sent;        /* clock_mono */
     bool ended;              /* the peer sends no more */

@@ -3,7 +3,8 @@
  * A frame is a 16-byte header (length, type, flags, XXH3-64 of header and payload) and a payload of at most
  * FRAME_MAX bytes. The length is checked before anything is allocated; the digest before anything is used.
  * Every read and write waits at most the channel's timeout for a sign of life: ERR_NETWORK after that. While
- * this process is busy with something else, a thread sends ALIVE for it (wire/pulse.h). After a failure the channel is good for one thing only: reading what the peer sent before it hung up.
+ * this process is busy with something else, a thread sends ALIVE for it (wire/pulse.h). After a failure the
+ * channel is good for one thing only: reading what the peer sent before it hung up.
  */
 #pragma once
 

@@ -14,7 +14,7 @@
 #define PEER_HELLO_SECONDS 15
 #define PEER_HELLO_LIMIT 60
 #define PEER_LIMIT_BYTES (32u << 20) /* for which a second is added */
-#define SAID_BESIDE 64 /* bytes of a line of the log around a sentence */
+#define SAID_BESIDE 64               /* bytes of a line of the log around a sentence */
 
 /* While the source's own storage is at work (a large snapshot, a scan), the agent is told that we live. */
 static void tell_alive(void *channel)
@@ -140,7 +140,7 @@ static int connect_at(struct env *env, const struct link_target *t, struct peer 
     if (link_open(t, &p.link, e) < 0)
         return err_wrap(e, "cannot reach node '%s'", t->node);
     channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
-    channel_set_limit(p.link.channel, PEER_HELLO_LIMIT);
+    channel_set_limit(p.link.channel, p.limit < PEER_HELLO_LIMIT ? p.limit : PEER_HELLO_LIMIT);
     channel_expect(p.link.channel);
     if (hello(env, &p, e) < 0) {
         err_wrap(e, "cannot start the agent on node '%s'", t->node);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 /* How long a guest may stay frozen: the snapshots take milliseconds; a storage that takes longer is stuck. */
-#define FREEZE_SECONDS 30
 
 /* Where the guest lives nobody will go on with a stage that was begun before it came. */
 static int forget_stage(struct sync *s, size_t i, struct err *e)
@@ -44,7 +43,7 @@ int sync_tidy_source(struct sync *s, struct err *e)
 static struct freeze *freeze_guest(struct sync *s)
 {
     struct err problem = {0};
-    struct freeze *f = guest_freeze(s->config, FREEZE_SECONDS, &problem);
+    struct freeze *f = guest_freeze(s->config, s->env->settings.freeze_limit, &problem);
     if (f)
         joblog_add(s->log, "freeze guest filesystem");
     else if (problem.kind != ERR_NONE)
@@ -52,14 +51,17 @@ static struct freeze *freeze_guest(struct sync *s)
     return f;
 }
 
-static void thaw_guest(struct sync *s, struct freeze *f)
+/* Was it frozen until now, if it was at all? */
+static bool thaw_guest(struct sync *s, struct freeze *f)
 {
+    bool quiet = true;
     if (!f)
-        return;
+        return quiet;
     joblog_add(s->log, "thaw guest filesystem");
     struct err problem = {0};
-    if (guest_thaw(f, &problem) < 0)
+    if (guest_thaw(f, &quiet, &problem) < 0)
         joblog_add(s->log, "thaw guest filesystem failed: %s", problem.text);
+    return quiet;
 }
 
 /* Was nothing written since the base? Its state is then the state of now. */
@@ -88,44 +90,123 @@ static void flush_volumes(struct sync *s)
         volume_flush(s->volumes[i].local.volume);
 }
 
+struct taking {
+    bool busy;
+    bool *idle; /* of each volume: nothing was written since its base, when it was asked */
+    bool *same; /* …and still not when the guest was frozen */
+    struct volume **volumes;
+    size_t *which, n, taken; /* of `volumes`: those of which a snapshot is taken */
+};
+
+static void taking_release(struct taking *t)
+{
+    free(t->idle);
+    free(t->same);
+    free(t->volumes);
+    free(t->which);
+}
+
+/* Asked before the freeze, so that a busy guest is not frozen for the question; and not at all where asking
+ * again while it is frozen could take long. */
+static void taking_begin(struct sync *s, struct taking *t)
+{
+    *t = (struct taking){.busy = guest_running(s->guest->type, s->guest->id) != 0,
+                         .idle = xcalloc(s->n, sizeof *t->idle),
+                         .same = xcalloc(s->n, sizeof *t->same),
+                         .volumes = xcalloc(s->n, sizeof *t->volumes),
+                         .which = xcalloc(s->n, sizeof *t->which)};
+    for (size_t i = 0; i < s->n; i++)
+        t->idle[i] = !(t->busy && s->volumes[i].info.compares) && unchanged(&s->plan.v[i], &s->volumes[i]);
+}
+
+static void choose(struct sync *s, struct taking *t)
+{
+    t->n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        t->same[i] = t->idle[i] && (!t->busy || unchanged(&s->plan.v[i], &s->volumes[i]));
+        if (t->same[i])
+            continue;
+        joblog_add(s->log, "create snapshot '%s' on %s", s->snapshot, s->volids.v[i]);
+        t->which[t->n] = i;
+        t->volumes[t->n++] = s->volumes[i].local.volume;
+    }
+}
+
+static int take(struct sync *s, struct taking *t, bool *quiet, struct err *e)
+{
+    if (t->busy)
+        flush_volumes(s);
+    struct freeze *frozen = freeze_guest(s);
+    choose(s, t);
+    int r = volume_snapshot_all(t->volumes, t->n, s->snapshot, t->busy, &t->taken, e);
+    for (size_t i = 0; i < t->taken; i++)
+        s->volumes[t->which[i]].taken = true;
+    *quiet = thaw_guest(s, frozen);
+    return r;
+}
+
+/* Before its keep, a driver's snapshot is a temporary of its own, or a snapshot already. */
+static int discard(struct sync *s, struct sync_volume *v, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (volume_tidy(v->local.volume, e) < 0 || volume_snapshots(v->local.volume, &all, e) < 0)
+        return -1;
+    const struct snapshot *left = snapshots_find(&all, s->snapshot);
+    v->taken = left && volume_snapshot_destroy(v->local.volume, left->name, left->id, e) < 0;
+    return v->taken ? -1 : 0;
+}
+
+static int discard_taken(struct sync *s, const struct taking *t, struct err *e)
+{
+    for (size_t i = 0; i < t->taken; i++)
+        if (discard(s, &s->volumes[t->which[i]], e) < 0)
+            return -1;
+    return 0;
+}
+
+/* Snapshots at whose end the guest was no longer frozen are of several instants of its file systems. The
+ * second time what made them slow may be over; it is not tried for ever. */
+static int take_quiet(struct sync *s, struct taking *t, struct err *e)
+{
+    bool quiet;
+    int r = take(s, t, &quiet, e);
+    if (r == 0 && !quiet) {
+        joblog_add(s->log, "the guest was thawed while its snapshots were taken: they are taken anew");
+        r = discard_taken(s, t, e);
+        if (r == 0)
+            r = take(s, t, &quiet, e);
+    }
+    if (r == 0 && !quiet)
+        joblog_add(s->log,
+                   "the snapshots took longer than the %u s for which a guest may be frozen: they are only "
+                   "crash-consistent (see freeze-limit in pvesr.conf(5))",
+                   s->env->settings.freeze_limit);
+    return r;
+}
+
+static int keep_taken(struct sync *s, const struct taking *t, struct err *e)
+{
+    int r = 0;
+    steps_enter(s->steps, "keep");
+    for (size_t i = 0; i < s->n; i++)
+        if (t->same[i])
+            reuse_base(s, i);
+    for (size_t i = 0; r == 0 && i < t->n; i++) {
+        struct sync_volume *v = &s->volumes[t->which[i]];
+        r = volume_snapshot_keep(v->local.volume, s->snapshot, &v->new, e);
+    }
+    return r;
+}
+
 int sync_take_snapshots(struct sync *s, struct err *e)
 {
+    struct taking t;
     steps_enter(s->steps, "snapshot");
-    bool busy = guest_running(s->guest->type, s->guest->id) != 0;
-    bool *idle = xcalloc(s->n, sizeof *idle);
-    /* Asked before the freeze, so that a busy guest is not frozen for the question; and not at all where
-     * asking again while it is frozen could take long. */
-    for (size_t i = 0; i < s->n; i++)
-        idle[i] = !(busy && s->volumes[i].info.compares) && unchanged(&s->plan.v[i], &s->volumes[i]);
-    if (busy)
-        flush_volumes(s);
-    struct volume **volumes = xcalloc(s->n, sizeof *volumes);
-    size_t *which = xcalloc(s->n, sizeof *which), n = 0, taken;
-    struct freeze *frozen = freeze_guest(s);
-    for (size_t i = 0; i < s->n; i++) {
-        if (idle[i] && (!busy || unchanged(&s->plan.v[i], &s->volumes[i]))) {
-            reuse_base(s, i);
-            continue;
-        }
-        joblog_add(s->log, "create snapshot '%s' on %s", s->snapshot, s->volids.v[i]);
-        which[n] = i;
-        volumes[n++] = s->volumes[i].local.volume;
-    }
-    int r = volume_snapshot_all(volumes, n, s->snapshot, busy, &taken, e);
-    for (size_t i = 0; i < taken; i++)
-        s->volumes[which[i]].taken = true;
-    thaw_guest(s, frozen);
-    free(volumes);
-    free(which);
-    free(idle);
-    steps_enter(s->steps, "keep");
-    for (size_t i = 0; r == 0 && i < s->n; i++) {
-        struct sync_volume *v = &s->volumes[i];
-        if (v->same)
-            continue;
-        r = volume_snapshot_keep(v->local.volume, s->snapshot, &v->new, e);
-        v->kept = r == 0;
-    }
+    taking_begin(s, &t);
+    int r = take_quiet(s, &t, e);
+    if (r == 0)
+        r = keep_taken(s, &t, e);
+    taking_release(&t);
     return r;
 }
 
@@ -139,9 +220,7 @@ void sync_undo_snapshots(struct sync *s)
         if (!v->taken || v->begun)
             continue;
         joblog_add(s->log, "delete snapshot '%s' on %s again: the run failed", s->snapshot, s->volids.v[i]);
-        int r = v->kept ? volume_snapshot_destroy(v->local.volume, v->new.name, v->new.id, &problem)
-                        : volume_tidy(v->local.volume, &problem);
-        if (r < 0)
+        if (discard(s, v, &problem) < 0)
             joblog_add(s->log, "cannot remove the new snapshot again: %s", problem.text);
     }
 }

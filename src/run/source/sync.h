@@ -26,7 +26,6 @@ struct sync_volume {
     struct snapshot new;
     bool same;  /* nothing changed since the plan's base: `new` is that base under the new name */
     bool taken; /* the new snapshot exists, perhaps not kept yet */
-    bool kept;  /* …durable, with an id */
     bool begun; /* its transfer was begun: the target may hold a part of it */
 };
 

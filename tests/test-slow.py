@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""What takes too long has an end: a guest that is frozen while its storage hangs, a target that says that it lives and does no more."""
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import threading
+
+import rig
+from scenario import GUEST, play_all, scenario
+
+QGA = f"/run/qemu-server/{GUEST}.qga"
+LIVELY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "livelypeer.py")
+
+
+def setting(node, line):
+    with open(node.config, "a") as f:
+        f.write(line + "\n")
+
+
+class GuestAgent(threading.Thread):
+    """A guest's agent as QEMU shows it. `on` has what is to happen when it is frozen and when it is thawed."""
+
+    def __init__(self, **on):
+        super().__init__(daemon=True)
+        self.on, self.frozen, self.told = on, False, []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(QGA)
+        self.socket.listen()
+
+    def run(self):
+        while True:
+            try:
+                client = self.socket.accept()[0]
+            except OSError:
+                return
+            with client, client.makefile("rwb", buffering=0) as stream, contextlib.suppress(OSError):
+                for line in stream:
+                    self.answer(stream, json.loads(line.lstrip(b"\xff")))
+
+    def answer(self, stream, request):
+        command = request["execute"].rpartition("-")[2]
+        value = {"delimited": request.get("arguments", {}).get("id"), "ping": {}, "freeze": 1, "thaw": 1,
+                 "status": "frozen" if self.frozen else "thawed"}[command]
+        if command in ("freeze", "thaw"):
+            self.frozen = command == "freeze"
+            self.told.append(command)
+            self.on.get(command, lambda: None)()
+        stream.write((b"\xff" if command == "delimited" else b"") + json.dumps({"return": value}).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def running(w, **on):
+    with rig.fake_running_vm(GUEST):
+        agent = GuestAgent(**on)
+        agent.start()
+        w.write_guest("agent: 1\n" + w.lab.config())
+        try:
+            yield agent
+        finally:
+            agent.socket.shutdown(socket.SHUT_RDWR)
+            agent.socket.close()
+            os.unlink(QGA)
+            w.lab.save()
+
+
+def hanging_storage(w, times):
+    """What lets the storage hang from the moment the guest is frozen until somebody has thawed it, so many times; after it the guest writes."""
+    left = [times, False]
+
+    def freeze():
+        if left[0]:
+            left[:] = [left[0] - 1, True]
+            subprocess.run(["fsfreeze", "-f", w.a.store], check=True)
+
+    def thaw():
+        if left[1]:
+            left[1] = False
+            subprocess.run(["fsfreeze", "-u", w.a.store], check=True)
+            w.lab.write(0, 3)
+    return {"freeze": freeze, "thaw": thaw}
+
+
+@scenario("xfs", "btrfs")
+def frozen_too_long(w):
+    """snapshots that took longer than the guest may be frozen are discarded and taken anew; where that is in vain, the log calls them what they are"""
+    setting(w.a, "freeze-limit: 1")
+    w.create()
+    w.run()
+    for times, anew, crash in ((0, 0, 0), (1, 1, 0), (2, 1, 1), (0, 0, 0)):
+        w.lab.write(0, 3)
+        with running(w, **hanging_storage(w, times)) as agent:
+            w.run()
+            assert agent.told.count("freeze") == 1 + anew and not agent.frozen, agent.told
+        log = w.log()
+        assert log.count("taken anew") == anew, log
+        assert log.count("crash-consistent") == crash, log
+        if not crash:
+            w.proved()
+
+
+@scenario("xfs")
+def lives_and_does_no_more(w):
+    """a target that says that it lives and never answers is given up, whichever answer it is that does not come"""
+    w.create()
+    w.run()
+    setting(w.a, "peer-limit: 1")
+    for n in range(6):
+        w.lab.write(0, 3)
+        w.c.set_agent("pve2", ["python3", LIVELY, str(n)])
+        w.run(want=n < 5)  # what is removed in the end may wait for the next run
+        assert "says that it lives" in w.log(), f"answer {n}: {w.log()}"
+    w.c.set_agent("pve2", [])
+    setting(w.a, "peer-limit: 600")
+    w.run()
+    w.proved()
+
+
+play_all()
