@@ -346,7 +346,8 @@ def test_status():
                                    "pid": os.getpid(), "ptime": ptime, "storeid_list": []}}}))
         retry = time.strftime("%Y-%m-%d_%H:%M:%S", time.gmtime(now + 600))
         expect("status: with states", c.run("status"), 0, STATUS_HEAD +
-               status_line("100-0", "Yes", "pve2", "2026-01-01_00:15:03", "pending", "3.214567", 0, "OK") +
+               status_line("100-0", "Yes", "pve2", "2026-01-01_00:15:03", "pending", "3.214567", 0,
+                           "OVERDUE since 2026-01-01 01:00:00: no run has succeeded: is pvesrd running, and what does 'pvesr history' say?") +
                status_line("100-1", "No", "pve3", "-", retry, "0.5", 2, "it broke") +
                status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
         expect("status: one guest", c.run("status", "--guest", "101"), 0, STATUS_HEAD +
@@ -357,7 +358,21 @@ def test_status():
         expect_text("status: json", jobs[0], {
             "id": "100-0", "guest": 100, "jobnum": 0, "type": "local", "target": "pve2", "source": "pve1",
             "vmtype": "qemu", "next_sync": 1767226503 // 900 * 900 + 900, "last_sync": 1767226503,
-            "last_try": 1767226503, "fail_count": 0, "duration": 3.214567})
+            "last_try": 1767226503, "fail_count": 0, "duration": 3.214567, "overdue": 1767229200})
+        for age, text in (("3650d", "OK"), ("1h", "OVERDUE since 2026-01-01 01:15:03")):
+            expect(f"status: --max-age {age}", c.run("update", "100-0", "--max-age", age), 0, "", "")
+            expect(f"status: within {age}", c.run("status", "--guest", "100"), 0, re.compile("3.214567 *0 " + text), "")
+        expect("status: --max-age", c.run("update", "100-0", "--max-age", "2w"), 255, "", re.compile("'2w' is no age of 1s to 3650d"))
+        expect("status: its schedule's age", c.run("update", "100-0", "--delete", "max-age"), 0, "", "")
+        for name, text, again in (("nodes/pve2/qemu-server/100.conf", "guest 100 has two configuration files", True), (None, "there is no guest 100", False)):
+            path = os.path.join(c.tree, "nodes/pve1/qemu-server/100.conf")
+            if name:
+                c.write(name, "")
+            else:
+                os.unlink(os.path.join(c.tree, "nodes/pve2/qemu-server/100.conf"))
+                os.rename(path, path + ".kept")
+            expect(f"status: {text}", c.run("status", "--guest", "100"), 0, re.compile("100-0 .* OVERDUE since .*: " + text), "")
+        os.rename(path + ".kept", path)
         expect_text("status: json of a container", (jobs[2]["vmtype"], jobs[2]["pid"]), ("lxc", os.getpid()))
         expect_text("status: json of a failure", (jobs[1]["error"], jobs[1]["disable"], jobs[1]["next_sync"]),
                     ("it broke", 1, now + 600))

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -333,6 +334,34 @@ def stolen(w):
     job = json.loads(w.b.pvesr("read", "100-0", check=True).stdout)
     assert (job["source"], job["target"]) == ("pve2", "pve1"), job
     assert len(w.runs(node=w.a)) == 1
+
+
+@test
+def overdue(w):
+    """a job that is only put off, or whose end cannot be recorded, is told by mail when its restore point is too old; so is one without a guest"""
+    box = rig.Mailbox(w.a)
+    os.makedirs(w.a.lock_dir, exist_ok=True)
+    for guest in (101, 102):
+        w.add_guest(guest, MB)
+    w.create("100-0", "--max-age", "2s")
+    w.create("101-0", "--max-age", "2s")
+    w.create("102-0", "--max-age", "1d")
+    path = os.path.join(w.c.tree, "nodes/pve1/qemu-server/101.conf")
+    os.rename(path, path + ".away")
+    with open(os.path.join(w.a.lock_dir, "pve-migrate-100"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        d = Daemon(w.a)
+        rig.wait_for(box.mails, "the mail")
+        told = "".join(box.mails())
+        rig.wait_for(lambda: all(f"overdue: {guest}-0" in d.words() for guest in (100, 101)), "the log")
+        status = w.a.pvesr("status", check=True).stdout
+        assert len(re.findall("^10[01]-0 .* OVERDUE since ", status, re.M)) == 2, status
+        assert w.states()["100-0"]["overdue"] and "overdue" not in w.states()["102-0"]
+        assert "overdue on node 'pve1'" in told and "102-0" not in told, told
+    assert d.words().count("overdue: 100-0") == 1, d.words()
+    os.rename(path + ".away", path)
+    w.wait_synced("100-0", seconds=60)
+    w.wait_synced("101-0", seconds=60)
 
 
 @test

@@ -29,6 +29,8 @@ static void apply_settings(const struct args *a, struct job *job)
         job->disabled = a->value[P_DISABLE].flag;
     if (args_given(a, P_KEEP_POINTS))
         replace(&job->keep, args_text(a, P_KEEP_POINTS));
+    if (args_given(a, P_MAX_AGE))
+        replace(&job->max_age, args_text(a, P_MAX_AGE));
     if (args_given(a, P_RATE))
         job->rate = a->value[P_RATE].number;
     if (args_given(a, P_REMOVE_JOB))
@@ -51,6 +53,8 @@ static void apply_deletions(const struct strv *names, struct job *job)
         job->disabled = false;
     if (strv_has(names, "keep"))
         replace(&job->keep, NULL);
+    if (strv_has(names, "max-age"))
+        replace(&job->max_age, NULL);
     if (strv_has(names, "rate"))
         job->rate = 0;
     if (strv_has(names, "remove_job"))

@@ -36,6 +36,8 @@ static json_t *job_json(const struct job *job)
         add(o, "rate", json_real(job->rate));
     if (job->keep)
         add(o, "keep", json_text(job->keep));
+    if (job->max_age)
+        add(o, "max-age", json_text(job->max_age));
     if (job->scrub_days)
         add(o, "scrub-days", json_integer(job_scrub_days(job)));
     if (job->target_storage)
@@ -102,13 +104,32 @@ struct shown {
     const struct job *job;
     const struct guest_entry *guest;
     struct job_state state;
-    int64_t next_sync;
+    int64_t next_sync, overdue; /* since when it is; 0: it is not */
+    char *lost;                 /* why it has no guest, or NULL */
 };
+
+static void shown_release(struct shown *s)
+{
+    job_state_release(&s->state);
+    free(s->lost);
+}
 
 /* What keeps the job from running, if anything: a fault of its configuration, or its last failure. */
 static const char *trouble(const struct shown *s)
 {
+    if (s->lost)
+        return s->lost;
     return s->job->fault && s->job->remove == REMOVE_NOT ? s->job->fault : s->state.error;
+}
+
+static void print_overdue(const struct shown *s)
+{
+    char since[32];
+    clock_print_log(s->overdue, since);
+    put_line(stdout, "OVERDUE since %s: %s", since,
+             trouble(s)     ? trouble(s)
+             : s->state.pid ? "a run is under way"
+                            : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
 }
 
 /* What the State column says: the first line that an administrator must know. */
@@ -127,7 +148,9 @@ static void print_state(const struct shown *s)
     if (s->state.verified)
         strv_addf(&more, "verified %.16s", when);
     _cleanup_free_ char *all = strv_join(&more, "; ");
-    if (s->state.pid)
+    if (s->overdue)
+        print_overdue(s);
+    else if (s->state.pid)
         printf("SYNCING\n");
     else if (trouble(s))
         put_line(stdout, "%s", trouble(s));
@@ -140,13 +163,16 @@ static void print_state(const struct shown *s)
 static json_t *shown_json(const struct shown *s)
 {
     json_t *o = job_json(s->job);
-    add(o, "vmtype", json_string(guest_type_name(s->guest->type)));
+    if (s->guest)
+        add(o, "vmtype", json_string(guest_type_name(s->guest->type)));
     add(o, "next_sync", json_integer(s->next_sync));
     add(o, "last_sync", json_integer(s->state.last_sync));
     add(o, "last_try", json_integer(s->state.last_try));
     add(o, "fail_count", json_integer(s->state.fail_count));
     if (trouble(s))
         add(o, "error", json_text(trouble(s)));
+    if (s->overdue)
+        add(o, "overdue", json_integer(s->overdue));
     if (s->state.kept_aside.n) {
         json_t *kept = json_array();
         for (size_t i = 0; i < s->state.kept_aside.n; i++)
@@ -188,13 +214,25 @@ static void print_status(const struct shown *s, int64_t now)
 }
 
 /* Jobs whose guest is elsewhere are that node's; a job to this node can only be removed. */
-static const struct guest_entry *is_shown(struct env *env, const struct job *job, int64_t only_guest)
+static bool is_shown(struct env *env, struct shown *s, int64_t only_guest)
 {
-    const struct guest_entry *g = guests_find(&env->guests, job->guest);
     const char *node = env->settings.node;
-    if (!g || strcmp(g->node, node) != 0 || (only_guest && job->guest != only_guest))
-        return NULL;
-    return strcmp(job->target, node) != 0 || job->remove != REMOVE_NOT ? g : NULL;
+    s->guest = guests_find(&env->guests, s->job->guest);
+    if (only_guest && s->job->guest != only_guest)
+        return false;
+    s->lost = jobs_lost_guest(s->job, &env->guests, node);
+    bool here = s->lost || (s->guest && strcmp(s->guest->node, node) == 0);
+    return here && (strcmp(s->job->target, node) != 0 || s->job->remove != REMOVE_NOT);
+}
+
+static void look_at_state(struct env *env, const struct job_states *states, int64_t known, int64_t now,
+                          struct shown *s)
+{
+    const struct member *target = members_find(&env->members, s->job->target);
+    job_states_get(states, s->job->guest, s->job->target, &s->state);
+    s->next_sync = s->lost ? 0 : job_next_sync(s->job, &s->state, target && target->online);
+    int64_t overdue = s->job->disabled ? 0 : job_overdue_at(s->job, &s->state, known);
+    s->overdue = overdue && overdue <= now ? overdue : 0;
 }
 
 static void show_jobs(struct env *env, const struct jobs *jobs, const struct job_states *states,
@@ -202,18 +240,14 @@ static void show_jobs(struct env *env, const struct jobs *jobs, const struct job
 {
     int64_t now = clock_epoch();
     for (size_t i = 0; i < jobs->n; i++) {
-        struct shown s = {.job = &jobs->v[i]};
-        s.guest = is_shown(env, s.job, only_guest);
-        if (!s.guest)
+        _cleanup_(shown_release) struct shown s = {.job = &jobs->v[i]};
+        if (!is_shown(env, &s, only_guest))
             continue;
-        const struct member *target = members_find(&env->members, s.job->target);
-        job_states_get(states, s.job->guest, s.job->target, &s.state);
-        s.next_sync = job_next_sync(s.job, &s.state, target && target->online);
+        look_at_state(env, states, jobs->written, now, &s);
         if (list)
             json_array_append_new(list, shown_json(&s));
         else
             print_status(&s, now);
-        job_state_release(&s.state);
     }
 }
 

@@ -48,6 +48,7 @@ enum parameter_id {
     P_ALL,
     P_PART,
     P_SCRUB_DAYS,
+    P_MAX_AGE,
     P_GUEST,
     P_VERBOSE,
     P_MAIL,

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #define JOB_OPTIONS                                                                                          \
-    P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SCRUB_DAYS, P_SOURCE,           \
-        P_TARGET_STORAGE
+    P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_MAX_AGE, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SCRUB_DAYS,          \
+        P_SOURCE, P_TARGET_STORAGE
 
 static int check_delete(const struct args *a, struct err *e)
 {

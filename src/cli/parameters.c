@@ -49,8 +49,8 @@ static int check_root(const char *text, struct err *e)
     return *text == '/' ? 0 : err_set(e, ERR_USAGE, 0, "'%s' is not an absolute path", text);
 }
 
-static const char *const deletable[] = {"comment",  "disable",    "keep",   "rate",          "remove_job",
-                                        "schedule", "scrub-days", "source", "target-storage"};
+static const char *const deletable[] = {"comment",    "disable",  "keep",       "max-age", "rate",
+                                        "remove_job", "schedule", "scrub-days", "source",  "target-storage"};
 
 static int check_deletable(const char *text, struct err *e)
 {
@@ -61,9 +61,8 @@ static int check_deletable(const char *text, struct err *e)
         return err_set(e, ERR_USAGE, 0,
                        "unable to delete required or fixed option 'target': make a new job instead");
     return err_set(e, ERR_USAGE, 0,
-                   "unknown option '%s': comment, disable, keep, rate, remove_job, schedule, scrub-days, "
-                   "source and "
-                   "target-storage can be deleted",
+                   "unknown option '%s': comment, disable, keep, max-age, rate, remove_job, schedule, "
+                   "scrub-days, source and target-storage can be deleted",
                    text);
 }
 
@@ -127,6 +126,9 @@ const struct parameter parameters[P_COUNT] = {
                .help = "All jobs whose guest is on this node."},
     [P_PART] = {"part", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                 .help = "Go on with the rolling verification, as pvesrd does; says only what differs."},
+    [P_MAX_AGE] = {"max-age", TYPE_TEXT, .max = 16, .check = job_check_max_age, .ours = true,
+                   .help = "How old the newest restore point may be (90s, 15m, 2h, 3d) before the job is "
+                           "OVERDUE. Default: three events of its schedule."},
     [P_SCRUB_DAYS] = {"scrub-days", TYPE_INTEGER, .min = 0, .max = 3650, .fallback = SCRUB_DAYS_DEFAULT,
                       .ours = true,
                       .help =

@@ -1,8 +1,16 @@
 #include "cluster/jobs.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static const char file_name[] = "replication.cfg", extras_name[] = "replication-ext.cfg";
+
+static int64_t written_at(const struct tree *t)
+{
+    struct stat st;
+    _cleanup_free_ char *path = xasprintf("%s/%s", tree_root(t), file_name);
+    return stat(path, &st) < 0 ? 0 : st.st_mtime;
+}
 
 /* A job's own entry is written before the job and read behind it: without a lock too, no job is seen without
  * its properties. */
@@ -14,6 +22,7 @@ int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
     if (rc < 0 || extras_rc < 0)
         return err_wrap(e, "cannot load the replication jobs");
     jobs_parse(file_name, rc == 1 ? NULL : buf_str(&text), text.len, ret);
+    ret->written = written_at(t);
     jobs_parse_extras(ret, extras_name, extras_rc == 1 ? NULL : buf_str(&extras), extras.len);
     return 0;
 }
@@ -109,4 +118,17 @@ int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const ch
     memcpy(id, misplaced->id, sizeof id);
     jobs_release(&jobs);
     return repair(t, node, ret, e) < 0 ? err_wrap(e, "cannot repair the source of job '%s'", id) : 0;
+}
+
+char *jobs_lost_guest(const struct job *job, const struct guest_list *guests, const char *node)
+{
+    bool twice = guests_has_two(guests, job->guest);
+    if ((job->source && strcmp(job->source, node) != 0) || guests_find(guests, job->guest))
+        return NULL;
+    return twice ? xasprintf("guest %u has two configuration files: remove the one of the node that it does "
+                             "not run on ('pvesr doctor' names them)",
+                             (unsigned)job->guest)
+                 : xasprintf("there is no guest %u: put its configuration file back, or remove the job with "
+                             "'pvesr delete %s'",
+                             (unsigned)job->guest, job->id);
 }

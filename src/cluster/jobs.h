@@ -14,3 +14,7 @@ int jobs_save(struct tree *t, struct jobs *j, struct err *e);
  * lock is taken (and the file written) only when there is something to repair. */
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
                        struct err *e);
+
+/* Why the job, which was this node's, has no guest that could be anybody's; malloc'ed. NULL: it has one, or
+ * the job is another node's. */
+char *jobs_lost_guest(const struct job *job, const struct guest_list *guests, const char *node);

@@ -31,6 +31,7 @@ struct job {
     char *
         target_storage; /* which storages differ between the nodes (conf/storagemap.h), as written, or NULL */
     char *scrub_days;   /* in how many days pvesrd verifies the replica once, as written; NULL: the default */
+    char *max_age; /* how old the newest restore point may be, as written ("2h"); NULL: by the schedule */
     bool disabled;
     enum remove_mode remove;
     char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
@@ -41,6 +42,7 @@ struct jobs {
     struct job *v; /* sorted: guest ascending, then id as a string */
     size_t n;
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
+    int64_t written; /* epoch: since when the file is as it is; 0: unknown */
     struct strv warnings;
     struct section_file file, extras; /* private */
 };
@@ -52,9 +54,10 @@ void jobs_release(struct jobs *j);
 void jobs_print(const struct jobs *j, struct buf *out);
 
 /* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
- * (`keep`, `target-storage`, `scrub-days`). Called after jobs_parse; text NULL: the file is missing. A bad
- * value sets the job's fault. What is printed has the sections of jobs that are gone too, until they are
- * dropped (true when there were any); the order of writing that makes a crash harmless is in cluster/jobs.c.
+ * (`keep`, `target-storage`, `scrub-days`, `max-age`). Called after jobs_parse; text NULL: the file is
+ * missing. A bad value sets the job's fault. What is printed has the sections of jobs that are gone too,
+ * until they are dropped (true when there were any); the order of writing that makes a crash harmless is in
+ * cluster/jobs.c.
  */
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len);
 void jobs_print_extras(const struct jobs *j, struct buf *out);
@@ -92,6 +95,10 @@ int job_check_scrub_days(const char *text, struct err *e);
 /* 0: never. */
 #define SCRUB_DAYS_DEFAULT "30"
 int64_t job_scrub_days(const struct job *job);
+/* "90", "90s", "15m", "2h", "3d": at least a second, at most 3650 days. */
+int job_check_max_age(const char *text, struct err *e);
+/* Seconds; 0: by the schedule. */
+int64_t job_max_age(const struct job *job);
 int job_check_target_storage(const char *text, struct err *e);
 int job_check_comment(const char *text, struct err *e);
 int node_name_check(const char *text, struct err *e);

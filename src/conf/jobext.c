@@ -20,6 +20,7 @@ static const struct extra extras[] = {
     {"keep", offsetof(struct job, keep), job_check_keep},
     {"target-storage", offsetof(struct job, target_storage), job_check_target_storage},
     {"scrub-days", offsetof(struct job, scrub_days), job_check_scrub_days},
+    {"max-age", offsetof(struct job, max_age), job_check_max_age},
 };
 
 int job_check_keep(const char *text, struct err *e)
@@ -42,6 +43,43 @@ int64_t job_scrub_days(const struct job *job)
     uint64_t days = 0;
     const char *text = job->scrub_days ? job->scrub_days : SCRUB_DAYS_DEFAULT;
     return num_parse_u64("days", text, 0, SCRUB_DAYS_MAX, &days, &ignored) < 0 ? 0 : (int64_t)days;
+}
+
+#define DAY 86400
+#define MAX_AGE_DAYS 3650
+
+static int parse_age(const char *text, int64_t *ret, struct err *e)
+{
+    static const struct {
+        char letter;
+        unsigned seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', DAY}};
+    size_t digits = strspn(text, "0123456789");
+    _cleanup_free_ char *number = xstrndup(text, digits);
+    unsigned unit = text[digits] ? 0 : 1;
+    for (size_t i = 0; i < ELEMENTS(units); i++)
+        if (text[digits] == units[i].letter && !text[digits + 1])
+            unit = units[i].seconds;
+    uint64_t n;
+    struct err ignored;
+    if (!unit || num_parse_u64("age", number, 1, MAX_AGE_DAYS * DAY / unit, &n, &ignored) < 0)
+        return err_set(e, ERR_USAGE, 0, "'%s' is no age of 1s to %dd: a number with s, m, h or d, as in '2h'",
+                       text, MAX_AGE_DAYS);
+    *ret = (int64_t)n * unit;
+    return 0;
+}
+
+int job_check_max_age(const char *text, struct err *e)
+{
+    int64_t seconds;
+    return parse_age(text, &seconds, e);
+}
+
+int64_t job_max_age(const struct job *job)
+{
+    struct err ignored;
+    int64_t seconds = 0;
+    return job->max_age && parse_age(job->max_age, &seconds, &ignored) == 0 ? seconds : 0;
 }
 
 int job_check_target_storage(const char *text, struct err *e)

@@ -67,6 +67,8 @@ static void tell_problem(struct daemon *d, const char *problem)
         d->problem = NULL;
     }
     d->paused = problem != NULL;
+    d->paused_at = !problem ? 0 : d->paused_at ? d->paused_at : clock_epoch();
+    d->pause_told = problem ? d->pause_told : 0;
 }
 
 static bool is_own(pid_t pid, void *arg)
@@ -107,9 +109,14 @@ static void refresh_soon(struct daemon *d, double seconds)
 static void set_wake(struct daemon *d, int64_t now)
 {
     int64_t at = queue_wake(&d->queue, now), verify = queue_wake_verify(&d->queue, now);
+    int64_t overdue = queue_wake_overdue(&d->queue, d->began, now);
     if (verify && (at == 0 || verify < at))
         at = verify;
-    if (at == 0 || at > now + REREAD_SECONDS || d->paused)
+    if (overdue && (at == 0 || overdue < at))
+        at = overdue;
+    if (d->paused)
+        at = overdue;
+    if (at == 0 || at > now + REREAD_SECONDS)
         at = now + REREAD_SECONDS;
     struct itimerspec spec = {.it_value.tv_sec = at};
     if (timerfd_settime(d->wake_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &spec, NULL) == 0)
@@ -128,6 +135,7 @@ static void schedule(struct daemon *d)
         runs_start_due(&d->runs, now);
         runs_verify_due(&d->runs, now);
     }
+    report_overdue(d, now);
     set_wake(d, now);
     tell_status(d, now);
 }
@@ -326,6 +334,7 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     if (!(d->lock = lock_take(lock, true, 0, false, e)))
         return err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node);
     d->program = worker_program();
+    d->began = clock_epoch();
     queue_init(&d->queue, d->settings.max_workers, d->settings.max_per_target);
     if (fs_mkdir_p(d->settings.state_dir, MODE_FOLDER, e) < 0 || add_sources(d, e) < 0)
         return -1;

@@ -37,6 +37,8 @@ struct daemon {
     double refresh_cost;               /* seconds the last refresh took */
     bool paused;                       /* the last load failed */
     char *problem, *warnings, *status; /* as last told */
+    int64_t began;                     /* epoch */
+    int64_t paused_at, pause_told;     /* epoch; 0: it is not, has not been */
 };
 
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e);
@@ -46,3 +48,5 @@ void daemon_release(struct daemon *d);
 
 /* report.c: tell of a failure in the journal and by mail. */
 void report_failure(struct daemon *d, const struct queue_job *j);
+/* …and, in one mail, of jobs that are overdue. */
+void report_overdue(struct daemon *d, int64_t now);

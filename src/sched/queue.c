@@ -1,8 +1,11 @@
 #include "sched/queue.h"
 
 #include "base/strv.h"
+#include "cluster/jobs.h"
 #include "state/due.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +19,7 @@ static void job_free_parts(struct queue_job *j)
     free(j->target);
     free(j->schedule);
     free(j->error);
+    free(j->fault);
 }
 
 void queue_release(struct queue *q)
@@ -60,6 +64,8 @@ static void copy_config(struct queue_job *to, const struct job *from, const stru
     to->schedule = dup_or_null(from->schedule);
     to->remove = from->remove;
     to->faulty = from->fault != NULL;
+    to->fault = dup_or_null(from->fault);
+    to->max_age = job_max_age(from);
     to->target_online = target && target->online;
     to->scrub = job_scrub_days(from) > 0;
 }
@@ -79,6 +85,16 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->not_before = from->not_before;
     to->last_try = from->last_try; /* to tell when it is asked for */
     to->lost = from->lost;
+    to->postponed = from->postponed;
+    to->told = from->told;
+    to->last_sync = from->last_sync;
+}
+
+/* A job without a guest stays in the queue, never due, so that it is told. */
+static bool concerns(const struct job *job, const struct guest_list *guests, const char *node, char **lost)
+{
+    *lost = job->disabled || job->remove != REMOVE_NOT ? NULL : jobs_lost_guest(job, guests, node);
+    return *lost || due_concerns(job, guests, node);
 }
 
 void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,
@@ -89,9 +105,16 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
     for (size_t i = 0; i < jobs->n; i++) {
         const struct job *job = &jobs->v[i];
         struct queue_job *before = queue_find(q, job->id);
-        if (!due_concerns(job, guests, node))
+        char *lost;
+        if (!concerns(job, guests, node, &lost))
             continue;
         copy_config(&v[n], job, members);
+        v[n].known = jobs->written;
+        if (lost) {
+            free(v[n].fault);
+            v[n].fault = lost;
+            v[n].faulty = true;
+        }
         if (before) {
             carry_over(&v[n], before);
             before->running = false; /* counted with its successor */
@@ -121,6 +144,7 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
 static void judge_run(struct queue_job *j, const struct job_state *s, int64_t now)
 {
     bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before : s->fail_count > j->fails_before;
+    j->postponed = j->outcome == QUEUE_POSTPONED ? j->postponed + 1 : 0;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
     } else if (traced) {
@@ -144,7 +168,10 @@ static void set_foreign(struct queue *q, struct queue_job *j, const struct job_s
 static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
                       const struct queue_events *ev)
 {
+    char age[24];
     struct job job = {.target = j->target, .schedule = j->schedule, .remove = j->remove};
+    snprintf(age, sizeof age, "%" PRId64, j->max_age);
+    job.max_age = j->max_age ? age : NULL;
     job.guest = j->guest;
     job.fault = j->faulty ? j->id : NULL;
     if (s->exists && s->last_try == 0 && j->last_try != 0)
@@ -152,7 +179,9 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->next = due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
+    j->told = j->last_sync == s->last_sync ? j->told : 0;
     j->last_sync = s->last_sync;
+    j->overdue = job_overdue_at(&job, s, j->known);
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);
@@ -324,6 +353,58 @@ size_t queue_count_due(const struct queue *q, int64_t now)
     for (size_t i = 0; i < q->n; i++)
         due += is_due(&q->v[i], now);
     return due;
+}
+
+/* ---- what is overdue ---- */
+
+/* 0: nothing is to be told by itself. */
+static int64_t tellable_at(const struct queue_job *j, int64_t began)
+{
+    int64_t newest = j->last_sync ? j->last_sync : j->known, patience = j->overdue - newest;
+    int64_t first = began + (patience < QUEUE_TELL_FIRST ? patience : QUEUE_TELL_FIRST);
+    int64_t at = j->told ? j->told + QUEUE_TELL_AGAIN : j->overdue > first ? j->overdue : first;
+    return j->gone || !j->overdue ? 0 : at;
+}
+
+void queue_tell_overdue(struct queue *q, int64_t began, int64_t now,
+                        void (*tell)(const struct queue_job *job, void *arg), void *arg)
+{
+    for (size_t i = 0; i < q->n; i++) {
+        struct queue_job *j = &q->v[i];
+        int64_t at = tellable_at(j, began);
+        if (at == 0 || at > now || j->overdue > now)
+            continue;
+        tell(j, arg);
+        j->told = now;
+    }
+}
+
+int64_t queue_wake_overdue(const struct queue *q, int64_t began, int64_t now)
+{
+    int64_t wake = 0;
+    for (size_t i = 0; i < q->n; i++)
+        wake = sooner(wake, tellable_at(&q->v[i], began), now);
+    return wake;
+}
+
+char *queue_why_overdue(const struct queue_job *j)
+{
+    if (j->fault)
+        return xstrdup(j->fault);
+    if (j->running || j->foreign)
+        return xstrdup("a run is under way");
+    if (j->error)
+        return xstrdup(j->error);
+    if (!j->target_online)
+        return xasprintf("node '%s' is not online", j->target);
+    if (j->postponed)
+        return xasprintf("its runs were postponed, %u in a row: see the job's log", j->postponed);
+    if (j->lost)
+        return xasprintf(
+            "%u runs in a row left no trace: were they killed, or can the state directory not be "
+            "written to?",
+            j->lost);
+    return xstrdup("no run has succeeded");
 }
 
 /* ---- runs ---- */

@@ -32,6 +32,7 @@ struct queue_job {
     char id[24];
     uint32_t guest;
     bool target_online, faulty;
+    char *fault; /* why it can never run, or NULL */
     enum remove_mode remove;
     char *target, *schedule; /* schedule NULL: the default */
 
@@ -46,6 +47,10 @@ struct queue_job {
     enum queue_outcome outcome;
     int64_t try_before, fails_before; /* last_try and fail_count when our run was started */
     unsigned lost;                    /* runs in a row that left no trace in the state */
+    unsigned postponed;               /* runs in a row that found the guest, or its replica, busy */
+    int64_t max_age, known;           /* as job_overdue_at wants them */
+    int64_t overdue;                  /* from when on it is overdue, 0: never */
+    int64_t told;                     /* when that was told last, 0: not yet */
     bool scrub;                       /* its replica is verified now and then */
     int64_t verify_next;              /* when the next part is due; 0: nothing is known */
     int64_t verify_after;             /* not before, in this process */
@@ -96,6 +101,18 @@ int64_t queue_wake_verify(const struct queue *q, int64_t now);
 size_t queue_count_due(const struct queue *q, int64_t now);
 
 void queue_started(struct queue *q, struct queue_job *job);
+/* A job that became overdue, or still is a day after it was told, is told, in the order of the queue. Not in
+ * the first five minutes of this process, nor before it had as much time as the job: runs that were missed
+ * while it was down are made up for. */
+#define QUEUE_TELL_AGAIN 86400
+#define QUEUE_TELL_FIRST 300
+void queue_tell_overdue(struct queue *q, int64_t began, int64_t now,
+                        void (*tell)(const struct queue_job *job, void *arg), void *arg);
+/* The first moment after now at which there is more to tell, or 0. */
+int64_t queue_wake_overdue(const struct queue *q, int64_t began, int64_t now);
+/* Why it is overdue, as far as is known here: a sentence, malloc'ed. */
+char *queue_why_overdue(const struct queue_job *job);
+
 /* It could not be started at all. */
 void queue_refused(struct queue *q, struct queue_job *job, int64_t now);
 void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome);

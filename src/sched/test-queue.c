@@ -320,6 +320,76 @@ static void test_order_of_service(void **state)
 }
 
 /* A run that somebody else began: its guest and its worker are taken until the process is gone. */
+static void note_overdue(const struct queue_job *job, void *arg)
+{
+    tell(job, arg);
+}
+
+/* What was told at `now`, each followed by a blank. */
+static const char *overdue(struct world *w, int64_t began, int64_t now)
+{
+    free(w->told);
+    w->told = NULL;
+    queue_tell_overdue(&w->q, began, now, note_overdue, w);
+    return w->told ? w->told : "";
+}
+
+/* Told once, a day later again, and anew after a success. */
+static void test_overdue(void **state)
+{
+    struct world *w = *state;
+    configure(w, FIVE_JOBS);
+    for (size_t i = 0; i < w->jobs.n; i++)
+        record(w, w->jobs.v[i].id, i ? 10000000 : 9000, NULL);
+    look(w, 10000);
+    assert_int_equal(queue_wake_overdue(&w->q, 0, 10000), 11700);
+    assert_string_equal(overdue(w, 0, 11699), "");
+    assert_string_equal(overdue(w, 0, 11700), "100-0 ");
+    assert_string_equal(overdue(w, 0, 11701), "");
+    configure(w, FIVE_JOBS);
+    look(w, 11702);
+    assert_string_equal(overdue(w, 0, 11702), "");
+    assert_int_equal(queue_wake_overdue(&w->q, 0, 11702), 11700 + QUEUE_TELL_AGAIN);
+    assert_string_equal(overdue(w, 0, 11700 + QUEUE_TELL_AGAIN), "100-0 ");
+    record(w, "100-0", 200000, NULL);
+    look(w, 200001);
+    assert_string_equal(overdue(w, 0, 200001), "");
+    assert_string_equal(overdue(w, 0, 202499), "");
+    assert_string_equal(overdue(w, 0, 202500), "100-0 ");
+}
+
+/* A process that has just begun makes up for what was missed before it complains. */
+static void test_overdue_at_first(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 100-0\n\ttarget pve2\n");
+    record(w, "100-0", 1000, NULL);
+    look(w, 50000);
+    assert_int_equal(queue_wake_overdue(&w->q, 50000, 50000), 50300);
+    assert_string_equal(overdue(w, 50000, 50299), "");
+    assert_string_equal(overdue(w, 50000, 50300), "100-0 ");
+}
+
+/* A guest whose file is gone, or lies on two nodes: its job is never due, and does not vanish. */
+static void test_overdue_without_guest(void **state)
+{
+    struct world *w = *state;
+    struct guest_list here = w->guests;
+    configure(w,
+              "local: 100-0\n\ttarget pve2\n\tsource pve1\n\nlocal: 101-0\n\ttarget pve1\n\tsource pve2\n");
+    record(w, "100-0", 1000, NULL);
+    w->guests.v += 2;
+    w->guests.n -= 2;
+    configure(w,
+              "local: 100-0\n\ttarget pve2\n\tsource pve1\n\nlocal: 101-0\n\ttarget pve1\n\tsource pve2\n");
+    look(w, 90000);
+    assert_string_equal(start(w, 90000), "");
+    assert_string_equal(overdue(w, 1, 90000), "100-0 ");
+    _cleanup_free_ char *why = queue_why_overdue(queue_find(&w->q, "100-0"));
+    assert_non_null(strstr(why, "no guest 100"));
+    w->guests = here;
+}
+
 static void test_foreign_run(void **state)
 {
     struct world *w = *state;
@@ -487,6 +557,9 @@ int main(void)
         WORLD_TEST(test_parallel),
         WORLD_TEST(test_order_of_service),
         WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_overdue),
+        WORLD_TEST(test_overdue_at_first),
+        WORLD_TEST(test_overdue_without_guest),
         WORLD_TEST(test_foreign_run_to_target),
         WORLD_TEST(test_foreign_run),
         WORLD_TEST(test_reconfiguration),

@@ -3,6 +3,9 @@
 #include "base/mem.h"
 #include "conf/calendar.h"
 
+#define OVERDUE_EVENTS 3
+#define OVERDUE_LEAST 300
+
 int64_t job_retry_delay(int64_t fail_count)
 {
     return fail_count < 1 ? 0 : fail_count <= 3 ? 300 * fail_count : 1800;
@@ -12,6 +15,14 @@ static int64_t retry_at(const struct job_state *state)
 {
     int64_t at;
     return __builtin_add_overflow(state->last_try, job_retry_delay(state->fail_count), &at) ? 0 : at;
+}
+
+static bool next_event(const struct job *job, int64_t last, int64_t *ret)
+{
+    struct err ignored = {0};
+    _cleanup_(calendar_freep) struct calendar *schedule =
+        calendar_parse(job->schedule ? job->schedule : CALENDAR_DEFAULT, &ignored);
+    return schedule && calendar_next(schedule, last, ret);
 }
 
 int64_t job_next_sync(const struct job *job, const struct job_state *state, bool target_online)
@@ -25,11 +36,21 @@ int64_t job_next_sync(const struct job *job, const struct job_state *state, bool
         return target_online ? retry_at(state) : 0;
     if (state->exists && state->last_try == 0)
         return 1;
-    struct err ignored = {0};
-    _cleanup_(calendar_freep) struct calendar *schedule =
-        calendar_parse(job->schedule ? job->schedule : CALENDAR_DEFAULT, &ignored);
     int64_t next;
-    return schedule && calendar_next(schedule, state->last_try, &next) ? next : 0;
+    return next_event(job, state->last_try, &next) ? next : 0;
+}
+
+int64_t job_overdue_at(const struct job *job, const struct job_state *state, int64_t known)
+{
+    int64_t newest = state->last_sync > 0 ? state->last_sync : known, age = job_max_age(job), at = newest;
+    if (job->remove != REMOVE_NOT || newest <= 0)
+        return 0;
+    if (age)
+        return newest + age;
+    for (int i = 0; i < OVERDUE_EVENTS; i++)
+        if (!next_event(job, at, &at))
+            return 0;
+    return at < newest + OVERDUE_LEAST ? newest + OVERDUE_LEAST : at;
 }
 
 bool job_reports(int64_t fail_count)

@@ -43,16 +43,21 @@ static void add_time(struct buf *b, const char *what, int64_t epoch, const char 
     buf_addf(b, "%-23s%s\n", what, epoch ? text : otherwise);
 }
 
+static void add_head(struct buf *b, const char *from, const char *to, const char *subject)
+{
+    add_header(b, "From", from ? from : "root");
+    add_header(b, "To", to);
+    add_header(b, "Subject", subject);
+    buf_adds(b, "MIME-Version: 1.0\n"
+                "Content-Type: text/plain; charset=UTF-8\n"
+                "Content-Transfer-Encoding: 8bit\n"
+                "Auto-Submitted: auto-generated\n\n");
+}
+
 void mail_compose(const struct failure_mail *m, struct buf *ret)
 {
     _cleanup_free_ char *subject = xasprintf("Replication Job: '%s' failed", m->job);
-    add_header(ret, "From", m->from ? m->from : "root");
-    add_header(ret, "To", m->to);
-    add_header(ret, "Subject", subject);
-    buf_adds(ret, "MIME-Version: 1.0\n"
-                  "Content-Type: text/plain; charset=UTF-8\n"
-                  "Content-Transfer-Encoding: 8bit\n"
-                  "Auto-Submitted: auto-generated\n\n");
+    add_head(ret, m->from, m->to, subject);
     buf_addf(ret, "Replication of guest %" PRIu32 " from node '%s' to node '%s' failed.\n\n", m->guest,
              m->node, m->target);
     buf_addf(ret, "%-23s%s\n", "Job:", m->job);
@@ -65,6 +70,30 @@ void mail_compose(const struct failure_mail *m, struct buf *ret)
                       "on.\n");
     buf_adds(ret, "\nError:\n");
     add_text(ret, m->error);
+}
+
+void mail_compose_overdue(const struct overdue_mail *m, struct buf *ret)
+{
+    size_t n = m->jobs->n;
+    _cleanup_free_ char *subject =
+        n ? xasprintf("Replication: %zu %s overdue on node '%s'", n, n == 1 ? "job is" : "jobs are", m->node)
+          : xasprintf("Replication: nothing is scheduled on node '%s'", m->node);
+    add_head(ret, m->from, m->to, subject);
+    if (m->paused) {
+        buf_adds(ret, "Nothing is scheduled at the moment:\n");
+        add_text(ret, m->paused);
+        buf_addc(ret, '\n');
+    }
+    if (n)
+        buf_adds(
+            ret,
+            "The newest restore point of these jobs is older than it may be. If the node failed now, what "
+            "the guests wrote since then would be lost.\n\n");
+    for (size_t i = 0; i < n; i++)
+        add_text(ret, m->jobs->v[i]);
+    buf_adds(ret, n ? "\n" : "");
+    buf_adds(ret, "This is told again each day for as long as it lasts. 'pvesr status' has all jobs, "
+                  "'pvesr history' what their runs did.\n");
 }
 
 static void words(const char *program, struct strv *argv)

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/proc.h"
+#include "base/strv.h"
 
 #include <stdint.h>
 
@@ -23,6 +24,16 @@ struct failure_mail {
 /* Headers and text, for a program that takes the recipients from the headers. Pure. Nothing in the values can
  * make a header. */
 void mail_compose(const struct failure_mail *m, struct buf *ret);
+
+struct overdue_mail {
+    const char *from; /* NULL: root */
+    const char *to;
+    const char *node;
+    const struct strv *jobs; /* a line on each */
+    const char *paused;      /* why nothing is scheduled, NULL: it is */
+};
+/* About jobs whose newest restore point is older than it may be, or a scheduler that stands still. Pure. */
+void mail_compose_overdue(const struct overdue_mail *m, struct buf *ret);
 
 /* Give the text to `PROGRAM -i -t`, as sendmail(8) understands it, and wait until it is accepted (60 s). */
 int mail_send(const char *program, const struct buf *text, struct err *e);

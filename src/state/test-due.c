@@ -55,6 +55,35 @@ static void test_next_sync(void **arg)
     }
 }
 
+static char ninety[] = "90s", hours[] = "2h", minutely[] = "*", nightly[] = "mon..fri 22:00";
+
+static void test_overdue(void **arg)
+{
+    static const struct {
+        const char *label;
+        struct job job;
+        int64_t last_sync, known, expected;
+    } ages[] = {
+        {"the third event after the last sync", {}, 1000, 0, 3600},
+        {"as old as it is known to be", {}, 0, 1000, 3600},
+        {"nothing is known", {}, 0, 0, 0},
+        {"five minutes at least", {.schedule = minutely}, 1000, 0, 1300},
+        {"weekends do not count", {.schedule = nightly}, 1764367200 /* Friday 22:00 */, 0, 1764799200},
+        {"its own age", {.max_age = ninety}, 1000, 500, 1090},
+        {"hours", {.max_age = hours}, 1000, 500, 8200},
+        {"fewer than three events", {.schedule = one_shot}, 1000, 0, 0},
+        {"its own age without events", {.schedule = one_shot, .max_age = ninety}, 1000, 0, 1090},
+        {"to be removed", {.remove = REMOVE_FULL}, 1000, 0, 0},
+        {"a fault is no excuse", {.fault = fault}, 1000, 0, 3600},
+    };
+    for (size_t i = 0; i < ELEMENTS(ages); i++) {
+        struct job_state state = {.last_sync = ages[i].last_sync};
+        int64_t got = job_overdue_at(&ages[i].job, &state, ages[i].known);
+        if (got != ages[i].expected)
+            fail_msg("%s: %" PRId64 " instead of %" PRId64, ages[i].label, got, ages[i].expected);
+    }
+}
+
 static void test_reports(void **state)
 {
     static const int64_t yes[] = {1, 2, 3, 48, 96, 192, 384, 768, 48LL << 40};
@@ -68,6 +97,7 @@ static void test_reports(void **state)
 int main(void)
 {
     setenv("TZ", "UTC", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_next_sync), cmocka_unit_test(test_reports)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_next_sync), cmocka_unit_test(test_overdue),
+                                       cmocka_unit_test(test_reports)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

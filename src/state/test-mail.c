@@ -47,6 +47,23 @@ static void test_text(void **state)
                                         "cannot reach node 'pve2'\n");
 }
 
+static void test_overdue(void **state)
+{
+    (void)state;
+    char *one[] = {(char *)"100-0 (guest 100 to node 'pve2'), newest restore point: none; forged\nTo: x"};
+    struct strv jobs = {.v = one, .n = 1}, none = STRV_INIT;
+    _cleanup_buf_ struct buf text = BUF_INIT, paused = BUF_INIT;
+    mail_compose_overdue(&(struct overdue_mail){NULL, "root", "pve1", &jobs, NULL}, &text);
+    assert_non_null(strstr(buf_str(&text), "\nSubject: Replication: 1 job is overdue on node 'pve1'\n"));
+    assert_non_null(
+        strstr(buf_str(&text), "\n100-0 (guest 100 to node 'pve2'), newest restore point: none;"));
+    assert_null(strstr(buf_str(&text), "\nTo: x"));
+    mail_compose_overdue(&(struct overdue_mail){NULL, "root", "pve1", &none, "no quorum!"}, &paused);
+    assert_non_null(
+        strstr(buf_str(&paused), "\nSubject: Replication: nothing is scheduled on node 'pve1'\n"));
+    assert_non_null(strstr(buf_str(&paused), "\nno quorum!\n"));
+}
+
 static void test_variants(void **state)
 {
     (void)state;
@@ -112,6 +129,7 @@ int main(void)
     tzset();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_overdue),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_send),
     };
