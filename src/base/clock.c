@@ -18,11 +18,21 @@ int64_t clock_next_second(void)
     return clock_epoch();
 }
 
-double clock_mono(void)
+static double seconds_of(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+double clock_mono(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double clock_boot(void)
+{
+    return seconds_of(CLOCK_BOOTTIME);
 }
 
 static void print(int64_t epoch, char between, char out[32])

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 int64_t clock_epoch(void); /* seconds since 1970, UTC */
+double clock_boot(void);   /* the same, and goes on while the machine is suspended */
 double clock_mono(void);   /* seconds since an arbitrary moment, never goes back */
 /* Sleep until the next full second of the wall clock, and return it. */
 int64_t clock_next_second(void);

@@ -194,8 +194,9 @@ static int change_as_nobody(const struct test_tree *tt, const char *says)
     struct err e;
     if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
         return 2;
-    if (tree_lock(tt->tree, "replication.cfg", &e) || !strstr(e.text, says) ||
-        strncmp(e.text, "cfs-lock 'file-replication_cfg' error: ", 39) != 0)
+    void *held;
+    if (tree_pmxcfs_engine.lock(tt->tree, "file-replication_cfg", 0.1, &held, &e) == 0 ||
+        !strstr(e.text, says) || strncmp(e.text, "cfs-lock 'file-replication_cfg' error: ", 39) != 0)
         return 3;
     if (tree_write(tt->tree, "replication.cfg", "x", 1, &e) == 0 || !strstr(e.text, says))
         return 4;
@@ -231,6 +232,73 @@ static void test_no_quorum(void **state)
     chmod(locks, 0755);
 }
 
+static const char quorate[] = "{\"nodename\":\"a\",\"cluster\":{\"quorate\":1},\"nodelist\":{}}",
+                  minority[] = "{\"nodename\":\"a\",\"cluster\":{\"quorate\":0},\"nodelist\":{}}";
+
+static void test_quorum_is_asked(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    put(tt, ".members", quorate);
+    assert_int_equal(tree_check_quorum(tt->tree, &e), 0);
+    put(tt, ".members", minority);
+    assert_int_equal(tree_check_quorum(tt->tree, &e), -1);
+    assert_int_equal(e.kind, ERR_BUSY);
+    assert_non_null(strstr(e.text, "no quorum!"));
+}
+
+/* A lock that could not be had for another reason than that somebody holds it is waited for, too. */
+static void test_lock_outlives_trouble(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    void *held;
+    int ready[2];
+    char byte;
+    _cleanup_free_ char *dir = xasprintf("%s/priv", tt->root);
+    _cleanup_free_ char *in_the_way = xasprintf("%s/priv/lock", tt->root);
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    assert_int_equal(fs_mkdir_p(dir, 0755, &e), 0);
+    int fd = open(in_the_way, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(tree_pmxcfs_engine.lock(tt->tree, "file-replication_cfg", 0.1, &held, &e), -1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(read(ready[0], &byte, 1) == 1 && unlink(in_the_way) == 0 ? 0 : 1);
+    }
+    assert_int_equal(write(ready[1], "", 1), 1);
+    assert_int_equal(tree_pmxcfs_engine.lock(tt->tree, "file-replication_cfg", 60, &held, &e), 0);
+    tree_pmxcfs_engine.unlock(tt->tree, "file-replication_cfg", held);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+/* Who slept for longer than pmxcfs keeps a lock writes nothing with it. */
+static void test_expired_lock_writes_nothing(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    put(tt, ".members", quorate);
+    put(tt, "replication.cfg", "theirs");
+    struct tree_lock *lock = tree_lock(tt->tree, "replication.cfg", &e);
+    assert_non_null(lock);
+    assert_int_equal(tree_write(tt->tree, "a", "x", 1, &e), 0);
+    ((struct pmxcfs_lock *)lock->held)->taken -= 120;
+    assert_int_equal(tree_write(tt->tree, "replication.cfg", "ours", 4, &e), -1);
+    assert_int_equal(e.kind, ERR_BUSY);
+    assert_non_null(strstr(e.text, "stood still"));
+    assert_int_equal(tree_remove(tt->tree, "replication.cfg", &e), -1);
+    assert_int_equal(tree_rename(tt->tree, "replication.cfg", "b", &e), -1);
+    tree_unlock(lock);
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    assert_int_equal(tree_read(tt->tree, "replication.cfg", &text, &e), 0);
+    assert_string_equal(buf_str(&text), "theirs");
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -243,6 +311,9 @@ int main(void)
         PMXCFS_TEST(test_expired_lock_is_asked_for),
         PMXCFS_TEST(test_held_lock_times_out),
         PMXCFS_TEST(test_no_quorum),
+        PMXCFS_TEST(test_quorum_is_asked),
+        PMXCFS_TEST(test_lock_outlives_trouble),
+        PMXCFS_TEST(test_expired_lock_writes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,16 +11,6 @@
 
 enum { FILE_CAP = 1 << 20, VIRTUAL_CAP = 16 << 20, PATH_CAP = 512, LOCK_SECONDS = 10 };
 
-/* One lock of this process; nested requests count. A forked child does not hold its parent's locks. */
-struct tree_lock {
-    struct tree *tree;
-    char *name;
-    void *held;
-    unsigned count;
-    pid_t pid;
-    struct tree_lock *next;
-};
-
 static struct tree_lock *locks;
 
 /* Opening "dir:/etc/pve" of a Proxmox VE node whose pmxcfs is down would show an empty cluster. */
@@ -83,6 +73,11 @@ void tree_free(struct tree *t)
     free(t);
 }
 
+int tree_check_quorum(struct tree *t, struct err *e)
+{
+    return t->engine->check_quorum ? t->engine->check_quorum(t, e) : 0;
+}
+
 bool tree_is_pmxcfs(const struct tree *t)
 {
     return t->engine == &tree_pmxcfs_engine;
@@ -119,9 +114,22 @@ int tree_read(struct tree *t, const char *path, struct buf *ret, struct err *e)
     return t->engine->read(t, path, *path == '.' ? VIRTUAL_CAP : FILE_CAP, ret, e);
 }
 
+/* Whoever slept while it held a lock may not write over what another did with it since. */
+static int check_change(const struct tree *t, const char *path, struct err *e)
+{
+    for (const struct tree_lock *l = locks; l; l = l->next)
+        if (l->pid == getpid() && strcmp(l->tree->root, t->root) == 0 && t->engine->holds &&
+            !t->engine->holds(l->held))
+            return err_set(e, ERR_BUSY, 0,
+                           "this node stood still for so long that its lock '%s' may be another's by now: "
+                           "nothing was changed, try again",
+                           l->name);
+    return check_path(path, e);
+}
+
 int tree_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e)
 {
-    if (check_path(path, e) < 0)
+    if (check_change(t, path, e) < 0)
         return -1;
     if (len > FILE_CAP)
         return err_set(e, ERR_FULL, 0, "cannot write '%s': %zu bytes are more than the %d of one file", path,
@@ -131,12 +139,12 @@ int tree_write(struct tree *t, const char *path, const void *data, size_t len, s
 
 int tree_remove(struct tree *t, const char *path, struct err *e)
 {
-    return check_path(path, e) < 0 ? -1 : t->engine->remove(t, path, e);
+    return check_change(t, path, e) < 0 ? -1 : t->engine->remove(t, path, e);
 }
 
 int tree_rename(struct tree *t, const char *from, const char *to, struct err *e)
 {
-    if (check_path(from, e) < 0 || check_path(to, e) < 0)
+    if (check_change(t, from, e) < 0 || check_path(to, e) < 0)
         return -1;
     return t->engine->rename(t, from, to, e);
 }

@@ -39,14 +39,19 @@ int tree_rename(struct tree *t, const char *from, const char *to, struct err *e)
 /* Names in a directory, sorted; 1 when it does not exist. */
 int tree_list(struct tree *t, const char *path, struct strv *ret, struct err *e);
 
-/* The lock for changing `file` ("replication.cfg" → "file-replication_cfg"), waiting up to 10 s
- * (BEHAVIOUR.md#cluster-tree). Re-entrant inside one process. */
+/* The lock for changing `file` ("replication.cfg" → "file-replication_cfg"), waiting up to 10 s, whatever
+ * stands in the way (BEHAVIOUR.md#cluster-tree). Re-entrant inside one process. While one is held that may
+ * have expired, every change of the tree is refused: ERR_BUSY. */
 struct tree_lock *tree_lock(struct tree *t, const char *file, struct err *e);
 void tree_unlock(struct tree_lock *l);
 static inline void tree_unlockp(struct tree_lock **l)
 {
     tree_unlock(*l);
 }
+
+/* ERR_BUSY "no quorum!" while the majority of the cluster may decide without this node. An engine without
+ * majorities always has one. */
+int tree_check_quorum(struct tree *t, struct err *e);
 
 bool tree_is_pmxcfs(const struct tree *t);
 /* The directory of the engine, for inotify watches. */

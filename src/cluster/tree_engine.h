@@ -16,11 +16,28 @@ struct tree_engine {
     /* `name` is a lock's name ("file-replication_cfg"). *ret is the engine's own. */
     int (*lock)(struct tree *t, const char *name, double seconds, void **ret, struct err *e);
     void (*unlock)(struct tree *t, const char *name, void *held);
+    bool (*holds)(const void *held);                    /* NULL: a lock never expires */
+    int (*check_quorum)(struct tree *t, struct err *e); /* NULL: there is no such thing */
 };
 
 struct tree {
     const struct tree_engine *engine;
     char *root; /* absolute */
+};
+
+/* One lock of this process; nested requests count. A forked child does not hold its parent's locks. */
+struct tree_lock {
+    struct tree *tree;
+    char *name;
+    void *held;
+    unsigned count;
+    pid_t pid;
+    struct tree_lock *next;
+};
+
+/* What pmxcfs' locks are, in tree_lock.held. */
+struct pmxcfs_lock {
+    double taken; /* clock_boot */
 };
 
 extern const struct tree_engine tree_dir_engine;

@@ -50,27 +50,35 @@ static int open_root(struct tree *t, struct err *e)
                    t->root);
 }
 
-/* Without quorum pmxcfs answers EACCES to every change, to root as well; to others EACCES also is what it
- * says. A member list that cannot be read says nothing against quorum being lost. */
-static bool is_no_quorum(struct tree *t, const struct err *e)
+/* A member list that cannot be read says nothing against quorum being lost. */
+static bool is_quorate(struct tree *t)
 {
-    if (e->code != EACCES && e->code != EROFS)
-        return false;
-    if (geteuid() == 0)
-        return true;
     _cleanup_buf_ struct buf text = BUF_INIT;
     struct err ignored;
     _cleanup_close_ int root = tree_files_open_root(t, &ignored);
-    return root < 0 || tree_files_read(root, ".members", MEMBERS_CAP, &text, &ignored) != 0 ||
-           !dotmembers_quorate(&text);
+    return root >= 0 && tree_files_read(root, ".members", MEMBERS_CAP, &text, &ignored) == 0 &&
+           dotmembers_quorate(&text);
 }
 
+static int no_quorum(const struct tree *t, struct err *e)
+{
+    return err_set(e, ERR_BUSY, 0, "no quorum! '%s' is read-only until enough nodes are online", t->root);
+}
+
+/* Without quorum pmxcfs answers EACCES to every change, to root as well; to others EACCES also is what it
+ * says. In the seconds in which it does not know yet that it was lost, it is EPERM. */
 static int explain(struct tree *t, struct err *e)
 {
-    if (e->code == ENOTCONN)
+    int code = e->code;
+    if (code == ENOTCONN)
         return err_set(e, ERR_BUSY, 0, "pmxcfs on '%s' has died; restart the service pve-cluster", t->root);
-    if (is_no_quorum(t, e))
-        return err_set(e, ERR_BUSY, 0, "no quorum! '%s' is read-only until enough nodes are online", t->root);
+    bool refused = code == EACCES || code == EROFS || code == EPERM;
+    if (refused && (!is_quorate(t) || (geteuid() == 0 && code != EPERM)))
+        return no_quorum(t, e);
+    if (code == EPERM && geteuid() == 0)
+        return err_set(e, ERR_BUSY, 0,
+                       "pmxcfs refuses to change '%s': the quorum may have been lost a moment ago; try again",
+                       t->root);
     return err_wrap(e, "configuration tree '%s'", t->root);
 }
 
@@ -118,49 +126,56 @@ static int pmxcfs_list(struct tree *t, const char *path, struct strv *ret, struc
     return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
 }
 
-struct pmxcfs_lock {
-    double taken;
-};
-
 /* mkdir succeeds for one node of the cluster; utime to 0 asks pmxcfs to drop a lock that has expired. */
-static int mkdir_lock(int dir, const char *name, double seconds, struct err *e)
-{
-    double deadline = clock_mono() + seconds;
-    for (;;) {
-        if (mkdirat(dir, name, 0700) == 0)
-            return 0;
-        if (errno != EEXIST)
-            return err_sys(e, "cannot make 'priv/lock/%s'", name);
-        utimensat(dir, name, (struct timespec[2]){{0, 0}, {0, 0}}, AT_SYMLINK_NOFOLLOW);
-        if (clock_mono() + 1 > deadline)
-            return err_set(e, ERR_BUSY, 0, "got lock request timeout: another node or process holds it");
-        nanosleep(&(struct timespec){1, 0}, NULL);
-    }
-}
-
-static int pmxcfs_lock(struct tree *t, const char *name, double seconds, void **ret, struct err *e)
+static int try_lock(struct tree *t, const char *name, struct err *e)
 {
     _cleanup_close_ int root = open_root(t, e);
+    _cleanup_close_ int dir = root < 0 ? -1 : tree_files_make_dir(root, "priv/lock", e);
     if (root < 0)
-        return err_wrap(e, "cfs-lock '%s' error", name);
-    _cleanup_close_ int dir = tree_files_make_dir(root, "priv/lock", e);
-    if (dir < 0 || mkdir_lock(dir, name, seconds, e) < 0) {
-        if (e->kind != ERR_BUSY)
-            explain(t, e);
-        return err_wrap(e, "cfs-lock '%s' error", name);
+        return -1;
+    if (dir < 0)
+        return explain(t, e);
+    if (mkdirat(dir, name, 0700) == 0)
+        return 0;
+    if (errno != EEXIST) {
+        err_sys(e, "cannot make 'priv/lock/%s'", name);
+        return explain(t, e);
+    }
+    utimensat(dir, name, (struct timespec[2]){{0, 0}, {0, 0}}, AT_SYMLINK_NOFOLLOW);
+    return err_set(e, ERR_BUSY, 0, "got lock request timeout: another node or process holds it");
+}
+
+/* Whatever is in the way may be over in a moment: a quorum that was lost, a pmxcfs that is started anew. */
+static int pmxcfs_lock(struct tree *t, const char *name, double seconds, void **ret, struct err *e)
+{
+    double deadline = clock_mono() + seconds, taken = clock_boot();
+    for (; try_lock(t, name, e) < 0; taken = clock_boot()) {
+        if (clock_mono() + 1 > deadline)
+            return err_wrap(e, "cfs-lock '%s' error", name);
+        nanosleep(&(struct timespec){1, 0}, NULL);
     }
     struct pmxcfs_lock *held = xmalloc(sizeof *held);
-    held->taken = clock_mono();
+    held->taken = taken;
     *ret = held;
     return 0;
+}
+
+static bool pmxcfs_holds(const void *data)
+{
+    const struct pmxcfs_lock *held = data;
+    return clock_boot() - held->taken < LOCK_EXPIRES - 5;
+}
+
+static int pmxcfs_check_quorum(struct tree *t, struct err *e)
+{
+    return is_quorate(t) ? 0 : no_quorum(t, e);
 }
 
 static void pmxcfs_unlock(struct tree *t, const char *name, void *data)
 {
     struct pmxcfs_lock *held = data;
     struct err e;
-    bool ours = clock_mono() - held->taken < LOCK_EXPIRES - 5;
-    _cleanup_close_ int root = ours ? open_root(t, &e) : -1;
+    _cleanup_close_ int root = pmxcfs_holds(held) ? open_root(t, &e) : -1;
     _cleanup_free_ char *path = xasprintf("priv/lock/%s", name);
     if (root >= 0)
         unlinkat(root, path, AT_REMOVEDIR); /* lost quorum: it expires by itself */
@@ -176,4 +191,6 @@ const struct tree_engine tree_pmxcfs_engine = {
     .list = pmxcfs_list,
     .lock = pmxcfs_lock,
     .unlock = pmxcfs_unlock,
+    .holds = pmxcfs_holds,
+    .check_quorum = pmxcfs_check_quorum,
 };

@@ -338,7 +338,7 @@ static int lock_and_run(struct run *r, const char *job_id, struct err *e)
     job_release(&r->job);
     stock = take_stock_lock(r->env, e);
     guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
-    if (!guest || look_up(r, job_id, e) < 0)
+    if (!guest || tree_check_quorum(r->env->tree, e) < 0 || look_up(r, job_id, e) < 0)
         return -1;
     r->start = clock_epoch();
     int result = run_locked(r, e);

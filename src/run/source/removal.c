@@ -34,6 +34,29 @@ static int look_for_replicas(struct sync *s, struct err *e)
                : sync_open(s, &none, &scan, NULL, e);
 }
 
+/* The jobs under the lock, if the job in them is still to be removed. Somebody may have cancelled it, and
+ * without quorum nobody here would know. */
+static int load_marked(struct sync *s, struct jobs *ret, struct err *e)
+{
+    if (tree_check_quorum(s->env->tree, e) < 0 || jobs_load(s->env->tree, ret, e) < 0)
+        return -1;
+    const struct job *now = jobs_find(ret, s->job->id);
+    if (now && now->remove == s->job->remove && strcmp(now->target, s->job->target) == 0)
+        return 0;
+    jobs_release(ret);
+    return err_set(e, ERR_BUSY, 0, "job '%s' is no longer to be removed: what is there stays", s->job->id);
+}
+
+static int check_marked(struct sync *s, struct err *e)
+{
+    struct jobs jobs;
+    _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(s->env->tree, "replication.cfg", e);
+    if (!lock || load_marked(s, &jobs, e) < 0)
+        return -1;
+    jobs_release(&jobs);
+    return 0;
+}
+
 static int remove_replicas(struct sync *s, struct err *e)
 {
     _cleanup_strv_ struct strv problems = STRV_INIT;
@@ -108,7 +131,7 @@ static int remove_entry(struct sync *s, struct err *e)
 {
     struct jobs jobs;
     _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(s->env->tree, "replication.cfg", e);
-    if (!lock || jobs_load(s->env->tree, &jobs, e) < 0)
+    if (!lock || load_marked(s, &jobs, e) < 0)
         return -1;
     jobs_remove(&jobs, s->job->id);
     int r = jobs_save(s->env->tree, &jobs, e);
@@ -120,7 +143,8 @@ int sync_remove(struct sync *s, struct err *e)
 {
     bool full = s->job->remove == REMOVE_FULL;
     joblog_add(s->log, "start job removal - mode '%s'", full ? "full" : "local");
-    if (sync_removal_look(s, e) < 0 || remove_replicas(s, e) < 0)
+    if (sync_removal_look(s, e) < 0 || check_marked(s, e) < 0 || remove_replicas(s, e) < 0 ||
+        check_marked(s, e) < 0)
         return -1;
     steps_enter(s->steps, "remove");
     remove_local_snapshots(s);

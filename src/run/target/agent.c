@@ -302,7 +302,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
     want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
-    if (replace && replica_replace(v, a->job, e) < 0)
+    if (replace && (tree_check_quorum(a->env->tree, e) < 0 || replica_replace(v, a->job, e) < 0))
         return err_wrap(e, "volume '%s'", v->volid);
     if (replace)
         strv_addf(&a->removed, "%s: the unfinished first copy of this job: it begins anew", v->volid);

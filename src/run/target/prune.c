@@ -104,6 +104,8 @@ int prune_serve(struct pruning *p, const json_t *o, json_t **reply, struct err *
         (json_object_get(o, "why") && message_string(o, "why", WHY_MAX, &p->why, e) < 0) ||
         message_volids(o, "drop", &drop, e) < 0)
         return -1;
+    if (drop.n && tree_check_quorum(p->env->tree, e) < 0)
+        return -1;
     json_t *problems = json_array();
     int r = 0;
     for (size_t i = 0; r == 0 && i < json_array_size(array); i++)
