@@ -88,6 +88,7 @@ int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, str
                 const char *owner, struct err *e);
 int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e);
 int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e);
+int dir_snapshot_mark(struct dir *d, const char *name, const char *id, int64_t since, struct err *e);
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e);
 /* All of this kind. */
 int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e);

@@ -192,6 +192,13 @@ static int snapshot_adopt(struct volume *v, const char *name, const char *id, st
     return lvm_retag(v->priv, &lv, &mark, LVM_RETAG, e);
 }
 
+static int snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e)
+{
+    struct lv lv;
+    int r = find_checked(v->priv, name, id, &lv, e);
+    return r != 0 ? r : lvm_tag_damaged(v->priv, &lv, since, e);
+}
+
 static int snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
 {
     const struct lvm *l = v->priv;
@@ -442,6 +449,7 @@ const struct volume_driver driver_lvmthin = {
     .snapshot_destroy = snapshot_destroy,
     .snapshot_rename = snapshot_rename,
     .snapshot_adopt = snapshot_adopt,
+    .snapshot_mark = snapshot_mark,
     .snapshot_open = snapshot_open,
     .read_open = read_open,
     .read_close = read_close,

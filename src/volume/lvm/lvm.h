@@ -60,6 +60,7 @@ struct lv {
     bool marked; /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
     char tag[LVM_TAG_MAX];   /* that tag, as it is */
+    int64_t damaged;         /* snapshot.damaged, of the other */
     unsigned snapshot_flags; /* of a snapshot, where they are listed: lvm_flags */
 };
 
@@ -132,6 +133,8 @@ int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err
 enum lvm_retag { LVM_RETAG, LVM_RETAG_OFTEN, LVM_RETAG_FINAL };
 int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, enum lvm_retag how,
               struct err *e);
+/* snapshot.damaged; 0: it is not. */
+int lvm_tag_damaged(const struct lvm *l, const struct lv *lv, int64_t since, struct err *e);
 
 /* /dev/mapper/NAME of an LV: hyphens doubled. malloc'ed. */
 char *lvm_device(const char *vg, const char *name, const char *suffix);
