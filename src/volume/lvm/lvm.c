@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -196,7 +197,15 @@ static int snapshot_mark(struct volume *v, const char *name, const char *id, int
 {
     struct lv lv;
     int r = find_checked(v->priv, name, id, &lv, e);
-    return r != 0 ? r : lvm_tag_damaged(v->priv, &lv, since, e);
+    if (r != 0 || lv.damaged == since)
+        return r;
+    const struct lvm *l = v->priv;
+    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv.name);
+    _cleanup_free_ char *old = xasprintf(LVM_TAG_DAMAGED "%" PRId64, lv.damaged);
+    _cleanup_free_ char *new = xasprintf(LVM_TAG_DAMAGED "%" PRId64, since);
+    if (lv.damaged && lvm_change(l, e, "lvchange", "--deltag", old, path, NULL) < 0)
+        return -1;
+    return since ? lvm_change(l, e, "lvchange", "--addtag", new, path, NULL) : 0;
 }
 
 static int snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)

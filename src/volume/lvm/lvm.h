@@ -133,8 +133,6 @@ int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err
 enum lvm_retag { LVM_RETAG, LVM_RETAG_OFTEN, LVM_RETAG_FINAL };
 int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, enum lvm_retag how,
               struct err *e);
-/* snapshot.damaged; 0: it is not. */
-int lvm_tag_damaged(const struct lvm *l, const struct lv *lv, int64_t since, struct err *e);
 
 /* /dev/mapper/NAME of an LV: hyphens doubled. malloc'ed. */
 char *lvm_device(const char *vg, const char *name, const char *suffix);

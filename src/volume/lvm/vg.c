@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <math.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -507,22 +506,6 @@ int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *m
     }
     g->stale = stale;
     return 0;
-}
-
-int lvm_tag_damaged(const struct lvm *l, const struct lv *lv, int64_t since, struct err *e)
-{
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    strv_adds(&argv, "lvchange", "-A", "y", NULL);
-    if (lv->damaged && lv->damaged != since) {
-        strv_add(&argv, "--deltag");
-        strv_addf(&argv, LVM_TAG_DAMAGED "%" PRId64, lv->damaged);
-    }
-    if (since && lv->damaged != since) {
-        strv_add(&argv, "--addtag");
-        strv_addf(&argv, LVM_TAG_DAMAGED "%" PRId64, since);
-    }
-    strv_addf(&argv, "%s/%s", l->vg, lv->name);
-    return lv->damaged == since ? 0 : change(l, &argv, e);
 }
 
 /* ---- activation ---- */
