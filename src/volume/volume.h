@@ -46,6 +46,9 @@ struct volume_context {
     /* A lock that is to last until the programs that apply a stream have ended, also when this process is
      * killed: they inherit this descriptor. 0: none. */
     int lock_fd;
+    /* Nothing is to be written: that it cannot be (a read-only mount) is no reason to fail before it is
+     * tried. */
+    bool reads;
     /* What a driver removed on the way to something else: one sentence each; NULL: nobody wants to know. What
      * it was asked to remove, its caller tells. */
     void (*removed)(void *arg, const char *text);
