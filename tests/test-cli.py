@@ -134,6 +134,7 @@ REFUSED = [
     ("too many", ["list", "x"], 255, r"^400 too many arguments\npvesr list \[OPTIONS\]\n$"),
     ("unknown option", ["list", "--bogus"], 255,
      r"^Unknown option: bogus\n400 unable to parse option\npvesr list \[OPTIONS\]\n$"),
+    ("two ways at once", ["failover", "100", "--as-is", "--point", "x"], 255, r"\npoint: not together with 'as-is'\n"),
     ("bad boolean", ["update", "100-0", "--disable", "maybe"], 255, r"^400 unable to parse boolean option"),
     ("bad id", ["read", "x"], 255,
      r"^400 Parameter verification failed\.\nid: .*does not match the regex pattern.*\npvesr read <id> "),

@@ -13,7 +13,8 @@ import subprocess
 import time
 
 import rig
-from byhand import BLOCK, HOLE, MIB, PLACES, byte_at, flip_live, flip_point, newest, rot, touched
+from byhand import BLOCK, HOLE, MIB, PLACES, byte_at, flip, flip_live, flip_point, newest, rot, touched
+from guestlab import same_file
 from scenario import STORAGES, World, play_all, scenario
 
 ALL = ("xfs", "btrfs", "plain", "zfspool", "lvmthin")
@@ -146,7 +147,9 @@ def older_point(w):
     flip_point(w, PLACES["middle"], "snap0")
     w.sound()
     w.differs(PLACES["middle"], "--point", "snap0")
+    assert damaged_there(w) == {"snap0"}, damaged_there(w)
     repaired(w, "--point", "snap0")
+    assert not damaged_there(w), damaged_there(w)
     assert not w.asides(w.b.store), w.asides(w.b.store)
     done = w.a.pvesr("verify", "100-0", "--point", "nothing")
     assert done.returncode == 1 and "no restore point 'nothing' on both nodes" in done.stderr, done
@@ -252,6 +255,7 @@ def killed(w):
     p.kill()
     p.wait()
     assert w.status()["100-0"]["differs"].endswith(w.lab.names.volname(0)), w.status()
+    assert damaged_there(w) == {newest(w)}, damaged_there(w)
     w.lab.write(0, 5)
     w.run()
     w.proved(asides=True)
@@ -289,6 +293,159 @@ def run_between(w):
     rest, _ = p.communicate(timeout=rig.RUN_SECONDS)
     assert p.returncode == 0 and "looked at again" in rest and rest.count("equal") >= 2, rest
     assert w.last()["result"] == "verified" and newest(w) in w.last()["log"], w.last()
+
+
+# ---- what was found is known where the restore point is ----
+
+def damaged_there(w, node=None):
+    """Names of the restore points of which that node knows that they are damaged, and since when."""
+    points = json.loads((node or w.b).pvesr("restore-points", "100", "--output-format", "json", check=True).stdout)
+    found = {p["name"]: v["damaged"] for p in points for v in p["volumes"] if "damaged" in v}
+    assert all(abs(since - time.time()) < 600 for since in found.values()), found
+    return set(found)
+
+
+def rot_zvol(w, at):
+    """The pool's only copy of a block of random bytes is another now; its checksum is not."""
+    device = subprocess.run(["zpool", "list", "-vHPL", "-o", "name", w.b.store.split("/", maxsplit=1)[0]], capture_output=True, text=True,
+                            check=True).stdout.split("\n")[1].split()[0]
+    with open(w.lab.live(0), "rb") as f:
+        f.seek(at // BLOCK * BLOCK)
+        piece = f.read(4096)
+    with open(device, "rb") as disk:
+        where = None
+        while where is None:
+            begin = disk.tell()
+            found = disk.read(MIB).find(piece)  # blocks lie at multiples of their ashift
+            assert disk.tell() > begin, "the block is nowhere on the disk"
+            where = begin + found if found >= 0 else None
+    flip(device, where)
+    pool = w.b.store.split("/", maxsplit=1)[0]
+    rig.sh("zpool", "export", pool)
+    rig.sh("zpool", "import", "-o", "cachefile=none", "-d", os.path.dirname(device), pool)
+
+
+def spoil(w, at):
+    """What the replica shows rots, without a trace in its storage."""
+    if w.kind == "zfspool":
+        rot_zvol(w, at)
+    elif w.kind == "lvmthin":
+        flip_point(w, at, newest(w))
+        flip_live(w, at)
+    else:
+        rot(w, w.b, w.lab.replica(0) if w.kind == "plain" else touched(w, newest(w)), at, [w.lab.replica(0)])
+
+
+def found_damaged(w):
+    """A replica that is known to be damaged, on both nodes."""
+    write_middle(w)
+    w.run()
+    spoil(w, PLACES["middle"])
+    w.verify(want=1)
+    assert damaged_there(w) == {newest(w)}, damaged_there(w)
+
+
+def refused(w, *words):
+    done = w.b.pvesr("failover", "100", "--force", *words)
+    assert done.returncode and "was found on 20" in done.stderr and newest(w) in done.stderr and w.lab.names.volname(0) in done.stderr, done
+    assert "--as-is" in done.stderr, done.stderr
+    return done.stderr
+
+
+@story(*ALL)
+def failover_refuses(w):
+    """the target knows what was found: it lists it, a failover refuses it and names the newest sound point, which --point takes"""
+    w.a.pvesr("update", "100-0", "--keep", "last=3", check=True)
+    w.run()
+    older, then = newest(w), w.copy(w.lab.live(0))
+    found_damaged(w)
+    refused(w)
+    said = refused(w, "--point", newest(w))
+    assert re.search(rf"(?m)^ *20\S+ +100-0 +damaged .*{newest(w)}", w.b.pvesr("restore-points", "100", check=True).stdout)
+    assert newest(w) in w.b.pvesr("doctor", check=True).stdout
+    done = w.b.pvesr("clone", "100", newest(w), "900")
+    assert "warning: " in done.stderr and "was found on 20" in done.stderr, done
+    if w.kind == "plain":
+        assert "no other one in common" in said, said
+        w.b.pvesr("failover", "100", "--force", "--as-is", check=True)
+        return
+    assert f"--point {older}" in said, said
+    done = w.b.pvesr("failover", "100", "--force", "--point", "__replicate_100-0_5__")
+    assert done.returncode and "restore point '__replicate_100-0_5__'" in done.stderr, done
+    w.b.pvesr("failover", "100", "--force", "--point", older, check=True)
+    with w.lab.names_there.standing_still():
+        assert same_file(then, w.lab.replica(0))
+
+
+@story(*ALL)
+def failover_after_the_repair(w):
+    """a run sends it anew: a failover takes that; what is kept aside of it stays known to be damaged"""
+    found_damaged(w)
+    w.run()
+    w.proved(asides=True)
+    assert newest(w) not in damaged_there(w) and all(s.startswith("diverged_") for s in damaged_there(w)), damaged_there(w)
+    assert w.kind in ("plain", "zfspool") or damaged_there(w)
+    w.b.pvesr("failover", "100", "--force", check=True)
+
+
+@story("xfs", "plain", "lvmthin")
+def moved_as_it_is(w):
+    """the guest goes on from a damaged replica: its new node does not take the point for what the former node has"""
+    found_damaged(w)
+    was = newest(w)
+    w.b.pvesr("failover", "100", "--force", "--as-is", check=True)
+    w.owner = "pve2"
+    w.face("pve1")
+    assert damaged_there(w) == {was}, damaged_there(w)
+    done = w.b.pvesr("verify", "100-0")
+    assert done.returncode == 1 and "was found damaged when it was a replica's" in done.stderr + done.stdout, done
+    assert not damaged_there(w, w.a), damaged_there(w, w.a)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    assert not damaged_there(w, w.a), damaged_there(w, w.a)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+
+
+@story(*ALL)
+def state_lost(w):
+    """the source's state is lost: its next run knows from the target, and builds nothing upon it but what it has compared"""
+    found_damaged(w)
+    os.unlink(state_file(w))
+    plan = w.a.pvesr("plan", "100-0", check=True).stdout
+    assert ("found to be another than it was: it is compared" if w.kind in POINTS else "nothing sound" if w.kind == "plain" else "not what was sent") in plan, plan
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    assert newest(w) not in damaged_there(w), damaged_there(w)
+
+
+@story("xfs", "plain")
+def false_alarm(w):
+    """what was found is right again: the next verification takes it back, on both nodes, and a failover takes the point"""
+    found_damaged(w)
+    spoil(w, PLACES["middle"])
+    w.sound()
+    assert not damaged_there(w) and "differs" not in w.status()["100-0"], damaged_there(w)
+    w.b.pvesr("failover", "100", "--force", check=True)
+
+
+@story("xfs", "btrfs", "plain")
+def not_noted(w):
+    """the target's file system is read-only: what is found is told, and that nobody knows of it there"""
+    write_middle(w)
+    w.run()
+    spoil(w, PLACES["middle"])
+    rig.sh("mount", "-o", "remount,ro", w.b.mount)
+    said = w.verify(want=1)
+    assert w.history("differs"), w.history("failed")
+    assert "DIFFERS" in said and "could not be noted on 'pve2'" in said and "ead-only" in said, said
+    rig.sh("mount", "-o", "remount,rw", w.b.mount)
+    assert not damaged_there(w) and w.status()["100-0"]["differs"], w.status()
+    w.verify(want=1)
+    assert damaged_there(w) == {newest(w)}, damaged_there(w)
 
 
 def state_file(w):
@@ -357,6 +514,7 @@ def in_parts(w):
         flip_point(w, at, newest(w, 1), n=1)
     found = [w.a.pvesr("verify", "100-0", "--part").returncode for _ in range(4)]
     assert found == [1, 0, 1, 0], found
+    assert damaged_there(w) == {newest(w, 1)}, damaged_there(w)  # what a part finds sound is not all of it
     assert f"{100 << 20}+65536,{2 << 30}+65536" in state(w)["damaged"][0], state(w)
     w.run()
     for path in (w.lab.replica(1), w.lab.restore_point(w.b.store, 1)):

@@ -20,6 +20,8 @@ static json_t *volume_json(const struct point_volume *v)
     json_object_set_new(o, "readable", json_boolean(v->snapshot.flags & SNAPSHOT_READABLE));
     json_object_set_new(o, "changed", json_boolean(v->snapshot.flags & SNAPSHOT_CHANGED));
     json_object_set_new(o, "shown", json_boolean(v->shown));
+    if (v->snapshot.damaged)
+        json_object_set_new(o, "damaged", json_integer((json_int_t)v->snapshot.damaged));
     return o;
 }
 
@@ -41,9 +43,10 @@ static void print_point(const struct point *p)
 {
     char when[32], size[32];
     uint64_t bytes = 0;
-    bool shown = false, readable = true, changed = false;
+    bool shown = false, readable = true, changed = false, damaged = false;
     for (size_t i = 0; i < p->n; i++) {
         bytes += p->v[i].snapshot.size;
+        damaged = damaged || p->v[i].snapshot.damaged;
         changed = changed || p->v[i].snapshot.flags & SNAPSHOT_CHANGED;
         shown = shown || p->v[i].shown;
         readable = readable && p->v[i].snapshot.flags & SNAPSHOT_READABLE;
@@ -54,7 +57,8 @@ static void print_point(const struct point *p)
     for (size_t i = 0; i < p->n; i++)
         buf_addf(&volids, "%s%s", i ? "," : "", p->v[i].volid);
     put_line(stdout, "%20s %-10s %-8s %10s %-36s %s", when, *p->job ? p->job : "-",
-             p->aside    ? "aside"
+             damaged     ? "damaged"
+             : p->aside  ? "aside"
              : changed   ? "changed"
              : shown     ? "shown"
              : !readable ? "no-data"
@@ -83,11 +87,20 @@ int cmd_restore_points(struct env *env, const struct args *a, struct err *e)
     return 0;
 }
 
+static void warn(const struct strv *doubts)
+{
+    for (size_t i = 0; i < doubts->n; i++)
+        put_line(stderr, "warning: %s", doubts->v[i]);
+}
+
 int cmd_mount(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_strv_ struct strv paths = STRV_INIT;
-    if (point_mount(env, (uint32_t)a->value[P_VMID].integer, args_text(a, P_POINT), args_text(a, P_DIRECTORY),
-                    &paths, e) < 0)
+    _cleanup_strv_ struct strv doubts = STRV_INIT;
+    int r = point_mount(env, (uint32_t)a->value[P_VMID].integer, args_text(a, P_POINT),
+                        args_text(a, P_DIRECTORY), &paths, &doubts, e);
+    warn(&doubts);
+    if (r < 0)
         return -1;
     for (size_t i = 0; i < paths.n; i++)
         printf("%s\n", paths.v[i]);
@@ -97,8 +110,11 @@ int cmd_mount(struct env *env, const struct args *a, struct err *e)
 int cmd_clone(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_strv_ struct strv volids = STRV_INIT;
-    if (point_clone(env, (uint32_t)a->value[P_VMID].integer, args_text(a, P_POINT),
-                    (uint32_t)a->value[P_NEW_VMID].integer, &volids, e) < 0)
+    _cleanup_strv_ struct strv doubts = STRV_INIT;
+    int r = point_clone(env, (uint32_t)a->value[P_VMID].integer, args_text(a, P_POINT),
+                        (uint32_t)a->value[P_NEW_VMID].integer, &volids, &doubts, e);
+    warn(&doubts);
+    if (r < 0)
         return -1;
     for (size_t i = 0; i < volids.n; i++)
         printf("%s\n", volids.v[i]);

@@ -44,6 +44,13 @@ static int check_verify(const struct args *a, struct err *e)
     return 0;
 }
 
+static int check_failover(const struct args *a, struct err *e)
+{
+    if (a->value[P_AS_IS].flag && args_given(a, P_POINT))
+        return err_set(e, ERR_USAGE, 0, "point: not together with 'as-is'");
+    return 0;
+}
+
 static int check_takeover(const struct args *a, struct err *e)
 {
     if (a->value[P_RUNTIME].flag && strcmp(args_text(a, P_TAKEOVER), "off") != 0)
@@ -172,13 +179,16 @@ const struct command commands[] = {
      .run = cmd_restore_points,
      .ours = true,
      .help = "List the restore points of a guest on this node.",
-     .detail = "The oldest comes first. State: shown (the replica is at this point), aside (kept because "
-               "nobody else has it), no-data "
-               "(the storage keeps only the live volume)."},
+     .detail =
+         "The oldest comes first. State: damaged (it is not what the guest had), changed (somebody wrote to "
+         "it), shown (the replica is at this point), aside (kept because "
+         "nobody else has it), no-data "
+         "(the storage keeps only the live volume)."},
     {.name = "failover",
      .group = GROUP_RESTORING,
      .positionals = {P_VMID},
-     .options = {P_DRY_RUN, P_FORCE_FAILOVER, P_AS_IS},
+     .options = {P_DRY_RUN, P_FORCE_FAILOVER, P_AS_IS, P_POINT},
+     .check = check_failover,
      .run = cmd_failover,
      .ours = true,
      .help = "Make this node the owner of a guest, on its replicas.",
@@ -186,7 +196,7 @@ const struct command commands[] = {
          "The guest's configuration moves here, and names its volumes as the job's map of storages "
          "says. Where it "
          "was moved by hand already, only the latter. All disks go to the newest restore point that all of "
-         "them have. The guest is not started; its jobs turn round."},
+         "them have, or to --point. The guest is not started; its jobs turn round."},
     {.name = "mount",
      .group = GROUP_RESTORING,
      .positionals = {P_VMID, P_POINT, P_DIRECTORY},

@@ -255,12 +255,29 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
 
 json_t *message_snapshot(const struct snapshot *s)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b}", "name", s->name, "id", s->id,
-                     "created", (json_int_t)s->created, "seq", (json_int_t)s->seq, "size",
-                     (json_int_t)s->size, "received", (s->flags & SNAPSHOT_RECEIVED) != 0, "readable",
-                     (s->flags & SNAPSHOT_READABLE) != 0, "doubtful", (s->flags & SNAPSHOT_DOUBTFUL) != 0,
-                     "changed", (s->flags & SNAPSHOT_CHANGED) != 0, "unsealed",
-                     (s->flags & SNAPSHOT_UNSEALED) != 0, "strange", (s->flags & SNAPSHOT_STRANGE) != 0);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b}", "name", s->name, "id", s->id, "created",
+        (json_int_t)s->created, "seq", (json_int_t)s->seq, "size", (json_int_t)s->size, "received",
+        (s->flags & SNAPSHOT_RECEIVED) != 0, "readable", (s->flags & SNAPSHOT_READABLE) != 0, "doubtful",
+        (s->flags & SNAPSHOT_DOUBTFUL) != 0, "changed", (s->flags & SNAPSHOT_CHANGED) != 0, "unsealed",
+        (s->flags & SNAPSHOT_UNSEALED) != 0, "strange", (s->flags & SNAPSHOT_STRANGE) != 0);
+    if (s->damaged)
+        json_object_set_new(o, "damaged", json_integer((json_int_t)s->damaged));
+    return o;
+}
+
+/* Of a snapshot against which nothing is known it is not there, nor of any from an older version. */
+static int take_damaged(const json_t *o, int64_t *ret, struct err *e)
+{
+    uint64_t since;
+    if (!json_object_get(o, "damaged"))
+        return 0;
+    if (message_u64(o, "damaged", &since, e) < 0)
+        return -1;
+    *ret = (int64_t)since;
+    return snapshot_damaged_valid(*ret)
+               ? 0
+               : err_set(e, ERR_DATA, 0, "damaged message: 'damaged' is not a time since 1970");
 }
 
 int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
@@ -271,7 +288,7 @@ int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
     if (take_name(o, "name", ret->name, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
         message_u64(o, "created", &created, e) < 0 || message_u64(o, "seq", &ret->seq, e) < 0 ||
         message_u64(o, "size", &ret->size, e) < 0 || message_bool(o, "received", &received, e) < 0 ||
-        message_bool(o, "readable", &readable, e) < 0)
+        message_bool(o, "readable", &readable, e) < 0 || take_damaged(o, &ret->damaged, e) < 0)
         return -1;
     ret->created = (int64_t)created;
     const json_t *doubtful = json_object_get(o, "doubtful"); /* a node of an older version does not say */

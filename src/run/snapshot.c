@@ -1,5 +1,6 @@
 #include "run/snapshot.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
@@ -59,6 +60,14 @@ void snapshot_job(const char *name, char out[24])
     out[0] = 0;
     if (split_name(name, &job, &len, &epoch) && len < 24)
         snprintf(out, 24, "%.*s", (int)len, job);
+}
+
+char *snapshot_damaged_text(const struct snapshot *s, const char *volid)
+{
+    char since[32];
+    clock_print_log(s->damaged, since);
+    return xasprintf("restore point '%s'%s%s%s was found on %s to be another than what the guest had",
+                     s->name, volid ? " of '" : "", volid ? volid : "", volid ? "'" : "", since);
 }
 
 void aside_name(const char *from, unsigned n, char to[SNAPSHOT_NAME_MAX + 1])

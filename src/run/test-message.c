@@ -38,6 +38,7 @@ static void test_replica(void **state)
     memset(r.base_id, 'a', SNAPSHOT_ID_LEN);
     for (size_t i = 0; i < ELEMENTS(told); i++) {
         struct snapshot s = {.seq = i + 1, .created = 1700000000, .flags = told[i].flags};
+        s.damaged = i ? 0 : 1700000001;
         strcpy(s.name, told[i].name);
         memset(s.id, 'a' + (int)i % 6, SNAPSHOT_ID_LEN);
         snapshots_add(&r.snapshots, &s);
@@ -55,11 +56,38 @@ static void test_replica(void **state)
         if (there != told[i].told)
             fail_msg("'%s' was %stold", told[i].name, there ? "" : "not ");
         k += there;
+        assert_true(!there || s->damaged == (i ? 0 : 1700000001));
         assert_true(!there || (s->seq == i + 1 && s->flags == told[i].flags && s->created == 1700000000));
     }
     json_decref(o);
     replica_release(&r);
     replica_release(&got);
+}
+
+/* What is noted at a restore point may be anything that somebody wrote there. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value;
+        int want;
+    } cases[] = {{"1", 0},   {"253402300799", 0}, {"253402300800", -1}, {"9223372036854775807", -1},
+                 {"0", -1},  {"-1", -1},          {"true", -1},         {"\"1\"", -1},
+                 {"1.5", -1}};
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        struct snapshot s;
+        _cleanup_free_ char *text =
+            xasprintf("{\"name\":\"a1\",\"id\":\"%032d\",\"created\":5,\"seq\":1,\"size\":1,"
+                      "\"received\":true,\"readable\":true,\"damaged\":%s}",
+                      7, cases[i].value);
+        json_t *o = json_loads(text, 0, NULL);
+        assert_non_null(o);
+        if (message_snapshot_parse(o, &s, &e) != cases[i].want)
+            fail_msg("%s: %s", cases[i].value, e.text);
+        assert_true(cases[i].want < 0 || s.damaged > 0);
+        json_decref(o);
+    }
 }
 
 /* ---- what a message may take ---- */
@@ -194,6 +222,7 @@ static void test_error_is_one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_replica),
+                                       cmocka_unit_test(test_damaged),
                                        cmocka_unit_test(test_bombs),
                                        cmocka_unit_test(test_honest_message_fits),
                                        cmocka_unit_test(test_texts),

@@ -81,6 +81,7 @@ struct volume_driver {
     int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);
     int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);
     int (*snapshot_adopt)(struct volume *v, const char *name, const char *id, struct err *e);
+    int (*snapshot_mark)(struct volume *v, const char *name, const char *id, int64_t since, struct err *e);
     int (*snapshot_open)(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
     /* opens what is read, and gives its size; NULL: nothing can be read so. read_close NULL: close(fd) */
     int (*read_open)(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,

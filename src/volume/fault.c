@@ -101,6 +101,8 @@ SLOT(snapshot_keep, (struct volume * v, const char *name, struct snapshot *ret, 
 SLOT(snapshot_destroy, (struct volume * v, const char *name, const char *id, struct err *e), (v, name, id, e))
 SLOT(snapshot_rename, (struct volume * v, const char *from, const char *to, struct err *e), (v, from, to, e))
 SLOT(snapshot_adopt, (struct volume * v, const char *name, const char *id, struct err *e), (v, name, id, e))
+SLOT(snapshot_mark, (struct volume * v, const char *name, const char *id, int64_t since, struct err *e),
+     (v, name, id, since, e))
 SLOT(tidy, (struct volume * v, struct err *e), (v, e))
 SLOT(written, (struct volume * v, char *since, struct err *e), (v, since, e))
 SLOT(keep_aside, (struct volume * v, const char *name, struct err *e), (v, name, e))
@@ -187,6 +189,7 @@ const struct volume_driver driver_fault = {
     .snapshot_destroy = fault_snapshot_destroy,
     .snapshot_rename = fault_snapshot_rename,
     .snapshot_adopt = fault_snapshot_adopt,
+    .snapshot_mark = fault_snapshot_mark,
     .tidy = fault_tidy,
     .written = fault_written,
     .keep_aside = fault_keep_aside,

@@ -83,6 +83,36 @@ bool mark_has_name(const char *names, const char *name)
     return false;
 }
 
+int64_t mark_damaged_parse(const char *text)
+{
+    int64_t since;
+    struct err ignored;
+    return num_parse_i64("damaged", text, 1, SNAPSHOT_DAMAGED_MAX, &since, &ignored) < 0 ? 0 : since;
+}
+
+static const char *damaged_key(const char *key, char full[SNAPSHOT_ID_LEN + sizeof MARK_DAMAGED])
+{
+    snprintf(full, SNAPSHOT_ID_LEN + sizeof MARK_DAMAGED, MARK_DAMAGED "%.*s", SNAPSHOT_ID_LEN, key);
+    return full;
+}
+
+int mark_damaged_set(int dir, const char *key, int64_t since, struct err *e)
+{
+    char full[SNAPSHOT_ID_LEN + sizeof MARK_DAMAGED], text[32];
+    snprintf(text, sizeof text, "%" PRId64, since);
+    if (since)
+        return mark_set(dir, damaged_key(key, full), text, e);
+    return mark_clear(dir, damaged_key(key, full), e) < 0 ? -1 : 0;
+}
+
+int64_t mark_damaged_get(int dir, const char *key)
+{
+    char full[SNAPSHOT_ID_LEN + sizeof MARK_DAMAGED], text[32];
+    struct err ignored;
+    return mark_get(dir, damaged_key(key, full), text, sizeof text, &ignored) == 0 ? mark_damaged_parse(text)
+                                                                                   : 0;
+}
+
 static void print_id(const unsigned char raw[SNAPSHOT_ID_LEN / 2], char id[SNAPSHOT_ID_LEN + 1])
 {
     for (size_t i = 0; i < SNAPSHOT_ID_LEN / 2; i++)

@@ -27,6 +27,15 @@ int mark_clear(int fd, const char *key, struct err *e);
 /* What follows `prefix` in the keys of all that begin with it; nothing, when they cannot be listed. */
 void mark_list(int fd, const char *prefix, struct strv *ret);
 
+/* Of a restore point that was found to be another than it should be (snapshot.damaged): since when, as text.
+ * 0: what it says makes no sense. */
+int64_t mark_damaged_parse(const char *text);
+/* The same in the attribute `user.pvesr.damaged.KEY` of the directory in which it lies: one of its own would
+ * change its times, or it takes none. since 0: none. Not durable before the directory is. */
+#define MARK_DAMAGED "damaged."
+int mark_damaged_set(int dir, const char *key, int64_t since, struct err *e);
+int64_t mark_damaged_get(int dir, const char *key);
+
 /* What ties a mark to the thing that got it, and to the name that we gave that: a copy may have the mark,
  * too, and so does what somebody renamed to keep it. Neither is ours. */
 enum bond {

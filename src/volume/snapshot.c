@@ -8,6 +8,11 @@ bool snapshot_is_aside(const char *name)
     return strncmp(name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) == 0;
 }
 
+bool snapshot_damaged_valid(int64_t since)
+{
+    return since > 0 && since <= SNAPSHOT_DAMAGED_MAX;
+}
+
 bool snapshot_goes_along(const struct snapshot *s)
 {
     bool named = strncmp(s->name, "__replicate_", strlen("__replicate_")) == 0;

@@ -47,12 +47,18 @@ struct snapshot {
     uint64_t size;   /* bytes of the volume at that time; 0 for a directory tree */
     uint64_t state;  /* another one after every change that leaves a trace; 0: its storage tells none */
     unsigned flags;
+    /* Epoch: since when it is known to be another than what the guest had, by a comparison with its source
+     * (volume_snapshot_mark); 0: nothing is known against it. */
+    int64_t damaged;
 };
 
 struct snapshots {
     struct snapshot *v; /* ascending seq */
     size_t n;
 };
+/* Could it be the time of a finding? A mark is text that anybody may have written. */
+#define SNAPSHOT_DAMAGED_MAX INT64_C(253402300799) /* the year 9999 */
+bool snapshot_damaged_valid(int64_t since);
 /* Does it go when its volume is destroyed? What a run made or received does, and whatever has such a name;
  * not what is kept aside, nor what somebody made, or renamed. */
 bool snapshot_goes_along(const struct snapshot *s);

@@ -276,6 +276,66 @@ static void divergence(void)
     snapshots_release(&all);
 }
 
+static struct snapshot point_of(const char *id)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    ok(volume_snapshots(w.dst, &all, &err));
+    const struct snapshot *s = snapshots_find_id(&all, id);
+    assert_non_null(s);
+    return *s;
+}
+
+/* Where a directory holds what was found, nothing of what is gone stays. */
+static void expect_unmarked(void)
+{
+    _cleanup_strv_ struct strv left = STRV_INIT;
+    char path[256];
+    snprintf(path, sizeof path, "%s/images/100", w.dst_store.path ? w.dst_store.path : "/nowhere");
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        mark_list(fd, MARK_DAMAGED, &left);
+    assert_int_equal(left.n, 0);
+}
+
+/* What was found of a restore point stays with it, whatever name it gets, and changes nothing else of it. */
+static void damaged(void)
+{
+    replicated();
+    struct snapshot before = point_of(first.id);
+    assert_int_equal(before.damaged, 0);
+    ok(volume_snapshot_mark(w.dst, "first", first.id, 1000, &err));
+    ok(volume_snapshot_mark(w.dst, "first", first.id, 2000, &err));
+    world_reopen(&w);
+    struct snapshot after = point_of(first.id);
+    assert_int_equal(after.damaged, 2000);
+    assert_true(after.flags == before.flags && after.state == before.state && after.seq == before.seq);
+    refused(volume_snapshot_mark(w.dst, "first", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 5, &err), ERR_DATA,
+            "first");
+    assert_int_equal(volume_snapshot_mark(w.dst, "nothing", first.id, 5, &err), 1);
+
+    world_change(&w, 5);
+    world_snapshot(&w, "second", &second);
+    world_replicate(&w, &first, &second, 1);
+    assert_int_equal(point_of(second.id).damaged, 0);
+    if (w.many) {
+        ok(volume_snapshot_rename(w.dst, "first", "diverged_1", &err));
+        world_reopen(&w);
+        assert_int_equal(point_of(first.id).damaged, 2000);
+        ok(volume_snapshot_mark(w.dst, "diverged_1", first.id, 0, &err));
+        ok(volume_snapshot_mark(w.dst, "diverged_1", first.id, 0, &err));
+        assert_int_equal(point_of(first.id).damaged, 0);
+        ok(volume_snapshot_mark(w.dst, "diverged_1", first.id, 3000, &err));
+        ok(volume_snapshot_destroy(w.dst, "diverged_1", first.id, &err));
+        expect_unmarked();
+    }
+    ok(volume_tidy(w.dst, &err));
+    expect_unmarked();
+    ok(volume_snapshot_mark(w.dst, "second", second.id, 4000, &err));
+    ok(volume_destroy(w.dst, &err));
+    ok(volume_tidy(w.dst, &err));
+    expect_unmarked();
+}
+
 static void conflicts(void)
 {
     uint64_t from;
@@ -467,16 +527,10 @@ static void listing(void)
 static void test_steps(void **state)
 {
     static const struct step steps[] = {
-        {"sparse", sparse},
-        {"resume", resume},
-        {"divergence", divergence},
-        {"conflicts", conflicts},
-        {"chain", chain},
-        {"flushed", flushed},
-        {"told", told},
-        {"there_and_back", there_and_back},
-        {"used", used},
-        {"listing", listing},
+        {"sparse", sparse},   {"resume", resume},       {"divergence", divergence},
+        {"damaged", damaged}, {"conflicts", conflicts}, {"chain", chain},
+        {"flushed", flushed}, {"told", told},           {"there_and_back", there_and_back},
+        {"used", used},       {"listing", listing},
     };
     world_seed("test_steps");
     everywhere(NULL, steps, ELEMENTS(steps));

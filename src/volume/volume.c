@@ -315,6 +315,13 @@ int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, st
     return v->driver->snapshot_adopt ? volume_done(v, v->driver->snapshot_adopt(v, name, id, e), e) : 0;
 }
 
+int volume_snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e)
+{
+    if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0)
+        return -1;
+    return volume_done(v, v->driver->snapshot_mark(v, name, id, since, e), e);
+}
+
 int volume_snapshot_open(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
 {
     *fd = -1;

@@ -46,6 +46,9 @@ struct volume_context {
     /* A lock that is to last until the programs that apply a stream have ended, also when this process is
      * killed: they inherit this descriptor. 0: none. */
     int lock_fd;
+    /* Nothing is to be written: that it cannot be (a read-only mount) is no reason to fail before it is
+     * tried. */
+    bool reads;
     /* What a driver removed on the way to something else: one sentence each; NULL: nobody wants to know. What
      * it was asked to remove, its caller tells. */
     void (*removed)(void *arg, const char *text);
@@ -173,6 +176,11 @@ int volume_snapshot_rename(struct volume *v, const char *from, const char *to, s
 /* A snapshot that was made on this node counts as received from now on (SNAPSHOT_RECEIVED): its guest lives
  * elsewhere and has it there. The id must match (ERR_DATA); not there: 1. */
 int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
+/* It was found, since this moment (epoch), to be another than what its guest had (snapshot.damaged); 0: it
+ * was not, whatever was found before. Whoever lists the snapshots is told so from then on, whatever name it
+ * gets, until it goes (and volume_tidy came by, where another hand removed it). The snapshot itself is not
+ * touched. The id must match (ERR_DATA); not there: 1. */
+int volume_snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e);
 /* Open the file, block device or directory that holds the snapshot's data, for reading; the id must match
  * (ERR_DATA). A directory may be the root of a mount that is nowhere else (fsmount(2)). A device stays as
  * long as the snapshot does. ERR_CONFIG where the storage has no such thing. */

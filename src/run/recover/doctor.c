@@ -91,6 +91,8 @@ static void look_at_snapshot(struct doctor *d, struct volume *v, const char *vol
     struct err e;
     if (snapshot_is_aside(s->name))
         add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
+    if (s->damaged)
+        add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
     if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) || s->flags & SNAPSHOT_STRANGE)
         return;
     enum finding_state state =

@@ -270,13 +270,18 @@ static int align_disks(struct failover *f, struct err *e)
     if (instants_look(f->env, &f->volids, f->guest.id, &all, e) < 0)
         return -1;
     if (lives_here(f, &all))
-        return 0;
-    int r = instants_choose(&all, f->guest.id, e);
+        return f->options->point
+                   ? err_set(e, ERR_USAGE, 0,
+                             "guest %" PRIu32 " is on this node already, and its disks are what it "
+                             "wrote: --point is for replicas",
+                             f->guest.id)
+                   : 0;
+    int r = instants_choose(&all, f->guest.id, f->options->point, e);
     if (r > 0)
         instants_tell(&all, f->out);
     if (r > 0 && !f->options->dry_run)
         r = instants_show(f->env, &all, f->guest.id, e);
-    if (r >= 0 || !instants_are_one(&all))
+    if (r >= 0 || f->options->point || !instants_are_one(&all))
         return r < 0 ? -1 : 0;
     buf_addf(f->out, "note: the disks stay as they were, which is of one instant, too: %s\n", e->text);
     return 0;

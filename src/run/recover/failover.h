@@ -10,15 +10,16 @@
 
 struct failover_options {
     bool dry_run;
-    bool force; /* the node that has the guest is not known to be gone */
-    bool as_is; /* take the disks as they are, also of different instants, or written to */
+    bool force;        /* the node that has the guest is not known to be gone */
+    bool as_is;        /* take the disks as they are, also of different instants, written to, or damaged */
+    const char *point; /* the restore point that all disks are to show; NULL: the newest; not with as_is */
 };
 
 /* Move the guest's configuration from its node to this one, and call its volumes there by the names that
  * their replicas have here (the job's map of storages). Where the configuration is here already, moved by
  * hand or by a call that was killed, only the latter. Before, all volumes are brought to the newest restore
- * point that all of them have; one that was written to here is kept aside first. Sentences about it go to
- * `out`, also when it fails.
+ * point that all of them have (options.point); one that was written to here is kept aside first. Sentences
+ * about it go to `out`, also when it fails.
  *
  * Nothing is changed unless each volume that is replicated is here, and they have one in common. ERR_BUSY
  * while a run is writing to the replicas. The guest is not started. */

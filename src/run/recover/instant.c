@@ -72,9 +72,24 @@ static bool show_all(const struct instants *i, const char *name)
     return true;
 }
 
+/* Of a name that all of them have, the volume whose snapshot is known to be damaged; NULL: none is. */
+static const struct instant_volume *damaged_one(const struct instants *i, const char *name)
+{
+    const struct instant_volume *found = NULL;
+    for (size_t k = 0; k < i->n; k++) {
+        const struct snapshot *s = snapshots_find(&i->v[k].snapshots, name);
+        if (!s)
+            return NULL;
+        if (s->damaged && !found)
+            found = &i->v[k];
+    }
+    return found;
+}
+
 bool instants_are_one(const struct instants *i)
 {
-    return !i->n || (i->v[0].shown && show_all(i, i->v[0].shown->name));
+    return !i->n ||
+           (i->v[0].shown && show_all(i, i->v[0].shown->name) && !damaged_one(i, i->v[0].shown->name));
 }
 
 static int none_in_common(const struct instants *i, uint32_t guest, struct err *e)
@@ -105,19 +120,58 @@ static int check_known(const struct instants *i, struct err *e)
     return 0;
 }
 
-int instants_choose(struct instants *i, uint32_t guest, struct err *e)
+/* The newest that could be chosen, damaged or not; sound: of which nothing is known. NULL: there is none. */
+static const char *newest(const struct instants *i, uint32_t guest, bool sound)
 {
-    if (check_known(i, e) < 0)
-        return -1;
     const struct snapshots *first = i->n ? &i->v[0].snapshots : NULL;
     for (size_t k = first ? first->n : 0; k-- > 0;) {
         const char *name = first->v[k].name;
-        if (!snapshot_is_of_guest(name, guest) || !have_all(i, name))
-            continue;
-        strcpy(i->chosen, name);
-        return show_all(i, i->chosen) ? 0 : 1;
+        bool damaged = damaged_one(i, name);
+        if (snapshot_is_of_guest(name, guest) && (damaged ? !sound : have_all(i, name)))
+            return name;
     }
-    return i->n ? none_in_common(i, guest, e) : 0;
+    return NULL;
+}
+
+static int refuse_damaged(const struct instants *i, const char *name, uint32_t guest, struct err *e)
+{
+    const struct instant_volume *v = damaged_one(i, name);
+    const char *sound = newest(i, guest, true);
+    _cleanup_free_ char *what = snapshot_damaged_text(snapshots_find(&v->snapshots, name), v->v.volid);
+    _cleanup_free_ char *older = sound
+                                     ? xasprintf("--point %s takes the newest one that all disks have and of "
+                                                 "which no such thing is known",
+                                                 sound)
+                                     : xstrdup("the disks have no other one in common");
+    return err_set(e, ERR_DATA, 0,
+                   "%s. If the guest's node is alive, a run of its job sends it anew; %s; --as-is takes the "
+                   "replicas as they are",
+                   what, older);
+}
+
+static int check_point(const struct instants *i, uint32_t guest, const char *point, struct err *e)
+{
+    if (snapshot_is_of_guest(point, guest) && have_all(i, point))
+        return 0;
+    return err_set(e, ERR_GONE, 0,
+                   "not every disk of guest %" PRIu32
+                   " has a restore point '%s' of a run with its data here: "
+                   "see 'pvesr restore-points %" PRIu32 "'",
+                   guest, point, guest);
+}
+
+int instants_choose(struct instants *i, uint32_t guest, const char *point, struct err *e)
+{
+    const char *name = point ? point : newest(i, guest, false);
+    if (name && damaged_one(i, name))
+        return refuse_damaged(i, name, guest, e);
+    if ((point ? check_point(i, guest, point, e) : check_known(i, e)) < 0)
+        return -1;
+    if (!name)
+        return i->n ? none_in_common(i, guest, e) : 0;
+    strcpy(i->chosen, name);
+    i->named = point;
+    return show_all(i, i->chosen) ? 0 : 1;
 }
 
 static void tell(const struct instants *i, const struct instant_volume *v, struct buf *out)
@@ -128,8 +182,9 @@ static void tell(const struct instants *i, const struct instant_volume *v, struc
         buf_addf(out, "%s: was written to here since %s; that is kept aside, and it shows %s\n", v->v.volid,
                  from, i->chosen);
     else if (v->shown != to)
-        buf_addf(out, "%s: goes %s from %s to %s, the newest that all disks have\n", v->v.volid,
-                 v->shown && v->shown->seq > to->seq ? "back" : "on", from, i->chosen);
+        buf_addf(out, "%s: goes %s from %s to %s, %s\n", v->v.volid,
+                 v->shown && v->shown->seq > to->seq ? "back" : "on", from, i->chosen,
+                 i->named ? "as --point says" : "the newest that all disks have");
 }
 
 void instants_tell(const struct instants *i, struct buf *out)

@@ -20,17 +20,19 @@ struct instants {
     struct instant_volume *v;
     size_t n;
     char chosen[SNAPSHOT_NAME_MAX + 1];
+    bool named; /* by a person */
 };
 void instants_release(struct instants *i);
 #define _cleanup_instants_ _cleanup_(instants_release)
 
 int instants_look(struct env *env, const struct strv *volids, uint32_t guest, struct instants *ret,
                   struct err *e);
-/* The newest restore point that all of them have as it was made, or show. 0: all show it, and nothing was
- * written; 1: they do not. ERR_DATA when they have none in common, or nothing tells what one of them is; *e
- * says what each shows. */
-int instants_choose(struct instants *i, uint32_t guest, struct err *e);
-/* Do all show one restore point, whichever, and is it what the disks are? */
+/* The newest restore point that all of them have as it was made, or show; or the one of this name (NULL: not
+ * said). 0: all show it, and nothing was written; 1: they do not. ERR_DATA when they have none in common,
+ * nothing tells what one of them is, or it is known to be damaged (snapshot.damaged), even where an older one
+ * is sound: how much is lost is for a person to decide; *e says what each shows, or which are sound. */
+int instants_choose(struct instants *i, uint32_t guest, const char *point, struct err *e);
+/* Do all show one restore point, whichever, is it what the disks are, and nothing known against it? */
 bool instants_are_one(const struct instants *i);
 /* What instants_show would change, one line a volume. */
 void instants_tell(const struct instants *i, struct buf *out);

@@ -18,6 +18,7 @@ struct clone {
     struct points points;
     const struct point *point;
     struct strv *made; /* by this call, and whole */
+    struct strv *doubts;
 };
 
 static int copy_extents(struct delta *d, struct stage *s, struct err *e)
@@ -193,6 +194,7 @@ static int clone(struct clone *c, const char *name, struct err *e)
         return err_set(e, ERR_USAGE, 0, "guest '%" PRIu32 "' exists: choose another id", c->to);
     if (points_load(c->env, c->from, &c->points, e) < 0 || !(c->point = points_find(&c->points, name, e)))
         return -1;
+    point_doubts(c->point, c->doubts);
     for (size_t i = 0; i < c->point->n; i++)
         if (check_one(c, &c->point->v[i], e) < 0)
             return -1;
@@ -205,9 +207,9 @@ static int clone(struct clone *c, const char *name, struct err *e)
 }
 
 int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, struct strv *ret,
-                struct err *e)
+                struct strv *doubts, struct err *e)
 {
-    struct clone c = {.env = env, .from = guest, .to = to, .made = ret};
+    struct clone c = {.env = env, .from = guest, .to = to, .made = ret, .doubts = doubts};
     int r = clone(&c, name, e);
     points_release(&c.points);
     for (size_t i = ELEMENTS(c.locks); i-- > 0;)

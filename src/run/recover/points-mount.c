@@ -84,7 +84,7 @@ static void unmount_all(struct strv *mounted)
 }
 
 int point_mount(struct env *env, uint32_t guest, const char *name, const char *dir, struct strv *ret,
-                struct err *e)
+                struct strv *doubts, struct err *e)
 {
     _cleanup_close_ int dir_fd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
     if (dir_fd < 0)
@@ -94,6 +94,8 @@ int point_mount(struct env *env, uint32_t guest, const char *name, const char *d
         return -1;
     const struct point *p = points_find(&points, name, e);
     int r = p ? 0 : -1;
+    if (p)
+        point_doubts(p, doubts);
     for (size_t i = 0; r == 0 && i < p->n; i++)
         r = mount_volume(env, guest, &p->v[i], dir, dir_fd, ret, e);
     if (r < 0)

@@ -81,6 +81,19 @@ void points_release(struct points *p)
     *p = (struct points){0};
 }
 
+void point_doubts(const struct point *p, struct strv *ret)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const struct snapshot *s = &p->v[i].snapshot;
+        _cleanup_free_ char *damaged = s->damaged ? snapshot_damaged_text(s, p->v[i].volid) : NULL;
+        if (damaged)
+            strv_add(ret, damaged);
+        else if (s->flags & SNAPSHOT_CHANGED)
+            strv_addf(ret, "restore point '%s' of '%s' was written to since it was made", s->name,
+                      p->v[i].volid);
+    }
+}
+
 const struct point *points_find(const struct points *p, const char *name, struct err *e)
 {
     for (size_t i = 0; i < p->n; i++)

@@ -35,16 +35,18 @@ int points_load(struct env *env, uint32_t guest, struct points *ret, struct err 
 void points_release(struct points *p);
 /* NULL and ERR_GONE when there is none of this name. */
 const struct point *points_find(const struct points *p, const char *name, struct err *e);
+/* What is known against it, a sentence each: it was written to since it was made, or is damaged. */
+void point_doubts(const struct point *p, struct strv *ret);
 
 /* Show the point's volumes below the directory `dir`, each under its image's name, read-only: a disk as a
- * file, a container's root as a directory. They are bind mounts; the names are added to *ret. The kernel is
- * given no file system of the guest to interpret. On failure nothing stays mounted. */
+ * file, a container's root as a directory. They are bind mounts; the names are added to *ret, point_doubts to
+ * *doubts. The kernel is given no file system of the guest to interpret. On failure nothing stays mounted. */
 int point_mount(struct env *env, uint32_t guest, const char *name, const char *dir, struct strv *ret,
-                struct err *e);
+                struct strv *doubts, struct err *e);
 
 /* Copy the point's volumes to volumes of guest `to`, each on the storage of the original and with its name
  * but for the id; the volids are added to *ret in the order of the point's volumes. No such guest and no such
  * volume may exist (ERR_USAGE). On failure nothing of it is left. Runs that work on the guest's replica here
- * wait meanwhile, so that the point is not pruned. */
+ * wait meanwhile, so that the point is not pruned. *doubts as above. */
 int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, struct strv *ret,
-                struct err *e);
+                struct strv *doubts, struct err *e);

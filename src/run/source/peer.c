@@ -208,11 +208,11 @@ void peer_set_volumes(struct peer *p, uint64_t bytes)
     channel_set_limit(p->link.channel, p->limit + (double)(bytes / PEER_LIMIT_BYTES));
 }
 
-static int take_replicas(const struct peer *p, const json_t *reply, size_t n, struct replica *ret,
-                         struct err *e)
+static int take_replicas(struct peer *p, const json_t *reply, size_t n, struct replica *ret, struct err *e)
 {
     const json_t *array;
     int r = message_array(reply, "volumes", MESSAGE_VOLUMES_MAX, &array, e);
+    p->marks = json_is_true(json_object_get(reply, "marks")); /* a node of an older version does not say */
     if (r == 0 && json_array_size(array) != n)
         r = err_set(e, ERR_DATA, 0, "%s: the answer speaks of %zu volumes, asked were %zu", p->node,
                     json_array_size(array), n);
@@ -280,6 +280,25 @@ int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer
                 message_text(reply, "bad", ret->bad, sizeof ret->bad, e) < 0
             ? -1
             : 0;
+    json_decref(reply);
+    return r;
+}
+
+int peer_mark(struct peer *p, const char *volid, const char *id, bool damaged, char problem[PEER_PROBLEM_MAX],
+              struct err *e)
+{
+    bool wanted;
+    snprintf(problem, PEER_PROBLEM_MAX, "its version does not know how: install this one there, too");
+    if (!p->marks)
+        return 0;
+    json_t *reply = call(
+        p,
+        json_pack("{s:s, s:s, s:s, s:b}", "do", "mark", "volume", volid, "id", id, "damaged", (int)damaged),
+        e);
+    int r = !reply || message_bool(reply, "wanted", &wanted, e) < 0 ||
+                    message_text(reply, "problem", problem, PEER_PROBLEM_MAX, e) < 0
+                ? -1
+                : wanted;
     json_decref(reply);
     return r;
 }

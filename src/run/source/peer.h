@@ -13,6 +13,7 @@ struct peer {
     const char *node;               /* borrowed; prefixes the peer's error texts */
     struct volume_context *volumes; /* of the env: their tick tells the peer that we live */
     struct joblog *log;             /* where what the target removed is told; may be NULL */
+    bool marks;                     /* it knows peer_mark */
     bool opened;                    /* peer_open succeeded, so `kept` is what the target holds */
     struct strv used;               /* who uses a volume there: sentences; a run would be postponed */
     struct strv kept; /* "SNAPSHOT of VOLID": the newest PEER_KEPT_MAX that are kept aside there of
@@ -33,8 +34,8 @@ void peer_set_volumes(struct peer *p, uint64_t bytes);
  * volids->n. */
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
               const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e);
-/* The same, to look only: nothing there is locked afterwards, and peer_digest_* is all that may be called.
- * ERR_CONFIG when the node has a version that does not know this. */
+/* The same, to look only: nothing there is locked afterwards, and peer_digest_*, peer_mark are all that may
+ * be called. ERR_CONFIG when the node has a version that does not know this. */
 int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
               struct err *e);
 /* Ask for the digests of so many blocks (at most FRAME_DIGESTS_MAX) of the restore point with this id, or
@@ -50,6 +51,12 @@ struct peer_digests {
 };
 /* The answer to the oldest question, which was for `blocks` from `offset` on. */
 int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer_digests *ret, struct err *e);
+/* Note at the restore point with this id there that it was found to be another than it should be (damaged),
+ * or that it is not. *problem gets why it cannot be noted, "" if it is. 1: somebody else there needs the
+ * guest's replicas, nothing was changed. */
+#define PEER_PROBLEM_MAX 512
+int peer_mark(struct peer *p, const char *volid, const char *id, bool damaged, char problem[PEER_PROBLEM_MAX],
+              struct err *e);
 struct peer_stage {
     const char *base_id; /* "": full */
     bool replace;        /* destroy the half-made copy first */

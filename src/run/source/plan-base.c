@@ -45,6 +45,18 @@ bool plan_is_damaged(const struct plan_input *in, const struct plan_input_volume
            snapshots_find_id(&v->replica->snapshots, s->id);
 }
 
+static bool is_compared(const struct plan_input *in, const struct snapshot *s)
+{
+    return in->compared && strv_has(in->compared, s->id);
+}
+
+bool plan_is_marked(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
+{
+    const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+    return there && (s->damaged || there->damaged) && !is_compared(in, s) &&
+           !damage_find(in->damaged, v->volid, s->id, NULL);
+}
+
 /* A tree, or one that is writable even now. */
 static bool is_spoilt(const struct plan_input_volume *v, const struct snapshot *s)
 {
@@ -108,6 +120,8 @@ static bool is_sound(const struct plan_input *in, const struct plan_input_volume
         return false;
     if (v->info.stream && plan_any_damaged(in, v))
         return false;
+    if ((v->info.stream || !v->replica->info.many) && any(in, v, plan_is_marked))
+        return false;
     for (size_t i = 0; i < v->snapshots->n; i++)
         if (v->snapshots->v[i].seq <= s->seq && plan_is_sent_again(in, v, &v->snapshots->v[i]))
             return false;
@@ -127,6 +141,6 @@ bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volum
     const struct replica *r = v->replica;
     const struct snapshot *there = snapshots_find_id(&r->snapshots, base->id);
     bool changed = there && ((there->flags | base->flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED) ||
-                             (!r->info.proves && r->written));
-    return changed && !v->info.stream && r->info.many && !(in->compared && strv_has(in->compared, base->id));
+                             plan_is_marked(in, v, base) || (!r->info.proves && r->written));
+    return changed && !v->info.stream && r->info.many && !is_compared(in, base);
 }

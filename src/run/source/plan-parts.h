@@ -25,6 +25,9 @@ bool plan_is_patched(const struct plan_input *in, const struct plan_input_volume
                      const struct snapshot *s);
 bool plan_is_sent_again(const struct plan_input *in, const struct plan_input_volume *v,
                         const struct snapshot *s);
+/* A finding is noted at it (snapshot.damaged), here or on the target, and what it is about is not known: the
+ * guest came here since, or this node's state was lost. Where nothing can be compared, nothing is sound. */
+bool plan_is_marked(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s);
 /* A base that may have been written to on the target: only a comparison says whether it can be one. */
 bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct snapshot *base);

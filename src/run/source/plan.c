@@ -311,7 +311,12 @@ static void plan_proof(const struct plan_input *in, const struct plan_input_volu
     const unsigned doubt = SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED;
     const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, base->id);
     ret->prove = plan_needs_proof(in, v, base);
-    if (ret->prove)
+    if (ret->prove && plan_is_marked(in, v, base))
+        strv_addf(&ret->reasons,
+                  "restore point '%s' on %s was found to be another than it was: it is compared before "
+                  "anything is built upon it",
+                  there->name, base->damaged ? "this node" : "the target");
+    else if (ret->prove)
         strv_addf(&ret->reasons,
                   "%s '%s' on %s may have been written to: it is compared before anything is built upon it",
                   (there->flags | base->flags) & doubt ? "restore point" : "the replica or its restore point",
@@ -324,13 +329,13 @@ static void tell_changed(const struct plan_input *in, const struct plan_input_vo
 {
     const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
     bool base = !ret->full && strcmp(ret->base.id, s->id) == 0;
-    if (there && there->flags & SNAPSHOT_CHANGED && !base && !v->info.stream && plan_mirrored(in, s) &&
-        !snapshot_is_of_guest(s->name, in->guest) && !plan_is_wrong(in, v, s))
-        strv_addf(
-            &ret->reasons,
-            "'%s' on the target was written to since it was made: 'pvesr verify %s --point %s --repair' "
-            "compares it, and sends it again if it is another",
-            there->name, in->job_id, s->name);
+    if (there && (there->flags & SNAPSHOT_CHANGED || plan_is_marked(in, v, s)) && !base && !v->info.stream &&
+        plan_mirrored(in, s) && !snapshot_is_of_guest(s->name, in->guest) && !plan_is_wrong(in, v, s))
+        strv_addf(&ret->reasons,
+                  "'%s' on the target was written to since it was made, or is damaged: 'pvesr verify %s "
+                  "--point %s --repair' "
+                  "compares it, and sends it again if it is another",
+                  there->name, in->job_id, s->name);
 }
 
 /* What is wrong stays under another name: it may be somebody's doing. */
@@ -450,10 +455,10 @@ static bool renamable(const struct plan_input *in, const struct plan_input_volum
 {
     const struct snapshot *there = p->full ? NULL : snapshots_find_id(&v->replica->snapshots, p->base.id);
     return !in->history && !plan_any_damaged(in, v) && there &&
-           !((there->flags | p->base.flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED)) && !p->full &&
-           !p->anew && p->n_steps == 1 && !p->keep_live_aside && p->keep_aside.n == 0 &&
-           p->move_aside.n == 0 && (!v->info.stream || v->info.strict) && v->info.many &&
-           v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
+           !((there->flags | p->base.flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED)) && !there->damaged &&
+           !p->base.damaged && !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside &&
+           p->keep_aside.n == 0 && p->move_aside.n == 0 && (!v->info.stream || v->info.strict) &&
+           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
            snapshot_is_of_job(there->name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
 }
 

@@ -16,6 +16,21 @@ static void tell(struct sync *s, size_t i, const struct snapshot *base, const st
                    base->name);
 }
 
+/* The target is to know it as well (verify.h). Not where it is this node's that is damaged. */
+static int note_there(struct sync *s, size_t i, const struct snapshot *base, bool damaged, struct err *e)
+{
+    const struct snapshot *there = snapshots_find_id(&s->volumes[i].replica.snapshots, base->id);
+    char problem[PEER_PROBLEM_MAX];
+    if (base->damaged || !there || damaged == (there->damaged != 0))
+        return 0;
+    if (peer_mark(&s->peer, s->there.v[i], base->id, damaged, problem, e) < 0)
+        return -1;
+    if (*problem)
+        joblog_add(s->log, "%s: this could not be noted on node '%s': %s", s->volids.v[i],
+                   s->target->node.name, problem);
+    return 0;
+}
+
 static int prove_volume(struct sync *s, size_t i, struct rate *rate, struct err *e)
 {
     const struct plan_volume *p = &s->plan.v[i];
@@ -37,6 +52,7 @@ static int prove_volume(struct sync *s, size_t i, struct rate *rate, struct err 
         if (c.ranges.n)
             damage_set(&s->state->damaged, s->volids.v[i], p->base.id, &c.ranges);
         strv_add(&s->compared, p->base.id);
+        r = note_there(s, i, &p->base, c.ranges.n, e);
     }
     ranges_release(&c.ranges);
     return r < 0 ? err_wrap(e, "volume '%s'", s->volids.v[i]) : 0;

@@ -136,6 +136,49 @@ static void test_lies(void **state)
         listen_to(&lies[i]);
 }
 
+/* Noted there, or why not. Both answers of the target are one text. */
+static void test_mark(void **state)
+{
+    (void)state;
+#define MARKS(wanted)                                                                                        \
+    {                                                                                                        \
+        .type = FRAME_REPLY,                                                                                 \
+        .head = ANSWER KEPT "],\"marks\":true,\"wanted\":" wanted ",\"problem\":\"x\\ny\"}", .piece = "",    \
+        .join = "", .tail = "", .times = 1                                                                   \
+    }
+    static const struct {
+        struct lie l;
+        size_t answers;
+        int want;
+        const char *said;
+    } cases[] = {
+        {MARKS("false"), 2, 0, "x y"},
+        {MARKS("true"), 2, 1, NULL},
+        {MARKS("7"), 2, -1, "'wanted' is not true or false"},
+        {{__LINE__, FRAME_REPLY, ANSWER KEPT, "", "", "]}", 1, NULL}, 1, 0, "its version does not know how"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        int fd, status;
+        struct err e = {0};
+        char problem[PEER_PROBLEM_MAX] = "";
+        _cleanup_strv_ struct strv stale = STRV_INIT;
+        pid_t pid = start_target(&cases[i].l, cases[i].answers, &fd);
+        struct peer p = {.link.channel = channel_new(fd, fd, 20), .node = "pve2"};
+        if (open_once(&p, &stale, &e) < 0)
+            fail_msg("%s", e.text);
+        int r =
+            peer_mark(&p, "st:100/vm-100-disk-0.raw", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", true, problem, &e);
+        assert_int_equal(r, cases[i].want);
+        if (cases[i].said && !strstr(r < 0 ? e.text : problem, cases[i].said))
+            fail_msg("case %zu: %s%s", i, e.text, problem);
+        strv_release(&p.kept);
+        channel_free(p.link.channel);
+        close(fd);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
 /* One answer may say much; many of them do not fill the disk with the log. */
 static void test_log_is_bounded(void **state)
 {
@@ -186,7 +229,7 @@ static void test_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lies), cmocka_unit_test(test_log_is_bounded),
-                                       cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lies), cmocka_unit_test(test_mark),
+                                       cmocka_unit_test(test_log_is_bounded), cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,8 @@
  * A list of snapshots, oldest first: S5=a is this job's of epoch 5 with id a, T5=b (U5) another job's,
  * anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one without
  * readable data, "U" one whose node cannot say whether it is doubtful; on the source "?" marks one that was
- * received; on either side "D" one that is doubtful, "C" one that was changed ("C~": it is writable). */
+ * received; on either side "D" one that is doubtful, "C" one that was changed ("C~": it is writable), "M" one
+ * at which it is noted that it is damaged. */
 #pragma once
 
 #include "base/buf.h"
@@ -37,6 +38,8 @@ static inline void side_parse(const char *text, bool target, struct snapshots *r
             s.flags |= SNAPSHOT_DOUBTFUL;
         if (strchr(id, 'C'))
             s.flags |= SNAPSHOT_CHANGED;
+        if (strchr(id, 'M'))
+            s.damaged = 1000;
         if (strchr(id, 'U'))
             s.flags |= SNAPSHOT_UNTOLD;
         if (*w == 'S' || *w == 'T' || *w == 'U')

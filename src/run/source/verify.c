@@ -103,9 +103,14 @@ static const struct snapshot *find_point(const struct verify *v, const struct sy
 static const struct snapshot *choose(const struct verify *v, const struct sync_volume *one, struct err *e)
 {
     const struct snapshot *best = find_point(v, one);
-    if (best && best->flags & SNAPSHOT_READABLE)
+    if (best && best->flags & SNAPSHOT_READABLE && !best->damaged)
         return best;
-    if (best)
+    if (best && best->damaged)
+        err_set(e, ERR_DATA, 0,
+                "restore point '%s' of '%s' was found damaged when it was a replica's: it is not what could "
+                "be compared with. The next run makes a new one",
+                best->name, one->local.volid);
+    else if (best)
         err_set(
             e, ERR_CONFIG, 0,
             "volume '%s' was written to since its restore point '%s', and its storage keeps no other copy: "
@@ -156,16 +161,35 @@ static void report(struct verify *v, const struct finding *f, const char *bad)
         verify_say(v, "%s: %s", f->volid, bad);
 }
 
-/* Written down at once: what comes after it may fail, or never come. 1 as verify_remember. */
-static int keep(struct verify *v, const struct compare *c, const char *volid, bool live, struct err *e)
+/* The target is to know it, too: who starts the guest there asks no other node. What a part finds sound is
+ * not all of it. 1: somebody there needs the volume. */
+static int tell_target(struct verify *v, size_t i, const struct finding *f, char problem[PEER_PROBLEM_MAX],
+                       struct err *e)
 {
+    const struct snapshot *there = snapshots_find_id(&v->sync.volumes[i].replica.snapshots, f->point.id);
+    bool damaged = f->ranges.n;
+    *problem = 0;
+    if (f->live || !there || damaged == (there->damaged != 0) || (!damaged && v->o->part))
+        return 0;
+    return peer_mark(&v->sync.peer, v->sync.there.v[i], f->point.id, damaged, problem, e);
+}
+
+/* Written down at once, on both nodes: what comes after it may fail, or never come. 1 as verify_remember. */
+static int keep(struct verify *v, size_t i, const struct compare *c, bool live, struct err *e)
+{
+    char problem[PEER_PROBLEM_MAX];
     v->found = xgrow(v->found, v->n, sizeof *v->found);
-    v->found[v->n] =
-        (struct finding){.volid = xstrdup(volid), .point = *c->snapshot, .live = live, .ranges = c->ranges};
-    v->n++;
+    struct finding *f = &v->found[v->n++];
+    *f = (struct finding){
+        .volid = xstrdup(v->sync.volids.v[i]), .point = *c->snapshot, .live = live, .ranges = c->ranges};
     int r = c->ranges.n ? verify_remember(v, e) : 0;
+    if (r == 0)
+        r = tell_target(v, i, f, problem, e);
     if (r == 0 && (c->whole || c->ranges.n))
-        report(v, &v->found[v->n - 1], c->bad);
+        report(v, f, c->bad);
+    if (r == 0 && *problem)
+        verify_say(v, "%s: this could not be noted on '%s', where nobody knows of it now: %s", f->volid,
+                   v->job.target, problem);
     return r;
 }
 
@@ -190,7 +214,7 @@ static int compare_one(struct verify *v, size_t i, const struct snapshot *point,
     v->left -= compared < v->left ? compared : v->left;
     if (r == 0) {
         go_on_at(v, v->sync.volids.v[i], live, c.at);
-        r = keep(v, &c, v->sync.volids.v[i], live, e);
+        r = keep(v, i, &c, live, e);
         return r != 0 ? r : c.whole ? 0 : 2;
     }
     if (r > 0)

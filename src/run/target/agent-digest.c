@@ -24,17 +24,26 @@ void agent_end_reading(struct agent *a)
     a->reading = NULL;
 }
 
+const struct snapshot *agent_find_point(struct env_volume *v, const char *id, struct snapshots *all,
+                                        struct err *e)
+{
+    if (volume_snapshots(v->volume, all, e) < 0)
+        return NULL;
+    const struct snapshot *s = snapshots_find_id(all, id);
+    if (!s)
+        err_set(e, ERR_GONE, 0, "the restore point with id %s is not there any more", id);
+    return s;
+}
+
 static int open_reading(struct agent *a, struct env_volume *v, const char *id, struct err *e)
 {
     _cleanup_snapshots_ struct snapshots all = {0};
     if (a->reading && a->reading->volume == v && strcmp(a->reading->id, id) == 0)
         return 0;
     agent_end_reading(a);
-    if (*id && volume_snapshots(v->volume, &all, e) < 0)
-        return -1;
-    const struct snapshot *s = *id ? snapshots_find_id(&all, id) : NULL;
+    const struct snapshot *s = *id ? agent_find_point(v, id, &all, e) : NULL;
     if (*id && !s)
-        return err_set(e, ERR_GONE, 0, "the restore point with id %s is not there any more", id);
+        return -1;
     a->reading = xcalloc(1, sizeof *a->reading);
     a->reading->volume = v;
     strcpy(a->reading->id, id);

@@ -31,6 +31,9 @@ struct agent {
 
 /* The volume that the field 'volume' names: one of those that were opened, or NULL. */
 struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e);
+/* The restore point with this id, out of what is in *all then; ERR_GONE. */
+const struct snapshot *agent_find_point(struct env_volume *v, const char *id, struct snapshots *all,
+                                        struct err *e);
 /* May the peer still write to the guest's replicas (policy_guest)? The tree is read anew. */
 int agent_check_owner(struct agent *a, struct err *e);
 
@@ -41,6 +44,9 @@ json_t *agent_tell_kept(struct agent *a);
 /* The call `digest`, and the end of what it reads. */
 int agent_call_digest(struct agent *a, const json_t *o, json_t **reply, struct err *e);
 void agent_end_reading(struct agent *a);
+
+/* The call `mark`. */
+int agent_call_mark(struct agent *a, const json_t *o, json_t **reply, struct err *e);
 
 /* The calls `aside` and `commit`. */
 int agent_call_aside(struct agent *a, const json_t *o, json_t **reply, struct err *e);

@@ -168,6 +168,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         (json_object_get(o, "signs") && message_volids(o, "signs", &a->replicas.signs, e) < 0) ||
         open_guest(a, o, e) < 0)
         return -1;
+    bool looks = json_is_true(json_object_get(o, "look"));
+    a->env->volumes.reads = looks;
     settle(a);
     if (replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
         return -1;
@@ -181,10 +183,10 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
     if (r == 0)
         r = tell_used(a, &used, e);
     if (r == 0)
-        *reply = json_pack("{s:O, s:o, s:o, s:o}", "volumes", array, "stale", message_strings(&a->stale),
-                           "used", message_strings(&used), "kept", agent_tell_kept(a));
+        *reply = json_pack("{s:O, s:o, s:o, s:o, s:b}", "volumes", array, "stale", message_strings(&a->stale),
+                           "used", message_strings(&used), "kept", agent_tell_kept(a), "marks", 1);
     json_decref(array);
-    if (r == 0 && json_is_true(json_object_get(o, "look")))
+    if (r == 0 && looks)
         only_look(a, *reply);
     return r;
 }
@@ -374,6 +376,7 @@ static const struct call {
     {"stage", call_stage, NEEDS_OPEN},         {"point", call_point, NEEDS_OPEN},
     {"commit", agent_call_commit, NEEDS_OPEN}, {"prune", call_prune, NEEDS_OPEN},
     {"address", call_address, NEEDS_NOTHING},  {"digest", agent_call_digest, NEEDS_LOOK},
+    {"mark", agent_call_mark, NEEDS_LOOK},
 };
 
 static bool may_call(const struct agent *a, enum needs needs)

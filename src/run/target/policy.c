@@ -83,6 +83,18 @@ int policy_prune(const struct policy_prune *p, struct err *e)
     return 0;
 }
 
+int policy_mark(const struct policy_mark *m, struct err *e)
+{
+    const struct snapshot *s = m->snapshot;
+    if (s->flags & SNAPSHOT_STRANGE)
+        return err_set(e, ERR_DATA, 0, "somebody gave snapshot '%s' this name: nothing is noted at it",
+                       s->name);
+    if (!snapshot_is_of_guest(s->name, m->guest) && !(s->flags & SNAPSHOT_RECEIVED))
+        return err_set(e, ERR_DATA, 0, "snapshot '%s' was not made by replication: nothing is noted at it",
+                       s->name);
+    return 0;
+}
+
 int policy_drop(const struct policy_drop *d, struct err *e)
 {
     if (!d->stale)

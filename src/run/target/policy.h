@@ -56,6 +56,14 @@ struct policy_prune {
 };
 int policy_prune(const struct policy_prune *p, struct err *e);
 
+/* May what the source found of this restore point be noted at it, or taken back? Of what replication made or
+ * received, whatever it is called there; not of what is somebody's. */
+struct policy_mark {
+    uint32_t guest;
+    const struct snapshot *snapshot;
+};
+int policy_mark(const struct policy_mark *m, struct err *e);
+
 /* May this image go? Only what `open` called stale and is none of the run's volumes under another name. */
 struct policy_drop {
     const char *volid;

@@ -193,6 +193,17 @@ static const struct lie {
     {__LINE__, "…of too many", {CALL(LOOK), CALL(DIGEST("", "0", "4097"))}, "of no blocks"},
     {__LINE__, "…of a negative number", {CALL(LOOK), CALL(DIGEST("", "-65536", "1"))}, "'offset'"},
     {__LINE__, "…of a point that is a path", {CALL(LOOK), CALL(DIGEST("../../x", "0", "1"))}, "of no blocks"},
+    {__LINE__, "a mark before open", {CALL(MARK(ID_A, "true"))}, "before 'open'"},
+    {__LINE__,
+     "…at a point that is a path",
+     {CALL(LOOK), CALL(MARK("../../x", "true"))},
+     "not a snapshot id"},
+    {__LINE__, "…that is neither", {CALL(LOOK), CALL(MARK(ID_A, "1"))}, "'damaged'"},
+    {__LINE__,
+     "…at another guest's volume",
+     {CALL(LOOK),
+      CALL("{\"do\":\"mark\",\"volume\":\"st:200/vm-200-disk-0.raw\",\"id\":\"" ID_A "\",\"damaged\":true}")},
+     "200/vm-200-disk-0.raw"},
 };
 
 static void tell(const struct lie *l)
@@ -326,6 +337,75 @@ static void assert_refused(struct channel *c, const char *call, const char *want
         fail_msg("want '%s', got '%s'", want, e.text);
 }
 
+/* The answer's `problem`, or "wanted". */
+static char *mark(struct channel *c, const char *call)
+{
+    struct err e = {0};
+    json_t *o = ask(c, call, &e);
+    if (!o)
+        fail_msg("%s", e.text);
+    char *text = xstrdup(json_is_true(json_object_get(o, "wanted"))
+                             ? "wanted"
+                             : json_string_value(json_object_get(o, "problem")));
+    json_decref(o);
+    return text;
+}
+
+static void assert_mark(struct channel *c, const char *call, const char *want)
+{
+    _cleanup_free_ char *got = mark(c, call);
+    if (*want ? !strstr(got, want) : *got)
+        fail_msg("%s: want '%s', got '%s'", call, want, got);
+}
+
+/* What a look says of the only restore point; 0: nothing. */
+static int64_t look_damaged(void)
+{
+    int fd;
+    struct err e = {0};
+    pid_t pid = start_agent(&fd);
+    struct channel *c = channel_new(fd, fd, 10);
+    greet(c);
+    json_t *o = ask(c, LOOK, &e);
+    assert_non_null(o);
+    assert_true(json_is_true(json_object_get(o, "marks")));
+    json_t *all = json_object_get(json_array_get(json_object_get(o, "volumes"), 0), "snapshots");
+    assert_int_equal(json_array_size(all), 1);
+    int64_t since = json_integer_value(json_object_get(json_array_get(all, 0), "damaged"));
+    json_decref(o);
+    hang_up(c, fd, pid, 0);
+    return since;
+}
+
+/* Noted by who only looks, under the lock that a run has for itself; told to the next; taken back. */
+static void test_marks(void **state)
+{
+    (void)state;
+    int fd, looks;
+    struct channel *looker;
+    pid_t looking = start_looking(&looker, &looks), pid = start_agent(&fd);
+    struct channel *c = channel_new(fd, fd, 10);
+    assert_mark(looker, MARK(ID_A, "true"), "is not there any more");
+    greet(c);
+    send_stage(c);
+    ask_ok(c, COMMIT);
+    assert_mark(looker, MARK(ID_A, "true"), "wanted");
+    assert_mark(c, MARK(ID_A, "true"), "");
+    assert_mark(c, MARK(ID_A, "false"), "");
+    hang_up(c, fd, pid, 0);
+    assert_int_equal(look_damaged(), 0);
+    assert_mark(looker, MARK(ID_B, "true"), "is not there any more");
+    assert_mark(looker, MARK(ID_A, "true"), "");
+    assert_true(look_damaged() > 1700000000);
+    assert_mark(looker, MARK(ID_A, "false"), "");
+    assert_int_equal(look_damaged(), 0);
+    _cleanup_free_ char *from = xasprintf("%s/tree/nodes/pve1/qemu-server/100.conf", dir);
+    _cleanup_free_ char *there = xasprintf("%s/tree/nodes/pve2/qemu-server/100.conf", dir);
+    assert_int_equal(rename(from, there), 0);
+    assert_refused(looker, MARK(ID_A, "true"), "is on local node 'pve2'");
+    hang_up(looker, looks, looking, 1);
+}
+
 /* The guest is moved while its run is under way: whoever has it now, what this source has is the past, and
  * what the replica reads as is nothing for it. */
 static void test_moved_meanwhile(void **state)
@@ -454,6 +534,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truth, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_marks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moved_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moved_while_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_peer_of_the_key, setup, teardown),

@@ -149,6 +149,34 @@ static void test_prune(void **state)
     }
 }
 
+static void test_mark(void **state)
+{
+    (void)state;
+    static const struct {
+        int line;
+        const char *name;
+        unsigned flags;
+        const char *want;
+    } cases[] = {
+        {__LINE__, "__replicate_100-0_5__", SNAPSHOT_RECEIVED, NULL},
+        {__LINE__, "__replicate_100-1_5__", 0, NULL},
+        {__LINE__, "__replicate_101-0_5__", 0, "not made by replication"},
+        {__LINE__, "g1", SNAPSHOT_RECEIVED, NULL},
+        {__LINE__, "g1", 0, "not made by replication"},
+        {__LINE__, "diverged_100-0_5", SNAPSHOT_RECEIVED, NULL}, /* wrong, and kept aside for that */
+        {__LINE__, "diverged_g1", 0, "not made by replication"},
+        {__LINE__, "__replicate_100-0_5__", SNAPSHOT_STRANGE,
+         "somebody gave snapshot '__replicate_100-0_5__'"},
+        {__LINE__, "mine", SNAPSHOT_STRANGE | SNAPSHOT_RECEIVED, "somebody gave"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        struct snapshot s = {.flags = cases[i].flags};
+        strcpy(s.name, cases[i].name);
+        judge(cases[i].line, policy_mark(&(struct policy_mark){100, &s}, &e), &e, ERR_DATA, cases[i].want);
+    }
+}
+
 static void test_drop(void **state)
 {
     (void)state;
@@ -189,7 +217,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_peer),  cmocka_unit_test(test_guest), cmocka_unit_test(test_replace),
-        cmocka_unit_test(test_prune), cmocka_unit_test(test_drop),  cmocka_unit_test(test_names),
+        cmocka_unit_test(test_prune), cmocka_unit_test(test_mark),  cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,8 @@
 #define DIGEST(id, offset, blocks)                                                                           \
     "{\"do\":\"digest\",\"volume\":\"" DISK "\",\"id\":\"" id "\",\"offset\":" offset ",\"blocks\":" blocks  \
     "}"
+#define MARK(id, damaged)                                                                                    \
+    "{\"do\":\"mark\",\"volume\":\"" DISK "\",\"id\":\"" id "\",\"damaged\":" damaged "}"
 #define STAGE                                                                                                \
     "{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"__replicate_100-0_5__\",\"id\":\"" ID_A        \
     "\",\"created\":5,"                                                                                      \

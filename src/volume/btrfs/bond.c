@@ -49,6 +49,7 @@ void btrfs_bond_end(const struct btrfs_volume *b, const char *uuid)
 {
     struct err ignored; /* of what is gone it says nothing */
     mark_clear(b->dir, key_of(uuid).s, &ignored);
+    mark_damaged_set(b->dir, uuid, 0, &ignored);
 }
 
 /* Received, or shown by a run of an earlier version? */
@@ -118,9 +119,12 @@ int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e)
         return 0;
     mark_list(b->dir, AT, &known);
     int r = btrfs_each_name(b->dir, "", count_name, &c, e);
-    if (r == 0 && known.n > c.names)
+    if (known.n <= c.names)
+        strv_release(&known);
+    mark_list(b->dir, MARK_DAMAGED, &known);
+    if (r == 0 && known.n)
         r = btrfs_each_name(b->dir, "", add_uuid, &c, e);
-    for (size_t i = 0; r == 0 && i < known.n && known.n > c.names; i++)
+    for (size_t i = 0; r == 0 && i < known.n; i++)
         if (!strv_has(&c.uuids, known.v[i]))
             btrfs_bond_end(b, known.v[i]);
     strv_release(&c.uuids);

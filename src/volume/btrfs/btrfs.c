@@ -335,6 +335,7 @@ const struct volume_driver driver_btrfs = {
     .snapshot_destroy = btrfs_snapshot_destroy,
     .snapshot_rename = btrfs_snapshot_rename,
     .snapshot_adopt = btrfs_snapshot_adopt,
+    .snapshot_mark = btrfs_snapshot_mark,
     .snapshot_open = slot_open_snapshot,
     .read_open = slot_read_open,
     .tidy = btrfs_tidy,

@@ -20,6 +20,8 @@
  * A snapshot made here and adopted later has no received_uuid, and a read-only subvolume takes no attribute:
  * the directory's attribute user.pvesr.adopted.ID says so.
  *
+ * So does user.pvesr.damaged.UUID, by its own uuid, of one that was found to be another than it should be.
+ *
  * The limits of its quota group that could not be set here are in the directory's attribute
  * user.pvesr.lacking.IMAGE (limit.c).
  *
@@ -118,9 +120,11 @@ int btrfs_bond_set(const struct btrfs_volume *b, const char *uuid, const char *n
 /* Never BOND_COPY: a copy has a uuid of its own, and no bond. */
 int btrfs_bond_get(const struct btrfs_volume *b, const char *uuid, const char *name, enum bond *ret,
                    struct err *e);
+/* Of what goes: what was found of it, too. */
 void btrfs_bond_end(const struct btrfs_volume *b, const char *uuid);
 int btrfs_bonds_begin(struct btrfs_volume *b, struct err *e);
-/* Those of subvolumes that somebody removed go, once there are more of them than names in the directory. */
+/* Those of subvolumes that somebody removed go, once there are more of them than names in the directory; what
+ * was found of such (mark_damaged_set), at once. */
 int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e);
 int btrfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
 /* btrfs_owner_get of the live volume; "" when somebody copied it, or gave it its name. */
@@ -142,6 +146,7 @@ int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
 int btrfs_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
 int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
+int btrfs_snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e);
 int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
 
 /* ---- delta.c ---- */

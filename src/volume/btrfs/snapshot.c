@@ -87,6 +87,7 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
         return -1;
     ret->s.flags = whose(b, name, &info, bond) | sound(&info, bond);
     ret->s.state = info.written << 1 | !info.readonly;
+    ret->s.damaged = mark_damaged_get(b->dir, info.uuid);
     *counts = info.readonly || bond == BOND_OURS;
     return 0;
 }
@@ -305,6 +306,21 @@ int btrfs_snapshot_adopt(struct volume *v, const char *name, const char *id, str
                                : mark_set(b->dir, adopted_key(id, key), "1", e)) < 0)
         return -1;
     return subvol_commit(b->dir, e);
+}
+
+int btrfs_snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct snapshot s = {0};
+    struct subvol info;
+    _cleanup_close_ int fd = -1;
+    snprintf(s.name, sizeof s.name, "%s", name);
+    snprintf(s.id, sizeof s.id, "%s", id);
+    if (btrfs_open_snapshot(b, &s, &fd, e) < 0)
+        return e->kind == ERR_GONE ? 1 : -1;
+    return subvol_read(fd, &info, e) < 0 || mark_damaged_set(b->dir, info.uuid, since, e) < 0
+               ? -1
+               : subvol_commit(b->dir, e);
 }
 
 int btrfs_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)

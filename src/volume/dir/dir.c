@@ -229,6 +229,12 @@ static int slot_adopt_snapshot(struct volume *v, const char *name, const char *i
     return dir_snapshot_adopt(v->priv, name, id, e);
 }
 
+static int slot_mark_snapshot(struct volume *v, const char *name, const char *id, int64_t since,
+                              struct err *e)
+{
+    return dir_snapshot_mark(v->priv, name, id, since, e);
+}
+
 static int slot_rename_snapshot(struct volume *v, const char *from, const char *to, struct err *e)
 {
     return dir_snapshot_rename(v->priv, from, to, e);
@@ -272,8 +278,10 @@ static int slot_tidy(struct volume *v, struct err *e)
     for (size_t i = 0; i < tags.n; i++)
         if (*tags.v[i] != '@') /* a snapshot that was not kept */
             volume_removed(v, "'%s', which a run that was cut left", dir_name(d, DIR_TEMP, tags.v[i]).s);
+    if (plain_tidy(d, e) < 0)
+        return -1;
     seal_tidy(d);
-    return plain_tidy(d, e);
+    return 0;
 }
 
 /* The live file goes last: as long as anything is left, the volume is listed and the removal can be done
@@ -287,6 +295,7 @@ static int slot_destroy(struct volume *v, struct err *e)
     if (dir_remove_all(d, DIR_TEMP, e) < 0 || dir_remove_all(d, DIR_STAGE, e) < 0 ||
         dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0)
         return -1;
+    seal_tidy(d);
     return dir_sync(d, e);
 }
 
@@ -555,6 +564,7 @@ const struct volume_driver driver_dir = {
     .snapshot_destroy = slot_destroy_snapshot,
     .snapshot_rename = slot_rename_snapshot,
     .snapshot_adopt = slot_adopt_snapshot,
+    .snapshot_mark = slot_mark_snapshot,
     .snapshot_open = dir_show_snapshot,
     .read_open = dir_read_open,
     .tidy = slot_tidy,

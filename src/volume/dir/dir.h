@@ -58,7 +58,9 @@ int dir_sync(const struct dir *d, struct err *e);
 bool dir_has(const struct dir *d, const char *name);
 /* The tags of this volume's files of a kind; for DIR_STAGE one empty string when it is there. */
 int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct err *e);
-/* Can the file system share blocks between files? 1 or 0; asked once per file system and process. */
+/* Can the file system share blocks between files? 1 or 0; asked once per file system and process, by trying.
+ * Who only reads (volume_context.reads) is answered by what there is of the volume, where that is read-only.
+ */
 int dir_can_reflink(struct dir *d, struct err *e);
 /* The live file's mode and owner become those of fd (0640 when there is none). */
 int dir_copy_mode(const struct dir *d, int fd, struct err *e);
@@ -88,6 +90,7 @@ int dir_publish(struct dir *d, int fd, const char *from, enum dir_kind kind, str
                 const char *owner, struct err *e);
 int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct err *e);
 int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e);
+int dir_snapshot_mark(struct dir *d, const char *name, const char *id, int64_t since, struct err *e);
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e);
 /* All of this kind. */
 int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e);

@@ -214,6 +214,13 @@ static int probe_once(const struct dir *d, struct err *e)
     return r;
 }
 
+/* Where it cannot be tried, what is there tells. */
+static int has_reflinks(const struct dir *d, struct err *e)
+{
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    return dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0 ? -1 : tags.n > 0;
+}
+
 int dir_can_reflink(struct dir *d, struct err *e)
 {
     if (d->mode >= 0)
@@ -227,6 +234,8 @@ int dir_can_reflink(struct dir *d, struct err *e)
         return probe_once(&near, e);
     }
     r = probe_once(d, e);
+    if (r < 0 && e->code == EROFS && d->store->context && d->store->context->reads)
+        r = has_reflinks(d, e);
     if (r >= 0)
         d->mode = (signed char)r;
     return r;

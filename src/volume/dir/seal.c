@@ -70,6 +70,7 @@ void seal_end(const struct dir *d, const char *id)
 {
     struct err ignored;
     mark_clear(d->fd, key_of(id).s, &ignored);
+    mark_damaged_set(d->fd, id, 0, &ignored);
 }
 
 /* ---- of what is gone ---- */
@@ -109,7 +110,12 @@ void seal_tidy(const struct dir *d)
     _cleanup_strv_ struct strv sealed = STRV_INIT, ids = STRV_INIT;
     size_t n;
     mark_list(d->fd, SEAL, &sealed);
-    if (all_ids(d, NULL, &n) < 0 || sealed.n <= n || all_ids(d, &ids, &n) < 0)
+    if (all_ids(d, NULL, &n) < 0)
+        return;
+    if (sealed.n <= n)
+        strv_release(&sealed);
+    mark_list(d->fd, MARK_DAMAGED, &sealed);
+    if (!sealed.n || all_ids(d, &ids, &n) < 0)
         return;
     for (size_t i = 0; i < sealed.n; i++)
         if (!strv_has(&ids, sealed.v[i]))

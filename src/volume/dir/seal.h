@@ -20,6 +20,8 @@ void seal_set(const struct dir *d, int fd, const char *id);
 void seal_found(const struct dir *d, int fd, const char *id);
 /* After a change of ours, which its times show, too: `before` is what seal_look said before it. */
 void seal_renew(const struct dir *d, int fd, const struct snapshot *before);
+/* Of what goes: what was found of it (mark_damaged_set), too. */
 void seal_end(const struct dir *d, const char *id);
-/* Seals of files that somebody removed go, once there are more of them than files. */
+/* Seals of files that somebody removed go, once there are more of them than files; what was found of such, at
+ * once. */
 void seal_tidy(const struct dir *d);

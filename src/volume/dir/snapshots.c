@@ -255,9 +255,12 @@ int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e)
     for (size_t i = 0; i < digests.n; i++)
         if (snapshot_name_valid(digests.v[i]) && look_at_digest(d, digests.v[i], base, &f, e) < 0)
             return -1;
-    for (size_t i = 0; i < f.n; i++)
-        if (!f.v[i].foreign && !is_second(&f, &f.v[i]))
-            snapshots_add(ret, &f.v[i].s);
+    for (size_t i = 0; i < f.n; i++) {
+        if (f.v[i].foreign || is_second(&f, &f.v[i]))
+            continue;
+        f.v[i].s.damaged = mark_damaged_get(d->fd, f.v[i].s.id);
+        snapshots_add(ret, &f.v[i].s);
+    }
     return 0;
 }
 
@@ -369,7 +372,7 @@ int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct
     int r = open_checked(d, name, id, &kind, &fd, e);
     if (r == 0)
         r = dir_remove(d, dir_name(d, kind, name).s, e);
-    if (r == 0 && kind == DIR_SNAPSHOT)
+    if (r == 0)
         seal_end(d, id);
     return r;
 }
@@ -395,6 +398,16 @@ int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct e
         return -1;
     seal_renew(d, fd, &before);
     return dir_sync(d, e);
+}
+
+int dir_snapshot_mark(struct dir *d, const char *name, const char *id, int64_t since, struct err *e)
+{
+    _cleanup_close_ int fd = -1;
+    enum dir_kind kind;
+    int r = open_checked(d, name, id, &kind, &fd, e);
+    if (r != 0)
+        return r;
+    return mark_damaged_set(d->fd, id, since, e) < 0 ? -1 : dir_sync(d, e);
 }
 
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e)

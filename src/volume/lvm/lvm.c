@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -190,6 +191,21 @@ static int snapshot_adopt(struct volume *v, const char *name, const char *id, st
     mark.flags |= SNAPSHOT_RECEIVED;
     mark.m.size = mark.m.offset = lv.size;
     return lvm_retag(v->priv, &lv, &mark, LVM_RETAG, e);
+}
+
+static int snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e)
+{
+    struct lv lv;
+    int r = find_checked(v->priv, name, id, &lv, e);
+    if (r != 0 || lv.damaged == since)
+        return r;
+    const struct lvm *l = v->priv;
+    _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv.name);
+    _cleanup_free_ char *old = xasprintf(LVM_TAG_DAMAGED "%" PRId64, lv.damaged);
+    _cleanup_free_ char *new = xasprintf(LVM_TAG_DAMAGED "%" PRId64, since);
+    if (lv.damaged && lvm_change(l, e, "lvchange", "--deltag", old, path, NULL) < 0)
+        return -1;
+    return since ? lvm_change(l, e, "lvchange", "--addtag", new, path, NULL) : 0;
 }
 
 static int snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
@@ -442,6 +458,7 @@ const struct volume_driver driver_lvmthin = {
     .snapshot_destroy = snapshot_destroy,
     .snapshot_rename = snapshot_rename,
     .snapshot_adopt = snapshot_adopt,
+    .snapshot_mark = snapshot_mark,
     .snapshot_open = snapshot_open,
     .read_open = read_open,
     .read_close = read_close,

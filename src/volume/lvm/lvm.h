@@ -60,6 +60,7 @@ struct lv {
     bool marked; /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
     char tag[LVM_TAG_MAX];   /* that tag, as it is */
+    int64_t damaged;         /* snapshot.damaged, of the other */
     unsigned snapshot_flags; /* of a snapshot, where they are listed: lvm_flags */
 };
 

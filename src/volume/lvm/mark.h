@@ -18,6 +18,9 @@
 
 #define LVM_TAG_PREFIX "pvesr="
 #define LVM_TAG_MAX 640
+/* A tag of its own, which an earlier version passes over: since when a restore point is known to be another
+ * than it should be (mark_damaged_parse). */
+#define LVM_TAG_DAMAGED "pvesr_damaged="
 
 struct lvm_mark {
     struct filestage_mark m; /* offset, sealed, base_id: of a stage, and kept when it is a snapshot */

@@ -116,6 +116,7 @@ int lvm_snapshots(const struct lvm *l, struct snapshots *ret, struct err *e)
         struct snapshot s = {.created = m->m.created, .seq = m->seq, .flags = f.v[i].snapshot_flags};
         s.size = size_of(&f.v[i]);
         s.state = f.v[i].read_only ? 1 : 2;
+        s.damaged = f.v[i].damaged;
         memcpy(s.name, m->m.snapshot, sizeof s.name);
         memcpy(s.id, m->m.id, sizeof s.id);
         ret->v[ret->n++] = s;

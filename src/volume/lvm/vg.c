@@ -124,6 +124,8 @@ static void take_tags(struct lv *lv, char *tags)
 {
     struct lvm_mark mark;
     for (char *tag; (tag = strsep(&tags, ","));) {
+        if (strncmp(tag, LVM_TAG_DAMAGED, strlen(LVM_TAG_DAMAGED)) == 0)
+            lv->damaged = mark_damaged_parse(tag + strlen(LVM_TAG_DAMAGED));
         if (!lvm_mark_parse(tag, &mark))
             continue;
         bool ahead = !lv->marked || mark.m.sealed > lv->mark.m.sealed ||

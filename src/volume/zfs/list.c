@@ -82,6 +82,7 @@ enum {
     F_POINT,
     F_RECEIVED,
     F_NAMED,
+    F_DAMAGED,
     F_AT,
     F_QUOTA,
     F_WANTED,
@@ -91,7 +92,8 @@ enum {
 #define COLUMNS                                                                                              \
     "name,type,guid,origin,volsize,available,written,encryption,keystatus,referenced,mounted,"               \
     "receive_resume_token,createtxg,creation,pvesr:owner,pvesr:base,pvesr:whole,pvesr:stage,pvesr:point,"    \
-    "pvesr:received,pvesr:name,pvesr:at," ZFS_SNAPSHOT_QUOTA ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
+    "pvesr:received,pvesr:name,pvesr:damaged,pvesr:at," ZFS_SNAPSHOT_QUOTA                                   \
+    ",pvesr:properties" ZFS_PROPERTIES(COLUMN)
 
 /* live: the name of the live volume that it is, is to be, or was. */
 static void take_replica(char **f, const char *live, struct zfs_dataset *d)
@@ -305,6 +307,7 @@ static void take_snapshot(char **f, void *arg)
     x.s.seq = number(f[F_CREATETXG]);
     x.s.size = number(f[F_VOLSIZE]);
     x.s.created = (int64_t)number(f[F_CREATION]);
+    x.s.damaged = mark_damaged_parse(f[F_DAMAGED]);
     struct zfs_dataset of = {0}; /* a snapshot has the marks of its dataset */
     take_replica(f, l->z->live, &of);
     x.s.flags = (x.is_bookmark ? 0u : SNAPSHOT_READABLE) |

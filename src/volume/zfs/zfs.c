@@ -7,6 +7,7 @@
 #include "base/proc.h"
 #include "volume/name.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -272,6 +273,20 @@ static int slot_snapshot_adopt(struct volume *v, const char *name, const char *i
     return zfs_change(z, e, "set", "pvesr:received=1", mark, full, NULL);
 }
 
+static int slot_snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since,
+                              struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    struct zfs_snapshot x;
+    int r = find_checked(v, name, id, &x, e);
+    if (r != 0 || x.is_bookmark || x.of_template)
+        return r;
+    _cleanup_free_ char *full = at(x.dataset, name);
+    _cleanup_free_ char *mark = xasprintf("pvesr:damaged=%" PRId64, since);
+    return since ? zfs_change(z, e, "set", mark, full, NULL)
+                 : zfs_change(z, e, "inherit", "pvesr:damaged", full, NULL);
+}
+
 static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
 {
     struct zfs *z = zfs_of(v);
@@ -415,6 +430,7 @@ const struct volume_driver driver_zfspool = {
     .snapshot_destroy = slot_snapshot_destroy,
     .snapshot_rename = slot_snapshot_rename,
     .snapshot_adopt = slot_snapshot_adopt,
+    .snapshot_mark = slot_snapshot_mark,
     .snapshot_open = zfs_snapshot_open,
     .read_open = zfs_read_open,
     .tidy = zfs_tidy,

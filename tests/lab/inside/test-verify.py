@@ -9,6 +9,6 @@ import rig
 
 os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool lvmthin")
 if os.environ.get("PVESR_LAB_LONG") != "1":
-    os.environ.setdefault("PVESR_TEST_SCENARIOS", "in_the_live_replica healed_by_the_next_run")
+    os.environ.setdefault("PVESR_TEST_SCENARIOS", "in_the_live_replica healed_by_the_next_run failover_refuses state_lost")
     os.environ.setdefault("PVESR_TEST_PLACES", "middle")
 runpy.run_path(os.path.join(rig.ROOT, "tests/test-verify.py"), run_name="__main__")
