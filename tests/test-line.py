@@ -14,7 +14,7 @@ import subprocess
 import rig
 from guestlab import GuestLab
 
-MIB = int(os.environ.get("PVESR_LINE_MIB", "1024"))
+MIB = int(os.environ.get("PVESR_LINE_MIB", "256"))
 SCENARIOS = []
 
 

@@ -16,7 +16,7 @@ RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "200" if os.environ.get("PVESR_LAB_
 
 
 # Where all is slow, the guest is too: else it has the machine to itself.
-PAUSE = 0.002 if rig.SLOW == 1 else 0.01 * rig.SLOW
+PAUSE = 0.005 if rig.SLOW == 1 else 0.01 * rig.SLOW
 
 
 class Writer(threading.Thread):

@@ -14,6 +14,7 @@ import stat
 import struct
 
 BLOCK = 1 << 16
+ZEROES = bytes(BLOCK)
 OWN_ATTRIBUTE = "trusted.pvesr.owner"  # of a live replica's root; a container cannot see it
 GET_FLAGS, SET_FLAGS, GET_EXTRA = 0x80086601, 0x40086602, 0x801c581f
 FLAGS = {"secure": 1, "undelete": 2, "sync": 8, "immutable": 0x10, "append": 0x20, "nodump": 0x40, "noatime": 0x80,
@@ -23,7 +24,7 @@ BARS = FLAGS["immutable"] | FLAGS["append"]  # what keeps root from changing a f
 
 def digest(path):
     """Of the content; a hole is as good as zeroes, and read faster."""
-    h = hashlib.blake2b()
+    h = hashlib.sha256()  # processors know it
     with open(path, "rb", buffering=0) as f:
         end, at = os.fstat(f.fileno()).st_size, 0
         while at < end:
@@ -35,8 +36,9 @@ def digest(path):
             f.seek(at)
             while at < stop:
                 block = f.read(BLOCK)
-                if block.count(0) != len(block):
-                    h.update(b"%d:" % at + block)
+                if block != ZEROES[:len(block)]:
+                    h.update(b"%d:" % at)
+                    h.update(block)
                 at += BLOCK
     return h.hexdigest()
 
@@ -115,15 +117,20 @@ def facts_of(path):
     return st, facts
 
 
+def names_below(root, folder=b""):
+    with os.scandir(root + folder) as entries:
+        for entry in entries:
+            name = folder[1:] + b"/" + entry.name if folder else entry.name
+            yield name
+            if entry.is_dir(follow_symlinks=False):
+                yield from names_below(root, b"/" + name)
+
+
 def tree(root):
     """{name below root: {what is looked at: value}}, root itself being b"."; hard links are told by the first of their names."""
     root, found, links = os.fsencode(root), {}, {}
-    paths = [root]
-    for folder, dirs, files in os.walk(root):
-        paths += [os.path.join(folder, name) for name in dirs + files]
-    for path in sorted(paths):
-        name = os.path.relpath(path, root)
-        st, facts = facts_of(path)
+    for name in [b".", *sorted(names_below(root))]:
+        st, facts = facts_of(root + b"/" + name)
         if not stat.S_ISDIR(st.st_mode):
             facts["same file as"] = links.setdefault(st.st_ino, name)
             facts["names"] = st.st_nlink

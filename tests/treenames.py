@@ -4,6 +4,8 @@ guestblocks know of disks. A store is what rig.Node.store says: a directory (btr
 opened() shows a tree without writing to it or to the volume that it belongs to.
 """
 import contextlib
+import ctypes
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -11,6 +13,11 @@ import time
 
 from guestblocks import ZvolNames, run
 from rigdisk import gone
+
+_libc = ctypes.CDLL(None)
+# struct btrfs_ioctl_get_subvol_info_args, and where its members are
+GET_SUBVOL_INFO, SUBVOL_INFO_SIZE = 0x81f8943c, 504
+SUBVOL_FLAGS, SUBVOL_UUID_END, SUBVOL_CTRANSID, SUBVOL_OTRANSID, SUBVOL_CTIME, SUBVOL_OTIME = 288, 312, 344, 352, 376, 392
 
 
 class TreeNames:
@@ -58,8 +65,18 @@ class SubvolNames(TreeNames):
     def standing_still():
         return contextlib.nullcontext()
 
-    def identity(self, *_):
-        """Of a tree that can be remembered: None."""
+    def identity(self, store, n, snap):
+        """Of a snapshot as it is: what is done to any of its files changes the time of its last change, what is written when it goes to the
+        disk."""
+        if not snap:
+            return None
+        fd, info = os.open(self.path(store, n, snap), os.O_RDONLY), bytearray(SUBVOL_INFO_SIZE)
+        try:
+            _libc.syncfs(fd)
+            fcntl.ioctl(fd, GET_SUBVOL_INFO, info)
+        finally:
+            os.close(fd)
+        return bytes(info[SUBVOL_FLAGS:SUBVOL_UUID_END] + info[SUBVOL_CTRANSID:SUBVOL_OTRANSID] + info[SUBVOL_CTIME:SUBVOL_OTIME])
 
     @contextlib.contextmanager
     def opened(self, store, n, snap=None):

@@ -42,6 +42,14 @@ void volume_read_close(struct volume *v, struct volume_reader *r)
     *r = (struct volume_reader){.blocks.fd = -1};
 }
 
+/* Not what lies in a hole: nobody reads that, and the page cache would be filled with zeros. */
+static void read_ahead(int fd, off_t offset, off_t length)
+{
+    off_t data = lseek(fd, offset, SEEK_DATA);
+    if (data < 0 ? errno != ENXIO : data < offset + length)
+        posix_fadvise(fd, offset, length, POSIX_FADV_WILLNEED);
+}
+
 int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offset, size_t n,
                         struct digest *ret, struct err *bad, struct err *e)
 {
@@ -52,8 +60,7 @@ int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offs
         struct err failure = {0};
         if (i % STRIDE == 0) {
             tick_now(volume_tick(v));
-            posix_fadvise(r->blocks.fd, (off_t)(at + AHEAD), (off_t)STRIDE * DIGEST_BLOCK,
-                          POSIX_FADV_WILLNEED);
+            read_ahead(r->blocks.fd, (off_t)(at + AHEAD), (off_t)STRIDE * DIGEST_BLOCK);
         }
         if (blockreader_read(&r->blocks, at, &zero, &ret[i], &failure) == 0)
             continue;
