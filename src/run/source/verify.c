@@ -414,11 +414,28 @@ static int repair(struct verify *v, struct err *e)
     return 0;
 }
 
-static int go_through(struct verify *v, const char *job_id, struct err *e)
+/* Whoever needs the guest here is waited for, however long it takes. Who needs the replica there is known from
+ * the target's word alone: attempts that compare nothing come to an end. */
+static int attempt_until_done(struct verify *v, const char *job_id, struct err *e)
 {
     int r;
-    while ((r = attempt(v, job_id, e)) == 1)
+    for (double vain = 0; vain < v->env->settings.peer_limit;) {
+        uint64_t done = v->done;
+        double began = clock_mono();
+        if ((r = attempt(v, job_id, e)) != 1)
+            return r;
+        vain = v->done == done ? vain + clock_mono() - began : 0;
         await_free(v);
+    }
+    return err_set(e, ERR_BUSY, 0,
+                   "node '%s' said for more than %u s that somebody else needs the replica: nothing could be "
+                   "compared; see who holds it there ('lslocks'), or try again later",
+                   v->job.target, v->env->settings.peer_limit);
+}
+
+static int go_through(struct verify *v, const char *job_id, struct err *e)
+{
+    int r = attempt_until_done(v, job_id, e);
     if (r < 0) {
         verify_record_failure(v, e);
         return -1;
