@@ -119,6 +119,11 @@ int tree_read(struct tree *t, const char *path, struct buf *ret, struct err *e)
     return t->engine->read(t, path, *path == '.' ? VIRTUAL_CAP : FILE_CAP, ret, e);
 }
 
+int tree_has(struct tree *t, const char *path, struct err *e)
+{
+    return check_path(path, e) < 0 ? -1 : t->engine->has(t, path, e);
+}
+
 int tree_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e)
 {
     if (check_path(path, e) < 0)

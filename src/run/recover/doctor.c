@@ -1,8 +1,8 @@
 #include "run/recover/doctor.h"
 
 #include "base/lock.h"
+#include "base/lookup.h"
 #include "base/mem.h"
-#include "cluster/jobs.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
 
@@ -13,9 +13,9 @@
 
 struct doctor {
     struct env *env;
-    struct jobs jobs;
     struct findings *found;
     bool repair;
+    struct lookup told; /* problems that are not of one guest */
     /* of the guest that is looked at */
     uint32_t guest;
     bool here;    /* this node owns it */
@@ -32,29 +32,29 @@ static bool leads_to(const struct doctor *d, const struct job *job, const char *
            (job->source && strcmp(job->source, node) == 0);
 }
 
-/* What could not be read may be a job of this guest, or the guest: then everything may be needed. */
-static bool is_sure(struct doctor *d)
+/* Many guests have the same ones. */
+static void add_untold(struct doctor *d, const struct strv *from, struct strv *to)
 {
-    const struct strv *doubts[] = {&d->jobs.warnings, &d->env->guests.warnings};
-    for (size_t i = 0; i < ELEMENTS(doubts); i++)
-        for (size_t k = 0; k < doubts[i]->n; k++)
-            strv_add_once(&d->found->problems, doubts[i]->v[k]);
-    return !d->jobs.warnings.n && !d->env->guests.warnings.n;
+    for (size_t i = 0; i < from->n; i++)
+        if (lookup_add(&d->told, from->v[i], 0))
+            strv_add(to, from->v[i]);
 }
 
 static void know_guest(struct doctor *d, uint32_t guest)
 {
     const struct guest_entry *g = guests_find(&d->env->guests, guest);
-    bool sure = is_sure(d);
+    const struct jobs *jobs = &d->env->jobs.jobs;
+    /* what could not be read may be a job of this guest, or the guest: then everything may be needed */
+    bool sure = !jobs->warnings.n && !d->env->guests.warnings.n;
     d->guest = guest;
     d->here = g && sure && strcmp(g->node, d->env->settings.node) == 0;
     d->jobless = sure;
     d->wanted = !sure;
-    for (size_t i = 0; i < d->jobs.n; i++)
-        if (d->jobs.v[i].guest == guest) {
-            d->jobless = false;
-            d->wanted = d->wanted || (g && leads_to(d, &d->jobs.v[i], g->node));
-        }
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, guest, &end); i < end; i++) {
+        d->jobless = false;
+        d->wanted = d->wanted || (g && leads_to(d, &jobs->v[i], g->node));
+    }
 }
 
 /* ---- one volume ---- */
@@ -162,14 +162,19 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
         return 0;
     }
     /* it may have moved while the lock was waited for */
-    if (env_guests_again(d->env, e) < 0)
+    int guests = env_guest_again(d->env, guest, e), jobs = guests < 0 ? -1 : env_jobs(d->env, e);
+    if (jobs < 0)
         return -1;
-    jobs_release(&d->jobs);
-    if (jobs_load(d->env->tree, &d->jobs, e) < 0)
-        return -1;
+    if (guests || jobs) {
+        add_untold(d, &d->env->jobs.jobs.warnings, &d->found->problems);
+        add_untold(d, &d->env->guests.warnings, &d->found->problems);
+    }
     know_guest(d, guest);
     settle(d);
-    return env_each_volume(d->env, guest, look_at_volume, d, &d->found->warnings, e);
+    _cleanup_strv_ struct strv warnings = STRV_INIT;
+    int r = env_each_volume(d->env, guest, look_at_volume, d, &warnings, e);
+    add_untold(d, &warnings, &d->found->warnings);
+    return r;
 }
 
 static int look(struct doctor *d, uint32_t guest, struct err *e)
@@ -193,7 +198,7 @@ int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *r
     *ret = (struct findings){0};
     struct doctor d = {.env = env, .found = ret, .repair = repair};
     int r = look(&d, guest, e);
-    jobs_release(&d.jobs);
+    lookup_release(&d.told);
     if (r < 0)
         findings_release(ret);
     return r;
