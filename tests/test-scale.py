@@ -54,4 +54,34 @@ def the_state_file_of_a_run(w):
     assert seen.times.get("pve-replication-state.json", 0) == 4, seen.times
 
 
+def opened_snapshots(w, points):
+    """A run that has `points` of them to remove on both sides: how often their files were opened."""
+    w.a.pvesr("update", "100-0", "--keep", f"last={points}", check=True)
+    for _ in range(points):
+        w.lab.write(0, 1)
+        w.run()
+    w.a.pvesr("update", "100-0", "--keep", "last=1", check=True)
+    w.lab.write(0, 1)
+    counts = []
+    with Opened(folder(w.a)) as here, Opened(folder(w.b)) as there:
+        w.run()
+    for seen in (here, there):
+        counts.append(sum(n for name, n in seen.times.items() if name.startswith(".pvesr.")))
+    return counts
+
+
+def folder(node):
+    return os.path.join(node.store, "images", "100")
+
+
+@scenario("xfs")
+def the_pruning_of_many_points(w):
+    """to remove three times as many restore points, their files are opened three times as often, not nine times"""
+    w.create("--keep", "last=2")
+    w.run()
+    few, many = opened_snapshots(w, 6), opened_snapshots(w, 18)
+    for of_few, of_many in zip(few, many):
+        assert of_many <= 3 * of_few + 10, (few, many)
+
+
 play_all()

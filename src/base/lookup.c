@@ -60,6 +60,12 @@ bool lookup_add(struct lookup *l, const char *key, size_t number)
     return true;
 }
 
+void lookup_add_all(struct lookup *l, const struct strv *keys)
+{
+    for (size_t i = 0; i < keys->n; i++)
+        lookup_add(l, keys->v[i], i);
+}
+
 size_t lookup_get(const struct lookup *l, const char *key)
 {
     if (!l->room)

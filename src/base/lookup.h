@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/mem.h"
+#include "base/strv.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +19,8 @@ struct lookup {
 void lookup_release(struct lookup *l);
 /* Add unless it is there, which keeps its number; true when added. */
 bool lookup_add(struct lookup *l, const char *key, size_t number);
+/* Each with its place. */
+void lookup_add_all(struct lookup *l, const struct strv *keys);
 /* LOOKUP_NONE: not there. */
 size_t lookup_get(const struct lookup *l, const char *key);
 bool lookup_has(const struct lookup *l, const char *key);

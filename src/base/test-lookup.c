@@ -26,6 +26,7 @@ static void test_empty(void **state)
 static void test_first_number_stays(void **state)
 {
     _cleanup_lookup_ struct lookup l = {0};
+    _cleanup_strv_ struct strv more = STRV_INIT;
     assert_true(lookup_add(&l, "a", 7));
     assert_true(lookup_add(&l, "", 0));
     assert_false(lookup_add(&l, "a", 8));
@@ -33,6 +34,10 @@ static void test_first_number_stays(void **state)
     assert_int_equal(lookup_get(&l, "a"), 7);
     assert_int_equal(lookup_get(&l, ""), 0);
     assert_false(lookup_has(&l, "aa"));
+    strv_adds(&more, "a", "b", NULL);
+    lookup_add_all(&l, &more);
+    assert_int_equal(lookup_get(&l, "a"), 7);
+    assert_int_equal(lookup_get(&l, "b"), 1);
 }
 
 static void test_many(void **state)

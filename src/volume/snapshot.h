@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/lookup.h"
 #include "base/mem.h"
 
 #include <stdbool.h>
@@ -49,9 +50,11 @@ struct snapshot {
     unsigned flags;
 };
 
+/* Filled by snapshots_add, and not changed where it is then: names and ids are looked up. */
 struct snapshots {
     struct snapshot *v; /* ascending seq */
     size_t n;
+    struct lookup names, ids;
 };
 /* Does it go when its volume is destroyed? What a run made or received does, and whatever has such a name;
  * not what is kept aside, nor what somebody made, or renamed. */
@@ -60,5 +63,8 @@ void snapshots_release(struct snapshots *s);
 #define _cleanup_snapshots_ _cleanup_(snapshots_release)
 /* Append a copy. */
 void snapshots_add(struct snapshots *s, const struct snapshot *one);
+/* By seq, then by name. */
+void snapshots_sort(struct snapshots *s);
+/* NULL: none; of several with one id the first. */
 const struct snapshot *snapshots_find(const struct snapshots *s, const char *name);
 const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id);

@@ -86,16 +86,41 @@ static void look_at_stage(struct doctor *d, struct volume *v, const char *volid,
                       : xstrdup("the beginning of a copy, which no run will go on with"));
 }
 
-static void look_at_snapshot(struct doctor *d, struct volume *v, const char *volid, const struct snapshot *s)
+struct leftover {
+    struct doctor *d;
+    const char *volid;
+};
+
+static void add_leftover(struct doctor *d, enum finding_state state, const char *volid,
+                         const struct snapshot *s)
 {
-    struct err e;
-    if (snapshot_is_aside(s->name))
-        add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
-    if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) || s->flags & SNAPSHOT_STRANGE)
-        return;
-    enum finding_state state =
-        d->repair ? removed(d, volid, volume_snapshot_destroy(v, s->name, s->id, &e), &e) : FINDING_LEFT;
     add(d, state, volid, xasprintf("'%s': the guest has no job any more", s->name));
+}
+
+static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
+{
+    const struct leftover *l = arg;
+    add_leftover(l->d, removed(l->d, l->volid, result, e), l->volid, s);
+}
+
+static int look_at_snapshots(struct doctor *d, struct volume *v, const char *volid, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0}, left = {0};
+    if (volume_snapshots(v, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct snapshot *s = &all.v[i];
+        if (snapshot_is_aside(s->name))
+            add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
+        if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) ||
+            s->flags & SNAPSHOT_STRANGE)
+            continue;
+        if (d->repair)
+            snapshots_add(&left, s);
+        else
+            add_leftover(d, FINDING_LEFT, volid, s);
+    }
+    return volume_snapshots_destroy(v, &left, tell_removed, &(struct leftover){d, volid}, e);
 }
 
 /* Where the guest is, its volume may come from a snapshot of a replica. */
@@ -114,25 +139,18 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     struct doctor *d = arg;
     struct volume_info before, info;
     struct stage_info stage;
-    struct snapshots all = {0};
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     if (volume_info(v, &before, e) < 0 || volume_tidy(v, e) < 0 || volume_info(v, &info, e) < 0 ||
-        stage_info(v, &stage, e) < 0 || volume_replica(v, owner, base, e) < 0 ||
-        volume_snapshots(v, &all, e) < 0)
+        stage_info(v, &stage, e) < 0 || volume_replica(v, owner, base, e) < 0)
         return -1;
     if (info.exists && !before.exists)
         add(d, FINDING_ENDED, volid, xstrdup("had lost its name in a crash and has it again"));
     look_at_stage(d, v, volid, &stage);
-    for (size_t i = 0; i < all.n; i++)
-        look_at_snapshot(d, v, volid, &all.v[i]);
-    if (look_at_strays(d, v, volid, e) < 0) {
-        snapshots_release(&all);
+    if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    }
     if (info.exists && *owner && !d->here && !d->wanted)
         add(d, FINDING_KEPT, volid,
             xasprintf("a replica of job '%s', which does not replicate to this node any more", owner));
-    snapshots_release(&all);
     return 0;
 }
 

@@ -120,8 +120,10 @@ int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e)
     int r = btrfs_each_name(b->dir, "", count_name, &c, e);
     if (r == 0 && known.n > c.names)
         r = btrfs_each_name(b->dir, "", add_uuid, &c, e);
+    _cleanup_lookup_ struct lookup there = {0};
+    lookup_add_all(&there, &c.uuids);
     for (size_t i = 0; r == 0 && i < known.n && known.n > c.names; i++)
-        if (!strv_has(&c.uuids, known.v[i]))
+        if (!lookup_has(&there, known.v[i]))
             btrfs_bond_end(b, known.v[i]);
     strv_release(&c.uuids);
     return r;
