@@ -1,6 +1,7 @@
 #include "cluster/guests.h"
 
 #include "base/jsonspan.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "conf/job.h"
 
@@ -142,18 +143,28 @@ static void add_vmlist_guest(struct builder *b, const char *key, struct json_spa
         add_guest(b, id, GUEST_LXC, node);
 }
 
+/* *ids is the object of all guests, in the text. */
+static int open_vmlist(struct tree *t, struct buf *text, struct json_span *ids, struct err *e)
+{
+    int rc = tree_read(t, ".vmlist", text, e);
+    if (rc < 0)
+        return -1;
+    struct json_span root;
+    size_t bad;
+    if (rc == 1 || json_check(buf_str(text), text->len, &root, &bad) < 0 || !json_is_object(root))
+        return err_set(e, ERR_DATA, 0, "'%s/.vmlist' is missing or damaged: is pmxcfs running?",
+                       tree_root(t));
+    *ids = json_get(root, "ids"); /* absent: no guest */
+    return 0;
+}
+
 static int read_vmlist(struct tree *t, struct builder *b, struct err *e)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
-    int rc = tree_read(t, ".vmlist", &text, e);
-    if (rc < 0)
+    struct json_span ids, key, info;
+    if (open_vmlist(t, &text, &ids, e) < 0)
         return -1;
-    struct json_span root, key, info;
-    size_t bad;
-    if (rc == 1 || json_check(buf_str(&text), text.len, &root, &bad) < 0 || !json_is_object(root))
-        return err_set(e, ERR_DATA, 0, "'%s/.vmlist' is missing or damaged: is pmxcfs running?",
-                       tree_root(t));
-    struct json_iter it = json_iter(json_get(root, "ids")); /* absent: no guest */
+    struct json_iter it = json_iter(ids);
     while (json_next(&it, &key, &info)) {
         char name[16];
         if (key.len < sizeof name) {
@@ -181,6 +192,54 @@ int guests_load(struct tree *t, struct guest_list *ret, struct err *e)
         }
         guests_release(&b.list);
     }
+}
+
+/* ---- one guest ---- */
+
+static int look_in_vmlist(struct tree *t, uint32_t id, struct builder *b, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    struct json_span ids;
+    char key[16];
+    if (open_vmlist(t, &text, &ids, e) < 0)
+        return -1;
+    snprintf(key, sizeof key, "%u", (unsigned)id);
+    struct json_span info = json_get(ids, key);
+    if (info.p)
+        add_vmlist_guest(b, key, info);
+    return 0;
+}
+
+static int look_for_files(struct tree *t, uint32_t id, struct builder *b, struct err *e)
+{
+    _cleanup_strv_ struct strv nodes = STRV_INIT;
+    if (tree_list(t, "nodes", &nodes, e) < 0)
+        return -1;
+    for (size_t i = 0; i < nodes.n * ELEMENTS(types); i++) {
+        const char *node = nodes.v[i / ELEMENTS(types)];
+        enum guest_type type = i % ELEMENTS(types);
+        if (!is_node_name(node))
+            continue;
+        _cleanup_free_ char *path = xasprintf("nodes/%s/%s/%u.conf", node, types[type].dir, (unsigned)id);
+        int r = tree_has(t, path, e);
+        if (r < 0)
+            return -1;
+        if (r > 0)
+            add_guest(b, id, type, node);
+    }
+    return 0;
+}
+
+int guests_still(struct tree *t, const struct guest_list *g, uint32_t id, struct err *e)
+{
+    struct builder b = {0};
+    int r = tree_is_pmxcfs(t) ? look_in_vmlist(t, id, &b, e) : look_for_files(t, id, &b, e);
+    if (r == 0) {
+        const struct guest_entry *was = guests_find(g, id);
+        r = b.list.n == (was ? 1 : 0) && !guests_has_two(g, id) && (!was || by_id(was, b.list.v) == 0);
+    }
+    guests_release(&b.list);
+    return r < 0 ? err_wrap(e, "cannot look for guest %u", (unsigned)id) : r;
 }
 
 bool guests_has_two(const struct guest_list *g, uint32_t id)

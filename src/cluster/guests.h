@@ -28,6 +28,9 @@ struct guest_list {
 };
 
 int guests_load(struct tree *t, struct guest_list *ret, struct err *e);
+/* Does the list say of this guest what the tree says now? Looks at what is of this guest. 1; 0: load it anew.
+ */
+int guests_still(struct tree *t, const struct guest_list *g, uint32_t id, struct err *e);
 void guests_release(struct guest_list *g);
 const struct guest_entry *guests_find(const struct guest_list *g, uint32_t id); /* NULL: none */
 bool guests_has_two(const struct guest_list *g, uint32_t id); /* two files, so that it has no owner */

@@ -12,18 +12,39 @@ static int64_t written_at(const struct tree *t)
     return stat(path, &st) < 0 ? 0 : st.st_mtime;
 }
 
+static void job_files_release(struct job_files *f)
+{
+    buf_release(&f->text[0]);
+    buf_release(&f->text[1]);
+}
+
 /* A job's own entry is written before the job and read behind it: without a lock too, no job is seen without
  * its properties. */
+static int read_files(struct tree *t, struct job_files *ret, struct err *e)
+{
+    static const char *const names[] = {file_name, extras_name};
+    for (size_t i = 0; i < ELEMENTS(names); i++) {
+        int r = tree_read(t, names[i], &ret->text[i], e);
+        if (r < 0)
+            return err_wrap(e, "cannot load the replication jobs");
+        ret->has[i] = r == 0;
+    }
+    return 0;
+}
+
+static void parse(const struct tree *t, const struct job_files *f, struct jobs *ret)
+{
+    jobs_parse(file_name, f->has[0] ? buf_str(&f->text[0]) : NULL, f->text[0].len, ret);
+    ret->written = written_at(t);
+    jobs_parse_extras(ret, extras_name, f->has[1] ? buf_str(&f->text[1]) : NULL, f->text[1].len);
+}
+
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT, extras = BUF_INIT;
-    int rc = tree_read(t, file_name, &text, e),
-        extras_rc = rc < 0 ? -1 : tree_read(t, extras_name, &extras, e);
-    if (rc < 0 || extras_rc < 0)
-        return err_wrap(e, "cannot load the replication jobs");
-    jobs_parse(file_name, rc == 1 ? NULL : buf_str(&text), text.len, ret);
-    ret->written = written_at(t);
-    jobs_parse_extras(ret, extras_name, extras_rc == 1 ? NULL : buf_str(&extras), extras.len);
+    _cleanup_(job_files_release) struct job_files f = {0};
+    if (read_files(t, &f, e) < 0)
+        return -1;
+    parse(t, &f, ret);
     return 0;
 }
 
@@ -103,21 +124,73 @@ static int repair(struct tree *t, const char *node, struct jobs *ret, struct err
     return rc;
 }
 
+/* What is misplaced is put right in the file and in *jobs. */
+static int put_right(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *jobs,
+                     struct err *e)
+{
+    const struct job *misplaced = find_misplaced(jobs, guests, node);
+    if (!misplaced)
+        return 0;
+    char id[sizeof misplaced->id];
+    memcpy(id, misplaced->id, sizeof id);
+    jobs_release(jobs);
+    return repair(t, node, jobs, e) < 0 ? err_wrap(e, "cannot repair the source of job '%s'", id) : 1;
+}
+
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
                        struct err *e)
 {
     struct jobs jobs = {0};
-    if (jobs_load(t, &jobs, e) < 0)
+    if (jobs_load(t, &jobs, e) < 0 || put_right(t, guests, node, &jobs, e) < 0)
         return -1;
-    const struct job *misplaced = find_misplaced(&jobs, guests, node);
-    if (!misplaced) {
-        *ret = jobs;
-        return 0;
+    *ret = jobs;
+    return 0;
+}
+
+/* ---- kept ---- */
+
+static bool same_files(const struct jobs_kept *k, const struct job_files *f)
+{
+    for (size_t i = 0; i < ELEMENTS(f->text); i++) {
+        const struct buf *was = &k->files.text[i], *is = &f->text[i];
+        if (k->files.has[i] != f->has[i] || was->len != is->len ||
+            memcmp(buf_str(was), buf_str(is), is->len) != 0)
+            return false;
     }
-    char id[sizeof misplaced->id];
-    memcpy(id, misplaced->id, sizeof id);
-    jobs_release(&jobs);
-    return repair(t, node, ret, e) < 0 ? err_wrap(e, "cannot repair the source of job '%s'", id) : 0;
+    return k->loaded;
+}
+
+int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e)
+{
+    struct job_files now = {0};
+    int r = read_files(t, &now, e);
+    if (r < 0 || same_files(k, &now)) {
+        job_files_release(&now);
+        return r;
+    }
+    jobs_kept_release(k);
+    parse(t, &now, &k->jobs);
+    k->files = now;
+    k->loaded = true;
+    return 1;
+}
+
+int jobs_again_repaired(struct tree *t, const struct guest_list *guests, const char *node,
+                        struct jobs_kept *k, struct err *e)
+{
+    int r = jobs_again(t, k, e);
+    int repaired = r < 0 ? -1 : put_right(t, guests, node, &k->jobs, e);
+    if (repaired == 0)
+        return r;
+    jobs_kept_release(k);
+    return repaired < 0 ? -1 : jobs_again(t, k, e);
+}
+
+void jobs_kept_release(struct jobs_kept *k)
+{
+    jobs_release(&k->jobs);
+    job_files_release(&k->files);
+    *k = (struct jobs_kept){0};
 }
 
 char *jobs_lost_guest(const struct job *job, const struct guest_list *guests, const char *node)

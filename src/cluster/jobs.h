@@ -10,6 +10,22 @@ int jobs_load(struct tree *t, struct jobs *ret, struct err *e);
 /* Print and write both files; the caller holds tree_lock(t, "replication.cfg"). */
 int jobs_save(struct tree *t, struct jobs *j, struct err *e);
 
+/* The same, kept: what has not changed in the files is not parsed again. */
+struct job_files {
+    struct buf text[2];
+    bool has[2];
+};
+struct jobs_kept {
+    struct jobs jobs;
+    struct job_files files; /* as it was parsed */
+    bool loaded;
+};
+/* Bring it up to date. 1: it was parsed anew, so pointers into it are invalid. */
+int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e);
+int jobs_again_repaired(struct tree *t, const struct guest_list *guests, const char *node,
+                        struct jobs_kept *k, struct err *e);
+void jobs_kept_release(struct jobs_kept *k);
+
 /* Load, and repair `source`/`target` of jobs whose guest is on `node` but whose source says otherwise. The
  * lock is taken (and the file written) only when there is something to repair. */
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,

@@ -206,6 +206,107 @@ static void test_repair_looks_again_under_the_lock(void **state)
     guests_release(&old);
 }
 
+/* Parsed anew only where a file has changed, and put right where a guest is elsewhere. */
+static void test_jobs_kept(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list g;
+    struct jobs_kept k = {0};
+    assert_int_equal(jobs_again(tt->tree, &k, &e), 1);
+    assert_int_equal(jobs_again(tt->tree, &k, &e), 0);
+    put(tt, "replication.cfg", "");
+    assert_int_equal(jobs_again(tt->tree, &k, &e), 1); /* there, though empty */
+    put(tt, "replication.cfg", JOB("100-0", "pve1", "pve2"));
+    assert_int_equal(jobs_again(tt->tree, &k, &e), 1);
+    assert_int_equal(jobs_again(tt->tree, &k, &e), 0);
+    put(tt, "replication-ext.cfg", "local: 100-0\n\tkeep last=2\n\n");
+    assert_int_equal(jobs_again(tt->tree, &k, &e), 1);
+    assert_string_equal(k.jobs.v[0].keep, "last=2");
+    put(tt, "nodes/pve1/qemu-server/100.conf", "");
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve2", &k, &e), 0);
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve1", &k, &e), 1);
+    _cleanup_free_ char *seen = describe(&k.jobs);
+    assert_string_equal(seen, "100-0:pve1>pve2 ");
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve1", &k, &e), 0);
+    jobs_kept_release(&k);
+    guests_release(&g);
+}
+
+/* Of the sections of one id in replication-ext.cfg the last counts, also among many. */
+static void test_many_extras(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct jobs j;
+    _cleanup_buf_ struct buf text = BUF_INIT, extras = BUF_INIT;
+    buf_adds(&extras, "local: 100-0\n\tkeep last=9\n\n");
+    for (unsigned i = 100; i < 200; i++) {
+        buf_addf(&text, "local: %u-0\n\ttarget pve2\n\tsource pve1\n\n", i);
+        buf_addf(&extras, "local: %u-0\n\tkeep last=%u\n\n", i, i);
+    }
+    put(tt, "replication.cfg", buf_str(&text));
+    put(tt, "replication-ext.cfg", buf_str(&extras));
+    assert_int_equal(jobs_load(tt->tree, &j, &e), 0);
+    assert_int_equal(j.n, 100);
+    for (size_t i = 0; i < j.n; i++) {
+        char want[16];
+        snprintf(want, sizeof want, "last=%zu", 100 + i);
+        assert_string_equal(j.v[i].keep, want);
+    }
+    jobs_remove(&j, "150-0");
+    assert_true(jobs_drop_extras(&j));
+    assert_int_equal(j.extras.n, 100);
+    jobs_release(&j);
+}
+
+/* What a list says of one guest, held against the tree. */
+static void check_still(struct test_tree *tt, const struct guest_list *g, uint32_t id, int want)
+{
+    struct err e;
+    assert_int_equal(guests_still(tt->tree, g, id, &e), want);
+}
+
+static void test_guest_still_there(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list g;
+    put(tt, "nodes/pve1/qemu-server/100.conf", "");
+    put(tt, "nodes/pve1/lxc/101.conf", "");
+    put(tt, "nodes/pve2/qemu-server/102.conf", "");
+    put(tt, "nodes/pve1/lxc/102.conf", "");
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+    for (uint32_t id = 100; id < 104; id++)
+        check_still(tt, &g, id, id != 102); /* a guest with two files is always looked for again */
+    put(tt, "nodes/pve2/lxc/101.conf", "");
+    put(tt, "nodes/pve2/lxc/103.conf", "");
+    check_still(tt, &g, 100, 1);
+    check_still(tt, &g, 101, 0);
+    check_still(tt, &g, 103, 0);
+    assert_int_equal(
+        tree_rename(tt->tree, "nodes/pve1/qemu-server/100.conf", "nodes/pve2/qemu-server/100.conf", &e), 0);
+    check_still(tt, &g, 100, 0);
+    guests_release(&g);
+}
+
+static void test_guest_still_in_vmlist(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list g;
+    put(tt, ".vmlist", "{\"ids\":{\"100\":{\"node\":\"pve1\",\"type\":\"qemu\"}}}");
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+    check_still(tt, &g, 100, 1);
+    check_still(tt, &g, 101, 1);
+    put(tt, ".vmlist", "{\"ids\":{\"100\":{\"node\":\"pve2\",\"type\":\"qemu\"}}}");
+    check_still(tt, &g, 100, 0);
+    put(tt, ".vmlist", "{\"ids\":{}}");
+    check_still(tt, &g, 100, 0);
+    guests_release(&g);
+}
+
 /* Several processes add jobs at once, each under the lock: none is lost. */
 static int add_jobs(struct tree *t, unsigned writer)
 {
@@ -256,6 +357,10 @@ int main(void)
         DIR_TEST(test_load_and_save),
         cmocka_unit_test(test_repair_of_the_source),
         DIR_TEST(test_repair_looks_again_under_the_lock),
+        DIR_TEST(test_jobs_kept),
+        DIR_TEST(test_many_extras),
+        DIR_TEST(test_guest_still_there),
+        PMXCFS_TEST(test_guest_still_in_vmlist),
         DIR_TEST(test_writers_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

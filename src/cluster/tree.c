@@ -114,6 +114,11 @@ int tree_read(struct tree *t, const char *path, struct buf *ret, struct err *e)
     return t->engine->read(t, path, *path == '.' ? VIRTUAL_CAP : FILE_CAP, ret, e);
 }
 
+int tree_has(struct tree *t, const char *path, struct err *e)
+{
+    return check_path(path, e) < 0 ? -1 : t->engine->has(t, path, e);
+}
+
 /* Whoever slept while it held a lock may not write over what another did with it since. */
 static int check_change(const struct tree *t, const char *path, struct err *e)
 {

@@ -30,6 +30,8 @@ static inline void tree_freep(struct tree **t)
 
 /* 1 when the file does not exist. */
 int tree_read(struct tree *t, const char *path, struct buf *ret, struct err *e);
+/* Is there anything of this name? 1 or 0. */
+int tree_has(struct tree *t, const char *path, struct err *e);
 /* Missing directories are made. */
 int tree_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e);
 int tree_remove(struct tree *t, const char *path, struct err *e); /* 1: was not there */

@@ -21,6 +21,13 @@ static int dir_read(struct tree *t, const char *path, size_t cap, struct buf *re
     return rc < 0 ? explain(t, e) : rc;
 }
 
+static int dir_has(struct tree *t, const char *path, struct err *e)
+{
+    _cleanup_close_ int root = tree_files_open_root(t, e);
+    int rc = root < 0 ? -1 : tree_files_has(root, path, e);
+    return rc < 0 ? explain(t, e) : rc;
+}
+
 static int dir_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e)
 {
     _cleanup_close_ int root = tree_files_open_root(t, e);
@@ -80,6 +87,7 @@ static int dir_rename(struct tree *t, const char *from, const char *to, struct e
 const struct tree_engine tree_dir_engine = {
     .name = "dir",
     .read = dir_read,
+    .has = dir_has,
     .write = dir_write,
     .remove = dir_remove,
     .rename = dir_rename,

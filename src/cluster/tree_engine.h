@@ -9,6 +9,7 @@
 struct tree_engine {
     const char *name;
     int (*read)(struct tree *t, const char *path, size_t cap, struct buf *ret, struct err *e);
+    int (*has)(struct tree *t, const char *path, struct err *e);
     int (*write)(struct tree *t, const char *path, const void *data, size_t len, struct err *e);
     int (*remove)(struct tree *t, const char *path, struct err *e);
     int (*rename)(struct tree *t, const char *from, const char *to, struct err *e);
@@ -51,6 +52,7 @@ bool tree_pmxcfs_is_at(const char *root);
  * is never followed. Missing parent directories are made. On failure e->code is the errno. */
 int tree_files_open_root(struct tree *t, struct err *e);
 int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, struct err *e);
+int tree_files_has(int rootfd, const char *path, struct err *e);
 int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e);
 int tree_files_remove(int rootfd, const char *path, struct err *e);
 /* Never replaces. */

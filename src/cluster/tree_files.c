@@ -108,6 +108,21 @@ int tree_files_remove(int rootfd, const char *path, struct err *e)
     return fs_sync_dir_fd(dir, path, e);
 }
 
+int tree_files_has(int rootfd, const char *path, struct err *e)
+{
+    const char *name;
+    struct err local;
+    _cleanup_close_ int dir = open_parent(rootfd, path, false, &name, &local);
+    if (dir >= 0 && faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return 1;
+    if (dir >= 0 ? errno == ENOENT : is_missing(&local))
+        return 0;
+    if (dir >= 0)
+        return err_sys(e, "cannot look for '%s'", path);
+    *e = local;
+    return -1;
+}
+
 int tree_files_look_and_rename(int from_dir, const char *from, int to_dir, const char *to)
 {
     if (faccessat(to_dir, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {

@@ -91,6 +91,15 @@ static int pmxcfs_read(struct tree *t, const char *path, size_t cap, struct buf 
     return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
 }
 
+static int pmxcfs_has(struct tree *t, const char *path, struct err *e)
+{
+    _cleanup_close_ int root = open_root(t, e);
+    if (root < 0)
+        return -1;
+    int rc = tree_files_has(root, path, e);
+    return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
+}
+
 static int pmxcfs_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e)
 {
     _cleanup_close_ int root = open_root(t, e);
@@ -185,6 +194,7 @@ static void pmxcfs_unlock(struct tree *t, const char *name, void *data)
 const struct tree_engine tree_pmxcfs_engine = {
     .name = "pmxcfs",
     .read = pmxcfs_read,
+    .has = pmxcfs_has,
     .write = pmxcfs_write,
     .remove = pmxcfs_remove,
     .rename = pmxcfs_rename,

@@ -66,6 +66,9 @@ bool jobs_drop_extras(struct jobs *j);
 /* NULL: none. Pointers to jobs are valid until jobs_add or jobs_remove. */
 struct job *jobs_find(struct jobs *j, const char *id);
 
+/* The jobs of one guest are v[first] to v[end - 1]. */
+size_t jobs_of_guest(const struct jobs *j, uint32_t guest, size_t *end);
+
 /* Add a copy of *job (guest and number follow from its id): ERR_USAGE when a value is bad ("schedule: why"),
  * the id is taken, if only by a faulty section, or the guest has a job to that target
  * (BEHAVIOUR.md#changing-jobs). */

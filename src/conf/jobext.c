@@ -164,15 +164,26 @@ struct section *job_extras_section(struct section_file *f, const char *id)
     return NULL;
 }
 
+void job_sections_index(const struct section_file *f, struct lookup *ret)
+{
+    for (size_t i = f->n; i-- > 0;) {
+        struct job_id id;
+        char canonical[24];
+        if (strcmp(f->sections[i].type, "local") != 0 || !job_id_read(f->sections[i].id, &id))
+            continue;
+        job_id_print(id, canonical);
+        lookup_add(ret, canonical, i);
+    }
+}
+
 static void remove_all(struct section_file *f, const char *id)
 {
     for (struct section *s; (s = job_extras_section(f, id));)
         section_remove(f, (size_t)(s - f->sections));
 }
 
-void job_extras_load(struct job *job, struct section_file *f)
+void job_extras_load(struct job *job, const struct section *s)
 {
-    struct section *s = job_extras_section(f, job->id);
     for (size_t i = 0; i < ELEMENTS(extras); i++) {
         const char *text = s ? section_get(s, extras[i].key) : NULL;
         free(*slot(job, &extras[i]));

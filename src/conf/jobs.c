@@ -51,8 +51,7 @@ static size_t lower_bound(const struct jobs *j, const struct job *key)
     return from;
 }
 
-/* The jobs of one guest are v[first] to v[end - 1]. */
-static size_t jobs_of_guest(const struct jobs *j, uint32_t guest, size_t *end)
+size_t jobs_of_guest(const struct jobs *j, uint32_t guest, size_t *end)
 {
     size_t first = lower_bound(j, &(struct job){.guest = guest});
     for (*end = first; *end < j->n && j->v[*end].guest == guest; ++*end)
@@ -259,7 +258,7 @@ int jobs_changed(struct jobs *j, struct job *job, struct err *e)
     struct job old;
     job_from_section(&j->file.sections[job->section], NULL, NULL, &old);
     snprintf(old.id, sizeof old.id, "%s", job->id);
-    job_extras_load(&old, &j->extras);
+    job_extras_load(&old, job_extras_section(&j->extras, job->id));
     int r = job_check(job, &old, e);
     job_release(&old);
     if (r == 0 && target_taken(j, job->guest, job->target, job))
@@ -305,15 +304,18 @@ void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_
     section_parse(name, text, len, &j->extras);
     for (size_t i = 0; i < j->extras.warnings.n; i++)
         strv_add(&j->warnings, j->extras.warnings.v[i]);
+    _cleanup_lookup_ struct lookup at = {0};
+    job_sections_index(&j->extras, &at);
     for (size_t i = 0; i < j->n; i++) {
         struct job *job = &j->v[i];
-        job_extras_load(job, &j->extras);
-        if (job->fault)
+        size_t k = lookup_get(&at, job->id);
+        const struct section *s = k == LOOKUP_NONE ? NULL : &j->extras.sections[k];
+        job_extras_load(job, s);
+        if (!s || job->fault)
             continue;
         job_judge(job);
         if (job->fault)
-            warn_at(&j->warnings, name, job_extras_section(&j->extras, job->id)->line,
-                    "job '%s' is not run: %s", job->id, job->fault);
+            warn_at(&j->warnings, name, s->line, "job '%s' is not run: %s", job->id, job->fault);
     }
 }
 
@@ -325,10 +327,16 @@ void jobs_print_extras(const struct jobs *j, struct buf *out)
 bool jobs_drop_extras(struct jobs *j)
 {
     bool dropped = false;
+    _cleanup_lookup_ struct lookup there = {0};
+    job_sections_index(&j->file, &there);
     for (size_t i = j->extras.n; i-- > 0;) {
         struct job_id id;
+        char canonical[24];
         const struct section *s = &j->extras.sections[i];
-        if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id) || has_section(j, id))
+        if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id))
+            continue;
+        job_id_print(id, canonical);
+        if (lookup_has(&there, canonical))
             continue;
         section_remove(&j->extras, i);
         dropped = true;

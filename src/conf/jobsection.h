@@ -2,6 +2,7 @@
  * job.c, that jobext.c, all of them jobid.c. */
 #pragma once
 
+#include "base/lookup.h"
 #include "conf/job.h"
 
 /* The properties into *ret, all but id, guest and number; a bad one is left out with a warning (warnings
@@ -24,7 +25,10 @@ void job_extras_release(struct job *job);
 void job_extras_copy(struct job *to, const struct job *from);
 int job_extras_check(const struct job *job, const struct job *old, struct err *e); /* as job_check */
 char *job_extras_fault(const struct job *job); /* why it cannot run, or NULL; malloc'ed */
-void job_extras_load(struct job *job, struct section_file *f);
+/* s NULL: it has none. */
+void job_extras_load(struct job *job, const struct section *s);
+/* Each job's id as we print it → the number of its section, the last one of its id; of either file. */
+void job_sections_index(const struct section_file *f, struct lookup *ret);
 /* The job's section of replication-ext.cfg, the last one of its id; NULL: none. */
 struct section *job_extras_section(struct section_file *f, const char *id);
 /* fresh: what the file says of this id is of an older job. */

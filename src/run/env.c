@@ -23,6 +23,7 @@ void env_release(struct env *env)
 {
     if (env->has_guests)
         guests_release(&env->guests);
+    jobs_kept_release(&env->jobs);
     if (env->has_members)
         members_release(&env->members);
     if (env->has_storages)
@@ -50,6 +51,28 @@ int env_guests_again(struct env *env, struct err *e)
         guests_release(&env->guests);
     env->has_guests = false;
     return env_guests(env, e);
+}
+
+int env_guest_again(struct env *env, uint32_t id, struct err *e)
+{
+    if (!env->has_guests)
+        return env_guests(env, e);
+    int r = guests_still(env->tree, &env->guests, id, e);
+    if (r == 0)
+        return env_guests_again(env, e) < 0 ? -1 : 1;
+    return r < 0 ? -1 : 0;
+}
+
+int env_jobs(struct env *env, struct err *e)
+{
+    return jobs_again(env->tree, &env->jobs, e);
+}
+
+int env_jobs_repaired(struct env *env, struct err *e)
+{
+    if (env_guests(env, e) < 0)
+        return -1;
+    return jobs_again_repaired(env->tree, &env->guests, env->settings.node, &env->jobs, e);
 }
 
 int env_members(struct env *env, struct err *e)

@@ -21,6 +21,7 @@ struct env {
     struct tree *tree;
     bool has_guests, has_members, has_storages, has_transport;
     struct guest_list guests;   /* env_guests */
+    struct jobs_kept jobs;      /* env_jobs */
     struct members members;     /* env_members */
     struct storages storages;   /* env_storages */
     struct transport transport; /* env_transport */
@@ -35,6 +36,12 @@ int env_guests(struct env *env, struct err *e);
 /* Read the list anew: before a commit, the owner is checked again. Entries got before are invalid afterwards.
  */
 int env_guests_again(struct env *env, struct err *e);
+/* The same for what it says of this guest: what is of others may be older. 1: it was read anew. */
+int env_guest_again(struct env *env, uint32_t id, struct err *e);
+/* env->jobs.jobs as they are now; 1: they are others than before, and pointers into them are invalid. */
+int env_jobs(struct env *env, struct err *e);
+/* Those whose source is wrong are put right first (cluster/jobs.h). */
+int env_jobs_repaired(struct env *env, struct err *e);
 int env_members(struct env *env, struct err *e);
 int env_storages(struct env *env, struct err *e);
 int env_transport(struct env *env, struct err *e);

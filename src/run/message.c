@@ -344,11 +344,12 @@ json_t *message_replica(const struct replica *r)
 
 static int snapshots_parse(const json_t *array, struct snapshots *ret, struct err *e)
 {
-    size_t n = json_array_size(array);
-    ret->v = xcalloc(n, sizeof *ret->v);
-    for (; ret->n < n; ret->n++)
-        if (message_snapshot_parse(json_array_get(array, ret->n), &ret->v[ret->n], e) < 0)
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        struct snapshot one = {0};
+        if (message_snapshot_parse(json_array_get(array, i), &one, e) < 0)
             return -1;
+        snapshots_add(ret, &one);
+    }
     return 0;
 }
 

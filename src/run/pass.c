@@ -3,6 +3,7 @@
 #include "run/run.h"
 
 #include "base/clock.h"
+#include "base/lookup.h"
 #include "base/mem.h"
 #include "state/due.h"
 #include "state/jobstate.h"
@@ -11,18 +12,35 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What is due is found and put in order once, then one after the other is looked at
+ * again and run; when none is left, what came to be due meanwhile is found. So a pass of n jobs looks at all
+ * of them a few times, not n times. */
+
 struct candidate {
-    const struct job *job;
+    char id[sizeof((struct job *)0)->id];
     int64_t last_iteration, next_sync, fails;
+    size_t place; /* the jobs come sorted by guest and id */
 };
 
-/* Least recently served first (BEHAVIOUR.md#order); the jobs come sorted by guest and id, so ties keep that
- * order. */
-static bool before(const struct candidate *a, const struct candidate *b)
+struct candidates {
+    struct candidate *v;
+    size_t n;
+};
+
+static void candidates_release(struct candidates *c)
 {
-    if (a->last_iteration != b->last_iteration)
-        return a->last_iteration < b->last_iteration;
-    return a->next_sync < b->next_sync;
+    free(c->v);
+}
+
+/* Least recently served first (BEHAVIOUR.md#order). */
+static int by_turn(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->last_iteration != y->last_iteration)
+        return x->last_iteration < y->last_iteration ? -1 : 1;
+    if (x->next_sync != y->next_sync)
+        return x->next_sync < y->next_sync ? -1 : 1;
+    return x->place < y->place ? -1 : 1;
 }
 
 static bool is_candidate(struct env *env, const struct job *job)
@@ -41,36 +59,61 @@ static bool is_online(const struct env *env, const struct job *job)
     return m && m->online;
 }
 
-/* The job to run next, and how often it failed so far; an empty id: none. The job is the caller's. */
-static int pick(struct env *env, const struct strv *done, int64_t now, struct job *ret, int64_t *fails,
-                struct err *e)
+static bool is_due(struct env *env, const struct job *job, const struct job_states *states,
+                   struct candidate *ret)
 {
-    struct jobs jobs;
-    struct candidate best = {0};
-    *ret = (struct job){0};
-    if (env_guests_again(env, e) < 0 ||
-        jobs_load_repaired(env->tree, &env->guests, env->settings.node, &jobs, e) < 0)
+    struct job_state state = {0};
+    if (!is_candidate(env, job))
+        return false;
+    job_states_get(states, job->guest, job->target, &state);
+    *ret = (struct candidate){.last_iteration = state.last_iteration,
+                              .fails = state.fail_count,
+                              .next_sync = job_next_sync(job, &state, is_online(env, job))};
+    memcpy(ret->id, job->id, sizeof ret->id);
+    job_state_release(&state);
+    return ret->next_sync && ret->next_sync <= clock_epoch();
+}
+
+static int find_due(struct env *env, const struct lookup *done, struct candidates *ret, struct err *e)
+{
+    if (env_guests_again(env, e) < 0 || env_jobs_repaired(env, e) < 0)
         return -1;
     struct job_states *states = job_states_load(env->settings.state_dir, e);
-    for (size_t i = 0; states && i < jobs.n; i++) {
-        struct job_state state = {0};
-        if (strv_has(done, jobs.v[i].id) || !is_candidate(env, &jobs.v[i]))
+    if (!states)
+        return -1;
+    const struct jobs *jobs = &env->jobs.jobs;
+    for (size_t i = 0; i < jobs->n; i++) {
+        struct candidate c;
+        if (lookup_has(done, jobs->v[i].id) || !is_due(env, &jobs->v[i], states, &c))
             continue;
-        job_states_get(states, jobs.v[i].guest, jobs.v[i].target, &state);
-        struct candidate c = {.job = &jobs.v[i],
-                              .last_iteration = state.last_iteration,
-                              .fails = state.fail_count,
-                              .next_sync = job_next_sync(&jobs.v[i], &state, is_online(env, &jobs.v[i]))};
-        job_state_release(&state);
-        if (c.next_sync && c.next_sync <= now && (!best.job || before(&c, &best)))
-            best = c;
+        c.place = i;
+        ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
+        ret->v[ret->n++] = c;
     }
-    if (best.job)
-        job_copy(ret, best.job);
-    *fails = best.fails;
     job_states_free(states);
-    jobs_release(&jobs);
-    return states ? 0 : -1;
+    if (ret->n)
+        qsort(ret->v, ret->n, sizeof *ret->v, by_turn);
+    return 0;
+}
+
+/* Others may have run it, changed or removed it meanwhile. 1: it is; *ret is the caller's then. */
+static int still_due(struct env *env, struct candidate *c, struct job *ret, struct err *e)
+{
+    if (env_jobs(env, e) < 0)
+        return -1;
+    const struct job *job = jobs_find(&env->jobs.jobs, c->id);
+    if (!job)
+        return 0;
+    if (env_guest_again(env, job->guest, e) < 0)
+        return -1;
+    struct job_states *states = job_states_load_guest(env->settings.state_dir, job->guest, e);
+    if (!states)
+        return -1;
+    bool due = is_due(env, job, states, c);
+    job_states_free(states);
+    if (due)
+        job_copy(ret, job);
+    return due;
 }
 
 static int mail_failure(struct env *env, const struct job *job, const struct job_state *state, struct err *e)
@@ -109,28 +152,54 @@ static void tell_failure(struct env *env, const struct job *job, int64_t fails_b
     job_state_release(&state);
 }
 
+struct pass {
+    struct env *env;
+    struct run_options options;
+    bool mail;
+    struct lookup done;
+};
+
+/* 1: it was run, well or not. */
+static int run_candidate(struct pass *p, struct candidate *c, struct err *e)
+{
+    struct job job;
+    int r = still_due(p->env, c, &job, e);
+    if (r <= 0)
+        return r;
+    lookup_add(&p->done, c->id, 0);
+    struct err failure = {0};
+    if (run_job(p->env, c->id, &p->options, &failure) < 0) {
+        fprintf(stderr, "%s: got unexpected replication job error - %s\n", c->id, failure.text);
+        if (p->mail)
+            tell_failure(p->env, &job, c->fails);
+    }
+    job_release(&job);
+    return 1;
+}
+
+static int run_all(struct pass *p, struct err *e)
+{
+    for (bool any = true; any;) {
+        _cleanup_(candidates_release) struct candidates due = {0};
+        if (find_due(p->env, &p->done, &due, e) < 0)
+            return -1;
+        any = false;
+        for (size_t i = 0; i < due.n; i++) {
+            int r = run_candidate(p, &due.v[i], e);
+            if (r < 0)
+                return -1;
+            any |= r > 0;
+        }
+    }
+    return 0;
+}
+
 int run_pass(struct env *env, const struct run_options *o, struct err *e)
 {
-    struct run_options options = *o;
-    bool mail = o->mail && strcmp(env->settings.mail_to, "none") != 0;
-    _cleanup_strv_ struct strv done = STRV_INIT;
-    options.iteration = clock_epoch();
-    if (env_members(env, e) < 0)
-        return -1;
-    for (;;) {
-        struct job job;
-        int64_t fails;
-        if (pick(env, &done, clock_epoch(), &job, &fails, e) < 0)
-            return -1;
-        if (!*job.id)
-            return 0;
-        strv_add(&done, job.id);
-        struct err failure = {0};
-        if (run_job(env, job.id, &options, &failure) < 0) {
-            fprintf(stderr, "%s: got unexpected replication job error - %s\n", job.id, failure.text);
-            if (mail)
-                tell_failure(env, &job, fails);
-        }
-        job_release(&job);
-    }
+    struct pass p = {
+        .env = env, .options = *o, .mail = o->mail && strcmp(env->settings.mail_to, "none") != 0};
+    p.options.iteration = clock_epoch();
+    int r = env_members(env, e) < 0 ? -1 : run_all(&p, e);
+    lookup_release(&p.done);
+    return r;
 }

@@ -39,42 +39,54 @@ struct run {
     struct steps steps;
 };
 
-static int add_sibling(struct env *env, const struct job *job, struct strv *ret, struct err *e)
+/* The names of the last acknowledged snapshots of the guest's other jobs. */
+static void find_siblings(const struct jobs *jobs, const struct job *job, const struct job_states *states,
+                          struct strv *ret)
 {
-    struct job_state state = {0};
-    if (job_state_load(env->settings.state_dir, job->guest, job->target, &state, e) < 0)
-        return -1;
-    strv_addf(ret, "__replicate_%s_%" PRId64 "__", job->id, state.last_sync);
-    job_state_release(&state);
-    return 0;
+    size_t end;
+    strv_release(ret);
+    for (size_t i = jobs_of_guest(jobs, job->guest, &end); i < end; i++) {
+        const struct job *other = &jobs->v[i];
+        if (strcmp(other->id, job->id) == 0 || other->remove != REMOVE_NOT)
+            continue;
+        struct job_state state = {0};
+        job_states_get(states, other->guest, other->target, &state);
+        strv_addf(ret, "__replicate_%s_%" PRId64 "__", other->id, state.last_sync);
+        job_state_release(&state);
+    }
 }
 
-static int find_siblings(struct env *env, const struct jobs *jobs, const struct job *job, struct strv *ret,
-                         struct err *e)
+/* What the tree says of the job now. */
+static const struct job *find_job(struct env *env, const char *job_id, struct err *e)
 {
-    strv_release(ret);
-    for (size_t i = 0; i < jobs->n; i++) {
-        const struct job *other = &jobs->v[i];
-        if (other->guest == job->guest && strcmp(other->id, job->id) != 0 && other->remove == REMOVE_NOT &&
-            add_sibling(env, other, ret, e) < 0)
-            return -1;
-    }
+    struct job_id id;
+    if ((job_id_read(job_id, &id) && env_guest_again(env, id.guest, e) < 0) || env_jobs_repaired(env, e) < 0)
+        return NULL;
+    const struct job *job = jobs_find(&env->jobs.jobs, job_id);
+    if (!job)
+        err_set(e, ERR_GONE, 0, "no such job '%s'", job_id);
+    return job;
+}
+
+/* The same, and the states of its guest. */
+static int find_job_and_states(struct env *env, const char *job_id, struct job *ret, struct strv *siblings,
+                               struct job_states **states, struct err *e)
+{
+    const struct job *job = find_job(env, job_id, e);
+    if (!job || !(*states = job_states_load_guest(env->settings.state_dir, job->guest, e)))
+        return -1;
+    find_siblings(&env->jobs.jobs, job, *states, siblings);
+    job_copy(ret, job);
     return 0;
 }
 
 int run_find_job(struct env *env, const char *job_id, struct job *ret, struct strv *siblings, struct err *e)
 {
-    struct jobs jobs;
-    if (env_guests_again(env, e) < 0 ||
-        jobs_load_repaired(env->tree, &env->guests, env->settings.node, &jobs, e) < 0)
+    struct job_states *states;
+    if (find_job_and_states(env, job_id, ret, siblings, &states, e) < 0)
         return -1;
-    const struct job *job = jobs_find(&jobs, job_id);
-    int r = job ? find_siblings(env, &jobs, job, siblings, e)
-                : err_set(e, ERR_GONE, 0, "no such job '%s'", job_id);
-    if (r == 0)
-        job_copy(ret, job);
-    jobs_release(&jobs);
-    return r;
+    job_states_free(states);
+    return 0;
 }
 
 int run_check_job(struct env *env, const struct job *job, struct guest_entry *guest, struct err *e)
@@ -98,15 +110,31 @@ int run_check_job(struct env *env, const struct job *job, struct guest_entry *gu
     return 0;
 }
 
-/* The job as it is now, and whether it may run here now. */
+/* The job as it is now, whether it may run here now, and how its last run ended. */
 static int look_up(struct run *r, const char *job_id, struct err *e)
 {
-    if (run_find_job(r->env, job_id, &r->job, &r->siblings, e) < 0)
+    struct job_states *states;
+    if (find_job_and_states(r->env, job_id, &r->job, &r->siblings, &states, e) < 0)
         return -1;
-    if (run_check_job(r->env, &r->job, &r->guest, e) == 0)
+    if (run_check_job(r->env, &r->job, &r->guest, e) == 0) {
+        job_states_get(states, r->job.guest, r->job.target, &r->state);
+        job_states_get(states, r->job.guest, r->job.target, &r->before);
+        job_states_free(states);
         return 0;
+    }
+    job_states_free(states);
     job_release(&r->job);
     return -1;
+}
+
+/* Whose locks are to be taken, where it looks as if it may run. */
+static int look_first(struct run *r, const char *job_id, uint32_t *guest, struct err *e)
+{
+    const struct job *job = find_job(r->env, job_id, e);
+    if (!job || run_check_job(r->env, job, &r->guest, e) < 0)
+        return -1;
+    *guest = job->guest;
+    return 0;
 }
 
 const struct member *run_find_target(struct env *env, const struct job *job, struct err *e)
@@ -159,9 +187,6 @@ static void begin_journal(struct run *r)
 static int begin(struct run *r, struct err *e)
 {
     const struct settings *set = &r->env->settings;
-    if (job_state_load(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0 ||
-        job_state_load(set->state_dir, r->job.guest, r->job.target, &r->before, e) < 0)
-        return -1;
     r->state.pid = getpid();
     r->state.ptime = proc_start_time(getpid());
     r->state.last_try = r->start;
@@ -332,10 +357,10 @@ static int lock_and_run(struct run *r, const char *job_id, struct err *e)
 {
     _cleanup_(lock_freep) struct lock *stock = NULL;
     _cleanup_(lock_freep) struct lock *guest = NULL;
-    if (look_up(r, job_id, e) < 0)
+    uint32_t id;
+    if (look_first(r, job_id, &id, e) < 0)
         return -1;
-    _cleanup_free_ char *path = env_guest_lock_path(r->env, r->job.guest);
-    job_release(&r->job);
+    _cleanup_free_ char *path = env_guest_lock_path(r->env, id);
     stock = take_stock_lock(r->env, e);
     guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
     if (!guest || tree_check_quorum(r->env->tree, e) < 0 || look_up(r, job_id, e) < 0)
@@ -374,15 +399,17 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
     struct job job;
     struct guest_entry guest;
     struct job_state state = {0};
+    struct job_states *states;
     struct steps steps = {0};
     _cleanup_strv_ struct strv siblings = STRV_INIT;
-    if (run_find_job(env, job_id, &job, &siblings, e) < 0)
+    if (find_job_and_states(env, job_id, &job, &siblings, &states, e) < 0)
         return -1;
+    job_states_get(states, job.guest, job.target, &state);
+    job_states_free(states);
     const struct member *target;
     int result = run_check_job(env, &job, &guest, e);
-    if (result == 0 && (target_of(env, &job, &target, e) < 0 ||
-                        job_state_load(env->settings.state_dir, job.guest, job.target, &state, e) < 0))
-        result = -1;
+    if (result == 0)
+        result = target_of(env, &job, &target, e);
     if (result == 0) {
         struct sync s = {.env = env,
                          .job = &job,

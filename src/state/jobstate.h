@@ -64,6 +64,8 @@ int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *ta
 /* All entries at once, for the scheduler and `status`. */
 struct job_states; /* the file's text and an index: about 1.2 times its size */
 struct job_states *job_states_load(const char *state_dir, struct err *e);
+/* Of one guest only: the others are not there. */
+struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, struct err *e);
 void job_states_free(struct job_states *s);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);

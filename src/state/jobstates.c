@@ -62,7 +62,8 @@ static int by_place(const void *a, const void *b, void *arg)
     return by_target ? by_target : (x->state > y->state) - (x->state < y->state);
 }
 
-struct job_states *job_states_load(const char *state_dir, struct err *e)
+/* only: 0: all guests. */
+static struct job_states *load(const char *state_dir, uint32_t only, struct err *e)
 {
     struct job_states *s = xcalloc(1, sizeof *s);
     if (state_file_read(state_dir, &s->file, e) < 0) {
@@ -73,11 +74,21 @@ struct job_states *job_states_load(const char *state_dir, struct err *e)
     struct json_span key, object;
     uint32_t guest;
     while (json_next(&it, &key, &object))
-        if (state_key_guest(key, &guest) && json_is_object(object))
+        if (state_key_guest(key, &guest) && (!only || guest == only) && json_is_object(object))
             index_guest(s, guest, object);
     if (s->n)
         qsort_r(s->v, s->n, sizeof *s->v, by_place, s->file.text.data);
     return s;
+}
+
+struct job_states *job_states_load(const char *state_dir, struct err *e)
+{
+    return load(state_dir, 0, e);
+}
+
+struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, struct err *e)
+{
+    return load(state_dir, guest, e);
 }
 
 void job_states_free(struct job_states *s)

@@ -79,10 +79,27 @@ static int find_data(struct blockreader *r, uint64_t offset, struct err *e)
     return 0;
 }
 
+static int know(struct blockreader *r, uint64_t offset, struct err *e)
+{
+    return (offset >= r->end || offset < r->hole) && find_data(r, offset, e) < 0 ? -1 : 0;
+}
+
+int blockreader_skip(struct blockreader *r, uint64_t offset, uint64_t *next, struct err *e)
+{
+    *next = offset;
+    if (know(r, offset, e) < 0)
+        return -1;
+    if (r->data >= r->size)
+        *next = r->size;
+    else if (r->data > offset)
+        *next = r->data - r->data % DIGEST_BLOCK;
+    return 0;
+}
+
 int blockreader_read(struct blockreader *r, uint64_t offset, bool *zero, struct digest *digest, struct err *e)
 {
     size_t n = block_length(r->size, offset);
-    if ((offset >= r->end || offset < r->hole) && find_data(r, offset, e) < 0)
+    if (know(r, offset, e) < 0)
         return -1;
     *zero = offset + n <= r->data;
     if (!*zero) {

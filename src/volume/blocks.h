@@ -39,6 +39,9 @@ struct blockreader {
 };
 void blockreader_init(struct blockreader *r, int fd, uint64_t size, const char *what);
 void blockreader_release(struct blockreader *r);
+/* The first block at or behind this offset that may have data: all before it are holes. The file's size where
+ * there is none. */
+int blockreader_skip(struct blockreader *r, uint64_t offset, uint64_t *next, struct err *e);
 /* The block at this offset (a multiple of the block size, below size; ascending calls). *zero: it is all
  * zeros; the buffer is then not filled. The digest is over its bytes in any case. ERR_DATA when the file ends
  * early. */

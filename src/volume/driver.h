@@ -79,6 +79,9 @@ struct volume_driver {
     int (*snapshot_all)(struct volume *const v[], size_t n, const char *name, struct err *e);
     int (*snapshot_keep)(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
     int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);
+    /* Until it is called with `on` false, nothing but snapshot_destroy is, so what is seen now may be
+     * believed. NULL: that looks at the one snapshot only. */
+    void (*destroying)(struct volume *v, bool on);
     int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);
     int (*snapshot_adopt)(struct volume *v, const char *name, const char *id, struct err *e);
     int (*snapshot_mark)(struct volume *v, const char *name, const char *id, int64_t since, struct err *e);

@@ -23,27 +23,53 @@ bool snapshot_goes_along(const struct snapshot *s)
 void snapshots_release(struct snapshots *s)
 {
     free(s->v);
+    lookup_release(&s->names);
+    lookup_release(&s->ids);
     *s = (struct snapshots){0};
+}
+
+static void note(struct snapshots *s, size_t i)
+{
+    lookup_add(&s->names, s->v[i].name, i);
+    lookup_add(&s->ids, s->v[i].id, i);
 }
 
 void snapshots_add(struct snapshots *s, const struct snapshot *one)
 {
     s->v = xgrow(s->v, s->n, sizeof *s->v);
-    s->v[s->n++] = *one;
+    s->v[s->n] = *one;
+    note(s, s->n++);
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct snapshot *x = a, *y = b;
+    return x->seq != y->seq ? (x->seq > y->seq) - (x->seq < y->seq) : strcmp(x->name, y->name);
+}
+
+void snapshots_sort(struct snapshots *s)
+{
+    if (!s->n)
+        return;
+    qsort(s->v, s->n, sizeof *s->v, by_seq);
+    lookup_release(&s->names);
+    lookup_release(&s->ids);
+    for (size_t i = 0; i < s->n; i++)
+        note(s, i);
+}
+
+static const struct snapshot *at(const struct snapshots *s, const struct lookup *l, const char *key)
+{
+    size_t i = lookup_get(l, key);
+    return i == LOOKUP_NONE ? NULL : &s->v[i];
 }
 
 const struct snapshot *snapshots_find(const struct snapshots *s, const char *name)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->v[i].name, name) == 0)
-            return &s->v[i];
-    return NULL;
+    return at(s, &s->names, name);
 }
 
 const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->v[i].id, id) == 0)
-            return &s->v[i];
-    return NULL;
+    return at(s, &s->ids, id);
 }

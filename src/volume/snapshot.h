@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/lookup.h"
 #include "base/mem.h"
 
 #include <stdbool.h>
@@ -52,9 +53,11 @@ struct snapshot {
     int64_t damaged;
 };
 
+/* Filled by snapshots_add, and not changed where it is then: names and ids are looked up. */
 struct snapshots {
     struct snapshot *v; /* ascending seq */
     size_t n;
+    struct lookup names, ids;
 };
 /* Could it be the time of a finding? A mark is text that anybody may have written. */
 #define SNAPSHOT_DAMAGED_MAX INT64_C(253402300799) /* the year 9999 */
@@ -66,5 +69,8 @@ void snapshots_release(struct snapshots *s);
 #define _cleanup_snapshots_ _cleanup_(snapshots_release)
 /* Append a copy. */
 void snapshots_add(struct snapshots *s, const struct snapshot *one);
+/* By seq, then by name. */
+void snapshots_sort(struct snapshots *s);
+/* NULL: none; of several with one id the first. */
 const struct snapshot *snapshots_find(const struct snapshots *s, const char *name);
 const struct snapshot *snapshots_find_id(const struct snapshots *s, const char *id);

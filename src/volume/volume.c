@@ -182,12 +182,6 @@ bool volume_place_same(const struct volume_place *a, const struct volume_place *
 
 /* ---- snapshots ---- */
 
-static int by_seq(const void *a, const void *b)
-{
-    const struct snapshot *x = a, *y = b;
-    return x->seq != y->seq ? (x->seq > y->seq) - (x->seq < y->seq) : strcmp(x->name, y->name);
-}
-
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
 {
     *ret = (struct snapshots){0};
@@ -195,8 +189,7 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
         snapshots_release(ret);
         return volume_failed(v, e);
     }
-    if (ret->n)
-        qsort(ret->v, ret->n, sizeof *ret->v, by_seq);
+    snapshots_sort(ret);
     return 0;
 }
 
@@ -277,12 +270,9 @@ int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *re
 }
 
 /* What somebody renamed is theirs. */
-static int check_not_strange(struct volume *v, const char *name, struct err *e)
+static int refuse_strange(struct volume *v, const struct snapshots *all, const char *name, struct err *e)
 {
-    _cleanup_snapshots_ struct snapshots all = {0};
-    if (volume_snapshots(v, &all, e) < 0)
-        return -1;
-    const struct snapshot *s = snapshots_find(&all, name);
+    const struct snapshot *s = snapshots_find(all, name);
     if (!s || !(s->flags & SNAPSHOT_STRANGE))
         return 0;
     err_set(e, ERR_DATA, 0,
@@ -292,12 +282,46 @@ static int check_not_strange(struct volume *v, const char *name, struct err *e)
     return volume_failed(v, e);
 }
 
+static int check_not_strange(struct volume *v, const char *name, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    return volume_snapshots(v, &all, e) < 0 ? -1 : refuse_strange(v, &all, name, e);
+}
+
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
     if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0 ||
         check_not_strange(v, name, e) < 0)
         return -1;
     return volume_done(v, v->driver->snapshot_destroy(v, name, id, e), e);
+}
+
+static int destroy_seen(struct volume *v, const struct snapshots *all, const struct snapshot *s,
+                        struct err *e)
+{
+    if (volume_check_snapshot_name(v, s->name, e) < 0 || volume_check_id(v, s->id, e) < 0 ||
+        refuse_strange(v, all, s->name, e) < 0)
+        return -1;
+    return volume_done(v, v->driver->snapshot_destroy(v, s->name, s->id, e), e);
+}
+
+int volume_snapshots_destroy(struct volume *v, const struct snapshots *go, volume_destroyed_fn *told,
+                             void *arg, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (go->n && volume_snapshots(v, &all, e) < 0)
+        return -1;
+    if (go->n && v->driver->destroying)
+        v->driver->destroying(v, true);
+    for (size_t i = 0; i < go->n; i++) {
+        struct err problem = {0};
+        tick_now(volume_tick(v));
+        int r = destroy_seen(v, &all, &go->v[i], &problem);
+        told(&go->v[i], r, &problem, arg);
+    }
+    if (go->n && v->driver->destroying)
+        v->driver->destroying(v, false);
+    return 0;
 }
 
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)

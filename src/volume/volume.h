@@ -172,6 +172,11 @@ int volume_snapshot_keep(struct volume *v, const char *name, struct snapshot *re
  * there: 1. After a power cut it
  * may be back: whoever removes it next does so again. */
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e);
+/* Many of them, after one look at what there is; `told` hears how each went, as above. -1: that look failed.
+ */
+typedef void volume_destroyed_fn(const struct snapshot *s, int result, const struct err *e, void *arg);
+int volume_snapshots_destroy(struct volume *v, const struct snapshots *go, volume_destroyed_fn *told,
+                             void *arg, struct err *e);
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
 /* A snapshot that was made on this node counts as received from now on (SNAPSHOT_RECEIVED): its guest lives
  * elsewhere and has it there. The id must match (ERR_DATA); not there: 1. */

@@ -1,8 +1,8 @@
 #include "run/recover/doctor.h"
 
 #include "base/lock.h"
+#include "base/lookup.h"
 #include "base/mem.h"
-#include "cluster/jobs.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
 
@@ -13,9 +13,9 @@
 
 struct doctor {
     struct env *env;
-    struct jobs jobs;
     struct findings *found;
     bool repair;
+    struct lookup told; /* problems that are not of one guest */
     /* of the guest that is looked at */
     uint32_t guest;
     bool here;    /* this node owns it */
@@ -32,29 +32,29 @@ static bool leads_to(const struct doctor *d, const struct job *job, const char *
            (job->source && strcmp(job->source, node) == 0);
 }
 
-/* What could not be read may be a job of this guest, or the guest: then everything may be needed. */
-static bool is_sure(struct doctor *d)
+/* Many guests have the same ones. */
+static void add_untold(struct doctor *d, const struct strv *from, struct strv *to)
 {
-    const struct strv *doubts[] = {&d->jobs.warnings, &d->env->guests.warnings};
-    for (size_t i = 0; i < ELEMENTS(doubts); i++)
-        for (size_t k = 0; k < doubts[i]->n; k++)
-            strv_add_once(&d->found->problems, doubts[i]->v[k]);
-    return !d->jobs.warnings.n && !d->env->guests.warnings.n;
+    for (size_t i = 0; i < from->n; i++)
+        if (lookup_add(&d->told, from->v[i], 0))
+            strv_add(to, from->v[i]);
 }
 
 static void know_guest(struct doctor *d, uint32_t guest)
 {
     const struct guest_entry *g = guests_find(&d->env->guests, guest);
-    bool sure = is_sure(d);
+    const struct jobs *jobs = &d->env->jobs.jobs;
+    /* what could not be read may be a job of this guest, or the guest: then everything may be needed */
+    bool sure = !jobs->warnings.n && !d->env->guests.warnings.n;
     d->guest = guest;
     d->here = g && sure && strcmp(g->node, d->env->settings.node) == 0;
     d->jobless = sure;
     d->wanted = !sure;
-    for (size_t i = 0; i < d->jobs.n; i++)
-        if (d->jobs.v[i].guest == guest) {
-            d->jobless = false;
-            d->wanted = d->wanted || (g && leads_to(d, &d->jobs.v[i], g->node));
-        }
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, guest, &end); i < end; i++) {
+        d->jobless = false;
+        d->wanted = d->wanted || (g && leads_to(d, &jobs->v[i], g->node));
+    }
 }
 
 /* ---- one volume ---- */
@@ -86,18 +86,43 @@ static void look_at_stage(struct doctor *d, struct volume *v, const char *volid,
                       : xstrdup("the beginning of a copy, which no run will go on with"));
 }
 
-static void look_at_snapshot(struct doctor *d, struct volume *v, const char *volid, const struct snapshot *s)
+struct leftover {
+    struct doctor *d;
+    const char *volid;
+};
+
+static void add_leftover(struct doctor *d, enum finding_state state, const char *volid,
+                         const struct snapshot *s)
 {
-    struct err e;
-    if (snapshot_is_aside(s->name))
-        add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
-    if (s->damaged)
-        add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
-    if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) || s->flags & SNAPSHOT_STRANGE)
-        return;
-    enum finding_state state =
-        d->repair ? removed(d, volid, volume_snapshot_destroy(v, s->name, s->id, &e), &e) : FINDING_LEFT;
     add(d, state, volid, xasprintf("'%s': the guest has no job any more", s->name));
+}
+
+static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
+{
+    const struct leftover *l = arg;
+    add_leftover(l->d, removed(l->d, l->volid, result, e), l->volid, s);
+}
+
+static int look_at_snapshots(struct doctor *d, struct volume *v, const char *volid, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0}, left = {0};
+    if (volume_snapshots(v, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct snapshot *s = &all.v[i];
+        if (snapshot_is_aside(s->name))
+            add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
+        if (s->damaged)
+            add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
+        if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) ||
+            s->flags & SNAPSHOT_STRANGE)
+            continue;
+        if (d->repair)
+            snapshots_add(&left, s);
+        else
+            add_leftover(d, FINDING_LEFT, volid, s);
+    }
+    return volume_snapshots_destroy(v, &left, tell_removed, &(struct leftover){d, volid}, e);
 }
 
 /* Where the guest is, its volume may come from a snapshot of a replica. */
@@ -116,25 +141,18 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     struct doctor *d = arg;
     struct volume_info before, info;
     struct stage_info stage;
-    struct snapshots all = {0};
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
     if (volume_info(v, &before, e) < 0 || volume_tidy(v, e) < 0 || volume_info(v, &info, e) < 0 ||
-        stage_info(v, &stage, e) < 0 || volume_replica(v, owner, base, e) < 0 ||
-        volume_snapshots(v, &all, e) < 0)
+        stage_info(v, &stage, e) < 0 || volume_replica(v, owner, base, e) < 0)
         return -1;
     if (info.exists && !before.exists)
         add(d, FINDING_ENDED, volid, xstrdup("had lost its name in a crash and has it again"));
     look_at_stage(d, v, volid, &stage);
-    for (size_t i = 0; i < all.n; i++)
-        look_at_snapshot(d, v, volid, &all.v[i]);
-    if (look_at_strays(d, v, volid, e) < 0) {
-        snapshots_release(&all);
+    if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    }
     if (info.exists && *owner && !d->here && !d->wanted)
         add(d, FINDING_KEPT, volid,
             xasprintf("a replica of job '%s', which does not replicate to this node any more", owner));
-    snapshots_release(&all);
     return 0;
 }
 
@@ -164,14 +182,19 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
         return 0;
     }
     /* it may have moved while the lock was waited for */
-    if (env_guests_again(d->env, e) < 0)
+    int guests = env_guest_again(d->env, guest, e), jobs = guests < 0 ? -1 : env_jobs(d->env, e);
+    if (jobs < 0)
         return -1;
-    jobs_release(&d->jobs);
-    if (jobs_load(d->env->tree, &d->jobs, e) < 0)
-        return -1;
+    if (guests || jobs) {
+        add_untold(d, &d->env->jobs.jobs.warnings, &d->found->problems);
+        add_untold(d, &d->env->guests.warnings, &d->found->problems);
+    }
     know_guest(d, guest);
     settle(d);
-    return env_each_volume(d->env, guest, look_at_volume, d, &d->found->warnings, e);
+    _cleanup_strv_ struct strv warnings = STRV_INIT;
+    int r = env_each_volume(d->env, guest, look_at_volume, d, &warnings, e);
+    add_untold(d, &warnings, &d->found->warnings);
+    return r;
 }
 
 static int look(struct doctor *d, uint32_t guest, struct err *e)
@@ -195,7 +218,7 @@ int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *r
     *ret = (struct findings){0};
     struct doctor d = {.env = env, .found = ret, .repair = repair};
     int r = look(&d, guest, e);
-    jobs_release(&d.jobs);
+    lookup_release(&d.told);
     if (r < 0)
         findings_release(ret);
     return r;

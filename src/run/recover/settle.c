@@ -26,7 +26,7 @@ static int one(struct env *env, uint32_t guest, bool as_is, struct buf *out, str
     if (!guest_lock)
         return -1;
     _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
-    if (!agent_lock || env_guests_again(env, e) < 0)
+    if (!agent_lock || env_guest_again(env, guest, e) < 0)
         return -1;
     int r = as_is ? intent_forget(env, guest, e) : settle_guest(env, guest, e);
     if (r == 0)

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "run/source/retain.h"
+#include "run/source/sync-parts.h"
 
 #include <string.h>
 
@@ -79,16 +80,9 @@ void sync_removal_choose(const struct sync *s, size_t i, struct snapshots *ret)
 static void remove_local_snapshots(struct sync *s)
 {
     for (size_t i = 0; i < s->n; i++) {
-        struct sync_volume *v = &s->volumes[i];
         struct snapshots go = {0};
         sync_removal_choose(s, i, &go);
-        for (size_t k = 0; k < go.n; k++) {
-            const struct snapshot *one = &go.v[k];
-            struct err problem = {0};
-            joblog_add(s->log, "delete stale replication snapshot '%s' on %s", one->name, s->volids.v[i]);
-            if (volume_snapshot_destroy(v->local.volume, one->name, one->id, &problem) < 0)
-                joblog_add(s->log, "delete stale replication snapshot error: %s", problem.text);
-        }
+        sync_destroy_here(s, i, &go, "stale");
         snapshots_release(&go);
     }
 }

@@ -163,7 +163,7 @@ static int transfer_all(struct sync *s, struct err *e)
  * the past. */
 static int still_here(struct sync *s, struct err *e)
 {
-    if (env_guests_again(s->env, e) < 0)
+    if (env_guest_again(s->env, s->job->guest, e) < 0)
         return -1;
     const struct guest_entry *g = env_guest(s->env, s->job->guest, e);
     if (!g)

@@ -32,6 +32,9 @@ struct sync_prune {
     struct peer_prune *there;
     size_t n;
 };
+/* Remove these of volume i on this node; the log says so of each: "delete KIND replication snapshot …". What
+ * fails is no failure of the run. */
+void sync_destroy_here(struct sync *s, size_t i, const struct snapshots *go, const char *kind);
 /* Pure. Before the run: volumes[].new needs only the name. */
 void sync_prune_choose(const struct sync *s, struct sync_prune *ret);
 void sync_prune_release(struct sync_prune *p);

@@ -130,6 +130,27 @@ void sync_prune_release(struct sync_prune *p)
     *p = (struct sync_prune){0};
 }
 
+struct destroying {
+    struct joblog *log;
+    const char *volid, *kind;
+};
+
+static void tell_destroyed(const struct snapshot *one, int result, const struct err *e, void *arg)
+{
+    const struct destroying *d = arg;
+    joblog_add(d->log, "delete %s replication snapshot '%s' on %s", d->kind, one->name, d->volid);
+    if (result < 0)
+        joblog_add(d->log, "delete %s replication snapshot error: %s", d->kind, e->text);
+}
+
+void sync_destroy_here(struct sync *s, size_t i, const struct snapshots *go, const char *kind)
+{
+    struct destroying d = {s->log, s->volids.v[i], kind};
+    struct err problem;
+    if (volume_snapshots_destroy(s->volumes[i].local.volume, go, tell_destroyed, &d, &problem) < 0)
+        joblog_add(s->log, "delete %s replication snapshot error: %s", kind, problem.text);
+}
+
 static void prune_here(struct sync *s, size_t i, const struct snapshots *go)
 {
     struct sync_volume *v = &s->volumes[i];
@@ -140,11 +161,7 @@ static void prune_here(struct sync *s, size_t i, const struct snapshots *go)
             volume_snapshot_rename(v->local.volume, one->name, v->new.name, &problem) < 0)
             joblog_add(s->log, "snapshot '%s' keeps its name: %s", one->name, problem.text);
     }
-    for (size_t k = 0; k < go->n; k++) {
-        joblog_add(s->log, "delete previous replication snapshot '%s' on %s", go->v[k].name, s->volids.v[i]);
-        if (volume_snapshot_destroy(v->local.volume, go->v[k].name, go->v[k].id, &problem) < 0)
-            joblog_add(s->log, "delete previous replication snapshot error: %s", problem.text);
-    }
+    sync_destroy_here(s, i, go, "previous");
 }
 
 bool sync_prune(struct sync *s)

@@ -28,14 +28,7 @@ int sync_tidy_source(struct sync *s, struct err *e)
         const struct snapshots *drop = &s->plan.v[i].drop_source;
         if (volume_tidy(s->volumes[i].local.volume, e) < 0 || forget_stage(s, i, e) < 0)
             return -1;
-        for (size_t k = 0; k < drop->n; k++) {
-            joblog_add(s->log, "delete stale replication snapshot '%s' on %s", drop->v[k].name,
-                       s->volids.v[i]);
-            struct err problem = {0};
-            if (volume_snapshot_destroy(s->volumes[i].local.volume, drop->v[k].name, drop->v[k].id,
-                                        &problem) < 0)
-                joblog_add(s->log, "delete stale replication snapshot error: %s", problem.text);
-        }
+        sync_destroy_here(s, i, drop, "stale");
     }
     return 0;
 }

@@ -414,8 +414,8 @@ static int repair(struct verify *v, struct err *e)
     return 0;
 }
 
-/* Whoever needs the guest here is waited for, however long it takes. Who needs the replica there is known from
- * the target's word alone: attempts that compare nothing come to an end. */
+/* Whoever needs the guest here is waited for, however long it takes. Who needs the replica there is known
+ * from the target's word alone: attempts that compare nothing come to an end. */
 static int attempt_until_done(struct verify *v, const char *job_id, struct err *e)
 {
     int r;

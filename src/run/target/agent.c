@@ -40,7 +40,7 @@ struct env_volume *agent_volume(struct agent *a, const json_t *o, struct err *e)
 
 static int look_up_guest(struct agent *a, struct policy_guest *ret, struct err *e)
 {
-    if (env_guests_again(a->env, e) < 0)
+    if (env_guest_again(a->env, a->guest, e) < 0)
         return -1;
     const struct guest_entry *g = guests_find(&a->env->guests, a->guest);
     *ret = (struct policy_guest){.guest = a->guest,

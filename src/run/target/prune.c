@@ -5,6 +5,7 @@
 #include "run/target/policy.h"
 #include "volume/name.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define WHY_MAX 200
@@ -17,49 +18,62 @@ static void add_problem(json_t *problems, const struct err *e)
         json_array_append_new(problems, json_string("(and more like these)"));
 }
 
-/* Do something to each of a list of [name, id]; what fails is a problem, not a failure. */
-static int each_snapshot(struct env_volume *v, const json_t *o, const char *key,
-                         int (*act)(struct env_volume *v, const char *name, const char *id, void *arg,
-                                    struct err *e),
-                         void *arg, json_t *problems, struct err *e)
+/* A list of [name, id]. */
+static int read_snapshots(const json_t *o, const char *key, struct snapshots *ret, struct err *e)
 {
     const json_t *array;
     if (message_array(o, key, MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
         return -1;
     for (size_t i = 0; i < json_array_size(array); i++) {
+        struct snapshot s = {0};
         const char *name = json_string_value(json_array_get(json_array_get(array, i), 0));
         const char *id = json_string_value(json_array_get(json_array_get(array, i), 1));
         if (!name || !id || !snapshot_name_portable(name) || !snapshot_id_valid(id))
             return err_set(e, ERR_DATA, 0, "damaged message: '%s' is not a list of names and ids", key);
-        struct err problem = {0};
-        if (act(v, name, id, arg, &problem) < 0)
-            add_problem(problems, &problem);
+        snprintf(s.name, sizeof s.name, "%s", name);
+        snprintf(s.id, sizeof s.id, "%s", id);
+        snapshots_add(ret, &s);
     }
     return 0;
 }
 
-static int prune_one(struct env_volume *v, const char *name, const char *id, void *arg, struct err *e)
+struct pruned {
+    struct pruning *p;
+    const char *volid;
+    json_t *problems;
+};
+
+/* What fails is a problem, not a failure. */
+static void tell_pruned(const struct snapshot *s, int result, const struct err *e, void *arg)
 {
-    const struct pruning *p = arg;
-    int r = replica_prune(v->volume, name, id, v->guest, e);
-    if (r == 0)
-        strv_addf(p->removed, "%s: snapshot '%s': %s", v->volid, name, p->why);
-    return r;
+    const struct pruned *x = arg;
+    if (result < 0)
+        add_problem(x->problems, e);
+    else if (result == 0)
+        strv_addf(x->p->removed, "%s: snapshot '%s': %s", x->volid, s->name, x->p->why);
 }
 
 /* Only what the guest's configuration lists: another snapshot of that name and id is a person's. */
-static int adopt_one(struct env_volume *v, const char *name, const char *id, void *arg, struct err *e)
+static int adopt_one(struct env_volume *v, const struct guest_config *c, const struct snapshot *s,
+                     struct err *e)
 {
-    const struct pruning *p = arg;
-    const struct guest_entry *g = env_guest(p->env, p->guest, e);
+    return strv_has(guest_config_snapshots(c), s->name)
+               ? volume_snapshot_adopt(v->volume, s->name, s->id, e)
+               : err_set(e, ERR_DATA, 0, "snapshot '%s' is not in the guest's configuration", s->name);
+}
+
+static int adopt_all(struct pruning *p, struct env_volume *v, const struct snapshots *adopt, json_t *problems,
+                     struct err *e)
+{
+    const struct guest_entry *g = adopt->n ? env_guest(p->env, p->guest, e) : NULL;
     struct guest_config *c = g ? env_guest_config(p->env, g, e) : NULL;
-    if (!c)
-        return -1;
-    int r = strv_has(guest_config_snapshots(c), name)
-                ? volume_snapshot_adopt(v->volume, name, id, e)
-                : err_set(e, ERR_DATA, 0, "snapshot '%s' is not in the guest's configuration", name);
+    for (size_t i = 0; c && i < adopt->n; i++) {
+        struct err problem = {0};
+        if (adopt_one(v, c, &adopt->v[i], &problem) < 0)
+            add_problem(problems, &problem);
+    }
     guest_config_free(c);
-    return r;
+    return adopt->n && !c ? -1 : 0;
 }
 
 static int prune_volume(struct pruning *p, const json_t *o, json_t *problems, struct err *e)
@@ -68,10 +82,16 @@ static int prune_volume(struct pruning *p, const json_t *o, json_t *problems, st
     struct env_volume *v = message_string(o, "volume", MESSAGE_NAME_MAX, &volid, e) < 0
                                ? NULL
                                : replicas_find(p->replicas, volid, e);
-    return v && each_snapshot(v, o, "snapshots", prune_one, p, problems, e) == 0 &&
-                   each_snapshot(v, o, "adopt", adopt_one, p, problems, e) == 0
-               ? 0
-               : -1;
+    _cleanup_snapshots_ struct snapshots go = {0}, adopt = {0};
+    if (!v || read_snapshots(o, "snapshots", &go, e) < 0 || read_snapshots(o, "adopt", &adopt, e) < 0)
+        return -1;
+    struct pruned told = {p, v->volid, problems};
+    struct err problem = {0};
+    if (replica_prune(v->volume, &go, v->guest, tell_pruned, &told, &problem) < 0)
+        add_problem(problems, &problem);
+    if (adopt_all(p, v, &adopt, problems, &problem) < 0)
+        add_problem(problems, &problem);
+    return 0;
 }
 
 /* What is kept of a dropped image is told like what is removed of it: it has no answer of its own. */

@@ -319,20 +319,23 @@ int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_
     return r < 0 ? err_wrap(e, "stale volume '%s'", volid) : 0;
 }
 
-int replica_prune(struct volume *v, const char *name, const char *id, uint32_t guest, struct err *e)
+int replica_prune(struct volume *v, const struct snapshots *go, uint32_t guest, volume_destroyed_fn *told,
+                  void *arg, struct err *e)
 {
-    struct snapshots snapshots = {0};
-    if (volume_snapshots(v, &snapshots, e) < 0)
-        return -1;
+    _cleanup_snapshots_ struct snapshots all = {0}, may = {0};
     char owner[32], base[SNAPSHOT_ID_LEN + 1];
-    if (volume_replica(v, owner, base, e) < 0) {
-        snapshots_release(&snapshots);
+    if (!go->n)
+        return 0;
+    if (volume_snapshots(v, &all, e) < 0 || volume_replica(v, owner, base, e) < 0)
         return -1;
+    for (size_t i = 0; i < go->n; i++) {
+        struct err problem = {0};
+        const struct snapshot *s = snapshots_find_id(&all, go->v[i].id);
+        int r = s ? policy_prune(&(struct policy_prune){guest, s, base}, &problem) : 1;
+        if (r == 0)
+            snapshots_add(&may, &go->v[i]);
+        else
+            told(&go->v[i], r, &problem, arg);
     }
-    const struct snapshot *s = snapshots_find_id(&snapshots, id);
-    int r = s ? policy_prune(&(struct policy_prune){guest, s, base}, e) : 1;
-    if (r == 0)
-        r = volume_snapshot_destroy(v, name, id, e);
-    snapshots_release(&snapshots);
-    return r;
+    return volume_snapshots_destroy(v, &may, told, arg, e);
 }

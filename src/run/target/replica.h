@@ -46,5 +46,6 @@ int replica_replace(struct env_volume *v, const char *job_id, struct err *e);
  * (volume_alone). `kept` gets sentences, may be NULL. */
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest,
                  const struct replicas *wanted, struct strv *kept, struct err *e);
-/* Remove one snapshot, if it may go (policy_prune). 1: it was not there. */
-int replica_prune(struct volume *v, const char *name, const char *id, uint32_t guest, struct err *e);
+/* Remove those that may go (policy_prune), after one look at what there is; `told` hears of each. */
+int replica_prune(struct volume *v, const struct snapshots *go, uint32_t guest, volume_destroyed_fn *told,
+                  void *arg, struct err *e);

@@ -124,8 +124,10 @@ int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e)
     mark_list(b->dir, MARK_DAMAGED, &known);
     if (r == 0 && known.n)
         r = btrfs_each_name(b->dir, "", add_uuid, &c, e);
+    _cleanup_lookup_ struct lookup there = {0};
+    lookup_add_all(&there, &c.uuids);
     for (size_t i = 0; r == 0 && i < known.n; i++)
-        if (!strv_has(&c.uuids, known.v[i]))
+        if (!lookup_has(&there, known.v[i]))
             btrfs_bond_end(b, known.v[i]);
     strv_release(&c.uuids);
     return r;

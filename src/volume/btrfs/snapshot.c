@@ -3,6 +3,7 @@
 
 #include "volume/mark.h"
 
+#include "base/lookup.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -131,13 +132,12 @@ static int by_seq(const void *a, const void *b)
 static void leave_copies(struct btrfs_snapshots *all)
 {
     size_t n = 0;
-    for (size_t i = 0; i < all->n; i++) {
-        bool copy = false;
-        for (size_t k = 0; k < all->n && !(all->v[i].s.flags & SNAPSHOT_OURS); k++)
-            copy |= k != i && strcmp(all->v[k].s.id, all->v[i].s.id) == 0 &&
-                    (all->v[k].s.flags & SNAPSHOT_OURS || k < i);
-        all->v[i].copy = copy;
-    }
+    _cleanup_lookup_ struct lookup ids = {0};
+    for (size_t i = 0; i < all->n; i++)
+        if (all->v[i].s.flags & SNAPSHOT_OURS)
+            lookup_add(&ids, all->v[i].s.id, 0);
+    for (size_t i = 0; i < all->n; i++)
+        all->v[i].copy = !(all->v[i].s.flags & SNAPSHOT_OURS) && !lookup_add(&ids, all->v[i].s.id, 0);
     for (size_t i = 0; i < all->n; i++)
         if (!all->v[i].copy)
             all->v[n++] = all->v[i];

@@ -68,16 +68,6 @@ static int find_unchanged(struct dir *d, struct snapshot *ret, struct err *e)
     return 1;
 }
 
-static int copy_bytes(int from, int to, struct err *e)
-{
-    char block[65536];
-    ssize_t n;
-    for (off_t at = 0; (n = pread(from, block, sizeof block, at)) != 0; at += n)
-        if (n < 0 || pwrite(to, block, (size_t)n, at) != n)
-            return err_sys(e, "cannot copy the digest map");
-    return 0;
-}
-
 static int make_digests(struct dir *d, int live, uint64_t size, int to, struct err *e)
 {
     struct snapshot same;
@@ -85,8 +75,9 @@ static int make_digests(struct dir *d, int live, uint64_t size, int to, struct e
     if (r != 0)
         return r < 0 ? -1 : blockmap_make(live, size, d->file, to, store_tick(d->store), e);
     _cleanup_close_ int from = -1;
-    r = dir_file(d, dir_name(d, DIR_DIGEST, same.name).s, O_RDONLY, &from, e);
-    return r == 0  ? copy_bytes(from, to, e)
+    struct dir_name name = dir_name(d, DIR_DIGEST, same.name);
+    r = dir_file(d, name.s, O_RDONLY, &from, e);
+    return r == 0  ? blockmap_duplicate(from, to, name.s, e)
            : r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' vanished", same.name)
                    : -1;
 }

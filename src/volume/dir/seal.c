@@ -1,5 +1,6 @@
 #include "volume/dir/seal.h"
 
+#include "base/lookup.h"
 #include "base/mem.h"
 #include "volume/dir/ident.h"
 #include "volume/mark.h"
@@ -117,7 +118,9 @@ void seal_tidy(const struct dir *d)
     mark_list(d->fd, MARK_DAMAGED, &sealed);
     if (!sealed.n || all_ids(d, &ids, &n) < 0)
         return;
+    _cleanup_lookup_ struct lookup there = {0};
+    lookup_add_all(&there, &ids);
     for (size_t i = 0; i < sealed.n; i++)
-        if (!strv_has(&ids, sealed.v[i]))
+        if (!lookup_has(&there, sealed.v[i]))
             seal_end(d, sealed.v[i]);
 }

@@ -1,6 +1,7 @@
 #include "volume/dir/dir.h"
 
 #include "base/clock.h"
+#include "base/lookup.h"
 #include "base/mem.h"
 #include "volume/dir/bond.h"
 #include "volume/dir/ident.h"
@@ -29,18 +30,38 @@ struct found {
 struct finds {
     struct found *v;
     size_t n;
+    struct lookup names;
+    struct lookup ids;  /* of those that have one of their own */
+    struct lookup ours; /* the same without the renamed ones */
 };
 
 static void finds_release(struct finds *f)
 {
     free(f->v);
+    lookup_release(&f->names);
+    lookup_release(&f->ids);
+    lookup_release(&f->ours);
 }
 
-static struct found *finds_add(struct finds *f)
+static void finds_add(struct finds *f, const struct found *x)
 {
+    lookup_add(&f->names, x->s.name, f->n);
     f->v = xgrow(f->v, f->n, sizeof *f->v);
-    memset(&f->v[f->n], 0, sizeof *f->v);
-    return &f->v[f->n++];
+    f->v[f->n++] = *x;
+}
+
+/* It has an id of its own. */
+static void note_id(struct finds *f, const struct found *x)
+{
+    lookup_add(&f->ids, x->s.id, 0);
+    if (!(x->s.flags & SNAPSHOT_STRANGE))
+        lookup_add(&f->ours, x->s.id, 0);
+}
+
+/* Is it the renamed one of two names of a file, or of a file and its copy? Ours counts. */
+static bool is_second(const struct finds *f, const struct found *x)
+{
+    return x->s.flags & SNAPSHOT_STRANGE && lookup_has(&f->ours, x->s.id);
 }
 
 static bool earlier(const struct found *a, const struct found *b)
@@ -52,32 +73,6 @@ static bool earlier(const struct found *a, const struct found *b)
 static int by_birth(const void *a, const void *b)
 {
     return earlier(a, b) ? -1 : earlier(b, a);
-}
-
-static bool has_id(const struct finds *f, const char *id)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (!f->v[i].foreign && strcmp(f->v[i].s.id, id) == 0)
-            return true;
-    return false;
-}
-
-/* Is it the renamed one of two names of a file, or of a file and its copy? Ours counts. */
-static bool is_second(const struct finds *f, const struct found *x)
-{
-    bool ours = false;
-    for (size_t i = 0; i < f->n; i++)
-        ours |=
-            !f->v[i].foreign && !(f->v[i].s.flags & SNAPSHOT_STRANGE) && strcmp(f->v[i].s.id, x->s.id) == 0;
-    return x->s.flags & SNAPSHOT_STRANGE && ours;
-}
-
-static bool has_name(const struct finds *f, const char *name)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (strcmp(f->v[i].s.name, name) == 0)
-            return true;
-    return false;
 }
 
 /* ---- snapshots with data ---- */
@@ -97,45 +92,83 @@ static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct 
         return -1;
     if (bond == BOND_COPY)
         return 0;
-    struct found *x = finds_add(f);
-    int r = mark_snapshot_get(fd, &x->s, e);
-    x->foreign = r != 0;
+    struct found x = {.born = st.stx_mask & STATX_BTIME ? st.stx_btime : st.stx_mtime};
+    int r = mark_snapshot_get(fd, &x.s, e);
+    if (r < 0)
+        return -1;
+    x.foreign = r > 0;
     if (bond == BOND_OURS)
-        x->s.flags |= SNAPSHOT_OURS;
+        x.s.flags |= SNAPSHOT_OURS;
     if (bond == BOND_RENAMED)
-        x->s.flags = SNAPSHOT_STRANGE;
-    strcpy(x->s.name, tag);
-    x->s.size = st.stx_size;
-    x->s.flags |= SNAPSHOT_READABLE;
-    if (!x->foreign)
-        seal_look(d, fd, &x->s);
-    x->born = st.stx_mask & STATX_BTIME ? st.stx_btime : st.stx_mtime;
-    if (x->foreign)
-        x->s.created = x->born.tv_sec;
-    return r < 0 ? -1 : 0;
+        x.s.flags = SNAPSHOT_STRANGE;
+    strcpy(x.s.name, tag);
+    x.s.size = st.stx_size;
+    x.s.flags |= SNAPSHOT_READABLE;
+    if (x.foreign)
+        x.s.created = x.born.tv_sec;
+    else
+        seal_look(d, fd, &x.s);
+    finds_add(f, &x);
+    return 0;
 }
 
 /* A copy made with its attributes has its original's id: the younger of the two is the copy. The array is
  * sorted by birth. */
 static void find_copies(struct finds *f)
 {
+    for (size_t i = 0; i < f->n; i++) {
+        struct found *x = &f->v[i];
+        if (!(x->s.flags & SNAPSHOT_STRANGE) && !x->foreign)
+            x->foreign = lookup_has(&f->ours, x->s.id);
+        if (!x->foreign)
+            note_id(f, x);
+    }
+}
+
+/* Where those without an id come to stand, asked for one after the other by birth. */
+struct gaps {
+    const struct finds *f; /* sorted by birth */
+    size_t next;           /* the first one that is younger than all that was asked for */
+    uint64_t below;        /* the newest of those before that, and of those adopted */
+    uint64_t *seqs;        /* of those that had an id, ascending */
+    size_t n_seqs, above;
+};
+
+static void gaps_release(struct gaps *g)
+{
+    free(g->seqs);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void gaps_init(struct gaps *g, const struct finds *f)
+{
+    *g = (struct gaps){.f = f, .seqs = xreallocarray(NULL, f->n, sizeof *g->seqs)};
     for (size_t i = 0; i < f->n; i++)
-        for (size_t j = 0; j < i && !f->v[i].foreign; j++)
-            f->v[i].foreign = !f->v[j].foreign && strcmp(f->v[i].s.id, f->v[j].s.id) == 0 &&
-                              !((f->v[i].s.flags | f->v[j].s.flags) & SNAPSHOT_STRANGE);
+        if (!f->v[i].foreign)
+            g->seqs[g->n_seqs++] = f->v[i].s.seq;
+    qsort(g->seqs, g->n_seqs, sizeof *g->seqs, ascending);
+}
+
+static void stand_above(struct gaps *g, uint64_t seq)
+{
+    if (seq > g->below)
+        g->below = seq;
 }
 
 /* Right behind the newest of ours that is not younger. */
-static uint64_t place_between(const struct finds *f, const struct found *x)
+static uint64_t place_between(struct gaps *g, const struct found *x)
 {
-    uint64_t below = 0, above = UINT64_MAX;
-    for (size_t i = 0; i < f->n; i++)
-        if (!f->v[i].foreign && !earlier(x, &f->v[i]) && f->v[i].s.seq > below)
-            below = f->v[i].s.seq;
-    for (size_t i = 0; i < f->n; i++)
-        if (!f->v[i].foreign && f->v[i].s.seq > below && f->v[i].s.seq < above)
-            above = f->v[i].s.seq;
-    return above == UINT64_MAX ? below + SEQ_STEP : below + (above - below) / 2;
+    for (; g->next < g->f->n && !earlier(x, &g->f->v[g->next]); g->next++)
+        if (!g->f->v[g->next].foreign)
+            stand_above(g, g->f->v[g->next].s.seq);
+    while (g->above < g->n_seqs && g->seqs[g->above] <= g->below)
+        g->above++;
+    return g->above == g->n_seqs ? g->below + SEQ_STEP : g->below + (g->seqs[g->above] - g->below) / 2;
 }
 
 /* Who holds it may be anybody who can read the file: it is no reason to wait for ever. */
@@ -166,7 +199,7 @@ static int written_meanwhile(int fd, const char *name, struct found *x, struct e
     return 0;
 }
 
-static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
+static int adopt(struct dir *d, struct gaps *g, struct found *x, struct err *e)
 {
     _cleanup_close_ int fd = -1;
     struct dir_name name = dir_name(d, DIR_SNAPSHOT, x->s.name);
@@ -177,7 +210,7 @@ static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
     if (r <= 0)
         return r;
     mark_new_id(x->s.id);
-    x->s.seq = place_between(f, x);
+    x->s.seq = place_between(g, x);
     x->s.flags = SNAPSHOT_READABLE;
     if (mark_snapshot_set(fd, &x->s, "", e) < 0 || dir_flush(fd, name.s, e) < 0)
         return -1;
@@ -189,13 +222,23 @@ static int adopt(struct dir *d, struct finds *f, struct found *x, struct err *e)
 /* One that cannot be given an id (a read-only or immutable file) stays foreign and is left out. */
 static void adopt_all(struct dir *d, struct finds *f)
 {
+    _cleanup_(gaps_release) struct gaps g;
     if (f->n)
         qsort(f->v, f->n, sizeof *f->v, by_birth);
     find_copies(f);
+    gaps_init(&g, f);
     struct err ignored;
-    for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].foreign && !(f->v[i].s.flags & SNAPSHOT_STRANGE))
-            adopt(d, f, &f->v[i], &ignored);
+    for (size_t i = 0; i < f->n; i++) {
+        struct found *x = &f->v[i];
+        if (!x->foreign || x->s.flags & SNAPSHOT_STRANGE)
+            continue;
+        tick_now(store_tick(d->store));
+        adopt(d, &g, x, &ignored);
+        if (x->foreign)
+            continue;
+        stand_above(&g, x->s.seq);
+        note_id(f, x);
+    }
 }
 
 /* ---- snapshots without data ---- */
@@ -209,7 +252,7 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
     struct dir_name name = dir_name(d, DIR_DIGEST, tag);
     struct err ignored;
     struct snapshot s = {0};
-    if (has_name(f, tag) || dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
+    if (lookup_has(&f->names, tag) || dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
         return 0;
     enum bond bond;
     int r = mark_snapshot_get(fd, &s, e);
@@ -220,7 +263,7 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
     if (bond == BOND_OURS)
         s.flags |= SNAPSHOT_OURS;
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, &ignored);
-    if (r > 0 || !map || has_id(f, s.id))
+    if (r > 0 || !map || lookup_has(&f->ids, s.id))
         return 0;
     if ((s.flags & SNAPSHOT_RECEIVED) && strcmp(s.id, live_base) != 0)
         return 0;
@@ -228,7 +271,9 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
     s.size = blockmap_size(map);
     if (ident_unchanged(d, fd))
         s.flags |= SNAPSHOT_READABLE;
-    finds_add(f)->s = s;
+    struct found x = {.s = s};
+    finds_add(f, &x);
+    note_id(f, &x);
     return 0;
 }
 

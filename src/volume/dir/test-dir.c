@@ -123,6 +123,46 @@ static void test_by_hand(void **state)
     image_release(&manual);
 }
 
+static void mark_by_hand(const char *name, uint64_t seq)
+{
+    struct snapshot s = {.seq = seq, .created = 1700000000};
+    mark_new_id(s.id);
+    int fd = open(beside(&w.src_store, name), O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ok(mark_snapshot_set(fd, &s, "", &err));
+    close(fd);
+}
+
+/* Each comes to stand where it was made, also behind another that had no id either. */
+static void test_many_by_hand(void **state)
+{
+    static const struct {
+        const char *name;
+        uint64_t seq; /* 0: it has no id */
+    } made[] = {{"a", 0}, {"b", 5000}, {"c", 0}, {"d", 0}, {"e", 9000}, {"f", 0}, {"g", 2000}, {"h", 0}};
+    static const char *const order[] = {"a", "g", "b", "c", "d", "e", "f", "h"};
+    struct snapshots all;
+    world_seed("test_many_by_hand");
+    if (!at("dir on XFS"))
+        return;
+    world_create(&w, 100000);
+    for (size_t i = 0; i < ELEMENTS(made); i++) {
+        char name[80];
+        snprintf(name, sizeof name, ".pvesr." FILE_NAME "@%s", made[i].name);
+        reflink_by_hand(name, false);
+        if (made[i].seq)
+            mark_by_hand(name, made[i].seq);
+        usleep(20000); /* births are as coarse as the kernel's tick */
+    }
+    ok(volume_snapshots(w.src, &all, &err));
+    assert_int_equal(all.n, ELEMENTS(order));
+    for (size_t i = 0; i < all.n; i++) {
+        assert_string_equal(all.v[i].name, order[i]);
+        assert_true(i == 0 || all.v[i].seq > all.v[i - 1].seq);
+    }
+    snapshots_release(&all);
+}
+
 /* Two commands see it for the first time: one is about to give it an id when the other does. */
 static void test_seen_at_once(void **state)
 {
@@ -465,6 +505,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_by_hand, close_world),
+        cmocka_unit_test_teardown(test_many_by_hand, close_world),
         cmocka_unit_test_teardown(test_seen_at_once, close_world),
         cmocka_unit_test_teardown(test_plain, close_world),
         cmocka_unit_test_teardown(test_chain, close_world),

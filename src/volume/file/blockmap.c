@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #define MAGIC "PVESRMAP"
-#define VERSION 1
-#define WINDOW 4096u /* digests read or written at once */
+#define VERSION 2
+#define VERSION_FULL 1 /* the digest of zeros is written out */
+#define WINDOW 4096u   /* digests read or written at once */
 #define TICK_BLOCKS 256
 
 struct header {
@@ -23,9 +24,9 @@ struct header {
     uint64_t reserved;
 };
 
-static void tick_at(const struct tick *tick, uint64_t offset)
+static void tick_each(const struct tick *tick, unsigned looked)
 {
-    if (offset / BLOCKMAP_BLOCK % TICK_BLOCKS == 0)
+    if (looked % TICK_BLOCKS == 0)
         tick_now(tick);
 }
 
@@ -36,28 +37,98 @@ static uint64_t blocks_of(uint64_t size)
 
 /* ---- making ---- */
 
+static uint64_t place_of(uint64_t block)
+{
+    return sizeof(struct header) + block * sizeof(struct digest);
+}
+
+static const struct digest of_zeros; /* what stands for the digest of a block of zeros */
+
+struct writer {
+    int fd;
+    uint64_t first; /* the window is of blocks first … first + n - 1 */
+    unsigned n;
+    bool any; /* one of them is not zeros */
+    struct digest *window;
+};
+
+/* Then go on at another block. */
+static int flush_window(struct writer *w, uint64_t next, struct err *e)
+{
+    if (w->any && fs_pwrite_all(w->fd, w->window, w->n * sizeof *w->window, place_of(w->first),
+                                "the digest map", e) < 0)
+        return -1;
+    w->first = next;
+    w->n = 0;
+    w->any = false;
+    return 0;
+}
+
+static int add_block(struct writer *w, struct blockreader *r, uint64_t offset, struct err *e)
+{
+    bool zero;
+    struct digest *to = &w->window[w->n];
+    if (blockreader_read(r, offset, &zero, to, e) < 0)
+        return -1;
+    if (zero)
+        *to = of_zeros;
+    w->any |= !zero;
+    return ++w->n == WINDOW ? flush_window(w, w->first + WINDOW, e) : 0;
+}
+
+static int write_digests(struct writer *w, struct blockreader *r, uint64_t size, const struct tick *tick,
+                         struct err *e)
+{
+    uint64_t next;
+    unsigned looked = 0;
+    for (uint64_t offset = 0; offset < size; offset += BLOCKMAP_BLOCK) {
+        tick_each(tick, looked++);
+        if (blockreader_skip(r, offset, &next, e) < 0)
+            return -1;
+        if (next > offset && flush_window(w, next / BLOCKMAP_BLOCK, e) < 0)
+            return -1;
+        offset = next;
+        if (offset < size && add_block(w, r, offset, e) < 0)
+            return -1;
+    }
+    return flush_window(w, 0, e);
+}
+
 int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const struct tick *tick, struct err *e)
 {
     struct header h = {.version = htole32(VERSION), .block = htole32(BLOCKMAP_BLOCK), .size = htole64(size)};
     memcpy(h.magic, MAGIC, sizeof h.magic);
     if (fs_pwrite_all(map_fd, &h, sizeof h, 0, "the digest map", e) < 0)
         return -1;
+    if (ftruncate(map_fd, (off_t)place_of(blocks_of(size))) < 0)
+        return err_sys(e, "cannot set the size of the digest map");
     _cleanup_(blockreader_release) struct blockreader r;
     blockreader_init(&r, fd, size, what);
     _cleanup_free_ struct digest *window = xcalloc(WINDOW, sizeof *window);
-    uint64_t at = sizeof h;
-    unsigned n = 0;
-    for (uint64_t offset = 0; offset < size; offset += BLOCKMAP_BLOCK) {
-        bool zero;
-        tick_at(tick, offset);
-        if (blockreader_read(&r, offset, &zero, &window[n++], e) < 0)
+    struct writer w = {.fd = map_fd, .window = window};
+    return write_digests(&w, &r, size, tick, e);
+}
+
+int blockmap_duplicate(int from, int to, const char *what, struct err *e)
+{
+    struct stat st;
+    struct digest ignored;
+    bool zero;
+    if (fstat(from, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", what);
+    uint64_t next, size = (uint64_t)st.st_size;
+    if (ftruncate(to, st.st_size) < 0)
+        return err_sys(e, "cannot set the size of the digest map");
+    _cleanup_(blockreader_release) struct blockreader r;
+    blockreader_init(&r, from, size, what);
+    for (uint64_t at = 0; at < size; at += DIGEST_BLOCK) {
+        if (blockreader_skip(&r, at, &next, e) < 0)
             return -1;
-        if (n < WINDOW && size - offset > BLOCKMAP_BLOCK)
-            continue;
-        if (fs_pwrite_all(map_fd, window, n * sizeof *window, at, "the digest map", e) < 0)
+        at = next;
+        if (at < size &&
+            (blockreader_read(&r, at, &zero, &ignored, e) < 0 ||
+             (!zero && fs_pwrite_all(to, r.buffer, block_length(size, at), at, "the digest map", e) < 0)))
             return -1;
-        at += n * sizeof *window;
-        n = 0;
     }
     return 0;
 }
@@ -68,7 +139,9 @@ struct blockmap {
     int fd;
     char *what;
     uint64_t size;
-    uint64_t first; /* the window holds the digests of blocks first … first + n - 1 */
+    bool full;           /* of the former version */
+    uint64_t hole, data; /* blocks hole … data - 1 are zeros */
+    uint64_t first;      /* the window holds the digests of blocks first … first + n - 1 */
     unsigned n;
     struct digest window[WINDOW];
 };
@@ -84,9 +157,10 @@ struct blockmap *blockmap_open(int map_fd, const char *what, struct err *e)
     if (fs_pread_all(map_fd, &h, sizeof h, 0, what, e) < 0)
         return NULL;
     uint64_t size = le64toh(h.size);
-    if (memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || le32toh(h.version) != VERSION ||
+    uint32_t version = le32toh(h.version);
+    if (memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || (version != VERSION && version != VERSION_FULL) ||
         le32toh(h.block) != BLOCKMAP_BLOCK || size > INT64_MAX ||
-        (uint64_t)st.st_size != sizeof h + blocks_of(size) * sizeof(struct digest)) {
+        (uint64_t)st.st_size != place_of(blocks_of(size))) {
         err_set(e, ERR_DATA, 0, "'%s' is damaged: it is no whole digest map", what);
         return NULL;
     }
@@ -94,6 +168,7 @@ struct blockmap *blockmap_open(int map_fd, const char *what, struct err *e)
     m->fd = map_fd;
     m->what = xstrdup(what);
     m->size = size;
+    m->full = version == VERSION_FULL;
     return m;
 }
 
@@ -118,13 +193,37 @@ int blockmap_at(struct blockmap *m, uint64_t offset, struct digest *ret, struct 
     if (block < m->first || block - m->first >= m->n) {
         m->n = blocks - block < WINDOW ? (unsigned)(blocks - block) : WINDOW;
         m->first = block;
-        if (fs_pread_all(m->fd, m->window, m->n * sizeof *m->window,
-                         sizeof(struct header) + block * sizeof *m->window, m->what, e) < 0) {
+        if (fs_pread_all(m->fd, m->window, m->n * sizeof *m->window, place_of(block), m->what, e) < 0) {
             m->n = 0;
             return -1;
         }
     }
     *ret = m->window[block - m->first];
+    if (!m->full && digest_same(ret, &of_zeros))
+        *ret = digest_of_zeros(block_length(m->size, offset));
+    return 0;
+}
+
+/* Where the map's file has data next. */
+static int find_data(struct blockmap *m, uint64_t block, struct err *e)
+{
+    off_t at = lseek(m->fd, (off_t)place_of(block), SEEK_DATA);
+    if (at < 0 && errno != ENXIO)
+        return err_sys(e, "cannot look for data in '%s'", m->what);
+    m->hole = block;
+    m->data = at < 0 ? blocks_of(m->size) : ((uint64_t)at - sizeof(struct header)) / sizeof(struct digest);
+    return 0;
+}
+
+int blockmap_skip(struct blockmap *m, uint64_t offset, uint64_t *next, struct err *e)
+{
+    uint64_t block = offset / BLOCKMAP_BLOCK, blocks = blocks_of(m->size);
+    *next = block < blocks ? offset : m->size;
+    if (m->full || block >= blocks || (block >= m->first && block - m->first < m->n))
+        return 0; /* what is in the window was read because it has data near by */
+    if ((block < m->hole || block >= m->data) && find_data(m, block, e) < 0)
+        return -1;
+    *next = m->data >= blocks ? m->size : m->data * BLOCKMAP_BLOCK;
     return 0;
 }
 
@@ -153,10 +252,17 @@ static int walk(struct blockmap *m, int fd, const char *what, int to, const stru
         return 1;
     _cleanup_(blockreader_release) struct blockreader r;
     blockreader_init(&r, fd, m->size, what);
+    unsigned looked = 0;
     for (uint64_t offset = 0; offset < m->size; offset += BLOCKMAP_BLOCK) {
         struct digest is, was;
         bool zero;
-        tick_at(tick, offset);
+        uint64_t file, map;
+        tick_each(tick, looked++);
+        if (blockreader_skip(&r, offset, &file, e) < 0 || blockmap_skip(m, offset, &map, e) < 0)
+            return -1;
+        offset = file < map ? file : map;
+        if (offset >= m->size)
+            break;
         if (blockreader_read(&r, offset, &zero, &is, e) < 0 || blockmap_at(m, offset, &was, e) < 0)
             return -1;
         if (!digest_same(&is, &was))

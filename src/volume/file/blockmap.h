@@ -3,7 +3,9 @@
  * changed since, and to prove that what is read now is still what was there then.
  *
  * On disk: a header of 32 bytes ("PVESRMAP", version, block size, size of the file), then the digests in
- * order, the last one over what is left. Memory is bounded whatever the file's size.
+ * order, the last one over what is left. Since version 2 a block of zeros has 16 bytes of zeros for its
+ * digest, and where many follow each other the map has a hole: what a map takes, and how long it takes, go by
+ * the file's data, not by its size. Memory is bounded whatever either is.
  */
 #pragma once
 
@@ -30,6 +32,11 @@ static inline void blockmap_freep(struct blockmap **m)
     blockmap_free(*m);
 }
 uint64_t blockmap_size(const struct blockmap *m);
+/* The first block at or behind this offset that may have other than zeros; the file's size where there is
+ * none, or where the offset lies behind its end. */
+int blockmap_skip(struct blockmap *m, uint64_t offset, uint64_t *next, struct err *e);
+/* A second map like that in the file `from`, into the empty file `to`. Not flushed. */
+int blockmap_duplicate(int from, int to, const char *what, struct err *e);
 /* The digest of the block at this offset. Cheapest in ascending order. */
 int blockmap_at(struct blockmap *m, uint64_t offset, struct digest *ret, struct err *e);
 

@@ -63,7 +63,9 @@ static int look(struct mapdelta *d, enum change *ret, struct digest *is, struct 
     }
     if (blockmap_at(d->base, d->at, &was, e) < 0)
         return -1;
-    *ret = digest_same(is, &was) ? SAME : zero ? ZERO : DATA;
+    struct digest base_zeros = digest_of_zeros(block_length(blockmap_size(d->base), d->at));
+    bool both = zero && digest_same(&was, &base_zeros); /* the last block may be of another length there */
+    *ret = both || digest_same(is, &was) ? SAME : zero ? ZERO : DATA;
     return 0;
 }
 
@@ -86,6 +88,19 @@ static int read_proved(struct mapdelta *d, const struct digest *wanted, unsigned
     return 0;
 }
 
+/* Where both are zeros nothing changed: the first block at or behind d->at of which that is not known. */
+static int skip_zeros(struct mapdelta *d, uint64_t *next, struct err *e)
+{
+    uint64_t base = d->size;
+    if (blockmap_skip(d->map, d->at, next, e) < 0)
+        return -1;
+    if (d->base && d->at < blockmap_size(d->base) && blockmap_skip(d->base, d->at, &base, e) < 0)
+        return -1;
+    if (base < *next && base < blockmap_size(d->base)) /* the base reads as zeros behind its end */
+        *next = base;
+    return 0;
+}
+
 int mapdelta_next(struct mapdelta *d, struct extent *ret, struct err *e)
 {
     uint64_t looked = 0;
@@ -93,6 +108,13 @@ int mapdelta_next(struct mapdelta *d, struct extent *ret, struct err *e)
     for (; d->at < d->size; d->at += BLOCKMAP_BLOCK) {
         enum change change;
         struct digest is;
+        uint64_t next;
+        if (skip_zeros(d, &next, e) < 0)
+            return -1;
+        if (next > d->at && ret->length)
+            break;
+        if ((d->at = next) >= d->size)
+            break;
         if (look(d, &change, &is, e) < 0)
             return -1;
         enum extent_kind kind = change == ZERO ? EXTENT_ZERO : EXTENT_DATA;

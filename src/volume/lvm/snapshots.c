@@ -108,7 +108,6 @@ int lvm_snapshots(const struct lvm *l, struct snapshots *ret, struct err *e)
     for (size_t i = 0; i < f.n; i++)
         if (!f.v[i].marked)
             adopt(l, &f, &f.v[i], &ignored);
-    ret->v = xcalloc(f.n + 1, sizeof *ret->v);
     for (size_t i = 0; i < f.n; i++) {
         const struct lvm_mark *m = &f.v[i].mark;
         if (!f.v[i].marked)
@@ -119,7 +118,7 @@ int lvm_snapshots(const struct lvm *l, struct snapshots *ret, struct err *e)
         s.damaged = f.v[i].damaged;
         memcpy(s.name, m->m.snapshot, sizeof s.name);
         memcpy(s.id, m->m.id, sizeof s.id);
-        ret->v[ret->n++] = s;
+        snapshots_add(ret, &s);
     }
     return 0;
 }

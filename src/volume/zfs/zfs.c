@@ -225,10 +225,11 @@ static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, s
 static int find_checked(struct volume *v, const char *name, const char *id, struct zfs_snapshot *ret,
                         struct err *e)
 {
+    struct zfs *z = zfs_of(v);
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view(zfs_of(v), &w, e) < 0)
+    if (!z->holds && zfs_view(z, &w, e) < 0)
         return -1;
-    const struct zfs_snapshot *x = find(&w, name);
+    const struct zfs_snapshot *x = find(z->holds ? &z->held : &w, name);
     if (!x)
         return 1;
     if (strcmp(x->s.id, id) != 0)
@@ -236,6 +237,15 @@ static int find_checked(struct volume *v, const char *name, const char *id, stru
                        name, x->s.id, id);
     *ret = *x;
     return 0;
+}
+
+static void slot_destroying(struct volume *v, bool on)
+{
+    struct zfs *z = zfs_of(v);
+    struct err ignored; /* each then looks for itself, and says why it cannot */
+    if (z->holds)
+        zfs_view_release(&z->held);
+    z->holds = on && zfs_view(z, &z->held, &ignored) == 0;
 }
 
 static int slot_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
@@ -428,6 +438,7 @@ const struct volume_driver driver_zfspool = {
     .snapshot_all = slot_snapshot_all,
     .snapshot_keep = slot_keep,
     .snapshot_destroy = slot_snapshot_destroy,
+    .destroying = slot_destroying,
     .snapshot_rename = slot_snapshot_rename,
     .snapshot_adopt = slot_snapshot_adopt,
     .snapshot_mark = slot_snapshot_mark,

@@ -160,6 +160,8 @@ struct zfs { /* volume.priv */
     char *live, *stage, *old;
     struct zfs_view seen; /* as long as `known`: a command takes longer than all we do between two */
     bool known, looked, exact;
+    struct zfs_view held; /* while `holds`: of what is destroyed one after the other */
+    bool holds;
     double asked;                       /* when that was, clock_mono */
     struct strv expected;               /* which datasets the volume will have at the next look: a guess */
     char times_of[SNAPSHOT_ID_LEN + 1]; /* a dataset of which `times` bytes are written: access times alone */
