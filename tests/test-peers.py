@@ -94,6 +94,29 @@ def talking():
             clean("mail", mail)
 
 
+def what_to_do():
+    """a node that cannot be reached for a known reason: the message has the reason and the remedy, and neither is a failure of a frame"""
+    cases = (("echo 'Welcome to pve2, last login: today'; exec \"$@\"", "before the agent's first word comes 'Welcome to pve2"),
+             ("echo hello there; exit 1", "before the agent's first word comes 'hello there"),
+             ("echo \"ERROR: unknown command 'pvesr agent'\" >&2; exit 255", "install this one there, too"),
+             ("echo 'bash: line 1: pvesr: command not found' >&2; exit 127", "install pvesr on that node"),
+             ("echo 'root@10.0.0.2: Permission denied (publickey,password).' >&2; exit 255", "authorized_keys"),
+             ("echo 'Host key verification failed.' >&2; exit 255", "is looked for under the name 'pve2' in "))
+    with rig.Cluster(storage="xfs", ssh=False) as c:
+        w = World(c, "xfs")
+        w.create()
+        path = os.path.join(w.b.dir, "agent")
+        for script, remedy in cases:
+            with open(path, "w") as f:
+                f.write(script + "\n")
+            c.set_agent("pve2", ["sh", path])
+            done = w.run(want=1)
+            assert remedy in done.stderr and "frame" not in done.stderr, f"{script}: {done.stderr}"
+        c.set_agent("pve2", [])
+        w.run()
+        w.proved()
+
+
 def plant(folder, names):
     for name in names:
         path = os.path.join(folder, name)
@@ -129,6 +152,7 @@ def names(kind):
 rig.check(f"key: {whose_key.__doc__}", whose_key, needs=("root", "xfs"))
 rig.check(f"guest: {whose_guest.__doc__}", whose_guest, needs=("root", "xfs"))
 rig.check(f"talk: {talking.__doc__}", talking, needs=("root", "xfs"))
+rig.check(f"remedies: {what_to_do.__doc__}", what_to_do, needs=("root", "xfs"))
 for storage in STORAGES:
     if storage in ("xfs", "btrfs"):
         rig.check(f"names on {storage}: {names.__doc__}", lambda k=storage: names(k), needs=("root", storage))

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "wire/duplex.h"
 #include "wire/squeeze.h"
 
@@ -281,6 +282,14 @@ static int take(struct channel *c, struct header *h, uint8_t **payload, struct e
         return err_set(e, ERR_DATA, 0, "damaged frame: the digest of %u bytes differs", h->len);
     c->start += (size_t)FRAME_HEADER + h->len;
     return 0;
+}
+
+void channel_noise(const struct channel *c, char *to, size_t room)
+{
+    size_t n = c->end - c->start < room - 1 ? c->end - c->start : room - 1;
+    memcpy(to, c->window + c->start, n);
+    to[n] = 0;
+    text_clean(to);
 }
 
 int frame_read(struct channel *c, struct frame *ret, struct err *e)

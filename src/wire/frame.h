@@ -68,6 +68,10 @@ int channel_alive(struct channel *c, struct err *e);
  * ERR_NETWORK: silent for too long, or cut (in the middle of a frame, too). */
 int frame_read(struct channel *c, struct frame *ret, struct err *e);
 
+/* After ERR_DATA: the beginning of what was read and is no frame, as one line of text, cut at room - 1 bytes.
+ */
+void channel_noise(const struct channel *c, char *to, size_t room);
+
 uint64_t channel_sent(const struct channel *c);     /* bytes written, headers included */
 uint64_t channel_received(const struct channel *c); /* bytes read */
 

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 
 #include "run/message.h"
+#include "run/source/peer-hint.h"
 #include "run/transport.h"
 
 #include <stdio.h>
@@ -137,16 +138,20 @@ static int take_kept(struct peer *p, const json_t *reply, struct err *e)
 static int connect_at(struct env *env, const struct link_target *t, struct peer *ret, struct err *e)
 {
     struct peer p = {.node = t->node, .limit = env->settings.peer_limit};
-    if (link_open(t, &p.link, e) < 0)
+    if (link_open(t, &p.link, e) < 0) {
+        peer_hint(t, e);
         return err_wrap(e, "cannot reach node '%s'", t->node);
+    }
     channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
     channel_set_limit(p.link.channel, p.limit < PEER_HELLO_LIMIT ? p.limit : PEER_HELLO_LIMIT);
     channel_expect(p.link.channel);
     if (hello(env, &p, e) < 0) {
+        peer_hint_noise(&p.link, e);
         err_wrap(e, "cannot start the agent on node '%s'", t->node);
         if (e->kind == ERR_NETWORK)
             link_forget(t);
         link_close(&p.link, e);
+        peer_hint(t, e);
         return -1;
     }
     channel_set_timeout(p.link.channel, PEER_SECONDS);
