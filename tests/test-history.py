@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import time
 
@@ -324,6 +325,23 @@ def plain_points(w):
     w.lab.write(0, 3, path=w.lab.replica(0))
     done = w.b.pvesr("clone", "100", name, "901")
     assert done.returncode and "has no data of its own" in done.stderr, done.stderr
+
+
+@scenario("xfs")
+def old_runs_are_forgotten(w):
+    """a run drops what the journal has of its job that is older than history-days, but for the newest ten"""
+    w.create()
+    w.run()
+    with open(w.a.config, "a") as f:
+        f.write("history-days: 7\n")
+    with sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db")) as db:
+        columns = "node, target, duration, result, err_kind, bytes, delta, pid, ptime, boot"
+        for job, n in (("100-0", 40), ("200-0", 12)):
+            for i in range(n):
+                db.execute(f"INSERT INTO run (job, start, {columns}) SELECT ?, start - 8 * 86400 - ?, {columns} FROM run LIMIT 1", (job, i))
+    w.run()
+    runs = json.loads(w.a.pvesr("history", "--output-format", "json", check=True).stdout)
+    assert sorted(r["job"] for r in runs) == ["100-0"] * 10 + ["200-0"] * 12, [r["job"] for r in runs]
 
 
 play_all()

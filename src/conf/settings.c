@@ -34,6 +34,7 @@ static const struct number_key {
     size_t offset;
     unsigned min, max, preset;
 } number_keys[] = {
+    {"history-days", offsetof(struct settings, history_days), 1, 3650, 30},
     {"max-workers", offsetof(struct settings, max_workers), 1, 256, 4},
     {"max-workers-per-target", offsetof(struct settings, max_per_target), 1, 256, 2},
     {"freeze-limit", offsetof(struct settings, freeze_limit), 1, 300, 30},

@@ -6,17 +6,18 @@
 #include "base/mem.h"
 
 struct settings {
-    char *file;         /* where it was read from (or would have been): passed on to local agents */
-    char *node;         /* this node's name; default: short host name */
-    char *cluster;      /* "dir:/etc/pve" */
-    char *state_dir;    /* /var/lib/pve-manager */
-    char *log_dir;      /* /var/log/pve/replicate */
-    char *lock_dir;     /* /var/lock/pve-manager */
-    char *run_dir;      /* /run/pvesr */
-    char *storage_root; /* NULL, or a prefix for the `path` of path-based storages */
-    char *pool_prefix;  /* NULL, or a prefix for the pool (zfspool) and the volume group (lvmthin) */
-    char *sendmail;     /* /usr/sbin/sendmail */
-    char *mail_to;      /* root; "none": no mail */
+    char *file;            /* where it was read from (or would have been): passed on to local agents */
+    char *node;            /* this node's name; default: short host name */
+    char *cluster;         /* "dir:/etc/pve" */
+    char *state_dir;       /* /var/lib/pve-manager */
+    char *log_dir;         /* /var/log/pve/replicate */
+    char *lock_dir;        /* /var/lock/pve-manager */
+    char *run_dir;         /* /run/pvesr */
+    char *storage_root;    /* NULL, or a prefix for the `path` of path-based storages */
+    char *pool_prefix;     /* NULL, or a prefix for the pool (zfspool) and the volume group (lvmthin) */
+    char *sendmail;        /* /usr/sbin/sendmail */
+    char *mail_to;         /* root; "none": no mail */
+    unsigned history_days; /* for which the journal keeps runs */
     unsigned max_workers;
     unsigned max_per_target; /* of them, to one node */
     unsigned freeze_limit;   /* seconds that a guest stays frozen at most */

@@ -71,6 +71,7 @@ static void reads_settings(void **state)
     assert_null(s.pool_prefix);
     assert_int_equal(s.max_workers, 4);
     assert_int_equal(s.max_per_target, 2);
+    assert_int_equal(s.history_days, 30);
     assert_int_equal(s.freeze_limit, 30);
     assert_int_equal(s.peer_limit, 3600);
     assert_null(strchr(s.node, '.'));
@@ -81,6 +82,7 @@ static void reads_settings(void **state)
                        "# c\nnode: n1\r\n\n  cluster:dir:/c \nstate-dir: /s\nlog-dir:\t/l\n"
                        "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7\n"
                        "max-workers-per-target: 3\nfreeze-limit: 5\n"
+                       "history-days: 7\n"
                        "peer-limit: 60",
                        &s, &e),
         0);
@@ -94,6 +96,7 @@ static void reads_settings(void **state)
     assert_string_equal(s.pool_prefix, "n1-");
     assert_int_equal(s.max_workers, 7);
     assert_int_equal(s.max_per_target, 3);
+    assert_int_equal(s.history_days, 7);
     assert_int_equal(s.freeze_limit, 5);
     assert_int_equal(s.peer_limit, 60);
     settings_release(&s);

@@ -219,7 +219,9 @@ static void end_journal(struct run *r, int result, const struct err *failure)
     r->row.duration = r->state.duration;
     r->row.steps = steps;
     r->row.log = (char *)joblog_text(r->log);
-    if (journal_end(r->journal, &r->row, &problem) < 0)
+    int64_t before = r->start - (int64_t)r->env->settings.history_days * 86400;
+    if (journal_end(r->journal, &r->row, &problem) < 0 ||
+        journal_prune(r->journal, r->job.id, before, &problem) < 0)
         fprintf(stderr, "history is not kept: %s\n", problem.text);
 }
 

@@ -378,17 +378,19 @@ int journal_list(struct journal *j, const char *job, unsigned limit,
     return rc;
 }
 
-int journal_prune(struct journal *j, int64_t before, struct err *e)
+int journal_prune(struct journal *j, const char *job, int64_t before, struct err *e)
 {
     sqlite3_stmt *s;
-    if (prepare(
-            j,
-            "DELETE FROM run WHERE start < ?1 AND (SELECT count(*) FROM (SELECT 1 FROM run AS newer"
-            " WHERE newer.job = run.job AND (newer.start, newer.row) > (run.start, run.row) LIMIT ?2)) >= ?2",
-            &s, e) < 0)
+    _cleanup_free_ char *sql = xasprintf(
+        "DELETE FROM run WHERE %s start < ?1 AND (SELECT count(*) FROM (SELECT 1 FROM run AS newer"
+        " WHERE newer.job = run.job AND (newer.start, newer.row) > (run.start, run.row) LIMIT ?2)) >= ?2",
+        job ? "job = ?3 AND" : "");
+    if (prepare(j, sql, &s, e) < 0)
         return -1;
     sqlite3_bind_int64(s, 1, before);
     sqlite3_bind_int64(s, 2, KEEP_PER_JOB);
+    if (job)
+        sqlite3_bind_text(s, 3, job, -1, SQLITE_STATIC);
     if (finish(j, s, e) < 0)
         return -1;
     if (!sqlite3_changes(j->db))

@@ -46,5 +46,5 @@ int journal_end(struct journal *j, const struct journal_run *run, struct err *e)
  * whose process (pid and start time are stored by journal_begin) is gone is given as "interrupted". */
 int journal_list(struct journal *j, const char *job, unsigned limit,
                  bool (*each)(const struct journal_run *, void *), void *arg, struct err *e);
-/* Delete rows older than `before`, but keep the newest 10 of each job. */
-int journal_prune(struct journal *j, int64_t before, struct err *e);
+/* Delete the job's rows older than `before` (job NULL: those of all), but keep the newest 10 of each job. */
+int journal_prune(struct journal *j, const char *job, int64_t before, struct err *e);

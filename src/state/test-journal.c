@@ -222,14 +222,19 @@ static void test_prune_keeps_ten_of_each(void **state)
             assert_ok(journal_begin(j, &b, &e), &e);
     }
     struct seen s = {0};
-    assert_ok(journal_prune(j, 1015, &e), &e);
+    assert_ok(journal_prune(j, "100-1", 1015, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
+    assert_int_equal(s.n, 30 + 10);
+    buf_release(&s.text);
+    s = (struct seen){0};
+    assert_ok(journal_prune(j, NULL, 1015, &e), &e);
     assert_ok(journal_list(j, "100-0", 0, see, &s, &e), &e);
     assert_int_equal(s.n, 15); /* 1015 … 1029 */
     assert_ok(journal_list(j, "100-1", 0, see, &s, &e), &e);
     assert_int_equal(s.n, 15 + 10); /* all are old: the newest ten stay */
     assert_non_null(strstr(s.text.data, "100-1@1002"));
     assert_null(strstr(s.text.data, "100-1@1001"));
-    assert_ok(journal_prune(j, INT64_MAX, &e), &e);
+    assert_ok(journal_prune(j, NULL, INT64_MAX, &e), &e);
     assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
     assert_int_equal(s.n, 15 + 10 + 20);
     buf_release(&s.text);
