@@ -482,4 +482,25 @@ def stage_from_a_backup(w):
     assert "goes on at byte" not in w.log(), w.log()
 
 
+@scenario("plain")
+def digests_are_lost(w):
+    """digests of a restore point that read as zeros, on either node, after which the guest writes zeros: no block is taken for one that is there"""
+    w.create()
+    w.run()
+    w.proved()
+    for node in (w.a, w.b):
+        w.lab.write(0, 20)
+        w.run()
+        snap, = (s for n, s in w.lab.names.entries(node.store)[0] if s and s.startswith("__replicate_"))
+        path = w.lab.names.snapshot(node.store, 0, snap)
+        with open(path, "r+b") as f:
+            f.seek(32)
+            f.write(bytes(os.path.getsize(path) - 32))
+        with open(w.lab.live(0), "r+b") as f:
+            f.write(bytes(4 << 20))
+        w.run()
+        assert same_file(w.lab.live(0), w.lab.replica(0)), "a block of zeros was taken for one that is there"
+        w.run()
+
+
 play_all()

@@ -110,12 +110,20 @@ bool plan_any_wrong(const struct plan_input *in, const struct plan_input_volume 
 
 /* ---- what can be built upon ---- */
 
+/* Digests that are not those that were written tell nothing of what was there. */
+static bool has_lost_digests(const struct plan_input_volume *v, const struct snapshot *s)
+{
+    const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+    return (!v->info.many && s->flags & SNAPSHOT_CHANGED) ||
+           (!v->replica->info.many && there && there->flags & SNAPSHOT_CHANGED);
+}
+
 /* Not what is wrong, and nothing newer than what must be sent again. A native stream takes no ranges: where
  * anything is damaged, all of it is sent; and it says what has changed since a base that must be the same on
  * both sides. */
 static bool is_sound(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
 {
-    if (is_spoilt(v, s) || (v->info.stream && s->flags & SNAPSHOT_CHANGED) ||
+    if (is_spoilt(v, s) || has_lost_digests(v, s) || (v->info.stream && s->flags & SNAPSHOT_CHANGED) ||
         (damage_find(in->damaged, v->volid, s->id, NULL) && !plan_is_patched(in, v, s)))
         return false;
     if (v->info.stream && plan_any_damaged(in, v))

@@ -155,6 +155,7 @@ static inline void check_case(const struct plan_case *c)
     side_parse(c->source, false, &source);
     replica_parse(c, &replica);
     struct plan_input_volume volume = {.volid = "s:vm-100-disk-0",
+                                       .info.many = !c->facts.single,
                                        .info.linked = c->facts.linked,
                                        .info.lossy = c->facts.lossy,
                                        .info.stream = c->facts.stream,

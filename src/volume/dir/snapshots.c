@@ -265,6 +265,8 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, &ignored);
     if (r > 0 || !map || lookup_has(&f->ids, s.id))
         return 0;
+    if (blockmap_prove(map, store_tick(d->store), &ignored) < 0)
+        s.flags |= SNAPSHOT_CHANGED;
     if ((s.flags & SNAPSHOT_RECEIVED) && strcmp(s.id, live_base) != 0)
         return 0;
     strcpy(s.name, tag);

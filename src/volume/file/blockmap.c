@@ -21,7 +21,7 @@ struct header {
     char magic[8];
     uint32_t version, block; /* little endian */
     uint64_t size;
-    uint64_t reserved;
+    uint64_t sum; /* over all digests; not in the former version */
 };
 
 static void tick_each(const struct tick *tick, unsigned looked)
@@ -42,6 +42,14 @@ static uint64_t place_of(uint64_t block)
     return sizeof(struct header) + block * sizeof(struct digest);
 }
 
+/* A digest that got lost reads as that of zeros: what was there would never be sent again. */
+static uint64_t add_to_sum(uint64_t sum, uint64_t block, const struct digest *d)
+{
+    uint64_t half[2];
+    memcpy(half, d, sizeof half);
+    return sum + (le64toh(half[0]) ^ (le64toh(half[1]) << 32 | le64toh(half[1]) >> 32)) * (2 * block + 1);
+}
+
 static const struct digest of_zeros; /* what stands for the digest of a block of zeros */
 
 struct writer {
@@ -49,6 +57,7 @@ struct writer {
     uint64_t first; /* the window is of blocks first … first + n - 1 */
     unsigned n;
     bool any; /* one of them is not zeros */
+    uint64_t sum;
     struct digest *window;
 };
 
@@ -73,6 +82,7 @@ static int add_block(struct writer *w, struct blockreader *r, uint64_t offset, s
     if (zero)
         *to = of_zeros;
     w->any |= !zero;
+    w->sum = add_to_sum(w->sum, w->first + w->n, to);
     return ++w->n == WINDOW ? flush_window(w, w->first + WINDOW, e) : 0;
 }
 
@@ -96,17 +106,20 @@ static int write_digests(struct writer *w, struct blockreader *r, uint64_t size,
 
 int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const struct tick *tick, struct err *e)
 {
-    struct header h = {.version = htole32(VERSION), .block = htole32(BLOCKMAP_BLOCK), .size = htole64(size)};
-    memcpy(h.magic, MAGIC, sizeof h.magic);
-    if (fs_pwrite_all(map_fd, &h, sizeof h, 0, "the digest map", e) < 0)
-        return -1;
     if (ftruncate(map_fd, (off_t)place_of(blocks_of(size))) < 0)
         return err_sys(e, "cannot set the size of the digest map");
     _cleanup_(blockreader_release) struct blockreader r;
     blockreader_init(&r, fd, size, what);
     _cleanup_free_ struct digest *window = xcalloc(WINDOW, sizeof *window);
     struct writer w = {.fd = map_fd, .window = window};
-    return write_digests(&w, &r, size, tick, e);
+    if (write_digests(&w, &r, size, tick, e) < 0)
+        return -1;
+    struct header h = {.version = htole32(VERSION),
+                       .block = htole32(BLOCKMAP_BLOCK),
+                       .size = htole64(size),
+                       .sum = htole64(w.sum)};
+    memcpy(h.magic, MAGIC, sizeof h.magic);
+    return fs_pwrite_all(map_fd, &h, sizeof h, 0, "the digest map", e);
 }
 
 int blockmap_duplicate(int from, int to, const char *what, struct err *e)
@@ -138,7 +151,7 @@ int blockmap_duplicate(int from, int to, const char *what, struct err *e)
 struct blockmap {
     int fd;
     char *what;
-    uint64_t size;
+    uint64_t size, sum;
     bool full;           /* of the former version */
     uint64_t hole, data; /* blocks hole … data - 1 are zeros */
     uint64_t first;      /* the window holds the digests of blocks first … first + n - 1 */
@@ -169,6 +182,7 @@ struct blockmap *blockmap_open(int map_fd, const char *what, struct err *e)
     m->what = xstrdup(what);
     m->size = size;
     m->full = version == VERSION_FULL;
+    m->sum = le64toh(h.sum);
     return m;
 }
 
@@ -225,6 +239,28 @@ int blockmap_skip(struct blockmap *m, uint64_t offset, uint64_t *next, struct er
         return -1;
     *next = m->data >= blocks ? m->size : m->data * BLOCKMAP_BLOCK;
     return 0;
+}
+
+int blockmap_prove(struct blockmap *m, const struct tick *tick, struct err *e)
+{
+    uint64_t sum = 0, next;
+    unsigned looked = 0;
+    for (uint64_t offset = 0; offset < m->size && !m->full; offset += BLOCKMAP_BLOCK) {
+        struct digest ignored;
+        tick_each(tick, looked++);
+        if (blockmap_skip(m, offset, &next, e) < 0)
+            return -1;
+        offset = next;
+        if (offset < m->size && blockmap_at(m, offset, &ignored, e) < 0)
+            return -1;
+        uint64_t block = offset / BLOCKMAP_BLOCK;
+        if (offset < m->size)
+            sum = add_to_sum(sum, block, &m->window[block - m->first]);
+    }
+    return m->full || sum == m->sum
+               ? 0
+               : err_set(e, ERR_DATA, 0, "'%s' is damaged: digests in it are not those that were written",
+                         m->what);
 }
 
 /* ---- a file against its map ---- */

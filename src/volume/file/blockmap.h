@@ -3,9 +3,9 @@
  * changed since, and to prove that what is read now is still what was there then.
  *
  * On disk: a header of 32 bytes ("PVESRMAP", version, block size, size of the file), then the digests in
- * order, the last one over what is left. Since version 2 a block of zeros has 16 bytes of zeros for its
- * digest, and where many follow each other the map has a hole: what a map takes, and how long it takes, go by
- * the file's data, not by its size. Memory is bounded whatever either is.
+ * order, the last one over what is left, and in the header a sum over them. Since version 2 a block of zeros
+ * has 16 bytes of zeros for its digest, and where many follow each other the map has a hole: what a map
+ * takes, and how long it takes, go by the file's data, not by its size. Memory is bounded whatever either is.
  */
 #pragma once
 
@@ -26,6 +26,9 @@ int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const str
 struct blockmap;
 /* map_fd is borrowed. NULL and ERR_DATA when the file is not a whole map. */
 struct blockmap *blockmap_open(int map_fd, const char *what, struct err *e);
+/* Reads all of it: ERR_DATA when it is not as it was written. One of the former version cannot be proved;
+ * what is lost of that one is no digest of anything. */
+int blockmap_prove(struct blockmap *m, const struct tick *tick, struct err *e);
 void blockmap_free(struct blockmap *m);
 static inline void blockmap_freep(struct blockmap **m)
 {

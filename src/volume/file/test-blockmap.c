@@ -135,6 +135,32 @@ static int former_map(int fd, uint64_t size)
     return map;
 }
 
+/* Digests that got lost read as those of zeros: none may be taken for one. */
+static void test_lost_digests(void **state)
+{
+    static const struct {
+        uint64_t at, n;
+    } lost[] = {{32, 16}, {32 + 16 * 5, 16}, {32 + 16 * 10, 16}, {32, 11 * 16}, {24, 8}};
+    static const char zeros[11 * 16];
+    int fd = file_of(SMALL_SIZE);
+    (void)state;
+    for (uint64_t at = 0; at < SMALL_SIZE; at += BLOCKMAP_BLOCK)
+        put(fd, at, "data");
+    for (size_t i = 0; i < ELEMENTS(lost); i++) {
+        int map_fd = map_of(fd, SMALL_SIZE);
+        _cleanup_(blockmap_freep) struct blockmap *m = blockmap_open(map_fd, "the map", &err);
+        assert_non_null(m);
+        ok(blockmap_prove(m, NULL, &err));
+        assert_int_equal(pwrite(map_fd, zeros, lost[i].n, (off_t)lost[i].at), lost[i].n);
+        _cleanup_(blockmap_freep) struct blockmap *again = blockmap_open(map_fd, "the map", &err);
+        assert_non_null(again);
+        assert_int_equal(blockmap_prove(again, NULL, &err), -1);
+        assert_int_equal(err.kind, ERR_DATA);
+        close(map_fd);
+    }
+    close(fd);
+}
+
 static void test_former_version(void **state)
 {
     _cleanup_close_ int fd = file_of(SMALL_SIZE);
@@ -176,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_lost_digests),
         cmocka_unit_test(test_former_version),
         cmocka_unit_test(test_other_size),
     };
