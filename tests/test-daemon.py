@@ -365,6 +365,30 @@ def overdue(w):
 
 
 @test
+def properties_go_with_their_job(w):
+    """a tool that does not know them removes a job: its properties go, too, before a new job of that id could get them"""
+    w.add_guest(101, MB)
+    for guest in (100, 101):
+        w.create(f"{guest}-0", "--keep", "last=3")
+    extras, jobs = (os.path.join(w.c.tree, name) for name in ("replication-ext.cfg", "replication.cfg"))
+    with open(extras) as f:
+        before = f.read()
+    assert "100-0" in before and "101-0" in before, before
+    Daemon(w.a)
+    with open(jobs) as f:
+        sections = f.read().split("\n\n")
+    os.rename(jobs, jobs + ".away")  # a tree without it says nothing of what is gone
+    w.a.pvesr("status", check=True)
+    os.rename(jobs + ".away", jobs)
+    w.c.write("replication.cfg", "\n\n".join(s for s in sections if "100-0" not in s))
+
+    def left():
+        with open(extras) as f:
+            return re.findall("local: (.*)", f.read())
+    rig.wait_for(lambda: left() == ["101-0"], "the properties gone")
+
+
+@test
 def one_bad_target(w):
     """a node that lives and does no more keeps two workers from the others, and no more"""
     w.c.add_node("pve3")

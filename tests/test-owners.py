@@ -561,4 +561,35 @@ def edited_meanwhile(w):
     w.b.pvesr("failover", "100", "--force", check=True)
 
 
+@scenario("xfs")
+def state_is_of_an_ownership(w):
+    """what a node remembers of its runs is not used again when the guest comes back by hand, nor for a new job of the old id"""
+    def fails(owner, other):
+        w.c.set_agent(other, ["/bin/false"], whole=True)
+        w.run(want=1)
+        w.c.set_agent(other, [])
+        state = w.status()["100-0"]
+        assert state["fail_count"] == 1 and state["error"], state
+
+    def is_new():
+        state = w.status()["100-0"]
+        assert (state["fail_count"], state["last_sync"], state["last_try"], "error" in state) == (0, 0, 0, False), state
+    w.create()
+    w.run()
+    fails("pve1", "pve2")
+    w.steal("pve2")
+    w.run()
+    fails("pve2", "pve1")
+    w.steal("pve1")
+    is_new()
+    w.run()
+    w.proved()
+    fails("pve1", "pve2")
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    w.create()
+    is_new()
+    w.run()
+    w.proved()
+
+
 play_all()

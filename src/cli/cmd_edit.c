@@ -4,6 +4,7 @@
 
 #include "cli/load.h"
 #include "run/source/placement.h"
+#include "state/jobstate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -131,6 +132,9 @@ int cmd_create(struct env *env, const struct args *a, struct err *e)
     _cleanup_edit_ struct edit edit = {0};
     if (edit_begin(env, &edit, e) < 0 || jobs_add(&edit.jobs, &job, e) < 0)
         return -1;
+    struct err
+        ignored; /* what is remembered under its id is of a job that was before, and no more than a hint */
+    job_state_remove(env->settings.state_dir, id.guest, job.target, &ignored);
     return edit_save(env, &edit, e);
 }
 

@@ -1,6 +1,7 @@
 #include "cli/load.h"
 
 #include "cli/lines.h"
+#include "state/jobstate.h"
 
 static void tell_warnings(const struct strv *warnings)
 {
@@ -20,6 +21,10 @@ int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e)
 {
     if (env_guests(env, e) < 0 || jobs_load_repaired(env->tree, &env->guests, env->settings.node, ret, e) < 0)
         return -1;
+    if (job_states_forget_turned(env->settings.state_dir, env->settings.node, ret, e) < 0) {
+        jobs_release(ret);
+        return -1;
+    }
     tell_warnings(&ret->warnings);
     return 0;
 }

@@ -72,6 +72,24 @@ int jobs_save(struct tree *t, struct jobs *j, struct err *e)
     return 0;
 }
 
+static bool drop_gone(struct jobs *j)
+{
+    return *j->digest && j->warnings.n == 0 && jobs_drop_extras(j);
+}
+
+int jobs_tidy_extras(struct tree *t, struct jobs *seen, struct err *e)
+{
+    struct jobs now;
+    if (!drop_gone(seen))
+        return 0;
+    _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(t, file_name, e);
+    if (!lock || jobs_load(t, &now, e) < 0)
+        return -1;
+    int r = drop_gone(&now) ? save_extras(t, &now, e) : 0;
+    jobs_release(&now);
+    return r;
+}
+
 static bool is_misplaced(const struct job *job, const struct guest_list *guests, const char *node)
 {
     if (job->source && strcmp(job->source, node) == 0)
@@ -87,6 +105,14 @@ static struct job *find_misplaced(struct jobs *j, const struct guest_list *guest
         if (is_misplaced(&j->v[i], guests, node))
             return &j->v[i];
     return NULL;
+}
+
+static void note_misplaced(const struct jobs *j, const struct guest_list *guests, const char *node,
+                           struct strv *ret)
+{
+    for (size_t i = 0; i < j->n; i++)
+        if (is_misplaced(&j->v[i], guests, node))
+            strv_add(ret, j->v[i].id);
 }
 
 /* True when anything changed. A repair puts every job of the guest right; one that does not would repeat for
@@ -109,7 +135,10 @@ static int repair(struct tree *t, const char *node, struct jobs *ret, struct err
     if (!lock || guests_load(t, &guests, e) < 0)
         return -1;
     struct jobs jobs = {0};
+    _cleanup_strv_ struct strv turned = STRV_INIT;
     int rc = jobs_load(t, &jobs, e);
+    if (rc == 0)
+        note_misplaced(&jobs, &guests, node, &turned);
     if (rc == 0 && repair_all(&jobs, &guests, node)) {
         rc = jobs_save(t, &jobs, e);
         jobs_release(&jobs);
@@ -117,11 +146,14 @@ static int repair(struct tree *t, const char *node, struct jobs *ret, struct err
             rc = jobs_load(t, &jobs, e); /* with the digest of what is in the file now */
     }
     guests_release(&guests);
-    if (rc < 0)
+    if (rc < 0) {
         jobs_release(&jobs);
-    else
-        *ret = jobs;
-    return rc;
+        return -1;
+    }
+    jobs.turned = turned;
+    turned = (struct strv)STRV_INIT;
+    *ret = jobs;
+    return 0;
 }
 
 /* What is misplaced is put right in the file and in *jobs. */
@@ -182,8 +214,13 @@ int jobs_again_repaired(struct tree *t, const struct guest_list *guests, const c
     int repaired = r < 0 ? -1 : put_right(t, guests, node, &k->jobs, e);
     if (repaired == 0)
         return r;
+    struct strv turned = k->jobs.turned;
+    k->jobs.turned = (struct strv)STRV_INIT;
     jobs_kept_release(k);
-    return repaired < 0 ? -1 : jobs_again(t, k, e);
+    r = repaired < 0 ? -1 : jobs_again(t, k, e);
+    strv_release(&k->jobs.turned);
+    k->jobs.turned = turned;
+    return r;
 }
 
 void jobs_kept_release(struct jobs_kept *k)

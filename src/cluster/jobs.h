@@ -26,6 +26,11 @@ int jobs_again_repaired(struct tree *t, const struct guest_list *guests, const c
                         struct jobs_kept *k, struct err *e);
 void jobs_kept_release(struct jobs_kept *k);
 
+/* Drop the entries of replication-ext.cfg whose jobs are gone, removed by a tool that does not know them: a
+ * new job of that id would get them. `seen` is what was loaded, and loses them as well. A job file that is
+ * missing, or has faulty sections, says nothing of what is gone. */
+int jobs_tidy_extras(struct tree *t, struct jobs *seen, struct err *e);
+
 /* Load, and repair `source`/`target` of jobs whose guest is on `node` but whose source says otherwise. The
  * lock is taken (and the file written) only when there is something to repair. */
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,

@@ -44,6 +44,7 @@ struct jobs {
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
     int64_t written; /* epoch: since when the file is as it is; 0: unknown */
     struct strv warnings;
+    struct strv turned;               /* ids of jobs that loading has just turned round (cluster/jobs.h) */
     struct section_file file, extras; /* private */
 };
 

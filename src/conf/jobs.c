@@ -168,6 +168,7 @@ void jobs_release(struct jobs *j)
     for (size_t i = 0; i < j->n; i++)
         job_release(&j->v[i]);
     free(j->v);
+    strv_release(&j->turned);
     strv_release(&j->warnings);
     section_file_release(&j->file);
     section_file_release(&j->extras);

@@ -2,6 +2,7 @@
 #include "volume/name.h"
 
 #include "run/places.h"
+#include "state/jobstate.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -72,7 +73,11 @@ int env_jobs_repaired(struct env *env, struct err *e)
 {
     if (env_guests(env, e) < 0)
         return -1;
-    return jobs_again_repaired(env->tree, &env->guests, env->settings.node, &env->jobs, e);
+    int r = jobs_again_repaired(env->tree, &env->guests, env->settings.node, &env->jobs, e);
+    return r < 0 || job_states_forget_turned(env->settings.state_dir, env->settings.node, &env->jobs.jobs,
+                                             e) < 0
+               ? -1
+               : r;
 }
 
 int env_members(struct env *env, struct err *e)

@@ -1,6 +1,7 @@
 #include "sched/load.h"
 
 #include "cluster/jobs.h"
+#include "state/jobstate.h"
 
 #include <malloc.h>
 
@@ -19,11 +20,15 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
     if (guests_load(tree, &guests, e) < 0)
         return -1;
     int rc = jobs_load_repaired(tree, &guests, s->node, &jobs, e);
+    if (rc == 0)
+        rc = job_states_forget_turned(s->state_dir, s->node, &jobs, e);
     if (rc == 0) {
         queue_set_jobs(q, &jobs, &guests, members, s->node);
         add_all(warnings, &jobs.warnings);
         add_all(warnings, &guests.warnings);
         struct err purging = {0};
+        if (jobs_tidy_extras(tree, &jobs, &purging) < 0)
+            strv_add(warnings, purging.text);
         if (purge_round(purge, s->state_dir, &jobs, &guests, s->node, now, &purging) < 0)
             strv_add(warnings, purging.text);
     }

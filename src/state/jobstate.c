@@ -202,3 +202,24 @@ int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from,
     state_file_release(&f);
     return 0;
 }
+
+static int forget_own(const char *state_dir, const char *node, const struct job *job, struct err *e)
+{
+    struct job_state s = {0};
+    if (job_state_load(state_dir, job->guest, job->target, &s, e) < 0)
+        return -1;
+    bool own = s.exists && s.pid == 0 && s.last_node && strcmp(s.last_node, node) == 0;
+    job_state_release(&s);
+    return own ? job_state_remove(state_dir, job->guest, job->target, e) : 0;
+}
+
+int job_states_forget_turned(const char *state_dir, const char *node, struct jobs *jobs, struct err *e)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < jobs->turned.n; i++) {
+        const struct job *job = jobs_find(jobs, jobs->turned.v[i]);
+        r = job ? forget_own(state_dir, node, job, e) : 0;
+    }
+    strv_release(&jobs->turned);
+    return r;
+}

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/strv.h"
+#include "conf/job.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,6 +59,10 @@ int job_state_set_guest(const char *state_dir, uint32_t guest, const char *json,
  * (BEHAVIOUR.md#migration). */
 int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from, const char *to, char **ret,
                         struct err *e);
+/* Of the jobs that were turned round when the jobs were loaded, because their guest came here without a
+ * migration: what this node remembers of its own runs is of an earlier ownership, and goes. What another node
+ * sent with the guest (set-state) stays. Empties jobs->turned. */
+int job_states_forget_turned(const char *state_dir, const char *node, struct jobs *jobs, struct err *e);
 /* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now). */
 int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e);
 

@@ -7,6 +7,7 @@
 #include "run/intent.h"
 #include "run/recover/instant.h"
 #include "run/recover/settle.h"
+#include "state/jobstate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -344,6 +345,8 @@ static int carry_out(struct failover *f, struct err *e)
     if (env_guests_again(f->env, e) < 0 ||
         jobs_load_repaired(f->env->tree, &f->env->guests, to.node, &jobs, e) < 0)
         return err_wrap(e, "the guest is on this node now, but its jobs were not turned round yet");
+    struct err ignored; /* a state is a hint */
+    job_states_forget_turned(f->env->settings.state_dir, to.node, &jobs, &ignored);
     jobs_release(&jobs);
     return 0;
 }
