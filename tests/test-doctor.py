@@ -175,4 +175,21 @@ def guest_is_gone(w):
     assert not unfinished(w)
 
 
+@scenario("xfs", "btrfs")
+def job_file_is_gone(w):
+    """a tree without replication.cfg says nothing of jobs that are gone: --repair removes no base, and the job goes on when it is back"""
+    w.create()
+    w.run()
+    jobs = os.path.join(w.c.tree, "replication.cfg")
+    os.rename(jobs, jobs + ".away")
+    for node in (w.a, w.b):
+        done = node.pvesr("doctor", "--repair")
+        assert "removed" not in done.stdout, done.stdout
+    os.rename(jobs + ".away", jobs)
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
 play_all()

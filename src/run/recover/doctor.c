@@ -44,8 +44,9 @@ static void know_guest(struct doctor *d, uint32_t guest)
 {
     const struct guest_entry *g = guests_find(&d->env->guests, guest);
     const struct jobs *jobs = &d->env->jobs.jobs;
-    /* what could not be read may be a job of this guest, or the guest: then everything may be needed */
-    bool sure = !jobs->warnings.n && !d->env->guests.warnings.n;
+    /* what could not be read, or is not there at all, may be a job of this guest, or the guest: then
+     * everything may be needed */
+    bool sure = *jobs->digest && !jobs->warnings.n && !d->env->guests.warnings.n;
     d->guest = guest;
     d->here = g && sure && strcmp(g->node, d->env->settings.node) == 0;
     d->jobless = sure;
