@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A job maps storages: what the guest has on "st" has its replica on "other", a storage of another kind, and the other way round after a
 change of the owner. "st" is not for the target, so that nothing works by chance."""
+import fcntl
 import os
 import shutil
 import subprocess
@@ -263,6 +264,26 @@ def failed_over(w):
     w.run()
     w.proved()
     incremental(w)
+
+
+@mapped(("xfs", "btrfs"))
+def edited_by_the_tools(w):
+    """a tool that edits the guest's configuration on the node to which it fails over is waited for, and then finds it with its new names"""
+    w.create(*MAP)
+    w.run()
+    folder = "/run/lock/qemu-server"
+    os.makedirs(folder)
+    path = os.path.join(folder, f"lock-{GUEST}.conf")
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        p = subprocess.Popen(w.b.argv("pvesr", "failover", str(GUEST), "--force"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        w.c.cleanup.callback(rig.stop, p)
+        rig.wait_for(lambda: rig.has_open(p.pid, path), "the wait for the lock")
+        assert os.path.exists(os.path.join(w.c.tree, "nodes", "pve1", "qemu-server", f"{GUEST}.conf"))
+    assert p.wait(timeout=60 * rig.SLOW) == 0
+    assert " other:" in w.guest_config("pve2") and " st:" not in w.guest_config("pve2")
+    os.unlink(path)
+    os.rmdir(folder)
 
 
 @mapped(("xfs", "btrfs"))

@@ -143,6 +143,15 @@ pid_t guest_running(enum guest_type type, uint32_t id)
     return type == GUEST_QEMU ? machine_pid(id) : container_pid(id);
 }
 
+char *guest_edit_lock_path(enum guest_type type, uint32_t id)
+{
+    bool machine = type == GUEST_QEMU;
+    _cleanup_free_ char *folder =
+        xasprintf("%s/run/lock/%s", guest_runtime_root, machine ? "qemu-server" : "lxc");
+    return fs_exists(folder) ? xasprintf(machine ? "%s/lock-%u.conf" : "%s/pve-config-%u.lock", folder, id)
+                             : NULL;
+}
+
 static struct freeze *does_not_apply(const char *why, struct err *e)
 {
     err_set(e, ERR_NONE, 0, "skipping guest filesystem freeze - %s", why);

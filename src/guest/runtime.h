@@ -18,6 +18,10 @@
 /* The pid of the running guest, 0 when it is not running. */
 pid_t guest_running(enum guest_type type, uint32_t id);
 
+/* The lock under which Proxmox VE's tools edit the guest's configuration on this node, as their messages name
+ * it ("can't lock file '…' - got timeout"); malloc'ed. NULL: there is no such folder, so no such tool. */
+char *guest_edit_lock_path(enum guest_type type, uint32_t id);
+
 struct freeze; /* a guest that is frozen now */
 
 /* NULL with e->kind ERR_NONE: freezing does not apply (the sentence says why). NULL with another kind: it was

@@ -329,11 +329,23 @@ static int rename_volumes(struct failover *f, const struct guest_entry *g, struc
     return tree_write(f->env->tree, path, buf_str(&new), new.len, e);
 }
 
+/* From when the file is here until its disks have their names no tool of this node may edit it: it would
+ * write back what it read before. *ret NULL: there is no such tool. */
+static int lock_edits(const struct failover *f, struct lock **ret, struct err *e)
+{
+    _cleanup_free_ char *path = guest_edit_lock_path(f->guest.type, f->guest.id);
+    *ret = path ? lock_take(path, true, LOCK_SECONDS, false, e) : NULL;
+    return path && !*ret ? -1 : 0;
+}
+
 /* Under the tree's lock: who fails it over elsewhere at the same time finds it here, with its new names. */
 static int carry_out(struct failover *f, struct err *e)
 {
     struct guest_entry to = f->guest;
     struct jobs jobs;
+    _cleanup_(lock_freep) struct lock *edits = NULL;
+    if (lock_edits(f, &edits, e) < 0)
+        return -1;
     _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(f->env->tree, "replication.cfg", e);
     if (!lock || (!f->here && same_volumes(f, e) < 0) || move(f, &to, e) < 0)
         return -1;
