@@ -24,7 +24,7 @@ class GuestAgent(threading.Thread):
 
     def __init__(self, **on):
         super().__init__(daemon=True)
-        self.on, self.frozen, self.told = on, False, []
+        self.on, self.frozen, self.told, self.deaf = on, False, [], False
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(QGA)
         self.socket.listen()
@@ -37,6 +37,8 @@ class GuestAgent(threading.Thread):
                 return
             with client, client.makefile("rwb", buffering=0) as stream, contextlib.suppress(OSError):
                 for line in stream:
+                    if self.deaf:
+                        break
                     self.answer(stream, json.loads(line.lstrip(b"\xff")))
 
     def answer(self, stream, request):
@@ -98,6 +100,25 @@ def frozen_too_long(w):
         assert log.count("crash-consistent") == crash, log
         if not crash:
             w.proved()
+
+
+@scenario("xfs")
+def frozen_only_once(w):
+    """snapshots that are taken anew of a guest that cannot be frozen any more are called what they are"""
+    setting(w.a, "freeze-limit: 1")
+    w.create()
+    w.run()
+    w.lab.write(0, 3)
+    hang = hanging_storage(w, 1)
+    with running(w, **hang) as agent:
+        def thaw():
+            hang["thaw"]()
+            agent.deaf = agent.told.count("thaw") == 2  # the watchdog's, and then the run's
+        agent.on["thaw"] = thaw
+        w.run()
+    log = w.log()
+    assert (log.count("taken anew"), log.count("they are only crash-consistent")) == (1, 1), log
+    w.proved()
 
 
 @scenario("xfs")

@@ -180,20 +180,22 @@ struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct
     }
     /* The guest may be frozen nevertheless, or be on the way to it. */
     struct err problem = {0};
-    bool quiet;
-    if (guest_thaw(f, &quiet, &problem) < 0)
+    enum freeze_end end;
+    if (guest_thaw(f, &end, &problem) < 0)
         err_wrap(e, "%s", problem.text);
     return NULL;
 }
 
-int guest_thaw(struct freeze *f, bool *quiet, struct err *e)
+int guest_thaw(struct freeze *f, enum freeze_end *end, struct err *e)
 {
-    *quiet = !watchdog_is_due(&f->watchdog);
+    *end = watchdog_is_due(&f->watchdog) ? FREEZE_LOST : FREEZE_HELD;
     int r = thaw(f, e);
-    if (r < 0)
+    if (r < 0) {
         watchdog_leave(&f->watchdog);
-    else if ((r = watchdog_end(&f->watchdog, e)) < 0)
-        *quiet = false;
+    } else {
+        r = watchdog_end(&f->watchdog, e);
+        *end = r < 0 ? FREEZE_RAN_OUT : FREEZE_HELD;
+    }
     free(f);
     return r;
 }

@@ -27,5 +27,10 @@ struct freeze; /* a guest that is frozen now */
 /* NULL with e->kind ERR_NONE: freezing does not apply (the sentence says why). NULL with another kind: it was
  * tried and failed; the guest is thawed; the run may go on, crash-consistent. */
 struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct err *e);
-/* Thaw and free. *quiet: it was frozen until now. -1: thawing failed, or the watchdog had done it. */
-int guest_thaw(struct freeze *f, bool *quiet, struct err *e);
+enum freeze_end {
+    FREEZE_HELD,    /* it was frozen until now */
+    FREEZE_RAN_OUT, /* the watchdog thawed it before */
+    FREEZE_LOST,    /* as well, or it may at any time: a new freeze would not hold */
+};
+/* Thaw and free. -1: thawing failed, or the watchdog had done it. */
+int guest_thaw(struct freeze *f, enum freeze_end *end, struct err *e);

@@ -235,13 +235,13 @@ static void test_freeze_and_thaw(void **state)
         struct err e = {0};
         become(modes[i]);
         struct freeze *f = guest_freeze(g, 60, &e);
-        bool quiet;
+        enum freeze_end end;
         if (!f)
             fail_msg("%s", e.text);
         assert_int_equal(shared->frozen, 1);
         assert_int_equal(shared->thaws, 0);
-        assert_int_equal(guest_thaw(f, &quiet, &e), 0);
-        assert_true(quiet);
+        assert_int_equal(guest_thaw(f, &end, &e), 0);
+        assert_int_equal(end, FREEZE_HELD);
         assert_int_equal(shared->frozen, 0);
         assert_int_equal(shared->thaws, 1);
     }
@@ -270,11 +270,11 @@ static void test_agent_option(void **state)
         _cleanup_(guest_config_freep) struct guest_config *g = machine(cases[i].agent);
         struct err e = {.kind = ERR_DATA};
         struct freeze *f = guest_freeze(g, 60, &e);
-        bool quiet;
+        enum freeze_end end;
         if ((f != NULL) != cases[i].freezes)
             fail_msg("case %zu: %s", i, e.text);
         if (f)
-            assert_int_equal(guest_thaw(f, &quiet, &e), 0);
+            assert_int_equal(guest_thaw(f, &end, &e), 0);
         else
             assert_int_equal(e.kind, ERR_NONE);
     }
@@ -340,11 +340,11 @@ static void test_watchdog_deadline(void **state)
     (void)state;
     become(GOOD);
     struct freeze *f = guest_freeze(g, 0.2, &e);
-    bool quiet;
+    enum freeze_end end;
     assert_non_null(f);
     wait_until(&shared->frozen, 0);
-    assert_int_equal(guest_thaw(f, &quiet, &e), -1);
-    assert_false(quiet);
+    assert_int_equal(guest_thaw(f, &end, &e), -1);
+    assert_int_equal(end, FREEZE_RAN_OUT);
     assert_non_null(strstr(e.text, "watchdog"));
 }
 
@@ -478,7 +478,7 @@ static void freeze_container(void)
         guest_config_parse("c", GUEST_LXC, container, "arch: amd64\n", 12);
     struct err e = {0};
     struct freeze *f = guest_freeze(g, 60, &e);
-    bool quiet;
+    enum freeze_end end;
     if (!f)
         fail_msg("%s", e.text);
     assert_int_equal(container_is_frozen(container, &e), 1);
@@ -487,7 +487,7 @@ static void freeze_container(void)
     assert_int_equal(shared->counter, before);
     assert_null(guest_freeze(g, 60, &e)); /* once is enough */
     assert_int_equal(e.kind, ERR_NONE);
-    assert_int_equal(guest_thaw(f, &quiet, &e), 0);
+    assert_int_equal(guest_thaw(f, &end, &e), 0);
     assert_int_equal(container_is_frozen(container, &e), 0);
     while (shared->counter < before + 3)
         poll(NULL, 0, 1);

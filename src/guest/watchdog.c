@@ -131,6 +131,10 @@ int watchdog_end(struct watchdog *w, struct err *e)
         struct pollfd p = {.fd = fd, .events = POLLIN};
         poll(&p, 1, fd < 0 ? 10 : 1000);
     }
+    if (got == 0) { /* the guest is thawed: nobody may thaw it once more, when it is frozen again */
+        kill(w->pid, SIGKILL);
+        got = waitpid(w->pid, &status, 0);
+    }
     if (got == w->pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     return err_set(e, ERR_SYSTEM, 0, "the guest was frozen for more than %g s and thawed by the watchdog",

@@ -20,9 +20,10 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
     if (guests_load(tree, &guests, e) < 0)
         return -1;
     int rc = jobs_load_repaired(tree, &guests, s->node, &jobs, e);
-    if (rc == 0)
-        rc = job_states_forget_turned(s->state_dir, s->node, &jobs, e);
     if (rc == 0) {
+        struct err forgetting = {0};
+        if (job_states_forget_turned(s->state_dir, s->node, &jobs, &forgetting) < 0)
+            strv_add(warnings, forgetting.text);
         queue_set_jobs(q, &jobs, &guests, members, s->node);
         add_all(warnings, &jobs.warnings);
         add_all(warnings, &guests.warnings);

@@ -216,9 +216,10 @@ static int forget_own(const char *state_dir, const char *node, const struct job 
 int job_states_forget_turned(const char *state_dir, const char *node, struct jobs *jobs, struct err *e)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < jobs->turned.n; i++) {
+    for (size_t i = 0; i < jobs->turned.n; i++) {
         const struct job *job = jobs_find(jobs, jobs->turned.v[i]);
-        r = job ? forget_own(state_dir, node, job, e) : 0;
+        if (job && forget_own(state_dir, node, job, e) < 0)
+            r = -1;
     }
     strv_release(&jobs->turned);
     return r;

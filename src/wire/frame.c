@@ -208,7 +208,13 @@ int frame_write(struct channel *c, enum frame_type type, const void *a, size_t n
 int channel_alive(struct channel *c, struct err *e)
 {
     pulse_worked(&c->duplex.pulse);
-    return clock_mono() - c->duplex.last_sent < QUEUED_SECONDS ? 0 : channel_flush(c, e);
+    if (clock_mono() - c->duplex.last_sent < QUEUED_SECONDS)
+        return 0;
+    /* where there is no thread that would */
+    if (c->queued == 0 && !c->duplex.pulse.beats &&
+        frame_write(c, FRAME_ALIVE, NULL, 0, NULL, 0, false, e) < 0)
+        return -1;
+    return channel_flush(c, e);
 }
 
 /* ---- reading ---- */

@@ -27,7 +27,7 @@ struct pulse {
     uint8_t word[PULSE_WORD];
 };
 
-/* fd is non-blocking and stays the caller's. Where no thread can be had, nothing is said. */
+/* fd is non-blocking and stays the caller's. Where no thread can be had (`beats`), nothing is said. */
 void pulse_start(struct pulse *p, int fd, double period, const uint8_t word[PULSE_WORD]);
 void pulse_stop(struct pulse *p);
 void pulse_set_period(struct pulse *p, double period);

@@ -214,6 +214,11 @@ static void forget_damage(struct sync *s, size_t i)
             damage_set(&s->state->damaged, s->volids.v[i], had->v[k].id, NULL);
     for (size_t k = 0; k < p->n_steps; k++)
         damage_forget(&s->state->damaged, s->volids.v[i], p->steps[k].snapshot.id);
+    /* what is wrong here went along as it is: known from now on, it is nobody's base, and no reason to send
+     * everything once more */
+    for (size_t k = 0; k < had->n; k++)
+        if (had->v[k].damaged && (p->full || p->anew))
+            damage_set(&s->state->damaged, s->volids.v[i], had->v[k].id, NULL);
 }
 
 /* Recording comes before any deletion: a crash in between then leaves too much, never too little

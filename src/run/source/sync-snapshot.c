@@ -44,17 +44,14 @@ static struct freeze *freeze_guest(struct sync *s)
     return f;
 }
 
-/* Was it frozen until now, if it was at all? */
-static bool thaw_guest(struct sync *s, struct freeze *f)
+static enum freeze_end thaw_guest(struct sync *s, struct freeze *f)
 {
-    bool quiet = true;
-    if (!f)
-        return quiet;
-    joblog_add(s->log, "thaw guest filesystem");
+    enum freeze_end end;
     struct err problem = {0};
-    if (guest_thaw(f, &quiet, &problem) < 0)
+    joblog_add(s->log, "thaw guest filesystem");
+    if (guest_thaw(f, &end, &problem) < 0)
         joblog_add(s->log, "thaw guest filesystem failed: %s", problem.text);
-    return quiet;
+    return end;
 }
 
 /* Was nothing written since the base? Its state is then the state of now. */
@@ -125,7 +122,8 @@ static void choose(struct sync *s, struct taking *t)
     }
 }
 
-static int take(struct sync *s, struct taking *t, bool *quiet, struct err *e)
+/* `end` stays where the guest is not frozen. */
+static int take(struct sync *s, struct taking *t, enum freeze_end *end, struct err *e)
 {
     if (t->busy)
         flush_volumes(s);
@@ -134,7 +132,8 @@ static int take(struct sync *s, struct taking *t, bool *quiet, struct err *e)
     int r = volume_snapshot_all(t->volumes, t->n, s->snapshot, t->busy, &t->taken, e);
     for (size_t i = 0; i < t->taken; i++)
         s->volumes[t->which[i]].taken = true;
-    *quiet = thaw_guest(s, frozen);
+    if (frozen)
+        *end = thaw_guest(s, frozen);
     return r;
 }
 
@@ -161,15 +160,15 @@ static int discard_taken(struct sync *s, const struct taking *t, struct err *e)
  * second time what made them slow may be over; it is not tried for ever. */
 static int take_quiet(struct sync *s, struct taking *t, struct err *e)
 {
-    bool quiet;
-    int r = take(s, t, &quiet, e);
-    if (r == 0 && !quiet) {
+    enum freeze_end end = FREEZE_HELD;
+    int r = take(s, t, &end, e);
+    if (r == 0 && end == FREEZE_RAN_OUT) {
         joblog_add(s->log, "the guest was thawed while its snapshots were taken: they are taken anew");
         r = discard_taken(s, t, e);
         if (r == 0)
-            r = take(s, t, &quiet, e);
+            r = take(s, t, &end, e);
     }
-    if (r == 0 && !quiet)
+    if (r == 0 && end != FREEZE_HELD)
         joblog_add(s->log,
                    "the snapshots took longer than the %u s for which a guest may be frozen: they are only "
                    "crash-consistent (see freeze-limit in pvesr.conf(5))",

@@ -245,9 +245,10 @@ static int keep_own_snapshots(struct volume *v, const char *volid, const struct 
                               struct err *e)
 {
     struct snapshots all = {0};
+    _cleanup_strv_ struct strv given = STRV_INIT;
     int r = volume_snapshots(v, &all, e);
     for (size_t i = 0; r == 0 && i < all.n; i++) {
-        struct snapshot *s = &all.v[i];
+        const struct snapshot *s = &all.v[i];
         char to[SNAPSHOT_NAME_MAX + 1];
         if (s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE) || snapshot_is_aside(s->name) ||
             !(s->flags & SNAPSHOT_OURS || snapshot_is_of_guest(s->name, own->guest) ||
@@ -256,11 +257,11 @@ static int keep_own_snapshots(struct volume *v, const char *volid, const struct 
         unsigned n = 1;
         do
             aside_name(s->name, n++, to);
-        while (snapshots_find(&all, to));
+        while (snapshots_find(&all, to) || strv_has(&given, to));
         r = volume_snapshot_rename(v, s->name, to, e);
         if (r == 0 && kept)
             strv_addf(kept, "'%s' of %s was made on this node: it is kept as '%s'", s->name, volid, to);
-        strcpy(s->name, to);
+        strv_add(&given, to);
     }
     snapshots_release(&all);
     return r;

@@ -89,6 +89,7 @@ struct census {
     const struct btrfs_volume *b;
     struct strv uuids;
     size_t names;
+    bool blind; /* one could not be opened: nobody knows what is gone */
 };
 
 static int count_name(const char *name, void *arg, struct err *e)
@@ -103,7 +104,9 @@ static int add_uuid(const char *name, void *arg, struct err *e)
     _cleanup_close_ int fd = -1;
     struct subvol info;
     struct err ignored;
-    if (subvol_open(c->b->dir, name, &fd, &ignored) != 0)
+    int r = subvol_open(c->b->dir, name, &fd, &ignored);
+    c->blind |= r < 0 && ignored.kind != ERR_DATA;
+    if (r != 0)
         return 0;
     if (subvol_read(fd, &info, e) < 0)
         return -1;
@@ -126,7 +129,7 @@ int btrfs_bonds_tidy(struct btrfs_volume *b, struct err *e)
         r = btrfs_each_name(b->dir, "", add_uuid, &c, e);
     _cleanup_lookup_ struct lookup there = {0};
     lookup_add_all(&there, &c.uuids);
-    for (size_t i = 0; r == 0 && i < known.n; i++)
+    for (size_t i = 0; r == 0 && !c.blind && i < known.n; i++)
         if (!lookup_has(&there, known.v[i]))
             btrfs_bond_end(b, known.v[i]);
     strv_release(&c.uuids);

@@ -60,7 +60,8 @@ static int find_unchanged(struct dir *d, struct snapshot *ret, struct err *e)
     if (dir_snapshots(d, &all, e) < 0)
         return -1;
     for (size_t i = 0; i < all.n; i++) {
-        if (!dir_has(d, dir_name(d, DIR_DIGEST, all.v[i].name).s) || !(all.v[i].flags & SNAPSHOT_READABLE))
+        if (!dir_has(d, dir_name(d, DIR_DIGEST, all.v[i].name).s) || !(all.v[i].flags & SNAPSHOT_READABLE) ||
+            all.v[i].flags & SNAPSHOT_CHANGED)
             continue;
         *ret = all.v[i];
         return 0;

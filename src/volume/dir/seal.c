@@ -76,13 +76,18 @@ void seal_end(const struct dir *d, const char *id)
 
 /* ---- of what is gone ---- */
 
-static void add_id_of(const struct dir *d, const char *name, struct strv *ret)
+/* -1: it cannot be read now, so nobody knows what is gone. */
+static int add_id_of(const struct dir *d, const char *name, struct strv *ret)
 {
     char id[SNAPSHOT_ID_LEN + 1];
     _cleanup_close_ int fd = -1;
     struct err ignored;
-    if (dir_file(d, name, O_RDONLY, &fd, &ignored) == 0 && mark_get(fd, "id", id, sizeof id, &ignored) == 0)
+    int r = dir_file(d, name, O_RDONLY, &fd, &ignored);
+    if (r == 0)
+        r = mark_get(fd, "id", id, sizeof id, &ignored);
+    if (r == 0)
         strv_add(ret, id);
+    return r < 0 ? -1 : 0;
 }
 
 /* Of all volumes in the directory; ids NULL: only how many may have one. */
@@ -94,16 +99,17 @@ static int all_ids(const struct dir *d, struct strv *ids, size_t *n)
         cleanup_closep(&fd);
         return -1;
     }
+    int r = 0;
     *n = 0;
-    for (const struct dirent *entry; (entry = readdir(dir));) {
+    for (const struct dirent *entry; r == 0 && (entry = readdir(dir));) {
         if ((entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) || !strchr(entry->d_name, '@'))
             continue;
         ++*n;
         if (ids)
-            add_id_of(d, entry->d_name, ids);
+            r = add_id_of(d, entry->d_name, ids);
     }
     closedir(dir);
-    return 0;
+    return r;
 }
 
 void seal_tidy(const struct dir *d)

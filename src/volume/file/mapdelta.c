@@ -24,6 +24,8 @@ struct mapdelta *mapdelta_new(int base_fd, int map_fd, int data_fd, uint64_t fro
     d->map = blockmap_open(map_fd, "the snapshot's digest map", e);
     if (!d->map || (base_fd >= 0 && !(d->base = blockmap_open(base_fd, "the base's digest map", e))))
         return NULL;
+    if (blockmap_prove(d->map, NULL, e) < 0 || (d->base && blockmap_prove(d->base, NULL, e) < 0))
+        return NULL;
     d->size = blockmap_size(d->map);
     d->from = from;
     d->at = from < d->size ? from - from % BLOCKMAP_BLOCK : d->size;
