@@ -97,6 +97,7 @@ def talking():
 def what_to_do():
     """a node that cannot be reached for a known reason: the message has the reason and the remedy, and neither is a failure of a frame"""
     cases = (("echo 'Welcome to pve2, last login: today'; exec \"$@\"", "before the agent's first word comes 'Welcome to pve2"),
+             ("exec <&-; echo hello there; exit 1", "before the agent's first word comes 'hello there"),
              ("echo hello there; exit 1", "before the agent's first word comes 'hello there"),
              ("echo \"ERROR: unknown command 'pvesr agent'\" >&2; exit 255", "install this one there, too"),
              ("echo 'bash: line 1: pvesr: command not found' >&2; exit 127", "install pvesr on that node"),

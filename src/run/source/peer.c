@@ -47,12 +47,23 @@ static void link_target_of(struct env *env, const struct member *m, char *known_
                               .line_arg = (void *)m->node.name};
 }
 
+/* What was said before the line broke says more than that it did; and what is no frame, peer_hint_noise
+ * shows. */
+static int hear_last_words(struct peer *p, struct err *e)
+{
+    struct frame f;
+    struct err ignored;
+    if (e->kind == ERR_NETWORK && frame_read(p->link.channel, &f, &ignored) == 0 && f.type == FRAME_ERROR)
+        return peer_take_error(p, &f, e);
+    return -1;
+}
+
 static int hello(struct env *env, struct peer *p, struct err *e)
 {
     json_t *mine = json_pack("{s:i, s:s, s:s, s:b}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION,
                              "node", env->settings.node, "debug", (int)debug_on());
     if (message_send(p->link.channel, FRAME_HELLO, mine, e) < 0)
-        return -1;
+        return hear_last_words(p, e);
     json_t *theirs = message_receive(p->link.channel, FRAME_HELLO, p->node, e);
     if (!theirs)
         return -1;
@@ -118,10 +129,7 @@ static json_t *call(struct peer *p, json_t *request, struct err *e)
     channel_expect(p->link.channel);
     if (message_send(p->link.channel, FRAME_CALL, request, e) == 0)
         return receive_reply(p, e);
-    struct frame f;
-    struct err ignored;
-    if (e->kind == ERR_NETWORK && frame_read(p->link.channel, &f, &ignored) == 0 && f.type == FRAME_ERROR)
-        peer_take_error(p, &f, e); /* why the peer hung up says more than that it did */
+    hear_last_words(p, e);
     return NULL;
 }
 
