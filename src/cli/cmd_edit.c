@@ -132,8 +132,8 @@ int cmd_create(struct env *env, const struct args *a, struct err *e)
     _cleanup_edit_ struct edit edit = {0};
     if (edit_begin(env, &edit, e) < 0 || jobs_add(&edit.jobs, &job, e) < 0)
         return -1;
-    struct err
-        ignored; /* what is remembered under its id is of a job that was before, and no more than a hint */
+    /* what is remembered under its id is of a job that was before, and no more than a hint */
+    struct err ignored;
     job_state_remove(env->settings.state_dir, id.guest, job.target, &ignored);
     return edit_save(env, &edit, e);
 }

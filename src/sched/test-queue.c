@@ -104,6 +104,16 @@ static void store(struct world *w, const char *id, struct job_state *s)
     job_state_release(s);
 }
 
+/* A run of it that this queue did not start, and that lives. */
+static void run_by_another(struct world *w, const char *id)
+{
+    struct job_state s = state_of(w, id);
+    s.last_try = 1000;
+    s.pid = getpid();
+    s.ptime = proc_start_time(getpid());
+    store(w, id, &s);
+}
+
 /* What a run at `now` records: success, or a failure. */
 static void record(struct world *w, const char *id, int64_t now, const char *failure)
 {
@@ -293,11 +303,7 @@ static void test_foreign_run_to_target(void **state)
     struct world *w = *state;
     w->q.max_per_target = 1;
     configure(w, FIVE_JOBS);
-    struct job_state s = state_of(w, "100-0");
-    s.last_try = 1000;
-    s.pid = getpid();
-    s.ptime = proc_start_time(getpid());
-    store(w, "100-0", &s);
+    run_by_another(w, "100-0");
     look(w, 9000);
     assert_string_equal(start(w, 9000), "");
     queue_foreign_ended(&w->q, getpid());
@@ -320,17 +326,12 @@ static void test_order_of_service(void **state)
 }
 
 /* A run that somebody else began: its guest and its worker are taken until the process is gone. */
-static void note_overdue(const struct queue_job *job, void *arg)
-{
-    tell(job, arg);
-}
-
 /* What was told at `now`, each followed by a blank. */
 static const char *overdue(struct world *w, int64_t began, int64_t now)
 {
     free(w->told);
     w->told = NULL;
-    queue_tell_overdue(&w->q, began, now, note_overdue, w);
+    queue_tell_overdue(&w->q, began, now, tell, w);
     return w->told ? w->told : "";
 }
 
@@ -395,11 +396,7 @@ static void test_foreign_run(void **state)
     struct world *w = *state;
     w->q.max_workers = 2;
     configure(w, FIVE_JOBS);
-    struct job_state s = state_of(w, "100-0");
-    s.last_try = 1000;
-    s.pid = getpid();
-    s.ptime = proc_start_time(getpid());
-    store(w, "100-0", &s);
+    run_by_another(w, "100-0");
     look(w, 9000);
     assert_int_equal(w->q.foreign, 1);
     assert_string_equal(start(w, 9000), "101-0");
