@@ -77,6 +77,9 @@ class BlockNames:
             self.still = False
             self.identities.clear()
 
+    def is_spare(self, _name, _store):
+        return False
+
     def note(self, name, identity):
         if self.still:
             self.identities[name] = identity
@@ -196,6 +199,10 @@ class ZvolNames(BlockNames):
     def kept_among(self, names):
         matches = [re.fullmatch(r"(.*/pvesr-kept-(\w+-\d+-disk-\d+)-[0-9a-f]{32})@(.+)", name) for name in names]
         return {(self.number(m[2]), m[3]): m[1] for m in matches if m}
+
+    def is_spare(self, name, store):
+        """A bookmark of what the other side has as a snapshot."""
+        return "#" in name and self.get("guid", name) in run("zfs", "list", "-Hp", "-r", "-t", "snapshot", "-o", "guid", store).split()
 
     def aside(self, store, n, snap):
         return self.snapshot(store, n, snap, self.kept(store).get((n, snap)))

@@ -44,6 +44,7 @@ SANITIZERS = ("ASAN_OPTIONS", "UBSAN_OPTIONS")
 MAKE = {
     "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
     "btrfs": ["mkfs.btrfs", "-q"],
+    "dir-on-btrfs": ["mkfs.btrfs", "-q"],
     "plain": ["mkfs.ext4", "-q", "-F"],
 }
 # what storage.cfg says of a storage that lies on a disk of its own
@@ -75,12 +76,22 @@ def program(name):
 
 
 def wait_for(condition, what, seconds=30):
-    """Poll a condition: a test waits for what it needs, never for a time."""
+    """Poll a condition: a test waits for what it needs, never for a time. One that takes long, for it starts a program, rests as long before it
+    is asked again: the processor belongs to what is waited for."""
     end = time.monotonic() + seconds * SLOW
-    while not condition():
-        if time.monotonic() > end:
+    while True:
+        begun = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        if now > end:
             raise TimeoutError(f"{what} did not come within {seconds} s")
-        time.sleep(0.01)
+        time.sleep(min(max(now - begun, 0.01), 0.5))
+
+
+def strace(*words):
+    """The sanitizers' check of leaks is a tracer, too, and there can be only one."""
+    return ["env", f"ASAN_OPTIONS={os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0", "strace", *words]
 
 
 class Node:
@@ -96,7 +107,7 @@ class Node:
         # zfspool, zfscrypt (the same, encrypted): the dataset; lvmthin: the volume group. also_store: of the storage `also`
         self.store = self.also_store = os.path.join(self.mount, "st")
         self.settings = {}
-        self.address = f"10.77.0.{number}" if cluster.ssh and number <= 2 else "local"
+        self.address = f"10.77.0.{number}" if cluster.ssh and number <= cluster.machines else "local"
         self.agent = None
         self.holder = self.sshd = None
         for path in (self.dir, self.mount, self.run_dir):
@@ -170,12 +181,14 @@ def stop(process):
 
 class Cluster:
     """`storage` is the storage "st" of each node. `also`: beside one on a disk of its own ("zfspool", "lvmthin"), under the name "files", a
-    directory storage ("xfs", "btrfs", "plain") in the folder st of the node's mount; beside "zfspool", "lvmthin", too, on the same disk."""
+    directory storage ("xfs", "btrfs", "plain") in the folder st of the node's mount; beside "zfspool", "lvmthin", too, on the same disk.
+    `machines`: with ssh, so many of the nodes have one of their own; more than two are at a switch."""
 
-    def __init__(self, storage="xfs", ssh=False, nodes=("pve1", "pve2"), also=None):
-        self.storage, self.ssh, self.names, self.also = storage, ssh, nodes, also
+    def __init__(self, storage="xfs", ssh=False, nodes=("pve1", "pve2"), also=None, machines=2):
+        self.storage, self.ssh, self.names, self.also, self.machines = storage, ssh, nodes, also, machines
         self.storage_id, self.also_id = "st", "files"
         self.storage_more = []
+        self.storages_more = ""  # whole sections
         self.on_shared_disks = {}
         self.nodes = {}
         self.cleanup = contextlib.ExitStack()
@@ -281,7 +294,7 @@ class Cluster:
             text += self.storage_section(self.also, self.also_id) + "\n"
         for name, kind in self.on_shared_disks.items():
             text += self.storage_section(kind, name, f"/{name}") + "\n"
-        self.write("storage.cfg", text)
+        self.write("storage.cfg", text + self.storages_more)
         text = ""
         for node in self.nodes.values():
             agent = node.agent or program("pvesr") + " agent"
@@ -309,10 +322,10 @@ class Cluster:
         os.rename(os.path.join(self.tree, "nodes", source, kind, f"{guest}.conf"),
                   os.path.join(self.tree, "nodes", target, kind, f"{guest}.conf"))
 
-    # ---- ssh between two namespaces: the first two nodes; any other shares the machine of whoever talks to it ----
+    # ---- ssh between namespaces: the first two nodes, or `machines`; any other shares the machine of whoever talks to it ----
 
     def linked(self):
-        return list(self.nodes.values())[:2]
+        return list(self.nodes.values())[:self.machines]
 
     def connect(self):
         keys = os.path.join(self.dir, "keys")
@@ -325,15 +338,29 @@ class Cluster:
         for node in self.linked():
             self.write(f"nodes/{node.name}/ssh_known_hosts", f"{node.name} {host_key}\n")
             self.hold(node, keys)
-        a, b = self.linked()
-        # each end is made where it belongs: programs that run at the same time share the namespace they began in
-        sh(*a.inside(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(b.holder.pid)]))
-        for node in (a, b):
+        self.lay_wires()
+        for node in self.linked():
             sh(*node.inside(["ip", "address", "add", f"{node.address}/24", "dev", "eth0"]))
             for device in ("lo", "eth0"):
                 sh(*node.inside(["ip", "link", "set", device, "up"]))
         for node in self.linked():
             self.serve(node)
+
+    def lay_wires(self):
+        """Each end is made where it belongs: programs that run at the same time share the namespace they began in."""
+        nodes = self.linked()
+        if len(nodes) == 2:
+            sh(*nodes[0].inside(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(nodes[1].holder.pid)]))
+            return
+        ready = os.path.join(self.dir, "switch")
+        switch = subprocess.Popen(["unshare", "--net", "sh", "-c", f"ip link add br0 type bridge && ip link set br0 up && touch {ready} && "
+                                   "exec sleep infinity"], start_new_session=True, preexec_fn=rigworld.die_with_parent)
+        self.cleanup.callback(stop, switch)
+        wait_for(lambda: os.path.exists(ready), "the switch")
+        inside = ["nsenter", "-t", str(switch.pid), "-n", "--"]
+        for node in nodes:
+            sh(*inside, "ip", "link", "add", node.name, "type", "veth", "peer", "name", "eth0", "netns", node.holder.pid)
+            sh(*inside, "ip", "link", "set", node.name, "master", "br0", "up")
 
     def hold(self, node, keys):
         """A process that keeps the node's namespaces; root's home there is the node's directory."""
@@ -394,25 +421,33 @@ class Cluster:
         if not silent:
             sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "down"]))
             return
-        a, b = self.linked()
+        self.mute(*self.linked()[:2])
+
+    @staticmethod
+    def mute(a, b):
+        """What the two send each other vanishes on the way."""
         for here, there in ((a, b), (b, a)):
             sh(*here.inside(["ip", "neigh", "replace", there.address, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent"]))
 
     def restore_line(self):
-        a, b = self.linked()
+        self.unmute(*self.linked()[:2])
+        sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "up"]))
+
+    @staticmethod
+    def unmute(a, b):
         for here, there in ((a, b), (b, a)):
             subprocess.run(here.inside(["ip", "neigh", "del", there.address, "dev", "eth0"]), capture_output=True)
-        sh(*self.node("pve1").inside(["ip", "link", "set", "eth0", "up"]))
 
 
 @contextlib.contextmanager
-def fake_running_vm(guest):
-    """What Proxmox VE leaves of a running VM: a pid file of a live process."""
+def fake_running_vm(guest, argv=("sleep", "infinity"), group=None):
+    """What Proxmox VE leaves of a running VM: a pid file of a live process. group: the control group that it is started in."""
     folder = "/run/qemu-server"
     made = not os.path.isdir(folder)
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{guest}.pid")
-    process = subprocess.Popen(["sleep", "infinity"])
+    inside = ["sh", "-c", f'echo 0 >{group}/cgroup.procs && exec "$@"', "sh"] if group else []
+    process = subprocess.Popen([*inside, *argv])
     try:
         with open(path, "x") as f:
             f.write(f"{process.pid}\n")
@@ -424,21 +459,56 @@ def fake_running_vm(guest):
             os.rmdir(folder)
 
 
+@contextlib.contextmanager
+def control_group(*parts):
+    """A group that can be frozen, below one of this program's own; yields its path. It is thawed in the end."""
+    top = next((t for t in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified") if os.path.exists(t + "/cgroup.controllers")), "/sys/fs/cgroup/freezer")
+    made = []
+    try:
+        for part in (os.path.basename(tempfile.gettempdir()), *parts):
+            top = os.path.join(top, part)
+            os.makedirs(top, exist_ok=True)
+            made.append(top)
+        yield top
+    finally:
+        if made:
+            thaw_group(made[-1])
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def thaw_group(path):
+    for name, word in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
+        control = os.path.join(path, name)
+        if os.path.exists(control):
+            with open(control, "w") as f:
+                f.write(word)
+
+
+def can_hold():
+    return any(os.access(t, os.W_OK) for t in ("/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers",
+                                           "/sys/fs/cgroup/freezer/cgroup.procs"))
+
+
 # ---- running tests ----
 
 def can_unshare():
     return subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True).returncode == 0
 
 
+_BTRFS = (lambda: shutil.which("mkfs.btrfs") and "btrfs" in open("/proc/filesystems").read(), "needs btrfs")
 NEEDS = {
     "root": (lambda: os.geteuid() == 0, "needs root"),
     "xfs": (lambda: shutil.which("mkfs.xfs"), "needs mkfs.xfs"),
-    "btrfs": (lambda: shutil.which("mkfs.btrfs") and "btrfs" in open("/proc/filesystems").read(), "needs btrfs"),
+    "btrfs": _BTRFS,
+    "dir-on-btrfs": _BTRFS,
     "netns": (lambda: shutil.which("ip") and os.path.exists("/usr/sbin/sshd") and can_unshare(),
               "needs network namespaces, ip and sshd"),
     "zfspool": (has_zfs, "needs OpenZFS in the kernel and PVESR_TEST_DISKS: see tests/lab"),
     "zfscrypt": (has_zfs, "needs OpenZFS in the kernel and PVESR_TEST_DISKS: see tests/lab"),
     "lvmthin": (has_thin, "needs dm-thin in the kernel and PVESR_TEST_DISKS: see tests/lab"),
+    "cgroup": (can_hold, "needs control groups that can be frozen"),
     "strace": (lambda: shutil.which("strace"), "needs strace"),
 }
 
@@ -453,6 +523,11 @@ def too_late(*_):
     raise TimeoutError(f"not done within {TEST_SECONDS:.0f} s")
 
 
+# old valgrinds complain of system calls that they do not know, in lines of their own kind; the check of leaks finds a thread in /proc that was joined
+# already and is about to leave it
+NO_REPORT = re.compile("--|==[0-9]+==Unable to get registers from thread [0-9]+")
+
+
 def reports():
     """What sanitizers and valgrind wrote since the last call."""
     text = ""
@@ -460,8 +535,7 @@ def reports():
         if name.startswith("report."):
             path = os.path.join(tempfile.gettempdir(), name)
             with open(path, errors="replace") as f:
-                # old valgrinds complain of system calls that they do not know, in lines of their own kind
-                text += "".join(line for line in f if not line.startswith("--"))
+                text += "".join(line for line in f if not NO_REPORT.match(line))
             os.unlink(path)
     return text.strip()
 

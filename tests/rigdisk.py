@@ -42,9 +42,11 @@ def gone(argv, seconds=60):
 class Disk:
     def __enter__(self):
         self.cleanup = contextlib.ExitStack()
+        self.made = set()
         try:
             lock = self.take()
             if lock.read() != CLEAR:
+                self.find_and_remove()
                 self.clear()
             lock.truncate(0)
         except BaseException:
@@ -54,6 +56,8 @@ class Disk:
         return self
 
     def leave(self, lock):
+        if self.made:  # and could not be removed
+            self.find_and_remove()
         self.clear()
         lock.seek(0)
         lock.write(CLEAR)
@@ -85,14 +89,18 @@ class Disk:
         """Put before the names of pools and volume groups: pvesr.conf's pool-prefix."""
         return f"t-{self.name}-"
 
-    def clear(self):
-        """Whatever is on the disk goes."""
+    def find_and_remove(self):
+        """Pools and volume groups that are on the disk. Only where there may be some: it takes a good part of what making them does."""
         for pool in sh("zpool", "list", "-H", "-o", "name").split():
             if pool.startswith(self.prefix):
                 sh("zpool", "destroy", "-f", pool)
         for vg in sh("vgs", "--noheadings", "-o", "vg_name", "-S", f"vg_name=~^{self.prefix}").split():
             for _ in range(2):  # what was open may have hidden what it is made of
                 subprocess.run(["vgremove", "-q", "-ff", "-y", vg], capture_output=True, check=False)
+        self.made.clear()
+
+    def clear(self):
+        """Devices that were made by hand go, and what is on the disk."""
         escaped = self.prefix.replace("-", "--")
         for path in sorted(glob.glob(f"/dev/mapper/{escaped}*")):
             subprocess.run(["dmsetup", "remove", "--force", path], capture_output=True, check=False)
@@ -103,21 +111,25 @@ class Disk:
     def zpool(self, name, *options, device=None):
         """On the whole disk, or on this device, which is a part of it."""
         pool = self.prefix + name
+        self.made.add(pool)
         sh("zpool", "create", "-f", "-o", "cachefile=none", *options, pool, device or self.device)
         try:
             yield pool
         finally:
             gone(["zpool", "destroy", "-f", pool])
+        self.made.discard(pool)
 
     @contextlib.contextmanager
     def thin_pool(self, group, thin, size="75%PVS", metadata="64m"):
         vg = self.prefix + group
+        self.made.add(vg)
         sh("vgcreate", "-q", "-y", "-s", "4m", vg, self.device)
         try:
-            sh("lvcreate", "-q", "-y", "-Zn", "-l", size, "--poolmetadatasize", metadata, "-T", f"{vg}/{thin}")
+            sh("lvcreate", "-q", "-y", "-Zn", "-l", size, "--poolmetadatasize", metadata, "--poolmetadataspare", "n", "-T", f"{vg}/{thin}")
             yield vg
         finally:
             gone(["vgremove", "-q", "-ff", "-y", vg])
+        self.made.discard(vg)
 
     @staticmethod
     def beside_thin(vg):

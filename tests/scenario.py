@@ -9,17 +9,16 @@
 
     play_all()
 
-PVESR_TEST_STORAGES (xfs btrfs plain): of the scenarios for any storage only those on these; also on zfspool and lvmthin.
+PVESR_TEST_STORAGES (xfs btrfs plain): of the scenarios for any storage only those on these; also on dir-on-btrfs, zfspool and lvmthin.
 PVESR_TEST_SCENARIOS: only those with these names.
 PVESR_TEST_ONE_STORAGE: each scenario on one of its storages, in turn.
 """
 import json
 import os
-import shutil
 import subprocess
 
 import rig
-from guestlab import GuestLab, same_file
+from guestlab import GuestLab, copy_file, same_file
 
 GUEST = 100
 STORAGES = os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs plain").split()
@@ -96,8 +95,7 @@ class World:
         """A copy of a disk as it is now, to compare with later."""
         self.copies += 1
         to = os.path.join(self.c.dir, f"copy-{self.copies}")
-        with open(path, "rb") as f, open(to, "xb") as g:
-            shutil.copyfileobj(f, g)
+        copy_file(path, to)
         return to
 
     def kept_aside(self, store, n, copy):

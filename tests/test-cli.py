@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -275,7 +276,7 @@ def test_update():
         expect_text("update: delete: file", c.read(), JOB)
         expect("update: keep", c.run("update", "100-0", "--keep", "last=3,daily=7"), 0, "", "")
         expect_text("update: keep: replication.cfg", c.read(), JOB)
-        expect_text("update: keep: file", c.read("replication-ext.cfg"), "local: 100-0\n\tkeep last=3,daily=7\n\n")
+        expect_text("update: keep: file", re.sub("\tmark pve2 .*\n", "", c.read("replication-ext.cfg")), "local: 100-0\n\tkeep last=3,daily=7\n\n")
         expect("update: keep: shown", c.run("list", "--output-format", "json"), 0, re.compile('"keep": ?"last=3,daily=7"'), "")
         expect("update: bad keep", c.run("update", "100-0", "--keep", "last=3,daily=x"), 255, "",
                re.compile("keep: .*'x'"))
@@ -338,13 +339,14 @@ def test_status():
         now = int(time.time())
         with open("/proc/self/stat") as f:
             ptime = f.read().rsplit(")", 1)[1].split()[19]
-        c.set_states(json.dumps({
+        states = json.dumps({
             "100": {"local/pve2": {"last_sync": 1767226503, "last_try": 1767226503, "last_iteration": 1767226503,
                                    "fail_count": 0, "duration": 3.2145670000000002, "storeid_list": ["st"]},
                     "local/pve3": {"last_sync": 0, "last_try": now, "last_iteration": now, "fail_count": 2,
                                    "error": "it broke", "duration": 0.5, "storeid_list": []}},
             "101": {"local/pve2": {"last_sync": 0, "last_try": now, "last_iteration": 0, "fail_count": 0,
-                                   "pid": os.getpid(), "ptime": ptime, "storeid_list": []}}}))
+                                   "pid": os.getpid(), "ptime": ptime, "storeid_list": []}}})
+        c.set_states(states)
         retry = time.strftime("%Y-%m-%d_%H:%M:%S", time.gmtime(now + 600))
         expect("status: with states", c.run("status"), 0, STATUS_HEAD +
                status_line("100-0", "Yes", "pve2", "2026-01-01_00:15:03", "pending", "3.214567", 0,
@@ -353,6 +355,19 @@ def test_status():
                status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
         expect("status: one guest", c.run("status", "--guest", "101"), 0, STATUS_HEAD +
                status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
+        halted = subprocess.Popen(["sleep", "infinity"])
+        halted.send_signal(signal.SIGSTOP)
+        os.waitpid(halted.pid, os.WUNTRACED)
+        with open(f"/proc/{halted.pid}/stat") as f:
+            ptime = f.read().rsplit(")", 1)[1].split()[19]
+        for last, text in ((now, "SYNCING "), (now - 86400, "OVERDUE since .*: ")):
+            c.set_states(json.dumps({"100": {"local/pve2": {"last_sync": last, "last_try": now, "last_iteration": 0, "fail_count": 0,
+                                                            "pid": halted.pid, "ptime": ptime, "storeid_list": []}}}))
+            expect(f"status: a stopped run, {text}", c.run("status", "--guest", "100"), 0,
+                   re.compile(f"100-0 .* {text}.*process {halted.pid} is stopped: 'kill -CONT {halted.pid}' lets it go on"), "")
+        halted.kill()
+        halted.wait()
+        c.set_states(states)
         expect("status: another node", c.run("status", node="pve2"), 0, STATUS_HEAD +
                status_line("200-0", "Yes", "pve1", "-", "pending", "-", 0, "OK"), "")
         jobs = json.loads(c.run("status", "--output-format", "json").out)
@@ -430,6 +445,147 @@ def test_history():
     with Cluster() as c:
         expect("history: empty", c.run("history"), 0, re.compile(r"\AJobID +Start +Duration Result +Sent +Delta Error\n\Z"))
         expect("history: empty json", c.run("history", "--output-format", "json"), 0, "[]\n", "")
+
+
+# ---- at-risk ----
+
+def risk_line(guest, job, target, newest, age, allowed, state):
+    return "%-10s %-10s %-20s %20s %8s %8s %s\n" % (guest, job, target, newest, age, allowed, state)
+
+
+RISK_HEAD = risk_line("Guest", "JobID", "Target", "Newest", "Age", "Allowed", "State")
+
+
+def test_at_risk():
+    with Cluster() as c:
+        for guest in ("110", "111", "112", "113", "114"):
+            os.remove(c.path(f"nodes/pve1/qemu-server/{guest}.conf"))
+        c.write("nodes/pve1/qemu-server/102.conf", "scsi0: net:102/vm-102-disk-0.raw,size=1M\n")
+        expect("at-risk: no job; what is shared is at no risk", c.run("at-risk"), 0, RISK_HEAD +
+               risk_line(100, "-", "-", "-", "-", "-", "no job") + risk_line(101, "-", "-", "-", "-", "-", "no job"), "")
+        c.write("nodes/pve1/qemu-server/103.conf", "scsi0: st:103/vm-103-disk-0.raw,size=1M\nscsi1: st:103/vm-103-disk-1.raw,replicate=0\n")
+        c.write("nodes/pve1/qemu-server/104.conf", "scsi0: gone:vm-104-disk-0\n")
+        c.write("replication.cfg", "".join(f"local: {job}\n\ttarget {target}\n\tsource pve1\n{more}\n" for job, target, more in (
+            ("100-0", "pve2", ""), ("100-1", "pve3", ""), ("101-0", "pve2", ""), ("103-0", "pve2", "\tdisable\n"),
+            ("200-0", "pve1", ""))))
+        now = int(time.time())
+        c.set_states(json.dumps({
+            "100": {"local/pve2": {"last_sync": now - 93784, "last_try": now}, "local/pve3": {"last_sync": now - 200, "last_try": now}},
+            "103": {"local/pve2": {"last_sync": 86400, "last_try": now}}}))
+        shown = c.run("at-risk").out
+        rows = [row.split(None, 6) for row in shown.splitlines()[1:]]
+        expect_text("at-risk: who has most to lose comes first, the best target of each", [row[:3] + row[6:] for row in rows], [
+            ["101", "101-0", "pve2", "never"],
+            ["104", "-", "-", "no job; its volumes are not known: storage 'gone' does not exist"],
+            ["103", "103-0", "pve2", "OVERDUE; on no target: st:103/vm-103-disk-1.raw"],
+            ["100", "100-1", "pve3", "ok"], ["100", "100-0", "pve2", "OVERDUE"]])
+        expect_text("at-risk: ages", rows[4][4], "1d2h")
+        found = json.loads(c.run("at-risk", "--guest", "103", "--output-format", "json").out)
+        expect_text("at-risk: json", {k: v for k, v in found[0].items() if k not in ("age", "allowed")}, {
+            "guest": 103, "vmtype": "qemu", "job": "103-0", "target": "pve2", "newest": 86400, "state": "OVERDUE",
+            "left-out": ["st:103/vm-103-disk-1.raw"]})
+        c.write("nodes/pve1/qemu-server/105.conf", "scsi0: st:105/vm-105-disk-0.raw,size=1M\n")
+        c.write("nodes/pve2/qemu-server/105.conf", "scsi0: st:105/vm-105-disk-0.raw,size=1M\n")
+        expect("at-risk: a guest with two configurations, on both nodes", c.run("at-risk", "--guest", "105"), 0,
+               RISK_HEAD + risk_line(105, "-", "-", "-", "-", "-", "two files"))
+        expect_text("at-risk: the same on the other node, as json", [r["state"] for r in json.loads(
+            c.run("at-risk", "--guest", "105", "--output-format", "json", node="pve2").out)], ["two files"])
+        for node in ("pve1", "pve2"):
+            os.remove(c.path(f"nodes/{node}/qemu-server/105.conf"))
+        expect("at-risk: of another node", c.run("at-risk", node="pve2"), 0, re.compile("\n200 .* never\n\\Z"), "")
+
+
+# ---- log ----
+
+class Reader:
+    """What a command that goes on has printed so far."""
+
+    def __init__(self, c, *args):
+        self.file = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([PVESR, *args], stdout=self.file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                        env={"PVESR_CONFIG": c.conf("pve1"), "TZ": "UTC"})
+
+    def shows(self, name, wanted):
+        """wanted: what all that was printed must come to, or a pattern that must be in it."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self.process.poll() is None:
+            text = os.pread(self.file.fileno(), 1 << 20, 0).decode()
+            if text == wanted if isinstance(wanted, str) else wanted.search(text):
+                return report(name)
+            time.sleep(0.01)
+        report(name, "%r" % os.pread(self.file.fileno(), 1 << 20, 0))
+
+    def makes(self, name, folder):
+        while not os.path.isdir(folder) and self.process.poll() is None:
+            time.sleep(0.01)
+        report(name, None if os.path.isdir(folder) else "it ended")
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.file.close()
+
+
+def log_line(second, text):
+    return f"2026-01-01 00:00:0{second} 100-0: {text}\n"
+
+
+def test_log():
+    with Cluster() as c:
+        folder = os.path.join(c.dir, "pve1", "log")
+        path = os.path.join(folder, "100-0")
+        c.write("replication.cfg", JOB)
+        expect("log: no job", c.run("log", "100-7"), "fail", "", re.compile("no such replication job '100-7'"))
+        expect("log: no run yet", c.run("log", "100-0"), "fail", "", re.compile("it did not run yet; 'pvesr run --id 100-0'"))
+        expect("log: elsewhere", c.run("log", "100-0", node="pve2"), "fail", "", re.compile("its guest is on 'pve1'"))
+        follower = Reader(c, "log", "100-0", "--follow")
+        first = log_line(1, "start") + log_line(2, "end")
+        follower.makes("log: --follow makes the folder", folder)
+        with open(path, "w") as f:
+            f.write(first)
+        follower.shows("log: --follow shows what comes", first)
+        expect("log: as it is", c.run("log", "100-0"), 0, first, "")
+        with open(path, "a") as f:
+            f.write(log_line(3, "half")[:-4])
+        with open(path, "a") as f:
+            f.write(log_line(3, "half")[-4:])
+        follower.shows("log: --follow shows whole lines", first + log_line(3, "half"))
+        # another run, over before anybody looked, that says more than the one before it: nothing but its first line tells
+        again = "".join(log_line(k, "again") for k in range(4, 9))
+        follower.process.send_signal(signal.SIGSTOP)
+        with open(path, "w") as f:
+            f.write(again)
+        follower.process.send_signal(signal.SIGCONT)
+        follower.shows("log: --follow shows the next run", first + log_line(3, "half") + again)
+        os.rename(path, path + ".old")
+        with open(path, "w") as f:
+            f.write(again)
+        follower.shows("log: --follow shows another file", first + log_line(3, "half") + again + again)
+        with open(path, "a") as f:
+            f.write(log_line(9, "\x1b[2Jbad"))
+        follower.shows("log: it shows no control characters", re.compile(r"\?\[2Jbad\n\Z"))
+        follower.end()
+        os.remove(path)
+        os.symlink("/etc/passwd", path)
+        expect("log: a symlink", c.run("log", "100-0"), "fail", "", re.compile("symlink or no regular file; remove it"))
+
+
+def test_watch():
+    with Cluster() as c:
+        c.write("replication.cfg", JOB)
+        watcher = Reader(c, "status", "--watch")
+        watcher.shows("status: --watch", re.compile("jobs of node 'pve1', each 2 s\n\nJobID.*\n100-0 .*OK\n"))
+        c.write("nodes/pve1/qemu-server/120.conf", "scsi0: st:120/vm-120-disk-0.raw,size=1M\n")
+        c.write("replication.cfg", JOB + "local: 120-0\n\ttarget pve2\n\tsource pve1\n\n")
+        watcher.shows("status: --watch sees a new guest", re.compile("\n100-0 .*OK\n120-0 .*OK\n"))
+        os.rename(c.path("replication.cfg"), c.path("away"))
+        os.mkdir(c.path("replication.cfg"))
+        watcher.shows("status: --watch says what is wrong", re.compile("each 2 s\n\n[^\n]*replication.cfg[^\n]*\n"))
+        os.rmdir(c.path("replication.cfg"))
+        os.rename(c.path("away"), c.path("replication.cfg"))
+        watcher.shows("status: --watch goes on", re.compile("replication.cfg[^\n]*\n(.*\n)*100-0 .*OK\n120-0 .*OK\n"))
+        watcher.end()
+        expect("status: --watch as json", c.run("status", "--watch", "--output-format", "json"), 255, "", re.compile("watch: for people"))
 
 
 CALENDAR = [
@@ -562,6 +718,69 @@ def test_tour():
                status_line("100-0", "Yes", "pve2", "-", "pending", "-", 0, "OK"), "")
 
 
+# ---- jobs that cannot be read ----
+
+UNREAD = [
+    ("no target", "local: 101-0\n\tsource pve1\n\n", "line 1, has no target that is a node's name: correct it, or .*'pvesr delete 101-0 --force'"),
+    ("a bad target", "local: 101-0\n\ttarget pve 2\n\tsource pve1\n\n", "line 1, has no target"),
+    ("no empty line before it", "local: 100-0\n\ttarget pve2\n\tsource pve1\nlocal: 101-0\n\ttarget pve2\n\n", "line 4, is taken for a part"),
+    ("blanks instead", "local: 100-0\n\ttarget pve2\n\tsource pve1\n  \nlocal: 101-0\n\ttarget pve2\n\n", "line 5, is taken for a part"),
+    ("indented", " local: 101-0\n\ttarget pve2\n\n", "line 1, is taken for a part"),
+]
+
+
+def test_unread():
+    """They are in `status`, never \"no such job\"; what belongs to them is left alone."""
+    for name, text, why in UNREAD:
+        with Cluster() as c:
+            c.write("replication-ext.cfg", "local: 101-0\n\tkeep 7\n\tmax-age 1h\n\n")
+            c.write("replication.cfg", text)
+            expect("unread: status: " + name, c.run("status"), 0, re.compile("^101-0 .* local/- .* its section in replication.cfg, " + why, re.M))
+            job = next(j for j in json.loads(c.run("status", "--output-format", "json").out) if j["id"] == "101-0")
+            expect_text("unread: json: " + name, (job["guest"], bool(re.search(why, job["error"]))), (101, True))
+            for args in (["run", "--id", "101-0"], ["plan", "101-0"], ["read", "101-0"], ["disable", "101-0"], ["schedule-now", "101-0"]):
+                expect("unread: %s: %s" % (args[0], name), c.run(*args), 1, "", re.compile("job '101-0' is not understood: .*" + why))
+            expect("unread: create: " + name, c.run("create-local-job", "101-0", "pve3"), 255, "", re.compile("already exists"))
+            c.run("create-local-job", "200-1", "pve1", node="pve2")
+            expect_text("unread: its other settings stay: " + name, "local: 101-0\n\tkeep 7" in c.read("replication-ext.cfg"), True)
+            os.utime(c.path("replication.cfg"), (0, int(time.time()) - 7200))
+            expect("unread: overdue: " + name, c.run("status"), 0, re.compile("^101-0 .* OVERDUE since .*: its section in", re.M))
+    with Cluster() as c:
+        c.write("replication.cfg", "\ufeff" + JOB)
+        expect("unread: a byte order mark", c.run("list"), 0, re.compile("^100-0 ", re.M), "")
+        c.write("nodes/pve2/qemu-server/100.conf", "")
+        expect("unread: a guest with two files", c.run("run", "--id", "100-0"), 1, "", re.compile("guest 100 has two configuration files"))
+
+
+# ---- what the caller leaves open ----
+
+def test_streams():
+    """Closed, full, or without a reader: nothing of ours is written elsewhere, and what is told is true."""
+    def shell(c, words, redirections):
+        return Result(subprocess.run(["sh", "-c", '"$@" ' + redirections, "sh", PVESR, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                                     timeout=60, env={"PVESR_CONFIG": c.conf("pve1"), "TZ": "UTC"}))
+    with Cluster() as c:
+        c.write("replication.cfg", JOB)
+        for closed in (">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"):
+            # all that it writes goes to files that it opened: of no run, log or lock may a word be in another one
+            shell(c, ["run", "--id", "100-0", "--verbose"], closed)
+            folder = os.path.join(c.dir, "pve1")
+            files = [os.path.join(d, n) for d, _, names in os.walk(folder) for n in names]
+            names = {os.path.basename(f) for f in files if b"start replication job" in open(f, "rb").read()}
+            expect_text("streams: closed %s: nothing in a lock" % closed, names & {n for n in names if not re.fullmatch("100-0|pvesr-journal.*", n)}, set())
+            with open(os.path.join(folder, "log", "100-0")) as f:
+                expect_text("streams: closed %s: the log" % closed, [l for l in f.read().splitlines() if not re.match("[0-9-]{10} [0-9:]{8} 100-0: ", l)], [])
+        expect("streams: closed output", shell(c, ["list"], ">&-"), 1, "", "cannot write the output: Bad file descriptor\n")
+        expect("streams: closed errors", shell(c, ["list"], "2>&-"), 0, re.compile("100-0"))
+        for name, to in (("full", "> /dev/full"), ("unread", "| true")):
+            r = shell(c, ["run", "--id", "100-0", "--verbose"], to)
+            expect_text("streams: %s while it runs" % name, re.search("cannot write the output: (.*)", r.err + ": none")[1] if name == "full" else
+                        "cannot write" in r.err, "a part of it is missing" if name == "full" else False)
+        r = Result(subprocess.run(["bash", "-c", 'ulimit -f 0; "$@"', "sh", PVESR, "run", "--id", "100-0"], capture_output=True, text=True,
+                                  env={"PVESR_CONFIG": c.conf("pve1")}))
+        expect("streams: no file may grow", r, 1, "", re.compile("File too large"))
+
+
 # ---- what is broken outside ----
 
 def test_broken():
@@ -578,6 +797,25 @@ def test_broken():
         with open(path, "w") as f:
             f.write("cluster: dir:%s/nowhere\n" % c.dir)
         expect("broken: no tree", c.run("list", "--config", path), "fail", None, re.compile("nowhere"))
+        for name, make in (("a pipe", os.mkfifo), ("a folder", os.mkdir), ("too large", lambda p: open(p, "w").truncate(17 << 20))):
+            c.set_states("")
+            os.unlink(c.state_file())
+            make(c.state_file())
+            expect("broken: state file: " + name, c.run("status"), 1, None, re.compile("pve-replication-state.json.*move the file away"))
+            if os.path.isdir(c.state_file()):
+                os.rmdir(c.state_file())
+            else:
+                os.unlink(c.state_file())
+        journal = os.path.join(c.dir, "pve1", "state", "pvesr-journal.db")
+        for name, make in (("a pipe", os.mkfifo), ("a folder", os.mkdir), ("a symlink", lambda p: os.symlink("/nowhere", p))):
+            make(journal)
+            expect("broken: journal: " + name, c.run("history"), 1, "", re.compile("journal.* is no regular file: move it away"))
+            (os.rmdir if name == "a folder" else os.unlink)(journal)
+        for name, make in (("a folder", os.mkdir), ("a symlink", lambda p: os.symlink("/nowhere", p))):
+            lock = os.path.join(c.dir, "pve1", "state", "pve-replication-state.lck")
+            make(lock)
+            expect("broken: lock: " + name, c.run("schedule-now", "100-0"), 1, "", re.compile("lck': it must be a regular file, remove it"))
+            (os.rmdir if name == "a folder" else os.unlink)(lock)
         for name, text in (("no JSON", "garbage"), ("a list", '["100"]'), ("cut", '{"100":{"local/pve2"')):
             c.set_states(text)
             r = c.run("status")
@@ -620,8 +858,8 @@ def main():
     if not os.access(PVESR, os.X_OK):
         print("not ok cli - %s is not there: build first" % PVESR)
         return 1
-    for test in (test_words, test_create, test_list, test_update, test_delete, test_status, test_state, test_history,
-                 test_calendar, test_completion, test_takeover, test_tour, test_broken, test_read_only):
+    for test in (test_words, test_create, test_list, test_update, test_delete, test_status, test_watch, test_at_risk, test_state, test_history, test_log,
+                 test_calendar, test_completion, test_takeover, test_tour, test_unread, test_streams, test_broken, test_read_only):
         test()
     return 1 if failures else 0
 

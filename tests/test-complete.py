@@ -65,6 +65,55 @@ def backing_file(w):
     refused(w, "/etc/shadow")
 
 
+NEEDY = ((qcow2(backing=b"/etc/shadow"), "/etc/shadow", "qemu-img rebase"), (qcow2(data_file=b"other.data"), "other.data", "qemu-img convert"))
+NAMED = ("unused0: {}", "vmstate: {}", "\n[old]\nsnaptime: 1\nscsi1: {}", "\n[PENDING]\nscsi1: {}",
+         "scsi1: {},replicate=0\n\n[old]\nsnaptime: 1\nscsi1: {}")
+
+
+@scenario("xfs", "dir-on-btrfs", "plain")
+def wherever_it_is_named(w):
+    """such an image is refused by the plan, and by whoever makes a job of its guest, wherever the configuration names it"""
+    w.create()
+    w.run()
+    path = image(w, "vm-100-disk-5.qcow2", b"")
+    for content, other, remedy in NEEDY:
+        with open(path, "wb") as f:
+            f.write(content)
+        for line in NAMED:
+            w.write_guest(w.lab.config_before + line.replace("{}", f"st:{GUEST}/vm-100-disk-5.qcow2") + "\n")
+            w.c.node("pve1").pvesr("delete", "100-0", "--force", check=True)
+            made = w.a.pvesr("create-local-job", "100-0", "pve2")
+            assert made.returncode and other in made.stderr and remedy in made.stderr, (line, made.stderr)
+            w.lab.save()
+            w.create()
+            w.write_guest(w.lab.config_before + line.replace("{}", f"st:{GUEST}/vm-100-disk-5.qcow2") + "\n")
+            plan = w.a.pvesr("plan", "100-0")
+            assert plan.returncode and os.path.basename(path) in plan.stderr and other in plan.stderr and remedy in plan.stderr, (line, plan.stderr)
+            refused(w, other, remedy)
+    assert not os.path.exists(path.replace(w.a.store, w.b.store))
+
+
+@scenario("xfs", "dir-on-btrfs")
+def a_point_needs_another(w):
+    """a restore point from when the disk needed another file is refused by the plan, before anything of it is sent; without it the run goes on"""
+    w.create()
+    w.run()
+    for content, other, remedy in NEEDY:
+        path = image(w, "vm-100-disk-5.qcow2", content)
+        w.write_guest(w.lab.config_before + f"virtio0: st:{GUEST}/vm-100-disk-5.qcow2,size=1M\n\n[old]\nsnaptime: 1\n"
+                      f"virtio0: st:{GUEST}/vm-100-disk-5.qcow2\n")
+        point = os.path.join(os.path.dirname(path), ".pvesr.vm-100-disk-5.qcow2@old")
+        rig.sh("cp", "--reflink=always", path, point)
+        with open(path, "wb") as f:
+            f.write(qcow2())
+        plan = w.a.pvesr("plan", "100-0")
+        assert plan.returncode and other in plan.stderr and remedy in plan.stderr and f"rm '{point}'" in plan.stderr, plan.stderr
+        refused(w, other, remedy)
+        os.unlink(point)
+    w.run()
+    assert same_file(path, path.replace(w.a.store, w.b.store))
+
+
 @scenario("xfs")
 def raw_stays_raw(w):
     """a raw disk may begin with what looks like one"""

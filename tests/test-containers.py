@@ -186,6 +186,19 @@ def failover(w):
 
 
 @scenario
+def planned_move(w):
+    """moved after a last sync of each of its two jobs: the other job's point holds what the base holds, and is not kept aside"""
+    w.c.add_node("pve3")
+    w.a.pvesr("create-local-job", "200-1", "pve3", check=True)
+    w.run()
+    w.a.pvesr("run", "--id", "200-1", check=True)
+    w.move()
+    w.run()
+    assert not w.lab.asides(w.a.store), w.log()
+    assert w.lab.tree(w.lab.source, 0) == w.lab.tree(w.lab.target, 0) and "full sync" not in w.log(), w.log()
+
+
+@scenario
 def old_owner_returns(w):
     """the old owner comes back with a snapshot that was never acknowledged, later writes, and a guest snapshot since deleted"""
     snap = w.lab.take_guest_snapshot()
@@ -286,6 +299,36 @@ def balanced(w):
     w.run()
     w.proved()
     assert "full sync" not in w.log() and "written to" not in w.log(), w.log()
+
+
+@scenario_on("zfspool")
+def kept_is_read(w):
+    """somebody looks into what was kept aside, which sets access times: it is copied all the same when its base goes, and stands on its own"""
+    w.a.pvesr("update", "200-0", "--keep", "last=2", check=True)
+    w.run()
+    with open(os.path.join(w.lab.names.live(w.b.store, 0), "by-hand"), "w", encoding="utf-8") as f:
+        f.write("x")
+    w.lab.step()
+    w.run()
+    (n, aside), = w.kept_aside = w.lab.asides(w.b.store)
+    tree = w.lab.tree(w.b.store, n, aside)
+    kept = w.lab.names.where(w.b.store, n, aside).partition("@")[0]
+    assert w.lab.names.get("origin", kept) != ["-"], "it stands on its own already"
+    rig.sh("zfs", "set", "atime=on", "relatime=off", kept)
+    rig.sh("zfs", "mount", kept)
+    subprocess.run(["ls", "-R", w.lab.names.get("mountpoint", kept)[0]], stdout=subprocess.DEVNULL, check=True)
+    rig.sh("cat", os.path.join(w.lab.names.get("mountpoint", kept)[0], "by-hand"))
+    rig.sh("zfs", "unmount", kept)
+    rig.sh("zpool", "sync", kept.partition("/")[0])
+    assert w.lab.names.get("written", kept) != ["0"], "nothing was written by reading"
+    for _ in range(3):
+        w.lab.step()
+        w.run()
+    there = rig.sh("zfs", "list", "-H", "-r", "-t", "all", "-o", "name,origin", w.b.store)
+    kept = w.lab.names.where(w.b.store, n, aside).partition("@")[0]
+    assert w.lab.names.get("origin", kept) == ["-"] and "pvesr-base-" not in there, there
+    assert w.lab.asides(w.b.store) == w.kept_aside and w.lab.tree(w.b.store, n, aside) == tree
+    assert w.lab.tree(w.lab.source, 0) == w.lab.tree(w.lab.target, 0)
 
 
 def play(f, storage):

@@ -1,58 +1,19 @@
 #!/usr/bin/env python3
 """pvesrd as an administrator meets it: it runs jobs when they are due, notices changes, stops cleanly, survives a kill."""
-import contextlib
 import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 
 import rig
 from guestlab import same_file
+from rigdaemon import Daemon
 
 MB = 1000 * 1000
-
-
-class Daemon:
-    """A running pvesrd of a node, its words, and what it tells the service manager."""
-
-    def __init__(self, node, *args):
-        self.node = node
-        self.log = os.path.join(node.dir, "pvesrd.log")
-        self.notices = []
-        path = os.path.join(node.dir, "notify")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.socket.bind(path)
-        with open(self.log, "a") as log:
-            self.process = subprocess.Popen(node.argv("pvesrd", *args), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, "NOTIFY_SOCKET": path})
-        node.cluster.cleanup.callback(self.end)
-        rig.wait_for(lambda: self.told("READY=1"), "READY")
-
-    def end(self):
-        rig.stop(self.process)
-        self.socket.close()
-
-    def told(self, words):
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self.notices.append(self.socket.recv(4096).decode())
-        return any(words in n for n in self.notices)
-
-    def words(self):
-        with open(self.log) as f:
-            return f.read()
-
-    def kill(self, number):
-        self.process.send_signal(number)
-
-    def stop(self, number=signal.SIGTERM):
-        self.kill(number)
-        return self.process.wait(timeout=120 * rig.SLOW)
 
 
 class World:
@@ -226,7 +187,8 @@ def killed(w):
 
 @test
 def killed_run(w):
-    """a run that is killed counts as one failure"""
+    """a run that is killed counts as one failure, and is told as what it was"""
+    box = rig.Mailbox(w.a)
     w.add_guest(101, 6 * MB)
     w.create("101-0", "--rate", 1, "--schedule", "1-1 3:00")
     d = Daemon(w.a)
@@ -234,10 +196,63 @@ def killed_run(w):
     os.killpg(w.state("101-0")["pid"], signal.SIGKILL)
     rig.wait_for(lambda: "signal 9" in d.words(), "the report")
     rig.wait_for(lambda: d.told("1 jobs, 0 running, 0 due, next 2"), "the waiting")
+    s = w.state("101-0")
+    assert s["fail_count"] == 1 and "killed by signal 9 (Killed)" in s["error"] and s["next_sync"] == s["last_try"] + 300, s
+    rig.wait_for(box.mails, "the mail")
+    assert "killed by signal 9 (Killed)" in box.mails()[0], box.mails()
+    said = w.a.pvesr("history", "--id", "101-0", check=True).stdout
+    assert "interrupted" in said and "killed by signal 9 (Killed)" in said, said
     w.a.pvesr("update", "101-0", "--delete", "rate", check=True)
     w.a.pvesr("schedule-now", "101-0", check=True)
     w.wait_synced("101-0")
     assert w.same(101)
+
+
+@test
+def killed_at_its_start(w):
+    """runs that are killed before they record anything count, are told, and are in the history"""
+    box = rig.Mailbox(w.a)
+    w.create("100-0", "--schedule", "1-1 3:00")
+    bin = os.path.join(w.a.dir, "bin")
+    os.mkdir(bin)
+    shutil.copy(rig.program("pvesrd"), bin)
+    with open(os.path.join(bin, "pvesr"), "w") as f:
+        os.fchmod(f.fileno(), 0o755)
+        f.write(f'#!/bin/sh\n[ "$1" != run ] || kill -9 $$\nexec {rig.program("pvesr")} "$@"\n')
+    Daemon(w.a, program=os.path.join(bin, "pvesrd"))
+    rig.wait_for(box.mails, "the mail")
+    s = w.state("100-0")
+    assert s["fail_count"] == 1 and "killed by signal 9" in s["error"] and s["next_sync"] == s["last_try"] + 300, s
+    assert "killed by signal 9" in box.mails()[0], box.mails()
+    runs = w.runs()
+    assert [r["result"] for r in runs] == ["interrupted"] and "signal 9" in runs[0]["error"] and runs[0]["target"] == w.b.name, runs
+
+
+@test
+def lost_run(w):
+    """a run whose end nobody saw is told, by status at once, by the next daemon as a failure, and by the next run"""
+    box = rig.Mailbox(w.a)
+    w.add_guest(101, 6 * MB)
+    w.create("101-0", "--rate", 1, "--schedule", "1-1 3:00")
+
+    def lose(fails):
+        run = w.a.popen("run", "--id", "101-0", start_new_session=True)
+        rig.wait_for(lambda: w.running("101-0"), "the run")
+        os.killpg(w.state("101-0")["pid"], signal.SIGKILL)
+        run.wait()
+        s = w.state("101-0")
+        assert s["fail_count"] == fails and ("left no word" in s["error"]) and "pid" not in s, s
+        assert re.search("^101-0 .* left no word", w.a.pvesr("status").stdout, re.M)
+    lose(0)
+    lose(1)
+    Daemon(w.a)
+    rig.wait_for(lambda: w.state("101-0")["fail_count"] == 2, "the failure")
+    rig.wait_for(box.mails, "the mail")
+    assert "left no word" in box.mails()[0], box.mails()
+    w.a.pvesr("update", "101-0", "--delete", "rate", check=True)
+    w.a.pvesr("schedule-now", "101-0", check=True)
+    w.wait_synced("101-0")
+    assert w.same(101) and w.state("101-0")["fail_count"] == 0 and len(box.mails()) == 1
 
 
 @test
@@ -269,7 +284,7 @@ def ends(w):
         return "processes of the run are left"
     except ProcessLookupError:
         pass
-    assert not w.synced("101-0")
+    assert not w.synced("101-0") and w.state("101-0")["fail_count"] == 0
     w.a.pvesr("update", "101-0", "--delete", "rate", check=True)
     w.a.pvesr("run", "--id", "101-0", check=True)
     assert w.same(101)
@@ -279,8 +294,10 @@ def ends(w):
 def twice(w):
     """one daemon a node"""
     Daemon(w.a)
-    done = subprocess.run(w.a.argv("pvesrd"), capture_output=True, text=True)
-    assert done.returncode == 1 and "another pvesrd" in done.stderr, done
+    for _ in range(2):
+        done = subprocess.run(w.a.argv("pvesrd"), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "another pvesrd" in done.stderr, done
+        shutil.rmtree(w.a.run_dir)  # as a cleaner of temporary files does
 
 
 @test
@@ -355,6 +372,8 @@ def overdue(w):
         told = "".join(box.mails())
         rig.wait_for(lambda: all(f"overdue: {guest}-0" in d.words() for guest in (100, 101)), "the log")
         status = w.a.pvesr("status", check=True).stdout
+        rig.wait_for(lambda: re.search("^100-0 .* OVERDUE .* postponed, [0-9]+ in a row: .*got timeout", w.a.pvesr("status").stdout, re.M),
+                     "the reason")
         assert len(re.findall("^10[01]-0 .* OVERDUE since ", status, re.M)) == 2, status
         assert w.states()["100-0"]["overdue"] and "overdue" not in w.states()["102-0"]
         assert "overdue on node 'pve1'" in told and "102-0" not in told, told
@@ -362,6 +381,61 @@ def overdue(w):
     os.rename(path + ".away", path)
     w.wait_synced("100-0", seconds=60)
     w.wait_synced("101-0", seconds=60)
+
+
+HASTE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdint.h>
+int sd_event_add_time_relative(void *e, void **s, int clock, uint64_t usec, uint64_t accuracy, void *f, void *arg)
+{
+    int (*real)(void *, void **, int, uint64_t, uint64_t, void *, void *) = (int (*)(void *, void **, int, uint64_t, uint64_t, void *, void *))
+        dlsym(RTLD_NEXT, "sd_event_add_time_relative");
+    return real(e, s, clock, usec == 300000000 ? 1000000 : usec, accuracy, f, arg);
+}
+"""
+
+
+def in_haste(w):
+    """For a program in this environment five minutes are a second."""
+    source, library = (os.path.join(w.c.dir, "haste" + end) for end in (".c", ".so"))
+    with open(source, "w", encoding="utf-8") as f:
+        f.write(HASTE)
+    rig.sh("cc", "-shared", "-fPIC", "-o", library, source)
+    return {"LD_PRELOAD": library, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
+@test
+def mail_program_that_hangs(w):
+    """a program that takes no mail, and what it started, is ended, and that is logged; runs go on meanwhile"""
+    box = rig.Mailbox(w.a)
+    with open(box.program, "w", encoding="utf-8") as f:
+        f.write(f"#!/bin/sh\nsleep 100000 & echo $$ $! >>{w.a.dir}/pids\nwait\n")
+    w.c.set_agent("pve2", ["/bin/false"], whole=True)
+    w.create("100-0")
+    d = Daemon(w.a, env=in_haste(w))
+    rig.wait_for(lambda: "has not taken a mail within 300 s" in d.words() and "was ended by signal 9" in d.words(), "the end of the mail program")
+    with open(f"{w.a.dir}/pids", encoding="utf-8") as f:
+        pids = f.read().split()
+    rig.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids), "its processes")
+    w.c.set_agent("pve2", None)
+    w.a.pvesr("schedule-now", "100-0", check=True)
+    w.wait_synced()
+
+
+@test
+def service_manager_that_stands_still(w):
+    """whom pvesrd tells how it is reads nothing: the jobs run"""
+    w.create("100-0", "--schedule", "2035-1-1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(os.path.join(w.a.dir, "deaf"))
+        w.a.popen(program="pvesrd", env={**os.environ, "NOTIFY_SOCKET": os.path.join(w.a.dir, "deaf")})
+        with open("/proc/sys/net/unix/max_dgram_qlen") as f:
+            enough = min(int(f.read()), 20)
+        for _ in range(enough):
+            before = (w.state("100-0") or {}).get("last_sync", 0)
+            w.a.pvesr("schedule-now", "100-0", check=True)
+            w.wait_synced(after=before)
 
 
 @test

@@ -34,7 +34,7 @@ class Bars:
 
     def xfs(self):
         path = self.w.lab.names.live(self.store, 0)
-        yield lambda: tool("chattr", "+i", path), "lsattr", lambda: tool("chattr", "-i", path)
+        yield lambda: tool("chattr", "+i", path), "is immutable: chattr -i", lambda: tool("chattr", "-i", path)
 
     plain = xfs
 
@@ -81,6 +81,76 @@ def read_only(w):
 
 def reserved(w, store, n=0):
     return int(w.lab.names.get("refreservation", w.lab.names.dataset(store, n)))
+
+
+FILES = ("xfs", "dir-on-btrfs", "plain", "btrfs")
+
+
+def allocated(path):
+    st = os.stat(path)
+    return st.st_blocks * 512 >= st.st_size
+
+
+def is_sparse(w, store, n=1):
+    assert not allocated(w.lab.names.live(store, n)), f"disk {n} on {store} is not sparse"
+
+
+@scenario(*FILES)
+def preallocated(w):
+    """a disk that is allocated whole, written or not, is so on the node that takes the guest over, there and back; a sparse one stays sparse"""
+    w.lab.add_disk()
+    tool("fallocate", "-n", "-l", SIZE, w.lab.live(0))
+    w.create()
+
+    def owned(store):
+        if store == w.c.node(w.owner).store:
+            assert allocated(w.lab.names.live(store, 0)), f"the disk on {store} is not allocated"
+        is_sparse(w, store)
+
+    there_and_back(w, owned)
+    w.b.pvesr("failover", str(GUEST), "--force", check=True)
+    w.c.move_guest(GUEST, "pve2", "pve1")  # it never ran there: what was allocated is no divergence
+    w.lab.write(0, 2)
+    w.run()
+    assert not w.asides(w.b.store), w.log()
+    w.proved()
+    tool("fallocate", "-p", "-o", "0", "-l", "1M", w.lab.live(0))
+    w.run()
+    w.b.pvesr("failover", str(GUEST), "--force", check=True)
+    is_sparse(w, w.b.store, 0)
+
+
+@scenario(*FILES)
+def zeros_are_allocated(w):
+    """a disk that was written whole with zeros is allocated on the node that takes the guest over"""
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(bytes(SIZE))
+        os.fsync(f.fileno())
+    assert allocated(w.lab.live(0))
+    w.create()
+    w.run()
+    w.b.pvesr("failover", str(GUEST), "--force", check=True)
+    assert allocated(w.lab.replica(0))
+
+
+@scenario(*FILES)
+def no_room_to_allocate(w):
+    """where there is no room for it, failover says so, allocates nothing of it, and moves the guest; when there is, it does so, called again"""
+    w.lab.grow_disk(0, 1 << 30)
+    tool("fallocate", "-n", "-l", w.lab.disks[0], w.lab.live(0))
+    w.create()
+    w.run()
+    before = os.stat(w.lab.replica(0)).st_blocks
+    free = os.statvfs(w.b.store)
+    tool("fallocate", "-l", free.f_bavail * free.f_frsize - (600 << 20), os.path.join(w.b.store, "filler"))
+    for words in (["--dry-run"], ["--force"]):
+        out = w.b.pvesr("failover", str(GUEST), *words, check=True).stdout
+        assert "allocation=full is not set on" in out and "bytes more, and" in out and f"'{w.lab.replica(0)}'" in out, out
+    assert os.stat(w.lab.replica(0)).st_blocks <= before + 64
+    os.unlink(os.path.join(w.b.store, "filler"))
+    tool("sync", "-f", w.b.store)
+    out = w.b.pvesr("failover", str(GUEST), check=True).stdout
+    assert "is not set" not in out and allocated(w.lab.replica(0)), f"{out}{os.stat(w.lab.replica(0))}"
 
 
 @scenario("zfspool")

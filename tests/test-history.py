@@ -259,6 +259,37 @@ def clones_refused(w):
 
 
 @scenario("xfs", "btrfs", "zfspool", "lvmthin")
+def a_part_of_a_point(w):
+    """of a restore point of which not all disks have their part, it is said when it is listed, copied and mounted: of the newest, of one before others, and of one whose disk is here no more"""
+    w.lab.add_disk()
+    w.create("--keep", "last=3")
+    kept = {}
+    run_and_copy(w, kept, (0, 1))
+    run_and_copy(w, kept, (0, 1))
+    first, last = kept
+
+    def said(point, new, of):
+        done = w.b.pvesr("clone", "100", point, str(new))
+        assert done.returncode == 0, done.stderr
+        assert (f"'{point}' has nothing of '" in done.stderr) == of, f"{point}: {done.stderr!r}"
+        listed = {p["name"]: p for p in json.loads(w.b.pvesr("restore-points", "100", "--output-format", "json", check=True).stdout)}
+        assert ("lacks" in listed[point]) == of, listed
+        return done
+
+    said(first, 900, False)
+    said(last, 901, False)
+    w.lab.names.drop_snapshot(w.b.store, 1, first)
+    said(first, 902, True)
+    said(last, 903, False)
+    config = w.lab.config()
+    w.write_guest("\n".join(line for line in config.splitlines() if "disk-1" not in line) + "\n")
+    said(first, 904, True)  # the next point tells it
+    w.write_guest(config)
+    w.lab.names.remove(w.b.store, 1)
+    said(last, 905, True)
+
+
+@scenario("xfs", "btrfs", "zfspool", "lvmthin")
 def clones_at_once(w):
     """two copies under one new id at the same time: one is made and stays whole, the other is refused"""
     w.create("--keep", "last=3")

@@ -10,8 +10,10 @@ import os
 import random
 import re
 import subprocess
+import time
 
 import rig
+from byhand import newest, rest
 from guestlab import same_file
 from scenario import play_all, scenario
 
@@ -55,7 +57,8 @@ def check_one(w, instants, what):
 
 def intents(w):
     folder = os.path.join(w.b.dir, "state", "pvesr-commits")
-    return os.listdir(folder) if os.path.isdir(folder) else []
+    found = os.listdir(folder) if os.path.isdir(folder) else []
+    return [name for name in found if name.endswith(".json")]  # what a kill leaves of one that was not written goes with a later look
 
 
 # ---- kills ----
@@ -175,17 +178,26 @@ def immovable(w, n):
     return lambda: subprocess.run(["chattr", "-i", image], check=True)
 
 
+def fails_at(w, n):
+    """A run whose commit can replace the replicas before disk n, and not that one: nothing tells before."""
+    name = os.path.basename(w.lab.names.subvolume(w.b.store, n) if w.kind == "btrfs" else w.lab.replica(n))
+    done = run_behind(w, ["strace", "-f", "-b", "execve", "-qq", "-o", "/dev/null", "-P", name, "-e", "trace=renameat,renameat2",
+                          "-e", "inject=renameat,renameat2:error=EPERM"])
+    assert done.returncode, done.stderr
+    return done
+
+
 @scenario(*FILES)
 def one_cannot_change(w):
     """where the second of three replicas cannot be replaced, none moves on, however often it is tried; then all do"""
     three_disks(w)
     before = copies(w)
-    undo = immovable(w, 1)
     for _ in range(3):
         change(w)
-        done = w.run(want=1)
-        assert len(shows(w, before)) == 3, (done.stderr, shows(w, before))
+        done = fails_at(w, 1)
+        assert "cannot rename" in done.stderr and len(shows(w, before)) == 3, (done.stderr, shows(w, before))
         assert not intents(w)
+    undo = immovable(w, 1)
     done = w.b.pvesr("failover", "100", "--force")
     if w.kind == "btrfs":  # the file in the subvolume can be written to
         assert done.returncode == 0 and "the disks stay as they were" in done.stdout, done.stdout + done.stderr
@@ -214,6 +226,105 @@ def written_replica(w):
 
 
 @scenario(*(k for k in ALL if k != "plain"))
+def tested_and_kept(w):
+    """a replica that was written to goes back to its restore point at a failover, whatever snapshot has what was written: the disks are one"""
+    three_disks(w)
+    now = copies(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    w.lab.names_there.make_snapshot(w.b.store, 1, "mytest")
+    mine = w.copy(w.lab.replica(1))
+    said = w.b.pvesr("failover", "100", "--force", check=True).stdout
+    check_one(w, (now,), said)
+    assert same_file(w.lab.names_there.aside(w.b.store, 1, "mytest"), mine)
+
+
+@scenario("xfs", "btrfs")
+def kept_by_a_commit_that_failed(w):
+    """what a run kept aside of a written replica before its commit failed is not what the guest starts with"""
+    three_disks(w)
+    before = copies(w)
+    w.lab.write(2, 5, path=w.lab.replica(2))
+    mine = w.copy(w.lab.replica(2))
+    change(w)
+    fails_at(w, 1)
+    assert w.kept_aside(w.b.store, 2, mine) and not intents(w)
+    by_hand(w, (before,), "the commit failed")
+    w.lab.write(2, 5, path=w.lab.replica(2))
+    w.lab.names_there.make_snapshot(w.b.store, 2, "diverged_mytest")
+    by_command(w, (before,), "the commit failed")
+
+
+def rolled_back(w):
+    """The guest is, behind the newest restore point, which is gone here: the next commit keeps it aside. What the replicas show."""
+    snap = w.lab.take_guest_snapshot()
+    change(w)
+    w.run()
+    shown = copies(w)
+    for n in w.lab.disks:  # as Proxmox VE does it on ZFS
+        w.lab.names.drop_snapshot(w.a.store, n, newest(w, n))
+    w.lab.roll_back(snap)
+    change(w)
+    return shown
+
+
+@scenario("xfs", "btrfs")
+def killed_while_points_are_kept(w):
+    """the same after a kill at some steps of a commit that keeps restore points aside: what it kept is there, or is shown"""
+    log = os.path.join(w.c.dir, "trace")
+    w.lab.add_disk()
+    w.create("--keep", "last=5")
+    w.run()
+    rolled_back(w)
+    assert run_behind(w, strace(log)).returncode == 0
+    plan = [step for step in steps(log, 1000) if step[0] == "renameat2"]
+    for step in random.Random(rig.SEED).sample(plan, min(len(plan), MOST, 3)):
+        shown = rolled_back(w)
+        run_behind(w, strace(log, step))
+        by_command(w, (shown, copies(w)), f"killed at {step} (seed {rig.SEED})")
+        w.run()
+        assert all(w.kept_aside(w.b.store, n, shown[n]) for n in w.lab.disks), step
+
+
+@scenario("xfs", "btrfs")
+def not_set_aside_before(w):
+    """where a commit does not come about, what it was to keep aside, since the guest was rolled back, is still what failover starts"""
+    w.lab.add_disk()
+    w.create("--keep", "last=5")
+    w.run()
+    shown = rolled_back(w)
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(os.urandom(3 << 20))
+    w.a.pvesr("update", "100-0", "--rate", "1", check=True)
+    stage = os.path.join(w.lab.names.folder(w.b.store), ".pvesr-stage." + os.path.basename(w.lab.names.image(w.b.store, 0)))
+    ran = w.a.popen("run", "--id", "100-0")
+    rig.wait_for(lambda: ran.poll() is not None or os.path.exists(stage), "the transfer")
+    with open(w.lab.replica(1), "r+b"):
+        assert ran.wait() == 75
+    assert not intents(w) and not w.asides(w.b.store)
+    by_command(w, (shown,), "the commit was postponed")
+    w.run()
+    assert all(w.kept_aside(w.b.store, n, shown[n]) for n in w.lab.disks)
+
+
+@scenario(*ALL)
+def failed_over_again(w):
+    """the disks of a guest that ran here are what it wrote, whatever snapshots there are of that: failover leaves them"""
+    w.create(*([] if w.kind == "plain" else ["--keep", "last=5"]))
+    w.run()
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.owner = "pve2"
+    w.face("pve1")
+    w.lab.write(0, 5)
+    w.run()
+    w.lab.write(0, 5)
+    if w.kind != "plain":
+        w.lab.take_guest_snapshot()
+    now = w.copy(w.lab.live(0))
+    done = w.b.pvesr("failover", "100", "--force")
+    assert same_file(w.lab.live(0), now), done.stdout + done.stderr
+
+
+@scenario(*(k for k in ALL if k != "plain"))
 def written_as_is(w):
     """--as-is takes what was written there"""
     three_disks(w)
@@ -230,11 +341,92 @@ def nothing_in_common(w):
     w.lab.write(1, 5, path=w.lab.replica(1))
     mine = w.copy(w.lab.replica(1))
     done = w.b.pvesr("failover", "100", "--force")
-    assert done.returncode and "--as-is" in done.stderr and "written to since" in done.stderr, done.stdout + done.stderr
+    assert done.returncode and "--as-is" in done.stderr and "written to on this node since" in done.stderr, done.stdout + done.stderr
     assert same_file(w.lab.replica(1), mine)
     assert os.path.exists(os.path.join(w.c.tree, "nodes/pve1/qemu-server/100.conf"))
     w.b.pvesr("failover", "100", "--force", "--as-is", check=True)
     assert same_file(w.lab.replica(1), mine)
+
+
+@scenario("plain")
+def the_only_copy(w):
+    """a single replica that was written to is no restore point any more: failover refuses it, says what it is and what takes it, and so do the others"""
+    w.create()
+    w.run()
+    point = newest(w, 0)
+    w.lab.write(0, 5, path=w.lab.replica(0))
+    mine = w.copy(w.lab.replica(0))
+    listed = w.b.pvesr("restore-points", "100", check=True).stdout
+    assert " no-data " in listed and " shown " not in listed, listed
+    for words in (["--force"], ["--dry-run"], ["--force", "--point", point]):
+        done = w.b.pvesr("failover", "100", *words)
+        assert done.returncode and not os.path.exists(os.path.join(w.c.tree, "nodes/pve2/qemu-server/100.conf")), (words, done.stdout)
+        assert "--point" in words or ("written to on this node since" in done.stderr and "--as-is" in done.stderr), done.stderr
+    said = w.b.pvesr("failover", "100", "--force", "--as-is", check=True).stdout
+    assert f"{w.lab.storage_id}:{w.lab.names.volname(0)} was written to on this node since {point}" in said, said
+    assert same_file(w.lab.replica(0), mine)
+
+
+@scenario(*FILES)
+def moved_and_written(w):
+    """the disks of a guest that was moved by hand are left as they are, and which of them are not their restore point is said"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    mine = w.copy(w.lab.replica(1))
+    w.c.move_guest(100, "pve1", "pve2")
+    said = w.b.pvesr("failover", "100", "--force", check=True).stdout
+    assert said.count("was written to on this node") == 1 and "disk-1" in said.partition("note: ")[2], said
+    assert same_file(w.lab.replica(1), mine)
+
+
+def told(w):
+    """What each snapshot kept aside begins with."""
+    texts = []
+    for n, snap in w.asides(w.b.store):
+        with open(w.lab.names_there.aside(w.b.store, n, snap), "rb") as f:
+            texts.append(f.read(len(MINE)))
+    return texts
+
+
+MINE = b"what a person wrote"
+
+
+def written_early(w, n):
+    """Run the job; once it has begun to commit, somebody writes to a replica. True: that was before it was replaced."""
+    record, path = os.path.join(w.b.state_dir, "pvesr-commits", "100.json"), w.lab.replica(n)
+    ran = w.a.popen("run", "--id", "100-0")
+    while ran.poll() is None and not os.path.exists(record):
+        time.sleep(0.0002)
+    with open(path, "r+b", buffering=0) as f:
+        f.write(MINE)
+        os.fsync(f.fileno())
+        inode = os.fstat(f.fileno()).st_ino
+    early = os.path.exists(record) and os.path.exists(path) and os.stat(path).st_ino == inode
+    assert ran.wait() in (0, 75)
+    return early
+
+
+@scenario(*ALL)
+def written_within_the_commit(w):
+    """what somebody writes to the last replica while a commit replaces those before it is kept aside"""
+    w.lab.add_disk((64 if w.kind == "plain" else 8) << 20)
+    while len(w.lab.disks) < (3 if w.kind in rig.ON_DISK else 6):
+        w.lab.add_disk()
+    last = max(w.lab.disks)
+    w.create()
+    w.run()
+    for _ in range(20):
+        change(w)
+        if written_early(w, last):
+            break
+    else:
+        raise AssertionError("no commit was met in 20 runs")
+    with open(w.lab.replica(last), "rb") as f:
+        shown = f.read(len(MINE))
+    rest(w)
+    assert MINE in [*told(w), shown], w.asides(w.b.store)
 
 
 # ---- the guest was started in the middle ----

@@ -76,6 +76,21 @@ def mapper(path, _w):
         shared.close()
 
 
+def detach(device):
+    """While somebody who looks for a free one has it open, only the last closing lets the file go (losetup(8))."""
+    backing = f"/sys/block/{os.path.basename(device)}/loop/backing_file"
+    bound = open(backing).read()
+    rig.sh("losetup", "-d", device)
+
+    def free():
+        try:
+            return open(backing).read() != bound
+        except OSError:
+            return True
+
+    rig.wait_for(free, f"{device} to let its file go")
+
+
 @form(FILES + BLOCKS)
 def loop(path, _w):
     """a loop device"""
@@ -83,7 +98,7 @@ def loop(path, _w):
     try:
         yield lambda data: put(device, data), device
     finally:
-        rig.sh("losetup", "-d", device)
+        detach(device)
 
 
 @form(FILES)
@@ -232,7 +247,7 @@ def loop_in_tree(path, _w):
     try:
         yield lambda data: put(device, data), device
     finally:
-        rig.sh("losetup", "-d", device)
+        detach(device)
 
 
 @form(("btrfs",), tree=True)

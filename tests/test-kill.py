@@ -9,12 +9,11 @@ chance).
 import os
 import random
 import re
-import shutil
 import subprocess
 
 import rig
 import treenames
-from guestlab import GuestLab, same_file
+from guestlab import GuestLab, copy_file, same_file
 from treelab import TreeLab
 
 CALLS = ("ioctl", "fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir",
@@ -95,7 +94,7 @@ class Victim:
             path = self.lab.restore_point(self.b.store, n)
             if path:
                 kept[n] = path, os.path.join(self.c.dir, f"kept-{n}")
-                shutil.copyfile(*kept[n])
+                copy_file(*kept[n])
         return kept
 
     def lost(self, kept):

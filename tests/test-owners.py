@@ -193,6 +193,50 @@ def old_owner_has_a_removed_disk(w):
         w.lab.write(3, 5)
 
 
+def is_renamed(w, store, n):
+    """Does a mark say that a snapshot of the disk gets, or has, the name of what is kept aside?"""
+    folder = w.lab.names.folder(store)
+    marks = []
+    for path in (folder, *(os.path.join(folder, name) for name in os.listdir(folder))):
+        try:
+            marks += [os.getxattr(path, name) for name in os.listxattr(path)]
+        except FileNotFoundError:
+            pass
+    return any(b"diverged_" in mark and f"disk-{n}".encode() in mark for mark in marks)
+
+
+@scenario("xfs", "btrfs")
+def written_while_it_goes(w):
+    """somebody writes to a former disk after it was asked whether anything would be lost with it, and before it goes: that is kept aside, too"""
+    three_disks(w)
+    alone = diverge(w, w.a)
+    w.steal("pve2")
+    w.lab.remove_disk(0)
+    path = w.lab.names.live(w.a.store, 0)
+    # the agent is slow to rename the snapshot that was made here: by then the first answer is there
+    w.c.set_agent("pve1", rig.strace("-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat,renameat2,rename",
+                                     "-e", "inject=renameat,renameat2,rename:delay_enter=1500000"))
+    p = subprocess.Popen(w.b.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    w.c.cleanup.callback(rig.stop, p)
+    rig.wait_for(lambda: p.poll() is not None or is_renamed(w, w.a.store, 0), "the snapshot that is about to be kept aside")
+    found = []
+    if p.poll() is None and os.path.exists(path):
+        w.lab.disks[0] = os.path.getsize(path)
+        w.lab.write(0, 5, path)
+        w.lab.disks.pop(0)
+        found.append(w.copy(path))
+    _, said = p.communicate(timeout=rig.RUN_SECONDS)
+    w.c.set_agent("pve1", [])
+    assert p.returncode == 0, said
+    assert found, f"it was gone before anybody could write to it: {w.log(w.b)}"
+    if os.path.exists(path):  # it stays until it is known what it has
+        assert same_file(path, found[0]) and "cannot clean up on the target, the next run will" in w.log(w.b), w.log(w.b)
+        w.run()
+    assert w.kept_aside(w.a.store, 0, found[0]), f"what was written is lost: {w.asides(w.a.store)}: {w.log(w.b)}"
+    assert not os.path.exists(path) and not alone.lost(), alone.lost()
+    w.proved(asides=True)
+
+
 @scenario()
 def removed_after_the_theft(w):
     """the job was to be removed when the guest was stolen: the old owner's disks go, but not what it alone had"""
@@ -291,6 +335,62 @@ def tidy_again(w, targets):
 def two_jobs(w):
     """The jobs' targets as they are now: {job: (source, target)}."""
     return {job: (w.job(job)["source"], w.job(job)["target"]) for job in ("100-0", "100-1")}
+
+
+@scenario("xfs", "btrfs", "plain", "zfspool", "lvmthin")
+def planned_moves(w):
+    """a guest moves to and fro between nodes, each time after a last sync of each of its jobs: nothing is lost, so nothing is kept aside"""
+    w.c.add_node("pve3")
+    w.lab.add_disk()
+    w.create()
+    w.create(job="100-1", target="pve3")
+    w.run()
+    w.run(job="100-1")
+    for owner in ("pve2", "pve3"):
+        w.lab.write(0, 5)
+        for job in two_jobs(w):
+            w.run(job=job)
+        w.steal(owner)
+        w.status()  # turns the jobs round
+        if w.kind == "plain":  # it keeps one restore point, of one job
+            w.run()
+            assert same_file(w.lab.live(0), w.lab.replica(0))
+            break
+        for job, (_, target) in 2 * list(two_jobs(w).items()):
+            w.face(target)
+            w.run(job=job)
+            w.proved(job=job, others=True)
+            assert "full sync" not in w.log(job=job), w.log(job=job)
+    left = [w.asides(w.c.node(n).store) for n in ("pve1", "pve2", "pve3")]
+    assert not any(left), left
+
+
+@scenario()
+def sibling_that_cannot_be_read(w):
+    """two targets, stolen by the first, while the section of the other job cannot be read: what its target needs stays until it can, and it goes on \
+by increments"""
+    w.c.add_node("pve3")
+    w.create()
+    w.create(job="100-1", target="pve3")
+    w.run(job="100-1")
+    change_all(w)
+    w.run()
+    w.steal("pve2", target="pve1")
+    with open(os.path.join(w.c.tree, "replication.cfg"), encoding="utf-8") as f:
+        jobs = f.read()
+    w.c.write("replication.cfg", jobs.replace("target pve3", "target pve 3"))
+    for _ in range(3):
+        change_all(w)
+        w.run()
+    assert "is not understood" in w.run(job="100-1", want=1).stderr
+    with open(os.path.join(w.c.tree, "replication.cfg"), encoding="utf-8") as f:
+        jobs = f.read()
+    w.c.write("replication.cfg", jobs.replace("target pve 3", "target pve3"))
+    w.run(job="100-1")
+    assert "incremental sync" in w.log(job="100-1") and "full sync" not in w.log(job="100-1"), w.log(job="100-1")
+    w.run()
+    w.face("pve3")
+    w.proved(job="100-1", asides=True, others=True)
 
 
 @scenario()

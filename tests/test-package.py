@@ -51,7 +51,7 @@ class Package:
         self.folder = os.path.join(tempfile.gettempdir(), f"package-{self.release}")
         log = self.folder + ".log"
         with open(log, "w+") as f:
-            done = subprocess.run([os.path.join(rig.ROOT, "tools/package"), "--release", self.release, "--to", self.folder], stdout=f,
+            done = subprocess.run([os.path.join(rig.ROOT, "tools/package"), "--no-debug", "--release", self.release, "--to", self.folder], stdout=f,
                                   stderr=f, stdin=subprocess.DEVNULL, check=False)
             f.seek(0)
             lines = f.read().splitlines()
@@ -360,6 +360,7 @@ def life_without_stock(package):
     before = r.listing()
     r.apt("install", "/tmp/pvesr.deb")
     is_ours(r)
+    assert r.there("/etc/pam.d/pvesr", "/etc/pam.d/common-auth", "/etc/pam.d/common-account"), "log-ins have no PAM service"
     configure(r)
     run_daemon(r)
     assert "takeover" not in r.run("pvesr", "doctor").stdout
@@ -533,6 +534,7 @@ for package in map(Package, releases):
                               ("an installation or an upgrade that fails leaves all as it was", failed_installs, ()),
                               ("the stock scheduler leaves out replication and nothing else, until it is off or the package gone", scheduler, ()),
                               ("the stock scheduler is restarted when it must know, and before the module goes", services, ()),
-                              ("lintian has no errors", lintian, ("lintian",))):
+                              # of both releases it would read the same files, and it is this computer's
+                              *((("lintian has no errors", lintian, ("lintian",)),) if package.release == releases[0] else ())):
         rig.check(f"{package.release}: {title}", lambda test=test, package=package: play(test, package), needs=("root", package.release, *more))
 rig.main()

@@ -3,9 +3,11 @@
 bind mount), and a guest has a disk through each: what a run made is never taken for what it should remove. And two nodes that see one
 storage which nobody called shared: the guest's own disk is never taken for its replica."""
 import os
+import re
 import subprocess
 
 import rig
+from guestlab import same_file
 from scenario import STORAGES, play_all, scenario
 
 ON_DISK = tuple(kind for kind in STORAGES if kind in rig.ON_DISK)
@@ -224,6 +226,99 @@ def one_for_both_at_once(w):
     w.create()
     see_one(w, w.a, w.b)
     untouched(w, lambda: w.run(want=1))
+
+
+# ---- two targets that see one storage ----
+
+
+def second_target(w):
+    """A third node with a storage of its own, as long as nobody calls see_one."""
+    node = w.c.add_node("pve3")
+    w.create(job="100-1", target="pve3")
+    return node
+
+
+def bytes_of_replica(w):
+    return w.lab.names.entries(w.b.store), [w.copy(w.lab.replica(n)) for n in w.lab.disks]
+
+
+def still_there(w, before):
+    entries, copies = before
+    assert w.lab.names.entries(w.b.store) == entries, (entries, w.lab.names.entries(w.b.store))
+    assert all(same_file(w.lab.replica(n), copy) for n, copy in zip(w.lab.disks, copies))
+
+
+def refused(w, job="100-1"):
+    done = w.run(want=1, job=job)
+    assert "sees the same storage" in done.stderr, done.stderr
+    assert "sees the same storage" in w.status()[job]["error"], w.status()
+    attribute, folder = re.search(r"if that node does not see it any more: setfattr -x (\S+) (\S+)", done.stderr).groups()
+    assert attribute in os.listxattr(folder), os.listxattr(folder)
+
+
+@scenario(*FILES)
+def two_targets_in_one(w):
+    """two targets see one storage: the second job is refused, and what ends it takes nothing of the first one's replica"""
+    w.create()
+    there = second_target(w)
+    w.run()
+    see_one(w, w.b, there)
+    before = bytes_of_replica(w)
+    refused(w)
+    still_there(w, before)
+    w.a.pvesr("delete", "100-1", check=True)
+    w.run(job="100-1")
+    still_there(w, before)
+    change(w)
+    w.run()
+    w.proved()
+
+
+@scenario(*FILES)
+def two_targets_in_one_later(w):
+    """the same where both had replicas already: neither the removal of a job, nor of a disk, takes anything of the other's"""
+    w.lab.add_disk()
+    w.create()
+    there = second_target(w)
+    for job in ("100-1", "100-0"):
+        w.run(job=job)
+        change(w)
+    see_one(w, w.b, there)
+    before = bytes_of_replica(w)
+    refused(w)
+    w.lab.disks.pop(1)
+    w.lab.save()
+    refused(w)
+    w.a.pvesr("delete", "100-1", check=True)
+    w.a.pvesr("run", "--id", "100-1")
+    assert w.lab.names.entries(w.b.store) == before[0]
+    if "100-1" in w.status():  # one restore point has the live volume only: then nothing there is of this job
+        w.a.pvesr("delete", "100-1", "--keep", check=True)
+        w.run(job="100-1")
+    assert w.lab.names.entries(w.b.store) == before[0]
+    assert list(w.status()) == ["100-0"], w.status()
+    w.run()
+    assert same_file(w.lab.live(0), w.lab.replica(0))
+
+
+@scenario(*FILES)
+def a_target_takes_over(w):
+    """a job whose other target is gone goes on with what that one had, once its job is removed; what was noted of it is forgotten with the replica"""
+    w.create()
+    there = second_target(w)
+    w.run()
+    see_one(w, w.b, there)
+    refused(w)
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    change(w)
+    w.a.pvesr("run", "--id", "100-1", "--resync", check=True)
+    assert same_file(w.lab.live(0), w.lab.replica(0))
+    w.create()
+    refused(w, job="100-0")
+    for job in ("100-0", "100-1"):
+        w.a.pvesr("delete", job, check=True)
+    w.run(job="100-1")
+    assert not any("keeper" in name for name in os.listxattr(w.lab.names.folder(w.b.store))) if os.path.isdir(w.lab.names.folder(w.b.store)) else True
 
 
 play_all()

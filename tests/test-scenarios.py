@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 
 import rig
 from guestlab import same_file
@@ -318,25 +319,56 @@ def partial_increment(w):
     assert "full sync" not in w.log(), w.log()
 
 
-@scenario("xfs")
-def clock_set_back(w):
-    """the last sync lies in the future: refused, and said so, until the clock has passed it; nothing is lost"""
-    w.create()
+AHEAD = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int r = real(clock, t);
+    if (clock == CLOCK_REALTIME)
+        t->tv_sec += 315360000;
+    return r;
+}
+"""
+
+
+def ten_years_ahead(w):
+    """The environment of a program for which it is ten years later."""
+    source, library = (os.path.join(w.c.dir, "ahead" + end) for end in (".c", ".so"))
+    with open(source, "w") as f:
+        f.write(AHEAD)
+    rig.sh("cc", "-shared", "-fPIC", "-o", library, source)
+    return {"LD_PRELOAD": library, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
+@scenario()
+def clock_ahead(w):
+    """the clock of the nodes is ten years ahead for one run: status says so, it is due at once, goes on by increments, and its restore point is \
+counted where it came"""
+    w.create("--keep", "last=2")
+    for _ in range(2):
+        w.run()
+        w.lab.write(0, 3)
+    w.a.pvesr("run", "--id", "100-0", env=ten_years_ahead(w), check=True)
+    later = [s for n, s in w.lab.names.entries(w.b.store)[0] if s and int(s.split("_")[-3]) > time.time() + 300000000]
+    assert len(later) == 1, w.lab.names.entries(w.b.store)
+    said = w.a.pvesr("status", check=True).stdout
+    assert "pending" in said and "the clock of this node was ahead" in said, said
+    w.lab.write(0, 3)
+    said = w.a.pvesr("run", check=True).stderr  # a pass: what is due
+    assert "WARNING" in said and "still to come" in said, said
+    assert "incremental sync" in w.log() and w.status()["100-0"]["last_sync"] <= time.time(), w.log()
+    kept = w.copy(w.lab.replica(0))
+    assert same_file(kept, w.lab.live(0))
+    assert (0, later[0]) in w.lab.names.entries(w.b.store)[0], "it was acknowledged, and two are kept"
     w.run()
-    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
-    state = json.load(open(path))
-    last = state["100"]["local/pve2"]["last_sync"]
-    state["100"]["local/pve2"]["last_sync"] = last + 3600
-    with open(path, "w") as f:
-        f.write(json.dumps(state, separators=(",", ":")))
-    done = w.run(want=1)
-    assert "start time before last sync" in done.stderr and "abort sync" in done.stderr, done.stderr
-    state = json.load(open(path))
-    state["100"]["local/pve2"]["last_sync"] = last
-    with open(path, "w") as f:
-        f.write(json.dumps(state, separators=(",", ":")))
-    w.run()
-    w.proved()
+    points = {s for _, s in w.lab.names.entries(w.b.store)[0] if s}
+    assert len(points) == 2 and later[0] not in points, points
+    assert "the clock" not in w.a.pvesr("status", check=True).stdout
+    moved = w.b.pvesr("failover", "100", "--force", check=True).stdout
+    assert same_file(kept, w.lab.replica(0)), moved
 
 
 @scenario("xfs")

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """What fails again and again, and what must come of it when it is repaired: nothing piles up meanwhile, nothing is lost, all is equal in the
 end. And what cannot be written down is said."""
+import collections
 import contextlib
 import os
+import re
 import subprocess
 
 import rig
@@ -521,6 +523,82 @@ def digests_are_lost_of_what_did_not_change(w):
     w.run()
     assert same_file(w.lab.replica(0), w.lab.live(0))
     assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs", "btrfs")
+def started_before_the_snapshots(w):
+    """a VM that is started between the question whether it runs and the snapshots: a disk that had not changed by then is not taken for unchanged"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.lab.write(1, 3)
+    trace = os.path.join(w.c.tree, "trace")
+    words = rig.strace("-f", "-qq", "-o", trace, "-P", f"/run/qemu-server/{GUEST}.pid", "-e", "trace=openat",
+                       "-e", "inject=openat:delay_enter=3000000:when=4")
+    p = subprocess.Popen([*words, *w.a.argv("pvesr", "run", "--id", "100-0")], stdin=subprocess.DEVNULL)
+    w.c.cleanup.callback(rig.stop, p)
+
+    def asked():
+        if p.poll() is not None or not os.path.exists(trace):
+            return p.poll() is not None
+        with open(trace, encoding="utf-8") as f:
+            return f.read().count("ENOENT") >= 3
+    rig.wait_for(asked, "the question")
+    with rig.fake_running_vm(GUEST):
+        w.lab.write(0, 3)
+        w.lab.write(1, 4)
+        assert p.wait() == 0, w.log()
+    for n in (0, 1):
+        assert same_file(w.lab.live(n), w.lab.replica(n)), f"disk {n}: {w.log()}"
+
+
+def traced(w, node, *words):
+    """A run of which the source, or the agent on the target, is traced with these words."""
+    prefix = rig.strace("-f", "-qq", *words)
+    for n in w.lab.disks:
+        w.lab.write(n, 20)
+    w.c.set_agent("pve2", prefix if node is w.b else [])
+    done = w.a.pvesr("run", "--id", "100-0", prefix=prefix if node is w.a else ())
+    w.c.set_agent("pve2", [])
+    return done
+
+
+def calls_of(w, node, call):
+    """At the begin, in the middle and at the end of a run: which of its calls of this name are for the guest's images."""
+    trace = os.path.join(w.c.dir, "trace")
+    assert traced(w, node, "-y", "-o", trace, "-e", f"trace={call}").returncode == 0
+    count, found = collections.Counter(), collections.defaultdict(list)
+    with open(trace, encoding="utf-8", errors="replace") as f:
+        for process, name, words in re.findall(r"(?m)^(\d+) +(\w+)\((.*)$", f.read()):
+            count[process] += name == call
+            if "/images/" in words.partition(">")[0]:
+                found[process].append(count[process])
+    mine = max(found.values(), key=len, default=[])
+    return sorted({mine[0], mine[len(mine) // 2], mine[-1]}) if mine else []
+
+
+@scenario("xfs", "btrfs", "plain")
+def disk_fails(w):
+    """the disk gives errors from some read, write or flush on, on either node: the run fails and says so, the replica is one instant, and all goes on"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    failed = 0
+    for node, call in ((w.a, "pread64"), (w.a, "fsync"), (w.b, "pread64"), (w.b, "pwrite64"), (w.b, "fsync")):
+        for nth in calls_of(w, node, call):
+            w.proved(asides=w.kind == "plain")  # what its disk does not give counts as written to
+            before = {n: w.copy(w.lab.replica(n)) for n in w.lab.disks}
+            done = traced(w, node, "-o", "/dev/null", "-e", f"inject={call}:error=EIO:when={nth}+")
+            what = f"{node.name}, {call} from the {nth}th on: {done.stderr}"
+            same = {same_file(w.lab.replica(n), before[n]) for n in w.lab.disks}
+            if done.returncode:
+                failed += 1
+                assert len(same) == 1 or "may be of two instants" in done.stderr, f"disks of two instants: {what}"
+                assert "Input/output error" in done.stderr + w.status()["100-0"].get("error", ""), what
+            w.run()
+            assert "full sync" not in w.log(), f"{what}; {w.log()}"
+    assert failed >= 6, f"{failed} runs failed"
+    w.proved(asides=w.kind == "plain")
 
 
 play_all()

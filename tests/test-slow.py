@@ -2,12 +2,16 @@
 """What takes too long has an end: a guest that is frozen while its storage hangs, a target that says that it lives and does no more."""
 import contextlib
 import json
+import mmap
 import os
+import random
+import signal
 import socket
 import subprocess
 import threading
 
 import rig
+from guestlab import same_file
 from scenario import GUEST, play_all, scenario
 
 QGA = f"/run/qemu-server/{GUEST}.qga"
@@ -119,6 +123,74 @@ def frozen_only_once(w):
     log = w.log()
     assert (log.count("taken anew"), log.count("they are only crash-consistent")) == (1, 1), log
     w.proved()
+
+
+MANY = 17000  # extents
+
+
+class Busy(threading.Thread):
+    """A guest that writes all the time, past the page cache, but while it is held: as QEMU does for one with cache=none."""
+
+    def __init__(self, path, size):
+        super().__init__(daemon=True)
+        self.path, self.blocks, self.going, self.end = path, size // 4096, threading.Lock(), threading.Event()
+
+    def run(self):
+        chance = random.Random(rig.SEED)
+        fd = os.open(self.path, os.O_RDWR | os.O_DIRECT)
+        with mmap.mmap(-1, 4096) as block:
+            while not self.end.is_set():
+                with self.going:
+                    block[:] = chance.randbytes(4096)
+                    os.pwrite(fd, block, chance.randrange(self.blocks) * 4096)
+                self.end.wait(0.01)
+        os.close(fd)
+
+
+def fragmented(w):
+    """A disk of many extents: its number."""
+    n = w.lab.add_disk(MANY * 8192)
+    with open(w.lab.live(n), "r+b", buffering=0) as f:
+        for i in range(MANY):
+            os.pwrite(f.fileno(), i.to_bytes(4, "big") * 1024, i * 8192)
+        os.fsync(f.fileno())
+    return n
+
+
+def killed_ahead(w):
+    """A run is killed while it clones ahead."""
+    folder = w.lab.names.folder(w.a.store)
+    p = subprocess.Popen(w.a.argv("pvesr", "run", "--id", "100-0"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    rig.wait_for(lambda: p.poll() is not None or any(".pvesr-tmp." in name and "@__" in name for name in os.listdir(folder)), "the clone")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(p.pid, signal.SIGKILL)
+    p.wait()
+
+
+@scenario("xfs")
+def many_extents(w):
+    """a disk of many extents is cloned before the freeze, and its replica is what the guest had then; a writer whom no freeze stops is found out"""
+    n = fragmented(w)
+    w.create()
+    guest = Busy(w.lab.live(n), MANY * 8192)
+    truth = []
+
+    def freeze():
+        guest.going.acquire()
+        truth.append(w.copy(w.lab.live(n)))
+
+    guest.start()
+    with running(w, freeze=freeze, thaw=guest.going.release):
+        killed_ahead(w)
+        w.run()
+        assert "cloned before the freeze" in w.log(), w.log()
+        assert same_file(w.lab.replica(n), truth[-1]), f"the target has not what the guest had (seed {rig.SEED})"
+    with running(w):
+        w.run()
+    guest.end.set()
+    guest.join()
+    w.proved(busy={n})
 
 
 @scenario("xfs")

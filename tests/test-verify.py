@@ -188,7 +188,7 @@ def rotten(w):
 
 @story("plain")
 def rotten_base(w):
-    """…where a run stands upon it before anybody looked: it fails and says so, the next one sends everything"""
+    """…where a run stands upon it before anybody looked: it fails and says so, the next one sends what differs"""
     write_middle(w)
     w.run()
     rot(w, w.b, w.lab.replica(0), PLACES["middle"])
@@ -197,7 +197,7 @@ def rotten_base(w):
     assert "was written to since its restore point" in said, said
     w.run()
     w.proved(asides=True)
-    assert "full sync" in w.log(), w.log()
+    assert "resync by digests" in w.log(), w.log()
 
 
 def begun(w):
@@ -466,6 +466,15 @@ def make_due(w):
     os.rename(state_file(w) + ".new", state_file(w))
 
 
+def await_verified(w):
+    """A verification outlives the pvesrd that began it, and no other of the guest begins meanwhile."""
+    with open(os.path.join(w.a.lock_dir, "pvesr-verify-100"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert w.a.pvesr("verify", "--part", "100-0", check=True).stdout == ""
+        done = w.a.pvesr("verify", "100-0")
+        assert done.returncode == 75 and "is being verified already" in done.stderr, done
+
+
 @story(*ALL)
 def rolling(w):
     """pvesrd verifies a part when it is due, and plans the next; what it finds is sent anew by the next run; 0 days: never"""
@@ -478,6 +487,7 @@ def rolling(w):
     assert abs(state(w)["verify_next"] - time.time() - 20 * 86400) < 600 and "verify_at" not in state(w), state(w)
     assert w.last()["result"] == "verified", w.last()
     rig.stop(daemon)
+    await_verified(w)
     if w.kind in POINTS:
         flip_point(w, PLACES["hole"], newest(w))
         make_due(w)
@@ -520,6 +530,40 @@ def in_parts(w):
     for path in (w.lab.replica(1), w.lab.restore_point(w.b.store, 1)):
         assert all(byte_at(path, at) == byte_at(w.lab.live(1), at) for at in (100 << 20, 2 << 30))
     w.sound()
+
+
+def staged(w):
+    """What of disk 0 is durable on the target of what a run sends."""
+    stage = os.path.join(w.lab.names.folder(w.b.store), ".pvesr-stage." + os.path.basename(w.lab.names.image(w.b.store, 0)))
+    try:
+        return int(os.getxattr(stage if w.kind == "xfs" else os.path.join(stage, "disk.raw"), "user.pvesr.stage").split()[7])
+    except OSError:
+        return 0
+
+
+@story("xfs", "btrfs")
+def what_was_sent_upon_it_before(w):
+    """what was sent upon a damaged base before anybody knew is not gone on with"""
+    size = 128 * MIB
+    w.lab.names.grow(w.a.store, 0, size)
+    w.lab.disks[0] = size
+    w.lab.save()
+    with open(w.lab.live(0), "r+b") as f:
+        f.write(os.urandom(8 * MIB))
+    w.run()
+    rot(w, w.b, touched(w, newest(w)), PLACES["middle"], others=[w.lab.replica(0)])
+    with open(w.lab.live(0), "r+b") as f:
+        f.seek(size // 4)
+        f.write(os.urandom(size - size // 4))
+    w.lab.take_guest_snapshot()
+    w.a.pvesr("update", "100-0", "--rate", "40", check=True)
+    with w.a.popen("run", "--id", "100-0") as run:
+        rig.wait_for(lambda: run.poll() is not None or staged(w), "a part that is durable")
+        assert run.poll() is None, "the run ended before a part was durable"
+        run.kill()
+    w.a.pvesr("update", "100-0", "--delete", "rate", check=True)
+    w.verify("--repair")
+    w.proved(asides=True)
 
 
 ONLY = os.environ.get("PVESR_TEST_SCENARIOS", "").split()

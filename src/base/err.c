@@ -3,8 +3,17 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Who is not root and may not do something need not look any further. */
+static void say_who(char *text, size_t room)
+{
+    size_t n = strlen(text);
+    snprintf(text + n, room - n, " (this is user %u: run it as root)", (unsigned)geteuid());
+}
 
 __attribute__((format(printf, 4, 0))) static int fill(struct err *e, enum err_kind kind, int code,
                                                       const char *fmt, va_list ap)
@@ -19,6 +28,8 @@ __attribute__((format(printf, 4, 0))) static int fill(struct err *e, enum err_ki
         n = sizeof text - 1;
     if (code)
         snprintf(text + n, sizeof text - (size_t)n, ": %s", strerror(code));
+    if ((code == EACCES || code == EPERM) && geteuid() != 0)
+        say_who(text, sizeof text);
     text_clean(text);
     e->kind = kind;
     e->code = code;
@@ -45,6 +56,32 @@ int err_sys(struct err *e, const char *fmt, ...)
     return -1;
 }
 
+/* With "CONTEXT: ". */
+static bool begins_with(const char *text, const char *context)
+{
+    size_t n = strlen(context);
+    return strncmp(text, context, n) == 0 && text[n] == ':' && text[n + 1] == ' ';
+}
+
+/* A name in quotes counts wherever it stands, else the beginning, also behind the node that said it. */
+static bool says(const char *text, const char *context)
+{
+    size_t k = strlen(context), n = strcspn(text, " '");
+    if (k && context[k - 1] == '\'')
+        return strstr(text, context) != NULL;
+    return begins_with(text, context) ||
+           (n > 1 && text[n - 1] == ':' && text[n] == ' ' && begins_with(text + n + 1, context));
+}
+
+int err_unwrap(struct err *e, const char *context)
+{
+    if (begins_with(e->text, context)) {
+        const char *rest = e->text + strlen(context) + 2;
+        memmove(e->text, rest, strlen(rest) + 1);
+    }
+    return -1;
+}
+
 int err_wrap(struct err *e, const char *fmt, ...)
 {
     char context[ERR_TEXT_MAX];
@@ -54,6 +91,8 @@ int err_wrap(struct err *e, const char *fmt, ...)
     va_end(ap);
     char text[ERR_TEXT_MAX];
     size_t n = strnlen(context, sizeof context);
+    if (says(e->text, context))
+        return -1;
     memcpy(text, context, n);
     snprintf(text + n, sizeof text - n, ": %s", e->text);
     text_clean(text);

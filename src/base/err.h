@@ -38,16 +38,20 @@ struct err {
     char text[ERR_TEXT_MAX]; /* no trailing newline; cut at the end when too long */
 };
 
-/* Fill *e and return -1. When code is not 0, ": " and its text are appended. ENOSPC, EDQUOT turn ERR_SYSTEM
- * into ERR_FULL; ENOENT does not become ERR_GONE by itself. */
+/* Fill *e and return -1. When code is not 0, ": " and its text are appended; to EACCES and EPERM, where the
+ * user is not root, that this is why. ENOSPC, EDQUOT turn ERR_SYSTEM into ERR_FULL; ENOENT does not become
+ * ERR_GONE by itself. */
 int err_set(struct err *e, enum err_kind kind, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* ERR_SYSTEM with the current errno. */
 int err_sys(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Put "context: " before the sentence, keep kind and code, return -1. */
+/* Put "context: " before the sentence unless that says so already, keep kind and code, return -1. */
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Take "context: " from the beginning of the sentence, if it is there: before a context that says the same in
+ * other words. -1. */
+int err_unwrap(struct err *e, const char *context);
 
 /* "usage", "config", …; for journals and JSON. err_kind_parse gives ERR_SYSTEM for an unknown name. */
 const char *err_kind_name(enum err_kind kind);

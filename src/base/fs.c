@@ -1,11 +1,15 @@
 #include "base/fs.h"
 
 #include "base/mem.h"
+#include "base/num.h"
+#include "base/refusal.h"
 #include "base/strv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -90,7 +94,40 @@ static int replace(const struct replacement *r, const void *data, size_t len, st
     if (rc == 0)
         return fs_sync_dir_fd(r->dir, r->what, e);
     unlinkat(r->dir, tmp, 0);
+    if (*r->what == '/')
+        refusal_explain(e, r->what);
     return -1;
+}
+
+/* Is this "NAME.tmp.PID" of a process that is gone? */
+static bool is_left(const char *entry, const char *name)
+{
+    static const char middle[] = ".tmp.";
+    const char *tmp = NULL;
+    for (const char *p = entry; (p = strstr(p, middle)); p++)
+        tmp = p;
+    if (!tmp ||
+        (name && (strlen(name) != (size_t)(tmp - entry) || strncmp(entry, name, (size_t)(tmp - entry)))))
+        return false;
+    uint64_t pid;
+    struct err ignored;
+    return num_parse_u64("", tmp + strlen(middle), 1, INT32_MAX, &pid, &ignored) == 0 &&
+           kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+bool fs_sweep(int dirfd, const char *name, bool look)
+{
+    bool any = false;
+    int again = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = again < 0 ? NULL : fdopendir(again);
+    if (!dir && again >= 0)
+        close(again);
+    for (const struct dirent *d; dir && (d = readdir(dir));)
+        if (is_left(d->d_name, name))
+            any = look || unlinkat(dirfd, d->d_name, 0) == 0;
+    if (dir)
+        closedir(dir);
+    return any;
 }
 
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e)
@@ -101,6 +138,7 @@ int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
     if (dir < 0)
         return err_sys(e, "cannot write '%s'", path);
     struct replacement r = {dir, slash ? slash + 1 : path, path, mode, true};
+    fs_sweep(dir, r.name, false);
     return replace(&r, data, len, e);
 }
 
@@ -128,8 +166,11 @@ int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
             continue;
         char kept = *p;
         *p = 0;
-        if (mkdir(copy, mode) < 0 && errno != EEXIST)
-            return err_sys(e, "cannot make directory '%s'", copy);
+        if (mkdir(copy, mode) < 0 && errno != EEXIST) {
+            err_sys(e, "cannot make directory '%s'", copy);
+            refusal_explain(e, copy);
+            return -1;
+        }
         *p = kept;
         if (!kept)
             break;
@@ -162,6 +203,22 @@ int fs_unlink(const char *path, struct err *e)
     if (unlink(path) == 0)
         return 0;
     return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", path);
+}
+
+int fs_look_at(int dirfd, const char *name, struct err *e)
+{
+    struct stat st;
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return 1;
+    return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(e, "cannot look at '%s'", name);
+}
+
+const struct dirent *fs_next_entry(DIR *dir, bool *failed)
+{
+    errno = 0;
+    const struct dirent *entry = readdir(dir);
+    *failed = !entry && errno != 0;
+    return entry;
 }
 
 bool fs_exists(const char *path)

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/tick.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,14 +16,20 @@ int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e);
 /* The same of a file that is open; `what` names it in sentences. */
 int fs_read_fd(int fd, const char *what, size_t cap, struct buf *ret, struct err *e);
 
-/* Replace the file: write PATH.tmp.PID beside it, fsync, rename, fsync the directory. A failure leaves the
- * old file as it was and no temporary file (only when the last step, the directory's fsync, fails, the new
- * contents are there but may be lost with the power). A symlink at `path` is replaced, not followed. */
+/* Replace the file: remove what others that are gone left (fs_sweep), write PATH.tmp.PID beside it, fsync,
+ * rename, fsync the directory. A failure leaves the old file as it was and no temporary file (only when the
+ * last step, the directory's fsync, fails, the new contents are there but may be lost with the power). A
+ * symlink at `path` is replaced, not followed. */
 int fs_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *e);
 /* The same to `name` in a directory that is open; `what` names the file in sentences. The umask holds: a file
  * system with modes of its own (pmxcfs) is not asked for others. */
 int fs_write_atomic_at(int dirfd, const char *name, const char *what, const void *data, size_t len,
                        mode_t mode, struct err *e);
+
+/* Remove what processes that are gone left of writing `name` (NULL: anything) in this directory. One of
+ * another node is taken for gone: where several write, the caller has them locked out. look: remove nothing.
+ * True: there was something. */
+bool fs_sweep(int dirfd, const char *name, bool look);
 
 /* Take from an open file what its mode allows beyond `mode` (base/modes.h). Where that is not ours to change,
  * or the file system has modes of its own, it stays. */
@@ -40,6 +47,10 @@ int fs_sync_dir_fd(int fd, const char *what, struct err *e);
 int fs_unlink(const char *path, struct err *e);
 
 bool fs_exists(const char *path);
+/* 1: there is something of this name, a symlink too; 0: there is not. -1: nobody can tell. */
+int fs_look_at(int dirfd, const char *name, struct err *e);
+/* The next entry; NULL at the end, and then *failed says whether that is one (errno says why). */
+const struct dirent *fs_next_entry(DIR *dir, bool *failed);
 
 /* openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS: `name` is relative to dirfd and
  * no component of it may be a symlink or lead out of it; give no "..". flags get O_CLOEXEC. The fd, or -1;

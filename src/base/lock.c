@@ -4,13 +4,17 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/modes.h"
+#include "base/proc.h"
+#include "base/refusal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 struct lock {
@@ -43,8 +47,14 @@ static int open_lock_file(const char *path, struct err *e)
         fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, MODE_LOCK);
     }
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_sys(e, "can't open lock file '%s'", path);
+    if (fd < 0 && (errno == EISDIR || errno == ELOOP))
+        return err_set(e, ERR_SYSTEM, errno,
+                       "can't open lock file '%s': it must be a regular file, remove it", path);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        err_sys(e, "can't open lock file '%s'", path);
+        refusal_explain(e, path);
+        return -1;
+    }
     if (st.st_uid != 0 && st.st_uid != geteuid() && others_make_files(path))
         return err_set(
             e, ERR_SYSTEM, 0,
@@ -52,6 +62,53 @@ static int open_lock_file(const char *path, struct err *e)
             (unsigned)st.st_uid);
     fs_restrict(fd, MODE_LOCK);
     return take_fd(&fd);
+}
+
+/* " (held by process 4711, pvesr)", of a process that can be seen from here. Malloc'ed, or NULL. */
+static char *describe_holder(int pid)
+{
+    struct err ignored;
+    _cleanup_buf_ struct buf stat = BUF_INIT;
+    _cleanup_free_ char *path = xasprintf("/proc/%d/stat", pid);
+    if (pid <= 0 || fs_read(path, 4096, &stat, &ignored) != 0)
+        return NULL;
+    const char *name = strchr(buf_str(&stat), '('), *end = strrchr(buf_str(&stat), ')');
+    if (!name || !end || end < name)
+        return NULL;
+    _cleanup_free_ char *remedy =
+        proc_is_stopped(pid) ? xasprintf(", which is stopped: 'kill -CONT %d' lets it go on", pid) : NULL;
+    return xasprintf(" (held by process %d, %.*s%s)", pid, (int)(end - name - 1), name + 1,
+                     remedy ? remedy : "");
+}
+
+/* As far as the kernel tells, which knows the file by the device of its file system (proc_locks(5)): "" where
+ * not. */
+static char *holder_of(int fd)
+{
+    struct stat st;
+    struct err ignored;
+    char wanted[64];
+    _cleanup_buf_ struct buf table = BUF_INIT;
+    if (fstat(fd, &st) < 0 || fs_read("/proc/locks", 16 << 20, &table, &ignored) != 0)
+        return xstrdup("");
+    snprintf(wanted, sizeof wanted, "%02x:%02x:%ju", major(st.st_dev), minor(st.st_dev),
+             (uintmax_t)st.st_ino);
+    for (const char *line = buf_str(&table); *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        int pid;
+        char file[64];
+        if (sscanf(line, "%*[0-9]: FLOCK %*s %*s %d %63s", &pid, file) != 2 || strcmp(file, wanted) != 0)
+            continue;
+        char *holder = describe_holder(pid);
+        if (holder)
+            return holder;
+    }
+    return xstrdup("");
+}
+
+static int too_late(int fd, const char *path, struct err *e)
+{
+    _cleanup_free_ char *holder = holder_of(fd);
+    return err_set(e, ERR_BUSY, 0, "can't lock file '%s' - got timeout%s", path, holder);
 }
 
 /* flock has no deadline and an alarm would be a signal in somebody's way: try, sleep a little, at first less.
@@ -66,7 +123,7 @@ static int wait_for(int fd, const char *path, int operation, double seconds, str
         if (errno != EWOULDBLOCK)
             return err_sys(e, "can't lock file '%s'", path);
         if (clock_mono() >= deadline)
-            return err_set(e, ERR_BUSY, 0, "can't lock file '%s' - got timeout", path);
+            return too_late(fd, path, e);
         nanosleep(&(struct timespec){0, pause}, NULL);
         if (pause < 50000000)
             pause *= 2;

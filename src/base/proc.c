@@ -17,7 +17,19 @@
 #define STDERR_KEPT (64 << 10)
 #define DEFAULT_CAP (1 << 20)
 #define DEFAULT_SECONDS 60
+
+double proc_unkillable_seconds = 60;
 #define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+void proc_begin(void)
+{
+    static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
+            _exit(127);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
 
 void proc_result_release(struct proc_result *r)
 {
@@ -252,17 +264,18 @@ int proc_wait(struct proc *p, double seconds)
     close_quietly(&p->err);
     if (!wait_until(p->pid, clock_mono() + seconds, &status)) {
         kill(-p->pid, SIGKILL);
-        wait_until(p->pid, clock_mono() + 1e9, &status);
+        if (!wait_until(p->pid, clock_mono() + proc_unkillable_seconds, &status))
+            status = PROC_UNKILLABLE;
     }
     p->pid = 0;
     return status;
 }
 
-void proc_kill(struct proc *p)
+int proc_kill(struct proc *p)
 {
     if (p->pid > 0)
         kill(-p->pid, SIGKILL);
-    proc_wait(p, 1e9);
+    return proc_wait(p, 0);
 }
 
 /* ---- running to the end ---- */
@@ -299,7 +312,8 @@ static int pump(struct proc *p, const struct proc_options *o, double deadline, s
             continue;
         tick_now(o->tick);
         if (left <= 0)
-            return err_set(e, ERR_SYSTEM, 0, "%s: timed out", p->name);
+            return err_set(e, ERR_SYSTEM, 0, "%s: timed out after %g s", p->name,
+                           o->seconds > 0 ? o->seconds : DEFAULT_SECONDS);
         if (fds[0].revents && !drain(p->out, &r->out, 0))
             close_quietly(&p->out);
         if (r->out.len > cap)
@@ -329,13 +343,16 @@ int proc_run(char *const argv[], const struct proc_options *options, struct proc
     sigaction(SIGPIPE, &ignore, &before); /* the child may not want its input */
     int failed = pump(&p, o, deadline, r, e);
     sigaction(SIGPIPE, &before, NULL);
-    if (failed < 0) {
-        proc_kill(&p);
-        return -1;
-    }
     double left = deadline - clock_mono();
-    r->status = proc_wait(&p, left > 1 ? left : 1);
-    return 0;
+    pid_t pid = p.pid;
+    r->status = failed < 0 ? proc_kill(&p) : proc_wait(&p, left > 1 ? left : 1);
+    if (r->status == PROC_UNKILLABLE)
+        return err_set(
+            e, ERR_SYSTEM, 0,
+            "%s: process %d was killed and does not end, it waits for the kernel (state D in ps): look at "
+            "what dmesg says of its storage; only a restart of the node may help",
+            p.name, (int)pid);
+    return failed;
 }
 
 /* Programs end with advice (zfs(8)) or go on complaining of what follows from it (btrfs(8)). */
@@ -388,19 +405,32 @@ int proc_check(char *const argv[], const struct proc_options *options, struct bu
     return result;
 }
 
-uint64_t proc_start_time(pid_t pid)
+/* From its state on (proc(5), stat field 3), in `text`; NULL: there is no such process. */
+static const char *read_stat(pid_t pid, struct buf *text)
 {
     char path[64];
     struct err ignored;
-    _cleanup_buf_ struct buf text = BUF_INIT;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    if (pid <= 0 || fs_read(path, 4096, &text, &ignored) != 0)
-        return 0;
+    if (pid <= 0 || fs_read(path, 4096, text, &ignored) != 0)
+        return NULL;
     const char *p =
-        strrchr(buf_str(&text), ')'); /* the program's name may hold anything, blanks and ')' too */
-    if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X')
+        strrchr(buf_str(text), ')'); /* the program's name may hold anything, blanks and ')' too */
+    return p && p[1] == ' ' ? p + 2 : NULL;
+}
+
+bool proc_is_stopped(pid_t pid)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    const char *p = read_stat(pid, &text);
+    return p && (*p == 'T' || *p == 't');
+}
+
+uint64_t proc_start_time(pid_t pid)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    const char *p = read_stat(pid, &text);
+    if (!p || *p == 'Z' || *p == 'X')
         return 0;
-    p += 2;
     for (int field = 3; field < 22; field++) {
         p = strchr(p, ' ');
         if (!p)
@@ -408,4 +438,13 @@ uint64_t proc_start_time(pid_t pid)
         p++;
     }
     return strtoull(p, NULL, 10);
+}
+
+void proc_boot(char ret[PROC_BOOT_MAX])
+{
+    struct err ignored;
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    ret[0] = 0;
+    if (fs_read("/proc/sys/kernel/random/boot_id", 64, &text, &ignored) == 0)
+        snprintf(ret, PROC_BOOT_MAX, "%.*s", (int)strcspn(buf_str(&text), " \n"), buf_str(&text));
 }

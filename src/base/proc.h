@@ -15,6 +15,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The first thing that a program does: no file that it opens may get the number of a standard stream that its
+ * caller closed, for what is meant for people would be written into it. Such a stream is /dev/null then; of
+ * stdout writing fails, as on a closed one. What it writes to must not end it: SIGPIPE and SIGXFSZ are
+ * ignored (EPIPE, EFBIG). */
+void proc_begin(void);
+
 struct proc_result {
     int status;     /* exit status, or 128 + signal */
     struct buf out; /* stdout, at most `cap` bytes; more is an error */
@@ -66,11 +72,22 @@ struct proc_streams {
 
 int proc_spawn(char *const argv[], const struct proc_streams *streams, struct proc *p, struct err *e);
 /* Wait up to `seconds`, then kill the group with SIGKILL and wait. Closes the pipes first. Returns the status
- * as in proc_result. Does nothing and returns 0 for pid 0. */
+ * as in proc_result. Does nothing and returns 0 for pid 0.
+ *
+ * One that waits for the kernel (state D: a device or file system that does not answer) is not ended by any
+ * signal: after proc_unkillable_seconds it is given up, whatever it holds it goes on holding. */
 int proc_wait(struct proc *p, double seconds);
+#define PROC_UNKILLABLE 1000           /* no status of a process */
+extern double proc_unkillable_seconds; /* 60; tests make it shorter */
 /* SIGKILL to the group, wait, close. */
-void proc_kill(struct proc *p);
+int proc_kill(struct proc *p);
 
 /* Start time of a process in clock ticks since boot (proc(5), stat field 22); 0 when it does not exist or is
  * a zombie. With the pid it names a process for good (BEHAVIOUR.md#job-state: ptime). */
 uint64_t proc_start_time(pid_t pid);
+/* By SIGSTOP, or a debugger: it does nothing until somebody lets it go on. */
+bool proc_is_stopped(pid_t pid);
+
+#define PROC_BOOT_MAX 40
+/* The kernel's name of the time since the machine was started; "" when it cannot be told. */
+void proc_boot(char ret[PROC_BOOT_MAX]);

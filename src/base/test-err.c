@@ -65,6 +65,37 @@ static void test_arguments_may_point_into_the_error(void **state)
     assert_string_equal(e.text, "again outer of inner: outer of inner");
 }
 
+static void test_context_is_said_once(void **state)
+{
+    static const struct {
+        const char *said, *context, *want;
+    } cases[] = {
+        {"no room", "volume 'v'", "volume 'v': no room"},
+        {"volume 'v': no room", "volume 'v'", "volume 'v': no room"},
+        {"pve2: volume 'v': no room", "volume 'v'", "pve2: volume 'v': no room"},
+        {"pve2: volume 'w': no room", "volume 'v'", "volume 'v': pve2: volume 'w': no room"},
+        {"volume 'v' is gone", "volume 'v'", "volume 'v' is gone"},
+        {"no such volume 'v': gone", "volume 'v'", "no such volume 'v': gone"},
+        {"no such volume 'v2': gone", "volume 'v'", "volume 'v': no such volume 'v2': gone"},
+        {"target is bad", "target", "target: target is bad"},
+        {"target: it is bad", "target", "target: it is bad"},
+        {"pve2: target: it is bad", "target", "pve2: target: it is bad"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e;
+        err_set(&e, ERR_GONE, 0, "%s", cases[i].said);
+        assert_int_equal(err_wrap(&e, "%s", cases[i].context), -1);
+        assert_string_equal(e.text, cases[i].want);
+        assert_int_equal(e.kind, ERR_GONE);
+    }
+    struct err e;
+    err_set(&e, ERR_NETWORK, 0, "pve2: pve2: hung up");
+    err_unwrap(&e, "pve");
+    assert_string_equal(e.text, "pve2: pve2: hung up");
+    err_unwrap(&e, "pve2");
+    assert_string_equal(e.text, "pve2: hung up");
+}
+
 static void test_long_text_is_cut(void **state)
 {
     static char lots[2 * ERR_TEXT_MAX];
@@ -94,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_sys_takes_errno),
         cmocka_unit_test(test_wrap),
         cmocka_unit_test(test_arguments_may_point_into_the_error),
+        cmocka_unit_test(test_context_is_said_once),
         cmocka_unit_test(test_long_text_is_cut),
         cmocka_unit_test(test_kind_names),
     };

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* Every test runs inside an empty directory of its own. */
 static char home[64];
@@ -100,6 +101,40 @@ static void test_write_atomic(void **state)
     assert_holds("f", "");
     assert_int_equal(mode_of("f"), 0600);
     assert_int_equal(count_files(), 1);
+}
+
+/* A pid that nobody has. */
+static pid_t gone(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    assert_true(pid > 0 && waitpid(pid, NULL, 0) == pid);
+    return pid;
+}
+
+static void test_write_atomic_sweeps(void **state)
+{
+    pid_t dead = gone();
+    _cleanup_free_ char *left = xasprintf("f.tmp.%d", (int)dead);
+    _cleanup_free_ char *other = xasprintf("g.tmp.%d", (int)dead);
+    _cleanup_free_ char *alive = xasprintf("f.tmp.%d", (int)getppid());
+    static const char *const stay[] = {"f.tmp.", "f.tmp.1x", "f.tmp.0", "f.tmp"};
+    int at = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    put(alive, "");
+    put(other, "");
+    for (size_t i = 0; i < ELEMENTS(stay); i++)
+        put(stay[i], "");
+    put(left, "");
+    put("f", "1");
+    assert_false(fs_exists(left));
+    assert_true(fs_exists(alive) && fs_exists(other));
+    for (size_t i = 0; i < ELEMENTS(stay); i++)
+        assert_true(fs_exists(stay[i]));
+    assert_true(fs_sweep(at, NULL, true) && fs_exists(other));
+    assert_true(fs_sweep(at, NULL, false) && !fs_exists(other));
+    assert_false(fs_sweep(at, NULL, true));
+    close(at);
 }
 
 static void test_write_atomic_and_umask(void **state)
@@ -242,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_read, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic, enter, leave),
+        cmocka_unit_test_setup_teardown(test_write_atomic_sweeps, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic_and_umask, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic_replaces_a_symlink, enter, leave),
         cmocka_unit_test_setup_teardown(test_write_atomic_fails_cleanly, enter, leave),

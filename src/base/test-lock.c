@@ -2,6 +2,7 @@
 #include "base/mem.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,6 +104,15 @@ static void test_waits(void **state)
     struct err e = {0};
     assert_null(lock_take(path, true, 0.01, false, &e));
     assert_int_equal(e.kind, ERR_BUSY);
+    _cleanup_free_ char *holder = xasprintf("got timeout (held by process %d, test-lock", (int)pid);
+    _cleanup_free_ char *remedy = xasprintf("which is stopped: 'kill -CONT %d' lets it go on)", (int)pid);
+    assert_non_null(strstr(e.text, holder));
+    assert_null(strstr(e.text, remedy));
+    kill(pid, SIGSTOP);
+    assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
+    assert_null(lock_take(path, true, 0.01, false, &e));
+    assert_non_null(strstr(e.text, remedy));
+    kill(pid, SIGCONT);
     close(go[1]);
     struct lock *l = lock_take(path, true, 60, false, &e);
     assert_non_null(l);

@@ -131,8 +131,37 @@ static void test_deadline_kills_the_group(void **state)
     struct proc_options o = {.seconds = 0.05};
     struct proc_result r = {0};
     assert_int_equal(proc_run(ARGV("sh", (char *)"-c", (char *)"sleep 1000 & wait"), &o, &r, &e), -1);
-    assert_string_equal(e.text, "sh: timed out");
+    assert_string_equal(e.text, "sh: timed out after 0.05 s");
     proc_result_release(&r);
+}
+
+/* A file system that is frozen lets no writer go, not even a killed one. */
+static void test_unkillable(void **state)
+{
+    static const char prepare[] =
+        "cd \"$(mktemp -d)\" && truncate -s 8M i && mkfs.ext4 -q -F i && mkdir m && "
+        "mount -o loop i m && fsfreeze -f m && pwd";
+    struct proc_result r = {0}, none = {0};
+    struct err e = {0};
+    if (proc_run(ARGV("sh", (char *)"-c", (char *)prepare), NULL, &r, &e) < 0 || r.status != 0) {
+        proc_result_release(&r);
+        skip();
+    }
+    _cleanup_free_ char *dir = xstrndup(buf_str(&r.out), r.out.len - 1);
+    _cleanup_free_ char *file = xasprintf("%s/m/x", dir);
+    proc_unkillable_seconds = 0.2;
+    int got = proc_run(ARGV("touch", file), &(struct proc_options){.seconds = 0.1}, &none, &e);
+    proc_unkillable_seconds = 60;
+    static const char end[] = "fsfreeze -u \"$0/m\"; umount \"$0/m\" || umount -l \"$0/m\"; rm -rf \"$0\"";
+    struct err ignored;
+    proc_check(ARGV("sh", (char *)"-c", (char *)end, dir), NULL, NULL, &ignored);
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
+    assert_int_equal(got, -1);
+    assert_non_null(strstr(e.text, "touch: process "));
+    assert_non_null(strstr(e.text, "does not end"));
+    proc_result_release(&r);
+    proc_result_release(&none);
 }
 
 static void let_go(void *fifo)
@@ -242,6 +271,17 @@ static void test_new_session(void **state)
     proc_result_release(&r);
 }
 
+static void test_boot(void **state)
+{
+    char is[PROC_BOOT_MAX], again[PROC_BOOT_MAX];
+    proc_boot(is);
+    proc_boot(again);
+    assert_int_equal(strlen(is), 36);
+    assert_int_equal(strspn(is, "0123456789abcdef-"), 36);
+    assert_string_equal(is, again);
+    (void)state;
+}
+
 static void test_start_time(void **state)
 {
     uint64_t own = proc_start_time(getpid());
@@ -268,12 +308,14 @@ int main(void)
         cmocka_unit_test(test_input_that_nobody_reads),
         cmocka_unit_test(test_cap),
         cmocka_unit_test(test_deadline_kills_the_group),
+        cmocka_unit_test(test_unkillable),
         cmocka_unit_test(test_tick),
         cmocka_unit_test(test_clean_child),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_pipes),
         cmocka_unit_test(test_new_session),
         cmocka_unit_test(test_start_time),
+        cmocka_unit_test(test_boot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

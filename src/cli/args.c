@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIST_SEPARATORS ",; \t\n"
-
 struct positional {
     char *text;
     enum parameter_id after_flag; /* the boolean written without value right before this word, or P_NONE */
@@ -140,75 +138,6 @@ static int place_words(struct parser *p)
 
 /* ---- texts to values ---- */
 
-static int check_text(const struct parameter *d, const char *text, struct err *e)
-{
-    if (d->max && strlen(text) > (size_t)d->max)
-        return err_set(e, ERR_USAGE, 0, "%s: value may only be %lld characters long, not %zu", d->name,
-                       (long long)d->max, strlen(text));
-    if (strpbrk(text, "\r\n"))
-        return err_set(e, ERR_USAGE, 0, "%s: value must not contain line breaks", d->name);
-    return d->check && d->check(text, e) < 0 ? err_wrap(e, "%s", d->name) : 0;
-}
-
-static int check_choice(const struct parameter *d, const char *text, struct err *e)
-{
-    _cleanup_strv_ struct strv choices = STRV_INIT;
-    strv_split(&choices, d->choices, "|");
-    if (strv_has(&choices, text))
-        return 0;
-    _cleanup_free_ char *all = strv_join(&choices, ", ");
-    return err_set(e, ERR_USAGE, 0, "%s: value '%s' does not have a value in the enumeration '%s'", d->name,
-                   text, all);
-}
-
-static int check_list(const struct parameter *d, const char *text, struct value *v, struct err *e)
-{
-    struct parameter item = *d;
-    item.max = 0;
-    if (d->max && strlen(text) > (size_t)d->max)
-        return check_text(d, text, e);
-    if (!v->list.n) /* the words of a repeated positional are there already */
-        strv_split(&v->list, text, LIST_SEPARATORS);
-    for (size_t i = 0; i < v->list.n; i++)
-        if (check_text(&item, v->list.v[i], e) < 0)
-            return -1;
-    return 0;
-}
-
-static int number_range(const struct parameter *d, double value, const char *text, struct err *e)
-{
-    if (value < (double)d->min)
-        return err_set(e, ERR_USAGE, 0, "%s: value must have a minimum value of %lld, not '%s'", d->name,
-                       (long long)d->min, text);
-    if (value > (double)d->max)
-        return err_set(e, ERR_USAGE, 0, "%s: value must have a maximum value of %lld, not '%s'", d->name,
-                       (long long)d->max, text);
-    return 0;
-}
-
-static int parse_value(const struct parameter *d, struct value *v, struct err *e)
-{
-    switch (d->type) {
-    case TYPE_TEXT:
-        return check_text(d, v->text, e);
-    case TYPE_LIST:
-        return check_list(d, v->text, v, e);
-    case TYPE_CHOICE:
-        return check_choice(d, v->text, e);
-    case TYPE_BOOLEAN:
-        return num_parse_bool(d->name, v->text, &v->flag, e);
-    case TYPE_INTEGER:
-        if (num_parse_i64(d->name, v->text, INT64_MIN, INT64_MAX, &v->integer, e) < 0)
-            return -1;
-        return number_range(d, (double)v->integer, v->text, e);
-    case TYPE_NUMBER:
-        if (num_parse_double(d->name, v->text, -1e300, 1e300, &v->number, e) < 0)
-            return -1;
-        return number_range(d, v->number, v->text, e);
-    }
-    return 0;
-}
-
 static void complain(struct parser *p, bool *any, const struct err *e)
 {
     if (!*any)
@@ -225,7 +154,7 @@ static int parse_values(struct parser *p)
         struct err e = {0};
         if (!v->text && !(v->text = parameters[id].fallback))
             continue;
-        if (parse_value(&parameters[id], v, &e) == 0)
+        if (parameter_parse(&parameters[id], v, &e) == 0)
             continue;
         if (parameters[id].type == TYPE_BOOLEAN)
             return refuse_flag(p, id, v->text);

@@ -8,15 +8,6 @@
 #include "base/strv.h"
 #include "cli/command.h"
 
-struct value {
-    bool given;       /* on the command line; otherwise the rest shows the default, or zero */
-    const char *text; /* as written; NULL when neither given nor defaulted */
-    int64_t integer;
-    double number;
-    bool flag;
-    struct strv list;
-};
-
 struct args {
     const struct command *command;
     struct value value[P_COUNT];

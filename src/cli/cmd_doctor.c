@@ -1,7 +1,7 @@
 /* doctor: what is left over of replication on this node. */
 #include "cli/commands.h"
 
-#include "cli/json.h"
+#include "view/json.h"
 #include "cli/lines.h"
 #include "run/recover/doctor.h"
 #include "run/takeover.h"

@@ -85,6 +85,28 @@ static int check_placement(struct env *env, const struct job *job, struct err *e
 
 /* ---- create ---- */
 
+/* Volumes that are more than themselves, as each run would refuse them; on another node nobody can tell, and
+ * what cannot be opened a run tells. */
+static int check_complete(struct env *env, const struct guest_entry *g, const struct strv *volids,
+                          struct err *e)
+{
+    bool here = strcmp(g->node, env->settings.node) == 0;
+    for (size_t i = 0; here && i < volids->n; i++) {
+        struct env_volume v;
+        struct err ignored;
+        if (env_volume_open(env, volids->v[i], g->id, &v, &ignored) < 0)
+            continue;
+        struct err problem = {0};
+        bool refused = volume_complete(v.volume, &problem) < 0 && problem.kind == ERR_CONFIG;
+        env_volume_close(&v);
+        if (refused) {
+            *e = problem;
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Everything that must be true outside replication.cfg, in the described order. */
 static const struct guest_entry *check_new(struct env *env, uint32_t guest, const struct args *a,
                                            struct err *e)
@@ -108,7 +130,7 @@ static const struct guest_entry *check_new(struct env *env, uint32_t guest, cons
         if (!config || env_guest_volumes(env, config, VOLUMES_STRICT, &volumes, e) < 0)
             return NULL;
         if (volumes.n)
-            return g;
+            return check_complete(env, g, &volumes, e) < 0 ? NULL : g;
         err_set(e, ERR_CONFIG, 0, "No replicatable volumes found");
     }
     return NULL;

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "cli/json.h"
+#include "view/json.h"
 #include "cli/lines.h"
 #include "cli/size.h"
 #include "state/journal.h"

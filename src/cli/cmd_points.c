@@ -3,13 +3,15 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "cli/json.h"
+#include "view/json.h"
 #include "cli/lines.h"
 #include "cli/size.h"
 #include "run/recover/points.h"
 
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert(POINT_NAME_MAX == SNAPSHOT_NAME_MAX, "a restore point is called as its snapshots are");
 
 static json_t *volume_json(const struct point_volume *v)
 {
@@ -25,8 +27,9 @@ static json_t *volume_json(const struct point_volume *v)
     return o;
 }
 
-static json_t *point_json(const struct point *p)
+static json_t *point_json(const struct points *all, const struct point *p)
 {
+    _cleanup_strv_ struct strv lacks = STRV_INIT;
     json_t *o = json_object(), *volumes = json_array();
     for (size_t i = 0; i < p->n; i++)
         json_array_append_new(volumes, volume_json(&p->v[i]));
@@ -36,11 +39,18 @@ static json_t *point_json(const struct point *p)
     json_object_set_new(o, "time", json_integer(p->time));
     json_object_set_new(o, "aside", json_boolean(p->aside));
     json_object_set_new(o, "volumes", volumes);
+    point_lacks(all, p, &lacks);
+    json_t *missing = lacks.n ? json_array() : NULL;
+    for (size_t i = 0; i < lacks.n; i++)
+        json_array_append_new(missing, json_text(lacks.v[i]));
+    if (missing)
+        json_object_set_new(o, "lacks", missing);
     return o;
 }
 
-static void print_point(const struct point *p)
+static void print_point(const struct points *all, const struct point *p)
 {
+    _cleanup_strv_ struct strv lacks = STRV_INIT;
     char when[32], size[32];
     uint64_t bytes = 0;
     bool shown = false, readable = true, changed = false, damaged = false;
@@ -51,6 +61,7 @@ static void print_point(const struct point *p)
         shown = shown || p->v[i].shown;
         readable = readable && p->v[i].snapshot.flags & SNAPSHOT_READABLE;
     }
+    point_lacks(all, p, &lacks);
     clock_print_status(p->time, when);
     print_size(bytes, size);
     _cleanup_buf_ struct buf volids = BUF_INIT;
@@ -60,6 +71,7 @@ static void print_point(const struct point *p)
              damaged     ? "damaged"
              : p->aside  ? "aside"
              : changed   ? "changed"
+             : lacks.n   ? "part"
              : shown     ? "shown"
              : !readable ? "no-data"
                          : "-",
@@ -76,15 +88,18 @@ int cmd_restore_points(struct env *env, const struct args *a, struct err *e)
     if (args_want_json(a)) {
         json_t *list = json_array();
         for (size_t i = 0; i < points.n; i++)
-            json_array_append_new(list, point_json(&points.v[i]));
+            json_array_append_new(list, point_json(&points, &points.v[i]));
         json_put(list, false);
     } else {
         printf("%20s %-10s %-8s %10s %-36s %s\n", "Time", "JobID", "State", "Size", "Name", "Volumes");
         for (size_t i = 0; i < points.n; i++)
-            print_point(&points.v[i]);
+            print_point(&points, &points.v[i]);
     }
+    bool unread = points.unread;
     points_release(&points);
-    return 0;
+    return unread ? err_set(e, ERR_SYSTEM, 0,
+                            "there may be more restore points: not all that this node has could be read")
+                  : 0;
 }
 
 static void warn(const struct strv *doubts)

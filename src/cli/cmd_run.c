@@ -13,7 +13,8 @@ int cmd_run(struct env *env, const struct args *a, struct err *e)
 {
     struct run_options o = {.verbose = a->value[P_VERBOSE].flag,
                             .progress = isatty(STDERR_FILENO),
-                            .mail = a->value[P_MAIL].flag};
+                            .mail = a->value[P_MAIL].flag,
+                            .resync = a->value[P_RESYNC].flag};
     return args_given(a, P_ID) ? run_job(env, args_text(a, P_ID), &o, e) : run_pass(env, &o, e);
 }
 

@@ -2,54 +2,23 @@
 #include "cli/commands.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/num.h"
-#include "cli/json.h"
+#include "base/proc.h"
 #include "cli/lines.h"
 #include "cli/load.h"
 #include "conf/calendar.h"
-#include "run/source/damage.h"
-#include "state/due.h"
-#include "state/jobstate.h"
+#include "notify/spool.h"
+#include "view/job.h"
+#include "view/json.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-static void add(json_t *object, const char *key, json_t *value)
-{
-    json_object_set_new(object, key, value);
-}
-
-static json_t *job_json(const struct job *job)
-{
-    json_t *o = json_object();
-    add(o, "id", json_string(job->id));
-    add(o, "guest", json_integer(job->guest));
-    add(o, "jobnum", json_integer(job->number));
-    add(o, "type", json_string("local"));
-    add(o, "target", json_text(job->target));
-    if (job->source)
-        add(o, "source", json_text(job->source));
-    if (job->schedule)
-        add(o, "schedule", json_text(job->schedule));
-    if (job->rate > 0)
-        add(o, "rate", json_real(job->rate));
-    if (job->keep)
-        add(o, "keep", json_text(job->keep));
-    if (job->max_age)
-        add(o, "max-age", json_text(job->max_age));
-    if (job->scrub_days)
-        add(o, "scrub-days", json_integer(job_scrub_days(job)));
-    if (job->target_storage)
-        add(o, "target-storage", json_text(job->target_storage));
-    if (job->comment && *job->comment)
-        add(o, "comment", json_text(job->comment));
-    if (job->disabled)
-        add(o, "disable", json_integer(1));
-    if (job->remove != REMOVE_NOT)
-        add(o, "remove_job", json_string(job->remove == REMOVE_FULL ? "full" : "local"));
-    return o;
-}
+#define WATCH_SECONDS 2
 
 /* ---- list, read ---- */
 
@@ -90,53 +59,54 @@ int cmd_read(struct env *env, const struct args *a, struct err *e)
         return -1;
     const struct job *job = jobs_find(&jobs, args_text(a, P_ID));
     if (!job)
-        return err_set(e, ERR_GONE, 0, "no such replication job '%s'", args_text(a, P_ID));
+        return jobs_no_such(&jobs, "replication job", args_text(a, P_ID), e);
     json_t *o = job_json(job);
-    add(o, "digest", json_string(jobs.digest));
+    json_object_set_new(o, "digest", json_string(jobs.digest));
     json_put(o, true);
     return 0;
 }
 
 /* ---- status ---- */
 
-/* One line of `status`: a job, its guest, its state. */
-struct shown {
-    const struct job *job;
-    const struct guest_entry *guest;
-    struct job_state state;
-    int64_t next_sync, overdue; /* since when it is; 0: it is not */
-    char *lost;                 /* why it has no guest, or NULL */
-};
+#define OTHER_CLOCK                                                                                          \
+    "the clock of this node was ahead at the last sync, or is behind now: the next run says the time anew"
 
-static void shown_release(struct shown *s)
-{
-    job_state_release(&s->state);
-    free(s->lost);
-}
-
-/* What keeps the job from running, if anything: a fault of its configuration, or its last failure. */
-static const char *trouble(const struct shown *s)
-{
-    if (s->lost)
-        return s->lost;
-    return s->job->fault && s->job->remove == REMOVE_NOT ? s->job->fault : s->state.error;
-}
-
-static void print_overdue(const struct shown *s)
+/* Malloc'ed; NULL: there is none. */
+static char *describe_run(const struct job_view *s)
 {
     char since[32];
+    int pid = (int)s->state.pid;
+    clock_print_log(s->state.last_try, since);
+    return !pid ? NULL
+           : proc_is_stopped(pid)
+               ? xasprintf("its process %d is stopped: 'kill -CONT %d' lets it go on", pid, pid)
+               : xasprintf("a run is under way since %s, process %d", since, pid);
+}
+
+static void print_overdue(const struct job_view *s)
+{
+    char since[32];
+    _cleanup_free_ char *run = describe_run(s);
     clock_print_log(s->overdue, since);
     put_line(stdout, "OVERDUE since %s: %s", since,
-             trouble(s)     ? trouble(s)
-             : s->state.pid ? "a run is under way"
-                            : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
+             job_view_trouble(s) ? job_view_trouble(s)
+             : s->to_come        ? OTHER_CLOCK
+             : run               ? run
+                   : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
+}
+
+static void print_syncing(const struct job_view *s)
+{
+    _cleanup_free_ char *run = describe_run(s);
+    bool stopped = proc_is_stopped((pid_t)s->state.pid);
+    put_line(stdout, "SYNCING%s%s%s", stopped ? " (" : "", stopped ? run : "", stopped ? ")" : "");
 }
 
 /* What the State column says: the first line that an administrator must know. */
-static void print_state(const struct shown *s)
+static void print_state(const struct job_view *s)
 {
     const struct strv *kept = &s->state.kept_aside;
-    const char *wrong = damage_open(&s->state.damaged);
+    const char *wrong = job_state_differs(&s->state);
     _cleanup_strv_ struct strv more = STRV_INIT;
     char when[32];
     clock_print_log(s->state.verified, when);
@@ -145,49 +115,21 @@ static void print_state(const struct shown *s)
     else if (kept->n)
         strv_addf(&more, "kept aside on %s: %s and %zu more", s->job->target, kept->v[kept->n - 1],
                   kept->n - 1);
+    if (s->to_come)
+        strv_add(&more, OTHER_CLOCK);
     if (s->state.verified)
         strv_addf(&more, "verified %.16s", when);
     _cleanup_free_ char *all = strv_join(&more, "; ");
     if (s->overdue)
         print_overdue(s);
     else if (s->state.pid)
-        printf("SYNCING\n");
-    else if (trouble(s))
-        put_line(stdout, "%s", trouble(s));
+        print_syncing(s);
+    else if (job_view_trouble(s))
+        put_line(stdout, "%s", job_view_trouble(s));
     else if (wrong)
         put_line(stdout, "DIFFERS on %s: %s (the next run sends it anew)", s->job->target, wrong);
     else
         put_line(stdout, "OK%s%s%s", more.n ? " (" : "", all, more.n ? ")" : "");
-}
-
-static json_t *shown_json(const struct shown *s)
-{
-    json_t *o = job_json(s->job);
-    if (s->guest)
-        add(o, "vmtype", json_string(guest_type_name(s->guest->type)));
-    add(o, "next_sync", json_integer(s->next_sync));
-    add(o, "last_sync", json_integer(s->state.last_sync));
-    add(o, "last_try", json_integer(s->state.last_try));
-    add(o, "fail_count", json_integer(s->state.fail_count));
-    if (trouble(s))
-        add(o, "error", json_text(trouble(s)));
-    if (s->overdue)
-        add(o, "overdue", json_integer(s->overdue));
-    if (s->state.kept_aside.n) {
-        json_t *kept = json_array();
-        for (size_t i = 0; i < s->state.kept_aside.n; i++)
-            json_array_append_new(kept, json_text(s->state.kept_aside.v[i]));
-        add(o, "kept_aside", kept);
-    }
-    if (s->state.verified)
-        add(o, "verified", json_integer(s->state.verified));
-    if (damage_open(&s->state.damaged))
-        add(o, "differs", json_text(damage_open(&s->state.damaged)));
-    if (s->state.duration >= 0)
-        add(o, "duration", json_real(whole_microseconds(s->state.duration)));
-    if (s->state.pid)
-        add(o, "pid", json_integer(s->state.pid));
-    return o;
 }
 
 static void print_status_head(void)
@@ -196,7 +138,7 @@ static void print_status_head(void)
            "Duration", "FailCount", "State");
 }
 
-static void print_status(const struct shown *s, int64_t now)
+static void print_status(const struct job_view *s, int64_t now)
 {
     char last[32] = "-", next[32] = "-", duration[32] = "-";
     _cleanup_free_ char *target = xasprintf("local/%s", s->job->target);
@@ -213,48 +155,59 @@ static void print_status(const struct shown *s, int64_t now)
     print_state(s);
 }
 
-/* Jobs whose guest is elsewhere are that node's; a job to this node can only be removed. */
-static bool is_shown(struct env *env, struct shown *s, int64_t only_guest)
-{
-    const char *node = env->settings.node;
-    s->guest = guests_find(&env->guests, s->job->guest);
-    if (only_guest && s->job->guest != only_guest)
-        return false;
-    s->lost = jobs_lost_guest(s->job, &env->guests, node);
-    bool here = s->lost || (s->guest && strcmp(s->guest->node, node) == 0);
-    return here && (strcmp(s->job->target, node) != 0 || s->job->remove != REMOVE_NOT);
-}
-
-static void look_at_state(struct env *env, const struct job_states *states, int64_t known, int64_t now,
-                          struct shown *s)
-{
-    const struct member *target = members_find(&env->members, s->job->target);
-    job_states_get(states, s->job->guest, s->job->target, &s->state);
-    s->next_sync = s->lost ? 0 : job_next_sync(s->job, &s->state, target && target->online);
-    int64_t overdue = s->job->disabled ? 0 : job_overdue_at(s->job, &s->state, known);
-    s->overdue = overdue && overdue <= now ? overdue : 0;
-}
-
+/* Those that cannot be read last. */
 static void show_jobs(struct env *env, const struct jobs *jobs, const struct job_states *states,
                       int64_t only_guest, json_t *list)
 {
     int64_t now = clock_epoch();
-    for (size_t i = 0; i < jobs->n; i++) {
-        _cleanup_(shown_release) struct shown s = {.job = &jobs->v[i]};
-        if (!is_shown(env, &s, only_guest))
+    for (size_t i = 0; i < jobs->n + jobs->n_unread; i++) {
+        const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
+        _cleanup_(job_view_release) struct job_view s = {0};
+        if ((only_guest && job->guest != only_guest) ||
+            !job_view_init(&s, job, env->settings.node, &env->guests))
             continue;
-        look_at_state(env, states, jobs->written, now, &s);
+        job_view_look(&s, &env->members, states, jobs->written, now);
         if (list)
-            json_array_append_new(list, shown_json(&s));
+            json_array_append_new(list, job_view_json(&s));
         else
             print_status(&s, now);
     }
 }
 
-int cmd_status(struct env *env, const struct args *a, struct err *e)
+/* Once of each target; the oldest that waits comes first, and has the reason. */
+/* What waits for so long was not even tried. */
+#define WAITING_SECONDS 120
+
+static void tell_waiting(const struct env *env)
+{
+    struct spool s;
+    struct err e = {0};
+    char since[32];
+    if (spool_load(env->settings.state_dir, &s, &e) < 0) {
+        if (e.code != EACCES) /* who may not know does not */
+            put_line(stderr, "warning: %s", e.text);
+        return;
+    }
+    for (size_t i = 0, n; i < s.n; i++) {
+        bool first = true;
+        n = 1;
+        for (size_t k = 0; k < s.n; k++) {
+            bool same = strcmp(s.v[k].target, s.v[i].target) == 0;
+            first = first && !(same && k < i);
+            n += same && k > i;
+        }
+        clock_print_log(s.v[i].made, since);
+        if (first && (s.v[i].tries || clock_epoch() - s.v[i].made > WAITING_SECONDS))
+            put_line(stderr, "warning: %zu notification%s for '%s' wait%s since %s: %s", n, n == 1 ? "" : "s",
+                     s.v[i].target, n == 1 ? "s" : "", since, s.v[i].error ? s.v[i].error : "not sent yet");
+    }
+    spool_release(&s);
+}
+
+static int show_status(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_(jobs_release) struct jobs jobs = {0};
-    if (load_jobs_repaired(env, &jobs, e) < 0 || env_members(env, e) < 0)
+    if (load_jobs_repaired(env, &jobs, e) < 0 || env_members_again(env, e) < 0)
         return -1;
     struct job_states *states = job_states_load(env->settings.state_dir, e);
     if (!states)
@@ -266,5 +219,30 @@ int cmd_status(struct env *env, const struct args *a, struct err *e)
     if (list)
         json_put(list, false);
     job_states_free(states);
+    tell_waiting(env);
     return 0;
+}
+
+/* Whoever looks on sees what is wrong just now, and when it is over. */
+static int watch_status(struct env *env, const struct args *a)
+{
+    static char screen[1 << 16];
+    setvbuf(stdout, screen, _IOFBF,
+            sizeof screen); /* a picture that is cleared and drawn at once does not flicker */
+    for (; !ferror(stdout); sleep(WATCH_SECONDS)) {
+        struct err problem = {0};
+        char now[32];
+        clock_print_log(clock_epoch(), now);
+        printf("%s%s: jobs of node '%s', each %d s\n\n", isatty(STDOUT_FILENO) ? "\033[H\033[2J" : "", now,
+               env->settings.node, WATCH_SECONDS);
+        if (env_guests_again(env, &problem) < 0 || show_status(env, a, &problem) < 0)
+            put_line(stdout, "%s", problem.text);
+        fflush(stdout);
+    }
+    return 0;
+}
+
+int cmd_status(struct env *env, const struct args *a, struct err *e)
+{
+    return a->value[P_WATCH].flag ? watch_status(env, a) : show_status(env, a, e);
 }

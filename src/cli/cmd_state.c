@@ -24,7 +24,7 @@ int cmd_schedule_now(struct env *env, const struct args *a, struct err *e)
         return -1;
     const struct job *job = jobs_find(&jobs, args_text(a, P_ID));
     if (!job)
-        return err_set(e, ERR_GONE, 0, "no such replication job '%s'", args_text(a, P_ID));
+        return jobs_no_such(&jobs, "replication job", args_text(a, P_ID), e);
     const struct guest_entry *g = guests_find(&env->guests, job->guest);
     if (!g || strcmp(g->node, env->settings.node) != 0) {
         fprintf(stderr, "warning: nothing to do here: guest '%" PRIu32 "' %s%s\n", job->guest,

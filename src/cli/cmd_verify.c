@@ -46,7 +46,7 @@ int cmd_verify(struct env *env, const struct args *a, struct err *e)
                                .say = say};
     _cleanup_(jobs_release) struct jobs jobs = {0};
     _cleanup_strv_ struct strv all = STRV_INIT;
-    if (!a->value[P_ALL].flag)
+    if (!a->value[P_ALL_JOBS].flag)
         return verify_jobs(env, &o, &a->value[P_JOBS].list, e);
     if (load_jobs_repaired(env, &jobs, e) < 0)
         return -1;

@@ -1,93 +1,18 @@
-/* The one table of the program's commands, and the one of their parameters. Everything that knows commands
- * by name reads these: the argument parser, the usage lines, the help, bash completion, the test that
- * compares the manual page.
+/* The one table of the program's commands. Everything that knows commands by name reads it and that of the
+ * parameters (conf/parameter.h): the argument parser, the usage lines, the help, bash completion, the test
+ * that compares the manual page.
  *
- * A new command is one row in commands.c and one function; a new option one row in parameters.c and its
+ * A new command is one row in commands.c and one function; a new option one row in conf/parameter.c and its
  * number in the command's row.
  */
 #pragma once
 
 #include "base/err.h"
+#include "conf/parameter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum parameter_id {
-    P_NONE, /* ends a list in a command's row */
-    P_ID,
-    P_TARGET,
-    P_VMID,
-    P_STATE,
-    P_POINT,
-    P_NEW_VMID,
-    P_DIRECTORY,
-    P_TAKEOVER,
-    P_VOLID,
-    P_EXPR,
-    P_COMMAND,
-    P_COMMENT,
-    P_DISABLE,
-    P_RATE,
-    P_REMOVE_JOB,
-    P_SCHEDULE,
-    P_SOURCE,
-    P_DELETE,
-    P_DIGEST,
-    P_KEEP,
-    P_FORCE,
-    P_KEEP_POINTS,
-    P_TARGET_STORAGE,
-    P_FORCE_PREPARE,
-    P_FORCE_FAILOVER,
-    P_DRY_RUN,
-    P_AS_IS,
-    P_REPAIR,
-    P_REPAIR_REPLICA,
-    P_JOBS,
-    P_ALL,
-    P_PART,
-    P_SCRUB_DAYS,
-    P_MAX_AGE,
-    P_GUEST,
-    P_VERBOSE,
-    P_MAIL,
-    P_SCAN,
-    P_LAST_SYNC,
-    P_PARENT_SNAPNAME,
-    P_LIMIT,
-    P_AFTER,
-    P_ITERATIONS,
-    P_PEER,
-    P_RUNTIME,
-    P_ROOT,
-    P_OUTPUT_FORMAT,
-    P_CONFIG, /* every command has it */
-    P_COUNT
-};
-
-enum parameter_type {
-    TYPE_TEXT,    /* max: most bytes */
-    TYPE_INTEGER, /* min..max */
-    TYPE_NUMBER,  /* min..max */
-    TYPE_BOOLEAN,
-    TYPE_CHOICE, /* one of `choices` */
-    TYPE_LIST,   /* items between commas, semicolons or blanks; may be repeated; max: most bytes in all */
-};
-
-struct parameter {
-    const char *name;
-    enum parameter_type type;
-    int64_t min, max;
-    const char *choices;  /* "full|local" */
-    const char *fallback; /* the default as the user would write it, or NULL */
-    const char *help;
-    /* What the type does not say, for the text or each item of a list; the sentence is only the reason. */
-    int (*check)(const char *text, struct err *e);
-    bool ours; /* Proxmox VE does not have it: its abbreviations come second */
-};
-
-extern const struct parameter parameters[P_COUNT];
 
 /* Of the program; 1: any other failure. */
 enum { EXIT_USAGE = 255, EXIT_BUSY = 75 };

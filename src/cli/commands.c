@@ -29,17 +29,26 @@ static int check_update(const struct args *a, struct err *e)
     return 0;
 }
 
+static int check_status(const struct args *a, struct err *e)
+{
+    if (a->value[P_WATCH].flag && args_want_json(a))
+        return err_set(e, ERR_USAGE, 0, "watch: for people to look at, not as json");
+    return 0;
+}
+
 static int check_run(const struct args *a, struct err *e)
 {
     if (args_given(a, P_ID) && a->value[P_MAIL].flag)
         return err_set(e, ERR_USAGE, 0, "mail: only for a whole pass, not together with 'id'");
+    if (a->value[P_RESYNC].flag && !args_given(a, P_ID))
+        return err_set(e, ERR_USAGE, 0, "resync: only for one job, together with 'id'");
     return 0;
 }
 
 static int check_verify(const struct args *a, struct err *e)
 {
     bool jobs = a->value[P_JOBS].list.n > 0;
-    if (jobs == a->value[P_ALL].flag)
+    if (jobs == a->value[P_ALL_JOBS].flag)
         return err_set(e, ERR_USAGE, 0, jobs ? "all: not together with 'job'" : "job: which one? Or --all");
     return 0;
 }
@@ -66,7 +75,8 @@ const struct command commands[] = {
      .help = "List replication jobs."},
     {.name = "status",
      .group = GROUP_LOOKING,
-     .options = {P_GUEST, P_OUTPUT_FORMAT},
+     .options = {P_GUEST, P_WATCH, P_OUTPUT_FORMAT},
+     .check = check_status,
      .run = cmd_status,
      .help = "List the status of the jobs whose guest is on this node."},
     {.name = "read",
@@ -115,7 +125,7 @@ const struct command commands[] = {
      .help = "Let a job of this node run as soon as possible."},
     {.name = "run",
      .group = GROUP_RUNNING,
-     .options = {P_ID, P_VERBOSE, P_MAIL},
+     .options = {P_ID, P_VERBOSE, P_MAIL, P_RESYNC},
      .check = check_run,
      .run = cmd_run,
      .help = "Run one job now, or one by one all that are due.",
@@ -152,6 +162,29 @@ const struct command commands[] = {
      .ours = true,
      .help = "Show past and present runs of this node, newest first.",
      .detail = "With --verbose the steps and the log of each run follow its line."},
+    {.name = "at-risk",
+     .group = GROUP_LOOKING,
+     .options = {P_GUEST, P_OUTPUT_FORMAT},
+     .run = cmd_at_risk,
+     .ours = true,
+     .help = "Say what would be lost if this node died now.",
+     .detail = "The guest with most to lose comes first: each of its targets, the age of the newest restore "
+               "point there, and how old that may be. State: no job, never (no run has succeeded), OVERDUE, "
+               "differs (a verification found it wrong), faulty, disabled, ok; and the volumes that no job "
+               "carries."},
+    {.name = "log",
+     .group = GROUP_LOOKING,
+     .positionals = {P_ID},
+     .options = {P_FOLLOW},
+     .run = cmd_log,
+     .ours = true,
+     .help = "Print the log of a job's last run on this node.",
+     .detail = "With --follow also what comes, of the runs after it, too, until it is interrupted."},
+    {.name = "metrics",
+     .group = GROUP_LOOKING,
+     .run = cmd_metrics,
+     .ours = true,
+     .help = "Print how this node's jobs are doing, for Prometheus."},
     {.name = "plan",
      .group = GROUP_RUNNING,
      .positionals = {P_ID},
@@ -163,7 +196,7 @@ const struct command commands[] = {
      .group = GROUP_RUNNING,
      .positionals = {P_JOBS},
      .repeats = true,
-     .options = {P_ALL, P_POINT, P_REPAIR_REPLICA, P_RATE, P_PART},
+     .options = {P_ALL_JOBS, P_POINT, P_REPAIR_REPLICA, P_RATE, P_PART},
      .check = check_verify,
      .run = cmd_verify,
      .ours = true,

@@ -14,6 +14,9 @@ command_function cmd_schedule_now, cmd_set_state;                         /* cmd
 command_function cmd_run, cmd_plan, cmd_agent, cmd_prepare, cmd_finalize; /* cmd_run.c */
 command_function cmd_failover, cmd_settle;                                /* cmd_failover.c */
 command_function cmd_history;                                             /* cmd_history.c */
+command_function cmd_at_risk;                                             /* cmd_risk.c */
+command_function cmd_metrics;                                             /* cmd_metrics.c */
+command_function cmd_log;                                                 /* cmd_log.c */
 command_function cmd_restore_points, cmd_clone, cmd_mount;                /* cmd_points.c */
 command_function cmd_verify;                                              /* cmd_verify.c */
 command_function cmd_doctor;                                              /* cmd_doctor.c */

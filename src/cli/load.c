@@ -14,6 +14,7 @@ int load_jobs(struct env *env, struct jobs *ret, struct err *e)
     if (jobs_load(env->tree, ret, e) < 0)
         return -1;
     tell_warnings(&ret->warnings);
+    tell_warnings(&ret->doubts);
     return 0;
 }
 
@@ -26,6 +27,7 @@ int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e)
         return -1;
     }
     tell_warnings(&ret->warnings);
+    tell_warnings(&ret->doubts);
     return 0;
 }
 
@@ -55,6 +57,6 @@ struct job *edit_job(struct edit *edit, const char *id, struct err *e)
 {
     struct job *job = jobs_find(&edit->jobs, id);
     if (!job)
-        err_set(e, ERR_GONE, 0, "no such job '%s'", id);
+        jobs_no_such(&edit->jobs, "job", id, e);
     return job;
 }

@@ -1,14 +1,16 @@
 /* pvesr: words → one command of the table → text on stdout, one sentence on stderr, an exit status. */
+#include "base/proc.h"
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/nearest.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int exit_status(const struct err *e)
 {
@@ -69,13 +71,23 @@ static int run(const struct args *a, const char *config)
     return r;
 }
 
-/* A full disk or a closed pipe behind stdout must not look like success. */
+static bool reader_is_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&out, 1, 0) > 0 && out.revents & POLLERR;
+}
+
+/* A full disk or a closed pipe behind stdout must not look like success. What failed before the end has left
+ * no reason. */
 static int finish_output(int status)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    int code = fflush(stdout) == 0 ? 0 : errno;
+    if (!code && !ferror(stdout))
         return status;
-    if (errno != EPIPE)
-        fprintf(stderr, "cannot write the output: %s\n", strerror(errno));
+    if (code && code != EPIPE)
+        fprintf(stderr, "cannot write the output: %s\n", strerror(code));
+    else if (!code && !reader_is_gone())
+        fprintf(stderr, "cannot write the output: a part of it is missing\n");
     return status ? status : 1;
 }
 
@@ -145,7 +157,7 @@ static int dispatch(char **argv, int n)
 
 int main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN);
+    proc_begin();
     if (setenv("PATH", "/sbin:/bin:/usr/sbin:/usr/bin", 1) < 0)
         return 1;
     return finish_output(dispatch(argv + (argc > 0), argc > 0 ? argc - 1 : 0));

@@ -39,7 +39,9 @@ static void test_commands(void **arg)
         {"hi", "history"},
         {"c", "create-local-job"},
         {"ca", "calendar"},
-        {"a", "agent"},
+        {"a", NULL},
+        {"at", "at-risk"},
+        {"ag", "agent"},
         {"bashcomplete", "bashcomplete"},
         {"bash", NULL}, /* hidden: only in full */
         {"LIST", NULL},

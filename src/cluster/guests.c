@@ -68,10 +68,13 @@ static int by_id(const void *a, const void *b)
     return by_node ? by_node : (int)x->type - (int)y->type;
 }
 
+/* The first and the last of them. */
 static void note_two_owners(struct guest_list *l, const struct guest_entry *a, const struct guest_entry *b)
 {
-    l->twice = xgrow(l->twice, l->n_twice, sizeof *l->twice);
-    l->twice[l->n_twice++] = a->id;
+    for (const struct guest_entry *x = a; x <= b; x++) {
+        l->twice = xgrow(l->twice, l->n_twice, sizeof *l->twice);
+        l->twice[l->n_twice++] = *x;
+    }
     _cleanup_free_ char *first = guest_config_path(a);
     _cleanup_free_ char *second = guest_config_path(b);
     strv_addf(&l->warnings,
@@ -91,7 +94,7 @@ static bool finish(struct guest_list *l)
         if (next == i + 1)
             l->v[kept++] = l->v[i];
         else
-            note_two_owners(l, &l->v[i], &l->v[i + 1]);
+            note_two_owners(l, &l->v[i], &l->v[next - 1]);
     }
     bool unique = kept == l->n;
     l->n = kept;
@@ -152,8 +155,10 @@ static int open_vmlist(struct tree *t, struct buf *text, struct json_span *ids, 
     struct json_span root;
     size_t bad;
     if (rc == 1 || json_check(buf_str(text), text->len, &root, &bad) < 0 || !json_is_object(root))
-        return err_set(e, ERR_DATA, 0, "'%s/.vmlist' is missing or damaged: is pmxcfs running?",
-                       tree_root(t));
+        return err_set(
+            e, ERR_DATA, 0,
+            "'%s/.vmlist' is missing or damaged: does pmxcfs run? See systemctl status pve-cluster",
+            tree_root(t));
     *ids = json_get(root, "ids"); /* absent: no guest */
     return 0;
 }
@@ -245,7 +250,7 @@ int guests_still(struct tree *t, const struct guest_list *g, uint32_t id, struct
 bool guests_has_two(const struct guest_list *g, uint32_t id)
 {
     for (size_t i = 0; i < g->n_twice; i++)
-        if (g->twice[i] == id)
+        if (g->twice[i].id == id)
             return true;
     return false;
 }

@@ -22,7 +22,7 @@ struct guest_entry {
 struct guest_list {
     struct guest_entry *v; /* sorted by id */
     size_t n;
-    uint32_t *twice; /* ids of the guests that have two files, and are not in v */
+    struct guest_entry *twice; /* of the guests that have two files, and are not in v: one of each file */
     size_t n_twice;
     struct strv warnings;
 };

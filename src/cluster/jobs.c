@@ -48,13 +48,22 @@ int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
     return 0;
 }
 
+static void sweep(struct tree *t)
+{
+    tree_sweep(t, file_name);
+    tree_sweep(t, extras_name);
+}
+
 /* Nothing is written where nothing changes: most clusters never have this file. */
 static int save_extras(struct tree *t, const struct jobs *j, struct err *e)
 {
     _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
     jobs_print_extras(j, &new);
-    if (tree_read(t, extras_name, &old, e) < 0)
+    int has = tree_read(t, extras_name, &old, e);
+    if (has < 0)
         return -1;
+    if (has == 0 && new.len == 0)
+        return tree_remove(t, extras_name, e) < 0 ? -1 : 0;
     if (strcmp(buf_str(&old), buf_str(&new)) == 0)
         return 0;
     return tree_write(t, extras_name, buf_str(&new), new.len, e);
@@ -64,11 +73,23 @@ static int save_extras(struct tree *t, const struct jobs *j, struct err *e)
  * job that keeps one restore point and removes all others. */
 int jobs_save(struct tree *t, struct jobs *j, struct err *e)
 {
+    sweep(t);
     _cleanup_buf_ struct buf text = BUF_INIT;
     jobs_print(j, &text);
     if (save_extras(t, j, e) < 0 || tree_write(t, file_name, buf_str(&text), text.len, e) < 0 ||
         (jobs_drop_extras(j) && save_extras(t, j, e) < 0))
         return err_wrap(e, "cannot save the replication jobs");
+    return 0;
+}
+
+int jobs_sweep(struct tree *t, struct err *e)
+{
+    if (!tree_has_left(t, file_name) && !tree_has_left(t, extras_name))
+        return 0;
+    _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(t, file_name, e);
+    if (!lock)
+        return -1;
+    sweep(t);
     return 0;
 }
 

@@ -31,6 +31,9 @@ void jobs_kept_release(struct jobs_kept *k);
  * missing, or has faulty sections, says nothing of what is gone. */
 int jobs_tidy_extras(struct tree *t, struct jobs *seen, struct err *e);
 
+/* Remove what was left by who was killed while saving. */
+int jobs_sweep(struct tree *t, struct err *e);
+
 /* Load, and repair `source`/`target` of jobs whose guest is on `node` but whose source says otherwise. The
  * lock is taken (and the file written) only when there is something to repair. */
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,

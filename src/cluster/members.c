@@ -9,7 +9,9 @@ static int load_pmxcfs(struct tree *t, struct nodes *nodes, struct members *m, s
     _cleanup_buf_ struct buf text = BUF_INIT;
     int rc = tree_read(t, ".members", &text, e);
     if (rc == 1)
-        return err_set(e, ERR_BUSY, 0, "'%s/.members' is missing: is pmxcfs running?", tree_root(t));
+        return err_set(e, ERR_BUSY, 0,
+                       "'%s/.members' is missing: does pmxcfs run? See systemctl status pve-cluster",
+                       tree_root(t));
     return rc < 0 ? -1 : dotmembers_parse(&text, nodes, m, e);
 }
 

@@ -178,7 +178,7 @@ static void test_specs(void **state)
         {"", "dir:PATH"},
         {"dir:", "absolute"},
         {"dir:relative", "absolute"},
-        {"dir:/nowhere/at/all", "create it"},
+        {"dir:/nowhere/at/all", "'cluster' in pvesr.conf"},
         {"dir:/dev/null", "not a directory"},
     };
     for (size_t i = 0; i < ELEMENTS(bad); i++) {

@@ -24,9 +24,11 @@ static int check_root(const char *root, struct err *e)
     struct stat st;
     if (*root != '/')
         return err_set(e, ERR_CONFIG, 0, "setting 'cluster': 'dir:%s' is not an absolute path", root);
+    if (stat(root, &st) < 0 && tree_pmxcfs_died(errno))
+        return tree_pmxcfs_say_died(root, e);
     if (stat(root, &st) < 0)
         return err_set(e, ERR_CONFIG, errno,
-                       "cannot open the configuration tree '%s' (create it, or set 'cluster')", root);
+                       "cannot open the configuration tree '%s', which 'cluster' in pvesr.conf names", root);
     if (!S_ISDIR(st.st_mode))
         return err_set(e, ERR_CONFIG, 0, "the configuration tree '%s' is not a directory", root);
     return 0;
@@ -56,7 +58,7 @@ struct tree *tree_open(const char *spec, struct err *e)
         return NULL;
     bool pmxcfs = tree_pmxcfs_is_at(root);
     if (!pmxcfs && is_missing_pmxcfs(root)) {
-        err_set(e, ERR_BUSY, 0, "pmxcfs is not mounted on '%s'; start the service pve-cluster", root);
+        err_set(e, ERR_BUSY, 0, "pmxcfs is not mounted on '%s': systemctl start pve-cluster", root);
         return NULL;
     }
     struct tree *t = xmalloc(sizeof *t);
@@ -157,6 +159,23 @@ int tree_rename(struct tree *t, const char *from, const char *to, struct err *e)
 int tree_list(struct tree *t, const char *path, struct strv *ret, struct err *e)
 {
     return check_path(path, e) < 0 ? -1 : t->engine->list(t, path, ret, e);
+}
+
+static bool sweep(struct tree *t, const char *path, bool look)
+{
+    struct err ignored;
+    _cleanup_close_ int root = check_change(t, path, &ignored) < 0 ? -1 : tree_files_open_root(t, &ignored);
+    return root >= 0 && tree_files_sweep(root, path, look);
+}
+
+void tree_sweep(struct tree *t, const char *path)
+{
+    sweep(t, path, false);
+}
+
+bool tree_has_left(struct tree *t, const char *path)
+{
+    return sweep(t, path, true);
 }
 
 /* "replication.cfg" → "file-replication_cfg" (BEHAVIOUR.md#cluster-tree). */

@@ -38,6 +38,11 @@ int tree_remove(struct tree *t, const char *path, struct err *e); /* 1: was not 
 /* Atomic; fails with code EEXIST when `to` exists, ENOENT when `from` does not. This is what moves a guest to
  * another node. */
 int tree_rename(struct tree *t, const char *from, const char *to, struct err *e);
+/* Remove what writers of `path` that were killed left beside it (fs_sweep). The caller holds the lock under
+ * which it is written. */
+void tree_sweep(struct tree *t, const char *path);
+/* Is there anything of that kind? */
+bool tree_has_left(struct tree *t, const char *path);
 /* Names in a directory, sorted; 1 when it does not exist. */
 int tree_list(struct tree *t, const char *path, struct strv *ret, struct err *e);
 

@@ -46,6 +46,9 @@ extern const struct tree_engine tree_pmxcfs_engine;
 
 /* PATH/.members is there and reads as pmxcfs' JSON. */
 bool tree_pmxcfs_is_at(const char *root);
+/* Is this errno what a mount answers whose pmxcfs is gone? Then say so: ERR_BUSY, -1. */
+bool tree_pmxcfs_died(int code);
+int tree_pmxcfs_say_died(const char *root, struct err *e);
 
 /* Files below a mounted root, for the engines that are a mounted file system. `rootfd` is opened by the
  * caller for each call, so that a file system mounted anew (a restarted pmxcfs) is seen; a symlink in `path`
@@ -55,6 +58,8 @@ int tree_files_read(int rootfd, const char *path, size_t cap, struct buf *ret, s
 int tree_files_has(int rootfd, const char *path, struct err *e);
 int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e);
 int tree_files_remove(int rootfd, const char *path, struct err *e);
+/* fs_sweep */
+bool tree_files_sweep(int rootfd, const char *path, bool look);
 /* Never replaces. */
 int tree_files_rename(int rootfd, const char *from, const char *to, struct err *e);
 /* The second way of tree_files_rename, for file systems that cannot rename without replacing (pmxcfs, some

@@ -79,13 +79,20 @@ static int open_parent(int rootfd, const char *path, bool make, const char **nam
     return make ? tree_files_make_dir(rootfd, dir, e) : fs_open_beneath(rootfd, dir, DIR_FLAGS, 0, e);
 }
 
+/* As on Proxmox VE: what lies in priv/, and private keys wherever they are. */
+static bool is_secret(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return strncmp(path, "priv/", 5) == 0 || (dot && strcmp(dot, ".key") == 0);
+}
+
 int tree_files_write(int rootfd, const char *path, const void *data, size_t len, struct err *e)
 {
     const char *name;
     _cleanup_close_ int dir = open_parent(rootfd, path, true, &name, e);
     if (dir < 0)
         return -1;
-    mode_t mode = strncmp(path, "priv/", 5) == 0 ? MODE_NOTE : MODE_TREE;
+    mode_t mode = is_secret(path) ? MODE_NOTE : MODE_TREE;
     struct stat st;
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
         mode &= st.st_mode; /* an administrator may want it stricter */
@@ -106,6 +113,14 @@ int tree_files_remove(int rootfd, const char *path, struct err *e)
     if (unlinkat(dir, name, 0) < 0)
         return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", path);
     return fs_sync_dir_fd(dir, path, e);
+}
+
+bool tree_files_sweep(int rootfd, const char *path, bool look)
+{
+    const char *name;
+    struct err ignored;
+    _cleanup_close_ int dir = open_parent(rootfd, path, false, &name, &ignored);
+    return dir >= 0 && fs_sweep(dir, name, look);
 }
 
 int tree_files_has(int rootfd, const char *path, struct err *e)

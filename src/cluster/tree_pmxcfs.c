@@ -38,6 +38,17 @@ bool tree_pmxcfs_is_at(const char *root)
     return node && *node;
 }
 
+/* What FUSE answers when its server is gone: to what comes later, and to what was asked meanwhile. */
+bool tree_pmxcfs_died(int code)
+{
+    return code == ENOTCONN || code == ECONNABORTED;
+}
+
+int tree_pmxcfs_say_died(const char *root, struct err *e)
+{
+    return err_set(e, ERR_BUSY, 0, "pmxcfs on '%s' has died: systemctl restart pve-cluster", root);
+}
+
 /* The root, only if pmxcfs is mounted on it: below it lies an empty directory that must not be taken for a
  * cluster without guests. */
 static int open_root(struct tree *t, struct err *e)
@@ -46,8 +57,10 @@ static int open_root(struct tree *t, struct err *e)
     if (root >= 0 && faccessat(root, ".members", F_OK, 0) == 0)
         return take_fd(&root);
     int code = root < 0 ? e->code : errno;
-    return err_set(e, ERR_BUSY, code, "pmxcfs is not mounted on '%s'; start the service pve-cluster",
-                   t->root);
+    if (tree_pmxcfs_died(code))
+        return tree_pmxcfs_say_died(t->root, e);
+    return err_set(e, ERR_BUSY, 0, "pmxcfs is not mounted on '%s' (%s): systemctl start pve-cluster", t->root,
+                   strerror(code));
 }
 
 /* A member list that cannot be read says nothing against quorum being lost. */
@@ -70,8 +83,8 @@ static int no_quorum(const struct tree *t, struct err *e)
 static int explain(struct tree *t, struct err *e)
 {
     int code = e->code;
-    if (code == ENOTCONN)
-        return err_set(e, ERR_BUSY, 0, "pmxcfs on '%s' has died; restart the service pve-cluster", t->root);
+    if (tree_pmxcfs_died(code))
+        return tree_pmxcfs_say_died(t->root, e);
     bool refused = code == EACCES || code == EROFS || code == EPERM;
     if (refused && (!is_quorate(t) || (geteuid() == 0 && code != EPERM)))
         return no_quorum(t, e);
@@ -82,13 +95,19 @@ static int explain(struct tree *t, struct err *e)
     return err_wrap(e, "configuration tree '%s'", t->root);
 }
 
+static int explain_reading(const struct tree *t, struct err *e)
+{
+    return tree_pmxcfs_died(e->code) ? tree_pmxcfs_say_died(t->root, e)
+                                     : err_wrap(e, "configuration tree '%s'", t->root);
+}
+
 static int pmxcfs_read(struct tree *t, const char *path, size_t cap, struct buf *ret, struct err *e)
 {
     _cleanup_close_ int root = open_root(t, e);
     if (root < 0)
         return -1;
     int rc = tree_files_read(root, path, cap, ret, e);
-    return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
+    return rc < 0 ? explain_reading(t, e) : rc;
 }
 
 static int pmxcfs_has(struct tree *t, const char *path, struct err *e)
@@ -97,7 +116,7 @@ static int pmxcfs_has(struct tree *t, const char *path, struct err *e)
     if (root < 0)
         return -1;
     int rc = tree_files_has(root, path, e);
-    return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
+    return rc < 0 ? explain_reading(t, e) : rc;
 }
 
 static int pmxcfs_write(struct tree *t, const char *path, const void *data, size_t len, struct err *e)
@@ -132,7 +151,7 @@ static int pmxcfs_list(struct tree *t, const char *path, struct strv *ret, struc
     if (root < 0)
         return -1;
     int rc = tree_files_list(root, path, ret, e);
-    return rc < 0 ? err_wrap(e, "configuration tree '%s'", t->root) : rc;
+    return rc < 0 ? explain_reading(t, e) : rc;
 }
 
 /* mkdir succeeds for one node of the cluster; utime to 0 asks pmxcfs to drop a lock that has expired. */

@@ -2,8 +2,8 @@
  *
  * A jobs object is the parsed file: change it through these functions, print it, write it under the cluster
  * lock (cluster/jobs.h does both). A section with a fault is reported in `warnings`, keeps its place in the
- * file, and is not in `jobs`. An invalid stored schedule keeps the job, with `fault` saying why: it is shown,
- * never run.
+ * file, and is not among the jobs; where it tells the id, it is in `unread`. An invalid stored schedule keeps
+ * the job, with `fault` saying why: it is shown, never run.
  */
 #pragma once
 
@@ -43,7 +43,14 @@ struct jobs {
     size_t n;
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
     int64_t written; /* epoch: since when the file is as it is; 0: unknown */
+    /* Jobs that cannot be read from their sections: target is "-", fault says why; id, guest, source,
+     * schedule, disabled as far as they are known. Nobody may run, change or replace them, and nothing of
+     * theirs is nobody's. In the order of the file. */
+    struct job *unread;
+    size_t n_unread;
     struct strv warnings;
+    struct strv doubts;               /* of jobs_parse_extras: what may be another job's, a sentence each */
+    struct strv dropped;              /* of jobs_drop_extras: what was another job's, the same */
     struct strv turned;               /* ids of jobs that loading has just turned round (cluster/jobs.h) */
     struct section_file file, extras; /* private */
 };
@@ -56,8 +63,9 @@ void jobs_print(const struct jobs *j, struct buf *out);
 
 /* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
  * (`keep`, `target-storage`, `scrub-days`, `max-age`). Called after jobs_parse; text NULL: the file is
- * missing. A bad value sets the job's fault. What is printed has the sections of jobs that are gone too,
- * until they are dropped (true when there were any); the order of writing that makes a crash harmless is in
+ * missing. A bad value sets the job's fault. What is printed has the sections of jobs that are gone too, or
+ * were removed and made anew (BEHAVIOUR.md#job-file), until they are dropped; that brings their marks up to
+ * date as well (true when anything changed). The order of writing that makes a crash harmless is in
  * cluster/jobs.c.
  */
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len);
@@ -66,6 +74,8 @@ bool jobs_drop_extras(struct jobs *j);
 
 /* NULL: none. Pointers to jobs are valid until jobs_add or jobs_remove. */
 struct job *jobs_find(struct jobs *j, const char *id);
+/* Why that was NULL: ERR_GONE "no such WHAT 'ID'", or what is wrong with its section. Returns -1. */
+int jobs_no_such(const struct jobs *j, const char *what, const char *id, struct err *e);
 
 /* The jobs of one guest are v[first] to v[end - 1]. */
 size_t jobs_of_guest(const struct jobs *j, uint32_t guest, size_t *end);

@@ -213,6 +213,6 @@ void job_extras_store(const struct job *job, struct section_file *f, bool fresh)
         else if (!text && had)
             section_unset(s, extras[i].key);
     }
-    if (s && s->n_props == 0)
+    if (s && s->n_props <= (section_get(s, JOB_MARK) != NULL))
         remove_all(f, job->id);
 }

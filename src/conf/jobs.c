@@ -71,6 +71,22 @@ static bool target_taken(const struct jobs *j, uint32_t guest, const char *targe
 
 /* ---- reading ---- */
 
+#define UNREAD_TARGET "-"
+
+/* *job becomes one that is not read: from `line`, where its section begins, on. */
+static void add_unread(struct jobs *j, struct job *job, struct job_id id, unsigned line, const char *why)
+{
+    job->guest = id.guest;
+    job->number = id.number;
+    job_id_print(id, job->id);
+    job->remove = REMOVE_NOT;
+    job->target = xstrdup(UNREAD_TARGET);
+    job->fault = xasprintf("its section in %s, line %u, %s", j->file.name, line, why);
+    j->unread = xgrow(j->unread, j->n_unread, sizeof *j->unread);
+    j->unread[j->n_unread++] = *job;
+    *job = (struct job){0};
+}
+
 static bool take_section(struct jobs *j, size_t i, struct job *ret)
 {
     const struct section *s = &j->file.sections[i];
@@ -93,8 +109,33 @@ static bool take_section(struct jobs *j, size_t i, struct job *ret)
     if (ret->target)
         return true;
     warn_at(&j->warnings, j->file.name, s->line, "section skipped: job '%s' has no target", ret->id);
-    job_release(ret);
+    _cleanup_free_ char *why =
+        xasprintf("has no target that is a node's name: correct it, or remove the job with "
+                  "'pvesr delete %s --force'",
+                  ret->id);
+    add_unread(j, ret, id, s->line, why);
     return false;
+}
+
+/* Headers that are none hide their jobs in the section before. */
+static void take_lost_headers(struct jobs *j)
+{
+    _cleanup_lookup_ struct lookup there = {0};
+    if (j->file.n_lost)
+        job_sections_index(&j->file, &there);
+    for (size_t i = 0; i < j->file.n_lost; i++) {
+        const struct lost_header *h = &j->file.lost[i];
+        struct job_id id;
+        char canonical[24];
+        if (strcmp(h->type, "local") != 0 || !job_id_read(h->id, &id) || id.guest < JOB_GUEST_MIN)
+            continue;
+        job_id_print(id, canonical);
+        if (!lookup_has(&there, canonical))
+            add_unread(
+                j, &(struct job){0}, id, h->line,
+                "is taken for a part of what stands before it: it must not be indented, and needs an empty "
+                "line before it");
+    }
 }
 
 /* Drop the job, keep its section in the file. */
@@ -138,6 +179,23 @@ static void keep_first_of_target(struct jobs *j)
     close_gaps(j);
 }
 
+/* What is there twice is read once at least, or told once. */
+static void drop_read(struct jobs *j)
+{
+    size_t n = 0;
+    _cleanup_lookup_ struct lookup told = {0};
+    for (size_t i = 0; i < j->n_unread; i++) {
+        struct job *job = &j->unread[i];
+        if (jobs_find(j, job->id) || lookup_has(&told, job->id)) {
+            job_release(job);
+            continue;
+        }
+        lookup_add(&told, job->id, 0);
+        j->unread[n++] = *job;
+    }
+    j->n_unread = n;
+}
+
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret)
 {
     *ret = (struct jobs){0};
@@ -151,9 +209,11 @@ void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret
         ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
         ret->n += take_section(ret, i, &ret->v[ret->n]);
     }
+    take_lost_headers(ret);
     if (ret->n)
         qsort(ret->v, ret->n, sizeof *ret->v, compare_parsed);
     keep_last_of_id(ret);
+    drop_read(ret);
     keep_first_of_target(ret);
     for (size_t i = 0; i < ret->n; i++) {
         job_judge(&ret->v[i]);
@@ -168,6 +228,11 @@ void jobs_release(struct jobs *j)
     for (size_t i = 0; i < j->n; i++)
         job_release(&j->v[i]);
     free(j->v);
+    for (size_t i = 0; i < j->n_unread; i++)
+        job_release(&j->unread[i]);
+    free(j->unread);
+    strv_release(&j->doubts);
+    strv_release(&j->dropped);
     strv_release(&j->turned);
     strv_release(&j->warnings);
     section_file_release(&j->file);
@@ -192,6 +257,22 @@ struct job *jobs_find(struct jobs *j, const char *id)
     return i < j->n && compare(&j->v[i], &key) == 0 ? &j->v[i] : NULL;
 }
 
+static const struct job *find_unread(const struct jobs *j, const char *id)
+{
+    for (size_t i = 0; i < j->n_unread; i++)
+        if (strcmp(j->unread[i].id, id) == 0)
+            return &j->unread[i];
+    return NULL;
+}
+
+int jobs_no_such(const struct jobs *j, const char *what, const char *id, struct err *e)
+{
+    const struct job *unread = find_unread(j, id);
+    if (unread)
+        return err_set(e, ERR_CONFIG, 0, "job '%s' is not understood: %s", id, unread->fault);
+    return err_set(e, ERR_GONE, 0, "no such %s '%s'", what, id);
+}
+
 /* ---- changing ---- */
 
 /* Is it a section of this job, be it a faulty one? */
@@ -208,6 +289,13 @@ static bool has_section(const struct jobs *j, struct job_id id)
         if (is_section_of(&j->file.sections[i], id))
             return true;
     return false;
+}
+
+static void mark(struct jobs *j, const struct job *job)
+{
+    struct section *extras = job_extras_section(&j->extras, job->id);
+    if (extras)
+        job_mark_set(&j->file, job, extras);
 }
 
 static void store(struct jobs *j, const struct job *job)
@@ -227,7 +315,7 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     struct job_id id;
     if (job_id_parse(job->id, &id, e) < 0)
         return -1;
-    if (has_section(j, id))
+    if (has_section(j, id) || find_unread(j, job->id))
         return err_set(e, ERR_USAGE, 0, "replication job '%s' already exists", job->id);
     if (job_check(job, &(struct job){0}, e) < 0)
         return -1;
@@ -251,6 +339,7 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     section_add(&j->file, "local", job->id);
     store(j, added);
     job_extras_store(added, &j->extras, true);
+    mark(j, added);
     return 0;
 }
 
@@ -268,6 +357,7 @@ int jobs_changed(struct jobs *j, struct job *job, struct err *e)
         return -1;
     store(j, job);
     job_extras_store(job, &j->extras, false);
+    mark(j, job);
     job_judge(job);
     return 0;
 }
@@ -299,18 +389,42 @@ void jobs_remove(struct jobs *j, const char *id)
 
 /* ---- replication-ext.cfg ---- */
 
+/* Taking one for the other would cost restore points, so that is a person's decision. */
+static void doubt(struct jobs *j, const struct job *job, const char *name)
+{
+    strv_addf(&j->doubts,
+              "job '%s' has moved within replication.cfg: if another tool removed it and made it anew, what "
+              "%s says of "
+              "it is of the one before; 'pvesr read %s' shows it, 'pvesr update' of any of these settings "
+              "ends this",
+              job->id, name, job->id);
+}
+
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
 {
     section_file_release(&j->extras);
     section_parse(name, text, len, &j->extras);
     for (size_t i = 0; i < j->extras.warnings.n; i++)
         strv_add(&j->warnings, j->extras.warnings.v[i]);
-    _cleanup_lookup_ struct lookup at = {0};
+    _cleanup_lookup_ struct lookup at = {0}, jobs = {0};
     job_sections_index(&j->extras, &at);
+    if (at.n)
+        job_sections_index(&j->file, &jobs);
+    for (size_t i = 0; i < j->n_unread; i++)
+        job_extras_load(&j->unread[i], job_extras_section(&j->extras, j->unread[i].id));
     for (size_t i = 0; i < j->n; i++) {
         struct job *job = &j->v[i];
         size_t k = lookup_get(&at, job->id);
         const struct section *s = k == LOOKUP_NONE ? NULL : &j->extras.sections[k];
+        enum job_mark mark = s ? job_mark_judge(&jobs, job, s) : MARK_FITS;
+        if (mark == MARK_FOREIGN)
+            strv_addf(&j->doubts,
+                      "job '%s' was removed and made anew by another tool: what %s says is not of it",
+                      job->id, name);
+        if (mark == MARK_FOREIGN)
+            s = NULL;
+        if (mark == MARK_DOUBTED)
+            doubt(j, job, name);
         job_extras_load(job, s);
         if (!s || job->fault)
             continue;
@@ -333,12 +447,24 @@ bool jobs_drop_extras(struct jobs *j)
     for (size_t i = j->extras.n; i-- > 0;) {
         struct job_id id;
         char canonical[24];
-        const struct section *s = &j->extras.sections[i];
+        struct section *s = &j->extras.sections[i];
         if (strcmp(s->type, "local") != 0 || !job_id_read(s->id, &id))
             continue;
         job_id_print(id, canonical);
-        if (lookup_has(&there, canonical))
+        const struct job *job = jobs_find(j, canonical);
+        enum job_mark mark = job ? job_mark_judge(&there, job, s) : MARK_FITS;
+        if (mark == MARK_FOREIGN)
+            strv_addf(
+                &j->dropped,
+                "job '%s' was removed and made anew by another tool: the settings of the one before, in "
+                "replication-ext.cfg, are not its own and go",
+                canonical);
+        if (find_unread(j, canonical))
             continue;
+        if (mark != MARK_FOREIGN && lookup_has(&there, canonical)) {
+            dropped |= job && mark == MARK_FITS && job_mark_set(&j->file, job, s);
+            continue;
+        }
         section_remove(&j->extras, i);
         dropped = true;
     }
@@ -373,6 +499,7 @@ bool jobs_repair_source(struct jobs *j, uint32_t guest, const char *node)
             retarget(j, job, job->source);
         replace(&job->source, node);
         store(j, job);
+        mark(j, job);
         changed = true;
     }
     return changed;
@@ -387,5 +514,6 @@ void jobs_switch_direction(struct jobs *j, uint32_t guest, const char *node, con
             retarget(j, job, node);
         replace(&job->source, target);
         store(j, job);
+        mark(j, job);
     }
 }

@@ -33,3 +33,18 @@ void job_sections_index(const struct section_file *f, struct lookup *ret);
 struct section *job_extras_section(struct section_file *f, const char *id);
 /* fresh: what the file says of this id is of an older job. */
 void job_extras_store(const struct job *job, struct section_file *f, bool fresh);
+
+/* ---- jobmark.c: of which job they are ---- */
+
+#define JOB_MARK "mark"
+/* The section of the job's properties gets the mark of the job, which stands in f; false: it has it already.
+ */
+bool job_mark_set(const struct section_file *f, const struct job *job, struct section *extras);
+/* Are they this job's? sections: job_sections_index of replication.cfg. */
+enum job_mark {
+    MARK_FITS,
+    MARK_DOUBTED, /* made anew, or somebody moved sections of the file */
+    MARK_FOREIGN
+};
+enum job_mark job_mark_judge(const struct lookup *sections, const struct job *job,
+                             const struct section *extras);

@@ -2,6 +2,16 @@
 
 #include <string.h>
 
+/* Some editors begin a text in UTF-8 with this. */
+static void skip_mark(struct lines *l)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    if (l->len < sizeof mark - 1 || memcmp(l->text, mark, sizeof mark - 1) != 0)
+        return;
+    l->text += sizeof mark - 1;
+    l->len -= sizeof mark - 1;
+}
+
 bool lines_next(struct lines *l)
 {
     if (l->next == l->end)
@@ -13,7 +23,8 @@ bool lines_next(struct lines *l)
     l->len = l->raw_len - (eol != NULL);
     if (l->len && l->text[l->len - 1] == '\r')
         l->len--;
-    l->number++;
+    if (l->number++ == 0)
+        skip_mark(l);
     return true;
 }
 

@@ -14,7 +14,8 @@
 struct lines {
     const char *raw; /* the line with its end; the lines of a text are contiguous */
     size_t raw_len;
-    const char *text; /* without newline and one carriage return before it */
+    const char *text; /* without newline and one carriage return before it; of the first one without a byte
+                         order mark */
     size_t len;
     unsigned number; /* 1 for the first line */
     const char *next, *end;

@@ -63,6 +63,27 @@ static struct section *grow(struct section_file *f)
     return s;
 }
 
+static char *lower(const char *type, size_t n)
+{
+    char *copy = xstrndup(type, n);
+    for (char *c = copy; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return copy;
+}
+
+/* The line without the blanks around it, which begins no section: was it meant to? */
+static bool lose_header(struct parser *p, const char *s, size_t n)
+{
+    struct section_file *f = p->file;
+    size_t type_len, id_len;
+    const char *id;
+    if (!parse_header(s, n, &type_len, &id, &id_len))
+        return false;
+    f->lost = xgrow(f->lost, f->n_lost, sizeof *f->lost);
+    f->lost[f->n_lost++] = (struct lost_header){lower(s, type_len), xstrndup(id, id_len), p->l.number};
+    return true;
+}
+
 static void begin_section(struct parser *p, size_t type_len, const char *id, size_t id_len)
 {
     struct section_file *f = p->file;
@@ -70,9 +91,7 @@ static void begin_section(struct parser *p, size_t type_len, const char *id, siz
     p->start = p->l.raw;
     p->section = grow(f);
     p->section->line = p->l.number;
-    p->section->type = xstrndup(p->l.text, type_len);
-    for (char *c = p->section->type; *c; c++)
-        *c = (char)tolower((unsigned char)*c);
+    p->section->type = lower(p->l.text, type_len);
     p->section->id = xstrndup(id, id_len);
 }
 
@@ -129,20 +148,21 @@ static void property_line(struct parser *p, const char *s, size_t n)
 
 static void section_line(struct parser *p)
 {
-    const char *s = p->l.text, *id;
-    size_t n = line_trim(s, p->l.len), lead = line_lead(s, n), type_len, id_len;
+    const char *s = p->l.text;
+    size_t n = line_trim(s, p->l.len), lead = line_lead(s, n);
     if (lead < n && s[lead] == '#') {
         buf_add(&p->odd, p->l.raw, p->l.raw_len);
         return;
     }
     if (lead > 0 && lead < n && !memchr(s, 0, n)) {
+        lose_header(p, s + lead, n - lead);
         property_line(p, s + lead, n - lead);
         return;
     }
     buf_add(&p->odd, p->l.raw, p->l.raw_len);
     if (n == 0)
         warn(p, "a line of blanks does not end a section");
-    else if (parse_header(s, n, &type_len, &id, &id_len))
+    else if (lose_header(p, s, n))
         warn(p, "the header is ignored, it needs an empty line before it");
     else
         warn(p, "the line is not understood and ignored");
@@ -154,8 +174,10 @@ static void outside_line(struct parser *p)
     size_t n = line_trim(p->l.text, p->l.len), lead = line_lead(p->l.text, n), type_len, id_len;
     if (parse_header(p->l.text, n, &type_len, &id, &id_len))
         begin_section(p, type_len, id, id_len);
-    else if (lead < n && p->l.text[lead] != '#')
+    else if (lead < n && p->l.text[lead] != '#') {
+        lose_header(p, p->l.text + lead, n - lead);
         warn(p, "the line belongs to no section and is ignored");
+    }
 }
 
 void section_parse(const char *name, const char *text, size_t len, struct section_file *ret)
@@ -262,6 +284,11 @@ void section_file_release(struct section_file *f)
         section_release(&f->sections[i]);
     for (size_t i = 0; f->before && i <= f->n; i++)
         buf_release(&f->before[i]);
+    for (size_t i = 0; i < f->n_lost; i++) {
+        free(f->lost[i].type);
+        free(f->lost[i].id);
+    }
+    free(f->lost);
     free(f->sections);
     free(f->before);
     free(f->name);

@@ -45,6 +45,14 @@ struct section {
     bool changed;     /* write from props, not from raw */
 };
 
+/* What looks like the header of a section and begins none: it is indented, or no empty line stands before it.
+ */
+struct lost_header {
+    char *type; /* lower case */
+    char *id;
+    unsigned line;
+};
+
 struct section_file {
     char *name; /* for messages */
     struct section *sections;
@@ -53,6 +61,8 @@ struct section_file {
      * before[i] precedes section i, before[n] ends the file. */
     struct buf *before;
     struct strv warnings; /* "replication.cfg:7: …" */
+    struct lost_header *lost;
+    size_t n_lost;
 };
 
 /* Never fails on content. text may be NULL when len is 0. */

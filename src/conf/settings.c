@@ -1,9 +1,11 @@
 #include "conf/settings.h"
 
+#include "base/cidr.h"
 #include "base/fs.h"
 #include "base/num.h"
 #include "conf/job.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stddef.h>
 #include <string.h>
@@ -27,6 +29,11 @@ static const struct key {
     {"sendmail", "/usr/sbin/sendmail", offsetof(struct settings, sendmail)},
     {"mail-to", "root", offsetof(struct settings, mail_to)},
     {"pool-prefix", NULL, offsetof(struct settings, pool_prefix)},
+    {"listen", NULL, offsetof(struct settings, listen)},
+    {"panel-dir", "/usr/share/pvesr/panel", offsetof(struct settings, panel_dir)},
+    {"metrics-allow", NULL, offsetof(struct settings, metrics_allow)},
+    {"tls-cert", NULL, offsetof(struct settings, tls_cert)},
+    {"tls-key", NULL, offsetof(struct settings, tls_key)},
 };
 
 static const struct number_key {
@@ -38,7 +45,9 @@ static const struct number_key {
     {"max-workers", offsetof(struct settings, max_workers), 1, 256, 4},
     {"max-workers-per-target", offsetof(struct settings, max_per_target), 1, 256, 2},
     {"freeze-limit", offsetof(struct settings, freeze_limit), 1, 300, 30},
+    {"hold-limit", offsetof(struct settings, hold_limit), 0, 300, 10},
     {"peer-limit", offsetof(struct settings, peer_limit), 1, 30 * 86400, 3600},
+    {"large-blocks", offsetof(struct settings, large_blocks), 0, 1, 0},
 };
 
 static unsigned *number_slot(struct settings *s, const struct number_key *k)
@@ -88,15 +97,72 @@ static int set_number(struct settings *s, const char *key, const char *value, st
     return 1;
 }
 
+int settings_parse_listen(const char *text, char **address, uint16_t *port, struct err *e)
+{
+    const char *colon = strrchr(text, ':');
+    bool six = *text == '[' && colon && colon > text + 1 && colon[-1] == ']';
+    _cleanup_free_ char *host = !colon ? NULL
+                                : six  ? xstrndup(text + 1, (size_t)(colon - text) - 2)
+                                       : xstrndup(text, (size_t)(colon - text));
+    unsigned char ip[sizeof(struct in6_addr)];
+    uint64_t n;
+    if (!host || inet_pton(six ? AF_INET6 : AF_INET, host, ip) != 1)
+        return err_set(e, ERR_CONFIG, 0,
+                       "listen: '%s' is not an IP address and a port, as 10.0.0.1:8006 or [::]:8006", text);
+    if (num_parse_u64("listen", colon + 1, 1, 65535, &n, e) < 0)
+        return -1;
+    *address = take_ptr(host);
+    *port = (uint16_t)n;
+    return 0;
+}
+
+static int check_listen(const char *text, struct err *e)
+{
+    _cleanup_free_ char *address = NULL;
+    uint16_t port;
+    return settings_parse_listen(text, &address, &port, e);
+}
+
+bool settings_parse_network(const char *text, struct cidr *ret)
+{
+    _cleanup_free_ char *one = xasprintf("%s/%d", text, strchr(text, ':') ? 128 : 32);
+    return cidr_parse(strchr(text, '/') ? text : one, ret);
+}
+
+static int check_networks(const char *key, const char *text, struct err *e)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    struct cidr ignored;
+    strv_split(&all, text, " ,");
+    for (size_t i = 0; i < all.n; i++)
+        if (!settings_parse_network(all.v[i], &ignored))
+            return err_set(e, ERR_CONFIG, 0,
+                           "%s: '%s' is neither an IP address nor a network, as 10.0.0.0/8 or fd00::/8", key,
+                           all.v[i]);
+    return 0;
+}
+
+static int set_api(struct settings *s, const char *value, struct err *e)
+{
+    if (num_parse_bool("api", value, &s->api, e) < 0)
+        return err_set(e, ERR_CONFIG, 0, "api: '%s' is neither on nor off", value);
+    return 0;
+}
+
 static int set(struct settings *s, const char *key, const char *value, struct err *e)
 {
-    int r = set_number(s, key, value, e);
+    int r = strcmp(key, "api") == 0 ? set_api(s, value, e) : set_number(s, key, value, e);
     if (r <= 0)
         return r;
+    if (strcmp(key, "listen") == 0 && check_listen(value, e) < 0)
+        return -1;
+    if (strcmp(key, "metrics-allow") == 0 && check_networks(key, value, e) < 0)
+        return -1;
     for (size_t i = 0; i < ELEMENTS(keys); i++) {
         if (strcmp(key, keys[i].name) != 0)
             continue;
-        bool path = strstr(key, "-dir") || strcmp(key, "storage-root") == 0 || strcmp(key, "sendmail") == 0;
+        bool path = strstr(key, "-dir") || strncmp(key, "tls-", 4) == 0 || strcmp(key, "storage-root") == 0 ||
+                    strcmp(key, "sendmail") == 0;
         if (!*value || (path && *value != '/'))
             return err_set(e, ERR_CONFIG, 0, "%s: '%s' is not %s", key, value,
                            path ? "an absolute path" : "a value");
@@ -145,6 +211,11 @@ int settings_parse(const char *file, const char *text, struct settings *ret, str
             return err_wrap(e, "%s:%u", file, number);
         }
         line = next;
+    }
+    if (!ret->tls_cert != !ret->tls_key) {
+        settings_release(ret);
+        return err_set(e, ERR_CONFIG, 0, "%s: tls-cert and tls-key belong together: set both or neither",
+                       file);
     }
     if (node_name_check(ret->node, e) < 0) {
         e->kind = ERR_CONFIG;

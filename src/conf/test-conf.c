@@ -83,6 +83,7 @@ static void reads_settings(void **state)
                        "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7\n"
                        "max-workers-per-target: 3\nfreeze-limit: 5\n"
                        "history-days: 7\n"
+                       "large-blocks: 1\n"
                        "peer-limit: 60",
                        &s, &e),
         0);
@@ -121,6 +122,7 @@ static void refuses_settings(void **state)
         {"max-workers-per-target: 257", "f:1: max-workers-per-target: '257'"},
         {"freeze-limit: 301", "f:1: freeze-limit: '301'"},
         {"peer-limit: 0", "f:1: peer-limit: '0'"},
+        {"large-blocks: 2", "f:1: large-blocks: '2'"},
         {"max-workers: x", "f:1: max-workers: 'x'"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {

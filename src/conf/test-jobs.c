@@ -1,4 +1,5 @@
 #include "conf/job.h"
+#include "base/testbrief.h"
 #include "conf/testjobs.h"
 
 #include <setjmp.h>
@@ -38,6 +39,60 @@ static const struct {
      "100-0>a source=b; 100-1>c source=b"},
     {"migration to a third", "local: 100-0\n\ttarget b\n\tsource a\n\n", "a", "d", "100-0>b source=d"},
 };
+
+/* ---- jobs that cannot be read ---- */
+
+static const struct {
+    const char *what, *text, *extras;
+    const char *unread; /* "ID SOURCE", each */
+    const char *why;    /* a part of the first one's reason */
+} hidden[] = {
+    {"none", "local: 100-0\n\ttarget b\n\n# local: 101-0\nb: 102-0\nlocal 103-0\n", "", "", ""},
+    {"no target", "local: 0100-0\n\tsource a\n\n", "", "100-0 a; ", "cfg, line 1, has no target"},
+    {"no node's name", "local: 100-0\n\ttarget b c\n\tremove_job full\n\n", "", "100-0 -; ", "has no target"},
+    {"no empty line before it", "local: 100-0\n\ttarget b\nlocal: 101-0\n\ttarget b\n\n", "", "101-0 -; ",
+     "cfg, line 3, is taken for a part"},
+    {"a line of blanks before it", "local: 100-0\n\ttarget b\n \nlocal: 101-0\n\ttarget b\n\n", "",
+     "101-0 -; ", "line 4"},
+    {"indented", "local: 100-0\n\ttarget b\n\n  local: 101-0\n\ttarget b\n\n", "", "101-0 -; ", "line 4"},
+    {"indented, within another", "local: 100-0\n\ttarget b\n\tlocal: 101-0\n", "", "101-0 -; ", "line 3"},
+    {"read elsewhere", "local: 100-0\n\n local: 100-0\n\nlocal: 100-0\n\ttarget b\n\n", "", "", ""},
+    {"twice", "local: 100-0\n\nlocal: 100-0\n\n local: 100-0\n", "", "100-0 -; ", "line 1"},
+    {"no guest's id", "local: 99-0\n\n local: 99-0\n local: x\n", "", "", ""},
+    {"its other settings stay", "local: 100-0\n\ttarget b\n \nlocal: 101-0\n\ttarget b\n\n",
+     "local: 101-0\n\tkeep 5\n\nlocal: 102-0\n\tkeep 5\n\n", "101-0 -; ", "line 4"},
+};
+
+static void tells_what_it_cannot_read(void **state)
+{
+    for (size_t i = 0; i < ELEMENTS(hidden); i++) {
+        struct jobs j;
+        struct err e = {0};
+        _cleanup_buf_ struct buf ids = BUF_INIT, extras = BUF_INIT;
+        parse(hidden[i].text, &j);
+        jobs_parse_extras(&j, "ext", hidden[i].extras, strlen(hidden[i].extras));
+        for (size_t k = 0; k < j.n_unread; k++) {
+            const struct job *job = &j.unread[k];
+            buf_addf(&ids, "%s %s; ", job->id, job->source ? job->source : "-");
+            assert_null(jobs_find(&j, job->id));
+            assert_int_equal(job->remove, REMOVE_NOT);
+            assert_int_equal(jobs_add(&j, &(struct job){.id = "101-0", .target = (char *)"z"}, &e),
+                             strcmp(job->id, "101-0") == 0 ? -1 : 0);
+            assert_int_equal(jobs_no_such(&j, "job", job->id, &e), -1);
+            assert_int_equal(e.kind, ERR_CONFIG);
+        }
+        if (strcmp(buf_str(&ids), hidden[i].unread) != 0 ||
+            (j.n_unread && !strstr(j.unread[0].fault, hidden[i].why)))
+            fail_msg("%s: '%s' (%s)", hidden[i].what, buf_str(&ids), j.n_unread ? j.unread[0].fault : "");
+        jobs_drop_extras(&j);
+        jobs_print_extras(&j, &extras);
+        if (*hidden[i].extras)
+            assert_string_equal(buf_str(&extras), "local: 101-0\n\tkeep 5\n\n");
+        jobs_no_such(&j, "job", "999-9", &e);
+        assert_string_equal(e.text, "no such job '999-9'");
+        jobs_release(&j);
+    }
+}
 
 static void follows_the_owner(void **state)
 {
@@ -103,24 +158,23 @@ static void bounds_comments(void **state)
 
 /* ---- many, and random ---- */
 
-#define MANY 10000
-
 /* Each loop here is over all jobs: anything quadratic would take minutes under the sanitizers. */
 static void copes_with_many(void **state)
 {
+    const int many = test_rounds(10000);
     _cleanup_buf_ struct buf text = BUF_INIT, printed = BUF_INIT;
     struct jobs j;
     struct err e;
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < many; i++)
         buf_addf(&text, "local: %d-%d\n\ttarget n%d\n\tsource old\n\tschedule */%d\n\n",
                  i % 2 ? 100 : 100 + i, i, i, i % 59 + 1);
     struct timespec from, to;
     clock_gettime(CLOCK_MONOTONIC, &from);
     parse(text.data, &j);
     clock_gettime(CLOCK_MONOTONIC, &to);
-    print_message("%d jobs read in %.1f ms\n", MANY,
+    print_message("%d jobs read in %.1f ms\n", many,
                   (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6);
-    assert_int_equal(j.n, MANY);
+    assert_int_equal(j.n, many);
     for (size_t i = 0; i < j.n; i++) {
         assert_ptr_equal(jobs_find(&j, j.v[i].id), &j.v[i]);
         if (j.v[i].guest == 100)
@@ -132,7 +186,7 @@ static void copes_with_many(void **state)
     jobs_print(&j, &printed);
     jobs_release(&j);
     parse(buf_str(&printed), &j);
-    assert_int_equal(j.n, MANY);
+    assert_int_equal(j.n, many);
     assert_string_equal(jobs_find(&j, "102-2")->source, "new");
     assert_true(jobs_find(&j, "102-2")->rate == 5);
     jobs_release(&j);
@@ -197,7 +251,7 @@ static void loses_nothing(void **state)
     unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
     print_message("PVESR_TEST_SEED=%u\n", seed);
     srand(seed);
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < test_rounds(300); round++) {
         struct jobs j;
         parse(text, &j);
         for (int i = 0; i < 20; i++) {
@@ -224,7 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_owner), cmocka_unit_test(keeps_comments),
         cmocka_unit_test(bounds_comments),   cmocka_unit_test(copes_with_many),
-        cmocka_unit_test(loses_nothing),
+        cmocka_unit_test(loses_nothing),     cmocka_unit_test(tells_what_it_cannot_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

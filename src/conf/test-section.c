@@ -1,4 +1,5 @@
 #include "conf/section.h"
+#include "base/testbrief.h"
 #include "conf/testdump.h"
 #include "conf/warn.h"
 
@@ -38,6 +39,14 @@ static const struct {
     {"no header", TEXT("a 1\n: 1\na:\na: 1 2\n a: 1\n"), "", "1 2 3 4 5"},
     {"zero bytes", TEXT("a: 1\n\tx 1\0002\n\ty\0 2\nb\0: 1\n\n\0\nb: 1\0001\n"), "a:1{}", "2 3 4 6 7"},
     {"sections of the same name", TEXT("a: 1\n\tx 1\n\na: 1\n\tx 2\n\n"), "a:1{x=1}a:1{x=2}", ""},
+    {"byte order mark",
+     TEXT("\xef\xbb\xbf"
+          "a: 1\n\tx 1\n"),
+     "a:1{x=1}", ""},
+    {"byte order mark, further down",
+     TEXT("a: 1\n\n\xef\xbb\xbf"
+          "b: 1\n"),
+     "a:1{}", "3"},
     {"value with '#'", TEXT("a: 1\n\tx #1\n"), "a:1{x=#1}", ""},
 };
 
@@ -214,7 +223,7 @@ static void loses_nothing(void **state)
     unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
     print_message("PVESR_TEST_SEED=%u\n", seed);
     srand(seed);
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < test_rounds(3000); round++) {
         _cleanup_buf_ struct buf text = BUF_INIT, same = BUF_INIT, printed = BUF_INIT, again = BUF_INIT,
                                  wanted = BUF_INIT, got = BUF_INIT;
         struct section_file f, g;

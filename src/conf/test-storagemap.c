@@ -183,7 +183,8 @@ static void is_kept_beside_the_jobs(void **state)
     job->target_storage = xstrdup("aa=cc");
     assert_int_equal(jobs_changed(&j, job, &e), 0);
     jobs_print_extras(&j, &out);
-    assert_string_equal(buf_str(&out), "local: 100-0\n\tkeep last=2\n\ttarget-storage aa=cc\n\n");
+    assert_string_equal(buf_str(&out),
+                        "local: 100-0\n\tkeep last=2\n\ttarget-storage aa=cc\n\tmark b - -\n\n");
     free(job->target_storage);
     job->target_storage = xstrdup("aa=aa");
     assert_int_equal(jobs_changed(&j, job, &e), -1);

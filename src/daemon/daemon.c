@@ -1,9 +1,13 @@
 #include "daemon/daemon.h"
 
+#include "base/mem.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/modes.h"
+#include "api/who.h"
 #include "daemon/log.h"
+#include "daemon/notify.h"
+#include "notify/spool.h"
 #include "sched/worker.h"
 #include "state/due.h"
 
@@ -12,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/timerfd.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
@@ -21,6 +26,9 @@
  * time zone of the machine, and the purge. */
 #define REREAD_SECONDS 900
 #define BURST_SECONDS 0.05
+#define KEYS_USEC (3600 * 1000000ull)
+#define API_RETRY_USEC (10 * 1000000ull)
+#define KEYS_SECONDS 60
 
 /* ---- telling ---- */
 
@@ -36,7 +44,7 @@ static bool is_news(char **last, const char *text)
 
 static void tell_status(struct daemon *d, int64_t now)
 {
-    char text[256], at[32];
+    char text[256], at[32], told[sizeof text + sizeof "STATUS="];
     int64_t wake = queue_wake(&d->queue, now);
     clock_print_log(wake, at);
     if (d->paused)
@@ -44,8 +52,9 @@ static void tell_status(struct daemon *d, int64_t now)
     else
         snprintf(text, sizeof text, "%zu jobs, %u running, %zu due, next %s", d->queue.n,
                  d->queue.running + d->queue.foreign, queue_count_due(&d->queue, now), wake ? at : "never");
+    snprintf(told, sizeof told, "STATUS=%s", text);
     if (d->runs.stop == STOP_NOT && is_news(&d->status, text))
-        sd_notifyf(0, "STATUS=%s", text);
+        notify(told);
 }
 
 static void tell_warnings(struct daemon *d, const struct strv *warnings)
@@ -155,6 +164,7 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
     if (!fs_exists(tree_root(tree)))
         return err_set(e, ERR_SYSTEM, ENOENT, "cannot read the cluster's configuration in '%s'",
                        tree_root(tree));
+    tell_load(d);
     if (load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e) < 0)
         return -1;
     tell_warnings(d, &warnings);
@@ -167,7 +177,9 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
 static int reload(struct daemon *d, int64_t now, struct err *e)
 {
     struct queue_events events = {is_own, on_run_ended, d};
-    if (d->jobs_changed && reload_jobs(d, now, e) < 0)
+    if (!d->jobs_changed)
+        tell_load(d); /* on pmxcfs nothing tells when it changes */
+    else if (reload_jobs(d, now, e) < 0)
         return -1;
     if (!d->states_changed)
         return 0;
@@ -176,6 +188,8 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
         d->states_changed = true;
         return -1;
     }
+    tell_look(d, now);
+    runs_count_lost(&d->runs); /* its change of the file asks for another look */
     if (!runs_follow_foreign(&d->runs)) {
         d->states_changed = true;
         refresh_soon(d, 1);
@@ -223,14 +237,24 @@ static void on_process_ended(bool own, void *arg)
         schedule(d);
 }
 
+/* Where the clock was put back. */
+static void forget_what_is_to_come(struct daemon *d, int64_t now)
+{
+    d->began = d->began < now ? d->began : now;
+    d->paused_at = d->paused_at < now ? d->paused_at : now;
+    d->pause_told = d->pause_told < now ? d->pause_told : 0;
+}
+
 static int on_wake(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
     struct daemon *d = arg;
     uint64_t times;
     ssize_t n = read(fd, &times, sizeof times);
     bool clock_set = n < 0 && errno == ECANCELED;
-    if (clock_set)
+    if (clock_set) {
         log_line(LOG_NOTICE, "the clock was set");
+        forget_what_is_to_come(d, clock_epoch());
+    }
     if (d->runs.stop == STOP_NOT && (clock_set || clock_mono() - d->jobs_loaded > REREAD_SECONDS - 5)) {
         d->jobs_changed = d->states_changed = true;
         refresh(d);
@@ -298,7 +322,6 @@ static int add_signals(struct daemon *d)
     sigaddset(&blocked, SIGHUP);
     sigaddset(&blocked, SIGCHLD); /* sd-event follows children through it */
     sigprocmask(SIG_BLOCK, &blocked, NULL);
-    signal(SIGPIPE, SIG_IGN);
     int r = sd_event_add_signal(d->event, NULL, SIGTERM, on_stop_signal, d);
     if (r >= 0)
         r = sd_event_add_signal(d->event, NULL, SIGINT, on_stop_signal, d);
@@ -325,14 +348,29 @@ static int add_sources(struct daemon *d, struct err *e)
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "cannot set up the event loop") : 0;
 }
 
+/* The one that is documented, and one that no cleaner of temporary files takes away from under us. */
+static int take_locks(struct daemon *d, struct err *e)
+{
+    const char *const folders[] = {d->settings.run_dir, d->settings.state_dir};
+    for (size_t i = 0; i < ELEMENTS(folders); i++) {
+        _cleanup_free_ char *path = xasprintf("%s/pvesrd.lock", folders[i]);
+        if ((d->locks[i] = lock_take(path, true, 0, false, e)))
+            continue;
+        if (i == 0 || e->kind == ERR_BUSY)
+            return -1;
+        log_line(LOG_WARNING, "%s: nothing keeps another pvesrd out if run-dir is cleaned", e->text);
+    }
+    return 0;
+}
+
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e)
 {
     *d = (struct daemon){.config = config, .wake_fd = -1, .watch = WATCH_INIT};
     if (settings_load(config, &d->settings, e) < 0)
         return -1;
-    _cleanup_free_ char *lock = xasprintf("%s/pvesrd.lock", d->settings.run_dir);
-    if (!(d->lock = lock_take(lock, true, 0, false, e)))
-        return err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node);
+    if (take_locks(d, e) < 0)
+        return e->kind == ERR_BUSY ? err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node)
+                                   : -1;
     d->program = worker_program();
     d->began = clock_epoch();
     queue_init(&d->queue, d->settings.max_workers, d->settings.max_per_target);
@@ -342,9 +380,12 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
                             .queue = &d->queue,
                             .program = d->program,
                             .config = config,
+                            .node = d->settings.node,
+                            .state_dir = d->settings.state_dir,
                             .stop_timeout = stop_timeout,
                             .ended = on_process_ended,
                             .arg = d};
+    d->courier = (struct courier){.event = d->event, .settings = &d->settings, .config = config};
     d->jobs_changed = d->states_changed = true;
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
@@ -363,10 +404,92 @@ static void settle(const struct daemon *d)
         log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
 }
 
+/* ---- the API ---- */
+
+static void on_keys_made(const struct child_result *r, void *arg)
+{
+    if (r->status != 0)
+        log_line(LOG_WARNING, "the keys of the API's tickets are not renewed: %s", buf_str(&r->err));
+}
+
+/* In a process of its own: it takes a while, and waits for a lock. */
+static int on_keys_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+    struct daemon *d = arg;
+    struct err e = {0};
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "/proc/self/exe", "--make-keys", NULL);
+    if (d->config)
+        strv_addf(&argv, "--config=%s", d->config);
+    if (!child_start(d->event, &argv, NULL, 0, KEYS_SECONDS, on_keys_made, NULL, &e))
+        log_line(LOG_WARNING, "the keys of the API's tickets are not renewed: %s", e.text);
+    sd_event_source_set_time_relative(s, KEYS_USEC);
+    return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* What may fail at first: the tree is not mounted yet, an address not there. */
+static bool serve_api(struct daemon *d)
+{
+    struct err e = {0};
+    if (!d->tree)
+        err_set(&e, ERR_SYSTEM, 0, "the cluster's tree is not there");
+    else
+        d->server = server_start(&d->api, &e);
+    if (!d->server && is_news(&d->api_problem, e.text))
+        log_line(LOG_ERR, "the API is not served: %s", e.text);
+    return d->server;
+}
+
+static int on_api_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+    if (serve_api(arg))
+        return 0;
+    sd_event_source_set_time_relative(s, API_RETRY_USEC);
+    return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+/* Replication goes on without it. What it holds in memory, keys and passwords, is not for core files. */
+static void start_api(struct daemon *d)
+{
+    d->api = (struct api){.event = d->event,
+                          .settings = &d->settings,
+                          .program = d->program,
+                          .config = d->config,
+                          .add_metrics = daemon_add_metrics,
+                          .metrics_arg = d,
+                          .log = log_line};
+    if (!d->settings.api)
+        return;
+    prctl(PR_SET_DUMPABLE, 0);
+    sd_event_add_time_relative(d->event, &d->keys_timer, CLOCK_MONOTONIC, 0, 0, on_keys_timer, d);
+    if (!serve_api(d))
+        sd_event_add_time_relative(d->event, &d->api_timer, CLOCK_MONOTONIC, API_RETRY_USEC, 0, on_api_timer,
+                                   d);
+}
+
+int daemon_errand(const char *config, enum errand errand, struct err *e)
+{
+    struct settings s = {0};
+    prctl(PR_SET_DUMPABLE, 0);
+    if (settings_load(config, &s, e) < 0)
+        return -1;
+    struct tree *t = tree_open(s.cluster, e);
+    int r = !t                             ? -1
+            : errand == ERRAND_CHECK_LOGIN ? who_check_login(t, clock_epoch(), e)
+            : errand == ERRAND_SEND        ? courier_errand(&s, t, e)
+                                           : who_make_keys(t, clock_epoch(), e);
+    tree_free(t);
+    settings_release(&s);
+    return r;
+}
+
 int daemon_run(struct daemon *d, struct err *e)
 {
     settle(d);
     refresh(d);
+    spool_sweep(d->settings.state_dir);
+    courier_look(&d->courier);
+    start_api(d);
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
@@ -374,6 +497,14 @@ int daemon_run(struct daemon *d, struct err *e)
 
 void daemon_release(struct daemon *d)
 {
+    tell_release(d);
+    report_release(d);
+    courier_release(&d->courier);
+    server_free(d->server);
+    api_release(&d->api);
+    sd_event_source_disable_unref(d->keys_timer);
+    sd_event_source_disable_unref(d->api_timer);
+    free(d->api_problem);
     runs_release(&d->runs);
     watch_release(&d->watch);
     sd_event_source_unref(d->refresh_timer);
@@ -383,7 +514,8 @@ void daemon_release(struct daemon *d)
     queue_release(&d->queue);
     purge_release(&d->purge);
     tree_free(d->tree);
-    lock_free(d->lock);
+    for (size_t i = 0; i < ELEMENTS(d->locks); i++)
+        lock_free(d->locks[i]);
     settings_release(&d->settings);
     free(d->program);
     free(d->problem);

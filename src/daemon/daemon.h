@@ -9,9 +9,12 @@
  */
 #pragma once
 
+#include "api/server.h"
 #include "base/lock.h"
 #include "conf/settings.h"
+#include "daemon/courier.h"
 #include "daemon/runs.h"
+#include "daemon/tell.h"
 #include "daemon/watch.h"
 #include "sched/load.h"
 
@@ -20,17 +23,21 @@
 struct daemon {
     const char *config; /* --config, or NULL */
     struct settings settings;
-    struct lock *lock; /* one daemon a node */
+    struct lock *locks[2]; /* one daemon a node */
     struct tree *tree;
     struct queue queue;
     struct purge purge;
     struct watch watch;
     struct runs runs;
-    char *program; /* pvesr */
+    struct api api;
+    struct server *server; /* NULL: the API is off */
+    char *program;         /* pvesr */
 
     sd_event *event;
     sd_event_source *refresh_timer; /* monotonic, one shot */
-    int wake_fd;                    /* timerfd on the wall clock, cancelled when the clock is set */
+    sd_event_source *keys_timer, *api_timer;
+    char *api_problem; /* as last told */
+    int wake_fd;       /* timerfd on the wall clock, cancelled when the clock is set */
 
     bool jobs_changed, states_changed; /* since they were loaded */
     double jobs_loaded;                /* monotonic */
@@ -39,14 +46,28 @@ struct daemon {
     char *problem, *warnings, *status; /* as last told */
     int64_t began;                     /* epoch */
     int64_t paused_at, pause_told;     /* epoch; 0: it is not, has not been */
+    struct tell tell;
+    struct courier courier;
+    struct mail *mails; /* given to a program that has not ended yet */
 };
 
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e);
+/* What a daemon has done in a process of its own, instead of being one (api/who.h, courier.h). */
+enum errand { ERRAND_NONE, ERRAND_CHECK_LOGIN, ERRAND_MAKE_KEYS, ERRAND_SEND };
+/* Its exit status; -1: it failed. */
+int daemon_errand(const char *config, enum errand errand, struct err *e);
 /* Until a signal ends it; 0, or -1. */
 int daemon_run(struct daemon *d, struct err *e);
 void daemon_release(struct daemon *d);
 
-/* report.c: tell of a failure in the journal and by mail. */
+/* figures.c: metrics of a daemon. */
+void daemon_add_metrics(struct buf *out, void *daemon);
+
+/* report.c: tell of a failure in the journal, and by notify.cfg or else by mail. */
 void report_failure(struct daemon *d, const struct queue_job *j);
 /* …and, in one mail, of jobs that are overdue. */
 void report_overdue(struct daemon *d, int64_t now);
+/* …and, by mail at once, of an event (notify/event.h) that could not be kept for its targets. */
+void report_event(struct daemon *d, const json_t *event, const struct err *why);
+/* Follow no mail any more. */
+void report_release(struct daemon *d);

@@ -1,5 +1,6 @@
 /* pvesrd: runs this node's replication jobs when they are due. */
 #include "base/num.h"
+#include "base/proc.h"
 #include "daemon/daemon.h"
 
 #include <getopt.h>
@@ -23,6 +24,7 @@ static const char help[] =
 struct options {
     const char *config;
     double stop_timeout;
+    enum errand errand;
 };
 
 /* 0 to go on, 1 when all is done, -1 for a mistake that has been told. */
@@ -30,6 +32,9 @@ static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option known[] = {{"config", required_argument, NULL, 'c'},
                                           {"stop-timeout", required_argument, NULL, 's'},
+                                          {"check-login", no_argument, NULL, ERRAND_CHECK_LOGIN},
+                                          {"make-keys", no_argument, NULL, ERRAND_MAKE_KEYS},
+                                          {"send-notification", no_argument, NULL, ERRAND_SEND},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'v'},
                                           {0}};
@@ -45,6 +50,11 @@ static int parse(int argc, char **argv, struct options *o)
                 fprintf(stderr, "%s\n", e.text);
                 return -1;
             }
+            break;
+        case ERRAND_CHECK_LOGIN: /* not for people */
+        case ERRAND_MAKE_KEYS:
+        case ERRAND_SEND:
+            o->errand = (enum errand)c;
             break;
         case 'h':
             fputs(help, stdout);
@@ -62,14 +72,26 @@ static int parse(int argc, char **argv, struct options *o)
     return 0;
 }
 
+static int run_errand(const struct options *o)
+{
+    struct err e = {0};
+    int r = daemon_errand(o->config, o->errand, &e);
+    if (r != 0)
+        fprintf(stderr, "%s\n", e.text);
+    return r < 0 ? 1 : r;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.stop_timeout = 60};
     struct daemon d;
     struct err e = {0};
+    proc_begin();
     int r = parse(argc, argv, &o);
     if (r != 0)
         return r < 0 ? EXIT_USAGE : 0;
+    if (o.errand)
+        return run_errand(&o);
     r = daemon_init(&d, o.config, o.stop_timeout, &e);
     if (r == 0)
         r = daemon_run(&d, &e);

@@ -1,34 +1,93 @@
 /* A failure that somebody should hear of: to the journal, and by mail. */
 #include "base/clock.h"
+#include "base/mem.h"
 #include "conf/datacenter.h"
 #include "daemon/daemon.h"
 #include "daemon/log.h"
 #include "state/mail.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 
 #define PAUSE_SECONDS 900
+#define MAIL_SECONDS 300
+
+/* A program that takes a mail; one that hangs would stay, and so would those for all mails after it. */
+struct mail {
+    struct daemon *daemon;
+    struct mail *next;
+    pid_t pid; /* also its process group */
+    sd_event_source *ended, *late;
+};
+
+static void mail_free(struct mail *m)
+{
+    sd_event_source_unref(m->ended);
+    sd_event_source_unref(m->late);
+    free(m);
+}
 
 static int on_mail_end(sd_event_source *s, const siginfo_t *si, void *arg)
 {
+    struct mail *m = arg, **p = &m->daemon->mails;
     if (si->si_code != CLD_EXITED || si->si_status != 0)
         log_line(LOG_WARNING,
                  "a mail was not accepted: the program that 'sendmail' names in pvesr.conf %s %d",
                  si->si_code == CLD_EXITED ? "ended with exit status" : "was ended by signal", si->si_status);
-    sd_event_source_unref(s);
+    while (*p != m)
+        p = &(*p)->next;
+    *p = m->next;
+    mail_free(m);
+    return 0;
+}
+
+static int on_mail_late(sd_event_source *s, uint64_t usec, void *arg)
+{
+    const struct mail *m = arg;
+    log_line(LOG_WARNING,
+             "the program that 'sendmail' names in pvesr.conf has not taken a mail within %d s: it is "
+             "killed, and the mail "
+             "may be lost",
+             MAIL_SECONDS);
+    kill(-m->pid, SIGKILL);
+    return 0;
+}
+
+static int follow_mail(struct daemon *d, pid_t pid)
+{
+    struct mail *m = xcalloc(1, sizeof *m);
+    *m = (struct mail){.daemon = d, .pid = pid};
+    int r = sd_event_add_child(d->event, &m->ended, pid, WEXITED, on_mail_end, m);
+    if (r >= 0)
+        r = sd_event_add_time_relative(d->event, &m->late, CLOCK_MONOTONIC, MAIL_SECONDS * UINT64_C(1000000),
+                                       0, on_mail_late, m);
+    if (r < 0) {
+        mail_free(m);
+        return r == -ESTALE ? 0 : r; /* the loop has ended */
+    }
+    m->next = d->mails;
+    d->mails = m;
     return 0;
 }
 
 static int start_mail(struct daemon *d, const struct buf *text, struct err *e)
 {
     struct proc p = PROC_INIT;
-    sd_event_source *source;
     if (mail_start(d->settings.sendmail, text, &p, e) < 0)
         return -1;
-    int r = sd_event_add_child(d->event, &source, p.pid, WEXITED, on_mail_end, NULL);
+    int r = follow_mail(d, p.pid);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "cannot follow process %d", (int)p.pid) : 0;
+}
+
+void report_release(struct daemon *d)
+{
+    while (d->mails) {
+        struct mail *m = d->mails;
+        d->mails = m->next;
+        mail_free(m);
+    }
 }
 
 static bool mails(const struct daemon *d)
@@ -52,6 +111,10 @@ void report_failure(struct daemon *d, const struct queue_job *j)
     struct err e = {0};
     const char *error = j->error ? j->error : "unknown error";
     log_failure(j->id, j->target, j->fail_count, error);
+    if (tell_is_on(d)) {
+        tell_failure(d, j);
+        return;
+    }
     if (!mails(d))
         return;
     _cleanup_free_ char *from = sender(d);
@@ -71,15 +134,49 @@ void report_failure(struct daemon *d, const struct queue_job *j)
         log_line(LOG_WARNING, "the failure of job '%s' was not mailed: %s", j->id, e.text);
 }
 
+void report_event(struct daemon *d, const json_t *event, const struct err *why)
+{
+    static unsigned count;
+    const char *title = event_text(event, "title");
+    struct err e = {0};
+    if (!mails(d)) {
+        log_line(LOG_ERR, "'%s' is told to nobody ('mail-to' in pvesr.conf is 'none'): %s", title, why->text);
+        return;
+    }
+    log_line(LOG_ERR, "'%s' is told by mail, and not by the targets of notify.cfg: %s", title, why->text);
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    _cleanup_free_ char *from = sender(d);
+    _cleanup_free_ char *id =
+        xasprintf("%" PRId64 "-%d-%u@%s", clock_epoch(), (int)getpid(), count++, d->settings.node);
+    _cleanup_free_ char *words =
+        xasprintf("%s\nThis comes by mail because it could not be kept for all targets of notify.cfg:\n%s\n",
+                  event_text(event, "message"), why->text);
+    mail_compose_text(
+        &(struct text_mail){
+            .from = from, .to = d->settings.mail_to, .subject = title, .id = id, .text = words},
+        &text);
+    if (start_mail(d, &text, &e) < 0)
+        log_line(LOG_ERR, "'%s' was not mailed: %s", title, e.text);
+}
+
 /* ---- what is overdue ---- */
 
-static void add_overdue(const struct queue_job *j, void *lines)
+struct overdue {
+    struct daemon *daemon;
+    int64_t now;
+    struct strv lines;
+};
+
+static void add_overdue(const struct queue_job *j, void *arg)
 {
+    struct overdue *o = arg;
     char newest[32];
     clock_print_log(j->last_sync, newest);
     _cleanup_free_ char *why = queue_why_overdue(j);
-    strv_addf(lines, "%s (guest %" PRIu32 " to node '%s'), newest restore point: %s; %s", j->id, j->guest,
+    strv_addf(&o->lines, "%s (guest %" PRIu32 " to node '%s'), newest restore point: %s; %s", j->id, j->guest,
               j->target, j->last_sync ? newest : "none", why);
+    if (tell_is_on(o->daemon))
+        tell_overdue(o->daemon, j, o->now);
 }
 
 /* Nothing can become overdue where nothing could be read since the begin. */
@@ -89,22 +186,32 @@ static bool tells_pause(const struct daemon *d, int64_t now)
            (!d->pause_told || now - d->pause_told >= QUEUE_TELL_AGAIN);
 }
 
-void report_overdue(struct daemon *d, int64_t now)
+static void mail_overdue(struct daemon *d, const struct strv *lines)
 {
-    _cleanup_strv_ struct strv lines = STRV_INIT;
     _cleanup_buf_ struct buf text = BUF_INIT;
     struct err e = {0};
-    queue_tell_overdue(&d->queue, d->began, now, add_overdue, &lines);
-    if (lines.n == 0 && !tells_pause(d, now))
-        return;
-    d->pause_told = d->paused ? now : 0;
-    for (size_t i = 0; i < lines.n; i++)
-        log_line(LOG_WARNING, "overdue: %s", lines.v[i]);
     if (!mails(d))
         return;
     _cleanup_free_ char *from = sender(d);
     mail_compose_overdue(
-        &(struct overdue_mail){from, d->settings.mail_to, d->settings.node, &lines, d->problem}, &text);
+        &(struct overdue_mail){from, d->settings.mail_to, d->settings.node, lines, d->problem}, &text);
     if (start_mail(d, &text, &e) < 0)
         log_line(LOG_WARNING, "that jobs are overdue was not mailed: %s", e.text);
+}
+
+void report_overdue(struct daemon *d, int64_t now)
+{
+    struct overdue o = {.daemon = d, .now = now};
+    queue_tell_overdue(&d->queue, d->began, now, add_overdue, &o);
+    bool pause = tells_pause(d, now);
+    if (o.lines.n == 0 && !pause)
+        return;
+    d->pause_told = d->paused ? now : 0;
+    for (size_t i = 0; i < o.lines.n; i++)
+        log_line(LOG_WARNING, "overdue: %s", o.lines.v[i]);
+    if (!tell_is_on(d))
+        mail_overdue(d, &o.lines);
+    else if (pause)
+        tell_paused(d, now);
+    strv_release(&o.lines);
 }

@@ -4,13 +4,16 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "daemon/log.h"
+#include "daemon/notify.h"
 #include "sched/worker.h"
+#include "state/jobstate.h"
+#include "state/journal.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <systemd/sd-daemon.h>
 
 /* From the first signal to the last, and from there to giving up. */
 #define STOP_STEP_SECONDS 10
@@ -19,7 +22,8 @@
 struct run {
     struct runs *all;
     struct run *next;
-    pid_t pid; /* also its process group */
+    pid_t pid;     /* also its process group */
+    int64_t since; /* it began not before */
     char job[24];
     sd_event_source *source;
 };
@@ -47,13 +51,65 @@ static void unlink_run(struct run *r)
     *p = r->next;
 }
 
+static void tell_journal(const struct run *r, const struct queue_job *j, char *how)
+{
+    struct err e = {0};
+    struct journal_run row = {.start = r->since, .error = how};
+    snprintf(row.job, sizeof row.job, "%s", r->job);
+    snprintf(row.node, sizeof row.node, "%s", r->all->node);
+    snprintf(row.target, sizeof row.target, "%s", j ? j->target : "");
+    _cleanup_(journal_freep) struct journal *journal = journal_open(r->all->state_dir, &e);
+    if (!journal || journal_killed(journal, r->pid, &row, &e) < 0)
+        log_line(LOG_WARNING, "that is not in the journal: %s", e.text);
+}
+
+/* What kills a run keeps it from recording its end. One that is ended because we stop is no failure. */
+static void record_kill(const struct run *r, int signal)
+{
+    struct err e = {0};
+    struct runs *all = r->all;
+    const struct queue_job *j = queue_find(all->queue, r->job);
+    _cleanup_free_ char *how =
+        xasprintf("the run was killed by signal %d (%s)%s", signal, strsignal(signal),
+                  signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
+                                      "'journalctl -k' says so"
+                                    : "");
+    if (all->stop == STOP_NOT) {
+        log_line(LOG_WARNING, "job '%s': %s", r->job, how);
+        tell_journal(r, j, how);
+    }
+    const struct job_loss loss = {.pid = r->pid,
+                                  .how = all->stop == STOP_NOT ? how : NULL,
+                                  .job = r->job,
+                                  .node = all->node,
+                                  .since = r->since};
+    if (j && job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) < 0)
+        log_line(LOG_WARNING, "that is not recorded: %s", e.text);
+}
+
+void runs_count_lost(struct runs *all)
+{
+    for (size_t i = 0; i < all->queue->n; i++) {
+        struct err e = {0};
+        struct queue_job *j = &all->queue->v[i];
+        if (!j->dead || j->running) /* a new run counts it itself */
+            continue;
+        _cleanup_free_ char *why = job_why_lost(j->last_try);
+        const struct job_loss loss = {.pid = j->dead, .how = why};
+        if (job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) < 0)
+            log_line(LOG_WARNING, "job '%s': %s, and that is not recorded: %s", j->id, why, e.text);
+        else
+            queue_lost(all->queue, j);
+    }
+}
+
 static int on_child(sd_event_source *s, const siginfo_t *si, void *arg)
 {
     struct run *r = arg;
     struct runs *all = r->all;
     int status = si->si_code == CLD_EXITED ? si->si_status : 128 + si->si_status;
-    if (status > 128 && all->stop == STOP_NOT)
-        log_line(LOG_WARNING, "the run of job '%s' was ended by signal %d", r->job, si->si_status);
+    if (si->si_code != CLD_EXITED)
+        record_kill(r, si->si_status);
     queue_ended(all->queue, r->job, worker_outcome(status));
     unlink_run(r);
     run_free(r);
@@ -63,11 +119,12 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *arg)
     return 0;
 }
 
-static int follow(struct runs *all, const char *job, pid_t pid)
+static int follow(struct runs *all, const char *job, pid_t pid, int64_t since)
 {
     struct run *r = xcalloc(1, sizeof *r);
     r->all = all;
     r->pid = pid;
+    r->since = since;
     memcpy(r->job, job, sizeof r->job);
     r->next = all->own;
     all->own = r;
@@ -79,6 +136,7 @@ void runs_start_due(struct runs *all, int64_t now)
     struct queue_job *j;
     while ((j = queue_pick(all->queue, now))) {
         struct err e = {0};
+        int64_t since = clock_epoch();
         pid_t pid = worker_start(all->program, all->config, j->id, &e);
         if (pid < 0) {
             log_line(LOG_ERR, "cannot run job '%s': %s", j->id, e.text);
@@ -86,7 +144,7 @@ void runs_start_due(struct runs *all, int64_t now)
             continue;
         }
         queue_started(all->queue, j);
-        int r = follow(all, j->id, pid);
+        int r = follow(all, j->id, pid, since);
         if (r < 0) {
             log_line(LOG_ERR, "cannot follow process %d: %s", (int)pid, strerror(-r));
             sd_event_exit(all->event, r);
@@ -236,7 +294,7 @@ void runs_stop(struct runs *all)
     switch (all->stop) {
     case STOP_NOT:
         all->stop = STOP_WAITING;
-        sd_notifyf(0, "STOPPING=1\nSTATUS=Stopping: waiting for %u runs to end", all->queue->running);
+        notify("STOPPING=1\nSTATUS=Stopping: waiting for runs to end");
         log_line(LOG_NOTICE, "stopping: waiting up to %.0f s for %u runs to end", all->stop_timeout,
                  all->queue->running);
         set_stop_timer(all, all->stop_timeout);

@@ -18,6 +18,8 @@ struct runs {
     struct queue *queue;                /* is told of each start and each end */
     const char *program;                /* pvesr */
     const char *config;                 /* --config for it, or NULL */
+    const char *node;                   /* this one */
+    const char *state_dir;              /* where a run that cannot do so itself is recorded as a failure */
     double stop_timeout;                /* how long runs may go on once runs_stop was called */
     void (*ended)(bool own, void *arg); /* one is gone, and has been told to the queue */
     void *arg;
@@ -38,6 +40,8 @@ bool runs_own(const struct runs *r, pid_t pid);
 /* Follow the runs of others that the queue knows of. False: one is gone already, so the states that named it
  * are old. */
 bool runs_follow_foreign(struct runs *r);
+/* Runs that the queue found gone without a word become failures in the state file. */
+void runs_count_lost(struct runs *r);
 /* The next stage of stopping; the event loop ends when the last run of ours has. */
 void runs_stop(struct runs *r);
 void runs_release(struct runs *r);

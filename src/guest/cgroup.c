@@ -16,34 +16,26 @@
 
 const char *guest_runtime_root = "";
 
-/* Where the hierarchies are: version 2 alone, version 2 beside version 1, and version 1's freezer. */
-static const struct hierarchy {
-    const char *path;
-    bool v2;
-} hierarchies[] = {
+const struct cgroup_place cgroup_places[CGROUP_PLACES] = {
     {"/sys/fs/cgroup", true}, {"/sys/fs/cgroup/unified", true}, {"/sys/fs/cgroup/freezer", false}};
 
 /* As Proxmox VE's containers and plain LXC name them; the id follows. */
 static const char *const names[] = {"lxc/", "lxc.payload.", "lxc.payload/"};
 
-struct group {
-    char *path;
-    bool v2;
-};
-
-static void group_release(struct group *g)
+void cgroup_release(struct cgroup *g)
 {
     free(g->path);
+    *g = (struct cgroup){0};
 }
 
 /* The i-th place where the container may be; false after the last. */
-static bool candidate(size_t i, uint32_t id, struct group *ret)
+static bool candidate(size_t i, uint32_t id, struct cgroup *ret)
 {
-    if (i >= ELEMENTS(hierarchies) * ELEMENTS(names))
+    if (i >= CGROUP_PLACES * ELEMENTS(names))
         return false;
-    const struct hierarchy *h = &hierarchies[i / ELEMENTS(names)];
-    *ret = (struct group){xasprintf("%s%s/%s%u", guest_runtime_root, h->path, names[i % ELEMENTS(names)], id),
-                          h->v2};
+    const struct cgroup_place *h = &cgroup_places[i / ELEMENTS(names)];
+    *ret = (struct cgroup){
+        xasprintf("%s%s/%s%u", guest_runtime_root, h->path, names[i % ELEMENTS(names)], id), h->v2};
     return true;
 }
 
@@ -70,42 +62,39 @@ static pid_t first_process(const char *path, int depth)
 
 pid_t container_pid(uint32_t id)
 {
-    struct group g;
+    struct cgroup g;
     pid_t pid = 0;
     for (size_t i = 0; pid == 0 && candidate(i, id, &g); i++) {
         pid = first_process(g.path, 0);
-        group_release(&g);
+        cgroup_release(&g);
     }
     return pid;
 }
 
 /* ---- freezing ---- */
 
-static char *control_path(const struct group *g)
+static char *control_path(const struct cgroup *g)
 {
     return xasprintf("%s/%s", g->path, g->v2 ? "cgroup.freeze" : "freezer.state");
 }
 
-static bool can_freeze(const struct group *g)
+bool cgroup_can_freeze(const struct cgroup *g)
 {
     _cleanup_free_ char *control = control_path(g);
     return access(control, W_OK) == 0;
 }
 
-/* What is so now, not what was asked for. */
-static int read_state(const struct group *g, bool *frozen, struct err *e)
+int cgroup_is_frozen(const struct cgroup *g, struct err *e)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     _cleanup_free_ char *path = xasprintf("%s/%s", g->path, g->v2 ? "cgroup.events" : "freezer.state");
     int r = fs_read(path, 4096, &text, e);
-    if (r < 0)
-        return -1;
-    *frozen =
-        r == 0 && (g->v2 ? strstr(text.data, "frozen 1") != NULL : strncmp(text.data, "FROZEN", 6) == 0);
-    return 0;
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    return g->v2 ? strstr(buf_str(&text), "frozen 1") != NULL : strncmp(buf_str(&text), "FROZEN", 6) == 0;
 }
 
-static int ask(const struct group *g, bool frozen, struct err *e)
+static int ask(const struct cgroup *g, bool frozen, struct err *e)
 {
     _cleanup_free_ char *path = control_path(g);
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -116,16 +105,14 @@ static int ask(const struct group *g, bool frozen, struct err *e)
 }
 
 /* Version 2 tells changes of cgroup.events by POLLPRI; version 1 has to be asked again and again. */
-static int wait_state(const struct group *g, bool frozen, double deadline, struct err *e)
+static int wait_state(const struct cgroup *g, bool frozen, double deadline, struct err *e)
 {
     _cleanup_free_ char *events = xasprintf("%s/cgroup.events", g->path);
     _cleanup_close_ int fd = g->v2 ? open(events, O_RDONLY | O_CLOEXEC) : -1;
     for (;;) {
-        bool now;
-        if (read_state(g, &now, e) < 0)
-            return -1;
-        if (now == frozen)
-            return 0;
+        int now = cgroup_is_frozen(g, e);
+        if (now < 0 || now == frozen)
+            return now < 0 ? -1 : 0;
         if (clock_mono() >= deadline)
             return err_set(e, ERR_SYSTEM, 0, "'%s' did not become %s in time", g->path,
                            frozen ? "frozen" : "thawed");
@@ -134,30 +121,44 @@ static int wait_state(const struct group *g, bool frozen, double deadline, struc
     }
 }
 
+static int change(const struct cgroup *g, bool frozen, double deadline, struct err *e)
+{
+    return ask(g, frozen, e) < 0 ? -1 : wait_state(g, frozen, deadline, e);
+}
+
+int cgroup_set_frozen(const struct cgroup *g, bool frozen, double seconds, struct err *e)
+{
+    if (!frozen && !cgroup_can_freeze(g))
+        return 0;
+    return change(g, frozen, clock_mono() + seconds, e);
+}
+
+/* ---- containers ---- */
+
 int container_is_frozen(uint32_t id, struct err *e)
 {
-    struct group g;
-    bool any = false, frozen = false;
+    struct cgroup g;
+    bool any = false;
     int r = 0;
-    for (size_t i = 0; r == 0 && !frozen && candidate(i, id, &g); i++) {
-        if (can_freeze(&g)) {
+    for (size_t i = 0; r == 0 && candidate(i, id, &g); i++) {
+        if (cgroup_can_freeze(&g)) {
             any = true;
-            r = read_state(&g, &frozen, e);
+            r = cgroup_is_frozen(&g, e);
         }
-        group_release(&g);
+        cgroup_release(&g);
     }
-    if (r == 0 && !any)
-        r = err_set(e, ERR_SYSTEM, 0, "container %u has no control group that can be frozen", id);
-    return r < 0 ? -1 : frozen;
+    return r == 0 && !any
+               ? err_set(e, ERR_SYSTEM, 0, "container %u has no control group that can be frozen", id)
+               : r;
 }
 
 static int freeze_one(uint32_t id, double deadline, struct err *e)
 {
-    struct group g;
+    struct cgroup g;
     for (size_t i = 0; candidate(i, id, &g); i++) {
-        bool here = can_freeze(&g) && first_process(g.path, 0) > 0;
-        int r = here && (ask(&g, true, e) < 0 || wait_state(&g, true, deadline, e) < 0) ? -1 : 0;
-        group_release(&g);
+        bool here = cgroup_can_freeze(&g) && first_process(g.path, 0) > 0;
+        int r = here ? change(&g, true, deadline, e) : 0;
+        cgroup_release(&g);
         if (here)
             return r;
     }
@@ -167,12 +168,12 @@ static int freeze_one(uint32_t id, double deadline, struct err *e)
 /* Wherever it may be frozen, even half, and even if its processes are gone by now. */
 static int thaw_all(uint32_t id, double deadline, struct err *e)
 {
-    struct group g;
+    struct cgroup g;
     int result = 0;
     for (size_t i = 0; candidate(i, id, &g); i++) {
-        if (can_freeze(&g) && (ask(&g, false, e) < 0 || wait_state(&g, false, deadline, e) < 0))
+        if (cgroup_can_freeze(&g) && change(&g, false, deadline, e) < 0)
             result = -1;
-        group_release(&g);
+        cgroup_release(&g);
     }
     return result;
 }

@@ -17,6 +17,13 @@ static struct guest_section *add_section(struct guest_config *g, enum section_ki
     return s;
 }
 
+/* What is not understood is not to be taken for what is not there. */
+static void may_hide(struct guest_config *g, unsigned line, const char *why)
+{
+    if (!g->hides)
+        g->hides = xasprintf("%s, line %u, %s", g->file, line, why);
+}
+
 static bool is_snapshot_name(const char *s, size_t n)
 {
     if (n < 2 || n > 40 || !isalpha((unsigned char)*s))
@@ -35,10 +42,15 @@ static void header_line(struct guest_config *g, const struct lines *l, const cha
     } else if (is_snapshot_name(name, n)) {
         add_section(g, SECTION_SNAPSHOT, name, n);
         strv_add(&g->snapshots, g->sections[g->n - 1].name);
+    } else if (n == 11 && strncasecmp(name, "pve:pending", 11) == 0) { /* of a container */
+        add_section(g, SECTION_PENDING, name, n);
     } else {
-        if (n < 8 || strncmp(name, "special:", 8) != 0)
+        if (n < 8 || strncmp(name, "special:", 8) != 0) {
             warn_at(&g->warnings, g->file, l->number, "section ignored, not a snapshot's name: '%.*s'",
                     WARN_QUOTE(name, n));
+            if (!memchr(name, ':', n)) /* that is a section of another kind */
+                may_hide(g, l->number, "is no snapshot's name");
+        }
         add_section(g, SECTION_OTHER, name, n);
     }
 }
@@ -59,14 +71,32 @@ static size_t key_length(const char *s, size_t n, size_t *value)
     return k;
 }
 
+/* Is it, whatever became of it, about a volume? Zeros may have been anything. */
+static bool names_volume(enum guest_type type, const char *s, size_t n)
+{
+    if (memchr(s, 0, n))
+        return true;
+    for (size_t i = 0, k; i < n; i += k + 1) {
+        for (k = 0; i + k < n && isalnum((unsigned char)s[i + k]);)
+            k++;
+        _cleanup_free_ char *word = xstrndup(s + i, k);
+        if (guest_key_is_volume(type, word))
+            return true;
+    }
+    return false;
+}
+
 static void key_line(struct guest_config *g, const struct lines *l, size_t n)
 {
     struct guest_section *s = &g->sections[g->n - 1];
     size_t v, k = key_length(l->text, n, &v);
     if (k == 0 || memchr(l->text, 0, n)) {
-        if (s->kind != SECTION_OTHER)
-            warn_at(&g->warnings, g->file, l->number, "line ignored, not 'key: value': '%.*s'",
-                    WARN_QUOTE(l->text, n));
+        if (s->kind == SECTION_OTHER)
+            return;
+        warn_at(&g->warnings, g->file, l->number, "line ignored, not 'key: value': '%.*s'",
+                WARN_QUOTE(l->text, n));
+        if (names_volume(g->type, l->text, n))
+            may_hide(g, l->number, "is not 'key: value'");
         return;
     }
     v += line_lead(l->text + v, n - v);
@@ -88,6 +118,19 @@ static void key_release(struct guest_key *k)
     free(k->value);
 }
 
+/* The last one counts. What the earlier one says of a volume may be what was meant. */
+static void settle_twice(struct guest_config *g, const struct guest_section *s, const struct guest_key *k)
+{
+    if (strncmp(k->key, "lxc.", 4) == 0) /* those may repeat */
+        return;
+    warn_at(&g->warnings, g->file, k->line, "line ignored, '%s' is there again further down", k->key);
+    if (s->kind == SECTION_OTHER || !guest_key_is_volume(g->type, k->key) ||
+        strcmp(k->value, k[1].value) == 0)
+        return;
+    _cleanup_free_ char *why = xasprintf("says something else of '%s' than line %u", k->key, k[1].line);
+    may_hide(g, k->line, why);
+}
+
 /* Sort, and keep the last line of each key. */
 static void settle_section(struct guest_config *g, struct guest_section *s)
 {
@@ -98,10 +141,11 @@ static void settle_section(struct guest_config *g, struct guest_section *s)
         struct guest_key *k = &s->keys[i];
         if (i + 1 == s->n || strcmp(k->key, k[1].key) != 0) {
             s->keys[n++] = *k;
+            if (!*k->value && s->kind != SECTION_OTHER && guest_key_is_volume(g->type, k->key))
+                may_hide(g, k->line, "has no value");
             continue;
         }
-        if (strncmp(k->key, "lxc.", 4) != 0) /* those may repeat */
-            warn_at(&g->warnings, g->file, k->line, "line ignored, '%s' is there again further down", k->key);
+        settle_twice(g, s, k);
         key_release(k);
     }
     s->n = n;
@@ -159,6 +203,7 @@ void guest_config_free(struct guest_config *g)
     free(g->file);
     strv_release(&g->snapshots);
     strv_release(&g->warnings);
+    free(g->hides);
     free(g);
 }
 

@@ -29,6 +29,7 @@ struct guest_config {
     struct guest_section *sections; /* the first is the main section */
     size_t n;
     struct strv snapshots, warnings;
+    char *hides; /* where, and why, it may hide a volume or a snapshot of the guest; NULL: nowhere */
 };
 
 /* Is this a key whose value names a volume, in any section but SECTION_OTHER? */

@@ -28,6 +28,10 @@ const char *guest_config_parent(const struct guest_config *g); /* NULL: none */
 /* The names of the snapshot sections, sorted, each once. */
 const struct strv *guest_config_snapshots(const struct guest_config *g);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
+/* Digests of what tells a guest from another one of the same id, and that it keeps: the UUID of a VM's
+ * `smbios1`, the hardware addresses of its interfaces. They are added to *ret; none where it has no such
+ * thing. Two configurations are of one guest if they have any in common. */
+void guest_config_identity(const struct guest_config *g, struct strv *ret);
 
 /* Print `text`, from which g was parsed, with the volumes from->v[i] called to->v[i] in all sections; every
  * other byte stays. */
@@ -35,7 +39,7 @@ void guest_config_rename(const struct guest_config *g, const char *text, size_t 
                          const struct strv *to, struct buf *out);
 
 enum volumes_mode {
-    VOLUMES_STRICT,  /* a volume that cannot be replicated is an error */
+    VOLUMES_STRICT,  /* a volume that cannot be replicated is an error, and so is a line that may hide one */
     VOLUMES_CLEANUP, /* job removal: replicate=0 included, what cannot be replicated skipped; a storage that
                         does not exist is an error, since what lies there cannot be cleaned up */
     VOLUMES_LENIENT, /* skip what cannot be replicated */

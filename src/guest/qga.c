@@ -17,7 +17,7 @@
 
 static int no_answer(const struct qga *q, int code, struct err *e)
 {
-    return err_set(e, ERR_NETWORK, code, "the guest agent at '%s' does not answer", q->path);
+    return err_set(e, ERR_NETWORK, code, "%s at '%s' does not answer", q->who, q->path);
 }
 
 static int wait_for(const struct qga *q, short events, double deadline, struct err *e)
@@ -54,7 +54,7 @@ static int send_all(struct qga *q, const char *data, size_t n, double deadline, 
 static int receive_more(struct qga *q, double deadline, struct err *e)
 {
     if (q->in.len >= ANSWER_MAX)
-        return err_set(e, ERR_DATA, 0, "the guest agent at '%s' says too much", q->path);
+        return err_set(e, ERR_DATA, 0, "%s at '%s' says too much", q->who, q->path);
     if (wait_for(q, POLLIN, deadline, e) < 0)
         return -1;
     char *to = buf_reserve(&q->in, 4096);
@@ -88,7 +88,7 @@ static json_t *receive_line(struct qga *q, double deadline, struct err *e)
     drop(&q->in, n + 1);
     if (!json_is_object(o)) {
         json_decref(o);
-        err_set(e, ERR_DATA, 0, "the guest agent at '%s' says something that is no answer", q->path);
+        err_set(e, ERR_DATA, 0, "%s at '%s' says something that is no answer", q->who, q->path);
         return NULL;
     }
     return o;
@@ -132,13 +132,25 @@ static int synchronize(struct qga *q, double deadline, struct err *e)
     return 0;
 }
 
-int qga_open(const char *path, double seconds, struct qga *ret, struct err *e)
+/* QEMU greets, and takes nothing before this. */
+static int negotiate(struct qga *q, double deadline, struct err *e)
+{
+    json_auto_t *greeting = receive_line(q, deadline, e);
+    if (!greeting)
+        return -1;
+    json_auto_t *done = qga_call(q, "qmp_capabilities", deadline - clock_mono(), e);
+    return done ? 0 : -1;
+}
+
+static int open_socket(struct qga *q, const char *path, int (*begin)(struct qga *, double, struct err *),
+                       double seconds, struct err *e)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    struct qga q = {.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .path = path};
     struct err problem = {0};
     double deadline = clock_mono() + seconds;
-    if (q.fd < 0)
+    q->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    q->path = path;
+    if (q->fd < 0)
         return err_sys(e, "cannot make a socket");
     int r = 0;
     size_t n = strlen(path);
@@ -146,17 +158,27 @@ int qga_open(const char *path, double seconds, struct qga *ret, struct err *e)
         memcpy(a.sun_path, path, n);
     else
         r = err_set(&problem, ERR_SYSTEM, ENAMETOOLONG, "cannot connect to '%s'", path);
-    if (r == 0 && connect(q.fd, (struct sockaddr *)&a, sizeof a) < 0)
-        r = no_answer(&q, errno, &problem);
+    if (r == 0 && connect(q->fd, (struct sockaddr *)&a, sizeof a) < 0)
+        r = no_answer(q, errno, &problem);
     if (r == 0)
-        r = synchronize(&q, deadline, &problem);
+        r = begin(q, deadline, &problem);
     if (r < 0) {
         *e = problem;
-        qga_close(&q);
-        return -1;
+        qga_close(q);
     }
-    *ret = q;
-    return 0;
+    return r;
+}
+
+int qga_open(const char *path, double seconds, struct qga *ret, struct err *e)
+{
+    *ret = (struct qga){.who = "the guest agent"};
+    return open_socket(ret, path, synchronize, seconds, e);
+}
+
+int qmp_open(const char *path, double seconds, struct qga *ret, struct err *e)
+{
+    *ret = (struct qga){.who = "QEMU's monitor"};
+    return open_socket(ret, path, negotiate, seconds, e);
 }
 
 void qga_close(struct qga *q)
@@ -167,6 +189,17 @@ void qga_close(struct qga *q)
     buf_release(&q->in);
 }
 
+/* The next line that answers: QEMU tells what happens between. */
+static json_t *receive_answer(struct qga *q, double deadline, struct err *e)
+{
+    json_t *answer = receive_line(q, deadline, e);
+    while (answer && json_object_get(answer, "event")) {
+        json_decref(answer);
+        answer = receive_line(q, deadline, e);
+    }
+    return answer;
+}
+
 json_t *qga_call(struct qga *q, const char *command, double seconds, struct err *e)
 {
     double deadline = clock_mono() + seconds;
@@ -174,7 +207,7 @@ json_t *qga_call(struct qga *q, const char *command, double seconds, struct err 
     buf_addf(&text, "{\"execute\":\"%s\"}\n", command);
     if (send_all(q, text.data, text.len, deadline, e) < 0)
         return NULL;
-    json_t *answer = receive_line(q, deadline, e);
+    json_t *answer = receive_answer(q, deadline, e);
     if (!answer)
         return NULL;
     json_t *value = json_object_get(answer, "return");
@@ -182,8 +215,7 @@ json_t *qga_call(struct qga *q, const char *command, double seconds, struct err 
         json_incref(value);
     else {
         const char *why = json_string_value(json_object_get(json_object_get(answer, "error"), "desc"));
-        err_set(e, ERR_SYSTEM, 0, "the guest agent refused %s: %.200s", command,
-                why ? why : "no reason given");
+        err_set(e, ERR_SYSTEM, 0, "%s refused %s: %.200s", q->who, command, why ? why : "no reason given");
     }
     json_decref(answer);
     return value;

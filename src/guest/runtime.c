@@ -4,42 +4,38 @@
 #include "base/num.h"
 #include "base/proc.h"
 #include "conf/propstring.h"
-#include "guest/cgroup.h"
 #include "guest/config.h"
+#include "guest/freeze.h"
 #include "guest/qga.h"
-#include "guest/watchdog.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
-#define PING_SECONDS 3.0
 #define THAW_SECONDS 20.0
-
-struct freeze {
-    enum guest_type type;
-    uint32_t id;
-    struct watchdog watchdog;
-};
 
 /* ---- virtual machines ---- */
 
-static pid_t machine_pid(uint32_t id)
+pid_t machine_pid(uint32_t id, time_t *written)
 {
-    _cleanup_free_ char *path = xasprintf("%s/run/qemu-server/%u.pid", guest_runtime_root, id);
+    _cleanup_free_ char *path = machine_path(id, "pid");
     _cleanup_buf_ struct buf text = BUF_INIT;
     struct err ignored;
+    struct stat st;
     uint64_t pid;
-    if (fs_read(path, 64, &text, &ignored) != 0)
+    if (fs_read(path, 64, &text, &ignored) != 0 || stat(path, &st) < 0)
         return 0;
     _cleanup_free_ char *line = buf_take(&text);
     line[strcspn(line, "\n")] = 0;
     if (num_parse_u64("pid", line, 1, INT32_MAX, &pid, &ignored) < 0)
         return 0;
+    if (written)
+        *written = st.st_mtime;
     return proc_start_time((pid_t)pid) > 0 ? (pid_t)pid : 0;
 }
 
-static char *agent_path(uint32_t id)
+char *machine_path(uint32_t id, const char *kind)
 {
-    return xasprintf("%s/run/qemu-server/%u.qga", guest_runtime_root, id);
+    return xasprintf("%s/run/qemu-server/%u.%s", guest_runtime_root, id, kind);
 }
 
 /* `agent: [enabled=]0|1[,freeze-fs=0|1]`, with the older names of freeze-fs
@@ -67,6 +63,8 @@ static bool agent_may_freeze(const struct guest_config *g, const char **why)
     return true;
 }
 
+static const char fs_is_frozen[] = "its file systems are frozen already";
+
 static bool machine_can_freeze(const struct guest_config *g, const char *path, const char **why)
 {
     struct qga q;
@@ -81,14 +79,21 @@ static bool machine_can_freeze(const struct guest_config *g, const char *path, c
     qga_close(&q);
     if (!json_is_string(status))
         return false;
-    *why = "its file systems are frozen already";
+    *why = fs_is_frozen;
     return strcmp(json_string_value(status), "frozen") != 0;
 }
 
-static int machine_freeze(uint32_t id, double seconds, struct err *e)
+bool machine_fs_is_frozen(const struct guest_config *g)
+{
+    const char *why = "";
+    _cleanup_free_ char *path = machine_path(g->id, "qga");
+    return !machine_can_freeze(g, path, &why) && why == fs_is_frozen;
+}
+
+static int machine_freeze(struct freeze *f, double seconds, struct err *e)
 {
     struct qga q;
-    _cleanup_free_ char *path = agent_path(id);
+    _cleanup_free_ char *path = machine_path(f->id, "qga");
     if (qga_open(path, PING_SECONDS, &q, e) < 0)
         return -1;
     json_auto_t *count = qga_call(&q, "guest-fsfreeze-freeze", seconds, e);
@@ -96,11 +101,11 @@ static int machine_freeze(uint32_t id, double seconds, struct err *e)
     return count ? 0 : -1;
 }
 
-static int machine_thaw(uint32_t id, double seconds, struct err *e)
+static int machine_thaw(const struct freeze *f, double seconds, struct err *e)
 {
     struct qga q;
-    _cleanup_free_ char *path = agent_path(id);
-    if (machine_pid(id) == 0)
+    _cleanup_free_ char *path = machine_path(f->id, "qga");
+    if (machine_pid(f->id, NULL) == 0)
         return 0;
     if (qga_open(path, seconds, &q, e) < 0)
         return -1;
@@ -118,29 +123,54 @@ static bool container_can_freeze(uint32_t id, const char **why)
     return container_is_frozen(id, &ignored) != 1;
 }
 
-static int container_freeze(uint32_t id, double seconds, struct err *e)
+static int container_freeze(struct freeze *f, double seconds, struct err *e)
 {
-    if (container_set_frozen(id, true, seconds, e) < 0)
+    if (container_set_frozen(f->id, true, seconds, e) < 0)
         return -1;
-    pid_t pid = container_pid(id);
+    pid_t pid = container_pid(f->id);
     return pid > 0 ? container_sync(pid, seconds, e) : 0;
 }
 
-static int container_thaw(uint32_t id, double seconds, struct err *e)
+static int container_thaw(const struct freeze *f, double seconds, struct err *e)
 {
-    return container_set_frozen(id, false, seconds, e);
+    return container_set_frozen(f->id, false, seconds, e);
 }
 
 /* ---- both ---- */
 
-static int thaw(const struct freeze *f, struct err *e)
+static int thaw_in_watchdog(const void *freeze, double seconds, struct err *e)
 {
-    return (f->type == GUEST_QEMU ? machine_thaw : container_thaw)(f->id, THAW_SECONDS, e);
+    const struct freeze *f = freeze;
+    return f->undo(f, seconds, e);
+}
+
+static void freeze_free(struct freeze *f)
+{
+    cgroup_release(&f->group);
+    free(f);
+}
+
+struct freeze *freeze_begin(const struct freeze *model, double seconds, struct err *e)
+{
+    struct freeze *f = xcalloc(1, sizeof *f);
+    *f = *model;
+    if (watchdog_start(thaw_in_watchdog, f, seconds, &f->watchdog, e) < 0) {
+        freeze_free(f);
+        return NULL;
+    }
+    if (f->make(f, seconds, e) == 0 && watchdog_frozen(&f->watchdog, !f->still, e) == 0)
+        return f;
+    /* The guest may be frozen nevertheless, or be on the way to it. */
+    struct err problem = {0};
+    enum freeze_end end;
+    if (guest_thaw(f, &end, &problem) < 0)
+        err_wrap(e, "%s", problem.text);
+    return NULL;
 }
 
 pid_t guest_running(enum guest_type type, uint32_t id)
 {
-    return type == GUEST_QEMU ? machine_pid(id) : container_pid(id);
+    return type == GUEST_QEMU ? machine_pid(id, NULL) : container_pid(id);
 }
 
 char *guest_edit_lock_path(enum guest_type type, uint32_t id)
@@ -158,44 +188,44 @@ static struct freeze *does_not_apply(const char *why, struct err *e)
     return NULL;
 }
 
+/* NULL: it does; else why not. */
+static const char *why_not(const struct guest_config *g)
+{
+    const char *why = "";
+    _cleanup_free_ char *path = machine_path(g->id, "qga");
+    if (guest_running(g->type, g->id) == 0)
+        return "the guest is not running";
+    bool may = g->type == GUEST_QEMU ? machine_can_freeze(g, path, &why) : container_can_freeze(g->id, &why);
+    return may ? NULL : why;
+}
+
+bool guest_may_freeze(const struct guest_config *g)
+{
+    return !why_not(g);
+}
+
 struct freeze *guest_freeze(const struct guest_config *g, double seconds, struct err *e)
 {
     bool machine = g->type == GUEST_QEMU;
-    const char *why = "";
-    _cleanup_free_ char *path = agent_path(g->id);
-    if (guest_running(g->type, g->id) == 0)
-        return does_not_apply("the guest is not running", e);
-    if (machine ? !machine_can_freeze(g, path, &why) : !container_can_freeze(g->id, &why))
+    const char *why = why_not(g);
+    if (why)
         return does_not_apply(why, e);
-
-    struct freeze *f = xcalloc(1, sizeof *f);
-    *f = (struct freeze){.type = g->type, .id = g->id};
-    if (watchdog_start(machine ? machine_thaw : container_thaw, g->id, seconds, &f->watchdog, e) < 0) {
-        free(f);
-        return NULL;
-    }
-    if ((machine ? machine_freeze : container_freeze)(g->id, seconds, e) == 0) {
-        watchdog_frozen(&f->watchdog);
-        return f;
-    }
-    /* The guest may be frozen nevertheless, or be on the way to it. */
-    struct err problem = {0};
-    enum freeze_end end;
-    if (guest_thaw(f, &end, &problem) < 0)
-        err_wrap(e, "%s", problem.text);
-    return NULL;
+    struct freeze model = {.id = g->id,
+                           .make = machine ? machine_freeze : container_freeze,
+                           .undo = machine ? machine_thaw : container_thaw};
+    return freeze_begin(&model, seconds, e);
 }
 
 int guest_thaw(struct freeze *f, enum freeze_end *end, struct err *e)
 {
     *end = watchdog_is_due(&f->watchdog) ? FREEZE_LOST : FREEZE_HELD;
-    int r = thaw(f, e);
+    int r = f->undo(f, THAW_SECONDS, e);
     if (r < 0) {
         watchdog_leave(&f->watchdog);
     } else {
         r = watchdog_end(&f->watchdog, e);
         *end = r < 0 ? FREEZE_RAN_OUT : FREEZE_HELD;
     }
-    free(f);
+    freeze_free(f);
     return r;
 }

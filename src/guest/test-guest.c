@@ -1,4 +1,4 @@
-#include "guest/guest.h"
+#include "guest/config.h"
 
 #include "base/buf.h"
 
@@ -63,6 +63,50 @@ static void warns_of_odd_lines(void **state)
     assert_null(guest_config_get(g, "name"));
     assert_string_equal(guest_config_parent(g), "s1");
     assert_int_equal(guest_config_warnings(g)->n, 1);
+}
+
+/* What is not understood is not what is not there. */
+static void tells_what_may_hide_a_volume(void **state)
+{
+    static const struct {
+        const char *text, *hides; /* NULL: nothing */
+    } cases[] = {
+        {"scsi0: a:b\nname: x\nname: y\nscsi0: a:b\nfoo:\n[special:x]\nscsi1\nscsi0:\n[s1]\nscsi1: a:c\n",
+         NULL},
+        {"scsi0: a:b\nname: x\nscsi0: a:c\n", "900.conf, line 1, says something else of 'scsi0' than line 3"},
+        {"scsi0: a:b\nscsi0: a:c\nscsi0: a:b\n",
+         "900.conf, line 1, says something else of 'scsi0' than line 2"},
+        {"scsi0: a:b,replicate=0\nscsi0: a:b\n",
+         "900.conf, line 1, says something else of 'scsi0' than line 2"},
+        {"name: x\n[s1]\nscsi0: a:b\nscsi0: a:c\n",
+         "900.conf, line 3, says something else of 'scsi0' than line 4"},
+        {"name: x\n[special:x]\nscsi0: a:b\nscsi0: a:c\n", NULL},
+        {"\xef\xbb\xbfscsi0: a:b\n#scsi1\n\n", NULL},
+        {"scsi0: a:b\n scsi1: a:c\n", "900.conf, line 2, is not 'key: value'"},
+        {"scsi0: a:b\n<<<<<<< HEAD\nodd line\n", NULL},
+        {"scsi0: a:b\n<<<<<<< scsi1: a:c\n", "900.conf, line 2, is not 'key: value'"},
+        {"[s1]\nscsi1\n", "900.conf, line 2, is not 'key: value'"},
+        {"scsi0: a:b\n[pve:pending]\nscsi1: a:c\n[other:kind]\nscsi2: a:d\n", NULL},
+        {"[pve:pending]\nscsi1\n", "900.conf, line 2, is not 'key: value'"},
+        {"[PENDING]\nscsi1\n", "900.conf, line 2, is not 'key: value'"},
+        {"scsi0: a:b\nscsi1:\n", "900.conf, line 2, has no value"},
+        {"scsi0: a:b\n[my snapshot]\nscsi0: a:c\n", "900.conf, line 2, is no snapshot's name"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(guest_config_freep) struct guest_config *g = parse(GUEST_QEMU, cases[i].text);
+        if (strcmp(g->hides ? g->hides : "", cases[i].hides ? cases[i].hides : "") != 0)
+            fail_msg("'%s': %s", cases[i].text, g->hides);
+    }
+    static const char zeros[] = "scsi0: a:b\n\0\0\0\0";
+    _cleanup_(guest_config_freep) struct guest_config *g =
+        guest_config_parse("900.conf", GUEST_QEMU, 900, zeros, sizeof zeros - 1);
+    struct storages none = {0};
+    _cleanup_strv_ struct strv got = STRV_INIT;
+    struct err e = {0};
+    assert_int_equal(guest_volumes(g, &none, VOLUMES_LENIENT, NULL, NULL, &got, &e), 0);
+    assert_int_equal(guest_volumes(g, &none, VOLUMES_STRICT, NULL, NULL, &got, &e), -1);
+    assert_int_equal(e.kind, ERR_CONFIG);
+    assert_non_null(strstr(e.text, "900.conf, line 2, is not 'key: value': correct that"));
 }
 
 /* ---- which volumes ---- */
@@ -164,11 +208,12 @@ static const struct selection selections[] = {
     {"base image and linked clone", GUEST_QEMU,
      "scsi0: local-zfs:base-900-disk-0\nscsi1: local-zfs:base-800-disk-0/vm-900-disk-1\n",
      "local-zfs:base-800-disk-0/vm-900-disk-1 local-zfs:base-900-disk-0", NULL, NULL},
-    {"no volume at all", GUEST_QEMU, "scsi0: size=4G\nscsi1: file=\nscsi2:\n", "", NULL, NULL},
+    {"no volume at all", GUEST_QEMU, "scsi0: size=4G\nscsi1: file=\nname:\n", "", NULL, NULL},
     {"no volume id", GUEST_QEMU, "scsi0: what\n", "!unable to parse volume ID 'what'", "", ""},
-    {"of a key set twice the last one counts", GUEST_QEMU,
-     "scsi0: local-zfs:vm-900-disk-0\nscsi0: local-zfs:vm-900-disk-1\n", "local-zfs:vm-900-disk-1", NULL,
-     NULL},
+    {"of a key set twice the last one counts, where what is hidden is not removed", GUEST_QEMU,
+     "scsi0: local-zfs:vm-900-disk-0\nscsi0: local-zfs:vm-900-disk-1\n",
+     "!the configuration of guest 900 is not understood: 900.conf, line 1, says something else of 'scsi0'",
+     "local-zfs:vm-900-disk-1", "local-zfs:vm-900-disk-1"},
     /* containers */
     {"container", GUEST_LXC,
      "rootfs: local-zfs:subvol-900-disk-0,size=8G\nmp0: volume=local-zfs:subvol-900-disk-1,mp=/a\n"
@@ -299,12 +344,50 @@ static void renames_volumes(void **state)
     }
 }
 
+static void tells_guests_apart(void **state)
+{
+    static const struct {
+        enum guest_type type;
+        const char *one, *other;
+        bool same;
+    } cases[] = {
+        {GUEST_QEMU, "smbios1: uuid=A-b\n", "smbios1: base64=1,uuid=a-B\n", true},
+        {GUEST_QEMU, "smbios1: uuid=a\n", "smbios1: uuid=b\n", false},
+        {GUEST_QEMU, "net0: virtio=BC:24:11:00:00:0A,bridge=vmbr0\n",
+         "net3: model=e1000,macaddr=bc:24:11:00:00:0a\n", true},
+        {GUEST_QEMU, "net0: virtio=BC:24:11:00:00:0A\n", "net0: virtio=BC:24:11:00:00:0B\n", false},
+        {GUEST_QEMU, "net0: virtio=BC:24:11:00:00:0A\nnet1: virtio=BC:24:11:00:00:0B\n",
+         "net0: virtio=BC:24:11:00:00:0C\nnet1: virtio=BC:24:11:00:00:0B\n", true},
+        {GUEST_LXC, "net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:0A,ip=dhcp\n",
+         "net0: hwaddr=BC:24:11:00:00:0A\n", true},
+        {GUEST_LXC, "net0: name=eth0,bridge=vmbr0\n", "net0: name=eth0,bridge=vmbr0\n", false},
+        {GUEST_LXC, "hostname: a\n", "hostname: a\n", false},
+        {GUEST_QEMU, "net0: virtio=BC:24:11:00:00:0A\n", "[s1]\nnet0: virtio=BC:24:11:00:00:0A\n", false},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(guest_config_freep) struct guest_config *one = parse(cases[i].type, cases[i].one);
+        _cleanup_(guest_config_freep) struct guest_config *other = parse(cases[i].type, cases[i].other);
+        _cleanup_strv_ struct strv a = STRV_INIT, b = STRV_INIT;
+        bool same = false;
+        guest_config_identity(one, &a);
+        guest_config_identity(other, &b);
+        for (size_t k = 0; k < a.n; k++)
+            same = same || strv_has(&b, a.v[k]);
+        if (same != cases[i].same)
+            fail_msg("'%s' and '%s': %d", cases[i].one, cases[i].other, same);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(renames_volumes),         cmocka_unit_test(reads_a_configuration),
-        cmocka_unit_test(warns_of_odd_lines),      cmocka_unit_test(selects_volumes),
+        cmocka_unit_test(renames_volumes),
+        cmocka_unit_test(reads_a_configuration),
+        cmocka_unit_test(warns_of_odd_lines),
+        cmocka_unit_test(selects_volumes),
+        cmocka_unit_test(tells_what_may_hide_a_volume),
         cmocka_unit_test(copes_with_a_large_file),
+        cmocka_unit_test(tells_guests_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,8 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "guest/cgroup.h"
+#include "guest/freeze.h"
+#include "guest/testmonitor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -101,32 +102,10 @@ static void serve_line(int fd, const char *line)
 
 static void serve(int fd)
 {
-    char line[1000];
-    size_t n = 0;
     static const char flood[4096] = "no line ends here";
     while (shared->mode == FLOOD && write(fd, flood, sizeof flood) > 0)
         ;
-    while (n < sizeof line - 1 && read(fd, line + n, 1) == 1) {
-        if (line[n++] != '\n')
-            continue;
-        line[n] = 0;
-        serve_line(fd, line);
-        n = 0;
-    }
-}
-
-/* One client at a time, as QEMU does. */
-static _Noreturn void play_agent(int fd)
-{
-    signal(SIGPIPE, SIG_IGN);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (;;) {
-        int client = accept(fd, NULL, NULL);
-        if (client < 0)
-            _exit(1);
-        serve(client);
-        close(client);
-    }
+    serve_lines(fd, serve_line);
 }
 
 /* ---- the stage ---- */
@@ -161,7 +140,7 @@ static int set_up(void **state)
     if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 5) < 0)
         return -1;
     if ((fake = fork()) == 0)
-        play_agent(fd);
+        play_socket(fd, serve);
     close(fd);
     snprintf(pid, sizeof pid, "%d\n", (int)fake);
     put_file("/run/qemu-server/100.pid", pid);
@@ -346,6 +325,53 @@ static void test_watchdog_deadline(void **state)
     assert_int_equal(guest_thaw(f, &end, &e), -1);
     assert_int_equal(end, FREEZE_RAN_OUT);
     assert_non_null(strstr(e.text, "watchdog"));
+}
+
+static int make_after_the_watchdog(struct freeze *f, double seconds, struct err *e)
+{
+    wait_until(&shared->thaws, 1);
+    shared->frozen = 1;
+    return 0;
+}
+
+static int count_thaw(const struct freeze *f, double seconds, struct err *e)
+{
+    shared->frozen = 0;
+    shared->thaws++;
+    return 0;
+}
+
+static int make_without_a_watchdog(struct freeze *f, double seconds, struct err *e)
+{
+    shared->frozen = 1;
+    return kill(f->watchdog.pid, SIGKILL);
+}
+
+static void test_watchdog_killed(void **state)
+{
+    struct freeze model = {.id = ID, .make = make_without_a_watchdog, .undo = count_thaw};
+    struct err e = {0};
+    (void)state;
+    become(GOOD);
+    assert_null(freeze_begin(&model, 3600, &e));
+    assert_non_null(strstr(e.text, "was killed or is stopped"));
+    assert_int_equal(shared->frozen, 0);
+}
+
+/* The guest is frozen, but only when its watchdog has gone: nobody would thaw it if we died now. */
+static void test_frozen_too_late(void **state)
+{
+    (void)state;
+    for (int still = 0; still < 2; still++) {
+        struct freeze model = {
+            .id = ID, .make = make_after_the_watchdog, .undo = count_thaw, .still = still == 1};
+        struct err e = {0};
+        become(GOOD);
+        assert_null(freeze_begin(&model, 0.05, &e));
+        assert_non_null(strstr(e.text, "took more than 0.05 s"));
+        assert_int_equal(shared->thaws, 2);
+        assert_int_equal(shared->frozen, 0);
+    }
 }
 
 /* A run that is killed while the guest is frozen. `held` stands for its locks and streams. */
@@ -539,7 +565,8 @@ int main(void)
         cmocka_unit_test(test_running),           cmocka_unit_test(test_freeze_and_thaw),
         cmocka_unit_test(test_agent_option),      cmocka_unit_test(test_not_applied),
         cmocka_unit_test(test_refused),           cmocka_unit_test(test_freeze_hangs),
-        cmocka_unit_test(test_watchdog_deadline), cmocka_unit_test(test_parent_killed),
+        cmocka_unit_test(test_watchdog_deadline), cmocka_unit_test(test_frozen_too_late),
+        cmocka_unit_test(test_watchdog_killed),   cmocka_unit_test(test_parent_killed),
         cmocka_unit_test(test_container_running), cmocka_unit_test(test_container_cannot_freeze),
         cmocka_unit_test(test_real_v2),           cmocka_unit_test(test_real_v1),
     };

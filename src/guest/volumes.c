@@ -207,6 +207,12 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
 {
     struct references all = {0};
     int result = 0;
+    if (mode == VOLUMES_STRICT && g->hides)
+        return err_set(e, ERR_CONFIG, 0,
+                       "the configuration of guest %u is not understood: %s: correct that, or a volume that "
+                       "it hides would "
+                       "be taken for one that was removed",
+                       (unsigned)g->id, g->hides);
     collect(g, &all);
     for (size_t i = 0; i < all.n && result >= 0; i++) {
         result = judge(g, &all.v[i], storages, mode, can, arg, e);

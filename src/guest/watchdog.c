@@ -11,14 +11,15 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define TRY_SECONDS 20.0
 #define PERSIST_SECONDS 600.0
-#define REPORT_SECONDS 30.0 /* how long we wait for a watchdog that is just thawing */
+#define REPORT_SECONDS 30.0 /* for which what it says, and its end, is waited for */
 
-enum message { MESSAGE_READY = 'r', MESSAGE_FROZEN = 'f', MESSAGE_THAWED = 't' };
+enum message { MESSAGE_READY = 'r', MESSAGE_ANEW = 'a', MESSAGE_STANDING = 's', MESSAGE_THAWED = 't' };
 
 static int fd_of_stream(int fd)
 {
@@ -54,50 +55,68 @@ static bool wait_thawed(double seconds)
             continue;
         if (n == 0 || message == MESSAGE_THAWED)
             return n > 0;
-        deadline = clock_mono() + seconds;
+        if (message == MESSAGE_ANEW)
+            deadline = clock_mono() + seconds;
+        const char standing = MESSAGE_STANDING;
+        send(3, &standing, 1, MSG_NOSIGNAL);
     }
 }
 
-static _Noreturn void watch(watchdog_thaw thaw, uint32_t id, double seconds)
+static _Noreturn void watch(watchdog_thaw thaw, const void *arg, double seconds)
 {
     struct err ignored;
     const char ready = MESSAGE_READY;
     if (send(3, &ready, 1, MSG_NOSIGNAL) != 1 || wait_thawed(seconds))
         _exit(0);
+    close(3); /* who asks from now on hears that it is too late */
     double deadline = clock_mono() + PERSIST_SECONDS;
-    while (thaw(id, TRY_SECONDS, &ignored) < 0 && clock_mono() < deadline)
+    while (thaw(arg, TRY_SECONDS, &ignored) < 0 && clock_mono() < deadline)
         poll(NULL, 0, 500);
     _exit(1);
 }
 
-/* Only in its own session is it safe from a signal to our group, so the freeze waits for that. */
-static int wait_ready(int fd, struct err *e)
+static bool hears(int fd)
 {
     char message;
     ssize_t n;
     while ((n = read(fd, &message, 1)) < 0 && errno == EINTR)
         ;
-    return n == 1 ? 0 : err_set(e, ERR_SYSTEM, 0, "the watchdog of a freeze ended at its start");
+    return n == 1;
 }
 
-int watchdog_start(watchdog_thaw thaw, uint32_t id, double seconds, struct watchdog *ret, struct err *e)
+/* One that does not run itself (stopped, by a person or a debugger) must not keep the guest frozen. */
+static void expect_soon(int fd)
+{
+    const struct timeval most = {.tv_sec = (time_t)REPORT_SECONDS};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
+}
+
+/* Only in its own session is it safe from a signal to our group, so the freeze waits for that. */
+static int wait_ready(int fd, struct err *e)
+{
+    return hears(fd) ? 0 : err_set(e, ERR_SYSTEM, 0, "the watchdog of a freeze ended at its start");
+}
+
+int watchdog_start(watchdog_thaw thaw, const void *arg, double seconds, struct watchdog *ret, struct err *e)
 {
     int fds[2];
+    double due = clock_mono() + seconds; /* before it can be so for the watchdog */
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return err_sys(e, "cannot make a socket pair");
     pid_t pid = fork();
     if (pid == 0) {
         let_go(fds[1]);
-        watch(thaw, id, seconds);
+        watch(thaw, arg, seconds);
     }
     close(fds[1]);
+    expect_soon(fds[0]);
     if (pid < 0)
         err_sys(e, "cannot start the watchdog of a freeze");
     if (pid < 0 || wait_ready(fds[0], e) < 0) {
         close(fds[0]);
         return -1;
     }
-    *ret = (struct watchdog){.pid = pid, .fd = fds[0], .seconds = seconds, .due = clock_mono() + seconds};
+    *ret = (struct watchdog){.pid = pid, .fd = fds[0], .seconds = seconds, .due = due};
     return 0;
 }
 
@@ -108,10 +127,19 @@ static void tell(const struct watchdog *w, enum message m)
         ;
 }
 
-void watchdog_frozen(struct watchdog *w)
+int watchdog_frozen(struct watchdog *w, bool anew, struct err *e)
 {
-    w->due = clock_mono() + w->seconds;
-    tell(w, MESSAGE_FROZEN);
+    double due = clock_mono() + w->seconds;
+    tell(w, anew ? MESSAGE_ANEW : MESSAGE_STANDING);
+    if (hears(w->fd)) {
+        w->due = anew ? due : w->due;
+        return 0;
+    }
+    return watchdog_is_due(w)
+               ? err_set(e, ERR_SYSTEM, 0, "the freeze took more than %g s, and the watchdog undoes it",
+                         w->seconds)
+               : err_set(e, ERR_SYSTEM, 0, "the watchdog of the freeze (process %d) was killed or is stopped",
+                         (int)w->pid);
 }
 
 bool watchdog_is_due(const struct watchdog *w)

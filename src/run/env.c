@@ -4,6 +4,7 @@
 #include "run/places.h"
 #include "state/jobstate.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -90,6 +91,14 @@ int env_members(struct env *env, struct err *e)
     return 0;
 }
 
+int env_members_again(struct env *env, struct err *e)
+{
+    if (env->has_members)
+        members_release(&env->members);
+    env->has_members = false;
+    return env_members(env, e);
+}
+
 int env_storages(struct env *env, struct err *e)
 {
     if (env->has_storages)
@@ -122,7 +131,13 @@ const struct guest_entry *env_guest(struct env *env, uint32_t id, struct err *e)
     if (env_guests(env, e) < 0)
         return NULL;
     const struct guest_entry *g = guests_find(&env->guests, id);
-    if (!g)
+    if (!g && guests_has_two(&env->guests, id))
+        err_set(e, ERR_CONFIG, 0,
+                "guest %" PRIu32
+                " has two configuration files: remove the one of the node that it does not run on "
+                "('pvesr doctor' names them)",
+                id);
+    else if (!g)
         err_set(e, ERR_GONE, 0, "no such guest '%" PRIu32 "'", id);
     return g;
 }
@@ -258,6 +273,7 @@ typedef int volume_function(struct volume *v, const char *volid, void *arg, stru
 struct search {
     struct env *env;
     uint32_t guest;
+    bool asides;
     struct places named; /* by the guest's configuration */
     struct places seen;
     volume_function *fn;
@@ -298,7 +314,9 @@ static int each_of_storage(struct search *s, const char *storage_id, struct err 
     _cleanup_strv_ struct strv names = STRV_INIT;
     if (env_store(s->env, storage_id, &store, e) < 0)
         return -1;
-    int r = volume_list(&store.store, s->guest, &names, e);
+    int r = (s->asides ? volume_list_all : volume_list)(&store.store, s->guest, &names, e);
+    if (r < 0 && e->code == ENOENT) /* its tools are not here */
+        e->kind = ERR_GONE;
     for (size_t i = 0; r == 0 && i < names.n; i++) {
         _cleanup_free_ char *volid = xasprintf("%s:%s", storage_id, names.v[i]);
         _cleanup_(volume_freep) struct volume *v = volume_open(&store.store, names.v[i], e);
@@ -308,23 +326,88 @@ static int each_of_storage(struct search *s, const char *storage_id, struct err 
     return r;
 }
 
-int env_each_volume(struct env *env, uint32_t guest, volume_function *fn, void *arg, struct strv *problems,
-                    struct err *e)
+static bool is_looked_at(const struct env *env, const struct storage *s)
 {
-    struct search s = {.env = env, .guest = guest, .fn = fn, .arg = arg};
+    return storage_enabled_on(s, env->settings.node) && volume_type_known(s->type);
+}
+
+int env_each_volume(struct env *env, uint32_t guest, bool asides, volume_function *fn, void *arg,
+                    struct strv *problems, struct err *e)
+{
+    struct search s = {.env = env, .guest = guest, .asides = asides, .fn = fn, .arg = arg};
+    int unread = 0;
     if (env_storages(env, e) < 0)
         return -1;
     find_named(&s);
     for (size_t i = 0; i < env->storages.n; i++) {
         const struct storage *one = &env->storages.v[i];
         struct err problem = {0};
-        if (storage_enabled_on(one, env->settings.node) && volume_type_known(one->type) &&
-            each_of_storage(&s, one->id, &problem) < 0)
-            strv_add(problems, problem.text);
+        if (!is_looked_at(env, one) || each_of_storage(&s, one->id, &problem) == 0)
+            continue;
+        strv_add(problems, problem.text);
+        unread |= problem.kind != ERR_GONE;
     }
     places_release(&s.named);
     places_release(&s.seen);
-    return 0;
+    return unread;
+}
+
+struct held {
+    uint32_t *v;
+    size_t n;
+};
+
+static void add_held(uint32_t vmid, void *arg)
+{
+    struct held *h = arg;
+    h->v = xgrow(h->v, h->n, sizeof *h->v);
+    h->v[h->n++] = vmid;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void sort_once(struct held *h)
+{
+    size_t n = 0;
+    if (h->n)
+        qsort(h->v, h->n, sizeof *h->v, ascending);
+    for (size_t i = 0; i < h->n; i++)
+        if (n == 0 || h->v[n - 1] != h->v[i])
+            h->v[n++] = h->v[i];
+    h->n = n;
+}
+
+int env_guests_all(struct env *env, uint32_t **ret, size_t *n, struct strv *problems, struct err *e)
+{
+    struct held h = {0};
+    int unread = 0;
+    if (env_guests(env, e) < 0 || env_storages(env, e) < 0)
+        return -1;
+    for (size_t i = 0; i < env->guests.n; i++)
+        add_held(env->guests.v[i].id, &h);
+    for (size_t i = 0; i < env->storages.n; i++) {
+        struct env_store store;
+        struct err problem;
+        if (env->storages.v[i].shared || !is_looked_at(env, &env->storages.v[i]))
+            continue;
+        int r = env_store(env, env->storages.v[i].id, &store, &problem);
+        if (r == 0) {
+            r = volume_guests(&store.store, add_held, &h, &problem);
+            env_store_release(&store);
+        }
+        if (r == 0)
+            continue;
+        strv_add(problems, problem.text);
+        unread |= problem.kind != ERR_GONE && problem.code != ENOENT;
+    }
+    sort_once(&h);
+    *ret = h.v;
+    *n = h.n;
+    return unread;
 }
 
 char *env_guest_lock_path(const struct env *env, uint32_t guest)

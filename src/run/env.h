@@ -43,10 +43,11 @@ int env_jobs(struct env *env, struct err *e);
 /* Those whose source is wrong are put right first (cluster/jobs.h). */
 int env_jobs_repaired(struct env *env, struct err *e);
 int env_members(struct env *env, struct err *e);
+int env_members_again(struct env *env, struct err *e);
 int env_storages(struct env *env, struct err *e);
 int env_transport(struct env *env, struct err *e);
 
-/* The guest's entry: NULL and ERR_GONE "no such guest 'ID'". */
+/* The guest's entry: NULL and ERR_GONE "no such guest 'ID'", or ERR_CONFIG where two nodes have its file. */
 const struct guest_entry *env_guest(struct env *env, uint32_t id, struct err *e);
 /* The guest's configuration file, parsed. NULL on error. */
 struct guest_config *env_guest_config(struct env *env, const struct guest_entry *g, struct err *e);
@@ -77,11 +78,16 @@ int env_volume_open(struct env *env, const char *volid, uint32_t guest, struct e
 void env_volume_close(struct env_volume *v);
 
 /* Call fn with each volume of the guest that a storage of this node holds anything of (volume_list). A
- * storage that cannot be looked at, or where fn fails, becomes one of *problems. What two storages show is
- * one volume, called as the guest's configuration calls it, if that does. */
-int env_each_volume(struct env *env, uint32_t guest,
+ * storage that cannot be looked at, or where fn fails, becomes one of *problems. 1: one that is there could
+ * not be looked at. asides: volume_list_all. What two storages show is one volume, called as the guest's
+ * configuration calls it, if that does. */
+int env_each_volume(struct env *env, uint32_t guest, bool asides,
                     int (*fn)(struct volume *v, const char *volid, void *arg, struct err *e), void *arg,
                     struct strv *problems, struct err *e);
+
+/* The guests of the tree, and those of which storages of this node that are not shared may hold anything
+ * (volume_guests); ascending, *ret is malloc'ed. 1: as for env_each_volume. */
+int env_guests_all(struct env *env, uint32_t **ret, size_t *n, struct strv *problems, struct err *e);
 
 /* LOCK-DIR/pve-migrate-VMID: the guest migration lock (BEHAVIOUR.md#locks); malloc'ed. */
 char *env_guest_lock_path(const struct env *env, uint32_t guest);

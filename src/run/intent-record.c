@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_CAP (1 << 20)
+#define FILE_CAP (64 << 20)
 #define SUFFIX ".json"
 
 void intent_release(struct intent *i)
@@ -22,6 +22,8 @@ void intent_release(struct intent *i)
     for (size_t k = 0; k < i->n; k++) {
         free(i->v[k].volid);
         free(i->v[k].traits);
+        strv_release(&i->v[k].points);
+        strv_release(&i->v[k].points_as);
     }
     free(i->v);
     *i = (struct intent){0};
@@ -41,9 +43,14 @@ static char *record_path(const struct env *env, uint32_t guest)
 
 static json_t *volume_json(const struct intent_volume *v)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s*}", "volume", v->volid, "id", v->id, "as",
-                     v->as, "was", v->was, "aside", v->aside, "keep-live", (int)v->keep_live, "anew",
-                     (int)v->anew, "traits", v->traits);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s*}", "volume", v->volid, "id", v->id, "as",
+                          v->as, "was", v->was, "aside", v->aside, "keep-live", (int)v->keep_live, "anew",
+                          (int)v->anew, "traits", v->traits);
+    if (v->points.n) {
+        json_object_set_new(o, "points", message_strings(&v->points));
+        json_object_set_new(o, "points-as", message_strings(&v->points_as));
+    }
+    return o;
 }
 
 int intent_remember(struct env *env, const struct intent *i, struct err *e)
@@ -87,6 +94,31 @@ static int take_text(const json_t *o, const char *key, size_t max, bool (*valid)
     return 0;
 }
 
+static int take_names(const json_t *o, const char *key, struct strv *ret, struct err *e)
+{
+    const json_t *array;
+    if (message_array(o, key, MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *name = json_string_value(json_array_get(array, i));
+        if (!name || strlen(name) > SNAPSHOT_NAME_MAX || !snapshot_name_valid(name))
+            return err_set(e, ERR_DATA, 0, "'%s' has what is no name of a snapshot", key);
+        strv_add(ret, name);
+    }
+    return 0;
+}
+
+/* An earlier version wrote none. */
+static int take_points(const json_t *o, struct intent_volume *v, struct err *e)
+{
+    if (!json_object_get(o, "points"))
+        return 0;
+    if (take_names(o, "points", &v->points, e) < 0 || take_names(o, "points-as", &v->points_as, e) < 0)
+        return -1;
+    return v->points.n == v->points_as.n ? 0
+                                         : err_set(e, ERR_DATA, 0, "'points-as' has not as many as 'points'");
+}
+
 static int take_volume(const json_t *o, struct intent_volume *v, struct err *e)
 {
     const char *volid;
@@ -96,7 +128,7 @@ static int take_volume(const json_t *o, struct intent_volume *v, struct err *e)
         take_text(o, "as", SNAPSHOT_NAME_MAX, snapshot_name_valid, v->as, e) < 0 ||
         take_text(o, "aside", SNAPSHOT_NAME_MAX, snapshot_name_valid, v->aside, e) < 0 ||
         message_bool(o, "keep-live", &v->keep_live, e) < 0 || message_bool(o, "anew", &v->anew, e) < 0 ||
-        message_traits(o, &v->traits, e) < 0)
+        message_traits(o, &v->traits, e) < 0 || take_points(o, v, e) < 0)
         return -1;
     if (!v->id[0])
         return err_set(e, ERR_DATA, 0, "'id' is empty");
@@ -110,30 +142,18 @@ static int take_volumes(const json_t *o, struct intent *ret, struct err *e)
     if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0)
         return -1;
     ret->v = xcalloc(json_array_size(array) + 1, sizeof *ret->v);
-    for (; ret->n < json_array_size(array); ret->n++)
-        if (take_volume(json_array_get(array, ret->n), &ret->v[ret->n], e) < 0)
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        ret->n++; /* first: what it takes before it fails is released, too */
+        if (take_volume(json_array_get(array, i), &ret->v[i], e) < 0)
             return -1;
+    }
     return 0;
-}
-
-/* What one that was killed began to write (fs_write_atomic). */
-static void sweep(const char *path, uint32_t guest)
-{
-    DIR *dir = opendir(path);
-    _cleanup_free_ char *begun = xasprintf("%" PRIu32 SUFFIX ".tmp.", guest);
-    for (const struct dirent *d; dir && (d = readdir(dir));)
-        if (strncmp(d->d_name, begun, strlen(begun)) == 0)
-            unlinkat(dirfd(dir), d->d_name, 0);
-    if (dir)
-        closedir(dir);
 }
 
 int intent_load(struct env *env, uint32_t guest, struct intent *ret, struct err *e)
 {
-    _cleanup_free_ char *dir = folder(env);
     _cleanup_free_ char *path = record_path(env, guest);
     _cleanup_buf_ struct buf text = BUF_INIT;
-    sweep(dir, guest);
     *ret = (struct intent){.guest = guest};
     int r = fs_read(path, FILE_CAP, &text, e);
     if (r != 0)
@@ -163,6 +183,7 @@ int intent_guests(struct env *env, uint32_t **ret, size_t *n, struct err *e)
     *n = 0;
     if (!dir)
         return errno == ENOENT ? 0 : err_sys(e, "cannot read '%s'", path);
+    fs_sweep(dirfd(dir), NULL, false);
     for (const struct dirent *d; (d = readdir(dir));) {
         uint64_t guest;
         struct err other; /* no name of ours */

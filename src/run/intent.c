@@ -35,11 +35,53 @@ static int check_complete(const struct intent_volume *v, struct volume *volume, 
         return -1;
     if ((stage.sealed && strcmp(stage.id, v->id) == 0) || snapshots_find_id(&all, v->id))
         return 0;
-    return err_set(e, ERR_GONE, 0, "volume '%s' has neither restore point %s nor a sealed stage of it",
+    return err_set(e, ERR_GONE, 0, "volume '%s' has not restore point %s, nor all that was sent of it",
                    v->volid, v->id);
 }
 
+static int check_points(const struct intent_volume *v, struct volume *volume, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (v->points.n && volume_snapshots(volume, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < v->points.n; i++) {
+        if (!snapshots_find(&all, v->points.v[i]))
+            return err_set(e, ERR_GONE, 0, "volume '%s' has no snapshot '%s'", v->volid, v->points.v[i]);
+        if (snapshots_find(&all, v->points_as.v[i]))
+            return err_set(e, ERR_USAGE, 0, "volume '%s' has a snapshot '%s' already", v->volid,
+                           v->points_as.v[i]);
+    }
+    return 0;
+}
+
 /* ---- the steps ---- */
+
+/* Those that have the name still; of a bookmark that is kept aside nothing is left. One that is no part of
+ * the volume any more keeps the name by which it is found. */
+static int rename_points(const struct intent_volume *v, struct volume *volume, const struct strv *from,
+                         const struct strv *to, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (from->n && volume_snapshots(volume, &all, e) < 0)
+        return err_wrap(e, "volume '%s'", v->volid);
+    for (size_t i = 0; i < from->n; i++) {
+        const struct snapshot *s = snapshots_find(&all, from->v[i]);
+        if (s && !(s->flags & SNAPSHOT_APART) && !snapshots_find(&all, to->v[i]) &&
+            volume_snapshot_rename(volume, from->v[i], to->v[i], e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int keep_points(const struct intent_volume *v, struct volume *volume, struct err *e)
+{
+    return rename_points(v, volume, &v->points, &v->points_as, e);
+}
+
+static int take_points_back(const struct intent_volume *v, struct volume *volume, struct err *e)
+{
+    return rename_points(v, volume, &v->points_as, &v->points, e);
+}
 
 static int keep_written(const struct intent_volume *v, struct volume *volume,
                         const struct intent_watch *watch, struct err *e)
@@ -96,6 +138,18 @@ static int show(const struct intent_volume *v, struct volume *volume, const stru
                : set_traits(v, volume, watch, e);
 }
 
+/* Of one that says that it shows `was`: it may have come back to it just before a kill, or have been written
+ * to long before, which is kept; the others show `was`, so it does. 1: it stays as it is. */
+static int stays_behind(struct volume *volume, const char *was, struct err *e)
+{
+    char since[SNAPSHOT_NAME_MAX + 1], by[VOLUME_USER_MAX + 1];
+    int r = volume_differs(volume, was, e);
+    if (r <= 0)
+        return r < 0 ? -1 : 1;
+    r = volume_written(volume, since, e);
+    return r != 0 ? r : volume_in_use(volume, by, e);
+}
+
 static int go_back(const struct intent_volume *v, struct volume *volume, struct err *e)
 {
     char shown[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1];
@@ -103,12 +157,13 @@ static int go_back(const struct intent_volume *v, struct volume *volume, struct 
         return -1;
     if (!v->was[0])
         return 0;
-    if (strcmp(shown, v->was) == 0) /* it may have come back to it just before a kill */
-        return set_traits(v, volume, NULL, e);
-    int written = volume_written(volume, since, e);
-    if (written != 0)
-        return written < 0 ? -1 : err_set(e, ERR_BUSY, 0, "volume '%s' was written to meanwhile", v->volid);
-    return volume_commit(volume, v->was, COMMIT_LIVE, e) < 0 ? -1 : set_traits(v, volume, NULL, e);
+    bool here = strcmp(shown, v->was) == 0;
+    int r = here ? stays_behind(volume, v->was, e) : volume_written(volume, since, e);
+    if (r < 0 || (r > 0 && !here))
+        return r < 0 ? -1 : err_set(e, ERR_BUSY, 0, "volume '%s' was written to meanwhile", v->volid);
+    if (r == 0 && volume_commit(volume, v->was, COMMIT_ANEW, e) < 0)
+        return -1;
+    return set_traits(v, volume, NULL, e);
 }
 
 /* It may hold what going back needs, so it comes last. */
@@ -150,8 +205,8 @@ static int end_backwards(struct env *env, const struct intent *i, struct volume 
                          struct err *e)
 {
     struct err back = {0};
-    if (each(i, volumes, go_back, &back) == 0 && each(i, volumes, tidy, &back) == 0 &&
-        intent_forget(env, i->guest, &back) >= 0)
+    if (each(i, volumes, go_back, &back) == 0 && each(i, volumes, take_points_back, &back) == 0 &&
+        each(i, volumes, tidy, &back) == 0 && intent_forget(env, i->guest, &back) >= 0)
         return -1;
     struct err why = *e;
     return err_set(
@@ -164,7 +219,7 @@ static int end_backwards(struct env *env, const struct intent *i, struct volume 
 static int end(struct env *env, const struct intent *i, struct volume *const volumes[],
                const struct intent_watch *watch, struct err *e)
 {
-    if (each_watched(i, volumes, watch, show, e) < 0)
+    if (each(i, volumes, keep_points, e) < 0 || each_watched(i, volumes, watch, show, e) < 0)
         return end_backwards(env, i, volumes, e);
     return each(i, volumes, name_point, e) < 0 || each(i, volumes, tidy, e) < 0 ||
                    intent_forget(env, i->guest, e) < 0
@@ -176,8 +231,8 @@ int intent_carry_out(struct env *env, struct intent *i, struct volume *const vol
                      const struct intent_watch *watch, struct err *e)
 {
     if (look_before(i, volumes, e) < 0 || each(i, volumes, check_complete, e) < 0 ||
-        each(i, volumes, check_unused, e) < 0 || each_watched(i, volumes, watch, keep_written, e) < 0 ||
-        intent_remember(env, i, e) < 0)
+        each(i, volumes, check_points, e) < 0 || each(i, volumes, check_unused, e) < 0 ||
+        each_watched(i, volumes, watch, keep_written, e) < 0 || intent_remember(env, i, e) < 0)
         return -1;
     return end(env, i, volumes, watch, e);
 }
@@ -252,16 +307,29 @@ struct shows {
     bool all_new, all_old, written;
 };
 
+/* Is it what this commit kept aside, as it was before, and not what it says that it shows? */
+static int is_kept(const struct intent_volume *v, struct volume *volume, const char *shown, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (volume_snapshots(volume, &all, e) < 0)
+        return -1;
+    const struct snapshot *aside = snapshots_find(&all, v->aside);
+    int r = aside && *shown ? volume_differs(volume, aside->id, e) : 1;
+    return r != 0 ? (r < 0 ? -1 : 0) : volume_differs(volume, shown, e);
+}
+
 static int look_at_all(const struct cut *c, struct shows *ret, struct err *e)
 {
     *ret = (struct shows){true, true, false};
     for (size_t k = 0; k < c->intent.n; k++) {
         char shown[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1];
+        const struct intent_volume *v = &c->intent.v[k];
         int written = look_shown(c->volumes[k], shown, e) < 0 ? -1 : volume_written(c->volumes[k], since, e);
-        if (written < 0)
+        int kept = written < 0 ? -1 : is_kept(v, c->volumes[k], shown, e);
+        if (kept < 0)
             return -1;
-        ret->all_new = ret->all_new && strcmp(shown, c->intent.v[k].id) == 0;
-        ret->all_old = ret->all_old && strcmp(shown, c->intent.v[k].was) == 0;
+        ret->all_new = ret->all_new && !kept && strcmp(shown, v->id) == 0;
+        ret->all_old = ret->all_old && !kept && strcmp(shown, v->was) == 0;
         ret->written = ret->written || written;
     }
     return 0;

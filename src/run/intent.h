@@ -21,6 +21,9 @@ struct intent_volume {
     char aside[SNAPSHOT_NAME_MAX + 1]; /* the name under which a live volume that was written to is kept */
     bool keep_live;                    /* keep it, written to or not */
     bool anew;                         /* also what shows `id` is put back, if it was written to */
+    /* Restore points that are kept aside from then on, and their names for that: a commit that does not come
+     * about leaves them what they are. */
+    struct strv points, points_as;
     char *traits; /* that the live volume has afterwards (volume_traits); NULL: those that it had */
 };
 

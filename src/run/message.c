@@ -95,7 +95,8 @@ static json_t *receive(struct channel *c, enum frame_type type, const char *who,
         return NULL;
     }
     if (r > 0) {
-        err_set(e, ERR_NETWORK, 0, "%s: the connection was closed in the middle of the run", who);
+        err_set(e, ERR_NETWORK, 0, "%s: the connection was closed %s", who,
+                type == FRAME_HELLO ? "before a word was said" : "in the middle of the run");
         return NULL;
     }
     if (f.type == FRAME_ERROR) {
@@ -253,6 +254,19 @@ static int take_id(const json_t *o, const char *key, bool or_empty, char out[SNA
     return 0;
 }
 
+/* Left out where it is not known, as by a node of an older version. */
+static void put_large(json_t *o, unsigned flags)
+{
+    if (flags & (SNAPSHOT_LARGE | SNAPSHOT_SMALL))
+        json_object_set_new(o, "large", json_boolean(flags & SNAPSHOT_LARGE));
+}
+
+static unsigned take_large(const json_t *o)
+{
+    const json_t *large = json_object_get(o, "large");
+    return json_is_true(large) ? SNAPSHOT_LARGE : json_is_false(large) ? SNAPSHOT_SMALL : 0;
+}
+
 json_t *message_snapshot(const struct snapshot *s)
 {
     json_t *o = json_pack(
@@ -261,6 +275,7 @@ json_t *message_snapshot(const struct snapshot *s)
         (s->flags & SNAPSHOT_RECEIVED) != 0, "readable", (s->flags & SNAPSHOT_READABLE) != 0, "doubtful",
         (s->flags & SNAPSHOT_DOUBTFUL) != 0, "changed", (s->flags & SNAPSHOT_CHANGED) != 0, "unsealed",
         (s->flags & SNAPSHOT_UNSEALED) != 0, "strange", (s->flags & SNAPSHOT_STRANGE) != 0);
+    put_large(o, s->flags);
     if (s->damaged)
         json_object_set_new(o, "damaged", json_integer((json_int_t)s->damaged));
     return o;
@@ -296,7 +311,7 @@ int message_snapshot_parse(const json_t *o, struct snapshot *ret, struct err *e)
                  (json_is_true(doubtful) ? SNAPSHOT_DOUBTFUL : 0u) | (doubtful ? 0u : SNAPSHOT_UNTOLD) |
                  (json_is_true(json_object_get(o, "changed")) ? SNAPSHOT_CHANGED : 0u) |
                  (json_is_true(json_object_get(o, "unsealed")) ? SNAPSHOT_UNSEALED : 0u) |
-                 (json_is_true(json_object_get(o, "strange")) ? SNAPSHOT_STRANGE : 0u);
+                 (json_is_true(json_object_get(o, "strange")) ? SNAPSHOT_STRANGE : 0u) | take_large(o);
     return 0;
 }
 
@@ -304,9 +319,11 @@ static json_t *stage_message(const struct stage_info *s)
 {
     if (!s->exists)
         return json_null();
-    return json_pack("{s:s, s:s, s:s, s:I, s:b, s:b, s:s}", "snapshot", s->snapshot, "id", s->id, "base",
-                     s->base_id, "offset", (json_int_t)s->offset, "sealed", s->sealed, "doubtful",
-                     s->doubtful, "token", s->token);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:b, s:b, s:s}", "snapshot", s->snapshot, "id", s->id, "base",
+                          s->base_id, "offset", (json_int_t)s->offset, "sealed", s->sealed, "doubtful",
+                          s->doubtful, "token", s->token);
+    put_large(o, s->large);
+    return o;
 }
 
 static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
@@ -320,6 +337,7 @@ static int stage_parse(const json_t *o, struct stage_info *ret, struct err *e)
     strcpy(ret->token, token);
     ret->exists = true;
     ret->doubtful = json_is_true(json_object_get(o, "doubtful"));
+    ret->large = take_large(o);
     return take_name(o, "snapshot", ret->snapshot, e) < 0 || take_id(o, "id", false, ret->id, e) < 0 ||
                    take_id(o, "base", true, ret->base_id, e) < 0 ||
                    message_u64(o, "offset", &ret->offset, e) < 0 ||

@@ -65,10 +65,10 @@ static bool is_due(struct env *env, const struct job *job, const struct job_stat
     struct job_state state = {0};
     if (!is_candidate(env, job))
         return false;
-    job_states_get(states, job->guest, job->target, &state);
+    job_states_get_of(states, job->guest, job->target, job->id, &state);
     *ret = (struct candidate){.last_iteration = state.last_iteration,
                               .fails = state.fail_count,
-                              .next_sync = job_next_sync(job, &state, is_online(env, job))};
+                              .next_sync = job_next_sync(job, &state, is_online(env, job), clock_epoch())};
     memcpy(ret->id, job->id, sizeof ret->id);
     job_state_release(&state);
     return ret->next_sync && ret->next_sync <= clock_epoch();
@@ -134,7 +134,7 @@ static int mail_failure(struct env *env, const struct job *job, const struct job
                              .guest = job->guest,
                              .fail_count = state->fail_count,
                              .last_sync = state->last_sync,
-                             .next_try = job_next_sync(job, state, is_online(env, job))};
+                             .next_try = job_next_sync(job, state, is_online(env, job), clock_epoch())};
     mail_compose(&m, &text);
     return mail_send(env->settings.sendmail, &text, e);
 }
@@ -144,7 +144,7 @@ static void tell_failure(struct env *env, const struct job *job, int64_t fails_b
 {
     struct job_state state = {0};
     struct err problem = {0};
-    int r = job_state_load(env->settings.state_dir, job->guest, job->target, &state, &problem);
+    int r = job_state_load_of(env->settings.state_dir, job, &state, &problem);
     if (r == 0 && state.fail_count > fails_before && job_reports(state.fail_count))
         r = mail_failure(env, job, &state, &problem);
     if (r < 0)

@@ -50,10 +50,13 @@ static void find_siblings(const struct jobs *jobs, const struct job *job, const 
         if (strcmp(other->id, job->id) == 0 || other->remove != REMOVE_NOT)
             continue;
         struct job_state state = {0};
-        job_states_get(states, other->guest, other->target, &state);
+        job_states_get_of(states, other->guest, other->target, other->id, &state);
         strv_addf(ret, "__replicate_%s_%" PRId64 "__", other->id, state.last_sync);
         job_state_release(&state);
     }
+    for (size_t i = 0; i < jobs->n_unread; i++) /* whatever it has is needed when it can be read again */
+        if (jobs->unread[i].guest == job->guest)
+            strv_addf(ret, "__replicate_%s_0__", jobs->unread[i].id);
 }
 
 /* What the tree says of the job now. */
@@ -64,7 +67,7 @@ static const struct job *find_job(struct env *env, const char *job_id, struct er
         return NULL;
     const struct job *job = jobs_find(&env->jobs.jobs, job_id);
     if (!job)
-        err_set(e, ERR_GONE, 0, "no such job '%s'", job_id);
+        jobs_no_such(&env->jobs.jobs, "job", job_id, e);
     return job;
 }
 
@@ -117,8 +120,8 @@ static int look_up(struct run *r, const char *job_id, struct err *e)
     if (find_job_and_states(r->env, job_id, &r->job, &r->siblings, &states, e) < 0)
         return -1;
     if (run_check_job(r->env, &r->job, &r->guest, e) == 0) {
-        job_states_get(states, r->job.guest, r->job.target, &r->state);
-        job_states_get(states, r->job.guest, r->job.target, &r->before);
+        job_states_get_of(states, r->job.guest, r->job.target, r->job.id, &r->state);
+        job_states_get_of(states, r->job.guest, r->job.target, r->job.id, &r->before);
         job_states_free(states);
         return 0;
     }
@@ -127,13 +130,14 @@ static int look_up(struct run *r, const char *job_id, struct err *e)
     return -1;
 }
 
-/* Whose locks are to be taken, where it looks as if it may run. */
-static int look_first(struct run *r, const char *job_id, uint32_t *guest, struct err *e)
+/* Whose locks are to be taken, where it looks as if it may run; *target malloc'ed. */
+static int look_first(struct run *r, const char *job_id, uint32_t *guest, char **target, struct err *e)
 {
     const struct job *job = find_job(r->env, job_id, e);
     if (!job || run_check_job(r->env, job, &r->guest, e) < 0)
         return -1;
     *guest = job->guest;
+    *target = xstrdup(job->target);
     return 0;
 }
 
@@ -158,18 +162,26 @@ static int target_of(struct env *env, const struct job *job, const struct member
     return far && !*ret ? -1 : 0;
 }
 
-/* Snapshot names carry the start's second, so a run must start after the last one did. The next second is
- * worth waiting for; a clock that was set back is not (BEHAVIOUR.md#frame-of-a-run). */
-static int await_start(struct run *r, struct err *e)
+/* Snapshot names carry the start's second, so the next one is worth waiting for. A last sync that lies
+ * further ahead is of another clock, and orders nothing (BEHAVIOUR.md#frame-of-a-run). */
+static void await_start(struct run *r)
 {
     while (r->start <= r->state.last_sync && r->state.last_sync - r->start < 2)
         r->start = clock_next_second();
-    if (r->start <= r->state.last_sync)
-        return err_set(e, ERR_SYSTEM, 0,
-                       "start time before last sync (%" PRId64 " <= %" PRId64 ") - abort sync: the clock of "
-                       "this node was set back",
-                       r->start, r->state.last_sync);
-    return 0;
+}
+
+static void tell_other_clock(const struct run *r)
+{
+    char last[32];
+    if (r->start > r->state.last_sync)
+        return;
+    clock_print_log(r->state.last_sync, last);
+    _cleanup_free_ char *text =
+        xasprintf("WARNING: the last sync began at %s by the clock of this node, which is still to come: the "
+                  "clock was ahead then, or is behind now",
+                  last);
+    joblog_add(r->log, "%s", text);
+    fprintf(stderr, "%s: %s\n", r->job.id, text);
 }
 
 static void begin_journal(struct run *r)
@@ -187,12 +199,16 @@ static void begin_journal(struct run *r)
 static int begin(struct run *r, struct err *e)
 {
     const struct settings *set = &r->env->settings;
+    job_state_count_lost(&r->state);
+    job_state_count_lost(&r->before);
     r->state.pid = getpid();
     r->state.ptime = proc_start_time(getpid());
     r->state.last_try = r->start;
     r->state.last_iteration = r->options->iteration ? r->options->iteration : r->start;
     free(r->state.last_node);
     r->state.last_node = xstrdup(set->node);
+    free(r->state.job);
+    r->state.job = xstrdup(r->job.id);
     if (job_state_store(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0)
         return -1;
     struct err ignored;
@@ -234,11 +250,14 @@ static void state_after(struct run *r, int result, const struct err *failure)
     free(s->error);
     s->error = result < 0 ? xstrdup(failure->text) : NULL;
     s->fail_count = result < 0 ? s->fail_count + 1 : 0;
+    free(s->postponed);
+    s->postponed = NULL;
+    s->postponements = 0;
 }
 
 /* The target is at work for this guest, or a lock is held there: no failure of this job, it stays due. Of the
- * run only what the next one needs to know is kept. */
-static void state_postponed(struct run *r)
+ * run only what the next one needs to know is kept, and why it was. */
+static void state_postponed(struct run *r, const char *why)
 {
     struct strv first_copies = r->state.first_copies;
     r->state.first_copies = r->before.first_copies;
@@ -248,6 +267,9 @@ static void state_postponed(struct run *r)
     r->before = (struct job_state){.duration = -1};
     r->state.pid = 0;
     r->state.ptime = 0;
+    free(r->state.postponed);
+    r->state.postponed = xstrdup(why);
+    r->state.postponements++;
 }
 
 static int store_state(struct run *r, bool gone, struct err *e)
@@ -270,12 +292,11 @@ static int end(struct run *r, int result, struct err *e)
                result == 0 ? "" : e->text);
     end_journal(r, result, e);
     if (postponed)
-        state_postponed(r);
+        state_postponed(r, e->text);
     if (joblog_failure(r->log))
         fprintf(stderr, "the log of job '%s' is not kept: %s\n", r->job.id, joblog_failure(r->log));
     struct err problem = {0};
-    bool never = postponed && !r->state.exists && !r->state.first_copies.n;
-    if (store_state(r, removed || never, &problem) == 0)
+    if (store_state(r, removed, &problem) == 0)
         return result;
     if (result < 0)
         return err_wrap(e, "the run failed, and that cannot be recorded (%s)", problem.text);
@@ -305,6 +326,7 @@ static int work(struct run *r, struct err *e)
                      .log = r->log,
                      .steps = &r->steps,
                      .terminal = r->options->progress,
+                     .resync = r->options->resync,
                      .locked = true};
     int result;
     if (removal)
@@ -335,10 +357,11 @@ static int run_locked(struct run *r, struct err *e)
     steps_enter(&r->steps, "begin");
     int result = begin(r, e);
     if (result == 0) {
-        result = r->job.remove == REMOVE_NOT ? await_start(r, e) : 0;
-        if (result == 0)
-            result = work(r, e);
-        result = end(r, result, e);
+        if (r->job.remove == REMOVE_NOT) {
+            await_start(r);
+            tell_other_clock(r);
+        }
+        result = end(r, work(r, e), e);
     }
     journal_free(r->journal);
     joblog_free(r->log);
@@ -354,19 +377,32 @@ static struct lock *take_stock_lock(struct env *env, struct err *e)
     return lock_take(path, false, STOCK_LOCK_SECONDS, false, e);
 }
 
+/* Whatever keeps a run from beginning is to be seen in `status`, for it may do so for ever. A job that is not
+ * to run here has no state to be changed; who is not root cannot, and is told so already. */
+static void note_postponed(const struct run *r, uint32_t guest, const char *target, const struct err *why)
+{
+    struct err problem = {0};
+    if (geteuid() == 0 && why->kind != ERR_CONFIG && why->kind != ERR_GONE &&
+        job_state_postpone(r->env->settings.state_dir, guest, target, why->text, &problem) < 0)
+        fprintf(stderr, "that the run was postponed is not recorded: %s\n", problem.text);
+}
+
 /* While we wait for the locks, the guest may move and the job may be changed: it is looked up again. */
 static int lock_and_run(struct run *r, const char *job_id, struct err *e)
 {
     _cleanup_(lock_freep) struct lock *stock = NULL;
     _cleanup_(lock_freep) struct lock *guest = NULL;
+    _cleanup_free_ char *target = NULL;
     uint32_t id;
-    if (look_first(r, job_id, &id, e) < 0)
+    if (look_first(r, job_id, &id, &target, e) < 0)
         return -1;
     _cleanup_free_ char *path = env_guest_lock_path(r->env, id);
     stock = take_stock_lock(r->env, e);
     guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
-    if (!guest || tree_check_quorum(r->env->tree, e) < 0 || look_up(r, job_id, e) < 0)
+    if (!guest || tree_check_quorum(r->env->tree, e) < 0 || look_up(r, job_id, e) < 0) {
+        note_postponed(r, id, target, e);
         return -1;
+    }
     r->start = clock_epoch();
     int result = run_locked(r, e);
     job_release(&r->job);
@@ -406,7 +442,7 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
     _cleanup_strv_ struct strv siblings = STRV_INIT;
     if (find_job_and_states(env, job_id, &job, &siblings, &states, e) < 0)
         return -1;
-    job_states_get(states, job.guest, job.target, &state);
+    job_states_get_of(states, job.guest, job.target, job.id, &state);
     job_states_free(states);
     const struct member *target;
     int result = run_check_job(env, &job, &guest, e);

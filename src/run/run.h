@@ -14,6 +14,7 @@
 struct run_options {
     bool verbose;      /* each log message on stdout too */
     bool progress;     /* stderr is a terminal: draw a progress line */
+    bool resync;       /* plan_input.resync */
     bool mail;         /* a pass tells of failures by mail, too */
     int64_t iteration; /* of the scheduler pass; 0: the start time */
 };

@@ -4,11 +4,13 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/testbrief.h"
 #include "run/snapshot.h"
 
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -126,6 +128,8 @@ static long held(const struct buf *text)
 static void test_bombs(void **state)
 {
     (void)state;
+    if (test_is_brief())
+        skip();
     static const char *const pieces[] = {
         "{}",        "[]",  "0",          "1.5",  "\"\"",        "\"xxxxxxxxxxxxxxx\"",
         "{\"a\":0}", "[0]", "[[[[[]]]]]", "true", "[\"\",\"\"]", "{\"a\":{\"b\":[{}]}}"};
@@ -149,6 +153,8 @@ static void test_bombs(void **state)
 static void test_honest_message_fits(void **state)
 {
     (void)state;
+    if (test_is_brief())
+        skip();
     struct replica r = {.info = {.exists = true, .many = true}};
     struct snapshot s = {.seq = 1, .created = 1700000000};
     _cleanup_buf_ struct buf text = BUF_INIT;

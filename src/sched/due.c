@@ -4,9 +4,6 @@
 
 #include <string.h>
 
-/* A step back of the clock that is smaller than this only delays a job by as much. */
-#define CLOCK_SLACK 300
-
 bool due_concerns(const struct job *job, const struct guest_list *guests, const char *node)
 {
     const struct guest_entry *g = guests_find(guests, job->guest);
@@ -17,14 +14,9 @@ bool due_concerns(const struct job *job, const struct guest_list *guests, const 
 
 int64_t due_time(const struct job *job, const struct job_state *state, bool target_online, int64_t now)
 {
-    int64_t next = job_next_sync(job, state, target_online);
-    bool from_future = state->last_try > now + CLOCK_SLACK;
-    if (job->remove != REMOVE_NOT)
-        return from_future ? 1 : next;
-    if (job->fault || (state->fail_count > 0 && !target_online))
-        return 0;
-    if (from_future)
-        return 1;
+    int64_t next = job_next_sync(job, state, target_online, now);
+    if (job->remove != REMOVE_NOT || job->fault || next == 1) /* at once */
+        return next;
     if (state->fail_count == 0 && state->last_try > state->last_sync) {
         int64_t again = state->last_try + job_retry_delay(1);
         return next == 0 || again < next ? again : next;

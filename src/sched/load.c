@@ -28,8 +28,11 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
         add_all(warnings, &jobs.warnings);
         add_all(warnings, &guests.warnings);
         struct err purging = {0};
+        if (jobs_sweep(tree, &purging) < 0)
+            strv_add(warnings, purging.text);
         if (jobs_tidy_extras(tree, &jobs, &purging) < 0)
             strv_add(warnings, purging.text);
+        add_all(warnings, &jobs.dropped);
         if (purge_round(purge, s->state_dir, &jobs, &guests, s->node, now, &purging) < 0)
             strv_add(warnings, purging.text);
     }

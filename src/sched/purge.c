@@ -6,9 +6,7 @@
 
 void purge_release(struct purge *p)
 {
-    for (size_t i = 0; i < p->n; i++)
-        free(p->v[i].target);
-    free(p->v);
+    lookup_release(&p->found);
     *p = (struct purge){0};
 }
 
@@ -20,35 +18,17 @@ struct round {
     const char *node;
 };
 
-/* The first job of the guest; jobs are sorted by guest. */
-static size_t first_job(const struct jobs *jobs, uint32_t guest)
-{
-    size_t low = 0, high = jobs->n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (jobs->v[middle].guest < guest)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static bool has_job(const struct round *r, uint32_t guest, const char *target)
 {
     const struct guest_entry *g = guests_find(r->guests, guest);
     if (!g || strcmp(g->node, r->node) != 0)
         return false;
-    for (size_t i = first_job(r->jobs, guest); i < r->jobs->n && r->jobs->v[i].guest == guest; i++)
+    size_t end;
+    for (size_t i = jobs_of_guest(r->jobs, guest, &end); i < end; i++)
         if (strcmp(r->jobs->v[i].target, target) == 0)
             return true;
-    return false;
-}
-
-static bool was_found(const struct purge *p, uint32_t guest, const char *target)
-{
-    for (size_t i = 0; i < p->n; i++)
-        if (p->v[i].guest == guest && strcmp(p->v[i].target, target) == 0)
+    for (size_t i = 0; i < r->jobs->n_unread; i++) /* to whatever node */
+        if (r->jobs->unread[i].guest == guest)
             return true;
     return false;
 }
@@ -59,13 +39,10 @@ static bool keep(uint32_t guest, const char *target, void *arg)
     struct round *r = arg;
     if (has_job(r, guest, target))
         return true;
-    if (was_found(r->before, guest, target))
+    _cleanup_free_ char *key = xasprintf("%u %s", (unsigned)guest, target);
+    if (lookup_has(&r->before->found, key))
         return false;
-    struct purge *f = &r->found;
-    if (was_found(f, guest, target))
-        return true;
-    f->v = xgrow(f->v, f->n, sizeof *f->v);
-    f->v[f->n++] = (struct purge_entry){guest, xstrdup(target)};
+    lookup_add(&r->found.found, key, 0);
     return true;
 }
 
@@ -75,8 +52,7 @@ int purge_round(struct purge *p, const char *state_dir, const struct jobs *jobs,
     if (!jobs->digest[0] || (p->last <= now && now - p->last < PURGE_INTERVAL))
         return 0;
     struct round r = {.before = p, .jobs = jobs, .guests = guests, .node = node};
-    int rc = job_states_purge(state_dir, keep, &r, e);
-    if (rc < 0) {
+    if (job_states_purge(state_dir, keep, &r, e) < 0) {
         purge_release(&r.found);
         p->last = now;
         return err_wrap(e, "cannot drop the states of removed jobs");

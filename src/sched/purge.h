@@ -1,10 +1,12 @@
-/* Dropping state entries that belong to no job of this node any more (BEHAVIOUR.md#purge).
+/* Dropping state entries that belong to no job of this node any more (BEHAVIOUR.md#purge), and the pids of
+ * runs that were killed.
  *
  * In rounds: an entry is dropped when two rounds in a row found it without a job. A migration hands over the
  * state some time before it hands over the guest; that entry must live.
  */
 #pragma once
 
+#include "base/lookup.h"
 #include "cluster/guests.h"
 #include "conf/job.h"
 
@@ -12,15 +14,9 @@
 
 #define PURGE_INTERVAL 600 /* seconds between rounds, at least */
 
-struct purge_entry {
-    uint32_t guest;
-    char *target;
-};
-
 struct purge {
-    struct purge_entry *v; /* found without a job by the last round */
-    size_t n;
-    int64_t last; /* when that was */
+    struct lookup found; /* "GUEST TARGET": without a job in the last round */
+    int64_t last;        /* when that was */
 };
 
 void purge_release(struct purge *p);

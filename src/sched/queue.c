@@ -19,7 +19,9 @@ static void job_free_parts(struct queue_job *j)
     free(j->target);
     free(j->schedule);
     free(j->error);
+    free(j->hindrance);
     free(j->fault);
+    strv_release(&j->kept_aside);
 }
 
 void queue_release(struct queue *q)
@@ -67,7 +69,7 @@ static void copy_config(struct queue_job *to, const struct job *from, const stru
     to->fault = dup_or_null(from->fault);
     to->max_age = job_max_age(from);
     to->target_online = target && target->online;
-    to->scrub = job_scrub_days(from) > 0;
+    to->scrub_days = job_scrub_days(from);
 }
 
 /* What belongs to the process rather than the configuration moves on. With another target the job has another
@@ -78,6 +80,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->stale = from->stale;
     to->outcome = from->outcome;
     to->try_before = from->try_before;
+    to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
     to->verify_after = from->verify_after;
     if (strcmp(to->target, from->target) != 0 || to->remove != from->remove)
@@ -100,10 +103,10 @@ static bool concerns(const struct job *job, const struct guest_list *guests, con
 void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,
                     const struct members *members, const char *node)
 {
-    struct queue_job *v = xcalloc(jobs->n + q->running + 1, sizeof *v);
+    struct queue_job *v = xcalloc(jobs->n + jobs->n_unread + q->running + 1, sizeof *v);
     size_t n = 0;
-    for (size_t i = 0; i < jobs->n; i++) {
-        const struct job *job = &jobs->v[i];
+    for (size_t i = 0; i < jobs->n + jobs->n_unread; i++) {
+        const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
         struct queue_job *before = queue_find(q, job->id);
         char *lost;
         if (!concerns(job, guests, node, &lost))
@@ -143,7 +146,9 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
  * killed), is put off here, or it would be started again at once. */
 static void judge_run(struct queue_job *j, const struct job_state *s, int64_t now)
 {
-    bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before : s->fail_count > j->fails_before;
+    /* schedule-now, right after a run, sets last_try to what it was before one that it asked for */
+    bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before || s->last_sync != j->sync_before
+                                           : s->fail_count > j->fails_before;
     j->postponed = j->outcome == QUEUE_POSTPONED ? j->postponed + 1 : 0;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
@@ -165,6 +170,15 @@ static void set_foreign(struct queue *q, struct queue_job *j, const struct job_s
     j->foreign_start = theirs ? s->ptime : 0;
 }
 
+static void take_hindrance(struct queue_job *j, struct job_state *s, const struct queue_events *ev)
+{
+    free(j->hindrance);
+    j->hindrance = take_ptr(s->postponed);
+    if (j->hindrance)
+        j->postponed = (unsigned)s->postponements;
+    j->dead = s->lost && !(ev && ev->own && ev->own(s->lost, ev->arg)) ? s->lost : 0;
+}
+
 static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
                       const struct queue_events *ev)
 {
@@ -179,21 +193,29 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->next = due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
-    j->told = j->last_sync == s->last_sync ? j->told : 0;
+    j->told = j->last_sync == s->last_sync && j->told <= now ? j->told : 0;
+    j->postponed =
+        j->last_sync == s->last_sync ? j->postponed : 0; /* somebody else's run may have succeeded */
     j->last_sync = s->last_sync;
-    j->overdue = job_overdue_at(&job, s, j->known);
+    j->age_begins = job_age_begins(s, j->known, now);
+    j->overdue = job_overdue_at(&job, s, j->known, now);
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);
-    j->verify_next = s->verify_next;
-    if (!j->verify_after)
+    strv_release(&j->kept_aside);
+    j->kept_aside = s->kept_aside;
+    s->kept_aside = (struct strv)STRV_INIT;
+    /* no part is put off for longer than that, but by another clock */
+    j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
+    if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
         j->verify_after = now + QUEUE_VERIFY_FIRST * !s->verify_next;
     set_foreign(q, j, s, ev);
-    if (!j->stale)
-        return;
+    bool ended = j->stale;
     j->stale = false;
-    judge_run(j, s, now);
-    if (ev && ev->ended)
+    if (ended)
+        judge_run(j, s, now);
+    take_hindrance(j, s, ev);
+    if (ended && ev && ev->ended)
         ev->ended(j, ev->arg);
 }
 
@@ -204,7 +226,7 @@ void queue_set_states(struct queue *q, const struct job_states *states, int64_t 
     for (size_t i = 0; i < q->n; i++) {
         struct queue_job *j = &q->v[i];
         struct job_state s = {0};
-        job_states_get(states, j->guest, j->target, &s);
+        job_states_get_of(states, j->guest, j->target, j->id, &s);
         set_state(q, j, &s, now, events);
         job_state_release(&s);
     }
@@ -286,8 +308,8 @@ struct queue_job *queue_pick(struct queue *q, int64_t now)
 /* 0: not before something else happens. */
 static int64_t verifiable_at(const struct queue_job *j)
 {
-    bool well = j->scrub && !j->faulty && j->remove == REMOVE_NOT && j->target_online && j->last_sync > 0 &&
-                j->fail_count == 0 && !j->gone && !j->running && !j->stale;
+    bool well = j->scrub_days && !j->faulty && j->remove == REMOVE_NOT && j->target_online &&
+                j->last_sync > 0 && j->fail_count == 0 && !j->gone && !j->running && !j->stale;
     return !well ? 0 : j->verify_next > j->verify_after ? j->verify_next : j->verify_after;
 }
 
@@ -360,7 +382,7 @@ size_t queue_count_due(const struct queue *q, int64_t now)
 /* 0: nothing is to be told by itself. */
 static int64_t tellable_at(const struct queue_job *j, int64_t began)
 {
-    int64_t newest = j->last_sync ? j->last_sync : j->known, patience = j->overdue - newest;
+    int64_t patience = j->overdue - j->age_begins;
     int64_t first = began + (patience < QUEUE_TELL_FIRST ? patience : QUEUE_TELL_FIRST);
     int64_t at = j->told ? j->told + QUEUE_TELL_AGAIN : j->overdue > first ? j->overdue : first;
     return j->gone || !j->overdue ? 0 : at;
@@ -391,14 +413,15 @@ char *queue_why_overdue(const struct queue_job *j)
 {
     if (j->fault)
         return xstrdup(j->fault);
-    if (j->running || j->foreign)
+    if ((j->running || j->foreign) && !j->postponed)
         return xstrdup("a run is under way");
     if (j->error)
         return xstrdup(j->error);
     if (!j->target_online)
         return xasprintf("node '%s' is not online", j->target);
     if (j->postponed)
-        return xasprintf("its runs were postponed, %u in a row: see the job's log", j->postponed);
+        return xasprintf("its runs were postponed, %u in a row: %s", j->postponed,
+                         j->hindrance ? j->hindrance : "see the job's log");
     if (j->lost)
         return xasprintf(
             "%u runs in a row left no trace: were they killed, or can the state directory not be "
@@ -413,6 +436,7 @@ void queue_started(struct queue *q, struct queue_job *j)
 {
     j->running = true;
     j->try_before = j->last_try;
+    j->sync_before = j->last_sync;
     j->fails_before = j->fail_count;
     q->running++;
 }
@@ -432,6 +456,16 @@ void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome)
     j->stale = true;
     j->outcome = outcome;
     q->running--;
+}
+
+void queue_lost(struct queue *q, struct queue_job *j)
+{
+    j->dead = 0;
+    j->stale = true;
+    j->outcome = QUEUE_FAILED;
+    j->try_before = j->last_try;
+    j->sync_before = j->last_sync;
+    j->fails_before = j->fail_count;
 }
 
 void queue_foreign_ended(struct queue *q, pid_t pid)

@@ -39,22 +39,27 @@ struct queue_job {
     int64_t next;       /* due_time of the last known state */
     int64_t not_before; /* put off in this process: busy guest, or a run that left no trace */
     int64_t last_iteration, last_try, last_sync, fail_count;
-    char *error; /* of the last failure, or NULL */
+    char *error;            /* of the last failure, or NULL */
+    struct strv kept_aside; /* what the target keeps aside, as in the state */
+    char *hindrance;        /* why the last run was postponed, or NULL */
+    pid_t dead;             /* a run that is gone without a word, and none of ours; 0: none */
 
     bool running; /* by us */
     bool stale;   /* our run is over, its state not yet read */
     bool gone;    /* no longer ours to start; stays for the sake of its run */
     enum queue_outcome outcome;
-    int64_t try_before, fails_before; /* last_try and fail_count when our run was started */
-    unsigned lost;                    /* runs in a row that left no trace in the state */
-    unsigned postponed;               /* runs in a row that found the guest, or its replica, busy */
-    int64_t max_age, known;           /* as job_overdue_at wants them */
-    int64_t overdue;                  /* from when on it is overdue, 0: never */
-    int64_t told;                     /* when that was told last, 0: not yet */
-    bool scrub;                       /* its replica is verified now and then */
-    int64_t verify_next;              /* when the next part is due; 0: nothing is known */
-    int64_t verify_after;             /* not before, in this process */
-    pid_t foreign;                    /* somebody else's live run, 0: none */
+    /* last_try, last_sync and fail_count when our run was started */
+    int64_t try_before, sync_before, fails_before;
+    unsigned lost;          /* runs in a row that left no trace in the state */
+    unsigned postponed;     /* runs in a row that found the guest, or its replica, busy */
+    int64_t max_age, known; /* as job_overdue_at wants them */
+    int64_t age_begins;
+    int64_t overdue;      /* from when on it is overdue, 0: never */
+    int64_t told;         /* when that was told last, 0: not yet */
+    int64_t scrub_days;   /* in which its replica is verified once; 0: never */
+    int64_t verify_next;  /* when the next part is due; 0: nothing is known */
+    int64_t verify_after; /* not before, in this process */
+    pid_t foreign;        /* somebody else's live run, 0: none */
     uint64_t foreign_start;
 };
 
@@ -116,6 +121,9 @@ char *queue_why_overdue(const struct queue_job *job);
 /* It could not be started at all. */
 void queue_refused(struct queue *q, struct queue_job *job, int64_t now);
 void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome);
+/* A run that was nobody's to wait for is gone without a word (`dead`), and has become a failure in the state
+ * file: it counts as one that failed, once the states were read anew. */
+void queue_lost(struct queue *q, struct queue_job *job);
 /* The foreign process is gone. */
 void queue_foreign_ended(struct queue *q, pid_t pid);
 

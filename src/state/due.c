@@ -11,9 +11,21 @@ int64_t job_retry_delay(int64_t fail_count)
     return fail_count < 1 ? 0 : fail_count <= 3 ? 300 * fail_count : 1800;
 }
 
-static int64_t retry_at(const struct job_state *state)
+static bool is_to_come(int64_t time, int64_t now)
+{
+    return time > now + JOB_CLOCK_SLACK;
+}
+
+bool job_sync_is_to_come(const struct job_state *state, int64_t now)
+{
+    return is_to_come(state->last_sync, now);
+}
+
+static int64_t retry_at(const struct job_state *state, int64_t now)
 {
     int64_t at;
+    if (is_to_come(state->last_try, now))
+        return 1;
     return __builtin_add_overflow(state->last_try, job_retry_delay(state->fail_count), &at) ? 0 : at;
 }
 
@@ -25,24 +37,31 @@ static bool next_event(const struct job *job, int64_t last, int64_t *ret)
     return schedule && calendar_next(schedule, last, ret);
 }
 
-int64_t job_next_sync(const struct job *job, const struct job_state *state, bool target_online)
+int64_t job_next_sync(const struct job *job, const struct job_state *state, bool target_online, int64_t now)
 {
     bool failed = state->fail_count > 0;
     if (job->remove != REMOVE_NOT)
-        return failed ? retry_at(state) : 1;
+        return failed ? retry_at(state, now) : 1;
     if (job->fault)
         return 0;
     if (failed)
-        return target_online ? retry_at(state) : 0;
-    if (state->exists && state->last_try == 0)
+        return target_online ? retry_at(state, now) : 0;
+    if ((state->exists && state->last_try == 0) || is_to_come(state->last_try, now))
         return 1;
     int64_t next;
     return next_event(job, state->last_try, &next) ? next : 0;
 }
 
-int64_t job_overdue_at(const struct job *job, const struct job_state *state, int64_t known)
+int64_t job_age_begins(const struct job_state *state, int64_t known, int64_t now)
 {
-    int64_t newest = state->last_sync > 0 ? state->last_sync : known, age = job_max_age(job), at = newest;
+    if (state->last_sync > 0 && !job_sync_is_to_come(state, now))
+        return state->last_sync;
+    return state->last_sync > 0 && known > now ? 1 : known;
+}
+
+int64_t job_overdue_at(const struct job *job, const struct job_state *state, int64_t known, int64_t now)
+{
+    int64_t newest = job_age_begins(state, known, now), age = job_max_age(job), at = newest;
     if (job->remove != REMOVE_NOT || newest <= 0)
         return 0;
     if (age)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/modes.h"
+#include "base/refusal.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -38,8 +39,11 @@ static int open_log(const char *path, struct err *e)
     _cleanup_close_ int fd = open(path, flags, MODE_LOG);
     if (fd < 0 && (errno == ELOOP || errno == EISDIR || errno == ENXIO))
         return err_set(e, ERR_DATA, 0, "the job log '%s' is a symlink or no regular file; remove it", path);
-    if (fd < 0)
-        return err_sys(e, "cannot open the job log '%s'", path);
+    if (fd < 0) {
+        err_sys(e, "cannot open the job log '%s'", path);
+        refusal_explain(e, path);
+        return -1;
+    }
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_sys(e, "cannot open the job log '%s'", path);

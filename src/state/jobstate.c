@@ -1,5 +1,6 @@
 #include "state/jobstate.h"
 
+#include "base/clock.h"
 #include "state/statecodec.h"
 #include "state/statefile.h"
 
@@ -12,12 +13,26 @@ void job_state_release(struct job_state *s)
 {
     free(s->error);
     free(s->last_node);
+    free(s->job);
     strv_release(&s->storages);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);
     strv_release(&s->damaged);
+    strv_release(&s->guest);
     free(s->verify_at);
+    free(s->postponed);
     *s = (struct job_state){.duration = -1};
+}
+
+const char *job_state_differs(const struct job_state *s)
+{
+    for (size_t i = 0; i < s->damaged.n; i++) {
+        const char *ranges = strchr(s->damaged.v[i], ' ');
+        const char *volid = ranges ? strchr(ranges + 1, ' ') : NULL;
+        if (volid && ranges[1] != '-')
+            return volid + 1;
+    }
+    return NULL;
 }
 
 /* The keys under which a state lies. */
@@ -46,10 +61,26 @@ int job_state_load(const char *state_dir, uint32_t guest, const char *target, st
 {
     struct place at;
     struct state_file f;
-    if (place_of(guest, target, &at, e) < 0 || state_file_read(state_dir, &f, e) < 0)
+    pid_t lost;
+    if (place_of(guest, target, &at, e) < 0)
         return -1;
-    state_decode(json_get(json_get(f.root, at.guest), at.target), ret);
-    state_file_release(&f);
+    *ret = (struct job_state){.duration = -1};
+    do { /* its process may have recorded its end since the file was read */
+        lost = ret->lost;
+        job_state_release(ret);
+        if (state_file_read(state_dir, &f, e) < 0)
+            return -1;
+        state_decode(json_get(json_get(f.root, at.guest), at.target), ret);
+        state_file_release(&f);
+    } while (ret->lost && ret->lost != lost);
+    return 0;
+}
+
+int job_state_load_of(const char *state_dir, const struct job *job, struct job_state *ret, struct err *e)
+{
+    if (job_state_load(state_dir, job->guest, job->target, ret, e) < 0)
+        return -1;
+    state_of_job(ret, job->id);
     return 0;
 }
 
@@ -139,6 +170,90 @@ static void try_soon(struct json_span old, const void *arg, bool crowded, struct
 int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e)
 {
     return change_entry(state_dir, guest, target, try_soon, NULL, e);
+}
+
+char *job_why_lost(int64_t began)
+{
+    char when[32] = "";
+    if (began) /* schedule-now takes it away */
+        clock_print_log(began, when);
+    return xasprintf("%s%s left no word: it was killed, or the node went down",
+                     began ? "the run that began at " : "the last run", when);
+}
+
+static void lose(struct job_state *s, const char *how)
+{
+    free(s->error);
+    s->error = how ? xstrdup(how) : job_why_lost(s->last_try);
+    s->fail_count++;
+    s->lost = 0;
+    s->ptime = 0;
+}
+
+void job_state_count_lost(struct job_state *s)
+{
+    if (s->lost)
+        lose(s, NULL);
+}
+
+/* It ended before it could record that it began. */
+static bool left_no_trace(const struct job_state *s, const struct job_loss *loss)
+{
+    return loss->how && !s->pid && !s->lost && s->last_try < loss->since;
+}
+
+static void begin_for(struct job_state *s, const struct job_loss *loss)
+{
+    free(s->job);
+    free(s->last_node);
+    s->job = xstrdup(loss->job);
+    s->last_node = xstrdup(loss->node);
+    s->last_try = s->last_iteration = loss->since;
+    s->lost = loss->pid;
+    s->exists = true;
+}
+
+static void put_loss(struct json_span old, const void *arg, bool crowded, struct buf *out)
+{
+    const struct job_loss *loss = arg;
+    struct job_state s;
+    state_decode(old, &s);
+    if (loss->job && loss->how)
+        state_of_job(&s, loss->job);
+    if (left_no_trace(&s, loss))
+        begin_for(&s, loss);
+    if (s.lost == loss->pid && loss->how)
+        lose(&s, loss->how);
+    else if (s.lost == loss->pid)
+        s.lost = 0;
+    if (s.exists)
+        state_encode(out, old, &s, crowded);
+    job_state_release(&s);
+}
+
+int job_state_lose(const char *state_dir, uint32_t guest, const char *target, const struct job_loss *loss,
+                   struct err *e)
+{
+    return change_entry(state_dir, guest, target, put_loss, loss, e);
+}
+
+static void put_off(struct json_span old, const void *why, bool crowded, struct buf *out)
+{
+    struct job_state s;
+    state_decode(old, &s);
+    if (!s.pid) {
+        free(s.postponed);
+        s.postponed = xstrdup(why);
+        s.postponements++;
+    }
+    state_encode(out, old, &s, crowded);
+    job_state_release(&s);
+}
+
+int job_state_postpone(const char *state_dir, uint32_t guest, const char *target, const char *why,
+                       struct err *e)
+{
+    return change_entry(state_dir, guest, target, put_off, why, e);
 }
 
 static int check_guest_json(const char *json, struct json_span *ret, struct err *e)

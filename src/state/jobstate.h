@@ -22,6 +22,8 @@
 struct job_state {
     int64_t last_sync; /* epoch of the start of the last successful run, 0: none */
     int64_t last_try;  /* 0: never, or as soon as possible */
+    int64_t began;     /* epoch of the first run about the guest as it is now, 0: unknown; not Proxmox VE's */
+    struct strv guest; /* …and what that is known by (guest_config_identity); not Proxmox VE's */
     int64_t last_iteration;
     int64_t fail_count;
     char *error;          /* NULL: ok */
@@ -37,13 +39,20 @@ struct job_state {
     int64_t verified, verify_next, verify_began;
     char *verify_at;
     struct strv damaged;
+    /* Not Proxmox VE's: why the last run was postponed, and how many were in a row. */
+    char *postponed;
+    int64_t postponements;
     char *last_node;
-    pid_t pid; /* 0: not running (a dead pid is given as 0 by job_state_load) */
+    char *job;  /* the id of the job whose run wrote it; not Proxmox VE's; NULL: unknown */
+    pid_t pid;  /* 0: not running (a dead pid is given as 0 by job_state_load, and as `lost`) */
+    pid_t lost; /* the process of a run that is gone and recorded no end, 0: none */
     uint64_t ptime;
     bool exists; /* false: there was no entry, all else is default */
 };
 
 void job_state_release(struct job_state *s);
+/* The volume of the first entry of `damaged` that is not dealt with; NULL: there is none. Borrowed. */
+const char *job_state_differs(const struct job_state *s);
 
 /* The state of guest's job to `target` (a node name). A missing file or entry gives the defaults. */
 int job_state_load(const char *state_dir, uint32_t guest, const char *target, struct job_state *ret,
@@ -63,6 +72,24 @@ int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from,
  * migration: what this node remembers of its own runs is of an earlier ownership, and goes. What another node
  * sent with the guest (set-state) stays. Empties jobs->turned. */
 int job_states_forget_turned(const char *state_dir, const char *node, struct jobs *jobs, struct err *e);
+/* A run whose process is gone without having recorded its end becomes a failure: `lost` is 0 then. */
+void job_state_count_lost(struct job_state *s);
+/* Why a run that began then (last_try, 0: unknown) is lost, as far as its state says; malloc'ed. */
+char *job_why_lost(int64_t began);
+/* A process that was to be a run, and is gone. */
+struct job_loss {
+    pid_t pid;
+    const char *how; /* what became of it; NULL: nothing that would be a failure, only the process goes */
+    const char *job; /* its job and node, where it may have ended before it recorded that it began… */
+    const char *node;
+    int64_t since; /* …which it did not if the last try is older than this; 0: it did */
+};
+/* The same in the file, where the entry still names this process, or nothing that began so late. */
+int job_state_lose(const char *state_dir, uint32_t guest, const char *target, const struct job_loss *loss,
+                   struct err *e);
+/* A run was postponed before it could begin, and not because another one of the job is under way. */
+int job_state_postpone(const char *state_dir, uint32_t guest, const char *target, const char *why,
+                       struct err *e);
 /* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now). */
 int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e);
 
@@ -74,6 +101,11 @@ struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, 
 void job_states_free(struct job_states *s);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
+/* Of the job of this id: what a run of another one to the same target left, which was removed since, is
+ * nobody's, but for where it had replicas. */
+void job_states_get_of(const struct job_states *s, uint32_t guest, const char *target, const char *job,
+                       struct job_state *ret);
+int job_state_load_of(const char *state_dir, const struct job *job, struct job_state *ret, struct err *e);
 /* Drop every entry for which keep() says false; writes only when something was dropped (BEHAVIOUR.md#purge).
  * keep() is asked once without the lock and, if anything is to go, once more with it. */
 int job_states_purge(const char *state_dir, bool (*keep)(uint32_t guest, const char *target, void *arg),

@@ -14,6 +14,7 @@ struct entry {
 };
 
 struct job_states {
+    char *dir;
     struct state_file file;
     struct entry *v; /* by guest, then target */
     size_t n, room;
@@ -70,6 +71,7 @@ static struct job_states *load(const char *state_dir, uint32_t only, struct err 
         free(s);
         return NULL;
     }
+    s->dir = xstrdup(state_dir);
     struct json_iter it = json_iter(s->file.root);
     struct json_span key, object;
     uint32_t guest;
@@ -96,8 +98,19 @@ void job_states_free(struct job_states *s)
     if (!s)
         return;
     state_file_release(&s->file);
+    free(s->dir);
     free(s->v);
     free(s);
+}
+
+static void load_anew(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret)
+{
+    struct job_state now;
+    struct err ignored;
+    if (job_state_load(s->dir, guest, target, &now, &ignored) < 0)
+        return;
+    job_state_release(ret);
+    *ret = now;
 }
 
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret)
@@ -122,6 +135,15 @@ void job_states_get(const struct job_states *s, uint32_t guest, const char *targ
             state = (struct json_span){text_of(s) + at->state, at->state_len};
     }
     state_decode(state, ret);
+    if (ret->lost) /* as of the text, which is old by now */
+        load_anew(s, guest, target, ret);
+}
+
+void job_states_get_of(const struct job_states *s, uint32_t guest, const char *target, const char *job,
+                       struct job_state *ret)
+{
+    job_states_get(s, guest, target, ret);
+    state_of_job(ret, job);
 }
 
 struct purge {

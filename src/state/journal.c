@@ -3,10 +3,12 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/refusal.h"
 #include "base/lock.h"
 #include "base/modes.h"
 #include "base/proc.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sqlite3.h>
@@ -52,6 +54,14 @@ static int db_error(struct journal *j, int code, const char *what, struct err *e
     for (size_t i = 0; i < ELEMENTS(kinds); i++)
         if ((code & 0xff) == kinds[i].code)
             kind = kinds[i].kind;
+    int system = j->db ? sqlite3_system_errno(j->db) : 0;
+    bool refused = kind == ERR_FULL || (code & 0xff) == SQLITE_CANTOPEN || (code & 0xff) == SQLITE_READONLY ||
+                   (code & 0xff) == SQLITE_IOERR;
+    if (refused && (system || kind == ERR_FULL)) {
+        err_set(e, kind, system ? system : ENOSPC, "cannot %s the journal '%s'", what, j->path);
+        refusal_explain(e, j->path);
+        return -1;
+    }
     return err_set(e, kind, 0, "cannot %s the journal '%s': %s", what, j->path,
                    j->db ? sqlite3_errmsg(j->db) : sqlite3_errstr(code));
 }
@@ -109,7 +119,12 @@ static void make_private(const struct journal *j)
 static int open_db(struct journal *j, struct err *e)
 {
     char version[16], mode[16];
+    struct stat st;
     make_private(j);
+    if (lstat(j->path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, ERR_CONFIG, 0,
+                       "the journal '%s' is no regular file: move it away, the next run begins a new one",
+                       j->path);
     int code = sqlite3_open_v2(j->path, &j->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
     if (code != SQLITE_OK)
@@ -208,16 +223,6 @@ const char *journal_notice(const struct journal *j)
     return j->notice;
 }
 
-static void read_boot_id(char out[40])
-{
-    struct buf text = BUF_INIT;
-    struct err e;
-    out[0] = 0;
-    if (fs_read("/proc/sys/kernel/random/boot_id", 64, &text, &e) == 0)
-        snprintf(out, 40, "%.*s", (int)strcspn(buf_str(&text), "\n"), buf_str(&text));
-    buf_release(&text);
-}
-
 static void bind_text(sqlite3_stmt *s, int at, const char *text)
 {
     if (text)
@@ -264,14 +269,14 @@ static int finish(struct journal *j, sqlite3_stmt *s, struct err *e)
 static int insert(struct journal *j, const struct journal_run *run, int64_t *row, struct err *e)
 {
     sqlite3_stmt *s;
-    char boot[40];
+    char boot[PROC_BOOT_MAX];
     if (prepare(j,
                 "INSERT INTO run (job, node, target, start, duration, result, err_kind, error, bytes, delta,"
                 " steps, log, pid, ptime, boot) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
                 &s, e) < 0)
         return -1;
     bind_run(s, run);
-    read_boot_id(boot);
+    proc_boot(boot);
     sqlite3_bind_int64(s, 13, getpid());
     sqlite3_bind_int64(s, 14, (sqlite3_int64)proc_start_time(getpid()));
     bind_text(s, 15, boot);
@@ -318,6 +323,50 @@ int journal_end(struct journal *j, const struct journal_run *run, struct err *e)
     return update(j, run, e);
 }
 
+static int set_error(struct journal *j, int64_t pid, const char *how, struct err *e)
+{
+    sqlite3_stmt *s;
+    char boot[PROC_BOOT_MAX];
+    if (prepare(j, "UPDATE run SET error=?1, err_kind='system' WHERE result='running' AND pid=?2 AND boot=?3",
+                &s, e) < 0)
+        return -1;
+    proc_boot(boot);
+    bind_text(s, 1, how);
+    sqlite3_bind_int64(s, 2, pid);
+    bind_text(s, 3, boot);
+    return finish(j, s, e);
+}
+
+/* Unless it has a row, which is complete then. */
+static int insert_killed(struct journal *j, int64_t pid, const struct journal_run *run, struct err *e)
+{
+    sqlite3_stmt *s;
+    char boot[PROC_BOOT_MAX];
+    if (prepare(j,
+                "INSERT INTO run (job, node, target, start, duration, result, err_kind, error, bytes, delta,"
+                " steps, log, pid, ptime, boot) SELECT ?1,?2,?3,?4,NULL,'interrupted','system',?5,0,0,NULL,"
+                "NULL,?6,0,?7 WHERE NOT EXISTS (SELECT 1 FROM run WHERE pid=?6 AND boot=?7 AND job=?1 AND"
+                " start>=?4)",
+                &s, e) < 0)
+        return -1;
+    proc_boot(boot);
+    bind_text(s, 1, run->job);
+    bind_text(s, 2, run->node);
+    bind_text(s, 3, run->target);
+    sqlite3_bind_int64(s, 4, run->start);
+    bind_text(s, 5, run->error);
+    sqlite3_bind_int64(s, 6, pid);
+    bind_text(s, 7, boot);
+    return finish(j, s, e);
+}
+
+int journal_killed(struct journal *j, int64_t pid, const struct journal_run *run, struct err *e)
+{
+    if (set_error(j, pid, run->error, e) < 0)
+        return -1;
+    return sqlite3_changes(j->db) ? 0 : insert_killed(j, pid, run, e);
+}
+
 static void copy_column(char *out, size_t room, sqlite3_stmt *s, int column)
 {
     const char *text = (const char *)sqlite3_column_text(s, column);
@@ -340,7 +389,7 @@ static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
     run->delta = (uint64_t)sqlite3_column_int64(s, 10);
     run->steps = (char *)sqlite3_column_text(s, 11);
     run->log = (char *)sqlite3_column_text(s, 12);
-    char at_boot[40];
+    char at_boot[PROC_BOOT_MAX];
     copy_column(at_boot, sizeof at_boot, s, 15);
     uint64_t ptime = (uint64_t)sqlite3_column_int64(s, 14);
     bool alive =
@@ -349,21 +398,22 @@ static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
         snprintf(run->result, sizeof run->result, "interrupted");
 }
 
+/* Which run is the newer one tells its row: a start may be of a clock that was set since. */
 int journal_list(struct journal *j, const char *job, unsigned limit,
                  bool (*each)(const struct journal_run *, void *), void *arg, struct err *e)
 {
     sqlite3_stmt *s;
-    char boot[40];
+    char boot[PROC_BOOT_MAX];
     if (prepare(
             j,
             "SELECT row, job, node, target, start, duration, result, err_kind, error, bytes, delta, steps, "
             "log,"
-            " pid, ptime, boot FROM run WHERE ?1 IS NULL OR job = ?1 ORDER BY start DESC, row DESC LIMIT ?2",
+            " pid, ptime, boot FROM run WHERE ?1 IS NULL OR job = ?1 ORDER BY row DESC LIMIT ?2",
             &s, e) < 0)
         return -1;
     bind_text(s, 1, job);
     sqlite3_bind_int64(s, 2, limit ? (sqlite3_int64)limit : -1);
-    read_boot_id(boot);
+    proc_boot(boot);
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
         struct journal_run run;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define LINE_MAX_BYTES 900 /* a line of a mail has at most 998 */
 #define LAST_OF_EACH 3     /* from the failure after this one on, only few are told */
@@ -94,6 +95,24 @@ void mail_compose_overdue(const struct overdue_mail *m, struct buf *ret)
     buf_adds(ret, n ? "\n" : "");
     buf_adds(ret, "This is told again each day for as long as it lasts. 'pvesr status' has all jobs, "
                   "'pvesr history' what their runs did.\n");
+}
+
+void mail_compose_text(const struct text_mail *m, struct buf *ret)
+{
+    char date[64];
+    time_t now = (time_t)clock_epoch();
+    struct tm tm;
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S %z", localtime_r(&now, &tm));
+    _cleanup_free_ char *id = xasprintf("<%s>", m->id);
+    add_header(ret, "Date", date);
+    add_header(ret, "Message-ID", id);
+    add_head(ret, m->from, m->to, m->subject);
+    for (const char *line = m->text; *line;) {
+        size_t n = strcspn(line, "\n");
+        _cleanup_free_ char *one = xstrndup(line, n);
+        add_text(ret, one);
+        line += n + (line[n] == '\n');
+    }
 }
 
 static void words(const char *program, struct strv *argv)

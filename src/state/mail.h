@@ -35,6 +35,15 @@ struct overdue_mail {
 /* About jobs whose newest restore point is older than it may be, or a scheduler that stands still. Pure. */
 void mail_compose_overdue(const struct overdue_mail *m, struct buf *ret);
 
+struct text_mail {
+    const char *from; /* NULL: root */
+    const char *to, *subject;
+    const char *id;   /* the same whenever it is sent again */
+    const char *text; /* lines; they are clean */
+};
+/* Any other. Pure but for the date. */
+void mail_compose_text(const struct text_mail *m, struct buf *ret);
+
 /* Give the text to `PROGRAM -i -t`, as sendmail(8) understands it, and wait until it is accepted (60 s). */
 int mail_send(const char *program, const struct buf *text, struct err *e);
 /* The same without waiting. */

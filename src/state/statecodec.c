@@ -31,15 +31,17 @@ static const struct {
 static const struct {
     const char *key;
     size_t offset;
-} times[] = {
+} rarely[] = {
     {"verified", offsetof(struct job_state, verified)},
     {"verify_next", offsetof(struct job_state, verify_next)},
     {"verify_began", offsetof(struct job_state, verify_began)},
+    {"postponements", offsetof(struct job_state, postponements)},
+    {"began", offsetof(struct job_state, began)},
 };
 
-static const char *const other_keys[] = {"error",      "duration",  "storeid_list", "first_copies",
-                                         "kept_aside", "last_node", "pid",          "ptime",
-                                         "verify_at",  "damaged"};
+static const char *const other_keys[] = {
+    "error", "duration",  "storeid_list", "first_copies", "kept_aside", "last_node", "pid",
+    "ptime", "verify_at", "damaged",      "job",          "postponed",  "guest"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -50,11 +52,11 @@ static bool decode_number(struct json_span key, struct json_span value, struct j
                 memcpy((char *)s + numbers[i].offset, &number, sizeof number);
             return true;
         }
-    for (size_t i = 0; i < ELEMENTS(times); i++)
-        if (json_key_is(key, times[i].key)) {
+    for (size_t i = 0; i < ELEMENTS(rarely); i++)
+        if (json_key_is(key, rarely[i].key)) {
             int64_t number;
             if (json_to_i64(value, &number) && number >= 0)
-                memcpy((char *)s + times[i].offset, &number, sizeof number);
+                memcpy((char *)s + rarely[i].offset, &number, sizeof number);
             return true;
         }
     return false;
@@ -98,12 +100,20 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         decode_names(value, &s->kept_aside);
     } else if (json_key_is(key, "damaged")) {
         decode_names(value, &s->damaged);
+    } else if (json_key_is(key, "guest")) {
+        decode_names(value, &s->guest);
     } else if (json_key_is(key, "verify_at")) {
         free(s->verify_at);
         s->verify_at = decode_text(value);
+    } else if (json_key_is(key, "postponed")) {
+        free(s->postponed);
+        s->postponed = decode_text(value);
     } else if (json_key_is(key, "last_node")) {
         free(s->last_node);
         s->last_node = decode_text(value);
+    } else if (json_key_is(key, "job")) {
+        free(s->job);
+        s->job = decode_text(value);
     } else if (json_key_is(key, "pid")) {
         *pid = json_to_i64(value, &number) && number > 0 && number <= INT32_MAX ? number : 0;
     } else if (json_key_is(key, "ptime")) {
@@ -125,7 +135,17 @@ void state_decode(struct json_span s, struct job_state *ret)
     if (pid && ret->ptime && proc_start_time((pid_t)pid) == ret->ptime)
         ret->pid = (pid_t)pid;
     else
-        ret->ptime = 0;
+        ret->lost = (pid_t)pid;
+}
+
+void state_of_job(struct job_state *s, const char *job)
+{
+    if (!s->job || strcmp(s->job, job) == 0 || s->pid)
+        return;
+    struct strv storages = s->storages;
+    s->storages = (struct strv)STRV_INIT;
+    job_state_release(s);
+    s->storages = storages;
 }
 
 static bool is_known(struct json_span key)
@@ -133,8 +153,8 @@ static bool is_known(struct json_span key)
     for (size_t i = 0; i < ELEMENTS(numbers); i++)
         if (json_key_is(key, numbers[i].key))
             return true;
-    for (size_t i = 0; i < ELEMENTS(times); i++)
-        if (json_key_is(key, times[i].key))
+    for (size_t i = 0; i < ELEMENTS(rarely); i++)
+        if (json_key_is(key, rarely[i].key))
             return true;
     for (size_t i = 0; i < ELEMENTS(other_keys); i++)
         if (json_key_is(key, other_keys[i]))
@@ -143,7 +163,7 @@ static bool is_known(struct json_span key)
 }
 
 /* How much of the text it took. */
-static size_t encode_error(struct object_writer *w, const char *error, size_t most)
+static size_t encode_said(struct object_writer *w, const char *key, const char *error, size_t most)
 {
     size_t n = strnlen(error, most < ERROR_CAP ? most : ERROR_CAP);
     while (n && (error[n] & 0xc0) == 0x80) /* not through the middle of a character */
@@ -151,7 +171,7 @@ static size_t encode_error(struct object_writer *w, const char *error, size_t mo
     while (n && (error[n - 1] == '\n' || error[n - 1] == '\r'))
         n--;
     _cleanup_free_ char *text = xstrndup(error, n);
-    object_key(w, "error");
+    object_key(w, key);
     json_add_string(w->out, text);
     return n;
 }
@@ -204,14 +224,14 @@ static void encode_damaged(struct object_writer *w, const struct strv *damaged, 
     encode_names(w, "damaged", bytes > most ? &wide : damaged, 0);
 }
 
-static void encode_verification(struct object_writer *w, const struct job_state *s, size_t damage)
+static void encode_rare(struct object_writer *w, const struct job_state *s, size_t damage)
 {
-    for (size_t i = 0; i < ELEMENTS(times); i++) {
+    for (size_t i = 0; i < ELEMENTS(rarely); i++) {
         int64_t number;
-        memcpy(&number, (const char *)s + times[i].offset, sizeof number);
+        memcpy(&number, (const char *)s + rarely[i].offset, sizeof number);
         if (!number)
             continue;
-        object_key(w, times[i].key);
+        object_key(w, rarely[i].key);
         buf_addf(w->out, "%" PRId64, number);
     }
     if (s->verify_at) {
@@ -219,6 +239,7 @@ static void encode_verification(struct object_writer *w, const struct job_state 
         json_add_string(w->out, s->verify_at);
     }
     encode_damaged(w, &s->damaged, damage);
+    encode_names(w, "guest", &s->guest, 0);
 }
 
 static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)
@@ -250,16 +271,21 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
         object_key(&w, "duration");
         buf_adds(out, text);
     }
-    size_t said = s->error ? encode_error(&w, s->error, texts) : 0;
+    size_t said = s->error ? encode_said(&w, "error", s->error, texts) : 0;
+    said += s->postponed ? encode_said(&w, "postponed", s->postponed, texts - said) : 0;
     encode_names(&w, "storeid_list", &s->storages, 0);
     encode_names(&w, "first_copies", &s->first_copies, 0);
     encode_kept(&w, &s->kept_aside, texts - said);
-    encode_verification(&w, s, damage_most[crowded]);
+    encode_rare(&w, s, damage_most[crowded]);
     if (s->last_node) {
         object_key(&w, "last_node");
         json_add_string(out, s->last_node);
     }
-    if (s->pid)
-        encode_process(&w, s->pid, s->ptime);
+    if (s->job) {
+        object_key(&w, "job");
+        json_add_string(out, s->job);
+    }
+    if (s->pid || s->lost)
+        encode_process(&w, s->pid ? s->pid : s->lost, s->ptime);
     object_end(&w);
 }

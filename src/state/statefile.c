@@ -18,22 +18,32 @@ static int check(struct state_file *f, struct err *e)
     if (json_check(f->text.data, f->text.len, &f->root, &bad) == 0 && json_is_object(f->root))
         return 0;
     if (json_is_object(f->root))
-        return err_set(
-            e, ERR_DATA, 0,
-            "invalid json data in '%s', byte %zu; move the file away, the next runs go on from what "
-            "the storages hold",
-            f->path, bad);
-    return err_set(
-        e, ERR_DATA, 0,
-        "invalid json data in '%s': not an object; move the file away, the next runs go on from what "
-        "the storages hold",
-        f->path);
+        return err_set(e, ERR_DATA, 0,
+                       "invalid json data in '%s', byte %zu; move the file away, the next runs go on from "
+                       "what the storages hold",
+                       f->path, bad);
+    return err_set(e, ERR_DATA, 0,
+                   "invalid json data in '%s': not an object; move the file away, the next runs go on from "
+                   "what the storages hold",
+                   f->path);
+}
+
+static int read_text(struct state_file *f, struct err *e)
+{
+    struct err why = {0};
+    int r = fs_read(f->path, FILE_CAP, &f->text, &why);
+    if (r < 0 && why.kind == ERR_DATA)
+        return err_set(e, ERR_DATA, 0,
+                       "%s; move the file away, the next runs go on from what the storages hold", why.text);
+    if (r < 0)
+        *e = why;
+    return r;
 }
 
 int state_file_read(const char *state_dir, struct state_file *ret, struct err *e)
 {
     struct state_file f = {.path = xasprintf("%s/pve-replication-state.json", state_dir)};
-    if (fs_read(f.path, FILE_CAP, &f.text, e) < 0 || check(&f, e) < 0) {
+    if (read_text(&f, e) < 0 || check(&f, e) < 0) {
         state_file_release(&f);
         return -1;
     }

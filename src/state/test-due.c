@@ -16,6 +16,8 @@ struct due_case {
     int64_t expected;
 };
 
+#define NOW 1800000000
+
 static char no_schedule[] = "invalid", never[] = "2019-1-1", one_shot[] = "2090-1-1",
             fault[] = "no such schedule";
 
@@ -43,13 +45,20 @@ static const struct due_case cases[] = {
     {"a fault", {.fault = fault}, {.exists = true}, false, 0},
     {"a schedule that cannot be read", {.schedule = no_schedule}, {.last_try = 1000}, false, 0},
     {"a schedule that never fires", {.schedule = never}, {.last_try = 1700000000}, false, 0},
-    {"a lying last try", {}, {.last_try = INT64_MAX, .fail_count = 9}, false, 0},
+    {"a lying last try", {}, {.last_try = INT64_MAX, .fail_count = 9}, false, 1},
+    {"the clock was ten years ahead", {}, {.exists = true, .last_try = NOW + 315360000}, false, 1},
+    {"and a fault", {.fault = fault}, {.exists = true, .last_try = NOW + 315360000}, false, 0},
+    {"and a removal that failed",
+     {.remove = REMOVE_FULL},
+     {.last_try = NOW + 315360000, .fail_count = 1},
+     false,
+     1},
 };
 
 static void test_next_sync(void **arg)
 {
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
-        int64_t got = job_next_sync(&cases[i].job, &cases[i].state, !cases[i].offline);
+        int64_t got = job_next_sync(&cases[i].job, &cases[i].state, !cases[i].offline, NOW);
         if (got != cases[i].expected)
             fail_msg("%s: %" PRId64 " instead of %" PRId64, cases[i].label, got, cases[i].expected);
     }
@@ -75,10 +84,12 @@ static void test_overdue(void **arg)
         {"its own age without events", {.schedule = one_shot, .max_age = ninety}, 1000, 0, 1090},
         {"to be removed", {.remove = REMOVE_FULL}, 1000, 0, 0},
         {"a fault is no excuse", {.fault = fault}, 1000, 0, 3600},
+        {"no clock can say when it was", {}, NOW + 315360000, 1000, 3600},
+        {"nor since when it is known", {}, NOW + 315360000, NOW + 1, 2700},
     };
     for (size_t i = 0; i < ELEMENTS(ages); i++) {
         struct job_state state = {.last_sync = ages[i].last_sync};
-        int64_t got = job_overdue_at(&ages[i].job, &state, ages[i].known);
+        int64_t got = job_overdue_at(&ages[i].job, &state, ages[i].known, NOW);
         if (got != ages[i].expected)
             fail_msg("%s: %" PRId64 " instead of %" PRId64, ages[i].label, got, ages[i].expected);
     }

@@ -1,6 +1,8 @@
 /* Several processes write the state file at once, and die while they do. */
 #include "state/testdir.h"
 
+#include "base/proc.h"
+#include "base/testbrief.h"
 #include "state/jobstate.h"
 
 #include <signal.h>
@@ -8,12 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITERS = 4, ROUNDS = 40 };
+enum { WRITERS = 4, ROUNDS = 40, ENTRIES = 4000 };
 
 /* Each writer has an entry of its own, and they share the guests. */
 static int write_many(const char *dir, int writer)
 {
-    for (int round = 1; round <= ROUNDS; round++) {
+    for (int round = 1; round <= test_rounds(ROUNDS); round++) {
         struct err e;
         struct job_state s;
         char target[16];
@@ -45,7 +47,7 @@ static void test_no_update_is_lost(void **state)
         char target[16];
         snprintf(target, sizeof target, "node%d", i);
         assert_int_equal(job_state_load(*state, 100, target, &s, &e), 0);
-        assert_int_equal(s.fail_count, ROUNDS);
+        assert_int_equal(s.fail_count, test_rounds(ROUNDS));
         job_state_release(&s);
     }
 }
@@ -67,7 +69,7 @@ static void write_for_ever(const char *dir, int told)
 static void put_many_entries(const char *dir)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
-    for (unsigned i = 0; i < 20000; i++)
+    for (unsigned i = 0; i < ENTRIES; i++)
         buf_addf(&text, "%c\"%u\":{\"local/b\":{\"last_sync\":1700000000,\"note\":\"some text\"}}",
                  i ? ',' : '{', 1000 + i);
     buf_addc(&text, '}');
@@ -78,7 +80,7 @@ static void test_kill_leaves_a_whole_file(void **state)
 {
     int64_t seen = 0;
     put_many_entries(*state);
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < test_rounds(ROUNDS); round++) {
         int told[2];
         assert_int_equal(pipe(told), 0);
         pid_t pid = fork();
@@ -102,12 +104,63 @@ static void test_kill_leaves_a_whole_file(void **state)
         assert_true(s.exists && s.fail_count >= 1);
         seen += s.fail_count;
         job_state_release(&s);
-        assert_int_equal(job_state_load(*state, 20999, "b", &s, &e), 0);
+        assert_int_equal(job_state_load(*state, 999 + ENTRIES, "b", &s, &e), 0);
         assert_int_equal(s.last_sync, 1700000000);
         job_state_release(&s);
         assert_int_equal(job_state_schedule_now(*state, 100, "a", &e), 0); /* and the lock is free */
     }
-    assert_true(seen >= 40);
+    assert_true(seen >= test_rounds(ROUNDS));
+}
+
+/* A run: that it is under way, told by a byte, and that it has ended. */
+static void begin_and_end(const char *dir, int told)
+{
+    struct err e;
+    struct job_state s = {.duration = -1, .last_try = 7, .pid = getpid(), .ptime = proc_start_time(getpid())};
+    if (job_state_store(dir, 100, "a", &s, &e) < 0)
+        _exit(1);
+    if (write(told, "", 1) != 1)
+        _exit(1);
+    s.pid = 0;
+    s.last_sync = 7;
+    _exit(job_state_store(dir, 100, "a", &s, &e) < 0);
+}
+
+static void look_at(const struct job_states *all, const char *dir)
+{
+    struct err e;
+    struct job_state s;
+    if (all)
+        job_states_get(all, 100, "a", &s);
+    else
+        assert_int_equal(job_state_load(dir, 100, "a", &s, &e), 0);
+    assert_int_equal(s.lost, 0);
+    job_state_release(&s);
+}
+
+/* Whoever looks while a run ends takes it for no lost one, however old what was read is by then. */
+static void test_end_is_no_loss(void **state)
+{
+    struct err e;
+    put_many_entries(*state); /* it takes a while to read them */
+    for (int round = 0; round < test_rounds(ROUNDS); round++) {
+        int told[2], status;
+        char c;
+        assert_int_equal(pipe(told), 0);
+        pid_t pid = fork();
+        if (pid == 0)
+            begin_and_end(*state, told[1]);
+        assert_int_equal(read(told[0], &c, 1), 1);
+        struct job_states *all = job_states_load(*state, &e);
+        look_at(NULL, *state);
+        look_at(all, *state);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        look_at(all, *state);
+        job_states_free(all);
+        close(told[0]);
+        close(told[1]);
+    }
 }
 
 int main(void)
@@ -115,6 +168,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         DIR_TEST(test_no_update_is_lost),
         DIR_TEST(test_kill_leaves_a_whole_file),
+        DIR_TEST(test_end_is_no_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "state/testdir.h"
 
 #include "base/proc.h"
+#include "base/testbrief.h"
 #include "state/jobstate.h"
 
 #include <inttypes.h>
@@ -121,6 +122,112 @@ static void test_own_keys(void **state)
     assert_file(
         *state,
         "{\"100\":{\"local/a\":{\"last_sync\":0,\"last_try\":0,\"last_iteration\":0,\"fail_count\":0}}}");
+}
+
+/* A process that is gone, of one entry of many kinds: only who names it may take it away. */
+static void store_lost(const char *dir, int64_t fails)
+{
+    struct err e;
+    struct job_state s = {
+        .duration = -1, .last_try = 7, .fail_count = fails, .pid = INT32_MAX, .ptime = 5, .exists = true};
+    assert_ok(job_state_store(dir, 100, "a", &s, &e), &e);
+}
+
+static void assert_state(const char *dir, pid_t lost, int64_t fails, const char *error)
+{
+    struct err e;
+    struct job_state s;
+    assert_ok(job_state_load(dir, 100, "a", &s, &e), &e);
+    assert_int_equal(s.pid, 0);
+    assert_int_equal(s.lost, lost);
+    assert_int_equal(s.fail_count, fails);
+    if (error ? !s.error || !strstr(s.error, error) : s.error != NULL)
+        fail_msg("'%s'", s.error ? s.error : "none");
+    job_state_release(&s);
+}
+
+static int gone(const char *dir, pid_t pid, const char *how, struct err *e)
+{
+    const struct job_loss loss = {.pid = pid, .how = how};
+    return job_state_lose(dir, 100, "a", &loss, e);
+}
+
+/* Killed before it recorded that it began: known by its start. */
+static void test_lost_without_a_trace(void **state)
+{
+    struct err e;
+    struct job_state s;
+    struct job_loss loss = {.pid = 4711, .how = "killed", .job = "100-0", .node = "here", .since = 5000};
+    for (int i = 0; i < 3; i++) { /* that try is recorded; and another job in its place has no part of it */
+        loss.job = i < 2 ? "100-0" : "100-1";
+        assert_ok(job_state_lose(*state, 100, "a", &loss, &e), &e);
+        assert_state(*state, 0, 1, "killed");
+    }
+    assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+    assert_true(strcmp(s.job, "100-1") == 0 && strcmp(s.last_node, "here") == 0 && s.last_try == 5000);
+    job_state_release(&s);
+    store_lost(*state, 1); /* another's run, later, is not its matter */
+    loss.since = 1;
+    assert_ok(job_state_lose(*state, 100, "a", &loss, &e), &e);
+    assert_state(*state, INT32_MAX, 1, NULL);
+}
+
+static void test_lost(void **state)
+{
+    struct err e;
+    struct job_state s;
+    store_lost(*state, 0);
+    assert_state(*state, INT32_MAX, 0, NULL);
+    /* what others change of the entry leaves it */
+    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e);
+    assert_state(*state, INT32_MAX, 0, NULL);
+    assert_ok(gone(*state, 4711, "no", &e), &e);
+    assert_state(*state, INT32_MAX, 0, NULL);
+    assert_ok(gone(*state, INT32_MAX, "killed", &e), &e);
+    assert_state(*state, 0, 1, "killed");
+    assert_ok(gone(*state, INT32_MAX, "killed", &e), &e);
+    assert_state(*state, 0, 1, "killed");
+    store_lost(*state, 1);
+    assert_ok(gone(*state, INT32_MAX, NULL, &e), &e);
+    assert_state(*state, 0, 1, NULL);
+    store_lost(*state, 1);
+    assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+    job_state_count_lost(&s);
+    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    job_state_release(&s);
+    assert_state(*state, 0, 2, "left no word");
+    store_lost(*state, 2);
+    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e); /* nobody knows when it began */
+    assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+    job_state_count_lost(&s);
+    assert_string_equal(s.error, "the last run left no word: it was killed, or the node went down");
+    job_state_release(&s);
+    assert_ok(job_state_remove(*state, 100, "a", &e), &e);
+    assert_ok(gone(*state, INT32_MAX, "killed", &e), &e);
+    assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+    assert_false(s.exists);
+}
+
+static void test_postponed(void **state)
+{
+    struct err e;
+    struct job_state s;
+    for (int i = 1; i <= 3; i++) {
+        assert_ok(job_state_postpone(*state, 100, "a", i < 3 ? "x" : "in use\nby y", &e), &e);
+        assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+        assert_int_equal(s.postponements, i);
+        assert_int_equal(s.last_try + s.fail_count, 0);
+        assert_string_equal(s.postponed, i < 3 ? "x" : "in use by y");
+        job_state_release(&s);
+    }
+    /* while one is under way none is put off */
+    s = (struct job_state){.duration = -1, .pid = getpid(), .ptime = proc_start_time(getpid())};
+    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    assert_ok(job_state_postpone(*state, 100, "a", "x", &e), &e);
+    assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+    assert_null(s.postponed);
+    assert_int_equal(s.pid, getpid());
+    job_state_release(&s);
 }
 
 static void test_remove(void **state)
@@ -437,7 +544,8 @@ static void test_purge(void **state)
 static void test_ten_thousand(void **state)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
-    for (uint32_t i = 0; i < 10000; i++)
+    const uint32_t many = (uint32_t)test_rounds(10000);
+    for (uint32_t i = 0; i < many; i++)
         buf_addf(&text,
                  "%c\"%u\":{\"local/"
                  "pve%u\":{\"last_sync\":%u,\"last_try\":1700000000,\"last_iteration\":1700000000,"
@@ -449,7 +557,7 @@ static void test_ten_thousand(void **state)
     struct err e;
     struct job_states *all = job_states_load(*state, &e);
     assert_non_null(all);
-    for (uint32_t i = 0; i < 10000; i++) {
+    for (uint32_t i = 0; i < many; i++) {
         struct job_state s;
         char target[8];
         snprintf(target, sizeof target, "pve%u", 2 + i % 3);
@@ -469,6 +577,9 @@ int main(void)
         DIR_TEST(test_reads_what_proxmox_writes),
         DIR_TEST(test_other_entries_stay_byte_for_byte),
         DIR_TEST(test_own_keys),
+        DIR_TEST(test_lost),
+        DIR_TEST(test_lost_without_a_trace),
+        DIR_TEST(test_postponed),
         DIR_TEST(test_remove),
         DIR_TEST(test_mode_and_directory),
         DIR_TEST(test_error_text_is_trimmed_and_bounded),

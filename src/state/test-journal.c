@@ -1,5 +1,6 @@
 #include "state/testdir.h"
 
+#include "base/testbrief.h"
 #include "state/journal.h"
 
 #include <dirent.h>
@@ -127,6 +128,14 @@ static void test_fields_survive(void **state)
     journal_free(j);
 }
 
+/* Of job 100-0, and of the other. */
+static bool collect_errors(const struct journal_run *run, void *arg)
+{
+    const char **said = arg;
+    said[strcmp(run->job, "100-0") != 0] = run->error ? xstrdup(run->error) : NULL;
+    return true;
+}
+
 static void test_killed_run_shows_as_interrupted(void **state)
 {
     pid_t pid = fork();
@@ -143,6 +152,32 @@ static void test_killed_run_shows_as_interrupted(void **state)
     assert_true(WIFSIGNALED(status));
     _cleanup_(journal_freep) struct journal *j = open_journal(*state);
     assert_listed(j, NULL, 0, 0, "100-0@1000=interrupted ");
+    struct journal_run other = new_run("100-1", 2000);
+    struct err e;
+    assert_ok(journal_begin(j, &other, &e), &e);
+    struct journal_run killed = new_run("100-0", 999);
+    killed.error = (char *)"by signal 9";
+    assert_ok(journal_killed(j, pid, &killed, &e), &e);
+    const char *said[2] = {0};
+    assert_ok(journal_list(j, NULL, 0, collect_errors, said, &e), &e);
+    assert_true(!said[1] && said[0]);
+    free((char *)said[0]);
+}
+
+/* A run that was killed before it made its row gets one; one that had completed it gets no second. */
+static void test_killed_without_a_row(void **state)
+{
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    struct journal_run run = new_run("100-0", 1000), killed = new_run("100-0", 1999);
+    struct err e;
+    assert_ok(journal_begin(j, &run, &e), &e);
+    strcpy(run.result, "ok");
+    assert_ok(journal_end(j, &run, &e), &e);
+    run.error = killed.error = (char *)"by signal 9";
+    assert_ok(journal_killed(j, getpid(), &run, &e), &e);
+    assert_listed(j, NULL, 0, 0, "100-0@1000=ok ");
+    assert_ok(journal_killed(j, getpid(), &killed, &e), &e);
+    assert_listed(j, NULL, 0, 0, "100-0@1999=interrupted 100-0@1000=ok ");
 }
 
 static void test_writers_at_once(void **state)
@@ -181,8 +216,8 @@ static void test_writers_at_once(void **state)
 /* The first ones to open make the file: each round is a new folder, and the pipe's end is their start. */
 static void test_first_openers(void **state)
 {
-    enum { OPENERS = 8, ROUNDS = 30 };
-    for (int round = 0; round < ROUNDS; round++) {
+    enum { OPENERS = 8 };
+    for (int round = 0; round < test_rounds(30); round++) {
         char dir[PATH_MAX];
         snprintf(dir, sizeof dir, "%s/round-%d", (const char *)*state, round);
         int start[2];
@@ -238,6 +273,18 @@ static void test_prune_keeps_ten_of_each(void **state)
     assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
     assert_int_equal(s.n, 15 + 10 + 20);
     buf_release(&s.text);
+}
+
+/* One of them began by a clock that was years ahead: what came after it is newer all the same. */
+static void test_newest_is_what_came_last(void **state)
+{
+    struct err e;
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    for (int i = 0; i < 12; i++) {
+        struct journal_run run = new_run("100-0", i == 3 ? 1 << 30 : 1000 + i);
+        assert_ok(journal_begin(j, &run, &e), &e);
+    }
+    assert_listed(j, "100-0", 2, 0, "100-0@1011=running 100-0@1010=running ");
 }
 
 /* Names in the directory that contain `part`. */
@@ -335,9 +382,11 @@ int main(void)
         DIR_TEST(test_begin_end_list),
         DIR_TEST(test_fields_survive),
         DIR_TEST(test_killed_run_shows_as_interrupted),
+        DIR_TEST(test_killed_without_a_row),
         DIR_TEST(test_first_openers),
         DIR_TEST(test_writers_at_once),
         DIR_TEST(test_prune_keeps_ten_of_each),
+        DIR_TEST(test_newest_is_what_came_last),
         DIR_TEST(test_damaged_file_is_moved_aside),
         DIR_TEST(test_damage_found_while_writing),
         DIR_TEST(test_end_in_a_new_journal),

@@ -10,6 +10,11 @@ void volume_send_as(struct volume *v, enum volume_form form)
     v->form = form;
 }
 
+void volume_send_large(struct volume *v, bool large)
+{
+    v->large = large;
+}
+
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e)
 {
@@ -78,6 +83,26 @@ int delta_next(struct delta *d, struct extent *ret, struct err *e)
     }
     d->at = ret->offset + ret->length;
     return 1;
+}
+
+static int differs_by_ranges(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                             struct err *e)
+{
+    if (s->size != base->size)
+        return 1;
+    struct extent x;
+    _cleanup_(delta_freep) struct delta *d = delta_open(v, base, s, 0, e);
+    int r = d ? 2 : -1;
+    while (r == 2)
+        r = delta_next(d, &x, e);
+    return r;
+}
+
+int volume_snapshot_differs(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                            struct err *e)
+{
+    return v->driver->snapshot_differs ? volume_done(v, v->driver->snapshot_differs(v, base, s, e), e)
+                                       : differs_by_ranges(v, base, s, e);
 }
 
 const void *delta_data(const struct delta *d)

@@ -3,16 +3,19 @@
  * sorts snapshots, names the volume in errors and the free bytes when the storage is full, so that a driver
  * is only about its storage. Semantics: volume.h, the function of the same name.
  *
- * May be NULL: supports (every valid name), close, flush, tidy, snapshot_adopt (nothing happens),
- * snapshot_open, read_open, snapshot_all (one after the other), writable (it is), traits and what belongs to
- * it (none), delta_resume (stage_info gives no token then), and the slots of the other family; strays,
- * complete, alone (there can be nothing of that kind).
+ * May be NULL: part, large, own, supports (every valid name), close, flush, tidy, snapshot_adopt (nothing
+ * happens), snapshot_open, read_open, snapshot_all (one after the other), writable (it is), traits and what
+ * belongs to it (none), snapshot_differs, delta_resume (stage_info gives no token then), and the slots of the
+ * other family; strays, complete, alone, keeper, keeper_set and keeper_remedy (there can be nothing of that
+ * kind).
  *
  * To add one: docs/HACKING.md.
  */
 #pragma once
 
 #include "volume/volume.h"
+
+#include <string.h>
 
 struct volume_driver;
 
@@ -22,6 +25,7 @@ struct volume {
     char *name;                /* as in the volid */
     uint32_t vmid;
     enum volume_form form; /* volume_send_as */
+    bool large;            /* volume_send_large */
     bool idle;             /* volume_idle */
     void *priv;            /* the driver's */
 };
@@ -52,10 +56,34 @@ struct stage {
     struct volume *volume;
     const struct volume_driver *driver;
     uint64_t size;
-    bool stream; /* set by stage_open of a driver of the stream family */
-    bool sealed; /* set by stage_open when it found the stage sealed */
+    bool stream;               /* set by stage_open of a driver of the stream family */
+    bool sealed;               /* set by stage_open when it found the stage sealed */
+    struct blockreader reader; /* stage_digests; with a buffer: it was asked before */
     void *priv;
 };
+
+/* What was written to a live volume between the question whether it was (written) and the moment in which it
+ * was replaced is kept under a name that begins so, and told by volume_removed. */
+#define ASIDE_LATE ASIDE_PREFIX "late_"
+/* It is of what was replaced: nothing of what is live is made from it, though it came later. */
+static inline bool snapshot_is_late(const char *name)
+{
+    return strncmp(name, ASIDE_LATE, strlen(ASIDE_LATE)) == 0;
+}
+#define ASIDE_LATE_TEXT "what was written to the replica while it was being replaced is kept as '%s'"
+
+/* For the slots `list` and `guests`, where the names of volumes come from one list of the whole storage. */
+typedef void volume_name_fn(const char *name, uint32_t vmid, void *arg);
+struct volume_names {
+    uint32_t vmid;
+    struct strv *ret;
+};
+void volume_name_add(const char *name, uint32_t vmid, void *names); /* each once, of that guest */
+struct volume_telling {
+    volume_guest_fn *tell;
+    void *arg;
+};
+void volume_name_tell(const char *name, uint32_t vmid, void *telling);
 
 struct volume_driver {
     const char *type;
@@ -63,28 +91,43 @@ struct volume_driver {
     bool links; /* takes the names of linked clones */
     int (*open)(struct volume *v, struct err *e);
     void (*close)(struct volume *v);
-    int (*list)(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
+    int (*list)(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret,
+                struct err *e);
+    int (*guests)(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e);
     int (*info)(struct volume *v, struct volume_info *ret, struct err *e);
     int (*place)(struct volume *v, struct volume_place *ret, struct err *e);
     int (*sign)(struct volume *v, char *ret, struct err *e);
     int (*sign_seen)(struct volume *v, const char *sign, struct err *e);
     void (*sign_end)(struct volume *v, const char *sign); /* NULL: it needs none */
+    int (*keeper)(struct volume *v, char *ret, struct err *e);
+    int (*keeper_set)(struct volume *v, const char *node, struct err *e);
+    char *(*keeper_remedy)(struct volume *v);
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
     int (*strays)(struct volume *v, bool live, struct strv *ret, struct err *e);
     int (*complete)(struct volume *v, struct err *e);
+    int (*snapshot_complete)(struct volume *v, const struct snapshot *s, struct err *e); /* NULL: it is */
     int (*alone)(struct volume *v, struct err *e);
+    int (*part)(struct volume *v, struct err *e);
+    int (*own)(struct volume *v, struct err *e);
+    int (*large)(struct volume *v, struct snapshots *all, unsigned *stage, struct err *e);
     void (*flush)(struct volume *v);
+    int (*snapshot_ahead)(struct volume *v, const char *name, struct err *e); /* NULL: 0 */
     int (*snapshot)(struct volume *v, const char *name, bool busy, struct err *e);
-    /* all or none; they have the same `pool` */
+    /* all or none; their `pool` begins with the same name of a pool */
     int (*snapshot_all)(struct volume *const v[], size_t n, const char *name, struct err *e);
     int (*snapshot_keep)(struct volume *v, const char *name, struct snapshot *ret, struct err *e);
     int (*snapshot_destroy)(struct volume *v, const char *name, const char *id, struct err *e);
+    int (*snapshot_reduce)(struct volume *v, const char *name, const char *id,
+                           struct err *e); /* may be NULL */
     /* Until it is called with `on` false, nothing but snapshot_destroy is, so what is seen now may be
      * believed. NULL: that looks at the one snapshot only. */
     void (*destroying)(struct volume *v, bool on);
     int (*snapshot_rename)(struct volume *v, const char *from, const char *to, struct err *e);
     int (*snapshot_adopt)(struct volume *v, const char *name, const char *id, struct err *e);
     int (*snapshot_mark)(struct volume *v, const char *name, const char *id, int64_t since, struct err *e);
+    /* NULL: told by their delta */
+    int (*snapshot_differs)(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                            struct err *e);
     int (*snapshot_open)(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
     /* opens what is read, and gives its size; NULL: nothing can be read so. read_close NULL: close(fd) */
     int (*read_open)(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
@@ -92,6 +135,7 @@ struct volume_driver {
     void (*read_close)(struct volume *v, struct volume_reader *r);
     int (*tidy)(struct volume *v, struct err *e);
     int (*written)(struct volume *v, char *since, struct err *e);
+    int (*differs)(struct volume *v, const char *id, struct err *e);
     int (*keep_aside)(struct volume *v, const char *name, struct err *e);
     /* volume/users.h; commit asks, too, right before it replaces the live volume, of a
      * file only who has it open; destroy need not */
@@ -118,6 +162,8 @@ struct volume_driver {
     int (*stage_write)(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
     int (*stage_zero)(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
     int (*stage_feed)(struct stage *s, const void *data, size_t n, struct err *e);
+    /* borrowed, of one that is not sealed; NULL: nothing can be read of it */
+    int (*stage_fd)(const struct stage *s);
     int (*stage_checkpoint)(struct stage *s, uint64_t offset, struct err *e);
     int (*stage_seal)(struct stage *s, struct err *e);
     void (*stage_close)(struct stage *s);

@@ -11,5 +11,8 @@ int volume_failed(const struct volume *v, struct err *e);
 int volume_done(const struct volume *v, int r, struct err *e);
 /* -1: storages of its type cannot do `what`. */
 int volume_lacks(const struct volume *v, const char *what, struct err *e);
+/* volume_read_digests, of any file with a volume's data. */
+int read_digests(struct volume *v, struct blockreader *r, uint64_t offset, size_t n, struct digest *ret,
+                 struct err *bad, struct err *e);
 int volume_check_snapshot_name(const struct volume *v, const char *name, struct err *e);
 int volume_check_id(const struct volume *v, const char *id, struct err *e);

@@ -89,7 +89,10 @@ static int after(bool last, int r)
     }
 
 SLOT(open, (struct volume * v, struct err *e), (v, e))
-SLOT(list, (const struct volume_store *s, uint32_t vmid, struct strv *ret, struct err *e), (s, vmid, ret, e))
+SLOT(list, (const struct volume_store *s, uint32_t vmid, bool asides, struct strv *ret, struct err *e),
+     (s, vmid, asides, ret, e))
+SLOT(guests, (const struct volume_store *s, volume_guest_fn *tell, void *arg, struct err *e),
+     (s, tell, arg, e))
 SLOT(info, (struct volume * v, struct volume_info *ret, struct err *e), (v, ret, e))
 SLOT(place, (struct volume * v, struct volume_place *ret, struct err *e), (v, ret, e))
 SLOT(sign, (struct volume * v, char *ret, struct err *e), (v, ret, e))
@@ -105,6 +108,7 @@ SLOT(snapshot_mark, (struct volume * v, const char *name, const char *id, int64_
      (v, name, id, since, e))
 SLOT(tidy, (struct volume * v, struct err *e), (v, e))
 SLOT(written, (struct volume * v, char *since, struct err *e), (v, since, e))
+SLOT(differs, (struct volume * v, const char *id, struct err *e), (v, id, e))
 SLOT(keep_aside, (struct volume * v, const char *name, struct err *e), (v, name, e))
 SLOT(in_use, (struct volume * v, char *by, struct err *e), (v, by, e))
 SLOT(destroy, (struct volume * v, struct err *e), (v, e))
@@ -164,6 +168,11 @@ static void fault_delta_close(struct delta *d)
     driver_dir.delta_close(d);
 }
 
+static int fault_stage_fd(const struct stage *s)
+{
+    return driver_dir.stage_fd(s);
+}
+
 static void fault_stage_close(struct stage *s)
 {
     driver_dir.stage_close(s);
@@ -175,6 +184,7 @@ const struct volume_driver driver_fault = {
     .open = fault_open,
     .close = fault_close,
     .list = fault_list,
+    .guests = fault_guests,
     .info = fault_info,
     .place = fault_place,
     .sign = fault_sign,
@@ -192,6 +202,7 @@ const struct volume_driver driver_fault = {
     .snapshot_mark = fault_snapshot_mark,
     .tidy = fault_tidy,
     .written = fault_written,
+    .differs = fault_differs,
     .keep_aside = fault_keep_aside,
     .in_use = fault_in_use,
     .destroy = fault_destroy,
@@ -204,6 +215,7 @@ const struct volume_driver driver_fault = {
     .stage_open = fault_stage_open,
     .stage_write = fault_stage_write,
     .stage_zero = fault_stage_zero,
+    .stage_fd = fault_stage_fd,
     .stage_checkpoint = fault_stage_checkpoint,
     .stage_seal = fault_stage_seal,
     .stage_close = fault_stage_close,

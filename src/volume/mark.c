@@ -13,11 +13,22 @@
 #include <xxhash.h>
 
 #define PREFIX "user.pvesr."
+_Static_assert(sizeof PREFIX + MARK_KEY_MAX <= 64, "the longest key is not cut");
 
 static const char *attribute(const char *key, char name[64])
 {
     snprintf(name, 64, PREFIX "%s", key);
     return name;
+}
+
+struct mark_key mark_key_of(const char *prefix, const char *name)
+{
+    struct mark_key key;
+    char id[SNAPSHOT_ID_LEN + 1];
+    mark_id_of(name, id);
+    bool fits = strlen(prefix) + strlen(name) <= MARK_KEY_MAX;
+    snprintf(key.s, sizeof key.s, "%s%s", prefix, fits ? name : id);
+    return key;
 }
 
 int mark_get(int fd, const char *key, char *ret, size_t room, struct err *e)
@@ -105,12 +116,12 @@ int mark_damaged_set(int dir, const char *key, int64_t since, struct err *e)
     return mark_clear(dir, damaged_key(key, full), e) < 0 ? -1 : 0;
 }
 
-int64_t mark_damaged_get(int dir, const char *key)
+int mark_damaged_get(int dir, const char *key, int64_t *ret, struct err *e)
 {
     char full[SNAPSHOT_ID_LEN + sizeof MARK_DAMAGED], text[32];
-    struct err ignored;
-    return mark_get(dir, damaged_key(key, full), text, sizeof text, &ignored) == 0 ? mark_damaged_parse(text)
-                                                                                   : 0;
+    int r = mark_get(dir, damaged_key(key, full), text, sizeof text, e);
+    *ret = r == 0 ? mark_damaged_parse(text) : 0;
+    return r < 0 ? -1 : 0;
 }
 
 static void print_id(const unsigned char raw[SNAPSHOT_ID_LEN / 2], char id[SNAPSHOT_ID_LEN + 1])

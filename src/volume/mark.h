@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#define MARK_KEY_MAX 52
+
 #include "base/err.h"
 #include "base/strv.h"
 #include "volume/volume.h"
@@ -34,7 +36,7 @@ int64_t mark_damaged_parse(const char *text);
  * change its times, or it takes none. since 0: none. Not durable before the directory is. */
 #define MARK_DAMAGED "damaged."
 int mark_damaged_set(int dir, const char *key, int64_t since, struct err *e);
-int64_t mark_damaged_get(int dir, const char *key);
+int mark_damaged_get(int dir, const char *key, int64_t *ret, struct err *e);
 
 /* What ties a mark to the thing that got it, and to the name that we gave that: a copy may have the mark,
  * too, and so does what somebody renamed to keep it. Neither is ours. */
@@ -46,6 +48,13 @@ enum bond {
 };
 /* Is the name one of those in the text, between blanks? */
 bool mark_has_name(const char *names, const char *name);
+
+/* A key for what is kept of a file of this name beside it: the name itself, or its hash where an attribute's
+ * name could not hold it. */
+struct mark_key {
+    char s[MARK_KEY_MAX + 1];
+};
+struct mark_key mark_key_of(const char *prefix, const char *name);
 
 /* Random, 32 hex digits. */
 void mark_new_id(char id[SNAPSHOT_ID_LEN + 1]);

@@ -1,5 +1,6 @@
 #include "volume/place.h"
 
+#include "base/mem.h"
 #include "base/modes.h"
 #include "volume/mark.h"
 
@@ -69,4 +70,69 @@ void sign_end(int dir, const char *sign)
     const char *name = file_of(sign);
     if (dir >= 0 && name)
         unlinkat(dir, name, 0);
+}
+
+/* ---- whose replica it is ---- */
+
+struct keeper_key {
+    char s[SNAPSHOT_ID_LEN + 16];
+};
+
+static struct keeper_key keeper_key(const char *name)
+{
+    struct keeper_key key;
+    char id[SNAPSHOT_ID_LEN + 1];
+    mark_id_of(name, id);
+    snprintf(key.s, sizeof key.s, "keeper.%s", id);
+    return key;
+}
+
+/* "INODE NODE": a directory that was copied with its attributes is another one. */
+static int inode_of(int dir, char ret[24], struct err *e)
+{
+    struct stat st;
+    if (fstat(dir, &st) < 0)
+        return err_sys(e, "cannot stat the directory of the guest's images");
+    snprintf(ret, 24, "%" PRIu64 " ", (uint64_t)st.st_ino);
+    return 0;
+}
+
+int keeper_get(int dir, const char *name, char ret[VOLUME_KEEPER_MAX + 1], struct err *e)
+{
+    char inode[24], text[VOLUME_KEEPER_MAX + 24];
+    *ret = 0;
+    if (dir < 0)
+        return 0;
+    int r = mark_get(dir, keeper_key(name).s, text, sizeof text, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (inode_of(dir, inode, e) < 0)
+        return -1;
+    if (strncmp(text, inode, strlen(inode)) == 0)
+        snprintf(ret, VOLUME_KEEPER_MAX + 1, "%s", text + strlen(inode));
+    return 0;
+}
+
+int keeper_set(int dir, const char *name, const char *node, struct err *e)
+{
+    char text[VOLUME_KEEPER_MAX + 24];
+    if (dir < 0)
+        return 0;
+    if (inode_of(dir, text, e) < 0)
+        return -1;
+    size_t n = strlen(text);
+    snprintf(text + n, sizeof text - n, "%s", node);
+    return mark_set(dir, keeper_key(name).s, text, e);
+}
+
+char *keeper_remedy(const char *path, const char *name)
+{
+    return xasprintf("setfattr -x user.pvesr.%s %s", keeper_key(name).s, path);
+}
+
+void keeper_end(int dir, const char *name)
+{
+    struct err ignored;
+    if (dir >= 0)
+        mark_clear(dir, keeper_key(name).s, &ignored);
 }

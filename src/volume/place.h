@@ -13,3 +13,10 @@ int place_of_file(int dir, int root, const char *below, const char *name, struct
 int sign_put(int dir, const char *temporary, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
 int sign_seen(int dir, const char *sign, struct err *e);
 void sign_end(int dir, const char *sign);
+
+/* The keeper (volume_keeper) of the volume `name` in `dir`, in an attribute of that directory. */
+int keeper_get(int dir, const char *name, char ret[VOLUME_KEEPER_MAX + 1], struct err *e);
+int keeper_set(int dir, const char *name, const char *node, struct err *e);
+/* `path`: of `dir`. */
+char *keeper_remedy(const char *path, const char *name);
+void keeper_end(int dir, const char *name);

@@ -50,8 +50,8 @@ static void read_ahead(int fd, off_t offset, off_t length)
         posix_fadvise(fd, offset, length, POSIX_FADV_WILLNEED);
 }
 
-int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offset, size_t n,
-                        struct digest *ret, struct err *bad, struct err *e)
+int read_digests(struct volume *v, struct blockreader *r, uint64_t offset, size_t n, struct digest *ret,
+                 struct err *bad, struct err *e)
 {
     uint64_t length = (uint64_t)n * DIGEST_BLOCK;
     for (size_t i = 0; i < n; i++) {
@@ -60,9 +60,9 @@ int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offs
         struct err failure = {0};
         if (i % STRIDE == 0) {
             tick_now(volume_tick(v));
-            read_ahead(r->blocks.fd, (off_t)(at + AHEAD), (off_t)STRIDE * DIGEST_BLOCK);
+            read_ahead(r->fd, (off_t)(at + AHEAD), (off_t)STRIDE * DIGEST_BLOCK);
         }
-        if (blockreader_read(&r->blocks, at, &zero, &ret[i], &failure) == 0)
+        if (blockreader_read(r, at, &zero, &ret[i], &failure) == 0)
             continue;
         if (failure.code != EIO) {
             *e = failure;
@@ -73,6 +73,12 @@ int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offs
             *bad = failure;
     }
     /* what is read once is not worth keeping */
-    posix_fadvise(r->blocks.fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
+    posix_fadvise(r->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
     return 0;
+}
+
+int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offset, size_t n,
+                        struct digest *ret, struct err *bad, struct err *e)
+{
+    return read_digests(v, &r->blocks, offset, n, ret, bad, e);
 }

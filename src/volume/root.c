@@ -3,9 +3,11 @@
 #include "base/fs.h"
 #include "base/modes.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,8 +48,8 @@ int root_open(const struct volume_store *store, struct err *e)
         return -1;
     _cleanup_close_ int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return err_set(e, ERR_GONE, errno, "the path '%s' of storage '%s' is not there: is it mounted?",
-                       store->path, store->id);
+        return err_set(e, ERR_GONE, 0, "the path '%s' of storage '%s' is not there (%s): is it mounted?",
+                       store->path, store->id, strerror(errno));
     if (fd < 0)
         return err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
     return check_mounted(store, e) < 0 ? -1 : take_fd(&fd);
@@ -65,6 +67,34 @@ static int step_into(int at, const char *name, bool make, mode_t mode, int *fd, 
         *fd = fs_open_beneath(at, name, flags, 0, e);
     }
     return *fd >= 0 ? 0 : e->code == ENOENT ? 1 : -1;
+}
+
+static bool is_guest(const char *name, uint32_t *vmid)
+{
+    char *end;
+    unsigned long n = *name >= '1' && *name <= '9' ? strtoul(name, &end, 10) : 0;
+    *vmid = (uint32_t)n;
+    return n && !*end && strlen(name) <= 9;
+}
+
+int root_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e)
+{
+    _cleanup_close_ int root = root_open(store, e);
+    if (root < 0)
+        return -1;
+    int images = fs_open_beneath(root, root_images(store), O_RDONLY | O_DIRECTORY, 0, e);
+    if (images < 0)
+        return e->code == ENOENT ? 0 : -1;
+    DIR *dir = fdopendir(images);
+    uint32_t vmid;
+    bool failed = !dir;
+    for (const struct dirent *d; dir && (d = fs_next_entry(dir, &failed));)
+        if (is_guest(d->d_name, &vmid))
+            tell(vmid, arg);
+    int r = failed ? err_sys(e, "cannot read '%s/%s'", store->path, root_images(store)) : 0;
+    if (dir)
+        closedir(dir);
+    return r;
 }
 
 int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool make, int *fd, struct err *e)

@@ -38,6 +38,10 @@ enum {
     /* Its storage would tell, but has nothing noted of this one (an earlier version made it, somebody copied
      * its directory): it may have been. */
     SNAPSHOT_UNSEALED = 256,
+    /* ZFS: it has blocks above 128 KiB, or its dataset once had; or it never had (volume_large). Neither:
+     * nobody knows. */
+    SNAPSHOT_LARGE = 512,
+    SNAPSHOT_SMALL = 1024,
 };
 
 struct snapshot {

@@ -46,7 +46,8 @@ static int check_snapshots(struct volume *v, const struct stage_want *want, stru
     if (same && strcmp(same->id, want->id) != 0)
         err_set(e, ERR_DATA, 0, "it has another snapshot '%s' already (id %s, not %s): rename or remove it",
                 want->snapshot, same->id, want->id);
-    else if (!want->base_id || !want->base_id[0] || snapshots_find_id(&s, want->base_id))
+    else if (!want->base_id || !want->base_id[0] || strcmp(want->base_id, STAGE_OF_LIVE) == 0 ||
+             snapshots_find_id(&s, want->base_id))
         return 0;
     else if (upon_stage(v, want, e) > 0)
         return 0;
@@ -55,9 +56,20 @@ static int check_snapshots(struct volume *v, const struct stage_want *want, stru
     return volume_failed(v, e);
 }
 
+/* Whoever does not ask for what was sent before may know that it stands upon what is wrong. */
+static int discard_unasked(struct volume *v, const struct stage_want *want, struct err *e)
+{
+    struct stage_info there;
+    if (want->resume)
+        return 0;
+    if (stage_info(v, &there, e) < 0)
+        return -1;
+    return there.exists && strcmp(there.id, want->id) == 0 ? stage_discard(v, e) : 0;
+}
+
 struct stage *stage_open(struct volume *v, const struct stage_want *want, uint64_t *offset, struct err *e)
 {
-    if (check_want(v, want, e) < 0 || check_snapshots(v, want, e) < 0)
+    if (check_want(v, want, e) < 0 || check_snapshots(v, want, e) < 0 || discard_unasked(v, want, e) < 0)
         return NULL;
     struct stage *s = xcalloc(1, sizeof *s);
     s->volume = v;
@@ -76,6 +88,7 @@ void stage_free(struct stage *s)
 {
     if (!s)
         return;
+    blockreader_release(&s->reader);
     s->driver->stage_close(s);
     free(s);
 }
@@ -83,9 +96,10 @@ void stage_free(struct stage *s)
 static int check_range(struct stage *s, bool stream, uint64_t offset, uint64_t n, struct err *e)
 {
     if (s->sealed)
-        err_set(e, ERR_USAGE, 0, "the stage is sealed");
+        err_set(e, ERR_USAGE, 0, "more was sent for a copy that is whole already");
     else if (s->stream != stream)
-        err_set(e, ERR_USAGE, 0, "the stage takes %s", s->stream ? "a stream" : "ranges");
+        err_set(e, ERR_USAGE, 0, "what was sent is not what was announced: this copy is made of %s",
+                s->stream ? "a stream" : "ranges");
     else if (!stream && (offset > s->size || n > s->size - offset))
         err_set(e, ERR_USAGE, 0, "the range %" PRIu64 "+%" PRIu64 " is outside of its %" PRIu64 " bytes",
                 offset, n, s->size);
@@ -113,6 +127,23 @@ int stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
     if (check_range(s, true, 0, 0, e) < 0)
         return -1;
     return n ? volume_done(s->volume, s->driver->stage_feed(s, data, n, e), e) : 0;
+}
+
+int stage_digests(struct stage *s, uint64_t offset, size_t n, struct digest *ret, struct err *bad,
+                  struct err *e)
+{
+    uint64_t blocks = (s->size + DIGEST_BLOCK - 1) / DIGEST_BLOCK;
+    if (!s->driver->stage_fd)
+        return volume_lacks(s->volume, "be compared while it is received", e);
+    if (s->sealed || offset % DIGEST_BLOCK || offset / DIGEST_BLOCK > blocks ||
+        n > blocks - offset / DIGEST_BLOCK) {
+        err_set(e, ERR_USAGE, 0, "the unfinished copy has no blocks that could be compared at %" PRIu64,
+                offset);
+        return volume_failed(s->volume, e);
+    }
+    if (!s->reader.buffer)
+        blockreader_init(&s->reader, s->driver->stage_fd(s), s->size, s->volume->name);
+    return read_digests(s->volume, &s->reader, offset, n, ret, bad, e);
 }
 
 int stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)

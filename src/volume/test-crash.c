@@ -87,8 +87,12 @@ static void step_keep(void)
 static void step_stage(void)
 {
     uint64_t from;
-    struct stage_want want = {
-        .snapshot = "second", .id = second.id, .base_id = first.id, .size = second.size, .owner = "100-0"};
+    struct stage_want want = {.snapshot = "second",
+                              .id = second.id,
+                              .base_id = first.id,
+                              .size = second.size,
+                              .resume = true,
+                              .owner = "100-0"};
     struct stage *s = stage_open(w.dst, &want, &from, &err);
     must(s ? 0 : -1);
     must(stage_write(s, 0, second_image.data, 100000, &err));
@@ -279,9 +283,16 @@ static void prepare(void)
     image_copy(&second_image, &w.image);
 }
 
+/* Where a process dies is no matter of a sanitizer, and there a fork takes long. */
+#if defined(__SANITIZE_ADDRESS__)
+#define CALLS_BETWEEN 100
+#else
+#define CALLS_BETWEEN 25
+#endif
+
 static unsigned die_everywhere(size_t i)
 {
-    unsigned most = getenv("PVESR_TEST_EXHAUSTIVE") ? 1 : w.lvm.vg[0][0] ? 150 : 25;
+    unsigned most = getenv("PVESR_TEST_EXHAUSTIVE") ? 1 : w.lvm.vg[0][0] ? 150 : CALLS_BETWEEN;
     for (unsigned n = 1 + rnd(most), tried = 1;; n += 1 + rnd(most), tried++) {
         prepare();
         steps[i].before();

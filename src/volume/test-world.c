@@ -409,6 +409,7 @@ static int stage_some(struct world *w, const struct snapshot *base, const struct
     if (!d)
         fail_msg("%s: %s", w->place->name, err.text);
     world_resumed += from > 0;
+    assert_true(want->resume || from == 0);
     struct extent x;
     int r;
     while ((r = delta_next(d, &x, &err)) > 0 && extents--) {
@@ -435,6 +436,7 @@ void world_stage(struct world *w, const struct snapshot *base, const struct snap
         .created = s->created,
         .base_id = base ? base->id : NULL,
         .size = s->size,
+        .resume = true,
         .owner = "100-0",
     };
     filestage_checkpoint_bytes = 1 + rnd(300000);

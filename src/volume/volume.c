@@ -1,18 +1,21 @@
 #include "volume/volume.h"
 
+#include "base/refusal.h"
 #include "volume/driver.h"
 #include "volume/failed.h"
 #include "volume/mark.h"
 #include "volume/name.h"
+#include "volume/root.h"
 #include "volume/traits.h"
 #include "volume/users.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 static const struct volume_driver *const drivers[] = {
     &driver_dir, &driver_btrfs, &driver_lvmthin, &driver_zfspool, &driver_fault,
@@ -42,15 +45,37 @@ bool volume_type_supported(const char *type, const char *name)
     return driver && volume_name_valid(name, NULL, NULL) && takes(driver, name);
 }
 
+/* What of the volume, or of the folder of its guest, bars changes? */
+static void explain_flag(const struct volume *v, struct err *e)
+{
+    _cleanup_free_ char *folder = xasprintf("%s/%s/%" PRIu32, v->store.path, root_images(&v->store), v->vmid);
+    const char *slash = strrchr(v->name, '/');
+    _cleanup_free_ char *image = xstrdup(slash ? slash + 1 : v->name);
+    char *dot = strrchr(image, '.');
+    if (dot)
+        *dot = 0; /* a subvolume has none */
+    bool found = refusal_by_flag(e, v->store.path) || refusal_by_flag(e, folder);
+    DIR *dir = found ? NULL : opendir(folder);
+    for (const struct dirent *x; dir && !found && (x = readdir(dir));) {
+        _cleanup_free_ char *path = xasprintf("%s/%s", folder, x->d_name);
+        found = strstr(x->d_name, image) && refusal_by_flag(e, path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static void explain(const struct volume *v, struct err *e)
+{
+    if (e->code == EPERM)
+        explain_flag(v, e);
+    else if (e->kind == ERR_FULL || e->code == EROFS)
+        refusal_explain(e, v->store.path);
+}
+
 int volume_failed(const struct volume *v, struct err *e)
 {
-    struct statvfs fs;
-    if (e->kind == ERR_FULL && v->store.path && statvfs(v->store.path, &fs) == 0) {
-        int code = e->code;
-        err_set(e, ERR_FULL, 0, "%s (storage '%s' at '%s' has %" PRIu64 " bytes free)", e->text, v->store.id,
-                v->store.path, (uint64_t)fs.f_bavail * fs.f_frsize);
-        e->code = code;
-    }
+    if (v->store.path)
+        explain(v, e);
     return err_wrap(e, "volume '%s:%s'", v->store.id, v->name);
 }
 
@@ -135,15 +160,46 @@ const char *volume_name(const struct volume *v)
     return v->name;
 }
 
-int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+static int list(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret, struct err *e)
 {
     const struct volume_driver *driver = check_type(store, e);
     if (!driver)
         return -1;
-    if (driver->list(store, vmid, ret, e) < 0)
+    if (driver->list(store, vmid, asides, ret, e) < 0)
         return err_wrap(e, "storage '%s'", store->id);
     strv_sort(ret);
     return 0;
+}
+
+int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    return list(store, vmid, false, ret, e);
+}
+
+int volume_list_all(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+{
+    return list(store, vmid, true, ret, e);
+}
+
+void volume_name_add(const char *name, uint32_t vmid, void *names)
+{
+    const struct volume_names *n = names;
+    if (vmid == n->vmid)
+        strv_add_once(n->ret, name);
+}
+
+void volume_name_tell(const char *name, uint32_t vmid, void *telling)
+{
+    const struct volume_telling *t = telling;
+    t->tell(vmid, t->arg);
+}
+
+int volume_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e)
+{
+    const struct volume_driver *driver = check_type(store, e);
+    if (!driver)
+        return -1;
+    return driver->guests(store, tell, arg, e) < 0 ? err_wrap(e, "storage '%s'", store->id) : 0;
 }
 
 int volume_info(struct volume *v, struct volume_info *ret, struct err *e)
@@ -175,6 +231,23 @@ void volume_sign_end(struct volume *v, const char *sign)
         v->driver->sign_end(v, sign);
 }
 
+int volume_keeper(struct volume *v, char ret[VOLUME_KEEPER_MAX + 1], struct err *e)
+{
+    *ret = 0;
+    return v->driver->keeper ? volume_done(v, v->driver->keeper(v, ret, e), e) : 0;
+}
+
+char *volume_keeper_remedy(struct volume *v)
+{
+    return v->driver->keeper_remedy ? v->driver->keeper_remedy(v) : NULL;
+}
+
+int volume_keeper_set(struct volume *v, const char *node, struct err *e)
+{
+    bool fits = v->driver->keeper_set && strlen(node) <= VOLUME_KEEPER_MAX;
+    return fits ? volume_done(v, v->driver->keeper_set(v, node, e), e) : 0;
+}
+
 bool volume_place_same(const struct volume_place *a, const struct volume_place *b)
 {
     return strcmp(a->spot, b->spot) == 0 || (a->object && a->object == b->object && a->device == b->device);
@@ -203,9 +276,32 @@ int volume_complete(struct volume *v, struct err *e)
     return v->driver->complete ? volume_done(v, v->driver->complete(v, e), e) : 0;
 }
 
+int volume_snapshot_complete(struct volume *v, const struct snapshot *s, struct err *e)
+{
+    if (volume_check_snapshot_name(v, s->name, e) < 0)
+        return -1;
+    return v->driver->snapshot_complete ? volume_done(v, v->driver->snapshot_complete(v, s, e), e) : 0;
+}
+
 int volume_alone(struct volume *v, struct err *e)
 {
     return v->driver->alone ? volume_done(v, v->driver->alone(v, e), e) : 0;
+}
+
+int volume_part(struct volume *v, struct err *e)
+{
+    return v->driver->part ? volume_done(v, v->driver->part(v, e), e) : 0;
+}
+
+int volume_own(struct volume *v, struct err *e)
+{
+    return v->driver->own ? volume_done(v, v->driver->own(v, e), e) : 0;
+}
+
+int volume_large(struct volume *v, struct snapshots *all, unsigned *stage, struct err *e)
+{
+    *stage = 0;
+    return v->driver->large ? volume_done(v, v->driver->large(v, all, stage, e), e) : 0;
 }
 
 void volume_removed(const struct volume *v, const char *format, ...)
@@ -228,6 +324,16 @@ void volume_flush(struct volume *v)
         v->driver->flush(v);
 }
 
+int volume_snapshot_ahead(struct volume *v, const char *name, struct err *e)
+{
+    if (!v->driver->snapshot_ahead)
+        return 0;
+    if (name && volume_check_snapshot_name(v, name, e) < 0)
+        return -1;
+    int r = v->driver->snapshot_ahead(v, name, e);
+    return r < 0 ? volume_done(v, r, e) : r;
+}
+
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
 {
     return volume_check_snapshot_name(v, name, e) < 0
@@ -235,10 +341,14 @@ int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e
                : volume_done(v, v->driver->snapshot(v, name, busy, e), e);
 }
 
-static bool same_pool(const struct volume *a, const struct volume *b)
+/* Pools, not storages: those of one pool may have several datasets of it. */
+bool volume_snapshot_together(const struct volume *a, const struct volume *b)
 {
-    return a->driver == b->driver && a->driver->snapshot_all && a->store.pool && b->store.pool &&
-           strcmp(a->store.pool, b->store.pool) == 0;
+    const char *p = a->store.pool, *q = b->store.pool;
+    if (a->driver != b->driver || !a->driver->snapshot_all || !p || !q)
+        return false;
+    size_t n = strcspn(p, "/");
+    return n == strcspn(q, "/") && strncmp(p, q, n) == 0;
 }
 
 int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bool busy, size_t *taken,
@@ -248,7 +358,7 @@ int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bo
     while (*taken < n) {
         struct volume *const *first = v + *taken;
         size_t k = 1;
-        while (*taken + k < n && same_pool(first[0], first[k]))
+        while (*taken + k < n && volume_snapshot_together(first[0], first[k]))
             k++;
         int r = k == 1 ? volume_snapshot(first[0], name, busy, e)
                 : volume_check_snapshot_name(first[0], name, e) < 0
@@ -324,6 +434,14 @@ int volume_snapshots_destroy(struct volume *v, const struct snapshots *go, volum
     return 0;
 }
 
+int volume_snapshot_reduce(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0 ||
+        check_not_strange(v, name, e) < 0)
+        return -1;
+    return v->driver->snapshot_reduce ? volume_done(v, v->driver->snapshot_reduce(v, name, id, e), e) : 1;
+}
+
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
 {
     if (volume_check_snapshot_name(v, from, e) < 0 || volume_check_snapshot_name(v, to, e) < 0 ||
@@ -364,6 +482,11 @@ int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct e
 {
     since[0] = 0;
     return volume_done(v, v->driver->written(v, since, e), e);
+}
+
+int volume_differs(struct volume *v, const char *id, struct err *e)
+{
+    return volume_check_id(v, id, e) < 0 ? -1 : volume_done(v, v->driver->differs(v, id, e), e);
 }
 
 int volume_keep_aside(struct volume *v, const char *name, struct err *e)

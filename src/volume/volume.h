@@ -6,7 +6,7 @@
  *   stream   the delta is an opaque native stream (btrfs send of a container's subvolume)
  *
  * Source side, per run:
- *     volume_flush × all volumes           slow, the guest runs
+ *     volume_snapshot_ahead, volume_flush × all   slow, the guest runs
  *     volume_snapshot × all volumes        fast, the guest is frozen
  *     volume_snapshot_keep × all           durable and visible; before it, a crash leaves only a temporary
  *                                          that the next volume_tidy removes
@@ -46,9 +46,6 @@ struct volume_context {
     /* A lock that is to last until the programs that apply a stream have ended, also when this process is
      * killed: they inherit this descriptor. 0: none. */
     int lock_fd;
-    /* Nothing is to be written: that it cannot be (a read-only mount) is no reason to fail before it is
-     * tried. */
-    bool reads;
     /* What a driver removed on the way to something else: one sentence each; NULL: nobody wants to know. What
      * it was asked to remove, its caller tells. */
     void (*removed)(void *arg, const char *text);
@@ -79,6 +76,8 @@ struct volume_info {
     bool proves;   /* a change of a snapshot there leaves a trace, or none can be made (SNAPSHOT_CHANGED) */
     bool one_line; /* stream family: its snapshots are of one line; a copy of all takes the place of all
                     * (stage_want.anew) */
+    bool strange;  /* the live volume bears a mark of ours for another name or place: somebody made it what it
+                      is */
     bool compares; /* volume_written may take long: it compares, or waits for others that do */
     bool linked; /* a linked clone: a copy of it stands on a copy of its template's volume (TEMPLATE_SNAPSHOT)
                   */
@@ -98,6 +97,7 @@ struct stage_info {
     char snapshot[SNAPSHOT_NAME_MAX + 1];
     char id[SNAPSHOT_ID_LEN + 1];
     char base_id[SNAPSHOT_ID_LEN + 1]; /* "" for a full copy */
+    unsigned large;                    /* SNAPSHOT_LARGE, SNAPSHOT_SMALL, or 0: volume_large says so */
     uint64_t offset;                   /* everything below is durable; 0 for the stream family */
     /* Stream family: what the sender needs to go on with a stage that is not sealed (delta_resume), "" if
      * that is not possible. */
@@ -138,6 +138,17 @@ int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
 /* 1: it is; 0: it is not. Any text will do. */
 int volume_sign_seen(struct volume *v, const char *sign, struct err *e);
 void volume_sign_end(struct volume *v, const char *sign);
+
+/* The node whose replica it is, noted beside it until it is destroyed: two nodes to which a guest is
+ * replicated may see one directory as well. "" where nobody noted it, or no two nodes can have the storage in
+ * use. What was set is durable with the next commit. */
+#define VOLUME_KEEPER_MAX 255
+int volume_keeper(struct volume *v, char ret[VOLUME_KEEPER_MAX + 1], struct err *e);
+/* The command that makes forget it, where nobody keeps it any more; malloc'ed, NULL where nothing is noted.
+ */
+char *volume_keeper_remedy(struct volume *v);
+int volume_keeper_set(struct volume *v, const char *node, struct err *e);
+
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
 /* What bears a mark of ours and is not ours, as sentences: copies, and what somebody renamed
  * (SNAPSHOT_STRANGE). Nothing of it is ever changed, or removed. live: the live volume is looked at, too. */
@@ -146,6 +157,8 @@ int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
  * carry: datasets or subvolumes below it, a backing file. The sentence names it and the way out. What is
  * staged is held to the same by the commit. */
 int volume_complete(struct volume *v, struct err *e);
+/* The same of one of its snapshots. */
+int volume_snapshot_complete(struct volume *v, const struct snapshot *s, struct err *e);
 /* Would anything go with the live volume, were it destroyed or replaced, that is not its own? ERR_CONFIG: it
  * neither is destroyed nor replaced; the sentence names what is below it or depends on it, and the way out.
  */
@@ -155,15 +168,38 @@ int volume_alone(struct volume *v, struct err *e);
  * of which there is only a stage or snapshots so far (volume_info.exists is then false), so that they can be
  * removed. Snapshots kept aside (ASIDE_PREFIX) alone make no volume. */
 int volume_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
+/* Those, too, of which only what was kept aside is left. */
+int volume_list_all(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
+/* Tell of each guest of which volume_list_all may find anything, by the names on the storage alone; of some
+ * more than once. */
+typedef void volume_guest_fn(uint32_t vmid, void *arg);
+int volume_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e);
+/* ZFS: let what is kept of the volume stand on nothing of the live one, whatever copying that takes: somebody
+ * comes who cannot go round it. ERR_FULL. */
+int volume_part(struct volume *v, struct err *e);
+/* ZFS: the live volume is its guest's, here: what says that it is a replica goes, lest it travels with what
+ * other tools send of it. */
+int volume_own(struct volume *v, struct err *e);
+
+/* ZFS: set SNAPSHOT_LARGE or SNAPSHOT_SMALL of those of `all` (volume_snapshots) of which it is known, and in
+ * *stage for what the stage has of snapshots. */
+int volume_large(struct volume *v, struct snapshots *all, unsigned *stage, struct err *e);
 
 /* Let the host write out now what it would have to write when the snapshot is taken: called before the guest
  * is frozen, so that it is not frozen for that. Takes its time; nothing depends on it. */
 void volume_flush(struct volume *v);
+/* Do ahead what can be done of volume_snapshot `name`, while the guest runs, where that shortens for how long
+ * it is frozen: 1, it was done; 0: it would not. name NULL: only tell. A crash leaves a temporary. */
+int volume_snapshot_ahead(struct volume *v, const char *name, struct err *e);
 /* Take snapshot `name` of the live volume. `busy`: the guest runs; a plain file without reflinks is then
  * refused with a sentence that says what would help. */
 int volume_snapshot(struct volume *v, const char *name, bool busy, struct err *e);
-/* The same of several volumes, in order, as close together as their storages allow: those of one ZFS pool at
- * the same instant. *taken: of so many of them it was taken, also after a failure. */
+/* Are their snapshots of one instant when they are taken together? Those of one ZFS pool, whatever storages
+ * have them. */
+bool volume_snapshot_together(const struct volume *a, const struct volume *b);
+/* The same of several volumes, in order, as close together as their storages allow: what is of one instant
+ * together (volume_snapshot_together) and side by side here is taken at once. *taken: of so many of them it
+ * was taken, also after a failure. */
 int volume_snapshot_all(struct volume *const v[], size_t n, const char *name, bool busy, size_t *taken,
                         struct err *e);
 /* Make it durable and visible, with an id. */
@@ -177,7 +213,14 @@ int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, 
 typedef void volume_destroyed_fn(const struct snapshot *s, int result, const struct err *e, void *arg);
 int volume_snapshots_destroy(struct volume *v, const struct snapshots *go, volume_destroyed_fn *told,
                              void *arg, struct err *e);
+/* Of a snapshot of this node's own only what makes it a base of another time, which takes no room, is left.
+ * 1: its storage has no such thing, or not of this one, and it stays as it is. */
+int volume_snapshot_reduce(struct volume *v, const char *name, const char *id, struct err *e);
 int volume_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e);
+/* Does the later one, s, hold anything that `base` does not, or the other way round? 0: they are the same, 1:
+ * they differ, or it would cost more than a delta to find out. */
+int volume_snapshot_differs(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                            struct err *e);
 /* A snapshot that was made on this node counts as received from now on (SNAPSHOT_RECEIVED): its guest lives
  * elsewhere and has it there. The id must match (ERR_DATA); not there: 1. */
 int volume_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e);
@@ -213,6 +256,10 @@ int volume_tidy(struct volume *v, struct err *e);
  * node, or the received restore point that it was made from? 1 written (or nothing is known), 0 clean.
  * `since` gets the name of that snapshot, "" if unknown. */
 int volume_written(struct volume *v, char since[SNAPSHOT_NAME_MAX + 1], struct err *e);
+/* Is the live volume what this one snapshot of it holds? 0 it is; 1 it is not, or nothing tells: the snapshot
+ * is not there, or has no data to compare with. Another question than volume_written: that asks whether
+ * anything would be lost, and is content with any snapshot that has it. */
+int volume_differs(struct volume *v, const char *id, struct err *e);
 /* No guest runs on the live volume: it is another node's. volume_written may unmount it then, to see what is
  * on the disk. */
 void volume_idle(struct volume *v);
@@ -273,6 +320,8 @@ enum volume_form {
 };
 /* In which form the deltas opened from now on give the volume's data. */
 void volume_send_as(struct volume *v, enum volume_form form);
+/* ZFS: blocks above 128 KiB go as they are, not in parts. Proxmox VE's own tool sends parts only. */
+void volume_send_large(struct volume *v, bool large);
 /* From base (NULL: everything that is not zero) to snapshot. Ranges below `from` are left out (resume). */
 struct delta *delta_open(struct volume *v, const struct snapshot *base, const struct snapshot *snapshot,
                          uint64_t from, struct err *e);
@@ -294,15 +343,21 @@ ssize_t delta_stream(struct delta *d, void *data, size_t room, struct err *e);
 
 /* ---- stage (target side) ---- */
 
+/* A stage_want.base_id, of no snapshot: the stage begins as a copy of the live volume, whatever that holds.
+ * Nothing of it is believed: the sender compares each block with its own (stage_digests) and writes what
+ * differs. Extents family. */
+#define STAGE_OF_LIVE "ffffffffffffffffffffffffffffffff"
+
 struct stage_want {
     const char *snapshot; /* name and id that the sealed stage will have */
     const char *id;
     int64_t created;
-    /* NULL or "": full copy; else a snapshot that is on this volume, or on a storage that keeps only one
-     * restore point (many false) the one of the sealed stage, which is then changed in place. */
+    /* NULL or "": full copy; STAGE_OF_LIVE; else a snapshot that is on this volume, or on a storage that
+     * keeps only one restore point (many false) the one of the sealed stage, which is then changed in place.
+     */
     const char *base_id;
     uint64_t size; /* extents family: size of the volume */
-    bool resume;   /* stream family: the sender goes on with the stage that stage_info told of */
+    bool resume;   /* the sender goes on with the stage that stage_info told of; else that is discarded */
     /* ZFS: a new copy beside the live volume, which takes its place at the commit, with none of the snapshots
      * that it has; the base is one that such a stage has already, or the template's. */
     bool anew;
@@ -312,8 +367,8 @@ struct stage_want {
 struct stage;
 
 int stage_info(struct volume *v, struct stage_info *ret, struct err *e);
-/* Opens or resumes (*offset says from where the sender goes on). A stage that does not fit the wish is
- * discarded first. ERR_DATA when the base is not there, ERR_FULL when it cannot fit. */
+/* Opens, or resumes if that is wished (*offset says from where the sender goes on). A stage that does not fit
+ * the wish is discarded first. ERR_DATA when the base is not there, ERR_FULL when it cannot fit. */
 struct stage *stage_open(struct volume *v, const struct stage_want *want, uint64_t *offset, struct err *e);
 /* Closes; an unsealed stage stays for resume. */
 void stage_free(struct stage *s);
@@ -321,6 +376,10 @@ CLEANUP_FUNC(stage_free, struct stage)
 int stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
 int stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
 int stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
+/* What a stage of the extents family holds, as volume_read_digests; ascending calls, each before anything at
+ * or behind its offset is written. */
+int stage_digests(struct stage *s, uint64_t offset, size_t n, struct digest *ret, struct err *bad,
+                  struct err *e);
 /* Everything below `offset` has been written: make it durable and remember it, when enough has come together.
  */
 int stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);

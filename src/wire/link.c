@@ -186,6 +186,13 @@ static void read_last_words(struct link_process *p, double seconds)
     }
 }
 
+/* The agent may tell, as the "source"'s, what we found ourselves. */
+static bool says(const char *text, const char *words)
+{
+    const char *behind = strstr(words, ": ");
+    return strstr(text, behind ? behind + 2 : words);
+}
+
 void link_close(struct link *l, struct err *e)
 {
     struct link_process *p = l->process;
@@ -201,7 +208,7 @@ void link_close(struct link *l, struct err *e)
     read_last_words(p, failed ? END_FAILED_SECONDS : END_SECONDS);
     proc_wait(&p->proc, failed ? 0.5 : 2);
     size_t n = strlen(e->text);
-    if (e->kind == ERR_NETWORK && p->last[0])
+    if (e->kind == ERR_NETWORK && p->last[0] && !says(e->text, p->last))
         snprintf(e->text + n, sizeof e->text - n, " (%s)", p->last);
     process_free(p);
     *l = (struct link){0};

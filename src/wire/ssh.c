@@ -98,6 +98,9 @@ void ssh_options(const struct link_target *t, int connect_seconds, struct strv *
     strv_addf(argv, "ConnectTimeout=%d", connect_seconds);
     if (has_aes())
         strv_adds(argv, "-o", "Ciphers=" CIPHERS_OF_AES, NULL);
+    /* What ssh_config(5) may set for all hosts, and what would keep the agent's words from it or put others
+     * before them, counts for other connections. */
+    strv_adds(argv, "-o", "RemoteCommand=none", "-o", "PermitLocalCommand=no", "-o", "LogLevel=INFO", NULL);
     strv_adds(argv, "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "-o", "Compression=no",
               "-o", "IPQoS=throughput", "-o", "ClearAllForwardings=yes", "-a", "-x", "-T", "-p", NULL);
     strv_addf(argv, "%u", t->port);
@@ -105,6 +108,8 @@ void ssh_options(const struct link_target *t, int connect_seconds, struct strv *
 
 void ssh_destination(const struct link_target *t, struct strv *argv)
 {
+    strv_adds(argv, "-o", "StdinNull=no", "-o", "ForkAfterAuthentication=no", "-o", "SessionType=default",
+              NULL);
     strv_addf(argv, "%s@%s", t->user, t->address);
     strv_add(argv, "--");
 }

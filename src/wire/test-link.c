@@ -111,11 +111,13 @@ static void test_ssh_words(void **state)
     ssh_options(&t, 10, &argv);
     ssh_destination(&t, &argv);
     _cleanup_free_ char *all = strv_join(&argv, " ");
-    static const char *const parts[] = {"/usr/bin/ssh -e none -o BatchMode=yes -o HostKeyAlias=pve2 -o "
-                                        "UserKnownHostsFile=/etc/pve/nodes/pve2/ssh_known_hosts -o "
-                                        "GlobalKnownHostsFile=none -o ConnectTimeout=10 ",
-                                        " -o ServerAliveInterval=10 -o ServerAliveCountMax=3 ",
-                                        " -p 2222 root@10.0.0.2 --"};
+    static const char *const parts[] = {
+        "/usr/bin/ssh -e none -o BatchMode=yes -o HostKeyAlias=pve2 -o "
+        "UserKnownHostsFile=/etc/pve/nodes/pve2/ssh_known_hosts -o "
+        "GlobalKnownHostsFile=none -o ConnectTimeout=10 ",
+        " -o ServerAliveInterval=10 -o ServerAliveCountMax=3 ",
+        " -o RemoteCommand=none -o PermitLocalCommand=no ", " -p 2222 -o StdinNull=no ",
+        " -o ForkAfterAuthentication=no -o SessionType=default root@10.0.0.2 --"};
     for (size_t i = 0; i < ELEMENTS(parts); i++)
         assert_non_null(strstr(all, parts[i]));
 }

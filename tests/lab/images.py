@@ -17,18 +17,22 @@ PROGRAMS = """
     kmod udev mount util-linux procps iproute2 openssh-server openssh-client python3 strace fdisk
     xfsprogs btrfs-progs e2fsprogs acl attr libcap2-bin
     sanoid mbuffer pv lzop rsync
-    libsystemd0 libjansson4 libsqlite3-0 libzstd1 libxxhash0 libcmocka0 libasan8 libubsan1
+    libsystemd0 libjansson4 libsqlite3-0 libzstd1 libxxhash0 libcrypt1 libpam0g libcmocka0 libasan8 libubsan1
 """.split()
 
-# dmeventd is nothing for machines that last minutes, and the memory that LVM touches beforehand, lest it need some while devices are
-# suspended, is a third of what a command takes. LVM must not look at zvols, as on a Proxmox VE node: it and `zfs receive` have blocked each
-# other for good in the kernel (zvol_open, zvol_os_create_minor).
-LVM = """printf '%s\\n' 'activation {' 'monitoring = 0' 'reserved_memory = 64' 'reserved_stack = 64' '}' 'devices {' 'global_filter = [ "r|/dev/zd.*|" ]' '}' \\
-         >"$1/etc/lvm/lvmlocal.conf" """
+# dmeventd is nothing for machines that last minutes. Of memory that LVM touches beforehand, lest it need some while devices are suspended, any at
+# all is 2500 pages, half of what a command takes that makes or removes a volume; nothing is swapped here. LVM must not look at zvols, as on a
+# Proxmox VE node: it and `zfs receive` have blocked each other for good in the kernel (zvol_open, zvol_os_create_minor). Of each device that it
+# may look at, each command reads 128 KiB: not of the root.
+LVM = ("printf '%s\\n' 'activation {' 'monitoring = 0' 'reserved_memory = 0' 'reserved_stack = 0' '}' "
+       "'devices {' 'global_filter = [ \"r|/dev/zd.*|\", \"r|/dev/ubda|\" ]' '}' \\\n         >\"$1/etc/lvm/lvmlocal.conf\" ")
+
+# A shell script for each event of each disk, to look for a file of aliases that is not there.
+UDEV = "ln -s /dev/null \"$1/etc/udev/rules.d/69-vdev.rules\""
 
 # The initrd needs no more than what finds the root.
 QEMU = {
-    "packages": ["linux-image-cloud-amd64", "linux-headers-cloud-amd64", "zfs-dkms", "libgnutls30", *PROGRAMS],
+    "packages": ["linux-image-cloud-amd64", "linux-headers-cloud-amd64", "zfs-dkms", "libmd0", "libgnutls30", "libmicrohttpd12", "libcurl3-gnutls", *PROGRAMS],
     "hooks": ["sed -i 's/^MODULES=.*/MODULES=list/' \"$1/etc/initramfs-tools/initramfs.conf\"",
               "printf 'virtio_blk\\nvirtio_pci\\next4\\n' >>\"$1/etc/initramfs-tools/modules\"", LVM,
               "chroot \"$1\" update-initramfs -u",
@@ -38,10 +42,10 @@ QEMU = {
 
 # The tools of ZFS are of the series that the kernel has built in. No journal: nothing of the root outlives the machine.
 UML = {
-    "packages": ["libgnutls30t64", *PROGRAMS],
+    "packages": ["libmd0", "libgnutls30t64", "libmicrohttpd12t64", "libcurl3t64-gnutls", *PROGRAMS],
     "setup": ["mkdir -p \"$1/etc/apt/preferences.d\" && "
               "printf 'Package: src:zfs-linux\\nPin: version 2.4.*\\nPin-Priority: 990\\n' >\"$1/etc/apt/preferences.d/lab\""],
-    "hooks": [LVM],
+    "hooks": [LVM, UDEV],
     "mke2fs": ["-O", "^has_journal", "-E", "lazy_itable_init=0", "-N", "262144"],
     "release": "trixie", "more": ["-backports"],
 }

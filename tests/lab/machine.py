@@ -4,7 +4,7 @@
         m.copy_in("build")
         status = m.run(["python3", "tests/lab/inside/test-machine.py"])
 
-It comes in two kinds, uml.py and qemu.py, that differ in how they boot, take commands and end; kinds.py says which of them runs here. It has DISKS
+It comes in two kinds, uml.py and qemu.py, that differ in how they boot, take commands and end; kinds.py says which of them runs here. It has some
 empty disks for pools and volume groups, reaches nothing outside, keeps nothing, and dies with its maker, however that one ends.
 
 PVESR_LAB_MEMORY: MiB (3072).
@@ -26,7 +26,6 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.dirname(HERE))
 import rigworld  # noqa: E402
 
-DISKS = 8
 DISK_SIZE = 4 << 30
 MEMORY = os.environ.get("PVESR_LAB_MEMORY", "3072")
 LONG = os.environ.get("PVESR_LAB_LONG", "") == "1"
@@ -45,6 +44,8 @@ class Machine:
     # does one boot serve all test programs, or has each a machine of its own?
     SHARED = False
     BOOT_SECONDS = 600
+    # a test has one for each node
+    DISKS = 8
     living, ending = [], False
 
     def __init__(self):
@@ -65,7 +66,7 @@ class Machine:
             self.cleanup.callback(shutil.rmtree, self.dir, ignore_errors=True)
             with open(self.path("kind"), "w") as f:
                 f.write(self.NAME)
-            for n in range(1, DISKS + 1):
+            for n in range(1, self.DISKS + 1):
                 with open(self.path(f"lab{n}"), "wb") as f:
                     f.truncate(DISK_SIZE)
             self.start()
@@ -127,6 +128,15 @@ class Machine:
         with contextlib.suppress(ValueError):
             self.living.remove(self)
 
+    def processors(self):
+        """The seconds of this computer's processors that it took so far."""
+        ticks = 0
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="latin-1") as f:
+                facts = f.read().rpartition(")")[2].split()
+                ticks += sum(map(int, facts[11:15])) if int(facts[3]) == self.process.pid else 0
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def said(self):
         text = ""
         for name in ("console.log", "serial.log"):
@@ -169,11 +179,11 @@ class Machine:
 
     def env(self):
         return {"PYTHONPATH": f"{INSIDE}/tests:{INSIDE}/tests/lab/inside", "PVESR_TEST_LVM": "1", "PVESR_SLOW": SLOW,
-                "PVESR_TEST_DISKS": " ".join(self.disk(n) for n in range(1, DISKS + 1))}
+                "PVESR_TEST_DISKS": " ".join(self.disk(n) for n in range(1, self.DISKS + 1))}
 
-    def copy_in(self, build):
-        """The tests and the programs of a build folder; the folder has the same name inside."""
-        programs = [e.name for e in os.scandir(build) if e.is_file() and os.access(e, os.X_OK)]
+    def copy_in(self, build, units=True):
+        """The tests and the programs of a build folder, without the unit tests if so wished; the folder has the same name inside."""
+        programs = [e.name for e in os.scandir(build) if e.is_file() and os.access(e, os.X_OK) and (units or not e.name.startswith("test-"))]
         name = os.path.basename(build)
         parts = [p for p in PARTS if os.path.exists(os.path.join(ROOT, p))]
         with tempfile.TemporaryFile(dir=self.dir) as tar:

@@ -63,7 +63,7 @@ class Machine(machine.Machine):
                            "no_timer_check",
                 "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22",
                 "-device", "virtio-net-pci,netdev=net,romfile="]
-        for name, form in [("root", "qcow2"), ("seed", "raw"), *((f"lab{n}", "raw") for n in range(1, machine.DISKS + 1))]:
+        for name, form in [("root", "qcow2"), ("seed", "raw"), *((f"lab{n}", "raw") for n in range(1, self.DISKS + 1))]:
             argv += ["-drive", f"file={self.path(name)},if=none,id={name},format={form},cache=unsafe,discard=unmap",
                      "-device", f"virtio-blk-pci,drive={name},serial={name}"]
         self.popen(argv)

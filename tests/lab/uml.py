@@ -73,6 +73,7 @@ class Pump:
 class Machine(machine.Machine):
     NAME, WORDS = "uml", "user-mode Linux"
     BOOT_SECONDS = 300
+    DISKS = 4
 
     @classmethod
     def prepare(cls):
@@ -108,7 +109,7 @@ class Machine(machine.Machine):
     def start(self):
         os.makedirs(self.path("lab/cmd"))
         subprocess.run(["cp", "--sparse=always", os.path.join(self.image, "disk.img"), self.path("root")], check=True)
-        disks = [f"ubd0={self.path('root')}", *(f"ubd{n}={self.path(f'lab{n}')}" for n in range(1, machine.DISKS + 1))]
+        disks = [f"ubd0={self.path('root')}", *(f"ubd{n}={self.path(f'lab{n}')}" for n in range(1, self.DISKS + 1))]
         self.popen([*self.own_processor(), self.kernel, f"mem={machine.MEMORY}M", *disks, "root=/dev/ubda", "rw", "init=/usr/local/sbin/lab-init",
                     f"labdir={self.path('lab')}", "con=null", "con0=null,fd:1", "con1=pts", "seccomp=on", "norandmaps", "quiet", "panic=-1"],
                    env={"TMPDIR": self.dir, "HOME": self.dir, "PATH": os.defpath})

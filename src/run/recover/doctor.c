@@ -1,10 +1,15 @@
 #include "run/recover/doctor.h"
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "base/lookup.h"
 #include "base/mem.h"
+#include "conf/storagemap.h"
+#include "guest/config.h"
+#include "guest/runtime.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
+#include "state/jobstate.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -18,9 +23,15 @@ struct doctor {
     struct lookup told; /* problems that are not of one guest */
     /* of the guest that is looked at */
     uint32_t guest;
-    bool here;    /* this node owns it */
-    bool jobless; /* no job replicates it anywhere */
-    bool wanted;  /* a job replicates it to this node, or may do so once it has been turned round */
+    bool here;          /* this node owns it */
+    bool exists;        /* some node owns it */
+    bool jobless;       /* no job replicates it anywhere */
+    bool wanted;        /* a job replicates it to this node, or may do so once it has been turned round */
+    bool sure;          /* all jobs and guests could be read */
+    bool named;         /* `volids` are known */
+    struct strv volids; /* what is replicated of it, wherever it is */
+    char points_of[24]; /* of the volume: a job that sent it restore points… */
+    int64_t newest;     /* …and the epoch of the newest of them */
 };
 
 /* ---- what it is for ---- */
@@ -40,6 +51,18 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
             strv_add(to, from->v[i]);
 }
 
+/* What cannot be read may name anything. */
+static void know_volids(struct doctor *d, const struct guest_entry *g)
+{
+    struct err ignored;
+    strv_release(&d->volids);
+    d->named = false;
+    struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
+    if (c)
+        d->named = env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 && !c->hides;
+    guest_config_free(c);
+}
+
 static void know_guest(struct doctor *d, uint32_t guest)
 {
     const struct guest_entry *g = guests_find(&d->env->guests, guest);
@@ -48,14 +71,17 @@ static void know_guest(struct doctor *d, uint32_t guest)
      * everything may be needed */
     bool sure = *jobs->digest && !jobs->warnings.n && !d->env->guests.warnings.n;
     d->guest = guest;
+    d->sure = sure;
+    d->exists = g || !sure;
     d->here = g && sure && strcmp(g->node, d->env->settings.node) == 0;
     d->jobless = sure;
     d->wanted = !sure;
     size_t end;
     for (size_t i = jobs_of_guest(jobs, guest, &end); i < end; i++) {
         d->jobless = false;
-        d->wanted = d->wanted || (g && leads_to(d, &jobs->v[i], g->node));
+        d->wanted = d->wanted || !g || leads_to(d, &jobs->v[i], g->node);
     }
+    know_volids(d, g);
 }
 
 /* ---- one volume ---- */
@@ -92,10 +118,22 @@ struct leftover {
     const char *volid;
 };
 
+/* Why nobody will ever need this point on the guest's own node; NULL: somebody may. */
+static const char *useless(const struct doctor *d, const char *volid, const struct snapshot *s)
+{
+    if (!d->here || s->flags & SNAPSHOT_STRANGE || !snapshot_epoch(s->name))
+        return NULL;
+    if (!snapshot_is_of_guest(s->name, d->guest))
+        return "it is of a guest whose disk this was";
+    if (d->jobless)
+        return "the guest has no job any more";
+    return d->named && !strv_has(&d->volids, volid) ? "no job replicates this disk" : NULL;
+}
+
 static void add_leftover(struct doctor *d, enum finding_state state, const char *volid,
                          const struct snapshot *s)
 {
-    add(d, state, volid, xasprintf("'%s': the guest has no job any more", s->name));
+    add(d, state, volid, xasprintf("'%s': %s", s->name, useless(d, volid, s)));
 }
 
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
@@ -109,14 +147,19 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
     _cleanup_snapshots_ struct snapshots all = {0}, left = {0};
     if (volume_snapshots(v, &all, e) < 0)
         return -1;
+    d->points_of[0] = 0;
+    d->newest = 0;
     for (size_t i = 0; i < all.n; i++) {
         const struct snapshot *s = &all.v[i];
+        if (s->flags & SNAPSHOT_RECEIVED && snapshot_epoch(s->name)) {
+            snapshot_job(s->name, d->points_of);
+            d->newest = snapshot_epoch(s->name);
+        }
         if (snapshot_is_aside(s->name))
             add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
         if (s->damaged)
             add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
-        if (!d->here || !d->jobless || !snapshot_is_of_guest(s->name, d->guest) ||
-            s->flags & SNAPSHOT_STRANGE)
+        if (!useless(d, volid, s))
             continue;
         if (d->repair)
             snapshots_add(&left, s);
@@ -137,6 +180,67 @@ static int look_at_strays(struct doctor *d, struct volume *v, const char *volid,
     return 0;
 }
 
+static bool replicates_to(const struct doctor *d, const struct job *job, const char *volid)
+{
+    struct err ignored;
+    _cleanup_storagemap_ struct storagemap map = {0};
+    bool found = strcmp(job->target, d->env->settings.node) != 0 ||
+                 storagemap_parse(job->target_storage, &map, &ignored) < 0;
+    for (size_t i = 0; !found && i < d->volids.n; i++) {
+        _cleanup_free_ char *there = storagemap_volid(&map, &d->env->storages, d->volids.v[i], &ignored);
+        found = !there || strcmp(there, volid) == 0;
+    }
+    return found;
+}
+
+/* Does it replicate a disk that the guest has? Yes, where that is not known. */
+static bool is_current(const struct doctor *d, const char *volid)
+{
+    const struct jobs *jobs = &d->env->jobs.jobs;
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++)
+        if (replicates_to(d, &jobs->v[i], volid))
+            return true;
+    return !d->named || !d->sure;
+}
+
+/* A guest of this id that was destroyed left it, and no run of the jobs of today's takes it for its own. */
+static void look_at_former(struct doctor *d, const char *volid, uint64_t size, const char *job)
+{
+    char when[32] = "no time that is known";
+    if (is_current(d, volid))
+        return;
+    if (d->newest)
+        clock_print_log(d->newest, when);
+    add(d, FINDING_KEPT, volid,
+        xasprintf("a replica by job '%s', %" PRIu64
+                  " MiB, its newest restore point of %s, of a disk that the guest has "
+                  "not. The next run removes what it left itself. If it is of a former guest of this id, it "
+                  "stays until somebody removes it: 'pvesm free %s'",
+                  job, size >> 20, when, volid));
+}
+
+/* Nothing here removes it: it may be all that there is of the guest. */
+static void look_at_replica(struct doctor *d, const char *volid, const struct volume_info *info,
+                            const char *owner)
+{
+    bool live = info->exists;
+    const char *job = live ? owner : d->points_of;
+    if (d->here || !*job)
+        return;
+    if (d->wanted) {
+        look_at_former(d, volid, info->size, job);
+        return;
+    }
+    add(d, FINDING_KEPT, volid,
+        xasprintf(
+            "%s of job '%s', %s", live ? "a replica" : "restore points", job,
+            d->exists
+                ? "which does not replicate to this node any more"
+                : "of a guest that exists no more: if it is not needed, destroy it with the storage's own "
+                  "tools"));
+}
+
 static int look_at_volume(struct volume *v, const char *volid, void *arg, struct err *e)
 {
     struct doctor *d = arg;
@@ -151,10 +255,32 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     look_at_stage(d, v, volid, &stage);
     if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    if (info.exists && *owner && !d->here && !d->wanted)
-        add(d, FINDING_KEPT, volid,
-            xasprintf("a replica of job '%s', which does not replicate to this node any more", owner));
+    look_at_replica(d, volid, &info, owner);
     return 0;
+}
+
+static char *stands_still(struct doctor *d, uint32_t guest)
+{
+    struct err ignored;
+    const struct guest_entry *g = guests_find(&d->env->guests, guest);
+    bool here = g && strcmp(g->node, d->env->settings.node) == 0;
+    struct guest_config *c = here ? env_guest_config(d->env, g, &ignored) : NULL;
+    char *how = c ? guest_stands_still(c) : NULL;
+    guest_config_free(c);
+    return how;
+}
+
+/* No run is at work on it now: the lock is ours. */
+static void look_at_stillness(struct doctor *d)
+{
+    _cleanup_free_ char *guest = xasprintf("guest %" PRIu32, d->guest);
+    _cleanup_free_ char *how = stands_still(d, d->guest);
+    if (how)
+        add(d, FINDING_KEPT, guest,
+            xasprintf(
+                "runs, and stands still: %s. Unless somebody means it to: a run that was killed together "
+                "with its watchdog leaves it so",
+                how));
 }
 
 static void settle(struct doctor *d)
@@ -173,6 +299,7 @@ static void settle(struct doctor *d)
 
 static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
 {
+    _cleanup_free_ char *still = stands_still(d, guest); /* a guest that does not answer holds up no run */
     _cleanup_free_ char *guest_path = env_guest_lock_path(d->env, guest);
     _cleanup_free_ char *agent_path = env_agent_lock_path(d->env, guest);
     _cleanup_(lock_freep) struct lock *runs = lock_take(guest_path, true, LOCK_SECONDS, false, e);
@@ -192,22 +319,36 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
     }
     know_guest(d, guest);
     settle(d);
+    if (still)
+        look_at_stillness(d);
     _cleanup_strv_ struct strv warnings = STRV_INIT;
-    int r = env_each_volume(d->env, guest, look_at_volume, d, &warnings, e);
-    add_untold(d, &warnings, &d->found->warnings);
-    return r;
+    int r = env_each_volume(d->env, guest, true, look_at_volume, d, &warnings, e);
+    add_untold(d, &warnings, r > 0 ? &d->found->problems : &d->found->warnings);
+    return r < 0 ? -1 : 0;
+}
+
+/* What who was killed left in files that are of no guest. */
+static void tidy_files(struct doctor *d)
+{
+    struct err problem;
+    if (jobs_sweep(d->env->tree, &problem) < 0)
+        strv_add(&d->found->warnings, problem.text);
 }
 
 static int look(struct doctor *d, uint32_t guest, struct err *e)
 {
-    if (guest)
-        return look_at_guest(d, guest, e);
     if (env_guests(d->env, e) < 0)
         return -1;
-    size_t n = d->env->guests.n;
-    _cleanup_free_ uint32_t *ids = xcalloc(n + 1, sizeof *ids);
-    for (size_t i = 0; i < n; i++)
-        ids[i] = d->env->guests.v[i].id;
+    if (guest)
+        return look_at_guest(d, guest, e);
+    tidy_files(d);
+    size_t n;
+    _cleanup_strv_ struct strv warnings = STRV_INIT;
+    _cleanup_free_ uint32_t *ids = NULL;
+    int r = env_guests_all(d->env, &ids, &n, &warnings, e);
+    if (r < 0)
+        return -1;
+    add_untold(d, &warnings, r > 0 ? &d->found->problems : &d->found->warnings);
     for (size_t i = 0; i < n; i++)
         if (look_at_guest(d, ids[i], e) < 0)
             return -1;
@@ -220,6 +361,7 @@ int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *r
     struct doctor d = {.env = env, .found = ret, .repair = repair};
     int r = look(&d, guest, e);
     lookup_release(&d.told);
+    strv_release(&d.volids);
     if (r < 0)
         findings_release(ret);
     return r;

@@ -26,8 +26,8 @@ struct finding {
 struct findings {
     struct finding *v; /* by guest, storage as in storage.cfg, volume */
     size_t n;
-    struct strv warnings; /* storages that could not be looked at */
-    struct strv problems; /* guests that could not, and what could not be removed */
+    struct strv warnings; /* storages that are not there */
+    struct strv problems; /* what could not be looked at, or removed */
 };
 
 const char *finding_state_name(enum finding_state s); /* "ended", "removed", "left", "kept" */

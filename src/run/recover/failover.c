@@ -206,7 +206,9 @@ static int check(struct failover *f, struct err *e)
                        f->guest.id, f->env->settings.node);
     if (f->here)
         return guest_running(f->guest.type, f->guest.id)
-                   ? err_set(e, ERR_BUSY, 0, "guest %" PRIu32 " is running on this node", f->guest.id)
+                   ? err_set(e, ERR_BUSY, 0,
+                             "guest %" PRIu32 " is running on this node: stop it first, then repeat this",
+                             f->guest.id)
                    : 0;
     if (env_members(f->env, e) < 0)
         return -1;
@@ -254,29 +256,49 @@ static int look(struct failover *f, uint32_t guest, struct err *e)
 
 /* ---- one instant ---- */
 
-/* Where the guest is on this node already, it may have run here: then its disks are what it wrote. */
-static bool lives_here(const struct failover *f, const struct instants *all)
+/* Where the guest is on this node already, it may have run here: then its disks are what it wrote, whichever
+ * snapshots there are of that. Not so in the middle of a commit: that was never one instant. */
+static int lives_here(const struct failover *f, const struct instants *all, struct err *e)
 {
+    _cleanup_intent_ struct intent cut = {0};
     bool written = false;
     for (size_t k = 0; k < all->n; k++)
         written = written || all->v[k].written || !all->v[k].shown;
-    return f->here && written;
+    return f->here && written ? intent_load(f->env, f->guest.id, &cut, e) : 0;
+}
+
+/* Whatever can be found out of disks that are taken as they are is told. */
+static int take_as_is(struct failover *f, struct err *e)
+{
+    _cleanup_instants_ struct instants all = {0};
+    struct err problem = {0};
+    if (instants_look(f->env, &f->volids, f->guest.id, &all, &problem) < 0)
+        buf_addf(f->out, "note: %s\n", problem.text);
+    instants_tell_written(&all, f->out);
+    return f->options->dry_run || intent_forget(f->env, f->guest.id, e) >= 0 ? 0 : -1;
+}
+
+static int stay(struct failover *f, const struct instants *all, struct err *e)
+{
+    if (f->options->point)
+        return err_set(e, ERR_USAGE, 0,
+                       "guest %" PRIu32 " is on this node already, and its disks are what it "
+                       "wrote: --point is for replicas",
+                       f->guest.id);
+    instants_tell_written(all, f->out);
+    return 0;
 }
 
 static int align_disks(struct failover *f, struct err *e)
 {
     _cleanup_instants_ struct instants all = {0};
     if (f->options->as_is)
-        return f->options->dry_run || intent_forget(f->env, f->guest.id, e) >= 0 ? 0 : -1;
+        return take_as_is(f, e);
     if (instants_look(f->env, &f->volids, f->guest.id, &all, e) < 0)
         return -1;
-    if (lives_here(f, &all))
-        return f->options->point
-                   ? err_set(e, ERR_USAGE, 0,
-                             "guest %" PRIu32 " is on this node already, and its disks are what it "
-                             "wrote: --point is for replicas",
-                             f->guest.id)
-                   : 0;
+    int lives = lives_here(f, &all, e);
+    if (lives != 0)
+        return lives < 0 ? -1 : stay(f, &all, e);
     int r = instants_choose(&all, f->guest.id, f->options->point, e);
     if (r > 0)
         instants_tell(&all, f->out);

@@ -30,9 +30,11 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
     if (env_volume_open(env, volid, guest, &ret->v, e) < 0)
         return -1;
     volume_idle(ret->v.volume);
-    int written = volume_written(ret->v.volume, since, e);
-    if (written < 0 || volume_replica(ret->v.volume, owner, base, e) < 0 ||
-        volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
+    /* before the snapshots: a plain file whose times changed, but not its bytes, is recognised again */
+    int written = volume_replica(ret->v.volume, owner, base, e) < 0 ? -1
+                  : *base                                           ? volume_differs(ret->v.volume, base, e)
+                                                                    : volume_written(ret->v.volume, since, e);
+    if (written < 0 || volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
         return -1;
     ret->shown = *base ? snapshots_find_id(&ret->snapshots, base) : NULL;
     ret->written = written;
@@ -92,9 +94,36 @@ bool instants_are_one(const struct instants *i)
            (i->v[0].shown && show_all(i, i->v[0].shown->name) && !damaged_one(i, i->v[0].shown->name));
 }
 
+/* Do all show one restore point, but for what was written to some of them since? */
+static bool shown_but_written(const struct instants *i)
+{
+    for (size_t k = 0; k < i->n; k++)
+        if (!i->v[k].shown || strcmp(i->v[k].shown->name, i->v[0].shown->name) != 0)
+            return false;
+    return i->n > 0;
+}
+
+/* A plain file that was written to is the only one there was. */
+static int lost_by_writing(const struct instants *i, uint32_t guest, struct err *e)
+{
+    _cleanup_buf_ struct buf list = BUF_INIT;
+    for (size_t k = 0; k < i->n; k++)
+        if (i->v[k].written)
+            buf_addf(&list, "%s'%s'", list.len ? ", " : "", i->v[k].v.volid);
+    return err_set(
+        e, ERR_DATA, 0,
+        "guest %" PRIu32 " has no restore point here any more: %s was written to on this node since "
+        "restore point '%s' (a test boot, a mount), and this storage keeps no other copy of that. A run "
+        "from the guest's node, while that is alive, makes it anew; --as-is starts the guest with "
+        "what was written",
+        guest, buf_str(&list), i->v[0].shown->name);
+}
+
 static int none_in_common(const struct instants *i, uint32_t guest, struct err *e)
 {
     _cleanup_buf_ struct buf list = BUF_INIT;
+    if (shown_but_written(i))
+        return lost_by_writing(i, guest, e);
     for (size_t k = 0; k < i->n; k++)
         buf_addf(&list, "%s'%s' shows %s%s", k ? ", " : "", i->v[k].v.volid,
                  i->v[k].shown ? i->v[k].shown->name : "no restore point",
@@ -127,7 +156,9 @@ static const char *newest(const struct instants *i, uint32_t guest, bool sound)
     for (size_t k = first ? first->n : 0; k-- > 0;) {
         const char *name = first->v[k].name;
         bool damaged = damaged_one(i, name);
-        if (snapshot_is_of_guest(name, guest) && (damaged ? !sound : have_all(i, name)))
+        /* what all show is one, also where an earlier version has begun to keep it aside */
+        bool counts = snapshot_is_of_guest(name, guest) || show_all(i, name);
+        if (counts && (damaged ? !sound : have_all(i, name)))
             return name;
     }
     return NULL;
@@ -179,8 +210,10 @@ static void tell(const struct instants *i, const struct instant_volume *v, struc
     const struct snapshot *to = snapshots_find(&v->snapshots, i->chosen);
     const char *from = v->shown ? v->shown->name : "what it is";
     if (v->written)
-        buf_addf(out, "%s: was written to here since %s; that is kept aside, and it shows %s\n", v->v.volid,
-                 from, i->chosen);
+        buf_addf(out,
+                 "%s: was written to here since %s; what no snapshot has of that is kept aside, and it shows "
+                 "%s\n",
+                 v->v.volid, from, i->chosen);
     else if (v->shown != to)
         buf_addf(out, "%s: goes %s from %s to %s, %s\n", v->v.volid,
                  v->shown && v->shown->seq > to->seq ? "back" : "on", from, i->chosen,
@@ -191,6 +224,17 @@ void instants_tell(const struct instants *i, struct buf *out)
 {
     for (size_t k = 0; k < i->n; k++)
         tell(i, &i->v[k], out);
+}
+
+void instants_tell_written(const struct instants *i, struct buf *out)
+{
+    for (size_t k = 0; k < i->n; k++)
+        if (i->v[k].written)
+            buf_addf(
+                out,
+                "note: %s was written to on this node since %s, by the guest or by who tested it, and stays "
+                "as it is\n",
+                i->v[k].v.volid, i->v[k].shown ? i->v[k].shown->name : "it came here");
 }
 
 int instants_show(struct env *env, struct instants *i, uint32_t guest, struct err *e)

@@ -13,7 +13,7 @@ struct instant_volume {
     struct env_volume v;
     struct snapshots snapshots;
     const struct snapshot *shown; /* NULL: the live volume was never a replica */
-    bool written;                 /* since then, or `shown` was */
+    bool written;                 /* it is not what `shown` holds, whoever else has what it is */
 };
 
 struct instants {
@@ -36,5 +36,7 @@ int instants_choose(struct instants *i, uint32_t guest, const char *point, struc
 bool instants_are_one(const struct instants *i);
 /* What instants_show would change, one line a volume. */
 void instants_tell(const struct instants *i, struct buf *out);
+/* Which of them are not what they show, and are left so, one line a volume. */
+void instants_tell_written(const struct instants *i, struct buf *out);
 /* All of them show the chosen one, or, after a failure, what they showed. What was written is kept aside. */
 int instants_show(struct env *env, struct instants *i, uint32_t guest, struct err *e);

@@ -77,6 +77,7 @@ static int clone_volume(struct clone *c, struct volume *from, const struct snaps
     }
     if (info.encrypted && !there.encrypts)
         volume_send_as(from, VOLUME_RAW);
+    volume_send_large(from, true);
     if (copy_snapshot(from, what, info.stream, to, &want, e) < 0)
         return -1;
     if (volume_commit(to, id, COMMIT_FIRST, e) < 0) {
@@ -194,7 +195,7 @@ static int clone(struct clone *c, const char *name, struct err *e)
         return err_set(e, ERR_USAGE, 0, "guest '%" PRIu32 "' exists: choose another id", c->to);
     if (points_load(c->env, c->from, &c->points, e) < 0 || !(c->point = points_find(&c->points, name, e)))
         return -1;
-    point_doubts(c->point, c->doubts);
+    point_doubts(&c->points, c->point, c->doubts);
     for (size_t i = 0; i < c->point->n; i++)
         if (check_one(c, &c->point->v[i], e) < 0)
             return -1;

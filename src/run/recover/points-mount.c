@@ -95,7 +95,7 @@ int point_mount(struct env *env, uint32_t guest, const char *name, const char *d
     const struct point *p = points_find(&points, name, e);
     int r = p ? 0 : -1;
     if (p)
-        point_doubts(p, doubts);
+        point_doubts(&points, p, doubts);
     for (size_t i = 0; r == 0 && i < p->n; i++)
         r = mount_volume(env, guest, &p->v[i], dir, dir_fd, ret, e);
     if (r < 0)

@@ -28,15 +28,21 @@ struct point {
 struct points {
     struct point *v; /* ascending time */
     size_t n;
-    struct strv problems; /* what could not be looked at */
+    struct strv problems; /* what could not be looked at… */
+    bool unread;          /* …and was there, or could be all that there is */
+    struct strv disks;    /* what replication takes of the guest, by its configuration of now */
 };
 
 int points_load(struct env *env, uint32_t guest, struct points *ret, struct err *e);
 void points_release(struct points *p);
 /* NULL and ERR_GONE when there is none of this name. */
 const struct point *points_find(const struct points *p, const char *name, struct err *e);
-/* What is known against it, a sentence each: it was written to since it was made, or is damaged. */
-void point_doubts(const struct point *p, struct strv *ret);
+/* Of a run's restore point, the volumes that the guest has, or that the job's next point has, and it has not:
+ * they came later, or it is no longer whole. Storages are not compared: a job may map them. */
+void point_lacks(const struct points *all, const struct point *p, struct strv *ret);
+/* What is known against it, a sentence each: it was written to since it was made, is damaged, or lacks a
+ * volume. */
+void point_doubts(const struct points *all, const struct point *p, struct strv *ret);
 
 /* Show the point's volumes below the directory `dir`, each under its image's name, read-only: a disk as a
  * file, a container's root as a directory. They are bind mounts; the names are added to *ret, point_doubts to

@@ -66,15 +66,39 @@ static int read_here(struct comparing *g, uint64_t offset, size_t n, struct err 
     return err_wrap(e, "on this node");
 }
 
-static void note(struct comparing *g, uint64_t offset, size_t n)
+enum block { BLOCK_SAME, BLOCK_ZERO, BLOCK_DATA };
+
+static enum block block_is(const struct comparing *g, uint64_t offset, size_t i)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t at = offset + (uint64_t)i * DIGEST_BLOCK;
-        if (i >= g->there.n || !digest_same(&g->here[i], &g->there.v[i]))
-            ranges_add(&g->c->ranges, at, block_length(g->size, at));
+    if (i < g->there.n && digest_same(&g->here[i], &g->there.v[i]))
+        return BLOCK_SAME;
+    struct digest zeros = digest_of_zeros(block_length(g->size, offset + (uint64_t)i * DIGEST_BLOCK));
+    return digest_same(&g->here[i], &zeros) ? BLOCK_ZERO : BLOCK_DATA;
+}
+
+static int tell(struct comparing *g, uint64_t from, uint64_t end, enum block is, struct err *e)
+{
+    struct compare *c = g->c;
+    uint64_t length = (end < g->size ? end : g->size) - from;
+    if (c->differs)
+        return c->differs(c->arg, &g->reader, from, length, is == BLOCK_ZERO, e);
+    ranges_add(&c->ranges, from, length);
+    return 0;
+}
+
+static int note(struct comparing *g, uint64_t offset, size_t n, struct err *e)
+{
+    for (size_t i = 0, next; i < n; i = next) {
+        enum block is = block_is(g, offset, i);
+        for (next = i + 1; next < n && block_is(g, offset, next) == is;)
+            next++;
+        if (is != BLOCK_SAME &&
+            tell(g, offset + (uint64_t)i * DIGEST_BLOCK, offset + (uint64_t)next * DIGEST_BLOCK, is, e) < 0)
+            return -1;
     }
     if (*g->there.bad && !*g->c->bad)
         memcpy(g->c->bad, g->there.bad, sizeof g->c->bad);
+    return 0;
 }
 
 /* One chunk; the next is asked for before, so that both sides always have something to read. */
@@ -88,7 +112,8 @@ static int step(struct comparing *g, struct err *e)
         return -1;
     if (g->there.wanted)
         return 1;
-    note(g, c->at, n);
+    if (note(g, c->at, n, e) < 0)
+        return -1;
     uint64_t bytes = (uint64_t)n * DIGEST_BLOCK;
     c->at = c->at + bytes < g->size ? c->at + bytes : g->size;
     return hold_back(g, bytes, e);
@@ -105,7 +130,7 @@ static int walk(struct comparing *g, struct err *e)
     while (r == 0 && c->at < g->size && !(c->end && c->at >= c->end))
         r = step(g, e);
     c->whole = r == 0 && c->at >= g->size;
-    if (c->whole && g->there.size > g->size)
+    if (c->whole && g->there.size > g->size && !c->differs)
         ranges_add(&c->ranges, g->size, g->there.size - g->size);
     return r;
 }

@@ -32,17 +32,6 @@ bool damage_find(const struct strv *damaged, const char *volid, const char *id, 
     return false;
 }
 
-const char *damage_open(const struct strv *damaged)
-{
-    for (size_t i = 0; i < damaged->n; i++) {
-        const char *ranges = strchr(damaged->v[i], ' ');
-        const char *volid = ranges ? strchr(ranges + 1, ' ') : NULL;
-        if (volid && ranges[1] != '-')
-            return volid + 1;
-    }
-    return NULL;
-}
-
 void damage_forget(struct strv *damaged, const char *volid, const char *id)
 {
     for (size_t i = damaged->n; i-- > 0;) {

@@ -11,8 +11,6 @@
 bool damage_find(const struct strv *damaged, const char *volid, const char *id, struct ranges *ret);
 /* r NULL: it is kept aside, and nobody's base. What was known of it before is forgotten. */
 void damage_set(struct strv *damaged, const char *volid, const char *id, const struct ranges *r);
-/* The volume of the first entry that is not dealt with; NULL: there is none. Borrowed from `damaged`. */
-const char *damage_open(const struct strv *damaged);
 void damage_forget(struct strv *damaged, const char *volid, const char *id);
 /* All but those of `source`, the snapshots of one volume on this node. */
 void damage_forget_gone(struct strv *damaged, const char *volid, const struct snapshots *source);

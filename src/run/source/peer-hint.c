@@ -13,6 +13,9 @@ static const struct {
     {"unknown command 'pvesr agent'",
      "that node has only Proxmox VE's own pvesr: install this one there, too"},
     {"command not found", "install pvesr on that node, or name its agent in nodes.cfg"},
+    {"account is currently not available", "the user there has no shell: name another one in nodes.cfg"},
+    {"Connection refused", "does sshd run there? Else correct address and port in nodes.cfg"},
+    {"ad configuration option", "correct the file of this node that ssh names, see ssh_config(5)"},
     {"Permission denied (",
      "that node does not accept this node's key: see authorized_keys of the user there"},
 };

@@ -148,6 +148,7 @@ static int connect_at(struct env *env, const struct link_target *t, struct peer 
     struct peer p = {.node = t->node, .limit = env->settings.peer_limit};
     if (link_open(t, &p.link, e) < 0) {
         peer_hint(t, e);
+        err_unwrap(e, t->node);
         return err_wrap(e, "cannot reach node '%s'", t->node);
     }
     channel_set_timeout(p.link.channel, PEER_HELLO_SECONDS);
@@ -155,6 +156,7 @@ static int connect_at(struct env *env, const struct link_target *t, struct peer 
     channel_expect(p.link.channel);
     if (hello(env, &p, e) < 0) {
         peer_hint_noise(&p.link, e);
+        err_unwrap(e, t->node);
         err_wrap(e, "cannot start the agent on node '%s'", t->node);
         if (e->kind == ERR_NETWORK)
             link_forget(t);
@@ -226,6 +228,7 @@ static int take_replicas(struct peer *p, const json_t *reply, size_t n, struct r
     const json_t *array;
     int r = message_array(reply, "volumes", MESSAGE_VOLUMES_MAX, &array, e);
     p->marks = json_is_true(json_object_get(reply, "marks")); /* a node of an older version does not say */
+    p->resyncs = json_is_true(json_object_get(reply, "resyncs"));
     if (r == 0 && json_array_size(array) != n)
         r = err_set(e, ERR_DATA, 0, "%s: the answer speaks of %zu volumes, asked were %zu", p->node,
                     json_array_size(array), n);
@@ -320,13 +323,15 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
               const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e)
 {
     json_t *reply = call(p,
-                         json_pack("{s:s, s:s, s:o, s:o, s:o}", "do", "open", "job", job_id, "volumes",
+                         json_pack("{s:s, s:s, s:o, s:o, s:o, s:I}", "do", "open", "job", job_id, "volumes",
                                    message_strings(volids), "scan", message_strings(scan), "signs",
-                                   message_strings(signs)),
+                                   message_strings(signs), "since", (json_int_t)p->since),
                          e);
     if (!reply)
         return -1;
     int r = take_replicas(p, reply, volids->n, replicas, e);
+    if (r == 0 && json_object_get(reply, "former"))
+        r = message_volids(reply, "former", &p->former, e);
     if (r == 0)
         r = message_volids(reply, "stale", stale, e);
     if (r == 0 && json_object_get(reply, "used"))
@@ -385,7 +390,7 @@ static json_t *renames(const struct asides *a)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < a->n; i++)
-        json_array_append_new(array, json_pack("[s, s]", a->v[i].from, a->v[i].to));
+        json_array_append_new(array, json_pack("[s, s, s]", a->v[i].from, a->v[i].to, a->v[i].base_id));
     return array;
 }
 
@@ -428,29 +433,44 @@ static json_t *names_and_ids(const struct snapshots *s)
     return list;
 }
 
-int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const struct strv *drop,
-               const char *why, struct strv *problems, struct err *e)
+static int call_prune(struct peer *p, json_t *o, const char *why, struct strv *problems, struct err *e)
+{
+    json_object_set_new(o, "do", json_string("prune"));
+    json_object_set_new(o, "why", json_string(why));
+    json_t *reply = call(p, o, e);
+    int r = reply ? take_said(p, reply, "problems", problems, e) : -1;
+    json_decref(reply);
+    return r;
+}
+
+int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const char *why,
+               struct strv *problems, struct err *e)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < volids->n; i++)
         json_array_append_new(array, json_pack("{s:s, s:o, s:o}", "volume", volids->v[i], "snapshots",
                                                names_and_ids(&v[i].go), "adopt", names_and_ids(&v[i].adopt)));
-    json_t *reply = call(p,
-                         json_pack("{s:s, s:o, s:o, s:s}", "do", "prune", "volumes", array, "drop",
-                                   message_strings(drop), "why", why),
-                         e);
-    int r = reply ? take_said(p, reply, "problems", problems, e) : -1;
-    json_decref(reply);
-    return r;
+    return call_prune(p, json_pack("{s:o, s:[]}", "volumes", array, "drop"), why, problems, e);
+}
+
+int peer_drop(struct peer *p, const char *volid, const struct strv *named, const char *why,
+              struct strv *problems, struct err *e)
+{
+    return call_prune(
+        p, json_pack("{s:[], s:[s], s:o}", "volumes", "drop", volid, "named", message_strings(named)), why,
+        problems, e);
 }
 
 void peer_close(struct peer *p, struct err *e)
 {
     if (p->volumes)
         p->volumes->tick = (struct tick){0};
-    if (e->kind == ERR_NETWORK)
+    if (e->kind == ERR_NETWORK) {
+        err_unwrap(e, p->node);
         err_wrap(e, "lost the connection to node '%s'", p->node);
+    }
     link_close(&p->link, e);
     strv_release(&p->used);
+    strv_release(&p->former);
     strv_release(&p->kept);
 }

@@ -14,7 +14,11 @@ struct peer {
     struct volume_context *volumes; /* of the env: their tick tells the peer that we live */
     struct joblog *log;             /* where what the target removed is told; may be NULL */
     bool marks;                     /* it knows peer_mark */
+    bool resyncs;                   /* it knows STAGE_OF_LIVE */
     bool opened;                    /* peer_open succeeded, so `kept` is what the target holds */
+    int64_t since;                  /* set before peer_open: epoch, older replicas are of a former job of this
+                                     * id; 0: none is */
+    struct strv former;             /* those that are, else they were stale */
     struct strv used;               /* who uses a volume there: sentences; a run would be postponed */
     struct strv kept; /* "SNAPSHOT of VOLID": the newest PEER_KEPT_MAX that are kept aside there of
                        * the opened volumes */
@@ -39,7 +43,8 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
 int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
               struct err *e);
 /* Ask for the digests of so many blocks (at most FRAME_DIGESTS_MAX) of the restore point with this id, or
- * ("") of the live volume; several may be asked for before the first answer is taken. */
+ * ("") of the live volume, or in the middle of a transfer (STAGE_OF_LIVE) of its stage; several may be asked
+ * for before the first answer is taken. */
 int peer_digest_ask(struct peer *p, const char *volid, const char *id, uint64_t offset, size_t blocks,
                     struct err *e);
 struct peer_digests {
@@ -58,7 +63,7 @@ int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer
 int peer_mark(struct peer *p, const char *volid, const char *id, bool damaged, char problem[PEER_PROBLEM_MAX],
               struct err *e);
 struct peer_stage {
-    const char *base_id; /* "": full */
+    const char *base_id; /* "": full; STAGE_OF_LIVE */
     bool replace;        /* destroy the half-made copy first */
     bool anew, resume;   /* struct stage_want */
 };
@@ -86,13 +91,16 @@ struct peer_commit {
 };
 /* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
 int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);
-/* Remove snapshots and stale images (`drop`), for the reason `why`. Problems are sentences, not failures. */
+/* Remove snapshots, for the reason `why`. Problems are sentences, not failures. */
 struct peer_prune {
     struct snapshots go;
     struct snapshots adopt; /* count as received from now on */
 };
 /* v[i] is about volids->v[i]. */
-int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const struct strv *drop,
-               const char *why, struct strv *problems, struct err *e);
+int peer_prune(struct peer *p, const struct strv *volids, const struct peer_prune *v, const char *why,
+               struct strv *problems, struct err *e);
+/* Remove one stale image, unless it is one of `named` under another name: what the guest has by now. */
+int peer_drop(struct peer *p, const char *volid, const struct strv *named, const char *why,
+              struct strv *problems, struct err *e);
 /* Closes. When *e is a network failure, the node and what the carrier said last are added to it. */
 void peer_close(struct peer *p, struct err *e);

@@ -14,21 +14,35 @@ bool plan_mirrored(const struct plan_input *in, const struct snapshot *s)
            (in->parent && strcmp(in->parent, s->name) == 0);
 }
 
-static const struct snapshot *newest(const struct plan_input *in, const struct plan_input_volume *v,
-                                     bool (*fits)(const struct plan_input *, const struct plan_input_volume *,
-                                                  const struct snapshot *))
+typedef bool fits_fn(const struct plan_input *in, const struct plan_input_volume *v,
+                     const struct snapshot *s);
+
+/* Is it one of which runs take care, by its name here or there? One that somebody renamed is what it was. */
+static bool is_known(const struct plan_input *in, const struct snapshot *here, const struct snapshot *there)
+{
+    return plan_mirrored(in, here) || snapshot_is_of_guest(there->name, in->guest);
+}
+
+static const struct snapshot *newest_of(const struct plan_input *in, const struct plan_input_volume *v,
+                                        bool known, fits_fn *fits)
 {
     const struct snapshot *base = NULL;
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-        /* one that somebody renamed here is what it was */
-        bool known = plan_mirrored(in, s) || (there && snapshot_is_of_guest(there->name, in->guest));
-        if (there && there->flags & SNAPSHOT_READABLE && known && (!base || s->seq > base->seq) &&
-            (!fits || fits(in, v, s)))
+        if (there && there->flags & SNAPSHOT_READABLE && is_known(in, s, there) == known &&
+            !(s->flags & SNAPSHOT_APART) && (!base || s->seq > base->seq) && (!fits || fits(in, v, s)))
             base = s;
     }
     return base;
+}
+
+/* One that somebody may remove at any time is better than none. */
+static const struct snapshot *newest(const struct plan_input *in, const struct plan_input_volume *v,
+                                     fits_fn *fits)
+{
+    const struct snapshot *base = newest_of(in, v, true, fits);
+    return base ? base : newest_of(in, v, false, fits);
 }
 
 const struct snapshot *plan_newest_common(const struct plan_input *in, const struct plan_input_volume *v)

@@ -31,3 +31,33 @@ bool plan_is_marked(const struct plan_input *in, const struct plan_input_volume 
 /* A base that may have been written to on the target: only a comparison says whether it can be one. */
 bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct snapshot *base);
+
+/* ---- plan.c ---- */
+
+#define ANEW                                                                                                 \
+    ": everything is sent anew, and takes its place when it is complete (until then the target needs room "  \
+    "for both)"
+
+/* The source snapshot that the target's stage is of, if the transfer can go on: upon the base, the live
+ * volume (resync) or nothing; data readable. */
+const struct snapshot *plan_find_resumable(const struct plan_input *in, const struct plan_input_volume *v,
+                                           const struct plan_volume *p, const struct snapshot *base);
+void plan_keep_aside(const struct plan_input_volume *v, struct plan_volume *ret, const char *name);
+/* Everything is sent to take the place of the replica, which has `there`. */
+void plan_make_anew(const struct plan_input *in, const struct plan_input_volume *v,
+                    const struct snapshot *there, struct plan_volume *ret, const char *why);
+
+/* ---- plan-none.c ---- */
+
+/* False: the target has the volume but nothing in common with it, and may be in the right. */
+bool plan_without_base(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret);
+/* This node's snapshot of the last sync; NULL: it is not there, or the volume is new since then. */
+const struct snapshot *plan_last_synced(const struct plan_input *in, const struct plan_input_volume *v);
+/* Warns of what the last sync left on the target, and is gone. */
+void plan_lost(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret);
+/* Nothing is in common: what pruning would take is kept aside. */
+void plan_unrelated(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret);
+/* Was a snapshot of this name made by a first copy of this job that we remember and that was never
+ * acknowledged? */
+bool plan_unacknowledged(const struct plan_input *in, const char *name);

@@ -48,20 +48,63 @@ static bool lossy_stage(const struct plan_input_volume *v, const struct snapshot
     return v->info.lossy && v->replica->stage.doubtful && (anew || !in_doubt(v, there));
 }
 
-/* The source snapshot that the target's stage is of, if the transfer can go on: same base as we would use,
- * data readable. */
-static const struct snapshot *find_resumable(const struct plan_input *in, const struct plan_input_volume *v,
-                                             const struct snapshot *base, bool anew)
+/* ---- blocks above 128 KiB (volume/zfs/large.c) ---- */
+
+/* Does nobody know whether the stage has as they are what `s` has of them? By the base it is known; of what
+ * is partly received its token says it. */
+static bool large_unsure(const struct plan_input_volume *v, const struct snapshot *base,
+                         const struct snapshot *s)
 {
     const struct stage_info *stage = &v->replica->stage;
-    if (!stage->exists || lossy_stage(v, base, anew))
+    return s->flags & SNAPSHOT_LARGE && !*stage->token && !stage->large &&
+           !(base && base->flags & SNAPSHOT_LARGE);
+}
+
+/* Upon parts nothing but parts; upon whole blocks nothing from where they are in parts, or may be. Where
+ * neither side has such yet, or nothing is there, it is for the settings to say, but a stage stays as it
+ * began. */
+static void plan_large(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret)
+{
+    const struct snapshot *there = ret->full ? NULL : snapshots_find_id(&v->replica->snapshots, ret->base.id);
+    const struct stage_info *stage = &v->replica->stage;
+    const struct snapshot *staged = stage->exists ? snapshots_find_id(v->snapshots, stage->id) : NULL;
+    unsigned here = ret->base.flags, told = there ? there->flags : 0;
+    if (v->info.encrypted && !v->replica->info.encrypts)
+        return; /* it is sent as it is stored */
+    if (told & SNAPSHOT_LARGE && !(here & SNAPSHOT_LARGE)) {
+        plan_make_anew(
+            in, v, there, ret,
+            "the replica has blocks above 128 KiB as they are, and this node may have received them "
+            "in parts: no difference fits" ANEW);
+        there = NULL;
+    }
+    bool begun = staged && staged->flags & SNAPSHOT_LARGE && stage->large;
+    if (there && !(here & told & SNAPSHOT_SMALL))
+        ret->large = told & SNAPSHOT_LARGE;
+    else
+        ret->large = begun ? stage->large & SNAPSHOT_LARGE : in->large;
+    if (there && here & SNAPSHOT_LARGE && !(told & (SNAPSHOT_LARGE | SNAPSHOT_SMALL)))
+        strv_add(&ret->reasons,
+                 "the target cannot say whether the replica has blocks above 128 KiB as they are: where ZFS "
+                 "takes no difference in parts, install this version there, too");
+}
+
+/* The source snapshot that the target's stage is of, if the transfer can go on: same base as we would use,
+ * data readable. */
+const struct snapshot *plan_find_resumable(const struct plan_input *in, const struct plan_input_volume *v,
+                                           const struct plan_volume *p, const struct snapshot *base)
+{
+    const char *upon = p->resync ? STAGE_OF_LIVE : base ? base->id : "";
+    const struct stage_info *stage = &v->replica->stage;
+    if (!stage->exists || lossy_stage(v, base, p->anew))
         return NULL;
     const struct snapshot *s = snapshots_find_id(v->snapshots, stage->id);
     if (!s || !(s->flags & SNAPSHOT_READABLE) || !plan_mirrored(in, s))
         return NULL;
-    if (base && s->seq <= base->seq)
+    if ((base && s->seq <= base->seq) || large_unsure(v, base, s))
         return NULL;
-    return strcmp(stage->base_id, base ? base->id : "") == 0 ? s : NULL;
+    return strcmp(stage->base_id, upon) == 0 ? s : NULL;
 }
 
 /* A target that keeps only one restore point gets the new one upon the stage of an interrupted one, in place.
@@ -76,56 +119,12 @@ static const struct snapshot *find_chained(const struct plan_input_volume *v, bo
     return snapshots_find_id(v->snapshots, stage->base_id);
 }
 
-/* Was this target snapshot made by a first copy of this job that we remember and that was never acknowledged?
- */
-static bool unacknowledged_name(const struct plan_input *in, const char *name)
+/* …and does it go on upon that? */
+static bool find_chain(const struct plan_input *in, const struct plan_input_volume *v,
+                       const struct plan_volume *p, const struct snapshot *chained)
 {
-    return in->first_copies && strv_has(in->first_copies, name);
-}
-
-static bool unacknowledged(const struct plan_input *in, const struct snapshot *s)
-{
-    return s->flags & SNAPSHOT_RECEIVED && unacknowledged_name(in, s->name);
-}
-
-/* Does the target hold anything besides what is kept aside? */
-static bool holds_anything(const struct replica *r)
-{
-    for (size_t i = 0; i < r->snapshots.n; i++)
-        if (!snapshot_is_aside(r->snapshots.v[i].name))
-            return true;
-    return r->info.exists;
-}
-
-/* Does the target hold nothing but what this job left there unfinished? Only certainty counts: a restore
- * point that might have been acknowledged is of value. */
-static bool half_made(const struct plan_input *in, const struct replica *r)
-{
-    bool live_is_one = !r->info.exists;
-    if (r->written || (r->info.exists && strcmp(r->owner, in->job_id) != 0))
-        return false;
-    for (size_t i = 0; i < r->snapshots.n; i++) {
-        const struct snapshot *s = &r->snapshots.v[i];
-        if (snapshot_is_aside(s->name))
-            continue;
-        if (!unacknowledged(in, s))
-            return false;
-        live_is_one |= strcmp(s->id, r->base_id) == 0;
-    }
-    return live_is_one;
-}
-
-/* A plain file has no data of its restore point any more when it was written to, here or by a guest that ran
- * here meanwhile. */
-static bool overwritten_base(const struct plan_input *in, const struct plan_input_volume *v)
-{
-    const struct replica *r = v->replica;
-    if (!r->info.exists || r->info.many)
-        return false;
-    for (size_t i = 0; i < v->snapshots->n; i++)
-        if (plan_mirrored(in, &v->snapshots->v[i]) && snapshots_find_id(&r->snapshots, v->snapshots->v[i].id))
-            return true;
-    return false;
+    struct plan_volume upon = {.anew = p->anew};
+    return plan_find_resumable(in, v, &upon, chained);
 }
 
 /* A point of another job that was received before a later one of that job: kept only as history
@@ -148,8 +147,8 @@ static void plan_chain(const struct plan_input *in, const struct plan_input_volu
     const struct snapshot *base = ret->full ? NULL : &ret->base;
     /* what was sent before we knew stands upon what is wrong */
     bool doubted = base && in->compared && strv_has(in->compared, base->id); /* the stage may be of then */
-    bool fresh = ret->replace || ret->prove || doubted || plan_any_damaged(in, v);
-    const struct snapshot *resumable = fresh ? NULL : find_resumable(in, v, base, ret->anew);
+    bool fresh = ret->replace || ret->prove || doubted || (plan_any_damaged(in, v) && !ret->resync);
+    const struct snapshot *resumable = fresh ? NULL : plan_find_resumable(in, v, ret, base);
     if (v->replica->stage.exists && lossy_stage(v, base, ret->anew))
         strv_addf(&ret->reasons, "an interrupted transfer of '%s' began with embedded blocks: it begins anew",
                   v->replica->stage.snapshot);
@@ -194,7 +193,7 @@ static bool aside_taken(const struct plan_input_volume *v, const struct plan_vol
 static void asides_add(struct asides *list, const struct plan_input_volume *v, const struct plan_volume *p,
                        const char *from)
 {
-    struct aside a;
+    struct aside a = {0};
     snprintf(a.from, sizeof a.from, "%s", from);
     unsigned n = 1;
     do
@@ -204,12 +203,21 @@ static void asides_add(struct asides *list, const struct plan_input_volume *v, c
     list->v[list->n++] = a;
 }
 
+static void asides_drop(struct asides *list, const char *from)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->n; i++)
+        if (strcmp(list->v[i].from, from) != 0)
+            list->v[kept++] = list->v[i];
+    list->n = kept;
+}
+
 /* Does the target alone hold this state, newer than the base? */
 static bool only_there(const struct plan_input *in, const struct plan_input_volume *v,
                        const struct snapshot *base_there, const struct snapshot *s)
 {
     return s->seq > base_there->seq && snapshot_is_of_guest(s->name, in->guest) &&
-           !snapshots_find_id(v->snapshots, s->id) &&
+           !(s->flags & SNAPSHOT_STRANGE) && !snapshots_find_id(v->snapshots, s->id) &&
            (!(s->flags & SNAPSHOT_RECEIVED) || snapshot_is_of_job(s->name, in->job_id) ||
             strcmp(s->id, v->replica->base_id) == 0);
 }
@@ -230,12 +238,16 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
         if (!only_there(in, v, base_there, s))
             continue;
         asides_add(&ret->keep_aside, v, ret, s->name);
+        if (!(s->flags & SNAPSHOT_CHANGED) && !s->damaged)
+            strcpy(ret->keep_aside.v[ret->keep_aside.n - 1].base_id, base_there->id);
         strv_addf(&ret->reasons,
-                  "restore point '%s' is newer than the base and not on the source: kept aside", s->name);
+                  "restore point '%s' is newer than the base and not on the source: kept aside, if it holds "
+                  "anything that the base does not",
+                  s->name);
     }
 }
 
-static void keep_aside(const struct plan_input_volume *v, struct plan_volume *ret, const char *name)
+void plan_keep_aside(const struct plan_input_volume *v, struct plan_volume *ret, const char *name)
 {
     asides_add(&ret->keep_aside, v, ret, name);
     strv_addf(&ret->reasons, "'%s' on the target is kept aside as '%s'", name,
@@ -245,12 +257,8 @@ static void keep_aside(const struct plan_input_volume *v, struct plan_volume *re
 #define LOSES                                                                                                \
     "in a way in which OpenZFS loses long symbolic links, extended attributes and contents of small files"
 
-#define ANEW                                                                                                 \
-    ": everything is sent anew, and takes its place when it is complete (until then the target needs room "  \
-    "for both)"
-
-static void make_anew(const struct plan_input *in, const struct plan_input_volume *v,
-                      const struct snapshot *there, struct plan_volume *ret, const char *why)
+void plan_make_anew(const struct plan_input *in, const struct plan_input_volume *v,
+                    const struct snapshot *there, struct plan_volume *ret, const char *why)
 {
     const struct snapshots *had = &v->replica->snapshots;
     ret->full = ret->anew = true;
@@ -260,7 +268,7 @@ static void make_anew(const struct plan_input *in, const struct plan_input_volum
         bool old = in->history && snapshot_is_of_job(s->name, in->job_id) && !snapshot_is_aside(s->name) &&
                    !snapshots_find_id(v->snapshots, s->id);
         if (old || only_there(in, v, there, s))
-            keep_aside(v, ret, s->name);
+            plan_keep_aside(v, ret, s->name);
     }
 }
 
@@ -281,28 +289,15 @@ static void plan_doubt(const struct plan_input *in, const struct plan_input_volu
                                 "an earlier version, " LOSES ": destroy both on the target, and the next run "
                                 "of each job sends everything anew");
     } else if (in_doubt(v, there)) {
-        make_anew(in, v, there, ret, "the replica was received from an earlier version, " LOSES ANEW);
+        plan_make_anew(in, v, there, ret, "the replica was received from an earlier version, " LOSES ANEW);
     } else if (differs && snapshot_is_of_guest(there->name, in->guest)) {
         strv_add(&ret->reasons, "the volume came to this node from an earlier version, " LOSES
                                 ", and the target has its state from before");
-        keep_aside(v, ret, there->name);
+        plan_keep_aside(v, ret, there->name);
     }
     if (v->info.lossy && there->flags & SNAPSHOT_UNTOLD && there->flags & SNAPSHOT_RECEIVED)
         strv_add(&ret->reasons, "the target runs an earlier version, which cannot say whether the replica "
                                 "was received " LOSES ": install this version there, too");
-}
-
-/* Where nothing sound is left to build on. */
-static void send_all(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
-{
-    const struct snapshot *last = plan_newest_common(in, v);
-    if (v->info.one_line && last) {
-        make_anew(in, v, snapshots_find_id(&v->replica->snapshots, last->id), ret,
-                  "the replica is not what was sent" ANEW);
-        return;
-    }
-    ret->keep_live_aside = !v->replica->info.many;
-    strv_add(&ret->reasons, "nothing sound is left on the target to build on: everything is sent");
 }
 
 static void plan_proof(const struct plan_input *in, const struct plan_input_volume *v,
@@ -359,7 +354,7 @@ static void plan_wrong(const struct plan_input *in, const struct plan_input_volu
                                                  : "nothing is built upon it");
         if (!plan_is_sent_again(in, v, s) && v->replica->info.many && !ret->anew &&
             !snapshot_is_aside(there->name) && !(there->flags & SNAPSHOT_STRANGE))
-            keep_aside(v, ret, there->name);
+            plan_keep_aside(v, ret, there->name);
     }
 }
 
@@ -377,10 +372,20 @@ static bool passed_by(const struct plan_volume *p, const struct replica *r, cons
     return !p->full && s->seq < p->base.seq && strcmp(s->id, r->base_id) != 0;
 }
 
-/* Was it acknowledged, for all we know? What failed runs leave is newer than the last sync. */
-static bool is_kept_history(const struct plan_input *in, const struct snapshot *there)
+/* Was it taken after the last sync, as what failed runs leave? By the order in which the storage has them; by
+ * the clock only where that is not there. */
+static bool follows_last_sync(const struct plan_input *in, const struct plan_input_volume *v,
+                              const struct snapshot *s)
 {
-    return in->history && (in->last_sync == 0 || snapshot_epoch(there->name) <= in->last_sync);
+    const struct snapshot *last = plan_last_synced(in, v);
+    return last ? s->seq > last->seq : in->last_sync && snapshot_epoch(s->name) > in->last_sync;
+}
+
+/* Was it acknowledged, for all we know? */
+static bool is_kept_history(const struct plan_input *in, const struct plan_input_volume *v,
+                            const struct snapshot *s)
+{
+    return in->history && !follows_last_sync(in, v, s);
 }
 
 /* May it be all that another job's target has in common with us (its jobs were made anew with other targets)?
@@ -388,8 +393,7 @@ static bool is_kept_history(const struct plan_input *in, const struct snapshot *
 static bool sibling_may_need(const struct plan_input *in, const struct plan_input_volume *v,
                              const struct snapshot *s)
 {
-    bool ours =
-        (in->last_sync && snapshot_epoch(s->name) > in->last_sync) || unacknowledged_name(in, s->name);
+    bool ours = follows_last_sync(in, v, s) || plan_unacknowledged(in, s->name);
     return !ours && in->siblings && !siblings_settled(v->snapshots, in->siblings);
 }
 
@@ -400,16 +404,17 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
     for (size_t i = 0; i < v->snapshots->n; i++) {
         const struct snapshot *s = &v->snapshots->v[i];
         if (!snapshot_is_of_job(s->name, in->job_id) || in_steps(ret, s->id) ||
-            s->flags & SNAPSHOT_RECEIVED || sibling_may_need(in, v, s) ||
+            s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE) || sibling_may_need(in, v, s) ||
             (!ret->full && strcmp(s->id, ret->base.id) == 0) ||
             (in->last_sync && snapshot_epoch(s->name) == in->last_sync) ||
             (in->parent && strcmp(in->parent, s->name) == 0))
             continue;
         const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-        if (there && !passed_by(ret, v->replica, s))
+        bool spare = v->info.stream && !(s->flags & SNAPSHOT_READABLE); /* of no use but as a base */
+        if (there && (!passed_by(ret, v->replica, s) || (spare && is_kept_history(in, v, s))))
             continue;
         snapshots_add(&ret->drop_source, s);
-        if (there && !is_kept_history(in, there) && !snapshot_is_aside(there->name) &&
+        if (there && !is_kept_history(in, v, s) && !snapshot_is_aside(there->name) &&
             there->flags & SNAPSHOT_RECEIVED)
             snapshots_add(&ret->drop_target, there);
     }
@@ -430,7 +435,16 @@ static void plan_adopt(const struct plan_input *in, const struct plan_input_volu
 }
 
 /* A guest snapshot that was deleted and made anew has its old name with another id on the target. One that
- * was made there is nobody else's. */
+ * was made there is nobody else's; and what this node has by another name, which somebody gave it, may be the
+ * base: nothing that a base may need goes before what is to come is safe. */
+static bool stays_aside(const struct plan_input_volume *v, const struct plan_volume *p,
+                        const struct plan_step *step, const struct snapshot *there)
+{
+    bool same = strcmp(there->id, step->snapshot.id) == 0;
+    return !(there->flags & SNAPSHOT_RECEIVED) || p->unrelated ||
+           (!same && snapshots_find_id(v->snapshots, there->id));
+}
+
 static void plan_clear(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
@@ -440,10 +454,11 @@ static void plan_clear(const struct plan_input *in, const struct plan_input_volu
         if (!there || (!step->is_new && strcmp(there->id, step->snapshot.id) == 0 &&
                        !plan_is_sent_again(in, v, &step->snapshot)))
             continue;
-        if (there->flags & SNAPSHOT_RECEIVED) {
+        if (!stays_aside(v, ret, step, there)) {
             snapshots_add(&ret->clear_target, there);
             continue;
         }
+        asides_drop(&ret->keep_aside, there->name); /* at the commit the name is another's */
         asides_add(&ret->move_aside, v, ret, there->name);
         strv_addf(&ret->reasons, "the target has a snapshot '%s' of its own: kept aside as '%s'", there->name,
                   ret->move_aside.v[ret->move_aside.n - 1].to);
@@ -455,62 +470,15 @@ static bool renamable(const struct plan_input *in, const struct plan_input_volum
 {
     const struct snapshot *there = p->full ? NULL : snapshots_find_id(&v->replica->snapshots, p->base.id);
     return !in->history && !plan_any_damaged(in, v) && there &&
-           !((there->flags | p->base.flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED)) && !there->damaged &&
-           !p->base.damaged && !p->full && !p->anew && p->n_steps == 1 && !p->keep_live_aside &&
-           p->keep_aside.n == 0 && p->move_aside.n == 0 && (!v->info.stream || v->info.strict) &&
-           v->info.many && v->replica->info.many && snapshot_is_of_job(p->base.name, in->job_id) &&
-           snapshot_is_of_job(there->name, in->job_id) && strcmp(v->replica->base_id, p->base.id) == 0;
+           !((there->flags | p->base.flags) & (SNAPSHOT_CHANGED | SNAPSHOT_UNSEALED | SNAPSHOT_STRANGE)) &&
+           !there->damaged && !p->base.damaged && !p->full && !p->anew && p->n_steps == 1 &&
+           !p->keep_live_aside && p->keep_aside.n == 0 && p->move_aside.n == 0 &&
+           (!v->info.stream || v->info.strict) && v->info.many && v->replica->info.many &&
+           snapshot_is_of_job(p->base.name, in->job_id) && snapshot_is_of_job(there->name, in->job_id) &&
+           strcmp(v->replica->base_id, p->base.id) == 0;
 }
 
-/* What the last sync left on the target was there then. Of a volume that is new since then, it left nothing.
- */
-static void tell_lost(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
-{
-    const struct replica *r = v->replica;
-    const struct snapshot *last = NULL;
-    for (size_t i = 0; i < v->snapshots->n && in->last_sync; i++)
-        if (snapshot_is_of_job(v->snapshots->v[i].name, in->job_id) &&
-            snapshot_epoch(v->snapshots->v[i].name) == in->last_sync)
-            last = &v->snapshots->v[i];
-    if (!last || ret->replace)
-        return;
-    if (!holds_anything(r) && !r->stage.exists)
-        strv_add(&ret->reasons, PLAN_WARNING
-                 "the target had a replica of it at the last sync, and has nothing of it now. Was it "
-                 "removed there, or is another file system mounted in its place? Everything is sent anew");
-    else if (!snapshots_find_id(&r->snapshots, last->id) && r->info.many)
-        strv_addf(&ret->reasons,
-                  PLAN_WARNING "the target had the restore point '%s' of the last sync, and has it no more",
-                  last->name);
-    else if (!r->info.exists)
-        strv_add(&ret->reasons, PLAN_WARNING
-                 "the target had a replica of it at the last sync, and has only its restore points now: "
-                 "the replica is made anew from them");
-}
-
-/* False: the target has the volume but nothing in common with it. */
-static bool without_base(const struct plan_input *in, const struct plan_input_volume *v,
-                         struct plan_volume *ret)
-{
-    const struct replica *r = v->replica;
-    ret->full = true;
-    if (plan_newest_common(in, v) || plan_any_wrong(in, v)) {
-        send_all(in, v, ret);
-    } else if (overwritten_base(in, v)) {
-        ret->keep_live_aside = true;
-        strv_add(&ret->reasons,
-                 "its storage keeps no older state of a volume than the live one, and that was written "
-                 "to: everything is sent");
-    } else if (holds_anything(r)) {
-        if (!half_made(in, r))
-            return false;
-        ret->replace = true;
-        strv_add(&ret->reasons, "the target holds only an unfinished first copy of this job: it is replaced");
-    }
-    return true;
-}
-
-/* The same. */
+/* False: plan_without_base. */
 static bool plan_volume(const struct plan_input *in, const struct plan_input_volume *v,
                         struct plan_volume *ret)
 {
@@ -520,21 +488,24 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
         ret->base = *base;
         plan_doubt(in, v, base, ret);
         plan_proof(in, v, base, ret);
-    } else if (!without_base(in, v, ret)) {
+    } else if (!plan_without_base(in, v, ret)) {
         return false;
     }
-    tell_lost(in, v, ret);
+    plan_large(in, v, ret);
+    plan_lost(in, v, ret);
     plan_wrong(in, v, ret);
     const struct snapshot *chained =
         ret->replace || plan_any_damaged(in, v) ? NULL : find_chained(v, ret->anew);
-    if (chained && find_resumable(in, v, chained, ret->anew)) {
+    if (chained && find_chain(in, v, ret, chained)) {
         ret->base = *chained;
-        ret->full = false;
+        ret->full = ret->resync = false;
     }
     plan_chain(in, v, ret);
     if (!ret->replace)
         plan_aside(in, v, ret);
     plan_clear(in, v, ret);
+    if (ret->unrelated)
+        plan_unrelated(in, v, ret);
     plan_drop(in, v, ret);
     if (in->guest_snapshots && v->replica->info.many)
         plan_adopt(in, v, ret);
@@ -544,6 +515,12 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
                  "its storage on the target keeps one restore point of a volume only: 'keep' has "
                  "no effect on it");
     return true;
+}
+
+static bool is_in_parts(const struct plan_input_volume *v, const struct snapshot *base)
+{
+    const struct snapshot *there = base ? snapshots_find_id(&v->replica->snapshots, base->id) : NULL;
+    return there && there->flags & SNAPSHOT_LARGE && !(base->flags & SNAPSHOT_LARGE);
 }
 
 /* Can the target take what the source gives? */
@@ -556,6 +533,13 @@ static int check_form(const struct plan_input *in, const struct plan_input_volum
                        "another one with --target-storage",
                        v->volid, stream ? "a stream of its storage" : "byte ranges",
                        stream ? "byte ranges" : "only a stream of its own kind");
+    if (v->info.linked && is_in_parts(v, plan_find_base(in, v)))
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "volume '%s' is a linked clone of a template that has blocks above 128 KiB as they are on "
+            "the target, and in parts here: destroy both replicas there, and replicate the template "
+            "first",
+            v->volid);
     if (v->info.linked && !plan_find_base(in, v))
         return err_set(
             e, ERR_CONFIG, 0,
@@ -563,6 +547,27 @@ static int check_form(const struct plan_input *in, const struct plan_input_volum
             "on which it stands: replicate the template there first, or make a full clone",
             v->volid);
     return 0;
+}
+
+/* The way out that the family has. */
+static int refuse(const struct plan_input *in, const struct strv *lost, struct err *e)
+{
+    _cleanup_free_ char *list = strv_join(lost, ",");
+    bool stream = false;
+    for (size_t i = 0; i < in->n; i++)
+        stream = stream || (in->volumes[i].info.stream && strv_has(lost, in->volumes[i].volid));
+    _cleanup_free_ char *resync = stream ? xstrdup("")
+                                  : in->resyncs
+                                      ? xasprintf("; or let 'pvesr run --id %s --resync' keep aside what "
+                                                  "the target has, and send what differs",
+                                                  in->job_id)
+                                      : xstrdup("; or install this version there, too, which can "
+                                                "send what differs");
+    return err_set(
+        e, ERR_DATA, 0,
+        "No common base snapshot on volume(s) %s. Please remove the problematic volume(s) from the "
+        "replication target or delete and re-create the whole job %s%s",
+        list, in->job_id, resync);
 }
 
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
@@ -579,12 +584,7 @@ int plan_make(const struct plan_input *in, struct plan *ret, struct err *e)
     }
     if (lost.n) {
         plan_release(&p);
-        _cleanup_free_ char *list = strv_join(&lost, ",");
-        return err_set(
-            e, ERR_DATA, 0,
-            "No common base snapshot on volume(s) %s. Please remove the problematic volume(s) from the "
-            "replication target or delete and re-create the whole job %s",
-            list, in->job_id);
+        return refuse(in, &lost, e);
     }
     *ret = p;
     return 0;

@@ -25,8 +25,9 @@
  * run.
  *  - Kept aside, never destroyed: a live replica that was written to; replication snapshots on the target,
  * newer than the base, that the source does not have (it was rolled back, or the target was the source once
- * and died with them); guest snapshots made there whose name is needed. An intermediate snapshot of another
- * job that was only received is none of these: its own target has it.
+ * and died with them), unless the target finds that they hold what the base holds; guest snapshots made there
+ * whose name is needed. An intermediate snapshot of another job that was only received is none of these: its
+ * own target has it.
  *  - A replica in doubt (volume_info.lossy, SNAPSHOT_DOUBTFUL) is made anew beside itself and replaced at the
  * commit, with all that a first copy brings. Of what the old one had, the source's is sent again, and what
  * the source has not is kept aside. Not if the source's own volume is in doubt, too (the guest was moved to
@@ -67,6 +68,9 @@ struct plan_input {
     const char *new_snapshot; /* name */
     const char *parent;       /* of the guest configuration, or NULL */
     const struct strv *guest_snapshots;
+    bool resync;  /* whatever the target has may be kept aside, also of a job that never synced */
+    bool resyncs; /* the target can compare what a stage begins as (STAGE_OF_LIVE) */
+    bool large;   /* a new replica is to have blocks above 128 KiB as they are */
     bool history; /* the target keeps more than the newest restore point: each run makes one */
     const struct plan_input_volume *volumes;
     size_t n;
@@ -75,6 +79,7 @@ struct plan_input {
 /* A snapshot on the target, and the name under which it is kept aside there. */
 struct aside {
     char from[SNAPSHOT_NAME_MAX + 1], to[SNAPSHOT_NAME_MAX + 1];
+    char base_id[SNAPSHOT_ID_LEN + 1]; /* if it has nothing that this one has not, it goes; "": it is kept */
 };
 struct asides {
     struct aside *v;
@@ -92,7 +97,9 @@ struct plan_step {
 
 struct plan_volume {
     const char *volid;
-    bool full;            /* no base */
+    bool full;      /* no base */
+    bool resync;    /* …and the first step is sent upon what the target's live volume holds: what differs */
+    bool unrelated; /* nothing is in common: all that the target has is kept aside */
     struct snapshot base; /* on the source; its name on the target may differ */
     struct plan_step *steps;
     size_t n_steps;
@@ -101,6 +108,7 @@ struct plan_volume {
     bool renamable; /* if nothing changed since the base, the base itself can become the new restore point */
     bool replace;   /* destroy the target's half-made copy first */
     bool anew;      /* the replica is in doubt: everything is sent to take its place (stage_want.anew) */
+    bool large;     /* blocks above 128 KiB go as they are (volume_send_large) */
     bool keep_live_aside;
     struct asides keep_aside;      /* target snapshots to rename at the commit */
     struct asides move_aside;      /* …and before the transfer, because one to be sent has their name */

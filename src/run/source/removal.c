@@ -48,6 +48,7 @@ static int load_marked(struct sync *s, struct jobs *ret, struct err *e)
     return err_set(e, ERR_BUSY, 0, "job '%s' is no longer to be removed: what is there stays", s->job->id);
 }
 
+/* Asked before each, as removing one may take long. */
 static int check_marked(struct sync *s, struct err *e)
 {
     struct jobs jobs;
@@ -62,10 +63,13 @@ static int remove_replicas(struct sync *s, struct err *e)
 {
     _cleanup_strv_ struct strv problems = STRV_INIT;
     const struct strv none = STRV_INIT;
-    for (size_t i = 0; i < s->stale.n; i++)
+    for (size_t i = 0; i < s->stale.n; i++) {
+        if (check_marked(s, e) < 0)
+            return -1;
         joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
-    if (s->stale.n && peer_prune(&s->peer, &none, NULL, &s->stale, "the job is removed", &problems, e) < 0)
-        return -1;
+        if (peer_drop(&s->peer, s->stale.v[i], &none, "the job is removed", &problems, e) < 0)
+            return -1;
+    }
     if (problems.n)
         return err_set(e, ERR_SYSTEM, 0, "cannot remove a replica on node '%s': %s", s->target->node.name,
                        problems.v[0]);
@@ -85,6 +89,7 @@ static void remove_local_snapshots(struct sync *s)
         sync_destroy_here(s, i, &go, "stale");
         snapshots_release(&go);
     }
+    sync_clear_gone(s); /* nor must what cannot be reached there block it */
 }
 
 /* A volume that cannot be opened any more has nothing to clean up that we could reach: it must not block the
@@ -137,8 +142,7 @@ int sync_remove(struct sync *s, struct err *e)
 {
     bool full = s->job->remove == REMOVE_FULL;
     joblog_add(s->log, "start job removal - mode '%s'", full ? "full" : "local");
-    if (sync_removal_look(s, e) < 0 || check_marked(s, e) < 0 || remove_replicas(s, e) < 0 ||
-        check_marked(s, e) < 0)
+    if (sync_removal_look(s, e) < 0 || remove_replicas(s, e) < 0 || check_marked(s, e) < 0)
         return -1;
     steps_enter(s->steps, "remove");
     remove_local_snapshots(s);

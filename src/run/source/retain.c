@@ -17,27 +17,30 @@ void history_release(struct history *h)
     h->n = 0;
 }
 
-static bool has_epoch(const int64_t *v, size_t n, int64_t epoch)
+bool history_has(const struct history *h, const char *snapshot)
 {
-    for (size_t i = 0; i < n; i++)
-        if (v[i] == epoch)
+    if (!h || !snapshot_is_of_job(snapshot, h->job_id))
+        return false;
+    for (size_t i = 0; i < h->n; i++)
+        if (h->v[i].epoch == snapshot_epoch(snapshot))
             return true;
     return false;
 }
 
-bool history_has(const struct history *h, const char *snapshot)
-{
-    return h && snapshot_is_of_job(snapshot, h->job_id) && has_epoch(h->v, h->n, snapshot_epoch(snapshot));
-}
-
 void history_add(struct history *h, const struct snapshots *s)
 {
+    int64_t before = 0;
     for (size_t i = 0; i < s->n; i++) {
         const char *name = s->v[i].name;
-        if (!snapshot_is_of_job(name, h->job_id) || history_has(h, name))
+        if (!snapshot_is_of_job(name, h->job_id) || s->v[i].flags & SNAPSHOT_STRANGE)
+            continue;
+        int64_t epoch = snapshot_epoch(name), when = h->now && epoch > h->now ? before : epoch;
+        before = when;
+        if (history_has(h, name))
             continue;
         h->v = xgrow(h->v, h->n, sizeof *h->v);
-        h->v[h->n++] = snapshot_epoch(name);
+        h->v[h->n] = (struct history_run){epoch, when, h->n};
+        h->n++;
     }
 }
 
@@ -86,8 +89,9 @@ static struct period period_of(enum keep_rule rule, int64_t epoch)
 
 static int newest_first(const void *a, const void *b)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x < y) - (x > y);
+    const struct history_run *x = a, *y = b;
+    return x->when != y->when ? (x->when < y->when) - (x->when > y->when)
+                              : (x->order < y->order) - (x->order > y->order);
 }
 
 /* Is anything kept, by this rule or one before it, of the period that point i is in? */
@@ -103,7 +107,7 @@ static void apply(enum keep_rule rule, unsigned room, const struct history *h, b
 {
     struct period *periods = xcalloc(h->n, sizeof *periods);
     for (size_t i = 0; i < h->n; i++)
-        periods[i] = period_of(rule, h->v[i]);
+        periods[i] = period_of(rule, h->v[i].when);
     for (size_t i = 0; i < h->n && room; i++) {
         if (covered(periods, kept, h->n, i))
             continue;
@@ -163,12 +167,16 @@ void retain_source(const struct snapshots *source, const char *job_id, const cha
         const struct snapshot *s = &source->v[i];
         bool received = s->flags & SNAPSHOT_RECEIVED, ours = snapshot_is_of_job(s->name, job_id);
         bool orphan = received && all && is_orphan(s->name, job_id, siblings);
-        if ((ours || orphan) && strcmp(s->name, new_snapshot) != 0 &&
+        if ((ours || orphan) && !(s->flags & SNAPSHOT_STRANGE) && strcmp(s->name, new_snapshot) != 0 &&
             (!received || (all && !history_has(history, s->name))))
             snapshots_add(ret, s);
     }
 }
 
+/* Chosen from what both sides have once the new snapshot is acknowledged, and carried out only then
+ * (sync_carry_out: commit, record, prune): the new snapshot and all that the source has left are among what
+ * stays, so that the last restore point, and the last base, outlive each removal; policy_prune on the target
+ * keeps what the replica shows, whatever it is told. */
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
                    const char *new_snapshot_id, const struct history *history, struct snapshots *ret)
 {
@@ -176,7 +184,7 @@ void retain_target(const struct snapshots *target, const struct snapshots *sourc
         const struct snapshot *s = &target->v[i];
         if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id))
             continue;
-        if (snapshot_is_aside(s->name) || history_has(history, s->name))
+        if (snapshot_is_aside(s->name) || s->flags & SNAPSHOT_STRANGE || history_has(history, s->name))
             continue;
         if (snapshot_is_of_guest(s->name, guest) || s->flags & SNAPSHOT_RECEIVED)
             snapshots_add(ret, s);

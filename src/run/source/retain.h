@@ -12,16 +12,23 @@
 
 /* The runs whose restore points stay, by the epochs in their names. Counted for all volumes of the guest
  * together, so that what stays is the same on each. */
+struct history_run {
+    int64_t epoch; /* in the names */
+    int64_t when;  /* the same, unless that is still to come by this node's clock: then that of the point
+                    * before  it, whatever clock made the name */
+    size_t order;  /* of those of one time */
+};
 struct history {
     const char *job_id; /* borrowed */
-    int64_t *v;
+    int64_t now;        /* 0: any time has come */
+    struct history_run *v;
     size_t n;
 };
 void history_release(struct history *h);
 /* Is this one of the job's points that stay? h NULL: no. */
 bool history_has(const struct history *h, const char *snapshot);
 
-/* Take in the job's points of one volume, on either side. */
+/* Take in the job's points of one volume, on either side, oldest first. */
 void history_add(struct history *h, const struct snapshots *s);
 /* Leave only what the rules keep. They are applied in the order last, hourly, … yearly: each keeps the newest
  * point of so many of its periods, newest first, and skips periods of which a rule before it keeps any, as
@@ -41,7 +48,7 @@ bool siblings_settled(const struct snapshots *source, const struct strv *sibling
  * more; a node that was a target of this guest keeps what it received until its siblings are settled, because
  * that may be all it has in common with their targets, and as long as the rules keep it. Target: replication
  * snapshots of the guest and received guest snapshots that the source no longer has, but the new one and the
- * history; never one that is kept aside. */
+ * history; never one that is kept aside, nor somebody's (SNAPSHOT_STRANGE). */
 void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
                    const struct strv *siblings, const struct history *history, struct snapshots *ret);
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,

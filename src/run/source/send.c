@@ -1,6 +1,7 @@
 #include "run/source/send.h"
 
 #include "base/fs.h"
+#include "run/source/compare.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,7 +14,7 @@ struct sending {
     struct transfer_digest *digest;
     uint64_t bytes, frames;
     uint64_t at;                 /* all below is sent, or as it is on the target */
-    struct volume_reader reader; /* for the patch */
+    struct volume_reader reader; /* for what the delta does not read */
 };
 
 /* When the line breaks while we write, the peer may have said why before it hung up. */
@@ -63,13 +64,13 @@ static int send_extent(struct sending *s, const struct extent *x, const void *da
 
 /* ---- what is sent though it did not change ---- */
 
-static int send_read(struct sending *s, uint64_t from, uint64_t to, struct err *e)
+static int send_read(struct sending *s, int fd, uint64_t from, uint64_t to, struct err *e)
 {
     static uint8_t piece[EXTENT_DATA_MAX];
     for (uint64_t n; from < to; from += n) {
         n = to - from < sizeof piece ? to - from : sizeof piece;
         struct extent x = {.offset = from, .length = n, .kind = EXTENT_DATA};
-        if (fs_pread_all(s->reader.blocks.fd, piece, n, from, s->t->volid, e) < 0)
+        if (fs_pread_all(fd, piece, n, from, s->t->volid, e) < 0)
             return -1;
         if (send_extent(s, &x, piece, e) < 0)
             return write_failed(s, e);
@@ -85,7 +86,7 @@ static int send_patch(struct sending *s, uint64_t until, struct err *e)
         const struct range *r = &patch->v[i];
         uint64_t from = r->offset > s->at ? r->offset : s->at, to = r->offset + r->length;
         to = to < until ? to : until;
-        if (from < to && send_read(s, from, to, e) < 0)
+        if (from < to && send_read(s, s->reader.blocks.fd, from, to, e) < 0)
             return -1;
     }
     s->at = until > s->at ? until : s->at;
@@ -128,6 +129,36 @@ static int send_all(struct sending *s, struct delta *d, struct err *e)
     return r;
 }
 
+/* ---- what differs from what the target has ---- */
+
+static int send_differing(void *sending, const struct volume_reader *r, uint64_t offset, uint64_t length,
+                          bool zero, struct err *e)
+{
+    struct sending *s = sending;
+    if (!zero)
+        return send_read(s, r->blocks.fd, offset, offset + length, e);
+    struct extent x = {.offset = offset, .length = length, .kind = EXTENT_ZERO};
+    return send_extent(s, &x, NULL, e) < 0 ? write_failed(s, e) : 0;
+}
+
+static int send_compared(struct sending *s, struct err *e)
+{
+    const struct transfer *t = s->t;
+    struct rate rate; /* digests are not worth counting */
+    struct compare c = {.peer = t->peer,
+                        .rate = &rate,
+                        .volume = t->volume,
+                        .snapshot = t->snapshot,
+                        .there = t->there,
+                        .id = STAGE_OF_LIVE,
+                        .differs = send_differing,
+                        .arg = s,
+                        .at = s->at - s->at % DIGEST_BLOCK};
+    rate_init(&rate, 0);
+    int r = compare_volume(&c, e);
+    return r > 0 ? err_set(e, ERR_DATA, 0, "%s: will not be compared with", t->peer->node) : r;
+}
+
 static int send_stream(struct sending *s, struct delta *d, struct err *e)
 {
     static uint8_t piece[256 << 10];
@@ -165,6 +196,34 @@ static struct delta *resume_stream(const struct transfer *t)
     return d;
 }
 
+static int open_stage(const struct transfer *t, bool resume, uint64_t *offset, struct err *e)
+{
+    struct peer_stage how = {.base_id = t->resync ? STAGE_OF_LIVE
+                                        : t->base ? t->base->id
+                                                  : "",
+                             .replace = t->replace,
+                             .anew = t->anew,
+                             .resume = resume};
+    if (peer_stage(t->peer, t->there, t->snapshot, &how, offset, e) < 0)
+        return -1;
+    if (*offset && !resume) /* what stands there may stand upon what is wrong */
+        return err_set(e, ERR_DATA, 0,
+                       "%s goes on with what was sent before, and was asked to begin anew: install the "
+                       "version of this node there",
+                       t->peer->node);
+    if (*offset)
+        log_going_on(t, *offset);
+    return 0;
+}
+
+static int send_changes(struct sending *s, struct delta *d, struct err *e)
+{
+    const struct transfer *t = s->t;
+    if (t->resync)
+        return t->snapshot->size && s->at == t->snapshot->size ? 0 : send_compared(s, e);
+    return !d ? 0 : t->stream ? send_stream(s, d, e) : send_all(s, d, e);
+}
+
 int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
 {
     uint64_t offset = 0;
@@ -172,22 +231,16 @@ int transfer_send(const struct transfer *t, uint64_t *changed, struct err *e)
     bool all_there = t->stream && t->stage && t->stage->sealed;
     if (t->stream && t->stage && t->stage->token[0] && !all_there)
         d = resume_stream(t);
-    struct peer_stage how = {.base_id = t->base ? t->base->id : "",
-                             .replace = t->replace,
-                             .anew = t->anew,
-                             .resume = d || all_there};
-    if (peer_stage(t->peer, t->there, t->snapshot, &how, &offset, e) < 0)
+    bool resume = t->stream ? d || all_there : t->stage != NULL;
+    if (open_stage(t, resume, &offset, e) < 0)
         return -1;
-    if (offset)
-        log_going_on(t, offset);
-    if (!d && !all_there)
-        d = delta_open(t->volume, t->base, t->snapshot, offset, e);
-    if (!d && !all_there)
+    bool needs = !d && !all_there && !t->resync;
+    if (needs && !(d = delta_open(t->volume, t->base, t->snapshot, offset, e)))
         return -1;
     _cleanup_(transfer_digest_freep) struct transfer_digest *digest = transfer_digest_new();
     struct sending s = {.t = t, .channel = t->peer->link.channel, .digest = digest, .at = offset};
     progress_begin(t->progress, t->volid, t->stream ? 0 : t->snapshot->size, offset);
-    if (d && (t->stream ? send_stream(&s, d, e) : send_all(&s, d, e)) < 0)
+    if (send_changes(&s, d, e) < 0)
         return -1;
     *changed += s.bytes;
     if (peer_sealed(t->peer, s.bytes, s.frames, digest, e) < 0)

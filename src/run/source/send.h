@@ -22,6 +22,7 @@ struct transfer {
     const struct ranges *patch;  /* sent in any case: the target's base is wrong there; NULL: nothing */
     const struct snapshot *base; /* NULL: full */
     const struct snapshot *snapshot;
+    bool resync;                    /* without a base: upon what the target's live volume holds */
     bool replace, anew;             /* struct peer_stage */
     const struct stage_info *stage; /* the target has this stage of it; NULL: none */
 };

@@ -42,7 +42,8 @@ static int remember_first_copy(struct sync *s, struct err *e)
     bool full = false;
     struct strv *names = &s->state->first_copies;
     for (size_t i = 0; i < s->plan.n; i++)
-        full |= s->plan.v[i].full && !s->plan.v[i].anew; /* that has an acknowledged one in its place */
+        full |= s->plan.v[i].full && !s->plan.v[i].anew &&
+                !s->plan.v[i].resync; /* those have an acknowledged one in their place */
     if (!full)
         return 0;
     for (size_t i = names->n; i-- > 0;)
@@ -60,6 +61,7 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
     struct sync_volume *v = &s->volumes[i];
     struct plan_volume *p = &s->plan.v[i];
     const struct snapshot *base = p->full ? NULL : &p->base;
+    volume_send_large(v->local.volume, p->large);
     for (size_t k = 0; k < p->n_steps; k++) {
         struct plan_step *step = &p->steps[k];
         if (step->is_new) {
@@ -69,6 +71,8 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
         if (base)
             joblog_add(s->log, "incremental sync '%s' (%s => %s)", s->volids.v[i], base->name,
                        step->snapshot.name);
+        else if (p->resync)
+            joblog_add(s->log, "resync by digests '%s' (%s)", s->volids.v[i], step->snapshot.name);
         else
             joblog_add(s->log, "full sync '%s' (%s)", s->volids.v[i], step->snapshot.name);
         struct transfer t = {.peer = &s->peer,
@@ -80,6 +84,7 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
                              .stream = v->info.stream,
                              .base = base,
                              .snapshot = &step->snapshot,
+                             .resync = p->resync && k == 0,
                              .replace = p->replace && k == 0,
                              .anew = p->anew,
                              .patch = k == 0 ? &p->patch : NULL,
@@ -99,7 +104,6 @@ static int transfer_volume(struct sync *s, size_t i, struct rate *rate, struct p
  * needs any more. */
 static int clear_target(struct sync *s, struct err *e)
 {
-    const struct strv none = STRV_INIT;
     _cleanup_strv_ struct strv problems = STRV_INIT, stale_problems = STRV_INIT;
     struct peer_prune *go = xcalloc(s->n, sizeof *go);
     struct peer_prune *stale = xcalloc(s->n, sizeof *stale);
@@ -107,12 +111,12 @@ static int clear_target(struct sync *s, struct err *e)
         go[i].go = s->plan.v[i].clear_target;
         stale[i].go = s->plan.v[i].drop_target;
     }
-    int r = sync_prune_target(s, go, &none, "one that is sent has its name", &problems, e);
+    int r = sync_prune_target(s, go, "one that is sent has its name", &problems, e);
     if (r == 0 && problems.n)
         r = err_set(e, ERR_SYSTEM, 0, "cannot make room on node '%s': %s", s->target->node.name,
                     problems.v[0]);
     if (r == 0)
-        r = sync_prune_target(s, stale, &none, "a failed run left it", &stale_problems, e);
+        r = sync_prune_target(s, stale, "a failed run left it", &stale_problems, e);
     for (size_t i = 0; i < stale_problems.n; i++)
         joblog_add(s->log, "cannot clean up on the target: %s", stale_problems.v[i]);
     free(go);

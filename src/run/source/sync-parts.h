@@ -1,6 +1,7 @@
 /* What the files of one sync (sync*.c) share with each other and with nobody else. */
 #pragma once
 
+#include "run/source/retain.h"
 #include "run/source/sync.h"
 
 /* The storage of a volume's replica. */
@@ -24,20 +25,36 @@ void sync_undo_snapshots(struct sync *s);
 
 /* go: as s->there; why: for the log. What cannot go is added to `problems`; an error means that nothing more
  * can be asked. */
-int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, const char *why,
-                      struct strv *problems, struct err *e);
+int sync_prune_target(struct sync *s, struct peer_prune *go, const char *why, struct strv *problems,
+                      struct err *e);
 /* What of a run's volumes (s->n of them) goes once its restore point is acknowledged. */
 struct sync_prune {
-    struct snapshots *here;
+    struct snapshots *here, *spare; /* spare: those of them of which what can be a base may stay */
     struct peer_prune *there;
     size_t n;
 };
 /* Remove these of volume i on this node; the log says so of each: "delete KIND replication snapshot …". What
  * fails is no failure of the run. */
 void sync_destroy_here(struct sync *s, size_t i, const struct snapshots *go, const char *kind);
+/* The same of any volume: -1 when one of them could not go, or all. */
+int sync_destroy_of(struct sync *s, struct volume *v, const char *volid, const struct snapshots *go,
+                    const char *kind, struct err *e);
+/* The runs of which the restore points stay, with those of one more volume (NULL: none). False: only that of
+ * the newest. */
+bool sync_history(const struct sync *s, const struct snapshots *more, struct history *ret);
 /* Pure. Before the run: volumes[].new needs only the name. */
 void sync_prune_choose(const struct sync *s, struct sync_prune *ret);
 void sync_prune_release(struct sync_prune *p);
 /* The snapshots that only older runs needed go, on both sides. False: the target is not clean; the next run
  * goes on. */
 bool sync_prune(struct sync *s);
+
+/* ---- sync-gone.c ---- */
+
+/* The volumes of the guest that the job is to replicate by the configuration and the jobs of now, which may
+ * have changed since sync_look; and their names there. Nothing may go that is one of them. */
+int sync_replicated_now(struct sync *s, struct strv *here, struct strv *there, struct err *e);
+
+/* The job's points, and what else a run leaves, on volumes of the guest here that the job does not replicate
+ * any more; on the storages where it has or had replicas. False: not all could go, the log says so. */
+bool sync_clear_gone(struct sync *s);

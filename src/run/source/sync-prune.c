@@ -1,18 +1,19 @@
 /* After the commit: what the two sides no longer need. What goes is chosen first, so that a plan can tell it.
  */
 #include "base/mem.h"
-#include "run/source/retain.h"
 #include "run/source/sync-parts.h"
 
 #include <string.h>
 
-int sync_prune_target(struct sync *s, struct peer_prune *go, const struct strv *stale, const char *why,
-                      struct strv *problems, struct err *e)
+#define GONE "the guest or the source has it no more"
+
+int sync_prune_target(struct sync *s, struct peer_prune *go, const char *why, struct strv *problems,
+                      struct err *e)
 {
-    size_t total = stale->n;
+    size_t total = 0;
     for (size_t i = 0; i < s->n; i++)
         total += go[i].go.n + go[i].adopt.n;
-    return total ? peer_prune(&s->peer, &s->there, go, stale, why, problems, e) : 0;
+    return total ? peer_prune(&s->peer, &s->there, go, why, problems, e) : 0;
 }
 
 static bool was_renamed(const struct asides *a, const char *name)
@@ -67,8 +68,7 @@ static void add_points(const struct sync *s, size_t i, struct history *ret)
     snapshots_release(&points);
 }
 
-/* The runs of which the restore points stay. False: only that of the newest. */
-static bool find_history(const struct sync *s, struct history *ret)
+bool sync_history(const struct sync *s, const struct snapshots *more, struct history *ret)
 {
     struct keep rules;
     if (!keep_history(s->job->keep, &rules))
@@ -76,6 +76,8 @@ static bool find_history(const struct sync *s, struct history *ret)
     for (size_t i = 0; i < s->n; i++)
         if (s->volumes[i].replica.info.many)
             add_points(s, i, ret);
+    if (more)
+        history_add(ret, more);
     history_prune(ret, &rules);
     return true;
 }
@@ -99,13 +101,33 @@ static void choose_here(const struct sync *s, size_t i, const struct history *hi
     snapshots_release(&old);
 }
 
+/* Of what goes here, that which the target keeps may be the base of another time: should somebody roll the
+ * replica back to it. Where nothing but that is left of it, it stays. */
+static void choose_spare(const struct sync_volume *v, const struct snapshots *there,
+                         const struct snapshots *go_there, struct snapshots *here, struct snapshots *spare)
+{
+    struct snapshots go = {0};
+    for (size_t i = 0; i < here->n; i++) {
+        const struct snapshot *one = &here->v[i];
+        bool stays = snapshots_find_id(there, one->id) && !snapshots_find_id(go_there, one->id);
+        if (stays && v->info.stream && !(one->flags & SNAPSHOT_READABLE))
+            continue;
+        snapshots_add(&go, one);
+        if (stays)
+            snapshots_add(spare, one);
+    }
+    snapshots_release(here);
+    *here = go;
+}
+
 void sync_prune_choose(const struct sync *s, struct sync_prune *ret)
 {
-    struct history all = {.job_id = s->job->id};
-    const struct history *history = find_history(s, &all) ? &all : NULL;
+    struct history all = {.job_id = s->job->id, .now = s->start};
+    const struct history *history = sync_history(s, NULL, &all) ? &all : NULL;
     ret->n = s->n;
     ret->here = xcalloc(s->n, sizeof *ret->here);
     ret->there = xcalloc(s->n, sizeof *ret->there);
+    ret->spare = xcalloc(s->n, sizeof *ret->spare);
     for (size_t i = 0; i < s->n; i++) {
         struct snapshots left = {0}, there = {0};
         choose_here(s, i, history, &ret->here[i], &left);
@@ -113,6 +135,7 @@ void sync_prune_choose(const struct sync *s, struct sync_prune *ret)
         retain_target(&there, &left, s->job->guest, s->volumes[i].new.id,
                       s->volumes[i].replica.info.many ? history : NULL, &ret->there[i].go);
         ret->there[i].adopt = s->plan.v[i].adopt;
+        choose_spare(&s->volumes[i], &there, &ret->there[i].go, &ret->here[i], &ret->spare[i]);
         snapshots_release(&left);
         snapshots_release(&there);
     }
@@ -124,7 +147,9 @@ void sync_prune_release(struct sync_prune *p)
     for (size_t i = 0; i < p->n; i++) {
         snapshots_release(&p->here[i]);
         snapshots_release(&p->there[i].go);
+        snapshots_release(&p->spare[i]);
     }
+    free(p->spare);
     free(p->here);
     free(p->there);
     *p = (struct sync_prune){0};
@@ -133,35 +158,78 @@ void sync_prune_release(struct sync_prune *p)
 struct destroying {
     struct joblog *log;
     const char *volid, *kind;
+    struct err *e; /* of the last that failed */
+    int result;
 };
 
 static void tell_destroyed(const struct snapshot *one, int result, const struct err *e, void *arg)
 {
-    const struct destroying *d = arg;
+    struct destroying *d = arg;
     joblog_add(d->log, "delete %s replication snapshot '%s' on %s", d->kind, one->name, d->volid);
-    if (result < 0)
-        joblog_add(d->log, "delete %s replication snapshot error: %s", d->kind, e->text);
+    if (result >= 0)
+        return;
+    joblog_add(d->log, "delete %s replication snapshot error: %s", d->kind, e->text);
+    *d->e = *e;
+    d->result = -1;
+}
+
+int sync_destroy_of(struct sync *s, struct volume *v, const char *volid, const struct snapshots *go,
+                    const char *kind, struct err *e)
+{
+    struct destroying d = {s->log, volid, kind, e, 0};
+    if (volume_snapshots_destroy(v, go, tell_destroyed, &d, e) == 0)
+        return d.result;
+    joblog_add(s->log, "delete %s replication snapshot error: %s", kind, e->text);
+    return -1;
 }
 
 void sync_destroy_here(struct sync *s, size_t i, const struct snapshots *go, const char *kind)
 {
-    struct destroying d = {s->log, s->volids.v[i], kind};
-    struct err problem;
-    if (volume_snapshots_destroy(s->volumes[i].local.volume, go, tell_destroyed, &d, &problem) < 0)
-        joblog_add(s->log, "delete %s replication snapshot error: %s", kind, problem.text);
+    struct err told;
+    sync_destroy_of(s, s->volumes[i].local.volume, s->volids.v[i], go, kind, &told);
 }
 
-static void prune_here(struct sync *s, size_t i, const struct snapshots *go)
+static void prune_here(struct sync *s, size_t i, const struct sync_prune *p)
 {
     struct sync_volume *v = &s->volumes[i];
     struct err problem = {0};
+    struct destroying d = {s->log, s->volids.v[i], "previous", &problem, 0};
+    _cleanup_snapshots_ struct snapshots go = {0};
     for (size_t k = 0; k < v->snapshots.n; k++) {
         const struct snapshot *one = &v->snapshots.v[k];
         if (gets_the_name(v, one) &&
             volume_snapshot_rename(v->local.volume, one->name, v->new.name, &problem) < 0)
             joblog_add(s->log, "snapshot '%s' keeps its name: %s", one->name, problem.text);
     }
-    sync_destroy_here(s, i, go, "previous");
+    for (size_t k = 0; k < p->here[i].n; k++) {
+        const struct snapshot *one = &p->here[i].v[k];
+        if (snapshots_find_id(&p->spare[i], one->id) &&
+            volume_snapshot_reduce(v->local.volume, one->name, one->id, &problem) == 0)
+            tell_destroyed(one, 0, NULL, &d);
+        else
+            snapshots_add(&go, one);
+    }
+    sync_destroy_here(s, i, &go, "previous");
+}
+
+/* One at a time, as each may take long: the target asks before each whose the guest is, and we what it has.
+ */
+static int drop_stale(struct sync *s, struct strv *problems, struct err *e)
+{
+    for (size_t i = 0; i < s->stale.n; i++) {
+        const char *volid = s->stale.v[i];
+        _cleanup_strv_ struct strv here = STRV_INIT, there = STRV_INIT;
+        if (sync_replicated_now(s, &here, &there, e) < 0)
+            return err_wrap(e, "what is stale stays");
+        if (strv_has(&there, volid)) {
+            strv_addf(problems, "stale volume '%s': the guest has it again by now: it stays", volid);
+            continue;
+        }
+        joblog_add(s->log, "delete stale volume '%s' on the target", volid);
+        if (peer_drop(&s->peer, volid, &there, GONE, problems, e) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 bool sync_prune(struct sync *s)
@@ -171,14 +239,12 @@ bool sync_prune(struct sync *s)
     _cleanup_strv_ struct strv problems = STRV_INIT;
     sync_prune_choose(s, &p);
     for (size_t i = 0; i < s->n; i++)
-        prune_here(s, i, &p.here[i]);
-    for (size_t i = 0; i < s->stale.n; i++)
-        joblog_add(s->log, "delete stale volume '%s' on the target", s->stale.v[i]);
+        prune_here(s, i, &p);
     struct err e = {0};
-    if (sync_prune_target(s, p.there, &s->stale, "the guest or the source has it no more", &problems, &e) < 0)
+    if (sync_prune_target(s, p.there, GONE, &problems, &e) < 0 || drop_stale(s, &problems, &e) < 0)
         strv_add(&problems, e.text);
     for (size_t i = 0; i < problems.n; i++)
         joblog_add(s->log, "cannot clean up on the target, the next run will: %s", problems.v[i]);
     sync_prune_release(&p);
-    return problems.n == 0;
+    return problems.n == 0 && sync_clear_gone(s);
 }

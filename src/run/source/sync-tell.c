@@ -16,8 +16,10 @@ static void tell_steps(const struct sync *s, size_t i, struct buf *out)
         if (from)
             buf_addf(out, "  send %s => %s%s\n", from, step->snapshot.name, step->resume ? " (resumed)" : "");
         else
-            buf_addf(out, "  send %s in full%s: %s\n", step->snapshot.name, step->resume ? " (resumed)" : "",
-                     p->anew                             ? "to take the place of the replica"
+            buf_addf(out, "  send %s %s%s: %s\n", step->snapshot.name, p->resync ? "by digests" : "in full",
+                     step->resume ? " (resumed)" : "",
+                     p->resync ? "what differs from the replica, which is kept aside if it is of value"
+                     : p->anew ? "to take the place of the replica"
                      : s->volumes[i].replica.info.exists ? "the target has no usable snapshot"
                                                          : "the target does not have the volume");
         from = step->snapshot.name;

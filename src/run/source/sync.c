@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "guest/runtime.h"
 #include "run/message.h"
+#include "run/snapshot.h"
 #include "run/source/placement.h"
 #include "run/source/retain.h"
 #include "run/source/sync-parts.h"
@@ -166,6 +167,55 @@ static int put_up_signs(struct sync *s, struct strv *signs, struct err *e)
     return 0;
 }
 
+static int64_t oldest_point(const struct sync *s)
+{
+    int64_t oldest = 0;
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
+            const struct snapshot *one = &s->volumes[i].snapshots.v[k];
+            int64_t epoch = snapshot_is_of_job(one->name, s->job->id) ? snapshot_epoch(one->name) : 0;
+            if (epoch && !(one->flags & SNAPSHOT_STRANGE) && (!oldest || epoch < oldest))
+                oldest = epoch;
+        }
+    return oldest;
+}
+
+/* Are the runs of which the state tells about this guest? Remembers what it is known by. */
+static bool is_same_guest(struct sync *s)
+{
+    struct strv is = STRV_INIT;
+    bool same = false;
+    guest_config_identity(s->config, &is);
+    for (size_t i = 0; i < is.n; i++)
+        same = same || strv_has(&s->state->guest, is.v[i]);
+    strv_release(&s->state->guest);
+    s->state->guest = is;
+    return same;
+}
+
+/* From when the job is. Where none of the guest's own volumes has a point of it, either all of them were
+ * replaced, or no run of it was about this guest, whatever its state says. Where the state was lost, or the
+ * job turned round, it is as old as the points. 0: it has a state that does not say. */
+static int64_t exists_since(struct sync *s)
+{
+    bool same = is_same_guest(s);
+    int64_t oldest = oldest_point(s), began = s->state->began;
+    if (!oldest)
+        return s->n && !(same && began) ? s->start : began;
+    if (!began)
+        return s->state->last_sync ? 0 : oldest;
+    return began < oldest ? began : oldest;
+}
+
+static void tell_former(const struct sync *s)
+{
+    for (size_t i = 0; i < s->peer.former.n; i++)
+        joblog_add(s->log,
+                   "WARNING: '%s' on the target is of a former job '%s', older than this one: it stays. If "
+                   "nobody needs it, remove it there",
+                   s->peer.former.v[i], s->job->id);
+}
+
 int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
               struct err *e)
 {
@@ -174,8 +224,11 @@ int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan
     for (size_t i = 0; i < signs.n; i++)
         if (*signs.v[i])
             strv_add_once(&told, signs.v[i]);
+    s->peer.since = s->state->began = exists_since(s);
     if (r == 0)
         r = peer_open(&s->peer, s->job->id, volids, scan, &told, replicas, &s->stale, e);
+    if (r == 0)
+        tell_former(s);
     for (size_t i = 0; i < signs.n; i++)
         volume_sign_end(s->volumes[i].local.volume, signs.v[i]);
     return r;
@@ -186,12 +239,15 @@ int sync_ask(struct sync *s, struct err *e)
     _cleanup_strv_ struct strv scan = STRV_INIT;
     if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
         return -1;
+    unsigned stage; /* there is none here */
     steps_enter(s->steps, "open");
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
     int r = sync_open(s, &s->there, &scan, replicas, e);
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);
+    for (size_t i = 0; r == 0 && i < s->n; i++)
+        r = volume_large(s->volumes[i].local.volume, &s->volumes[i].snapshots, &stage, e);
     return r;
 }
 
@@ -268,6 +324,19 @@ static void choose_forms(struct sync *s)
     }
 }
 
+/* Of the live volumes sync_look has asked. What travels and was taken while a disk needed another file would
+ * be refused by the target once all of it is there. */
+static int check_complete(struct sync *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < s->plan.v[i].n_steps; k++) {
+            const struct plan_step *step = &s->plan.v[i].steps[k];
+            if (!step->is_new && volume_snapshot_complete(s->volumes[i].local.volume, &step->snapshot, e) < 0)
+                return -1;
+        }
+    return 0;
+}
+
 int sync_plan(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "plan");
@@ -292,10 +361,13 @@ int sync_plan(struct sync *s, struct err *e)
                             .siblings = s->siblings,
                             .damaged = &s->state->damaged,
                             .compared = &s->compared,
+                            .resyncs = s->peer.resyncs,
+                            .resync = s->resync,
+                            .large = s->env->settings.large_blocks,
                             .history = keep_history(s->job->keep, &rules),
                             .volumes = volumes,
                             .n = s->n};
     int r = plan_make(&in, &s->plan, e);
     free(volumes);
-    return r < 0 ? -1 : check_encryption(s, e);
+    return r < 0 || check_complete(s, e) < 0 ? -1 : check_encryption(s, e);
 }

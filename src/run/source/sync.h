@@ -25,6 +25,7 @@ struct sync_volume {
     struct replica replica;     /* the target's view */
     struct snapshot new;
     bool same;  /* nothing changed since the plan's base: `new` is that base under the new name */
+    bool ahead; /* part of it was made ahead: a temporary may be left */
     bool taken; /* the new snapshot exists, perhaps not kept yet */
     bool begun; /* its transfer was begun: the target may hold a part of it */
 };
@@ -40,6 +41,7 @@ struct sync {
     struct joblog *log;          /* may be NULL */
     struct steps *steps;
     bool terminal;
+    bool resync; /* plan_input.resync */
     bool locked; /* the guest's locks are held, so a volume may be brought in order */
 
     struct guest_config *config;

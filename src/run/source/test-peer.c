@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/testbrief.h"
 #include "run/message.h"
 
 #include <setjmp.h>
@@ -70,8 +71,10 @@ static void answer(struct channel *c, const struct lie *l)
         _exit(2);
     buf_adds(&b, l->head);
     size_t room = FRAME_MAX - strlen(l->tail) - strlen(l->piece) - 1;
-    for (size_t i = 0; l->times ? i < l->times : b.len < room; i++)
-        buf_addf(&b, "%s%s", i ? l->join : "", l->piece);
+    for (size_t i = 0; l->times ? i < l->times : b.len < room; i++) {
+        buf_adds(&b, i ? l->join : "");
+        buf_adds(&b, l->piece);
+    }
     buf_adds(&b, l->tail);
     if (b.len < 2)
         buf_adds(&b, "{}");
@@ -133,7 +136,8 @@ static void test_lies(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ELEMENTS(lies); i++)
-        listen_to(&lies[i]);
+        if (lies[i].times || !test_is_brief())
+            listen_to(&lies[i]);
 }
 
 /* Noted there, or why not. Both answers of the target are one text. */
@@ -189,6 +193,8 @@ static void test_log_is_bounded(void **state)
                               "xxxxxxxxxxxxxxxxxxxxxxxxxxx"
                               "\"";
     enum { ANSWERS = 12 };
+    if (test_is_brief())
+        skip();
     static const struct lie l = {
         .type = FRAME_REPLY, .head = ANSWER KEPT "],\"removed\":[", .piece = big, .join = ",", .tail = "]}"};
     char dir[] = "/tmp/pvesr-peer-XXXXXX";

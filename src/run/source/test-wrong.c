@@ -15,6 +15,8 @@
 static const struct plan_case cases[] = {
     {__LINE__, "the base: what differs is sent with the rest", 5, "S5=a", "S5=a", NULL, WRONG("a"),
      "S5 >S9 patched aside:S5=>100-0_5"},
+    {__LINE__, "…whose name here is another, and its name there is wanted: it makes way once", 5,
+     "mine=a g1=b", "g1=a", NULL, WRONG("a"), "mine >g1 >S9 patched first-aside:g1=>g1"},
     {__LINE__, "…and what is kept aside already stays so", 5, "S5=a", "diverged_100-0_5=a", NULL,
      WRONG("a", .shown = "a"), "S5 >S9 patched"},
     {__LINE__, "…dealt with, it is nobody's base: the older one is", 5, "g1=b S5=a", "g1=b diverged_x=a",

@@ -16,7 +16,7 @@ static inline void print_aside(const char *what, const struct aside *a, struct b
 static inline void print_short(const struct plan_volume *p, struct buf *out)
 {
     if (p->full)
-        buf_adds(out, p->replace ? "replace" : p->anew ? "anew" : "full");
+        buf_adds(out, p->replace ? "replace" : p->anew ? "anew" : p->resync ? "resync" : "full");
     else
         short_name(p->base.name, out);
     if (p->anew && !p->full)
@@ -25,6 +25,8 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
         buf_adds(out, p->steps[i].resume ? " >>" : " >");
         short_name(p->steps[i].snapshot.name, out);
     }
+    if (p->large)
+        buf_adds(out, " large");
     if (p->prove)
         buf_adds(out, " prove");
     if (p->patch.n)
@@ -55,13 +57,16 @@ struct target_facts {
     bool lossy;
     bool stream;          /* both sides' storages are of the stream family */
     bool tree;            /* …of which a full copy can be made beside what is there */
+    bool large;           /* a new replica is to have large blocks as they are */
+    bool resyncs;         /* the target can compare what it has */
+    bool asked;           /* `run --resync` */
     bool blind;           /* the target's storage tells no change of a restore point */
     const char *compared; /* ids of those that the run has compared */
     const char *wrong;    /* ids of restore points that a verification found wrong; "a-": dealt with */
     const char *shown;    /* id of the restore point that live shows; NULL: the newest */
     const char *sibling;  /* epoch of the other job's last sync */
     const char *stage; /* "S5=a/b": a stage of the snapshot with id a upon base b, or "S5=a/"; D at the end:
-                        * doubtful */
+                        * doubtful, L, N: as a snapshot */
 };
 
 struct plan_case {
@@ -78,7 +83,8 @@ static inline void stage_parse(const char *text, struct stage_info *ret)
     char id = text[3], base = text[5];
     *ret = (struct stage_info){.exists = true, .offset = 4096, .doubtful = strchr(text, 'D')};
     memset(ret->id, id, SNAPSHOT_ID_LEN);
-    if (base && base != 'D')
+    ret->large = strchr(text, 'L') ? SNAPSHOT_LARGE : strchr(text, 'N') ? SNAPSHOT_SMALL : 0;
+    if (base && !strchr("DLN", base))
         memset(ret->base_id, base, SNAPSHOT_ID_LEN);
 }
 
@@ -116,6 +122,15 @@ static inline void wrong_parse(const char *text, struct strv *ret)
     ranges_release(&r);
 }
 
+static inline void compared_parse(const char *ids, struct strv *ret)
+{
+    for (; ids && *ids; ids++) {
+        char all[SNAPSHOT_ID_LEN + 1] = {0};
+        memset(all, *ids, SNAPSHOT_ID_LEN);
+        strv_add(ret, all);
+    }
+}
+
 static inline void compare(const struct plan_case *c, const struct plan_input *in)
 {
     struct plan plan = {0};
@@ -129,6 +144,8 @@ static inline void compare(const struct plan_case *c, const struct plan_input *i
         buf_adds(&got, "no common base");
     else if (strstr(e.text, "replicate the template there first") && e.kind == ERR_CONFIG)
         buf_adds(&got, "no template");
+    else if (strstr(e.text, "in parts here") && e.kind == ERR_CONFIG)
+        buf_adds(&got, "template in parts");
     if (strcmp(buf_str(&got), want) != 0)
         fail_msg("line %d, %s: want '%s', got '%s'", c->line, c->what, want, buf_str(&got));
     plan_release(&plan);
@@ -143,11 +160,7 @@ static inline void check_case(const struct plan_case *c)
     _cleanup_strv_ struct strv siblings = STRV_INIT;
     _cleanup_strv_ struct strv damaged = STRV_INIT, compared = STRV_INIT;
     wrong_parse(c->facts.wrong, &damaged);
-    for (const char *id = c->facts.compared; id && *id; id++) {
-        char all[SNAPSHOT_ID_LEN + 1] = {0};
-        memset(all, *id, SNAPSHOT_ID_LEN);
-        strv_add(&compared, all);
-    }
+    compared_parse(c->facts.compared, &compared);
     if (c->facts.sibling)
         strv_addf(&siblings, "__replicate_100-1_%s__", c->facts.sibling);
     strv_adds(&guest_snapshots, "g1", "g2", NULL);
@@ -169,9 +182,12 @@ static inline void check_case(const struct plan_case *c)
                             .siblings = c->facts.sibling ? &siblings : NULL,
                             .damaged = &damaged,
                             .compared = &compared,
+                            .large = c->facts.large,
                             .new_snapshot = "__replicate_100-0_9__",
                             .parent = c->parent,
                             .guest_snapshots = &guest_snapshots,
+                            .resyncs = c->facts.resyncs,
+                            .resync = c->facts.asked,
                             .history = c->facts.history,
                             .volumes = &volume,
                             .n = 1};

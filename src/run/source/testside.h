@@ -4,7 +4,8 @@
  * anything else (g1=c) a guest snapshot. On the target "!" marks one that was made there, "~" one without
  * readable data, "U" one whose node cannot say whether it is doubtful; on the source "?" marks one that was
  * received; on either side "D" one that is doubtful, "C" one that was changed ("C~": it is writable), "M" one
- * at which it is noted that it is damaged. */
+ * at which it is noted that it is damaged, "L" one with blocks
+ * above 128 KiB, "N" one without. */
 #pragma once
 
 #include "base/buf.h"
@@ -40,6 +41,10 @@ static inline void side_parse(const char *text, bool target, struct snapshots *r
             s.flags |= SNAPSHOT_CHANGED;
         if (strchr(id, 'M'))
             s.damaged = 1000;
+        if (strchr(id, 'L'))
+            s.flags |= SNAPSHOT_LARGE;
+        if (strchr(id, 'N'))
+            s.flags |= SNAPSHOT_SMALL;
         if (strchr(id, 'U'))
             s.flags |= SNAPSHOT_UNTOLD;
         if (*w == 'S' || *w == 'T' || *w == 'U')

@@ -83,7 +83,7 @@ static void change(const struct verify *v, struct job_state *state)
         remember(state, &v->found[i], v->o->part);
     if (v->o->part && fresh)
         state->verify_began = v->began;
-    if (v->complete && sound && v->left_out.kind == ERR_NONE && !v->o->point && !damage_open(&state->damaged))
+    if (v->complete && sound && v->left_out.kind == ERR_NONE && !v->o->point && !job_state_differs(state))
         state->verified = v->o->part ? state->verify_began : v->began;
     if (v->o->part)
         plan_next(v, state);
@@ -102,7 +102,7 @@ static int rewrite(struct verify *v, void (*apply)(const struct verify *, struct
     struct job_state state = {0};
     if (!lock)
         return e->kind == ERR_BUSY ? 1 : -1;
-    if (job_state_load(dir, v->job.guest, v->job.target, &state, e) < 0)
+    if (job_state_load_of(dir, &v->job, &state, e) < 0)
         return -1;
     int r = state.last_sync != v->state.last_sync;
     if (r == 0 || !verify_differing(v)) {
@@ -138,7 +138,7 @@ void verify_record_failure(struct verify *v, const struct err *failure)
         return;
     }
     _cleanup_(lock_freep) struct lock *lock = lock_guest(v, &ignored);
-    if (lock && job_state_load(dir, v->job.guest, v->job.target, &state, &ignored) == 0 && state.exists) {
+    if (lock && job_state_load_of(dir, &v->job, &state, &ignored) == 0 && state.exists) {
         state.verify_next = clock_epoch() + (failure->kind == ERR_CONFIG ? DAY : RETRY_SECONDS);
         job_state_store(dir, v->job.guest, v->job.target, &state, &ignored);
     }

@@ -348,7 +348,7 @@ static int begin(struct verify *v, const char *job_id, struct err *e)
         run_check_job(v->env, &v->job, &v->guest, e) < 0)
         return -1;
     const struct member *target = run_find_target(v->env, &v->job, e);
-    if (!target || job_state_load(v->env->settings.state_dir, v->job.guest, v->job.target, &v->state, e) < 0)
+    if (!target || job_state_load_of(v->env->settings.state_dir, &v->job, &v->state, e) < 0)
         return -1;
     take_cursor(v);
     v->sync = (struct sync){.env = v->env,
@@ -378,9 +378,7 @@ static bool has_changed(struct verify *v)
 {
     struct job_state now = {0};
     struct err ignored;
-    int r = v->job.target
-                ? job_state_load(v->env->settings.state_dir, v->job.guest, v->job.target, &now, &ignored)
-                : -1;
+    int r = v->job.target ? job_state_load_of(v->env->settings.state_dir, &v->job, &now, &ignored) : -1;
     bool changed = r == 0 && now.last_sync != v->state.last_sync;
     job_state_release(&now);
     return changed || !is_free(v);
@@ -462,8 +460,11 @@ int verify_job(struct env *env, const char *job_id, const struct verify_options 
         return -1;
     _cleanup_free_ char *path = xasprintf("%s/pvesr-verify-%" PRIu32, env->settings.lock_dir, id.guest);
     _cleanup_(lock_freep) struct lock *lock = lock_take(path, true, 0, false, e);
+    if (!lock && o->part && e->kind == ERR_BUSY)
+        return 0; /* whoever is at it says when the next part is due */
     if (!lock)
-        return err_wrap(e, "guest %" PRIu32 " is being verified already", id.guest);
+        return e->kind == ERR_BUSY ? err_wrap(e, "guest %" PRIu32 " is being verified already", id.guest)
+                                   : -1;
     if (o->part)
         be_modest();
     int r = begin(&v, job_id, e);

@@ -24,6 +24,6 @@ struct verify_options {
 };
 
 /* 0: nothing differs, or (repair) the run that followed sent it anew; 1: it differs, as `say` was told.
- * ERR_CONFIG: there is nothing that could be compared, or the target's version cannot; ERR_BUSY: the guest is
- * being verified. */
+ * ERR_CONFIG: there is nothing that could be compared, or the target's version cannot; ERR_BUSY (not
+ * of a part): the guest is being verified. */
 int verify_job(struct env *env, const char *job_id, const struct verify_options *o, struct err *e);

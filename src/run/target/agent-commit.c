@@ -6,6 +6,7 @@
 #include "run/snapshot.h"
 #include "run/target/guard.h"
 #include "run/target/policy.h"
+#include "run/target/replica.h"
 #include "volume/name.h"
 
 #include <inttypes.h>
@@ -27,22 +28,78 @@ json_t *agent_tell_kept(struct agent *a)
     return list;
 }
 
-/* Rename acknowledged restore points that the source no longer has out of the way of the pruning. */
-static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, struct strv *asides,
-                        struct err *e)
+/* Has the restore point nothing that the base has not? In doubt it has. */
+static bool is_empty(struct env_volume *v, const char *name, const char *base_id, struct snapshots *empty)
+{
+    struct err ignored;
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (!base_id || !*base_id || volume_snapshots(v->volume, &all, &ignored) < 0)
+        return false;
+    const struct snapshot *s = snapshots_find(&all, name), *base = snapshots_find_id(&all, base_id);
+    bool is = s && base && s->seq > base->seq && volume_snapshot_differs(v->volume, base, s, &ignored) == 0;
+    if (is)
+        snapshots_add(empty, s);
+    return is;
+}
+
+/* Acknowledged restore points that the source no longer has go out of the way of the pruning, but for those
+ * that are `empty`: they go after the commit, or with the pruning of a later run. */
+static int take_asides(struct env_volume *v, const json_t *o, struct snapshots *empty, struct strv *points,
+                       struct strv *points_as, struct err *e)
 {
     const json_t *array;
     if (message_array(o, "aside", MESSAGE_SNAPSHOTS_MAX, &array, e) < 0)
         return -1;
     for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *from = json_string_value(json_array_get(json_array_get(array, i), 0));
-        const char *to = json_string_value(json_array_get(json_array_get(array, i), 1));
+        const json_t *one = json_array_get(array, i);
+        const char *from = json_string_value(json_array_get(one, 0));
+        const char *to = json_string_value(json_array_get(one, 1));
         if (!from || !to || !snapshot_name_portable(from))
             return err_set(e, ERR_DATA, 0, "damaged message: 'aside' is not a list of names");
-        if (policy_aside_as(to, e) < 0 || volume_snapshot_rename(v->volume, from, to, e) < 0)
+        if (empty && is_empty(v, from, json_string_value(json_array_get(one, 2)), empty))
+            continue;
+        if (policy_aside_as(to, e) < 0)
             return -1;
-        strv_addf(asides, "'%s' of %s is kept as '%s' on the target", from, v->volid, to);
-        agent_note_kept(a, v->volid, to);
+        strv_add(points, from);
+        strv_add(points_as, to);
+    }
+    return 0;
+}
+
+static void note_aside(struct agent *a, const char *volid, const char *from, const char *to,
+                       struct strv *asides)
+{
+    strv_addf(asides, "'%s' of %s is kept as '%s' on the target", from, volid, to);
+    agent_note_kept(a, volid, to);
+}
+
+static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, struct strv *asides,
+                        struct err *e)
+{
+    _cleanup_strv_ struct strv from = STRV_INIT, to = STRV_INIT;
+    if (take_asides(v, o, NULL, &from, &to, e) < 0)
+        return -1;
+    for (size_t i = 0; i < from.n; i++) {
+        if (volume_snapshot_rename(v->volume, from.v[i], to.v[i], e) < 0)
+            return -1;
+        note_aside(a, v->volid, from.v[i], to.v[i], asides);
+    }
+    return 0;
+}
+
+/* A name changes the times of a file that may be the base; whoever wrote to it meanwhile broke its seal, too.
+ */
+static int see_again(struct agent *a, const struct env_volume *v, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots now = {0};
+    struct snapshots *seen = &a->seen[v - a->replicas.v].snapshots;
+    if (volume_snapshots(v->volume, &now, e) < 0)
+        return -1;
+    for (size_t i = 0; i < seen->n; i++) {
+        const struct snapshot *s = snapshots_find_id(&now, seen->v[i].id);
+        bool other_name = s && strcmp(s->name, seen->v[i].name) != 0;
+        if (other_name && (s->flags & SNAPSHOT_CHANGED) == (seen->v[i].flags & SNAPSHOT_CHANGED))
+            seen->v[i].state = s->state;
     }
     return 0;
 }
@@ -53,7 +110,7 @@ int agent_call_aside(struct agent *a, const json_t *o, json_t **reply, struct er
     struct env_volume *v = agent_volume(a, o, e);
     if (!v)
         return -1;
-    if (rename_aside(a, v, o, &asides, e) < 0)
+    if (rename_aside(a, v, o, &asides, e) < 0 || see_again(a, v, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     *reply = json_pack("{s:o, s:o}", "asides", message_strings(&asides), "kept", agent_tell_kept(a));
     return 0;
@@ -66,11 +123,15 @@ struct commit {
     struct intent intent;
     struct env_volume **v; /* of each of the intent's */
     struct volume **volumes;
+    struct snapshots *empty; /* of each: kept aside they would be of no use */
     struct strv asides;
 };
 
 static void commit_release(struct commit *c)
 {
+    for (size_t i = 0; i < c->intent.n; i++)
+        snapshots_release(&c->empty[i]);
+    free(c->empty);
     intent_release(&c->intent);
     free(c->v);
     free(c->volumes);
@@ -104,6 +165,7 @@ static int take_commit(struct commit *c, const json_t *array, struct err *e)
     c->intent.v = xcalloc(n + 1, sizeof *c->intent.v);
     c->v = xcalloc(n + 1, sizeof(struct env_volume *));
     c->volumes = xcalloc(n + 1, sizeof(struct volume *));
+    c->empty = xcalloc(n + 1, sizeof *c->empty);
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(array, i);
         struct env_volume *v = agent_volume(c->a, one, e);
@@ -112,11 +174,11 @@ static int take_commit(struct commit *c, const json_t *array, struct err *e)
         for (size_t k = 0; k < i; k++)
             if (c->v[k] == v)
                 return err_set(e, ERR_DATA, 0, "damaged message: 'volumes' names '%s' twice", v->volid);
+        c->intent.n++; /* first: what it takes before it fails is released, too */
         if (take_intent(c->a, v, one, &c->intent.v[i], e) < 0)
             return err_wrap(e, "volume '%s'", v->volid);
         c->v[i] = v;
         c->volumes[i] = v->volume;
-        c->intent.n++;
     }
     return 0;
 }
@@ -125,8 +187,8 @@ static void on_kept(const struct intent_volume *v, const char *since, void *arg)
 {
     struct commit *c = arg;
     agent_note_kept(c->a, v->volid, v->aside);
-    strv_addf(&c->asides, "%s was written to on the target since '%s': that state is kept as '%s' there",
-              v->volid, since, v->aside);
+    strv_addf(&c->asides, "%s was written to on the target%s%s%s: that state is kept as '%s' there", v->volid,
+              *since ? " since '" : "", since, *since ? "'" : "", v->aside);
 }
 
 static void on_noted(const char *note, void *arg)
@@ -140,20 +202,88 @@ static int still_allowed(void *arg, struct err *e)
     return agent_check_owner(((struct commit *)arg)->a, e);
 }
 
+struct dropped {
+    struct agent *agent;
+    const char *volid;
+};
+
+static void tell_dropped(const struct snapshot *s, int result, const struct err *e, void *arg)
+{
+    const struct dropped *d = arg;
+    if (result == 0)
+        strv_addf(&d->agent->removed, "%s: snapshot '%s': the base holds what it held", d->volid, s->name);
+}
+
+static void drop_empty(struct commit *c)
+{
+    for (size_t i = 0; i < c->intent.n; i++) {
+        struct dropped d = {c->a, c->v[i]->volid};
+        struct err ignored; /* a later run does it */
+        replica_prune(c->v[i]->volume, &c->empty[i], c->a->guest, tell_dropped, &d, &ignored);
+    }
+}
+
+static bool is_empty_on_all(const struct commit *c, const char *name)
+{
+    for (size_t i = 0; i < c->intent.n; i++)
+        if (strv_has(&c->intent.v[i].points, name))
+            return false;
+    return true;
+}
+
+/* The points of a guest's disks are one instant: if it is kept of one of them, it is kept of all. */
+static int take_all_asides(struct commit *c, const json_t *array, struct err *e)
+{
+    for (size_t i = 0; i < c->intent.n; i++) {
+        struct intent_volume *v = &c->intent.v[i];
+        if (take_asides(c->v[i], json_array_get(array, i), &c->empty[i], &v->points, &v->points_as, e) < 0)
+            return err_wrap(e, "volume '%s'", v->volid);
+    }
+    for (size_t i = 0; i < c->intent.n; i++) {
+        struct intent_volume *v = &c->intent.v[i];
+        bool empty = true;
+        for (size_t k = 0; k < c->empty[i].n; k++)
+            empty = empty && is_empty_on_all(c, c->empty[i].v[k].name);
+        if (empty)
+            continue;
+        snapshots_release(&c->empty[i]);
+        strv_release(&v->points);
+        strv_release(&v->points_as);
+        if (take_asides(c->v[i], json_array_get(array, i), NULL, &v->points, &v->points_as, e) < 0)
+            return err_wrap(e, "volume '%s'", v->volid);
+    }
+    return 0;
+}
+
+/* Where it cannot be noted, nobody can know: that is no reason to have no replica. */
+static void note_keeper(struct commit *c)
+{
+    char is[VOLUME_KEEPER_MAX + 1];
+    struct err ignored;
+    const char *self = c->a->env->settings.node;
+    for (size_t i = 0; i < c->intent.n; i++)
+        if (volume_keeper(c->volumes[i], is, &ignored) == 0 && strcmp(is, self) != 0)
+            volume_keeper_set(c->volumes[i], self, &ignored);
+}
+
 /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one left. */
 static int carry_out(struct commit *c, const json_t *array, struct err *e)
 {
     struct intent_watch watch = {still_allowed, on_kept, on_noted, c};
-    if (take_commit(c, array, e) < 0)
+    if (take_commit(c, array, e) < 0 || take_all_asides(c, array, e) < 0)
         return -1;
-    for (size_t i = 0; i < c->intent.n; i++)
-        if (rename_aside(c->a, c->v[i], json_array_get(array, i), &c->asides, e) < 0)
-            return err_wrap(e, "volume '%s'", c->v[i]->volid);
+    note_keeper(c);
     struct guard guard;
     if (guard_begin(&guard, c->a->env, c->a->guest, c->a->in, c->a->out, e) < 0)
         return -1;
     int r = intent_carry_out(c->a->env, &c->intent, c->volumes, &watch, e);
     guard_end(&guard);
+    if (r == 0)
+        drop_empty(c);
+    for (size_t i = 0; r == 0 && i < c->intent.n; i++)
+        for (size_t k = 0; k < c->intent.v[i].points.n; k++)
+            note_aside(c->a, c->intent.v[i].volid, c->intent.v[i].points.v[k], c->intent.v[i].points_as.v[k],
+                       &c->asides);
     return r;
 }
 

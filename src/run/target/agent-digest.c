@@ -73,6 +73,39 @@ static int answer(struct agent *a, uint64_t offset, size_t n, struct err *bad, s
                        n * sizeof *r->digests, true, e);
 }
 
+/* A block of the stage is asked for before anything at or behind it comes. */
+int agent_answer_stage(struct agent *a, struct stage *s, uint64_t size, const struct frame *f, struct err *e)
+{
+    struct digest *digests = NULL;
+    uint64_t offset, blocks;
+    const char *what, *id;
+    struct err bad = {0};
+    json_t *o = message_parse(f, e);
+    int r = !o || message_string(o, "do", 32, &what, e) < 0 ||
+                    message_string(o, "id", SNAPSHOT_ID_LEN, &id, e) < 0 ||
+                    message_u64(o, "offset", &offset, e) < 0 || message_u64(o, "blocks", &blocks, e) < 0
+                ? -1
+                : 0;
+    if (r == 0 &&
+        (strcmp(what, "digest") != 0 || strcmp(id, STAGE_OF_LIVE) != 0 || blocks > FRAME_DIGESTS_MAX))
+        r = err_set(e, ERR_DATA, 0, "unexpected call '%s' in a transfer", what);
+    json_decref(o);
+    if (r < 0)
+        return -1;
+    uint8_t head[8];
+    put_u64(head, offset);
+    digests = xcalloc(blocks + 1, sizeof *digests);
+    if ((blocks && stage_digests(s, offset, blocks, digests, &bad, e) < 0) ||
+        frame_write(a->channel, FRAME_DIGESTS, head, sizeof head, blocks ? digests : NULL,
+                    blocks * sizeof *digests, true, e) < 0 ||
+        message_send(a->channel, FRAME_REPLY,
+                     json_pack("{s:I, s:b, s:s}", "size", (json_int_t)size, "wanted", 0, "bad", bad.text),
+                     e) < 0)
+        r = -1;
+    free(digests);
+    return r;
+}
+
 int agent_call_digest(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     const char *id;

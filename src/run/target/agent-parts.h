@@ -20,11 +20,12 @@ struct agent {
     uint32_t guest;
     struct lock *lock;
     struct replicas replicas;
-    struct replica *seen;    /* at `open`, as replicas.v */
-    size_t snapshots;        /* that were told */
-    struct strv stale;       /* volids this run may drop */
-    struct strv kept;        /* what is kept aside, not yet told; see agent_tell_kept */
-    bool looks;              /* opened to look only: the lock is free again */
+    struct replica *seen; /* at `open`, as replicas.v */
+    size_t snapshots;     /* that were told */
+    struct strv stale;    /* volids this run may drop */
+    struct strv kept;     /* what is kept aside, not yet told; see agent_tell_kept */
+    bool looks;           /* opened to look only: the lock is free again */
+    bool asks_to_resume;  /* the source says so of byte ranges, too; earlier versions took it for granted */
     struct reading *reading; /* agent-digest.c */
     struct strv removed;     /* what was removed and why, not yet told; see tell_removed */
 };
@@ -44,6 +45,8 @@ json_t *agent_tell_kept(struct agent *a);
 /* The call `digest`, and the end of what it reads. */
 int agent_call_digest(struct agent *a, const json_t *o, json_t **reply, struct err *e);
 void agent_end_reading(struct agent *a);
+/* The same call in the middle of a transfer: what the stage holds. */
+int agent_answer_stage(struct agent *a, struct stage *s, uint64_t size, const struct frame *f, struct err *e);
 
 /* The call `mark`. */
 int agent_call_mark(struct agent *a, const json_t *o, json_t **reply, struct err *e);

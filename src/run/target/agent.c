@@ -163,13 +163,14 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
 {
     _cleanup_strv_ struct strv volids = STRV_INIT;
     _cleanup_strv_ struct strv scan = STRV_INIT;
-    _cleanup_strv_ struct strv used = STRV_INIT;
+    _cleanup_strv_ struct strv used = STRV_INIT, former = STRV_INIT;
+    uint64_t since = 0;
     if (message_volids(o, "volumes", &volids, e) < 0 || message_volids(o, "scan", &scan, e) < 0 ||
         (json_object_get(o, "signs") && message_volids(o, "signs", &a->replicas.signs, e) < 0) ||
-        open_guest(a, o, e) < 0)
+        (json_object_get(o, "since") && message_u64(o, "since", &since, e) < 0) || open_guest(a, o, e) < 0)
         return -1;
     bool looks = json_is_true(json_object_get(o, "look"));
-    a->env->volumes.reads = looks;
+    a->asks_to_resume = json_object_get(o, "since") != NULL;
     settle(a);
     if (replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
         return -1;
@@ -180,11 +181,14 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         r = tell_volume(a, i, array, e);
     if (r == 0)
         r = replica_stale(a->env, a->job, a->guest, &a->replicas, &scan, &a->stale, e);
+    if (r == 0 && since)
+        r = replica_former(a->env, a->job, a->guest, (int64_t)since, &a->stale, &former, e);
     if (r == 0)
         r = tell_used(a, &used, e);
     if (r == 0)
-        *reply = json_pack("{s:O, s:o, s:o, s:o, s:b}", "volumes", array, "stale", message_strings(&a->stale),
-                           "used", message_strings(&used), "kept", agent_tell_kept(a), "marks", 1);
+        *reply = json_pack("{s:O, s:o, s:o, s:o, s:o, s:b, s:b}", "volumes", array, "stale",
+                           message_strings(&a->stale), "former", message_strings(&former), "used",
+                           message_strings(&used), "kept", agent_tell_kept(a), "marks", 1, "resyncs", 1);
     json_decref(array);
     if (r == 0 && looks)
         only_look(a, *reply);
@@ -223,17 +227,20 @@ static int check_end(const struct frame *f, const struct transfer_digest *d, uin
     transfer_digest_final(d, digest);
     if (f->len != 32 || get_u64(f->payload) != bytes || get_u64(f->payload + 8) != frames ||
         memcmp(f->payload + 16, digest, 16) != 0)
-        return err_set(e, ERR_DATA, 0, "the transfer does not end as it was sent: counts or digest differ");
+        return err_set(
+            e, ERR_DATA, 0,
+            "what arrived is not what was sent (counts or digest differ): the next run sends it again");
     return 0;
 }
 
 /* Apply frames until END, in ascending order and within the size: stage_write checks the latter, we the
  * former. */
-static int receive(struct agent *a, struct stage *s, struct err *e)
+static int receive(struct agent *a, struct stage *s, const struct stage_want *want, struct err *e)
 {
     _cleanup_(transfer_digest_freep) struct transfer_digest *d = transfer_digest_new();
-    uint64_t bytes = 0;
-    for (uint64_t frames = 0;; frames++) {
+    bool compares = strcmp(want->base_id, STAGE_OF_LIVE) == 0;
+    uint64_t bytes = 0, frames = 0;
+    for (;;) {
         struct frame f;
         int r = frame_read(a->channel, &f, e);
         if (r < 0)
@@ -245,6 +252,13 @@ static int receive(struct agent *a, struct stage *s, struct err *e)
         case FRAME_ZERO:
         case FRAME_FEED:
             if (take_data(s, &f, d, &bytes, e) < 0)
+                return -1;
+            frames++;
+            break;
+        case FRAME_CALL:
+            if (!compares)
+                return err_set(e, ERR_DATA, 0, "unexpected call in a transfer");
+            if (agent_answer_stage(a, s, want->size, &f, e) < 0)
                 return -1;
             break;
         case FRAME_END:
@@ -303,6 +317,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         (*want.base_id && !snapshot_id_valid(want.base_id)))
         return err_set(e, ERR_DATA, 0, "damaged message: '%s' is no snapshot", want.snapshot);
     want.created = (int64_t)created;
+    want.resume |= !a->asks_to_resume && !a->seen[v - a->replicas.v].info.stream;
     want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
     if (replace && (tree_check_quorum(a->env->tree, e) < 0 || replica_replace(v, a->job, e) < 0))
         return err_wrap(e, "volume '%s'", v->volid);
@@ -313,7 +328,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
         return err_wrap(e, "volume '%s'", v->volid);
     if (message_send(a->channel, FRAME_REPLY, json_pack("{s:I}", "offset", (json_int_t)offset), e) < 0)
         return -1;
-    if (receive(a, s, e) < 0)
+    if (receive(a, s, &want, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     stage_free(take_ptr(s));
     if (check_base(a, v, want.base_id, e) < 0)

@@ -105,6 +105,11 @@ int policy_drop(const struct policy_drop *d, struct err *e)
     return 0;
 }
 
+bool policy_is_replica(const struct policy_unmarked *u)
+{
+    return u->same_id == 1 && (u->same_name > 1 || !u->newer);
+}
+
 int policy_shown_as(const char *job, const char *as, struct err *e)
 {
     if (snapshot_is_of_job(as, job))

@@ -72,6 +72,17 @@ struct policy_drop {
 };
 int policy_drop(const struct policy_drop *d, struct err *e);
 
+/* Is an image without marks, that ends in a point of the job and was not written to, a replica that Proxmox
+ * VE's own tool received? Or a copy that somebody made of a replica: that has the id of what it was made of,
+ * or is left behind by it. */
+struct policy_unmarked {
+    size_t
+        same_id; /* snapshots with the id of that point on all images of the guest here, its own included */
+    size_t same_name; /* the same by its name: of one run */
+    size_t newer;     /* points of later runs there */
+};
+bool policy_is_replica(const struct policy_unmarked *u);
+
 /* Names that a peer gives: what a commit shows is a restore point of the job; what is kept aside is called
  * so. */
 int policy_shown_as(const char *job, const char *as, struct err *e);

@@ -95,21 +95,28 @@ static int prune_volume(struct pruning *p, const json_t *o, json_t *problems, st
 }
 
 /* What is kept of a dropped image is told like what is removed of it: it has no answer of its own. */
-static int drop_image(struct pruning *p, const char *volid, struct err *e)
+static int drop_image(struct pruning *p, const char *volid, const struct strv *named, struct err *e)
 {
-    if (replica_drop(p->env, volid, p->job, p->guest, p->replicas, p->removed, e) < 0)
+    struct replicas now = {0};
+    int r = replicas_open(p->env, named, p->guest, &now, e);
+    if (r == 0)
+        r = replica_drop(p->env, volid, p->job, p->guest,
+                         (const struct replicas *[]){p->replicas, &now, NULL}, p->removed, e);
+    replicas_close(&now);
+    if (r < 0)
         return -1;
     strv_addf(p->removed, "%s: the whole replica: %s", volid, p->why);
     return 0;
 }
 
-static int drop_all(struct pruning *p, const struct strv *drop, json_t *problems, struct err *e)
+static int drop_all(struct pruning *p, const struct strv *drop, const struct strv *named, json_t *problems,
+                    struct err *e)
 {
     for (size_t i = 0; i < drop->n; i++) {
         struct err problem = {0};
         if (policy_drop(&(struct policy_drop){drop->v[i], strv_has(p->stale, drop->v[i]), NULL}, e) < 0)
             return -1;
-        if (drop_image(p, drop->v[i], &problem) < 0)
+        if (drop_image(p, drop->v[i], named, &problem) < 0)
             add_problem(problems, &problem);
     }
     return 0;
@@ -118,11 +125,12 @@ static int drop_all(struct pruning *p, const struct strv *drop, json_t *problems
 int prune_serve(struct pruning *p, const json_t *o, json_t **reply, struct err *e)
 {
     const json_t *array;
-    _cleanup_strv_ struct strv drop = STRV_INIT;
+    _cleanup_strv_ struct strv drop = STRV_INIT, named = STRV_INIT;
     p->why = "the source does not keep it"; /* one of an older version does not say why */
     if (message_array(o, "volumes", MESSAGE_VOLUMES_MAX, &array, e) < 0 ||
         (json_object_get(o, "why") && message_string(o, "why", WHY_MAX, &p->why, e) < 0) ||
-        message_volids(o, "drop", &drop, e) < 0)
+        message_volids(o, "drop", &drop, e) < 0 ||
+        (json_object_get(o, "named") && message_volids(o, "named", &named, e) < 0))
         return -1;
     if (drop.n && tree_check_quorum(p->env->tree, e) < 0)
         return -1;
@@ -131,7 +139,7 @@ int prune_serve(struct pruning *p, const json_t *o, json_t **reply, struct err *
     for (size_t i = 0; r == 0 && i < json_array_size(array); i++)
         r = prune_volume(p, json_array_get(array, i), problems, e);
     if (r == 0)
-        r = drop_all(p, &drop, problems, e);
+        r = drop_all(p, &drop, &named, problems, e);
     if (r == 0)
         *reply = json_pack("{s:o}", "problems", problems);
     else

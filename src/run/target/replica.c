@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cluster/jobs.h"
 #include "run/places.h"
 #include "run/snapshot.h"
 #include "run/target/policy.h"
@@ -26,6 +27,8 @@ int replica_look(struct volume *v, struct replica *ret, struct err *e)
     }
     if (volume_snapshots(v, &r.snapshots, e) < 0 || stage_info(v, &r.stage, e) < 0)
         goto fail;
+    if (volume_large(v, &r.snapshots, &r.stage.large, e) < 0)
+        goto fail;
     *ret = r;
     return 0;
 fail:
@@ -49,6 +52,27 @@ int replica_of_job(struct volume *v, const char *job_id, bool by_name, bool *ret
     return 0;
 }
 
+/* 1: what it shows is a point of the job that was received, and nobody renamed it; nobody wrote to it since,
+ * the caller says. *point: that one. One without marks was taken by Proxmox VE's own tool: whoever received
+ * it, the source had all that is older, too (its stream is one of all, and its receive removes what is not in
+ * that). */
+static int shows_received(struct volume *v, const char *job_id, const char *since, struct snapshot *point,
+                          struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    struct volume_info info;
+    if (!snapshot_is_of_job(since, job_id))
+        return 0;
+    if (volume_info(v, &info, e) < 0 || volume_snapshots(v, &all, e) < 0)
+        return -1;
+    const struct snapshot *s = snapshots_find(&all, since);
+    if (!info.one_line || info.strange || !s || s->flags & (SNAPSHOT_STRANGE | SNAPSHOT_APART) ||
+        (s->flags & SNAPSHOT_OURS && !(s->flags & SNAPSHOT_RECEIVED)))
+        return 0;
+    *point = *s;
+    return 1;
+}
+
 /* ---- the volumes of a conversation ---- */
 
 /* Asked anew each time: a volume that was made meanwhile is somewhere only then. */
@@ -68,6 +92,36 @@ static int places_of(const struct replicas *r, struct places *ret, struct err *e
     return 0;
 }
 
+static int refuse_kept(struct volume *v, const char *volid, const struct job *job, struct err *e)
+{
+    _cleanup_free_ char *remedy = volume_keeper_remedy(v);
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "volume '%s' is the replica of job '%s' on node '%s', which sees the same storage: give each "
+        "node a place of its own, or delete one of the two jobs with --keep; if that node does not "
+        "see it any more: %s",
+        volid, job->id, job->target, remedy ? remedy : "destroy it there");
+}
+
+/* Another job of the guest replicates to the node that keeps it: nothing of it is this node's. */
+static int check_keeper(struct env *env, struct volume *v, const char *volid, uint32_t guest, struct err *e)
+{
+    char keeper[VOLUME_KEEPER_MAX + 1];
+    struct jobs jobs;
+    if (volume_keeper(v, keeper, e) < 0)
+        return -1;
+    if (!*keeper || strcmp(keeper, env->settings.node) == 0)
+        return 0;
+    if (jobs_load(env->tree, &jobs, e) < 0)
+        return -1;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < jobs.n; i++)
+        if (jobs.v[i].guest == guest && strcmp(jobs.v[i].target, keeper) == 0)
+            r = refuse_kept(v, volid, &jobs.v[i], e);
+    jobs_release(&jobs);
+    return r;
+}
+
 int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, struct replicas *ret,
                   struct err *e)
 {
@@ -78,7 +132,8 @@ int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, st
             return -1;
         ret->n++;
         volume_idle(ret->v[i].volume);
-        if (replicas_check_sign(ret, ret->v[i].volume, volids->v[i], e) < 0)
+        if (replicas_check_sign(ret, ret->v[i].volume, volids->v[i], e) < 0 ||
+            check_keeper(env, ret->v[i].volume, volids->v[i], guest, e) < 0)
             return -1;
     }
     return places_of(ret, &places, e);
@@ -137,23 +192,91 @@ int replicas_have(const struct replicas *r, struct volume *v, const char **volid
 /* ---- what nobody wants any more ---- */
 
 struct search {
+    struct env *env;
+    uint32_t guest;
     const char *job_id;
     const struct replicas *wanted;
     struct places seen; /* wanted, or looked at already */
     struct strv *stale;
+    struct snapshots points; /* of the job, on all of them */
+    struct strv unmarked;    /* what Proxmox VE's own tool may have received, and… */
+    struct snapshots shown;  /* …what each of them shows */
 };
+
+static void search_release(struct search *s)
+{
+    places_release(&s->seen);
+    snapshots_release(&s->points);
+    strv_release(&s->unmarked);
+    snapshots_release(&s->shown);
+}
+
+static int note_points(struct search *s, struct volume *v, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (volume_snapshots(v, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++)
+        if (snapshot_is_of_job(all.v[i].name, s->job_id))
+            snapshots_add(&s->points, &all.v[i]);
+    return 0;
+}
+
+static int look_for_unmarked(struct search *s, struct volume *v, const char *volid, struct err *e)
+{
+    char since[SNAPSHOT_NAME_MAX + 1];
+    struct snapshot point;
+    volume_idle(v);
+    int written = volume_written(v, since, e);
+    int received = written == 0 ? shows_received(v, s->job_id, since, &point, e) : 0;
+    if (received > 0 && replicas_check_sign(s->wanted, v, volid, e) < 0)
+        return -1;
+    if (received > 0) {
+        strv_add(&s->unmarked, volid);
+        snapshots_add(&s->shown, &point);
+    }
+    return written < 0 || received < 0 ? -1 : 0;
+}
 
 static int look_for_stale(struct search *s, struct volume *v, const char *volid, struct err *e)
 {
-    bool ours = false;
+    bool ours = false, named = false;
     int r = places_add(&s->seen, v, volid, e);
-    if (r == 0)
-        r = replica_of_job(v, s->job_id, false, &ours, e);
-    if (ours && replicas_check_sign(s->wanted, v, volid, e) < 0)
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (replica_of_job(v, s->job_id, false, &ours, e) < 0 || note_points(s, v, e) < 0 ||
+        (!ours && replica_of_job(v, s->job_id, true, &named, e) < 0) ||
+        (named && look_for_unmarked(s, v, volid, e) < 0))
+        return -1;
+    if (ours &&
+        (replicas_check_sign(s->wanted, v, volid, e) < 0 || check_keeper(s->env, v, volid, s->guest, e) < 0))
         return -1;
     if (ours)
         strv_add_once(s->stale, volid);
-    return r < 0 ? -1 : 0;
+    return 0;
+}
+
+static bool is_replica(const struct search *s, const struct snapshot *shown)
+{
+    struct policy_unmarked facts = {0};
+    for (size_t i = 0; i < s->points.n; i++) {
+        const struct snapshot *p = &s->points.v[i];
+        facts.same_id += strcmp(p->id, shown->id) == 0;
+        facts.same_name += strcmp(p->name, shown->name) == 0;
+        facts.newer += snapshot_epoch(p->name) > snapshot_epoch(shown->name);
+    }
+    return policy_is_replica(&facts);
+}
+
+static int judge_unmarked(struct search *s, struct err *e)
+{
+    for (size_t i = 0; s->unmarked.n && i < s->wanted->n; i++)
+        if (note_points(s, s->wanted->v[i].volume, e) < 0)
+            return -1;
+    for (size_t i = 0; i < s->unmarked.n; i++)
+        if (is_replica(s, &s->shown.v[i]))
+            strv_add_once(s->stale, s->unmarked.v[i]);
+    return 0;
 }
 
 static int scan_storage(struct env *env, const struct storage *storage, uint32_t guest, struct search *s,
@@ -194,13 +317,49 @@ static int scan_storages(struct env *env, uint32_t guest, const struct strv *sca
 int replica_stale(struct env *env, const char *job_id, uint32_t guest, const struct replicas *wanted,
                   const struct strv *scan, struct strv *ret, struct err *e)
 {
-    struct search search = {.job_id = job_id, .wanted = wanted, .stale = ret};
+    struct search search = {.env = env, .guest = guest, .job_id = job_id, .wanted = wanted, .stale = ret};
     int r = env_storages(env, e) < 0 || places_of(wanted, &search.seen, e) < 0 ||
-                    scan_storages(env, guest, scan, &search, e) < 0
+                    scan_storages(env, guest, scan, &search, e) < 0 || judge_unmarked(&search, e) < 0
                 ? -1
                 : 0;
-    places_release(&search.seen);
+    search_release(&search);
     return r;
+}
+
+/* 1: it is a replica without a point of the job that is as young as `since`. What was no replica, but the
+ * guest's own, is none: replica_drop keeps it aside. */
+static int is_former(struct env *env, const char *volid, const char *job_id, uint32_t guest, int64_t since,
+                     struct err *e)
+{
+    struct env_volume v = {0};
+    char owner[32] = "", base[SNAPSHOT_ID_LEN + 1];
+    _cleanup_snapshots_ struct snapshots all = {0};
+    int r = env_volume_open(env, volid, guest, &v, e) < 0 || volume_replica(v.volume, owner, base, e) < 0
+                ? -1
+                : volume_snapshots(v.volume, &all, e);
+    env_volume_close(&v);
+    bool young = !*owner, any = false; /* without any it is but the begin of a first copy */
+    for (size_t i = 0; i < all.n; i++)
+        if (snapshot_is_of_job(all.v[i].name, job_id)) {
+            any = true;
+            young = young || snapshot_epoch(all.v[i].name) >= since;
+        }
+    return r < 0 ? -1 : any && !young;
+}
+
+int replica_former(struct env *env, const char *job_id, uint32_t guest, int64_t since, struct strv *stale,
+                   struct strv *former, struct err *e)
+{
+    for (size_t i = stale->n; i-- > 0;) {
+        int former_one = is_former(env, stale->v[i], job_id, guest, since, e);
+        if (former_one < 0)
+            return -1;
+        if (!former_one)
+            continue;
+        strv_add(former, stale->v[i]);
+        strv_remove(stale, i);
+    }
+    return 0;
 }
 
 int replica_replace(struct env_volume *v, const char *job_id, struct err *e)
@@ -237,6 +396,7 @@ static int was_original(struct volume *v, struct err *e)
 struct own {
     uint32_t guest;
     struct strv snapshots; /* in the guest's configuration */
+    uint64_t brought;      /* up to this seq all came from the source (shows_received) */
 };
 
 /* Snapshots of the guest or of runs that were made on this node may be nowhere else. Others are somebody's:
@@ -251,6 +411,7 @@ static int keep_own_snapshots(struct volume *v, const char *volid, const struct 
         const struct snapshot *s = &all.v[i];
         char to[SNAPSHOT_NAME_MAX + 1];
         if (s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE) || snapshot_is_aside(s->name) ||
+            (own->brought && s->seq <= own->brought) ||
             !(s->flags & SNAPSHOT_OURS || snapshot_is_of_guest(s->name, own->guest) ||
               strv_has(&own->snapshots, s->name)))
             continue;
@@ -267,24 +428,45 @@ static int keep_own_snapshots(struct volume *v, const char *volid, const struct 
     return r;
 }
 
-static int drop(struct volume *v, const char *volid, const char *job_id, const struct own *own,
-                struct strv *kept, struct err *e)
+/* 1: it is kept, by this name; 0: a plain file that has the name of another aside already, which is what
+ * somebody goes on writing to. */
+static int keep_aside(struct volume *v, const char *name, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    if (volume_keep_aside(v, name, e) < 0 || volume_snapshots(v, &all, e) < 0)
+        return -1;
+    return snapshots_find(&all, name) != NULL;
+}
+
+static int drop(struct volume *v, const char *volid, const char *job_id, struct own *own, struct strv *kept,
+                struct err *e)
 {
     char since[SNAPSHOT_NAME_MAX + 1];
-    char name[SNAPSHOT_NAME_MAX + 1];
+    char name[SNAPSHOT_NAME_MAX + 1], late_name[SNAPSHOT_NAME_MAX + 1];
+    struct snapshot point = {0};
     volume_idle(v);
     if (volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0)
         return -1;
     int written = volume_written(v, since, e);
-    if (written == 0)
+    int received = written == 0 ? shows_received(v, job_id, since, &point, e) : 0;
+    if (received < 0)
+        return -1;
+    if (received && !(point.flags & SNAPSHOT_RECEIVED))
+        own->brought = point.seq;
+    if (written == 0 && !received)
         written = was_original(v, e);
     snprintf(name, sizeof name, ASIDE_PREFIX "%s_%" PRId64, job_id, clock_epoch());
-    if (written < 0 || (written && volume_keep_aside(v, name, e) < 0))
+    if (written < 0 || (written && (written = keep_aside(v, name, e)) < 0))
+        return -1;
+    int late = keep_own_snapshots(v, volid, own, kept, e) < 0 ? -1 : volume_written(v, since, e);
+    /* all that may have taken long; what fails now would never be found stale again */
+    snprintf(late_name, sizeof late_name, ASIDE_PREFIX "%s_%" PRId64 "_late", job_id, clock_epoch());
+    if (late < 0 || (late && (late = keep_aside(v, late_name, e)) < 0))
         return -1;
     if (written && kept)
         strv_addf(kept, "what %s has that no restore point has is kept as '%s'", volid, name);
-    if (keep_own_snapshots(v, volid, own, kept, e) < 0)
-        return -1;
+    if (late && kept)
+        strv_addf(kept, "what was written to %s meanwhile is kept as '%s'", volid, late_name);
     return volume_destroy(v, e);
 }
 
@@ -304,14 +486,24 @@ static int drop_of_guest(struct env *env, struct volume *v, const char *volid, c
     return r;
 }
 
+/* Others may have gone before, and taken long. */
+static int check_not_ours(struct env *env, uint32_t guest, struct err *e)
+{
+    if (env_guest_again(env, guest, e) < 0)
+        return -1;
+    const struct guest_entry *g = guests_find(&env->guests, guest);
+    return policy_guest(
+        &(struct policy_guest){.guest = guest, .self = env->settings.node, .owner = g ? g->node : NULL}, e);
+}
+
 int replica_drop(struct env *env, const char *volid, const char *job_id, uint32_t guest,
-                 const struct replicas *wanted, struct strv *kept, struct err *e)
+                 const struct replicas *const wanted[], struct strv *kept, struct err *e)
 {
     const char *other;
     struct env_volume v = {0};
-    int r = env_volume_open(env, volid, guest, &v, e);
-    if (r == 0)
-        r = replicas_have(wanted, v.volume, &other, e);
+    int r = check_not_ours(env, guest, e) < 0 ? -1 : env_volume_open(env, volid, guest, &v, e);
+    for (size_t i = 0; r == 0 && wanted[i]; i++)
+        r = replicas_have(wanted[i], v.volume, &other, e);
     if (r >= 0)
         r = policy_drop(&(struct policy_drop){volid, true, r > 0 ? other : NULL}, e);
     if (r == 0)

@@ -21,12 +21,25 @@ struct cleanup {
     const char *parent;
 };
 
+struct cleaned {
+    const char *volid;
+    struct strv *notes;
+};
+
+static void tell_cleaned(const struct snapshot *s, int result, const struct err *e, void *arg)
+{
+    const struct cleaned *c = arg;
+    strv_addf(c->notes, "delete stale replication snapshot '%s' on %s", s->name, c->volid);
+    if (result < 0)
+        strv_addf(c->notes, "delete stale replication snapshot error: %s", e->text);
+}
+
 /* The cleanup of one volume (BEHAVIOUR.md#stock-cleanup); what stays is added to `left`. What could not be
  * removed is only noted, and is not listed any more. */
 static int clean_volume(struct volume *v, const char *volid, const struct cleanup *c, struct snapshots *left,
                         struct strv *notes, struct err *e)
 {
-    struct snapshots all = {0};
+    _cleanup_snapshots_ struct snapshots all = {0}, go = {0};
     bool confirmed = c->last_sync == 1, candidates = false;
     if (volume_snapshots(v, &all, e) < 0)
         return -1;
@@ -35,24 +48,19 @@ static int clean_volume(struct volume *v, const char *volid, const struct cleanu
             confirmed = true;
     for (size_t i = 0; i < all.n; i++) {
         const struct snapshot *s = &all.v[i];
-        struct err problem = {0};
         bool candidate = snapshot_is_of_job(s->name, c->job_id) &&
                          !(c->last_sync > 1 && snapshot_epoch(s->name) == c->last_sync) &&
                          !(c->parent && strcmp(c->parent, s->name) == 0);
         candidates |= candidate;
-        if (!candidate || !confirmed || c->last_sync == 0) {
-            snapshots_add(left, s);
-            continue;
-        }
-        strv_addf(notes, "delete stale replication snapshot '%s' on %s", s->name, volid);
-        if (volume_snapshot_destroy(v, s->name, s->id, &problem) < 0)
-            strv_addf(notes, "delete stale replication snapshot error: %s", problem.text);
+        snapshots_add(!candidate || !confirmed || c->last_sync == 0 ? left : &go, s);
     }
+    struct cleaned told = {volid, notes};
+    if (volume_snapshots_destroy(v, &go, tell_cleaned, &told, e) < 0)
+        return -1;
     if (candidates && !confirmed && c->last_sync != 0)
         strv_addf(notes,
                   "expected snapshot __replicate_%s_%" PRId64 "__ not present for %s, not removing others",
                   c->job_id, c->last_sync, volid);
-    snapshots_release(&all);
     return 0;
 }
 
@@ -88,6 +96,8 @@ static json_t *snapshots_json(const struct volume_store *store, const struct sna
 {
     json_t *o = json_object();
     for (size_t i = 0; i < s->n; i++) {
+        if (s->v[i].flags & SNAPSHOT_APART) /* kept aside, and not of the image any more */
+            continue;
         _cleanup_free_ char *created = xasprintf("%" PRId64, s->v[i].created);
         _cleanup_free_ char *id = stock_id(store, s->v[i].id);
         json_object_set_new(o, s->v[i].name, json_pack("{s:s, s:s}", "id", id, "timestamp", created));
@@ -118,13 +128,16 @@ static int prepare_image(struct preparation *p, const struct volume_store *store
         return -1;
     if (ours && !wanted) {
         strv_addf(p->notes, "delete stale volume '%s'", volid);
-        return replica_drop(p->env, volid, c.job_id, p->guest, &p->wanted, p->notes, e);
+        return replica_drop(p->env, volid, c.job_id, p->guest, (const struct replicas *[]){&p->wanted, NULL},
+                            p->notes, e);
     }
-    struct snapshots left = {0};
+    _cleanup_snapshots_ struct snapshots left = {0};
+    struct err problem = {0};
+    if (volume_part(v, &problem) < 0)
+        strv_addf(p->notes, "%s: the receive of this run may fail: %s", volid, problem.text);
     if (clean_volume(v, volid, &c, &left, p->notes, e) < 0)
         return -1;
     json_object_set_new(p->answer, volid, snapshots_json(store, &left));
-    snapshots_release(&left);
     return 0;
 }
 
@@ -195,6 +208,24 @@ int target_prepare(struct env *env, const struct target_prepare *asked, struct b
     return r;
 }
 
+/* The receive of a stock source leaves nothing that the source has not (`-F` of a `-R` stream), and no mark:
+ * so up to the point of this run all was received. */
+static void adopt_all(struct volume *v, const struct cleanup *c, const struct snapshots *left,
+                      struct strv *notes)
+{
+    const struct snapshot *point = NULL;
+    for (size_t i = 0; i < left->n; i++)
+        if (snapshot_is_of_job(left->v[i].name, c->job_id) && snapshot_epoch(left->v[i].name) == c->last_sync)
+            point = &left->v[i];
+    for (size_t i = 0; point && i < left->n; i++) {
+        const struct snapshot *s = &left->v[i];
+        struct err problem = {0};
+        if (s->seq <= point->seq && !(s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_APART)) &&
+            !snapshot_is_aside(s->name) && volume_snapshot_adopt(v, s->name, s->id, &problem) < 0)
+            strv_add(notes, problem.text);
+    }
+}
+
 int target_finalize(struct env *env, const char *job_id, const struct strv *volids, int64_t last_sync,
                     struct strv *notes, struct err *e)
 {
@@ -212,6 +243,8 @@ int target_finalize(struct env *env, const char *job_id, const struct strv *voli
         if (env_volume_open(env, volids->v[i], guest, &v, e) < 0)
             return -1;
         r = clean_volume(v.volume, v.volid, &c, &left, notes, e);
+        if (r == 0)
+            adopt_all(v.volume, &c, &left, notes);
         snapshots_release(&left);
         env_volume_close(&v);
     }

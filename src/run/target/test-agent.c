@@ -143,7 +143,7 @@ static const struct lie {
      {CALL(OPEN), CALL("{\"do\":\"commit\",\"volumes\":[{\"volume\":\"" DISK "\",\"id\":\"" ID_A
                        "\",\"as\":\"__replicate_100-0_5__\",\"live-aside\":\"diverged_100-0_5\",\"keep-"
                        "live\":false,\"aside\":[]}]}")},
-     "stage"},
+     "nor all that was sent of it"},
     {__LINE__,
      "a name for what is kept aside that is none",
      {CALL(OPEN),
@@ -529,6 +529,49 @@ static void test_replace_of_what_is_shown(void **state)
     assert_true(fs_exists(path));
 }
 
+#define LIVE "ffffffffffffffffffffffffffffffff"
+#define RESYNC                                                                                               \
+    "{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"__replicate_100-0_6__\",\"id\":\"" ID_B        \
+    "\",\"created\":6,\"base\":\"" LIVE "\",\"size\":65536,\"replace\":false,\"resume\":false}"
+
+/* In a transfer upon what the replica holds only that is told, and nothing beyond it. */
+static void test_lies_in_a_resync(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call, *want;
+    } cases[] = {
+        {"{\"do\":\"prune\"}", "'id'"},
+        {MARK(LIVE, "true"), "'offset'"},
+        {DIGEST("", "0", "1"), "in a transfer"},
+        {DIGEST(ID_A, "0", "1"), "in a transfer"},
+        {DIGEST(LIVE, "512", "1"), "no blocks"},
+        {DIGEST(LIVE, "0", "2"), "no blocks"},
+        {DIGEST(LIVE, "65536", "1"), "no blocks"},
+        {DIGEST(LIVE, "0", "4097"), "in a transfer"},
+        {DIGEST(LIVE, "-65536", "1"), "'offset'"},
+    };
+    int fd;
+    pid_t pid = start_agent(&fd);
+    struct channel *c = channel_new(fd, fd, 10);
+    greet(c);
+    send_stage(c);
+    ask_ok(c, COMMIT);
+    hang_up(c, fd, pid, 0);
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        pid = start_agent(&fd);
+        c = channel_new(fd, fd, 10);
+        greet(c);
+        ask_ok(c, OPEN);
+        ask_ok(c, RESYNC);
+        assert_null(ask(c, cases[i].call, &e));
+        if (!strstr(e.text, cases[i].want))
+            fail_msg("%s: '%s' instead of '%s'", cases[i].call, e.text, cases[i].want);
+        hang_up(c, fd, pid, 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_peer_of_the_key, setup, teardown),
         cmocka_unit_test_setup_teardown(test_new_guest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replace_of_what_is_shown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lies_in_a_resync, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -213,12 +213,29 @@ static void test_names(void **state)
     }
 }
 
+static void test_unmarked(void **state)
+{
+    static const struct {
+        struct policy_unmarked facts;
+        bool want;
+    } cases[] = {
+        {{.same_id = 1, .same_name = 3}, true}, /* of a disk that was removed since the last run */
+        {{.same_id = 1, .same_name = 2, .newer = 2}, true},  /* a run that failed left later points */
+        {{.same_id = 1, .same_name = 1}, true},              /* the only disk, of a job that is removed */
+        {{.same_id = 2, .same_name = 2}, false},             /* a copy that was just made */
+        {{.same_id = 1, .same_name = 1, .newer = 1}, false}, /* a copy made before the last run */
+    };
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(cases); i++)
+        assert_int_equal(policy_is_replica(&cases[i].facts), cases[i].want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peer),  cmocka_unit_test(test_guest), cmocka_unit_test(test_replace),
-        cmocka_unit_test(test_prune), cmocka_unit_test(test_mark),  cmocka_unit_test(test_drop),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_peer),     cmocka_unit_test(test_guest), cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_prune),    cmocka_unit_test(test_mark),  cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_unmarked), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,13 +59,14 @@ static int bind_one(const char *name, void *arg, struct err *e)
     struct btrfs_image image;
     struct subvol info;
     char owner[32];
-    struct err ignored;
     _cleanup_close_ int fd = -1;
     _cleanup_free_ char *of = xstrndup(name, strcspn(name, "@"));
     bool snapshot = strchr(name, '@');
-    if (strlen(name) >= BTRFS_NAME_MAX || !btrfs_image_parse(of, &image) ||
-        subvol_open(b->dir, name, &fd, &ignored) != 0)
+    if (strlen(name) >= BTRFS_NAME_MAX || !btrfs_image_parse(of, &image))
         return 0;
+    int r = subvol_open(b->dir, name, &fd, e);
+    if (r != 0)
+        return r > 0 || e->kind == ERR_DATA ? 0 : -1;
     if (subvol_read(fd, &info, e) < 0 || btrfs_owner_get(fd, owner, e) < 0)
         return -1;
     bool ours = snapshot ? info.readonly && info.received_uuid[0] : owner[0];
@@ -150,14 +151,14 @@ static int tell_snapshot(const char *snapshot, void *arg, struct err *e)
     const struct stray_search *s = arg;
     char full[BTRFS_NAME_MAX];
     struct subvol info;
-    struct err ignored;
     enum bond bond;
     _cleanup_close_ int fd = -1;
     if (!*snapshot || strlen(snapshot) > SNAPSHOT_NAME_MAX)
         return 0;
     btrfs_snapshot_name(s->b, snapshot, full);
-    if (subvol_open(s->b->dir, full, &fd, &ignored) != 0)
-        return 0;
+    int r = subvol_open(s->b->dir, full, &fd, e);
+    if (r != 0)
+        return r > 0 || e->kind == ERR_DATA ? 0 : -1;
     if (subvol_read(fd, &info, e) < 0 || btrfs_bond_get(s->b, info.uuid, full, &bond, e) < 0)
         return -1;
     const struct btrfs_snapshot *of = btrfs_find_id(s->ours, info.received_uuid);

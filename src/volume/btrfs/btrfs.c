@@ -1,5 +1,8 @@
 #include "volume/btrfs/btrfs.h"
 
+#include "base/fs.h"
+
+#include "base/refusal.h"
 #include "volume/place.h"
 #include "volume/root.h"
 
@@ -69,9 +72,9 @@ static int btrfs_open(struct volume *v, struct err *e)
     b->stream = n.stream;
     strcpy(b->image, n.image);
     b->dir_path = xasprintf("%s/%s/%u", v->store.path, root_images(&v->store), n.vmid);
-    snprintf(b->stage, sizeof b->stage, ".pvesr-stage.%s", b->image);
-    snprintf(b->stage_info, sizeof b->stage_info, ".pvesr-stage.%s.info", b->image);
-    snprintf(b->tmp, sizeof b->tmp, ".pvesr-tmp.%s", b->image);
+    snprintf(b->stage, sizeof b->stage, BTRFS_STAGE "%s", b->image);
+    snprintf(b->stage_info, sizeof b->stage_info, BTRFS_STAGE "%s.info", b->image);
+    snprintf(b->tmp, sizeof b->tmp, BTRFS_TMP "%s", b->image);
     if (btrfs_dir(b, n.vmid, false, e) < 0) {
         btrfs_close(v);
         return -1;
@@ -140,6 +143,23 @@ static void slot_sign_end(struct volume *v, const char *sign)
     sign_end(btrfs_of(v)->dir, sign);
 }
 
+static int slot_keeper(struct volume *v, char *ret, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : keeper_get(b->dir, b->image, ret, e);
+}
+
+static int slot_keeper_set(struct volume *v, const char *node, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    return btrfs_dir(b, v->vmid, false, e) < 0 ? -1 : keeper_set(b->dir, b->image, node, e);
+}
+
+static char *slot_keeper_remedy(struct volume *v)
+{
+    return keeper_remedy(btrfs_of(v)->dir_path, btrfs_of(v)->image);
+}
+
 static int slot_open_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -201,32 +221,52 @@ int btrfs_alone(struct volume *v, struct err *e)
         return r < 0 ? -1 : 0;
     if (subvol_destroyable(b->dir, b->image, e) < 0)
         return err_wrap(e, "'%s'", b->dir_path);
+    _cleanup_free_ char *path = xasprintf("%s/%s", b->dir_path, b->image);
+    if (refusal_barred(path, e) < 0) /* its snapshots would be so, too */
+        return -1;
     return b->stream ? 0 : only_disk(b, live, e);
 }
 
 struct listing {
     int dir;
     uint32_t vmid;
+    bool asides;
     struct strv *names;
 };
 
-static int list_one(const char *name, void *arg, struct err *e)
+/* "vm-100-disk-0" of "vm-100-disk-0@s", ".pvesr-stage.vm-100-disk-0.info" …; malloc'ed, NULL when the entry
+ * says of no volume that anything of it is here. */
+static char *image_of(const char *entry, bool asides)
+{
+    static const char *const prefixes[] = {BTRFS_STAGE, BTRFS_TMP};
+    const char *at = strchr(entry, '@');
+    for (size_t i = 0; i < ELEMENTS(prefixes); i++)
+        if (strncmp(entry, prefixes[i], strlen(prefixes[i])) == 0)
+            return xstrndup(entry + strlen(prefixes[i]), strcspn(entry + strlen(prefixes[i]), "@."));
+    return at && !asides && snapshot_is_aside(at + 1) ? NULL : xstrndup(entry, strcspn(entry, "@"));
+}
+
+static int list_one(const char *entry, void *arg, struct err *e)
 {
     struct listing *l = arg;
     struct btrfs_image n;
     _cleanup_close_ int fd = -1;
-    struct err ignored;
-    if (!btrfs_image_parse(name, &n) || n.vmid != l->vmid || strcmp(n.image, name) != 0)
+    _cleanup_free_ char *name = image_of(entry, l->asides);
+    if (!name || !btrfs_image_parse(name, &n) || n.vmid != l->vmid || strcmp(n.image, name) != 0)
         return 0;
-    if (subvol_open(l->dir, name, &fd, &ignored) != 0)
-        return 0;
-    if (!n.stream && faccessat(fd, BTRFS_DISK_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
-    strv_addf(l->names, "%u/%s%s", n.vmid, name, n.stream ? ".subvol" : ".raw");
+    int r = strcmp(entry, name) == 0 ? subvol_open(l->dir, name, &fd, e) : 0;
+    if (r != 0)
+        return r > 0 || e->kind == ERR_DATA ? 0 : -1;
+    r = fd >= 0 && !n.stream ? fs_look_at(fd, BTRFS_DISK_FILE, e) : 1;
+    if (r <= 0)
+        return r;
+    _cleanup_free_ char *found = xasprintf("%u/%s%s", n.vmid, name, n.stream ? ".subvol" : ".raw");
+    strv_add_once(l->names, found);
     return 0;
 }
 
-static int btrfs_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+static int btrfs_list(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret,
+                      struct err *e)
 {
     _cleanup_close_ int root = open_root(store, e), dir = -1;
     if (root < 0)
@@ -234,7 +274,7 @@ static int btrfs_list(const struct volume_store *store, uint32_t vmid, struct st
     int r = root_enter(root, store, vmid, false, &dir, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    struct listing l = {dir, vmid, ret};
+    struct listing l = {dir, vmid, asides, ret};
     if (btrfs_each_name(dir, "", list_one, &l, e) < 0)
         return -1;
     strv_sort(ret);
@@ -261,7 +301,8 @@ static int tidy_one(const char *rest, void *volume, struct err *e)
 static int btrfs_tidy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
-    return btrfs_each_name(b->dir, b->tmp, tidy_one, v, e) < 0 || btrfs_bonds_tidy(b, e) < 0
+    return btrfs_former_settle(v, e) < 0 || btrfs_each_name(b->dir, b->tmp, tidy_one, v, e) < 0 ||
+                   btrfs_bonds_tidy(b, e) < 0
                ? err_wrap(e, "cannot tidy up '%s'", b->dir_path)
                : 0;
 }
@@ -311,6 +352,7 @@ static int btrfs_destroy(struct volume *v, struct err *e)
     if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 || destroy_snapshots(b, e) < 0 ||
         destroy_live(b, e) < 0 || btrfs_traits_forget(b, e) < 0)
         return -1;
+    keeper_end(b->dir, b->image);
     return subvol_commit(b->dir, e);
 }
 
@@ -320,11 +362,15 @@ const struct volume_driver driver_btrfs = {
     .open = btrfs_open,
     .close = btrfs_close,
     .list = btrfs_list,
+    .guests = root_guests,
     .info = btrfs_info,
     .place = slot_place,
     .sign = slot_sign,
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
+    .keeper = slot_keeper,
+    .keeper_set = slot_keeper_set,
+    .keeper_remedy = slot_keeper_remedy,
     .snapshots = btrfs_list_snapshots,
     .strays = btrfs_strays,
     .complete = btrfs_alone,
@@ -336,10 +382,12 @@ const struct volume_driver driver_btrfs = {
     .snapshot_rename = btrfs_snapshot_rename,
     .snapshot_adopt = btrfs_snapshot_adopt,
     .snapshot_mark = btrfs_snapshot_mark,
+    .snapshot_differs = btrfs_snapshot_differs,
     .snapshot_open = slot_open_snapshot,
     .read_open = slot_read_open,
     .tidy = btrfs_tidy,
     .written = btrfs_written,
+    .differs = btrfs_differs_from,
     .keep_aside = btrfs_keep_aside,
     .in_use = slot_in_use,
     .destroy = btrfs_destroy,
@@ -358,6 +406,7 @@ const struct volume_driver driver_btrfs = {
     .stage_write = btrfs_stage_write,
     .stage_zero = btrfs_stage_zero,
     .stage_feed = btrfs_stage_feed,
+    .stage_fd = btrfs_stage_fd,
     .stage_checkpoint = btrfs_stage_checkpoint,
     .stage_seal = btrfs_stage_seal,
     .stage_close = btrfs_stage_close,

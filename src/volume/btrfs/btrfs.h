@@ -6,7 +6,8 @@
  *         IMAGE@SNAP                         read-only snapshot, made by us, by Proxmox VE or by hand
  *         .pvesr-stage.IMAGE                 subvolume being staged; read-only with its received id: sealed
  *         .pvesr-stage.IMAGE.info            empty file; its marks say what the stage of subvolume `uuid` is
- *         .pvesr-tmp.IMAGE[@SNAP]            anything unfinished; always free to remove
+ *         .pvesr-tmp.IMAGE                   what will be live, or was: see btrfs_former_settle
+ *         .pvesr-tmp.IMAGE@SNAP              anything unfinished; always free to remove
  *
  * Identity. The id of a snapshot is its received_uuid, or its uuid when it has none: the source's id, on
  * every node and after any number of switches of the direction (btrfs clears received_uuid in a writable
@@ -39,6 +40,8 @@
 #include "volume/mark.h"
 
 #define BTRFS_DISK_FILE "disk.raw"
+#define BTRFS_STAGE ".pvesr-stage."
+#define BTRFS_TMP ".pvesr-tmp."
 #define BTRFS_IMAGE_MAX 64
 #define BTRFS_NAME_MAX 192 /* of anything in the directory */
 #define BTRFS_OWNER_ATTR "trusted.pvesr.owner"
@@ -105,6 +108,8 @@ int btrfs_need_live(struct btrfs_volume *b, int *ret, struct err *e);
 /* Who uses it (volume/users.h): the disk's file, or anything in the container's subvolume. A mount
  * of a disk's subvolume would go on with the old one: it counts, if `mounts`. */
 int btrfs_in_use(struct btrfs_volume *b, bool mounts, char *by, struct err *e);
+/* The same of this subvolume, but for mounts of a disk's. */
+int btrfs_used(struct btrfs_volume *b, int subvol, char *by, struct err *e);
 /* disk.raw in a subvolume, a regular file. */
 int btrfs_open_disk(int subvol, int flags, struct err *e);
 /* Of a subvolume's disk.raw; 0 for a container. */
@@ -168,7 +173,14 @@ void btrfs_delta_close(struct delta *d);
 /* Does the live volume differ from one of its snapshots? */
 int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
 int btrfs_written(struct volume *v, char *since, struct err *e);
+/* What was live before a commit exchanged it is removed; what it has that no snapshot has, whatever asked
+ * before, is kept aside. What is there instead after a crash has nothing. */
+int btrfs_former_settle(struct volume *v, struct err *e);
+/* volume_differs */
+int btrfs_differs_from(struct volume *v, const char *id, struct err *e);
 int btrfs_keep_aside(struct volume *v, const char *name, struct err *e);
+int btrfs_snapshot_differs(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                           struct err *e);
 
 /* ---- limit.c ---- */
 
@@ -186,6 +198,7 @@ int btrfs_stage_open(struct stage *s, const struct stage_want *want, uint64_t *o
 int btrfs_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
 int btrfs_stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
 int btrfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e);
+int btrfs_stage_fd(const struct stage *s);
 int btrfs_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);
 int btrfs_stage_seal(struct stage *s, struct err *e);
 void btrfs_stage_close(struct stage *s);

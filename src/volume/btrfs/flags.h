@@ -47,14 +47,19 @@ struct flags_list {
     size_t paths; /* bytes */
     struct flags_lifted *lifted;
     size_t n_lifted;
+    signed char given; /* new files have flags that nobody set: 1 yes, -1 no, 0 not asked yet */
 };
 void flags_release(struct flags_list *f);
 /* ERR_DATA: out of order, or too many. path may be NULL. */
 int flags_note(struct flags_list *f, uint64_t ino, uint64_t flags, const char *path, struct err *e);
-/* A file or folder was made in the subvolume's root, and has inherited from that what it must not: flags,
- * ACLs, a property. `name` in `dir`. */
-int flags_fresh(const struct flags_list *f, int root, int dir, const char *name, mode_t type, uint64_t ino,
+/* A file or folder was made in the subvolume's root, and has inherited from that, or from the mount, what it
+ * must not: flags, ACLs, a property. `name` in `dir`. */
+int flags_fresh(struct flags_list *f, int root, int dir, const char *name, mode_t type, uint64_t ino,
                 struct err *e);
+/* An attribute of a file was refused with EINVAL. Where it says how the file is compressed, and a mount
+ * without checksums (nodatasum, nodatacow) made it one that cannot be: it becomes one that can, or, where it
+ * has data already, stays as it is: that changes no byte of it. -1 with errno. */
+int flags_compress(const char *path, const char *name, const void *value, size_t n);
 /* Take from what is at this path, and from the folder that it is in, what keeps it from being changed, until
  * flags_finish. True: there was something. */
 bool flags_lift(struct flags_list *f, int root, const char *path);

@@ -64,10 +64,13 @@ int btrfs_each_name(int dir, const char *prefix, int (*each)(const char *rest, v
         return -1;
     }
     int r = 0;
+    bool failed = false;
     size_t n = strlen(prefix);
-    for (const struct dirent *x; r == 0 && (x = readdir(d));)
+    for (const struct dirent *x; r == 0 && (x = fs_next_entry(d, &failed));)
         if (strncmp(x->d_name, prefix, n) == 0)
             r = each(x->d_name + n, arg, e);
+    if (failed)
+        r = err_sys(e, "cannot list the images");
     closedir(d);
     return r;
 }
@@ -116,16 +119,19 @@ static int disk_is_open(const struct btrfs_volume *b, int live, char *by, struct
     return users_writing(disk, btrfs_tick(b), by, e);
 }
 
+int btrfs_used(struct btrfs_volume *b, int subvol, char *by, struct err *e)
+{
+    return b->stream ? users_of_tree(subvol, btrfs_tick(b), by, e) : disk_is_open(b, subvol, by, e);
+}
+
 int btrfs_in_use(struct btrfs_volume *b, bool mounts, char *by, struct err *e)
 {
     _cleanup_close_ int live = -1;
     int r = btrfs_open_live(b, &live, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (b->stream)
-        return users_of_tree(live, btrfs_tick(b), by, e);
-    r = disk_is_open(b, live, by, e);
-    return r == 0 && mounts ? users_by_mount(live, btrfs_tick(b), by, e) : r;
+    r = btrfs_used(b, live, by, e);
+    return r == 0 && mounts && !b->stream ? users_by_mount(live, btrfs_tick(b), by, e) : r;
 }
 
 int btrfs_owner_get(int live, char owner[32], struct err *e)

@@ -5,6 +5,7 @@
 #include "volume/btrfs/btrfs.h"
 
 #include "base/num.h"
+#include "volume/file/room.h"
 #include "volume/mark.h"
 #include "volume/traits.h"
 
@@ -68,9 +69,8 @@ static int limit_set(int live, size_t i, uint64_t bytes, struct err *e)
 /* What was to be set and could not. */
 static int lacking_read(const struct btrfs_volume *b, struct strv *ret, struct err *e)
 {
-    char key[BTRFS_NAME_MAX], text[256];
-    snprintf(key, sizeof key, "lacking.%s", b->image);
-    int r = mark_get(b->dir, key, text, sizeof text, e);
+    char text[256];
+    int r = mark_get(b->dir, mark_key_of("lacking.", b->image).s, text, sizeof text, e);
     if (r == 0)
         strv_split(ret, text, " ");
     return r < 0 ? -1 : 0;
@@ -79,16 +79,15 @@ static int lacking_read(const struct btrfs_volume *b, struct strv *ret, struct e
 /* 1: that was remembered already. */
 static int lacking_write(const struct btrfs_volume *b, const struct strv *traits, struct err *e)
 {
-    char key[BTRFS_NAME_MAX];
+    struct mark_key key = mark_key_of("lacking.", b->image);
     _cleanup_strv_ struct strv had = STRV_INIT;
     if (lacking_read(b, &had, e) < 0)
         return -1;
-    snprintf(key, sizeof key, "lacking.%s", b->image);
     _cleanup_free_ char *before = strv_join(&had, " ");
     _cleanup_free_ char *text = strv_join(traits, " ");
     if (strcmp(before, text) == 0)
         return 1;
-    return (*text ? mark_set(b->dir, key, text, e) : mark_clear(b->dir, key, e)) < 0 ? -1 : 0;
+    return (*text ? mark_set(b->dir, key.s, text, e) : mark_clear(b->dir, key.s, e)) < 0 ? -1 : 0;
 }
 
 int btrfs_traits_forget(const struct btrfs_volume *b, struct err *e)
@@ -104,6 +103,24 @@ static int open_limits(struct btrfs_volume *b, int *live, uint64_t ret[ELEMENTS(
     if (r != 0)
         return r;
     return subvol_read(*live, &info, e) < 0 ? -1 : limits_read(*live, info.treeid, ret, e);
+}
+
+/* A disk that is allocated whole becomes so again by failover (volume/dir/room.c says why). */
+#define ALLOCATION "allocation"
+#define ALLOCATED ALLOCATION "=full"
+
+static bool is_allocated(const struct btrfs_volume *b, int live)
+{
+    struct err ignored;
+    _cleanup_close_ int disk = b->stream ? -1 : btrfs_open_disk(live, O_RDONLY, &ignored);
+    return disk >= 0 && room_is_full(disk);
+}
+
+static int allocate(const struct btrfs_volume *b, int live, bool again, struct err *e)
+{
+    _cleanup_close_ int disk = btrfs_open_disk(live, again ? O_RDWR : O_RDONLY, e);
+    _cleanup_free_ char *path = xasprintf("%s/%s/disk.raw", b->dir_path, b->image);
+    return disk < 0 ? -1 : (again ? room_fill : room_check)(disk, path, e);
 }
 
 int btrfs_traits(struct volume *v, struct strv *ret, struct err *e)
@@ -124,6 +141,8 @@ int btrfs_traits(struct volume *v, struct strv *ret, struct err *e)
         else if (wanted && trait_valid(wanted - strlen(limits[i].key) - 1))
             strv_addf(ret, "%s=%s", limits[i].key, wanted);
     }
+    if (strv_has(&lacking, ALLOCATED) || is_allocated(b, live))
+        strv_add(ret, ALLOCATED);
     return 0;
 }
 
@@ -153,10 +172,25 @@ int btrfs_traits_set(struct volume *v, const struct strv *traits, struct strv *n
         trait_note(notes, trait, b->image, problem.text);
         strv_add(&lacking, trait);
     }
-    r = lacking_write(b, &lacking, e);
+    if (strv_has(traits, ALLOCATED) && !b->stream && !is_allocated(b, live))
+        strv_add(&lacking, ALLOCATED);
+    struct err unsaid = {0}; /* that it cannot be remembered costs no more than the traits */
+    r = lacking_write(b, &lacking, &unsaid);
     if (r < 0)
-        return -1;
+        strv_addf(notes, "what '%s' lacks is not remembered: %s", b->image, unsaid.text);
     return changed || r == 0 ? subvol_commit(b->dir, e) : 0;
+}
+
+static int lacking_allocate(struct btrfs_volume *b, bool again, struct strv *notes, struct err *e)
+{
+    _cleanup_close_ int live = -1;
+    struct err problem = {0};
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (allocate(b, live, again, &problem) < 0)
+        trait_note(notes, ALLOCATED, b->image, problem.text);
+    return 0;
 }
 
 int btrfs_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e)
@@ -168,8 +202,11 @@ int btrfs_traits_lacking(struct volume *v, bool again, struct strv *notes, struc
         return 0;
     if (lacking_read(b, &lacking, e) < 0)
         return -1;
+    if (strv_has(&lacking, ALLOCATED) && lacking_allocate(b, again, notes, e) < 0)
+        return -1;
     for (size_t i = 0; i < lacking.n && !again; i++)
-        trait_note(notes, lacking.v[i], b->image, "the last run could not");
+        if (!trait_is(lacking.v[i], ALLOCATION))
+            trait_note(notes, lacking.v[i], b->image, "the last run could not");
     if (!lacking.n || !again)
         return 0;
     return btrfs_traits(v, &all, e) < 0 ? -1 : btrfs_traits_set(v, &all, notes, e);
@@ -191,10 +228,8 @@ int btrfs_writable(struct volume *v, struct err *e)
         return err_set(e, ERR_CONFIG, 0, "a guest could not write to it: btrfs property set %s/%s ro false",
                        b->dir_path, b->image);
     if (fs.f_flag & ST_RDONLY)
-        return err_set(e, ERR_CONFIG, 0,
-                       "a guest could not write to it: '%s' is mounted read-only: mount -o remount,rw",
-                       b->dir_path);
+        return err_set(e, ERR_CONFIG, EROFS, "a guest could not write to it");
     if (!b->stream && (disk = btrfs_open_disk(live, O_RDWR, e)) < 0)
-        return err_set(e, ERR_CONFIG, 0, "a guest could not write to it: %s", e->text);
+        return err_wrap(e, "a guest could not write to it");
     return 0;
 }

@@ -140,12 +140,26 @@ static void drop(int root, const char *given, const char *path, const char *name
         lremovexattr(path, name);
 }
 
-int flags_fresh(const struct flags_list *f, int root, int dir, const char *name, mode_t type, uint64_t ino,
+static bool gives(int fd)
+{
+    uint64_t flags;
+    unsigned all;
+    return flags_get(fd, &flags, &all) == 0 && all & (FS_NOCOW_FL | FS_COMPR_FL | FS_NOCOMP_FL);
+}
+
+/* Asked once: of the root, and of the first file, which also has what the mount gives (nodatacow). */
+static bool are_given(struct flags_list *f, int root, int fresh)
+{
+    if (f->given == 0)
+        f->given = gives(root) || gives(fresh) ? 1 : -1;
+    return f->given > 0;
+}
+
+int flags_fresh(struct flags_list *f, int root, int dir, const char *name, mode_t type, uint64_t ino,
                 struct err *e)
 {
     char path[64 + NAME_MAX];
-    uint64_t given, flags = noted(f, ino) & ~(uint64_t)FLAGS_BARS;
-    unsigned all;
+    uint64_t flags = noted(f, ino) & ~(uint64_t)FLAGS_BARS;
     snprintf(path, sizeof path, "/proc/self/fd/%d/%.*s", dir, NAME_MAX, name);
     drop(root, "system.posix_acl_default", path, "system.posix_acl_access");
     if (!S_ISREG(type) && !S_ISDIR(type))
@@ -153,10 +167,27 @@ int flags_fresh(const struct flags_list *f, int root, int dir, const char *name,
     if (S_ISDIR(type))
         drop(root, "system.posix_acl_default", path, "system.posix_acl_default");
     drop(root, COMPRESSION, path, COMPRESSION);
-    if (!flags && (flags_get(root, &given, &all) < 0 || !(all & (FS_NOCOW_FL | FS_COMPR_FL | FS_NOCOMP_FL))))
+    if (!flags && f->given < 0)
         return 0;
     _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (!flags && S_ISREG(type) && fd >= 0 && !are_given(f, root, fd))
+        return 0;
     return fd < 0 || set_by_flags(fd, flags) < 0 ? err_sys(e, "cannot set the flags of '%s'", name) : 0;
+}
+
+int flags_compress(const char *path, const char *name, const void *value, size_t n)
+{
+    struct stat st;
+    if (strcmp(name, COMPRESSION) != 0 || lstat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+        return -1;
+    }
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    uint64_t now;
+    unsigned all;
+    if (fd < 0 || flags_get(fd, &now, &all) < 0 || set_by_flags(fd, now & ~(uint64_t)FLAGS_NOCOW) < 0)
+        return -1;
+    return fsetxattr(fd, name, value, n, 0) < 0 && errno != EINVAL ? -1 : 0;
 }
 
 /* ---- what must be changed ---- */

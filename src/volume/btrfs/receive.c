@@ -261,6 +261,8 @@ static int on_xattr(struct receiver *rx, const struct send_record *r, struct err
                 : lsetxattr(path, name,
                             r->attr[ATTR_XATTR_DATA].data ? (const void *)r->attr[ATTR_XATTR_DATA].data : "",
                             r->attr[ATTR_XATTR_DATA].n, 0);
+    if (n < 0 && errno == EINVAL && r->command == SEND_SET_XATTR)
+        n = flags_compress(path, name, r->attr[ATTR_XATTR_DATA].data, r->attr[ATTR_XATTR_DATA].n);
     return n < 0 ? failed(r, p.name, e) : 0;
 }
 

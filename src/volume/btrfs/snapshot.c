@@ -40,23 +40,25 @@ static const char *adopted_key(const char *id, char key[SNAPSHOT_ID_LEN + 9])
     return key;
 }
 
-static bool is_adopted(const struct btrfs_volume *b, const char *id)
+static int is_adopted(const struct btrfs_volume *b, const char *id, struct err *e)
 {
     char key[SNAPSHOT_ID_LEN + 9], value[8];
-    struct err ignored;
-    return mark_get(b->dir, adopted_key(id, key), value, sizeof value, &ignored) == 0;
+    int r = mark_get(b->dir, adopted_key(id, key), value, sizeof value, e);
+    return r < 0 ? -1 : r == 0;
 }
 
-/* Flags. What was received without a run is somebody's, or a copy of a restore point, unless it has the name
- * of one. */
-static unsigned whose(const struct btrfs_volume *b, const char *name, const struct subvol *info,
-                      enum bond bond)
+/* Flags, -1: cannot be told. What was received without a run is somebody's, or a copy of a restore point,
+ * unless it has the name of one. */
+static int whose(const struct btrfs_volume *b, const char *name, const struct subvol *info, enum bond bond,
+                 struct err *e)
 {
     bool named = strncmp(name, "__replicate_", strlen("__replicate_")) == 0;
     if (bond == BOND_RENAMED || (bond == BOND_NONE && info->received_uuid[0] && !named))
         return SNAPSHOT_STRANGE;
-    bool received = info->received_uuid[0] ? bond == BOND_OURS : is_adopted(b, info->uuid);
-    return (received ? SNAPSHOT_RECEIVED : 0u) | (bond == BOND_OURS ? SNAPSHOT_OURS : 0u);
+    int received = info->received_uuid[0] ? bond == BOND_OURS : is_adopted(b, info->uuid, e);
+    if (received < 0)
+        return -1;
+    return (int)((received ? SNAPSHOT_RECEIVED : 0u) | (bond == BOND_OURS ? SNAPSHOT_OURS : 0u));
 }
 
 /* Flags. What somebody received may have been written to after it got its identity: btrfs-receive(8) does. */
@@ -86,9 +88,11 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
     btrfs_snapshot_name(b, name, full);
     if (btrfs_bond_get(b, info.uuid, full, &bond, e) < 0)
         return -1;
-    ret->s.flags = whose(b, name, &info, bond) | sound(&info, bond);
+    int flags = whose(b, name, &info, bond, e);
+    if (flags < 0 || mark_damaged_get(b->dir, info.uuid, &ret->s.damaged, e) < 0)
+        return -1;
+    ret->s.flags = (unsigned)flags | sound(&info, bond);
     ret->s.state = info.written << 1 | !info.readonly;
-    ret->s.damaged = mark_damaged_get(b->dir, info.uuid);
     *counts = info.readonly || bond == BOND_OURS;
     return 0;
 }
@@ -228,8 +232,9 @@ int btrfs_snapshot(struct volume *v, const char *name, bool busy, struct err *e)
     btrfs_snapshot_name(b, name, full);
     if (btrfs_need_live(b, &live, e) < 0)
         return -1;
-    if (faccessat(b->dir, full, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return err_set(e, ERR_USAGE, EEXIST, "snapshot '%s/%s'", b->dir_path, full);
+    int there = fs_look_at(b->dir, full, e);
+    if (there != 0)
+        return there < 0 ? -1 : err_set(e, ERR_USAGE, EEXIST, "snapshot '%s/%s'", b->dir_path, full);
     if (subvol_destroy(b->dir, tmp, e) < 0)
         return -1;
     return subvol_snapshot(live, b->dir, tmp, true, e);
@@ -257,7 +262,9 @@ int btrfs_snapshot_keep(struct volume *v, const char *name, struct snapshot *ret
     if (r == 1)
         r = subvol_open(b->dir, full, &fd, e); /* there already when this is repeated */
     if (r == 1)
-        return err_set(e, ERR_GONE, 0, "snapshot '%s/%s' was not taken", b->dir_path, full);
+        return err_set(e, ERR_GONE, 0,
+                       "snapshot '%s/%s' vanished before it was kept: the next run takes another",
+                       b->dir_path, full);
     struct btrfs_snapshot found = {0};
     bool counts;
     if (r < 0 || subvol_commit(b->dir, e) < 0 || describe(b, name, fd, &found, &counts, e) < 0)

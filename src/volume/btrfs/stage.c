@@ -15,7 +15,8 @@
  *    7. stage renamed to IMAGE@SNAP, committed  → commit again: finds the snapshot by its id, goes on
  *    8. .pvesr-tmp.IMAGE: writable copy, owner  → commit again: removed, made again
  *    9. exchanged with the live subvolume       → commit again: live is a child of the snapshot: done
- *   10. the old live (.pvesr-tmp) removed       → the same
+ *   10. the old live (.pvesr-tmp) asked once more whether it was written to,
+ *       and removed                             → the same; so does a tidy
  *   11. info removed                            → the same
  *
  * 6 and 7 are transactions of the file system, so the order on the disk is the order here. Until 9 the live
@@ -33,7 +34,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 struct btrfs_stage {
@@ -123,11 +126,13 @@ int btrfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
     int r = stage_find(b, &mark, &fd, e);
     if (r < 0)
         return -1;
-    if (r == 0 && (mark.sealed || mark.offset > 0))
+    if (r == 0 && (mark.sealed || mark.offset > 0)) {
         filestage_mark_info(&mark, ret);
-    else
-        ret->scrap = b->dir >= 0 && faccessat(b->dir, b->stage, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    return 0;
+        return 0;
+    }
+    r = b->dir >= 0 ? fs_look_at(b->dir, b->stage, e) : 0;
+    ret->scrap = r > 0;
+    return r < 0 ? -1 : 0;
 }
 
 int btrfs_stage_discard(struct volume *v, struct err *e)
@@ -142,6 +147,22 @@ int btrfs_stage_discard(struct volume *v, struct err *e)
 
 /* ---- opening ---- */
 
+/* What somebody barred (chattr +i, +a) when it was the guest's own volume is so in its snapshots, too, and in
+ * what is made of them. */
+static int open_own_disk(int subvol, struct err *e)
+{
+    int fd = btrfs_open_disk(subvol, O_RDWR, e), flags;
+    if (fd >= 0 || e->code != EPERM)
+        return fd;
+    _cleanup_close_ int reader = btrfs_open_disk(subvol, O_RDONLY, e);
+    if (reader < 0 || ioctl(reader, FS_IOC_GETFLAGS, &flags) < 0)
+        return -1;
+    flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+    return ioctl(reader, FS_IOC_SETFLAGS, &flags) < 0
+               ? err_sys(e, "cannot take the flags of '%s'", BTRFS_DISK_FILE)
+               : btrfs_open_disk(subvol, O_RDWR, e);
+}
+
 static int make_subvolume(struct btrfs_volume *b, struct btrfs_stage *x, struct err *e)
 {
     struct subvol made;
@@ -150,9 +171,11 @@ static int make_subvolume(struct btrfs_volume *b, struct btrfs_stage *x, struct 
     if (r < 0 || subvol_open(b->dir, b->stage, &x->subvol, e) != 0 || subvol_read(x->subvol, &made, e) < 0)
         return -1;
     if (!b->stream) {
-        _cleanup_close_ int disk =
-            btrfs_open_disk(x->subvol, O_RDWR | (x->base < 0 ? O_CREAT | O_EXCL : 0), e);
+        _cleanup_close_ int disk = x->base >= 0 ? open_own_disk(x->subvol, e)
+                                                : btrfs_open_disk(x->subvol, O_RDWR | O_CREAT | O_EXCL, e);
         if (disk < 0)
+            return -1;
+        if (btrfs_owner_set(x->subvol, "", e) < 0) /* of the live volume */
             return -1;
         if (ftruncate(disk, (off_t)x->mark.size) < 0)
             return err_sys(e, "cannot set the size of '%s/%s/%s'", b->dir_path, b->stage, BTRFS_DISK_FILE);
@@ -168,7 +191,7 @@ static int open_writer(struct btrfs_volume *b, struct btrfs_stage *x, struct err
         x->rx = receiver_new(x->subvol, x->mark.id, x->base, x->mark.base_id);
         return 0;
     }
-    int disk = btrfs_open_disk(x->subvol, O_RDWR, e);
+    int disk = open_own_disk(x->subvol, e);
     if (disk < 0)
         return -1;
     /* what it stands on may be of an earlier version, which left it open to all */
@@ -181,6 +204,8 @@ static int open_writer(struct btrfs_volume *b, struct btrfs_stage *x, struct err
 
 static int open_base(struct btrfs_volume *b, const char *id, int *ret, struct err *e)
 {
+    if (!b->stream && strcmp(id, STAGE_OF_LIVE) == 0)
+        return btrfs_need_live(b, ret, e);
     _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
     if (btrfs_scan(b, &all, e) < 0)
         return -1;
@@ -259,7 +284,9 @@ static int need_open(const struct stage *s, const void *writer, struct err *e)
 {
     if (writer)
         return 0;
-    return err_set(e, ERR_USAGE, 0, "the stage of '%s' is sealed, or of the other family", s->volume->name);
+    return err_set(e, ERR_USAGE, 0,
+                   "the unfinished copy of '%s' is whole already, or of another kind than what was sent",
+                   s->volume->name);
 }
 
 int btrfs_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e)
@@ -272,6 +299,12 @@ int btrfs_stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e
 {
     struct btrfs_stage *x = s->priv;
     return need_open(s, x->file, e) < 0 ? -1 : filestage_zero(x->file, offset, n, e);
+}
+
+int btrfs_stage_fd(const struct stage *s)
+{
+    const struct btrfs_stage *x = s->priv;
+    return x->file ? filestage_fd(x->file) : -1;
 }
 
 int btrfs_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
@@ -360,14 +393,15 @@ static int shows(struct btrfs_volume *b, const struct btrfs_snapshot *snapshot, 
     return !info.readonly && strcmp(info.parent_uuid, snapshot->uuid) == 0 && strcmp(maker, owner) == 0;
 }
 
-static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *snapshot, const char *owner,
+static int replace_live(struct volume *v, const struct btrfs_snapshot *snapshot, const char *owner,
                         struct err *e)
 {
+    struct btrfs_volume *b = btrfs_of(v);
     _cleanup_close_ int from = -1, to = -1;
     char by[VOLUME_USER_MAX + 1];
     struct subvol made;
-    bool exists = faccessat(b->dir, b->image, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    if (subvol_destroy(b->dir, b->tmp, e) < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
+    int exists = fs_look_at(b->dir, b->image, e);
+    if (exists < 0 || btrfs_former_settle(v, e) < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
         btrfs_owner_set(to, owner, e) < 0 || subvol_read(to, &made, e) < 0 ||
         btrfs_bond_set(b, made.uuid, b->image, NULL, e) < 0)
@@ -378,20 +412,6 @@ static int replace_live(struct btrfs_volume *b, const struct btrfs_snapshot *sna
     if (subvol_rename(b->dir, b->tmp, b->image, exists ? RENAME_EXCHANGE : 0, e) < 0)
         return -1;
     return subvol_commit(b->dir, e);
-}
-
-/* What was live before it was exchanged. */
-static int remove_former(struct btrfs_volume *b, struct err *e)
-{
-    _cleanup_close_ int fd = -1;
-    struct subvol info;
-    int r = subvol_open(b->dir, b->tmp, &fd, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    if (subvol_read(fd, &info, e) < 0 || subvol_destroy(b->dir, b->tmp, e) < 0)
-        return -1;
-    btrfs_bond_end(b, info.uuid);
-    return 0;
 }
 
 static int bring_live(struct volume *v, const struct btrfs_snapshot *snapshot, char owner[32],
@@ -406,7 +426,7 @@ static int bring_live(struct volume *v, const struct btrfs_snapshot *snapshot, c
         int differs = btrfs_need_live(b, &live, e) < 0 ? -1 : btrfs_differs(b, live, &snapshot->s, e);
         r = differs < 0 ? -1 : !differs;
     }
-    return r < 0 || (r == 0 && replace_live(b, snapshot, owner, e) < 0) ? -1 : 0;
+    return r < 0 || (r == 0 && replace_live(v, snapshot, owner, e) < 0) ? -1 : 0;
 }
 
 int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
@@ -429,8 +449,11 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
         r = stage_find(b, &mark, &stage, e);
         if (r != 0 || !mark.sealed || strcmp(mark.id, id) != 0)
             return r < 0 ? -1
-                         : err_set(e, ERR_GONE, 0, "there is no sealed stage %s of '%s/%s'", id, b->dir_path,
-                                   b->image);
+                         : err_set(e, ERR_GONE, 0,
+                                   "what was received of restore point %s of '%s/%s' is not here, or not "
+                                   "whole: the "
+                                   "next run sends it again",
+                                   id, b->dir_path, b->image);
         ours = true;
         if (publish(b, &mark, stage, e) < 0)
             return -1;
@@ -443,7 +466,7 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
         return err_set(e, ERR_GONE, 0, "snapshot %s of '%s/%s' vanished", id, b->dir_path, b->image);
     if (how != COMMIT_POINT && bring_live(v, snapshot, mark.owner, how, e) < 0)
         return -1;
-    if (remove_former(b, e) < 0 || (ours && info_remove(b, e) < 0))
+    if (btrfs_former_settle(v, e) < 0 || (ours && info_remove(b, e) < 0))
         return -1;
     return subvol_commit(b->dir, e);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/btrfs.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 
 /* The inode number of every subvolume's root directory. */
 #define SUBVOL_ROOT_INO 256
+/* Names of what is unfinished begin so. */
+#define OURS ".pvesr-"
 
 int subvol_open(int dir, const char *name, int *ret, struct err *e)
 {
@@ -32,7 +35,12 @@ int subvol_open(int dir, const char *name, int *ret, struct err *e)
     if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
         return err_sys(e, "cannot stat the subvolume '%s'", name);
     if (st.st_ino != SUBVOL_ROOT_INO || fs.f_type != BTRFS_SUPER_MAGIC)
-        return err_set(e, ERR_DATA, 0, "'%s' is a plain directory instead of a btrfs subvolume", name);
+        return err_set(
+            e, ERR_DATA, 0,
+            "'%s' is a plain directory instead of a btrfs subvolume, as after a restore from a backup: "
+            "where it lies, 'mv %s %s.old && btrfs subvolume create %s && cp -a --reflink=auto "
+            "%s.old/. %s/' makes it one",
+            name, name, name, name, name, name);
     *ret = take_fd(&fd);
     return 0;
 }
@@ -94,9 +102,14 @@ int subvol_snapshot(int source, int dir, const char *name, bool readonly, struct
 {
     struct btrfs_ioctl_vol_args_v2 a = {.fd = source, .flags = readonly ? BTRFS_SUBVOL_RDONLY : 0};
     snprintf(a.name, sizeof a.name, "%s", name);
-    if (ioctl(dir, BTRFS_IOC_SNAP_CREATE_V2, &a) < 0)
-        return err_sys(e, "cannot make the btrfs snapshot '%s'", name);
-    return 0;
+    if (ioctl(dir, BTRFS_IOC_SNAP_CREATE_V2, &a) == 0)
+        return 0;
+    if (errno == ETXTBSY)
+        return err_set(e, ERR_CONFIG, 0,
+                       "cannot make the btrfs snapshot '%s': a swap file in it is in use, and btrfs makes no "
+                       "snapshot then: swapoff that file, or move it to a volume that does not replicate",
+                       name);
+    return err_sys(e, "cannot make the btrfs snapshot '%s'", name);
 }
 
 static int destroy_one(int dir, const char *name)
@@ -106,6 +119,7 @@ static int destroy_one(int dir, const char *name)
     return ioctl(dir, BTRFS_IOC_SNAP_DESTROY, &a);
 }
 
+/* Not, where that cannot be seen: what is empty may go. */
 static bool is_empty_dir(int fd)
 {
     int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -115,11 +129,11 @@ static bool is_empty_dir(int fd)
             close(again);
         return false;
     }
-    bool empty = true;
-    for (const struct dirent *x; empty && (x = readdir(d));)
+    bool empty = true, failed = false;
+    for (const struct dirent *x; empty && (x = fs_next_entry(d, &failed));)
         empty = strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0;
     closedir(d);
-    return empty;
+    return empty && !failed;
 }
 
 /* One nested subvolume: empty? Then, with `remove`, remove it; else add its path. */
@@ -176,6 +190,17 @@ int subvol_destroyable(int dir, const char *name, struct err *e)
     return check_nested(dir, name, false, e);
 }
 
+/* A snapshot has the flags (chattr +i, +a) of what it was made of. */
+static int lift_flags(int fd)
+{
+    uint64_t readonly = 0;
+    int flags;
+    if (ioctl(fd, BTRFS_IOC_SUBVOL_SETFLAGS, &readonly) < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+        return -1;
+    flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+    return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
 int subvol_destroy(int dir, const char *name, struct err *e)
 {
     _cleanup_close_ int fd = -1;
@@ -188,6 +213,8 @@ int subvol_destroy(int dir, const char *name, struct err *e)
             return -1;
         r = destroy_one(dir, name);
     }
+    if (r < 0 && errno == EPERM && strncmp(name, OURS, strlen(OURS)) == 0 && lift_flags(fd) == 0)
+        r = destroy_one(dir, name);
     if (r < 0)
         return err_sys(e, "cannot remove the btrfs subvolume '%s'", name);
     return 0;

@@ -191,6 +191,7 @@ static uint64_t stage(struct volume *from, struct volume *to, const struct snaps
                               .created = snap->created,
                               .base_id = base ? base->id : NULL,
                               .size = snap->size,
+                              .resume = true,
                               .owner = "100-0"};
     ok(volume_info(from, &info, &err));
     struct stage *s = stage_open(to, &want, &offset, &err);

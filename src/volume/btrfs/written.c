@@ -7,6 +7,7 @@
 #include "volume/stream/sendstream.h"
 #include "volume/stream/streamproc.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -77,16 +78,21 @@ static int compare_streams(struct btrfs_volume *b, const struct snapshot *base, 
     }
     if (n == 0 && !reader.ended)
         return err_set(e, ERR_DATA, 0, "btrfs send ended in the middle of its stream");
-    return n < 0 ? -1 : 0;
+    if (n == 0 || e->code != EIO)
+        return n < 0 ? -1 : 0;
+    *e = (struct err){0}; /* as filedelta_same */
+    return 1;
 }
 
 static int written_container(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e)
 {
     struct err ignored;
-    if (subvol_destroy(b->dir, b->tmp, e) < 0 || subvol_snapshot(live, b->dir, b->tmp, true, e) < 0)
+    char tmp[BTRFS_NAME_MAX];
+    snprintf(tmp, sizeof tmp, "%.120s@@compared", b->tmp);
+    if (subvol_destroy(b->dir, tmp, e) < 0 || subvol_snapshot(live, b->dir, tmp, true, e) < 0)
         return -1;
-    int r = compare_streams(b, base, b->tmp, e);
-    subvol_destroy(b->dir, b->tmp, &ignored); /* else the next tidy does it */
+    int r = compare_streams(b, base, tmp, e);
+    subvol_destroy(b->dir, tmp, &ignored); /* else the next tidy does it */
     return r;
 }
 
@@ -107,16 +113,23 @@ int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base,
                  : r;
 }
 
-int btrfs_written(struct volume *v, char *since, struct err *e)
+int btrfs_snapshot_differs(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                           struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int fd = -1;
+    char full[BTRFS_NAME_MAX];
+    if (btrfs_open_snapshot(b, s, &fd, e) < 0)
+        return -1;
+    btrfs_snapshot_name(b, s->name, full);
+    return b->stream ? compare_streams(b, base, full, e) : written_disk(b, fd, base, e);
+}
+
+/* live: or what was it. */
+static int is_written(struct btrfs_volume *b, int live, char *since, struct err *e)
+{
     _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
-    _cleanup_close_ int live = -1;
     const struct btrfs_snapshot *base = NULL;
-    since[0] = 0;
-    int r = btrfs_open_live(b, &live, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0; /* nothing there that could have been written */
     if (btrfs_scan(b, &all, e) < 0 || btrfs_shown(b, live, &all, &base, e) < 0)
         return -1;
     /* A snapshot taken of it here since then: it was a source meanwhile. One of an earlier live volume, kept
@@ -126,7 +139,7 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
     if (subvol_read(live, &info, e) < 0)
         return -1;
     for (const struct btrfs_snapshot *s = base ? base : all.v; s < all.v + all.n; s++)
-        if (strcmp(s->parent, info.uuid) == 0)
+        if (strcmp(s->parent, info.uuid) == 0 && strcmp(s->s.id, s->uuid) == 0) /* no stage of it */
             base = s;
     if (!base && all.n)
         base = &all.v[all.n - 1];
@@ -134,6 +147,31 @@ int btrfs_written(struct volume *v, char *since, struct err *e)
         return 1;
     strcpy(since, base->s.name);
     return !(base->s.flags & SNAPSHOT_READABLE) ? 1 : btrfs_differs(b, live, &base->s, e);
+}
+
+int btrfs_written(struct volume *v, char *since, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int live = -1;
+    since[0] = 0;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0; /* nothing there that could have been written */
+    return is_written(b, live, since, e);
+}
+
+int btrfs_differs_from(struct volume *v, const char *id, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
+    _cleanup_close_ int live = -1;
+    int r = btrfs_open_live(b, &live, e);
+    if (r != 0)
+        return r;
+    if (btrfs_scan(b, &all, e) < 0)
+        return -1;
+    const struct btrfs_snapshot *s = btrfs_find_id(&all, id);
+    return s && s->s.flags & SNAPSHOT_READABLE ? btrfs_differs(b, live, &s->s, e) : 1;
 }
 
 /* 1 when the snapshot is there already and holds what the live volume holds: this is a repetition. */
@@ -162,4 +200,48 @@ int btrfs_keep_aside(struct volume *v, const char *name, struct err *e)
     if (btrfs_snapshot(v, name, true, e) < 0)
         return -1;
     return btrfs_snapshot_keep(v, name, &ignored, e);
+}
+
+/* ---- what was live ---- */
+
+/* Who uses it goes on with the very subvolume, so that is what is kept; else one that cannot be changed. */
+static int keep_former(struct volume *v, int former, bool used, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    struct subvol info;
+    char name[SNAPSHOT_NAME_MAX + 1], full[BTRFS_NAME_MAX];
+    _cleanup_close_ int made = -1;
+    if (subvol_read(former, &info, e) < 0)
+        return -1;
+    snprintf(name, sizeof name, ASIDE_LATE "%.16s", info.uuid);
+    btrfs_snapshot_name(b, name, full);
+    if (used
+            ? btrfs_bond_set(b, info.uuid, full, NULL, e) < 0 || subvol_rename(b->dir, b->tmp, full, 0, e) < 0
+            : subvol_snapshot(former, b->dir, full, true, e) < 0 ||
+                  subvol_open(b->dir, full, &made, e) != 0 || subvol_read(made, &info, e) < 0 ||
+                  btrfs_bond_set(b, info.uuid, full, NULL, e) < 0)
+        return -1;
+    volume_removed(v, ASIDE_LATE_TEXT, name);
+    return subvol_commit(b->dir, e);
+}
+
+int btrfs_former_settle(struct volume *v, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    _cleanup_close_ int fd = -1;
+    struct subvol info;
+    char by[VOLUME_USER_MAX + 1], since[SNAPSHOT_NAME_MAX + 1];
+    int r = b->dir < 0 ? 1 : subvol_open(b->dir, b->tmp, &fd, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (subvol_read(fd, &info, e) < 0)
+        return -1;
+    int used = info.readonly ? 0 : btrfs_used(b, fd, by, e);
+    int written = used != 0 || info.readonly ? used : is_written(b, fd, since, e);
+    if (written < 0 || (written > 0 && keep_former(v, fd, used, e) < 0) ||
+        (!used && subvol_destroy(b->dir, b->tmp, e) < 0))
+        return -1;
+    if (!used)
+        btrfs_bond_end(b, info.uuid);
+    return 0;
 }

@@ -59,9 +59,9 @@ static int tell_snapshot(struct dir *d, const char *tag, struct strv *ret, struc
     _cleanup_close_ int fd = -1;
     struct dir_name name = dir_name(d, DIR_SNAPSHOT, tag);
     enum bond bond;
-    struct err ignored;
-    if (dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
-        return 0;
+    int r = dir_file(d, name.s, O_RDONLY, &fd, e);
+    if (r != 0)
+        return r > 0 || e->kind == ERR_DATA ? 0 : -1;
     if (bond_get(fd, BOND_SNAPSHOT, name.s, &bond, e) < 0)
         return -1;
     if (bond == BOND_COPY)

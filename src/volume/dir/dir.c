@@ -2,11 +2,10 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/refusal.h"
 #include "volume/dir/bond.h"
 #include "volume/dir/seal.h"
-#include "volume/file/delta.h"
 #include "volume/file/image.h"
-#include "volume/file/mapdelta.h"
 #include "volume/mark.h"
 #include "volume/name.h"
 #include "volume/place.h"
@@ -41,6 +40,7 @@ static void dir_free(struct dir *d)
     if (d->fd >= 0)
         close(d->fd);
     free(d->file);
+    free(d->ahead);
     free(d);
 }
 CLEANUP_FUNC(dir_free, struct dir)
@@ -71,13 +71,16 @@ static void dir_close(struct volume *v)
         dir_free(v->priv);
 }
 
-/* "vm-100-disk-0.raw" of "vm-100-disk-0.raw", of ".pvesr.vm-100-disk-0.raw@s" and of
- * ".pvesr-stage.vm-100-disk-0.raw"; malloc'ed, NULL when the file says of no volume that it is here. */
-static char *volume_of(const char *entry)
+/* "vm-100-disk-0.raw" of "vm-100-disk-0.raw", ".pvesr.vm-100-disk-0.raw@s", ".pvesr-stage.vm-100-disk-0.raw"
+ * …; malloc'ed, NULL when the file says of no volume that anything of it is here. */
+static char *volume_of(const char *entry, bool asides)
 {
-    static const char snapshot[] = ".pvesr.", digest[] = ".pvesr-digest.", stage[] = ".pvesr-stage.";
+    static const char snapshot[] = ".pvesr.", digest[] = ".pvesr-digest.", stage[] = ".pvesr-stage.",
+                      temp[] = ".pvesr-tmp.";
     const char *at = strchr(entry, '@');
-    bool kept = at && snapshot_is_aside(at + 1);
+    bool kept = at && !asides && snapshot_is_aside(at + 1);
+    if (strncmp(entry, temp, strlen(temp)) == 0)
+        return xstrndup(entry + strlen(temp), strcspn(entry + strlen(temp), "@"));
     if (strncmp(entry, stage, strlen(stage)) == 0)
         return at ? NULL : xstrdup(entry + strlen(stage));
     for (size_t i = 0; i < 2; i++) {
@@ -89,7 +92,23 @@ static char *volume_of(const char *entry)
     return at ? NULL : xstrdup(entry);
 }
 
-static int dir_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+static int list_one(const struct dir *d, const char *entry, bool asides, struct strv *ret, struct err *e)
+{
+    _cleanup_free_ char *file = volume_of(entry, asides);
+    _cleanup_free_ char *name = xasprintf("%u/%s", d->vmid, file ? file : "");
+    struct stat st;
+    uint32_t owner;
+    if (!file || !volume_name_valid(name, &owner, NULL) || owner != d->vmid || !dir_supports(name))
+        return 0;
+    if (fstatat(d->fd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "cannot stat '%s'", entry);
+    if (S_ISREG(st.st_mode))
+        strv_add_once(ret, name);
+    return 0;
+}
+
+static int dir_list(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret,
+                    struct err *e)
 {
     _cleanup_(dir_freep) struct dir *d = dir_new(store, vmid, "", e);
     if (!d)
@@ -99,17 +118,14 @@ static int dir_list(const struct volume_store *store, uint32_t vmid, struct strv
     DIR *dir = fdopendir(dup(d->fd));
     if (!dir)
         return err_sys(e, "cannot read the directory %s/%u", root_images(store), vmid);
-    for (const struct dirent *entry; (entry = readdir(dir));) {
-        _cleanup_free_ char *file = volume_of(entry->d_name);
-        _cleanup_free_ char *name = xasprintf("%u/%s", vmid, file ? file : "");
-        struct stat st;
-        uint32_t owner;
-        if (file && volume_name_valid(name, &owner, NULL) && owner == vmid && dir_supports(name) &&
-            fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            strv_add_once(ret, name);
-    }
+    bool failed = false;
+    int r = 0;
+    for (const struct dirent *entry; r == 0 && (entry = fs_next_entry(dir, &failed));)
+        r = list_one(d, entry->d_name, asides, ret, e);
+    if (failed)
+        r = err_sys(e, "cannot read the directory %s/%u", root_images(store), vmid);
     closedir(dir);
-    return 0;
+    return r;
 }
 
 static int dir_info(struct volume *v, struct volume_info *ret, struct err *e)
@@ -129,10 +145,12 @@ static int dir_info(struct volume *v, struct volume_info *ret, struct err *e)
     ret->proves = true;
     ret->available = (uint64_t)fs.f_bavail * fs.f_frsize;
     struct stat st;
-    if (r == 0 && fstat(fd, &st) == 0) {
-        ret->exists = true;
-        ret->size = (uint64_t)st.st_size;
-    }
+    if (r > 0)
+        return 0;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", d->file);
+    ret->exists = true;
+    ret->size = (uint64_t)st.st_size;
     return 0;
 }
 
@@ -161,6 +179,25 @@ static void slot_sign_end(struct volume *v, const char *sign)
 {
     struct dir *d = v->priv;
     sign_end(d->fd, sign);
+}
+
+static int slot_keeper(struct volume *v, char *ret, struct err *e)
+{
+    struct dir *d = v->priv;
+    return dir_enter(d, false, e) < 0 ? -1 : keeper_get(d->fd, d->file, ret, e);
+}
+
+static int slot_keeper_set(struct volume *v, const char *node, struct err *e)
+{
+    struct dir *d = v->priv;
+    return dir_enter(d, false, e) < 0 ? -1 : keeper_set(d->fd, d->file, node, e);
+}
+
+static char *slot_keeper_remedy(struct volume *v)
+{
+    struct dir *d = v->priv;
+    _cleanup_free_ char *path = xasprintf("%s/%s/%u", d->store->path, root_images(d->store), d->vmid);
+    return keeper_remedy(path, d->file);
 }
 
 /* ---- by mode ---- */
@@ -192,6 +229,29 @@ static int slot_complete(struct volume *v, struct err *e)
     if (r == 0)
         r = dir_file(d, d->file, O_RDONLY, &fd, e);
     return r == 0 ? image_check(fd, d->file, e) : r < 0 ? -1 : 0;
+}
+
+/* The disk may have been made whole since. */
+static int slot_snapshot_complete(struct volume *v, const struct snapshot *s, struct err *e)
+{
+    struct dir *d = v->priv;
+    _cleanup_close_ int fd = -1;
+    struct dir_name name = dir_name(d, DIR_SNAPSHOT, s->name);
+    int r = dir_enter(d, false, e) < 0 ? -1 : dir_file(d, name.s, O_RDONLY, &fd, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (image_check(fd, d->file, e) == 0)
+        return 0;
+    _cleanup_free_ char *path = dir_path(d, name.s);
+    return err_wrap(e, "snapshot '%s', to be removed (rm '%s') if it cannot be mended", s->name, path);
+}
+
+/* What bars its replacement is told before anything is sent. */
+static int slot_alone(struct volume *v, struct err *e)
+{
+    struct dir *d = v->priv;
+    _cleanup_free_ char *path = dir_path(d, d->file);
+    return dir_enter(d, false, e) < 0 ? -1 : refusal_barred(path, e);
 }
 
 static void slot_flush(struct volume *v)
@@ -240,16 +300,6 @@ static int slot_rename_snapshot(struct volume *v, const char *from, const char *
     return dir_snapshot_rename(v->priv, from, to, e);
 }
 
-static int slot_written(struct volume *v, char *since, struct err *e)
-{
-    struct dir *d = v->priv;
-    int r = dir_enter(d, false, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    r = dir_can_reflink(d, e);
-    return r < 0 ? -1 : r ? reflink_written(d, since, e) : plain_written(d, since, e);
-}
-
 static int slot_keep_aside(struct volume *v, const char *name, struct err *e)
 {
     int reflink = existing(v->priv, e);
@@ -273,7 +323,8 @@ static int slot_tidy(struct volume *v, struct err *e)
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (dir_tags(d, DIR_TEMP, &tags, e) < 0 || dir_remove_all(d, DIR_TEMP, e) < 0)
+    if (former_settle(v, true, e) < 0 || dir_tags(d, DIR_TEMP, &tags, e) < 0 ||
+        dir_remove_all(d, DIR_TEMP, e) < 0)
         return -1;
     for (size_t i = 0; i < tags.n; i++)
         if (*tags.v[i] != '@') /* a snapshot that was not kept */
@@ -292,83 +343,13 @@ static int slot_destroy(struct volume *v, struct err *e)
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (dir_remove_all(d, DIR_TEMP, e) < 0 || dir_remove_all(d, DIR_STAGE, e) < 0 ||
-        dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0)
+    if (former_settle(v, true, e) < 0 || dir_remove_all(d, DIR_TEMP, e) < 0 ||
+        dir_remove_all(d, DIR_STAGE, e) < 0 || dir_remove_snapshots(d, e) < 0 ||
+        dir_remove(d, d->file, e) < 0 || dir_traits_forget(d, e) < 0)
         return -1;
+    keeper_end(d->fd, d->file);
     seal_tidy(d);
     return dir_sync(d, e);
-}
-
-/* ---- delta ---- */
-
-struct dir_delta {
-    int base, map_or_data, live;
-    struct filedelta *files;
-    struct mapdelta *maps;
-};
-
-static void dir_delta_free(struct dir_delta *x)
-{
-    filedelta_free(x->files);
-    mapdelta_free(x->maps);
-    cleanup_closep(&x->base);
-    cleanup_closep(&x->map_or_data);
-    cleanup_closep(&x->live);
-    free(x);
-}
-CLEANUP_FUNC(dir_delta_free, struct dir_delta)
-
-static int open_by_id(struct dir *d, const struct snapshot *s, enum dir_kind *kind, int *fd, struct err *e)
-{
-    struct snapshot found;
-    int r = dir_find(d, s->id, &found, e);
-    if (r == 0)
-        r = dir_open_snapshot(d, found.name, kind, fd, e);
-    return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' (id %s) is not there", s->name, s->id) : r;
-}
-
-static int slot_delta_open(struct delta *delta, const struct snapshot *base, const struct snapshot *snapshot,
-                           uint64_t from, struct err *e)
-{
-    struct dir *d = delta->volume->priv;
-    _cleanup_(dir_delta_freep) struct dir_delta *x = xcalloc(1, sizeof *x);
-    x->base = x->map_or_data = x->live = -1;
-    enum dir_kind kind, base_kind;
-    if (open_by_id(d, snapshot, &kind, &x->map_or_data, e) < 0 ||
-        (base && open_by_id(d, base, &base_kind, &x->base, e) < 0))
-        return -1;
-    if (base && base_kind != kind)
-        return err_set(e, ERR_DATA, 0, "snapshots '%s' and '%s' are of two kinds, with data and without",
-                       base->name, snapshot->name);
-    if (kind == DIR_SNAPSHOT) {
-        x->files = filedelta_new(x->base, x->map_or_data, snapshot->size, from, e);
-    } else {
-        int r = dir_file(d, d->file, O_RDONLY, &x->live, e);
-        if (r != 0)
-            return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file);
-        x->maps = mapdelta_new(x->base, x->map_or_data, x->live, from, e);
-    }
-    if (!x->files && !x->maps)
-        return -1;
-    delta->priv = take_ptr(x);
-    return 0;
-}
-
-static int slot_delta_next(struct delta *delta, struct extent *ret, struct err *e)
-{
-    struct dir_delta *x = delta->priv;
-    return x->files ? filedelta_next(x->files, ret, e) : mapdelta_next(x->maps, ret, e);
-}
-
-static const void *slot_delta_data(const struct delta *delta)
-{
-    const struct dir_delta *x = delta->priv;
-    return x->files ? filedelta_data(x->files) : mapdelta_data(x->maps);
-}
-
-static void slot_delta_close(struct delta *delta)
-{
-    dir_delta_free(delta->priv);
 }
 
 /* ---- stage ---- */
@@ -386,7 +367,7 @@ static int open_stage(struct dir *d, int *fd, struct filestage_mark *mark, struc
     if (r != 0)
         return r;
     if (fstat(*fd, &st) < 0)
-        return err_sys(e, "cannot stat the stage");
+        return err_sys(e, "cannot stat the unfinished copy");
     /* the attributes of a copy, which are read last, may say more than its bytes */
     return bond != BOND_OURS || (uint64_t)st.st_size != mark->size;
 }
@@ -415,7 +396,7 @@ static int begin_stage(struct dir *d, const struct stage_want *want, int *fd, st
     if (reflink < 0 || dir_create(d, name.s, fd, e) < 0)
         return -1;
     if (bond_set(*fd, BOND_STAGE, name.s, NULL, e) == 0 &&
-        (reflink ? reflink_prepare(d, want, *fd, e) : plain_prepare(d, want, *fd, e)) == 0)
+        (reflink ? reflink_prepare(d, mark, *fd, e) : plain_prepare(d, mark, *fd, e)) == 0)
         return 0;
     struct err ignored;
     dir_remove(d, name.s, &ignored);
@@ -460,6 +441,11 @@ static int slot_stage_write(struct stage *s, uint64_t offset, const void *data, 
 static int slot_stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e)
 {
     return filestage_zero(s->priv, offset, n, e);
+}
+
+static int slot_stage_fd(const struct stage *s)
+{
+    return filestage_fd(s->priv);
 }
 
 static int slot_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
@@ -512,7 +498,7 @@ static int slot_commit(struct volume *v, const char *id, enum commit_how how, st
     struct dir *d = v->priv;
     int reflink = existing(d, e);
     if (reflink < 0 || check_staged(d, e) < 0 ||
-        (reflink ? reflink_commit(d, id, how, e) : plain_commit(d, id, how, e)) < 0)
+        (reflink ? reflink_commit(v, id, how, e) : plain_commit(v, id, how, e)) < 0)
         return -1;
     return drop_stage_of(d, id, e);
 }
@@ -550,15 +536,22 @@ const struct volume_driver driver_dir = {
     .open = dir_open,
     .close = dir_close,
     .list = dir_list,
+    .guests = root_guests,
     .info = dir_info,
     .place = slot_place,
     .sign = slot_sign,
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
+    .keeper = slot_keeper,
+    .keeper_set = slot_keeper_set,
+    .keeper_remedy = slot_keeper_remedy,
     .snapshots = slot_snapshots,
     .strays = slot_strays,
     .complete = slot_complete,
+    .snapshot_complete = slot_snapshot_complete,
+    .alone = slot_alone,
     .flush = slot_flush,
+    .snapshot_ahead = dir_snapshot_ahead,
     .snapshot = slot_snapshot,
     .snapshot_keep = slot_keep,
     .snapshot_destroy = slot_destroy_snapshot,
@@ -568,20 +561,25 @@ const struct volume_driver driver_dir = {
     .snapshot_open = dir_show_snapshot,
     .read_open = dir_read_open,
     .tidy = slot_tidy,
-    .written = slot_written,
+    .written = dir_written,
+    .differs = dir_differs,
     .keep_aside = slot_keep_aside,
     .in_use = slot_in_use,
     .destroy = slot_destroy,
     .replica = slot_replica,
     .writable = slot_writable,
-    .delta_open = slot_delta_open,
-    .delta_next = slot_delta_next,
-    .delta_data = slot_delta_data,
-    .delta_close = slot_delta_close,
+    .traits = dir_traits,
+    .traits_set = dir_traits_set,
+    .traits_lacking = dir_traits_lacking,
+    .delta_open = dir_delta_open,
+    .delta_next = dir_delta_next,
+    .delta_data = dir_delta_data,
+    .delta_close = dir_delta_close,
     .stage_info = slot_stage_info,
     .stage_open = slot_stage_open,
     .stage_write = slot_stage_write,
     .stage_zero = slot_stage_zero,
+    .stage_fd = slot_stage_fd,
     .stage_checkpoint = slot_stage_checkpoint,
     .stage_seal = slot_stage_seal,
     .stage_close = slot_stage_close,

@@ -25,6 +25,7 @@ struct dir {
     char *file;       /* name of the live file */
     int root;         /* the storage's path */
     int fd;           /* images/VMID; -1 while it is not there */
+    char *ahead;      /* the snapshot whose temporary is nearly what the live file is; NULL: none */
     signed char mode; /* -1 not asked yet, 0 plain, 1 reflink */
 };
 
@@ -37,11 +38,14 @@ struct dir_name {
 #define DIR_TAG_LIVE "@live"
 #define DIR_TAG_MAP "@map"
 #define DIR_TAG_FORMER "@former"
+#define DIR_TAG_UNDONE "@undone"
 #define DIR_TAG_PROBE "@probe"
 
 /* ---- files.c: files in the directory ---- */
 
 struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *tag);
+/* For people: malloc'ed. */
+char *dir_path(const struct dir *d, const char *name);
 /* Open images/VMID. 1: it is not there (and `make` is false). */
 int dir_enter(struct dir *d, bool make, struct err *e);
 /* Open a regular file; *fd is -1 unless 0 is returned. 1: not there. */
@@ -55,12 +59,13 @@ int dir_move(const struct dir *d, const char *from, const char *to, bool replace
 /* 1 when it was not there. */
 int dir_remove(const struct dir *d, const char *name, struct err *e);
 int dir_sync(const struct dir *d, struct err *e);
-bool dir_has(const struct dir *d, const char *name);
+/* 1: it is there, 0: it is not. */
+int dir_has(const struct dir *d, const char *name, struct err *e);
 /* The tags of this volume's files of a kind; for DIR_STAGE one empty string when it is there. */
 int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct err *e);
 /* Can the file system share blocks between files? 1 or 0; asked once per file system and process, by trying.
- * Who only reads (volume_context.reads) is answered by what there is of the volume, where that is read-only.
- */
+ * Where that is refused, what there is of the volume tells: who only reads or removes can do so on a full or
+ * read-only one. */
 int dir_can_reflink(struct dir *d, struct err *e);
 /* The live file's mode and owner become those of fd (0640 when there is none). */
 int dir_copy_mode(const struct dir *d, int fd, struct err *e);
@@ -70,15 +75,23 @@ int dir_in_use(const struct dir *d, char by[VOLUME_USER_MAX + 1], struct err *e)
 int dir_replace_live(const struct dir *d, const char *from, struct err *e);
 int dir_flush(int fd, const char *name, struct err *e);
 
+/* ---- room.c ---- */
+
+int dir_traits(struct volume *v, struct strv *ret, struct err *e);
+int dir_traits_set(struct volume *v, const struct strv *traits, struct strv *notes, struct err *e);
+int dir_traits_lacking(struct volume *v, bool again, struct strv *notes, struct err *e);
+int dir_traits_forget(struct dir *d, struct err *e);
+
 /* ---- snapshots.c: what snapshots there are ---- */
 
 /* Every snapshot that can be relied on; a data file without an id gets one. Not sorted. */
 int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e);
 /* 1: none with this id. */
 int dir_find(struct dir *d, const char *id, struct snapshot *ret, struct err *e);
-/* The newest snapshot that the live file is known to have been: one taken of it here, or the received one
- * that it was made from; else the newest of all. digests: of those with digests. 1: none. */
-int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err *e);
+/* The newest snapshot that `file`, which is or was the live one, is known to have been: one taken of it here,
+ * or the received one that it was made from; else the newest of all. digests: of those with digests. 1: none.
+ */
+int dir_reference(struct dir *d, const char *file, bool digests, struct snapshot *ret, struct err *e);
 /* Open its data or its digests; *kind says which. 1: not there. */
 int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int *fd, struct err *e);
 /* ERR_USAGE when the name is taken. */
@@ -99,25 +112,50 @@ int dir_remove_snapshots(struct dir *d, struct err *e);
 
 /* ---- the two modes; volume.h says what each must do ---- */
 
+int reflink_snapshot_ahead(struct dir *d, const char *name, struct err *e);
 int reflink_snapshot(struct dir *d, const char *name, struct err *e);
 int reflink_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e);
 int reflink_keep_aside(struct dir *d, const char *name, struct err *e);
-int reflink_written(struct dir *d, char *since, struct err *e);
+/* volume_written and volume_differs, of the live file or of what was it (`file`). */
+int reflink_written(struct dir *d, const char *file, char *since, struct err *e);
+int reflink_differs(struct dir *d, const char *file, const struct snapshot *s, struct err *e);
 /* A stage's file: a copy of the base (or empty), of the wanted size. */
-int reflink_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
-int reflink_commit(struct dir *d, const char *id, enum commit_how how, struct err *e);
+int reflink_prepare(struct dir *d, const struct filestage_mark *mark, int fd, struct err *e);
+int reflink_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);
 
 int plain_snapshot(struct dir *d, const char *name, bool busy, struct err *e);
 int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err *e);
 int plain_keep_aside(struct dir *d, const char *name, struct err *e);
 int plain_written(struct dir *d, char *since, struct err *e);
-int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e);
+int plain_differs(struct dir *d, const struct snapshot *s, struct err *e);
+int plain_prepare(struct dir *d, const struct filestage_mark *mark, int fd, struct err *e);
 /* Digest maps that count no more, of restore points that nothing here can go back to. */
 int plain_tidy(struct dir *d, struct err *e);
-int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err *e);
+int plain_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);
+
+/* ---- former.c: the file whose place a commit has taken ---- */
+
+/* Give the live file this other name, a temporary's; nothing, where there are no hard links. */
+int former_link(struct volume *v, const char *tag, struct err *e);
+/* What such a file has that no snapshot has is kept aside, whatever asked before; remove: and the name goes.
+ */
+int former_settle(struct volume *v, bool remove, struct err *e);
+/* Of a file that has been linked, and so has another ctime. */
+int plain_former_written(struct dir *d, int fd, const char *file, struct err *e);
+
+/* ---- delta.c: of the driver's table ---- */
+
+int dir_delta_open(struct delta *d, const struct snapshot *base, const struct snapshot *snapshot,
+                   uint64_t from, struct err *e);
+int dir_delta_next(struct delta *d, struct extent *ret, struct err *e);
+const void *dir_delta_data(const struct delta *d);
+void dir_delta_close(struct delta *d);
 
 /* ---- show.c: of the driver's table ---- */
 
+int dir_snapshot_ahead(struct volume *v, const char *name, struct err *e);
+int dir_written(struct volume *v, char *since, struct err *e);
+int dir_differs(struct volume *v, const char *id, struct err *e);
 int dir_show_snapshot(struct volume *v, const struct snapshot *s, int *fd, struct err *e);
 int dir_read_open(struct volume *v, const struct snapshot *s, struct volume_reader *ret, int *fd,
                   uint64_t *size, struct err *e);

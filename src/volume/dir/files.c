@@ -30,6 +30,11 @@ struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *ta
     return n;
 }
 
+char *dir_path(const struct dir *d, const char *name)
+{
+    return xasprintf("%s/%s/%u/%s", d->store->path, root_images(d->store), d->vmid, name);
+}
+
 int dir_enter(struct dir *d, bool make, struct err *e)
 {
     return d->fd >= 0 ? 0 : root_enter(d->root, d->store, d->vmid, make, &d->fd, e);
@@ -69,10 +74,11 @@ int dir_move(const struct dir *d, const char *from, const char *to, bool replace
 {
     int r = renameat2(d->fd, from, d->fd, to, replace ? 0 : RENAME_NOREPLACE);
     if (r < 0 && errno == EINVAL && !replace) { /* a file system without the flag; the caller has the lock */
-        if (dir_has(d, to))
-            errno = EEXIST;
-        else
-            r = renameat(d->fd, from, d->fd, to);
+        int there = dir_has(d, to, e);
+        if (there < 0)
+            return -1;
+        r = there ? -1 : renameat(d->fd, from, d->fd, to);
+        errno = there ? EEXIST : errno;
     }
     if (r < 0 && errno == EEXIST)
         return err_set(e, ERR_DATA, 0, "'%s' is there already", to);
@@ -119,10 +125,9 @@ int dir_flush(int fd, const char *name, struct err *e)
     return fsync(fd) < 0 ? err_sys(e, "cannot flush '%s'", name) : 0;
 }
 
-bool dir_has(const struct dir *d, const char *name)
+int dir_has(const struct dir *d, const char *name, struct err *e)
 {
-    struct stat st;
-    return d->fd >= 0 && fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    return d->fd >= 0 ? fs_look_at(d->fd, name, e) : 0;
 }
 
 int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct err *e)
@@ -156,6 +161,22 @@ int dir_tags(const struct dir *d, enum dir_kind kind, struct strv *ret, struct e
 
 /* ---- what the file system can do ---- */
 
+/* An error of this moment. Anything else is what a file system says of what it has not: OpenZFS, too, which
+ * refuses what is not on its disks yet (EAGAIN), so that a file in use could never be cloned there. */
+static bool may_pass(int code)
+{
+    return code == EIO || code == ESTALE || code == ENOSPC || code == EDQUOT || code == EROFS ||
+           code == EUCLEAN || code == EBADMSG || code == ETIMEDOUT || code == EBUSY || code == EACCES ||
+           code == ENOMEM || code == EINTR;
+}
+
+static int try_reflink(int to, int from, struct err *e)
+{
+    if (ioctl(to, FICLONE, from) == 0)
+        return 1;
+    return may_pass(errno) ? err_sys(e, "cannot try whether files share blocks") : 0;
+}
+
 static int probe(const struct dir *d, struct err *e)
 {
     struct dir_name name = dir_name(d, DIR_TEMP, DIR_TAG_PROBE);
@@ -165,7 +186,7 @@ static int probe(const struct dir *d, struct err *e)
                     dir_create(d, name.s, &b, e) < 0 || /* the first is gone now */
                     fs_pwrite_all(a, block, sizeof block, 0, name.s, e) < 0
                 ? -1
-                : ioctl(b, FICLONE, a) == 0;
+                : try_reflink(b, a, e);
     struct err ignored;
     dir_remove(d, name.s, &ignored);
     return r;
@@ -214,11 +235,21 @@ static int probe_once(const struct dir *d, struct err *e)
     return r;
 }
 
-/* Where it cannot be tried, what is there tells. */
-static int has_reflinks(const struct dir *d, struct err *e)
+static bool is_refused(const struct err *e)
 {
-    _cleanup_strv_ struct strv tags = STRV_INIT;
-    return dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0 ? -1 : tags.n > 0;
+    return e->kind == ERR_FULL || e->code == EROFS || e->code == EPERM || e->code == EACCES;
+}
+
+/* Where it cannot be tried (no room, read-only, a flag), what there is of the volume tells: files without
+ * reflinks have digests, be it beside what was kept aside. -1: there is nothing, but what is read-only can
+ * take no snapshot either. */
+static int by_what_is_there(const struct dir *d, const struct err *why)
+{
+    _cleanup_strv_ struct strv tags = STRV_INIT, digests = STRV_INIT;
+    struct err ignored;
+    if (dir_tags(d, DIR_SNAPSHOT, &tags, &ignored) < 0 || dir_tags(d, DIR_DIGEST, &digests, &ignored) < 0)
+        return -1;
+    return digests.n ? 0 : tags.n ? 1 : why->code == EROFS ? 0 : -1;
 }
 
 int dir_can_reflink(struct dir *d, struct err *e)
@@ -233,9 +264,12 @@ int dir_can_reflink(struct dir *d, struct err *e)
         near.fd = d->root;
         return probe_once(&near, e);
     }
-    r = probe_once(d, e);
-    if (r < 0 && e->code == EROFS && d->store->context && d->store->context->reads)
-        r = has_reflinks(d, e);
+    struct err problem;
+    r = probe_once(d, &problem);
+    if (r < 0 && is_refused(&problem))
+        r = by_what_is_there(d, &problem);
+    if (r < 0)
+        *e = problem;
     if (r >= 0)
         d->mode = (signed char)r;
     return r;
@@ -244,7 +278,10 @@ int dir_can_reflink(struct dir *d, struct err *e)
 int dir_copy_mode(const struct dir *d, int fd, struct err *e)
 {
     struct stat st = {.st_mode = MODE_DISK, .st_uid = geteuid(), .st_gid = getegid()};
-    if (fstatat(d->fd, d->file, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+    int r = fstatat(d->fd, d->file, &st, AT_SYMLINK_NOFOLLOW);
+    if (r < 0 && errno != ENOENT)
+        return err_sys(e, "cannot stat '%s'", d->file);
+    if (r == 0 && !S_ISREG(st.st_mode))
         return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", d->file);
     if ((st.st_uid != geteuid() || st.st_gid != getegid()) && fchown(fd, st.st_uid, st.st_gid) < 0)
         return err_sys(e, "cannot set the owner of the new '%s'", d->file);
@@ -259,9 +296,5 @@ int dir_writable(struct dir *d, struct err *e)
         r = dir_file(d, d->file, O_RDWR, &fd, e);
     if (r > 0)
         return err_set(e, ERR_GONE, 0, "there is no file '%s'", d->file);
-    return r == 0 ? 0
-                  : err_set(e, ERR_CONFIG, 0,
-                            "a guest could not write to it: %s (is it mounted read-only, or immutable? See "
-                            "mount(8), lsattr(1))",
-                            e->text);
+    return r == 0 ? 0 : err_wrap(e, "a guest could not write to it");
 }

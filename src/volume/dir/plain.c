@@ -14,7 +14,8 @@
  *     2. renamed to the snapshot's digest file                         → not counted: live is another base
  *     3. the stage gets `base` and `owner`, flushed                    → still a sealed stage
  *     4. it is renamed to the live file, directory flushed             → live and restore point are new
- *     5. identity noted in the map, older maps removed                 → old maps: a repeated commit does 5
+ *     5. identity noted in the map                                     → a repeated commit does 6
+ *     6. what was live is asked once more (former.c), older maps removed → old maps: the same
  *
  * Before 4 the former live file is linked to a temporary, and its map stays: until the next volume_tidy, a
  * commit of what it shows goes back to it.
@@ -53,6 +54,14 @@ static int open_live(struct dir *d, int *fd, uint64_t *size, struct err *e)
     return 0;
 }
 
+static bool is_of_live(struct dir *d, const char *snapshot)
+{
+    _cleanup_close_ int fd = -1;
+    struct err ignored;
+    return dir_file(d, dir_name(d, DIR_DIGEST, snapshot).s, O_RDONLY, &fd, &ignored) == 0 &&
+           ident_unchanged(d, fd);
+}
+
 /* The newest map whose identity the live file still has: its digests need not be made again. 1: none. */
 static int find_unchanged(struct dir *d, struct snapshot *ret, struct err *e)
 {
@@ -60,8 +69,7 @@ static int find_unchanged(struct dir *d, struct snapshot *ret, struct err *e)
     if (dir_snapshots(d, &all, e) < 0)
         return -1;
     for (size_t i = 0; i < all.n; i++) {
-        if (!dir_has(d, dir_name(d, DIR_DIGEST, all.v[i].name).s) || !(all.v[i].flags & SNAPSHOT_READABLE) ||
-            all.v[i].flags & SNAPSHOT_CHANGED)
+        if (all.v[i].flags & SNAPSHOT_CHANGED || !is_of_live(d, all.v[i].name))
             continue;
         *ret = all.v[i];
         return 0;
@@ -118,7 +126,9 @@ int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err
     struct dir_name temp = dir_name(d, DIR_TEMP, name);
     int r = dir_file(d, temp.s, O_RDWR, &fd, e);
     if (r != 0)
-        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
+        return r > 0 ? err_set(e, ERR_GONE, 0,
+                               "snapshot '%s' vanished before it was kept: the next run takes another", name)
+                     : -1;
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, temp.s, e);
     if (!map)
         return -1;
@@ -142,10 +152,13 @@ static int is_kept(struct dir *d, int live, struct err *e)
         return err_sys(e, "cannot stat '%s'", d->file);
     if (dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0)
         return -1;
-    for (size_t i = 0; i < tags.n; i++)
-        if (fstatat(d->fd, dir_name(d, DIR_SNAPSHOT, tags.v[i]).s, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
-            other.st_ino == st.st_ino)
+    for (size_t i = 0; i < tags.n; i++) {
+        struct dir_name name = dir_name(d, DIR_SNAPSHOT, tags.v[i]);
+        if (fstatat(d->fd, name.s, &other, AT_SYMLINK_NOFOLLOW) < 0)
+            return err_sys(e, "cannot stat '%s'", name.s);
+        if (other.st_ino == st.st_ino)
             return 1;
+    }
     return 0;
 }
 
@@ -171,33 +184,49 @@ int plain_keep_aside(struct dir *d, const char *name, struct err *e)
 
 /* ---- was it written to? ---- */
 
-int plain_written(struct dir *d, char *since, struct err *e)
+/* 1 also where it was changed behind the reader's back. Flushed first: who has it mapped changes a page that
+ * is dirty already without another time. */
+static int compare(struct dir *d, int live, int map_fd, const char *name, struct err *e)
+{
+    char ident[IDENT_MAX];
+    struct err ignored; /* only a hint for the next time */
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(map_fd, name, e);
+    if (!map || dir_flush(live, d->file, e) < 0 || ident_take(live, ident, e) < 0)
+        return -1;
+    int r = blockmap_differs(map, live, d->file, store_tick(d->store), e);
+    if (r > 0) /* its times may not show it */
+        mark_set(map_fd, "ident", "", &ignored);
+    if (r != 0 || !ident[0])
+        return r;
+    if (!ident_holds(live, ident))
+        return 1;
+    mark_set(map_fd, "ident", ident, &ignored);
+    return 0;
+}
+
+int plain_differs(struct dir *d, const struct snapshot *s, struct err *e)
 {
     _cleanup_close_ int live = -1, fd = -1;
-    struct snapshot s;
+    struct dir_name name = dir_name(d, DIR_DIGEST, s->name);
     int r = dir_file(d, d->file, O_RDONLY, &live, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    r = dir_reference(d, true, &s, e);
     if (r == 0)
-        r = dir_file(d, dir_name(d, DIR_DIGEST, s.name).s, O_RDONLY, &fd, e);
+        r = dir_file(d, name.s, O_RDONLY, &fd, e);
+    if (r != 0)
+        return r;
+    return ident_unchanged(d, fd) ? 0 : compare(d, live, fd, name.s, e);
+}
+
+int plain_written(struct dir *d, char *since, struct err *e)
+{
+    struct snapshot s;
+    int r = dir_has(d, d->file, e);
+    if (r <= 0)
+        return r;
+    r = dir_reference(d, d->file, true, &s, e);
     if (r != 0)
         return r;
     strcpy(since, s.name);
-    if (ident_unchanged(d, fd))
-        return 0;
-    struct dir_name name = dir_name(d, DIR_DIGEST, s.name);
-    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, e);
-    if (!map)
-        return -1;
-    char ident[IDENT_MAX];
-    if (ident_take(live, ident, e) < 0)
-        return -1;
-    r = blockmap_differs(map, live, d->file, store_tick(d->store), e);
-    struct err ignored; /* only a hint for the next time */
-    if (r == 0 && ident_holds(live, ident))
-        mark_set(fd, "ident", ident, &ignored);
-    return r;
+    return plain_differs(d, &s, e);
 }
 
 /* ---- receiving ---- */
@@ -229,7 +258,10 @@ static int copy_base(struct dir *d, const char *base_id, int fd, struct err *e)
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(map_fd, s.name, e);
     if (!map)
         return -1;
-    r = blockmap_copy(map, live, d->file, fd, store_tick(d->store), e);
+    struct err why = {0};
+    r = blockmap_copy(map, live, d->file, fd, store_tick(d->store), &why);
+    if (r < 0)
+        *e = why;
     /* Its times may not show it, as of a disk that rots: what has no identity counts as written to, so that
      * the next run sends everything. */
     struct err ignored;
@@ -238,18 +270,34 @@ static int copy_base(struct dir *d, const char *base_id, int fd, struct err *e)
     if (r > 0)
         return err_set(
             e, ERR_DATA, 0,
-            "the replica was written to since its restore point '%s', and its file system keeps no "
-            "other copy of it: only a full copy can go on from here",
-            s.name);
+            "the replica %s since its restore point '%s', and its file system keeps no other copy of it: "
+            "only a full copy can go on from here%s%s",
+            why.code == EIO ? "became unreadable" : "was written to", s.name, why.code == EIO ? ": " : "",
+            why.code == EIO ? why.text : "");
     return r;
 }
 
-int plain_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e)
+/* Whatever it holds. What the disk does not give is a hole in the copy: whoever compares that finds it. */
+static int copy_live(struct dir *d, int fd, struct err *e)
 {
-    if (want->base_id && want->base_id[0] && copy_base(d, want->base_id, fd, e) < 0)
+    _cleanup_close_ int live = -1;
+    uint64_t size;
+    if (open_live(d, &live, &size, e) < 0 || check_room(d, live, e) < 0)
         return -1;
-    if (ftruncate(fd, (off_t)want->size) < 0)
-        return err_sys(e, "cannot set the size of the stage to %" PRIu64, want->size);
+    if (ftruncate(fd, (off_t)size) < 0)
+        return err_sys(e, "cannot set the size of the unfinished copy to %" PRIu64, size);
+    return blocks_copy(live, size, d->file, fd, store_tick(d->store), e);
+}
+
+int plain_prepare(struct dir *d, const struct filestage_mark *mark, int fd, struct err *e)
+{
+    int r = filestage_mark_of_live(mark) ? copy_live(d, fd, e)
+            : mark->base_id[0]           ? copy_base(d, mark->base_id, fd, e)
+                                         : 0;
+    if (r < 0)
+        return -1;
+    if (ftruncate(fd, (off_t)mark->size) < 0)
+        return err_sys(e, "cannot set the size of the unfinished copy to %" PRIu64, mark->size);
     return 0;
 }
 
@@ -274,18 +322,6 @@ static int publish_digests(struct dir *d, int stage, const struct filestage_mark
     return dir_publish(d, fd, temp.s, DIR_DIGEST, &s, mark->owner, e);
 }
 
-/* Without hard links there is no way back. */
-static int keep_former(struct dir *d, struct err *e)
-{
-    struct dir_name former = dir_name(d, DIR_TEMP, DIR_TAG_FORMER);
-    if (dir_remove(d, former.s, e) < 0)
-        return -1;
-    if (linkat(d->fd, d->file, d->fd, former.s, 0) < 0 && errno != ENOENT && errno != EPERM &&
-        errno != EOPNOTSUPP)
-        return err_sys(e, "cannot link '%s' to '%s'", d->file, former.s);
-    return 0;
-}
-
 /* What the former live file shows; "" when there is none. */
 static int former_base(struct dir *d, char base[SNAPSHOT_ID_LEN + 1], struct err *e)
 {
@@ -295,13 +331,14 @@ static int former_base(struct dir *d, char base[SNAPSHOT_ID_LEN + 1], struct err
     return r < 0 || (r == 0 && mark_get(fd, "base", base, SNAPSHOT_ID_LEN + 1, e) < 0) ? -1 : 0;
 }
 
-/* Steps 3 and 4. */
-static int switch_live(struct dir *d, int stage, const struct filestage_mark *mark, struct err *e)
+/* Steps 3 and 4. Without hard links there is no way back. */
+static int switch_live(struct volume *v, int stage, const struct filestage_mark *mark, struct err *e)
 {
+    struct dir *d = v->priv;
     struct dir_name name = dir_name(d, DIR_STAGE, NULL);
     if (mark_set(stage, "base", mark->id, e) < 0 || mark_set(stage, "owner", mark->owner, e) < 0 ||
         bond_set(stage, BOND_LIVE, d->file, NULL, e) < 0 || dir_copy_mode(d, stage, e) < 0 ||
-        dir_flush(stage, name.s, e) < 0 || keep_former(d, e) < 0)
+        dir_flush(stage, name.s, e) < 0 || former_link(v, DIR_TAG_FORMER, e) < 0)
         return -1;
     return dir_replace_live(d, name.s, e);
 }
@@ -314,7 +351,7 @@ static int map_id(struct dir *d, const char *tag, struct snapshot *ret, struct e
     return r == 0 && mark_snapshot_get(fd, ret, e) < 0 ? -1 : r < 0 ? -1 : 0;
 }
 
-/* Step 5. */
+/* Step 6. */
 static int forget_older(struct dir *d, const char *name, struct err *e)
 {
     char base[SNAPSHOT_ID_LEN + 1];
@@ -334,12 +371,49 @@ static int forget_older(struct dir *d, const char *name, struct err *e)
     return dir_sync(d, e);
 }
 
+/* 1: this map says nothing of the file. */
+static int map_differs(struct dir *d, int fd, const char *file, const char *tag, const char *base, bool times,
+                       struct err *e)
+{
+    _cleanup_close_ int map_fd = -1;
+    struct dir_name name = dir_name(d, DIR_DIGEST, tag);
+    struct snapshot s = {0};
+    char ident[IDENT_MAX];
+    int r = dir_file(d, name.s, O_RDONLY, &map_fd, e);
+    if (r != 0)
+        return r;
+    if (mark_snapshot_get(map_fd, &s, e) < 0 || mark_get(map_fd, "ident", ident, sizeof ident, e) < 0)
+        return -1;
+    if (s.flags & SNAPSHOT_RECEIVED && strcmp(s.id, base) != 0)
+        return 1;
+    if (times)
+        return !ident_holds_linked(fd, ident);
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(map_fd, name.s, e);
+    return map ? blockmap_differs(map, fd, file, store_tick(d->store), e) : -1;
+}
+
+/* Its times first: what was compared a while ago is not read again. */
+int plain_former_written(struct dir *d, int fd, const char *file, struct err *e)
+{
+    char base[SNAPSHOT_ID_LEN + 1];
+    _cleanup_strv_ struct strv tags = STRV_INIT;
+    if (mark_get(fd, "base", base, sizeof base, e) < 0 || dir_tags(d, DIR_DIGEST, &tags, e) < 0)
+        return -1;
+    for (size_t i = 0; i < 2 * tags.n; i++) {
+        int r = map_differs(d, fd, file, tags.v[i % tags.n], base, i < tags.n, e);
+        if (r <= 0)
+            return r;
+    }
+    return 1;
+}
+
 int plain_tidy(struct dir *d, struct err *e)
 {
     _cleanup_strv_ struct strv tags = STRV_INIT;
     _cleanup_snapshots_ struct snapshots all = {0};
-    if (!dir_has(d, d->file))
-        return 0;
+    int r = dir_has(d, d->file, e);
+    if (r <= 0)
+        return r;
     if (dir_snapshots(d, &all, e) < 0 || dir_tags(d, DIR_DIGEST, &tags, e) < 0)
         return -1;
     for (size_t i = 0; i < tags.n; i++) {
@@ -353,10 +427,12 @@ int plain_tidy(struct dir *d, struct err *e)
     return 0;
 }
 
-static int go_back(struct dir *d, const char *id, struct err *e)
+static int go_back(struct volume *v, const char *id, struct err *e)
 {
+    struct dir *d = v->priv;
     struct snapshot s;
-    if (dir_replace_live(d, dir_name(d, DIR_TEMP, DIR_TAG_FORMER).s, e) < 0)
+    if (former_link(v, DIR_TAG_UNDONE, e) < 0 ||
+        dir_replace_live(d, dir_name(d, DIR_TEMP, DIR_TAG_FORMER).s, e) < 0 || former_settle(v, true, e) < 0)
         return -1;
     int r = dir_find(d, id, &s, e);
     if (r != 0)
@@ -365,8 +441,9 @@ static int go_back(struct dir *d, const char *id, struct err *e)
     return forget_older(d, s.name, e);
 }
 
-int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err *e)
+int plain_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
+    struct dir *d = v->priv;
     if (how == COMMIT_POINT)
         return err_set(
             e, ERR_CONFIG, 0,
@@ -383,7 +460,7 @@ int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err 
     if (former_base(d, former, e) < 0)
         return -1;
     if (strcmp(former, id) == 0)
-        return go_back(d, id, e);
+        return go_back(v, id, e);
 
     _cleanup_close_ int stage = -1;
     struct filestage_mark mark;
@@ -393,9 +470,13 @@ int plain_commit(struct dir *d, const char *id, enum commit_how how, struct err 
     if (r < 0)
         return -1;
     if (r > 0 || !mark.sealed || strcmp(mark.id, id) != 0)
-        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
-    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(d, stage, &mark, e) < 0 ||
-        ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0)
+        return err_set(
+            e, ERR_GONE, 0,
+            "what was received of restore point %s is not here, or not whole: the next run sends it again",
+            id);
+    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(v, stage, &mark, e) < 0 ||
+        ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0 ||
+        former_settle(v, false, e) < 0)
         return -1;
     return forget_older(d, mark.snapshot, e);
 }

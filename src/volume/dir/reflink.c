@@ -1,12 +1,13 @@
 /* The dir driver where files can share blocks. A crash leaves:
  *
- *   snapshot    FICLONE to a temporary                           → the temporary goes with volume_tidy
+ *   snapshot    FICLONE to a temporary, perhaps ahead (ahead.h)  → the temporary goes with volume_tidy
  *   keep        attributes, flush, rename to the snapshot        → temporary, or the whole snapshot
  *   commit
  *     1. the sealed stage gets the snapshot's attributes         → still a sealed stage: commit starts over
  *     2. it is renamed to the snapshot, directory flushed        → snapshot there, live untouched
  *     3. FICLONE of the snapshot to a temporary, its attributes  → the same, and a temporary
  *     4. flushed, renamed to the live file, directory flushed    → live is the old one or the new one
+ *     5. what was live is asked once more (former.c)             → a temporary, which volume_tidy asks
  *
  *   A repeated commit finds the snapshot by its id and goes on at 3. Until 4 the live file shows the restore
  *   point before, and its attribute `base` says so.
@@ -16,18 +17,18 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "volume/dir/bond.h"
+#include "volume/file/ahead.h"
 #include "volume/file/delta.h"
+#include "volume/file/share.h"
 #include "volume/mark.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
-static int clone_file(int to, int from, const char *name, struct err *e)
+static int clone_file(const struct dir *d, int to, int from, const char *name, struct err *e)
 {
-    return ioctl(to, FICLONE, from) < 0 ? err_sys(e, "cannot make a reflink of '%s'", name) : 0;
+    _cleanup_free_ char *path = dir_path(d, name);
+    return share_file(to, from, path, e);
 }
 
 static int open_live(struct dir *d, int *fd, struct err *e)
@@ -36,13 +37,49 @@ static int open_live(struct dir *d, int *fd, struct err *e)
     return r > 0 ? err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file) : r;
 }
 
+int reflink_snapshot_ahead(struct dir *d, const char *name, struct err *e)
+{
+    _cleanup_close_ int live = -1, fd = -1;
+    if (open_live(d, &live, e) < 0)
+        return -1;
+    bool worth = ahead_worth(live);
+    if (!worth || !name)
+        return worth;
+    struct dir_name temp = dir_name(d, DIR_TEMP, name);
+    if (dir_check_free(d, name, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
+        return -1;
+    if (ahead_clone(fd, live, store_tick(d->store), e) == 0) {
+        free(d->ahead);
+        d->ahead = xstrdup(name);
+        return 1;
+    }
+    struct err ignored;
+    dir_remove(d, temp.s, &ignored);
+    return -1;
+}
+
+/* Was it made ahead, and is it the live file now? What fails is made anew. */
+static bool finish(struct dir *d, int live, const char *name)
+{
+    _cleanup_close_ int fd = -1;
+    struct err ignored;
+    bool ahead = d->ahead && strcmp(d->ahead, name) == 0;
+    free(take_ptr(d->ahead));
+    return ahead && dir_file(d, dir_name(d, DIR_TEMP, name).s, O_RDWR, &fd, &ignored) == 0 &&
+           ahead_finish(fd, live, NULL, &ignored) == 0;
+}
+
 int reflink_snapshot(struct dir *d, const char *name, struct err *e)
 {
     _cleanup_close_ int live = -1, fd = -1;
     struct dir_name temp = dir_name(d, DIR_TEMP, name);
-    if (dir_check_free(d, name, e) < 0 || open_live(d, &live, e) < 0 || dir_create(d, temp.s, &fd, e) < 0)
+    if (dir_check_free(d, name, e) < 0 || open_live(d, &live, e) < 0)
         return -1;
-    if (clone_file(fd, live, d->file, e) == 0)
+    if (finish(d, live, name))
+        return 0;
+    if (dir_create(d, temp.s, &fd, e) < 0)
+        return -1;
+    if (clone_file(d, fd, live, d->file, e) == 0)
         return 0;
     struct err ignored;
     dir_remove(d, temp.s, &ignored);
@@ -55,7 +92,9 @@ int reflink_keep(struct dir *d, const char *name, struct snapshot *ret, struct e
     struct dir_name temp = dir_name(d, DIR_TEMP, name);
     int r = dir_file(d, temp.s, O_RDWR, &fd, e);
     if (r != 0)
-        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name) : -1;
+        return r > 0 ? err_set(e, ERR_GONE, 0,
+                               "snapshot '%s' vanished before it was kept: the next run takes another", name)
+                     : -1;
     struct snapshot s = {.created = clock_epoch(), .flags = SNAPSHOT_READABLE};
     strcpy(s.name, name);
     mark_new_id(s.id);
@@ -82,45 +121,58 @@ int reflink_keep_aside(struct dir *d, const char *name, struct err *e)
     return reflink_snapshot(d, name, e) < 0 ? -1 : reflink_keep(d, name, &s, e);
 }
 
-int reflink_written(struct dir *d, char *since, struct err *e)
+int reflink_differs(struct dir *d, const char *file, const struct snapshot *s, struct err *e)
 {
     _cleanup_close_ int live = -1, fd = -1;
-    struct snapshot s;
     enum dir_kind kind;
-    int r = dir_file(d, d->file, O_RDONLY, &live, e);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    r = dir_reference(d, false, &s, e);
-    if (r != 0)
-        return r;
-    r = dir_open_snapshot(d, s.name, &kind, &fd, e);
+    int r = dir_file(d, file, O_RDONLY, &live, e);
+    if (r == 0)
+        r = dir_open_snapshot(d, s->name, &kind, &fd, e);
     if (r != 0 || kind != DIR_SNAPSHOT)
         return r < 0 ? -1 : 1;
-    r = filedelta_same(fd, live, store_tick(d->store), e);
-    if (r >= 0)
+    return filedelta_same(fd, live, store_tick(d->store), e);
+}
+
+int reflink_written(struct dir *d, const char *file, char *since, struct err *e)
+{
+    struct snapshot s;
+    int r = dir_has(d, file, e);
+    if (r <= 0)
+        return r;
+    r = dir_reference(d, file, false, &s, e);
+    if (r == 0 && (r = reflink_differs(d, file, &s, e)) >= 0)
         strcpy(since, s.name);
     return r;
 }
 
-int reflink_prepare(struct dir *d, const struct stage_want *want, int fd, struct err *e)
+/* *ret: what it is called. */
+static int open_base(struct dir *d, const char *id, struct dir_name *ret, int *fd, struct err *e)
 {
-    if (want->base_id && want->base_id[0]) {
-        _cleanup_close_ int base = -1;
-        struct snapshot s;
-        enum dir_kind kind;
-        int r = dir_find(d, want->base_id, &s, e);
-        if (r == 0)
-            r = dir_open_snapshot(d, s.name, &kind, &base, e);
-        if (r < 0)
-            return -1;
-        if (r > 0 || kind != DIR_SNAPSHOT)
-            return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there with its data",
-                           want->base_id);
-        if (clone_file(fd, base, s.name, e) < 0)
-            return -1;
-    }
-    if (ftruncate(fd, (off_t)want->size) < 0)
-        return err_sys(e, "cannot set the size of the stage to %llu", (unsigned long long)want->size);
+    struct snapshot s;
+    enum dir_kind kind;
+    int r = dir_find(d, id, &s, e);
+    if (r == 0)
+        r = dir_open_snapshot(d, s.name, &kind, fd, e);
+    if (r < 0)
+        return -1;
+    if (r > 0 || kind != DIR_SNAPSHOT)
+        return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there with its data", id);
+    *ret = dir_name(d, DIR_SNAPSHOT, s.name);
+    return 0;
+}
+
+int reflink_prepare(struct dir *d, const struct filestage_mark *mark, int fd, struct err *e)
+{
+    _cleanup_close_ int base = -1;
+    struct dir_name from = {0};
+    int r = filestage_mark_of_live(mark) ? open_live(d, &base, e)
+            : mark->base_id[0]           ? open_base(d, mark->base_id, &from, &base, e)
+                                         : 0;
+    if (r < 0 || (base >= 0 && clone_file(d, fd, base, from.s[0] ? from.s : d->file, e) < 0))
+        return -1;
+    if (ftruncate(fd, (off_t)mark->size) < 0)
+        return err_sys(e, "cannot set the size of the unfinished copy to %llu",
+                       (unsigned long long)mark->size);
     return 0;
 }
 
@@ -136,7 +188,10 @@ static int publish_stage(struct dir *d, const char *id, struct snapshot *ret, st
     if (r < 0)
         return -1;
     if (r > 0 || !mark.sealed || strcmp(mark.id, id) != 0)
-        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+        return err_set(
+            e, ERR_GONE, 0,
+            "what was received of restore point %s is not here, or not whole: the next run sends it again",
+            id);
     *ret = (struct snapshot){
         .created = mark.created, .size = mark.size, .flags = SNAPSHOT_RECEIVED | SNAPSHOT_READABLE};
     strcpy(ret->name, mark.snapshot);
@@ -147,8 +202,9 @@ static int publish_stage(struct dir *d, const char *id, struct snapshot *ret, st
 }
 
 /* Steps 3 and 4. */
-static int show(struct dir *d, const struct snapshot *s, struct err *e)
+static int show(struct volume *v, const struct snapshot *s, struct err *e)
 {
+    struct dir *d = v->priv;
     _cleanup_close_ int from = -1, fd = -1, live = -1;
     struct dir_name temp = dir_name(d, DIR_TEMP, DIR_TAG_LIVE);
     char base[SNAPSHOT_ID_LEN + 1] = "", owner[32];
@@ -165,19 +221,21 @@ static int show(struct dir *d, const struct snapshot *s, struct err *e)
         if (r <= 0)
             return r < 0 ? -1 : dir_sync(d, e);
     }
-    if (dir_create(d, temp.s, &fd, e) < 0 || clone_file(fd, from, s->name, e) < 0 ||
+    if (dir_create(d, temp.s, &fd, e) < 0 ||
+        clone_file(d, fd, from, dir_name(d, DIR_SNAPSHOT, s->name).s, e) < 0 ||
         mark_set(fd, "base", s->id, e) < 0 || mark_set(fd, "owner", owner, e) < 0 ||
         bond_set(fd, BOND_LIVE, d->file, NULL, e) < 0 || dir_copy_mode(d, fd, e) < 0 ||
-        dir_flush(fd, temp.s, e) < 0)
+        dir_flush(fd, temp.s, e) < 0 || former_link(v, DIR_TAG_FORMER, e) < 0)
         return -1;
-    return dir_replace_live(d, temp.s, e);
+    return dir_replace_live(d, temp.s, e) < 0 ? -1 : former_settle(v, true, e);
 }
 
-int reflink_commit(struct dir *d, const char *id, enum commit_how how, struct err *e)
+int reflink_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
 {
+    struct dir *d = v->priv;
     struct snapshot s;
     int r = dir_find(d, id, &s, e);
     if (r > 0 ? publish_stage(d, id, &s, e) < 0 : r < 0)
         return -1;
-    return how != COMMIT_POINT ? show(d, &s, e) : 0;
+    return how != COMMIT_POINT ? show(v, &s, e) : 0;
 }

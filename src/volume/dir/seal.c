@@ -1,5 +1,6 @@
 #include "volume/dir/seal.h"
 
+#include "base/fs.h"
 #include "base/lookup.h"
 #include "base/mem.h"
 #include "volume/dir/ident.h"
@@ -27,24 +28,28 @@ static struct seal_key key_of(const char *id)
     return key;
 }
 
-void seal_look(const struct dir *d, int fd, struct snapshot *s)
+int seal_look(const struct dir *d, int fd, struct snapshot *s, struct err *e)
 {
     char seal[SEAL_ROOM], now[SEAL_ROOM];
-    struct err ignored;
     s->state = ident_hash(fd);
+    if (!s->state)
+        return err_sys(e, "cannot stat a restore point");
     snprintf(now, sizeof now, "%016" PRIx64, s->state);
-    if (mark_get(d->fd, key_of(s->id).s, seal, sizeof seal, &ignored) != 0)
+    int r = mark_get(d->fd, key_of(s->id).s, seal, sizeof seal, e);
+    if (r > 0)
         s->flags |= SNAPSHOT_UNSEALED;
-    else if (strcmp(seal, now) != 0)
+    else if (r == 0 && strcmp(seal, now) != 0)
         s->flags |= SNAPSHOT_CHANGED;
+    return r < 0 ? -1 : 0;
 }
 
 void seal_found(const struct dir *d, int fd, const char *id)
 {
     char text[SEAL_ROOM];
     struct err ignored;
-    snprintf(text, sizeof text, "%016" PRIx64, ident_hash(fd));
-    if (mark_set(d->fd, key_of(id).s, text, &ignored) < 0)
+    uint64_t now = ident_hash(fd);
+    snprintf(text, sizeof text, "%016" PRIx64, now);
+    if (!now || mark_set(d->fd, key_of(id).s, text, &ignored) < 0)
         seal_end(d, id);
 }
 
@@ -100,8 +105,9 @@ static int all_ids(const struct dir *d, struct strv *ids, size_t *n)
         return -1;
     }
     int r = 0;
+    bool failed = false;
     *n = 0;
-    for (const struct dirent *entry; r == 0 && (entry = readdir(dir));) {
+    for (const struct dirent *entry; r == 0 && (entry = fs_next_entry(dir, &failed));) {
         if ((entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) || !strchr(entry->d_name, '@'))
             continue;
         ++*n;
@@ -109,7 +115,7 @@ static int all_ids(const struct dir *d, struct strv *ids, size_t *n)
             r = add_id_of(d, entry->d_name, ids);
     }
     closedir(dir);
-    return r;
+    return failed ? -1 : r;
 }
 
 void seal_tidy(const struct dir *d)

@@ -3,8 +3,8 @@
  * `user.pvesr.seal.ID` of the directory: an attribute of its own would change its times. A change below the
  * file system leaves no trace.
  *
- * No function fails: a snapshot without a seal (an earlier version made it, or a crash came in between)
- * counts as unchanged.
+ * A snapshot without a seal (an earlier version made it, or a crash came in between) counts as unchanged; one
+ * that could not be made, too, which is no failure.
  */
 #pragma once
 
@@ -12,7 +12,7 @@
 
 /* Of a snapshot's file: `state`, and SNAPSHOT_CHANGED when there is a seal and it does not hold. s->id must
  * be there. */
-void seal_look(const struct dir *d, int fd, struct snapshot *s);
+int seal_look(const struct dir *d, int fd, struct snapshot *s, struct err *e);
 /* It is what it is to be. Not durable before dir_sync. */
 void seal_set(const struct dir *d, int fd, const char *id);
 /* The same of one that somebody made: without the wait that a change in the next milliseconds would need, to

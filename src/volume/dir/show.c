@@ -1,4 +1,4 @@
-/* The dir driver: data for reading. */
+/* The dir driver: data for reading, and for comparing. */
 #include "volume/dir/dir.h"
 
 #include "base/mem.h"
@@ -49,4 +49,37 @@ int dir_read_open(struct volume *v, const struct snapshot *s, struct volume_read
     }
     *size = (uint64_t)st.st_size;
     return 0;
+}
+
+int dir_snapshot_ahead(struct volume *v, const char *name, struct err *e)
+{
+    struct dir *d = v->priv;
+    int r = dir_enter(d, false, e);
+    if (r == 0)
+        r = dir_can_reflink(d, e);
+    else if (r > 0)
+        r = 0;
+    return r > 0 ? reflink_snapshot_ahead(d, name, e) : r;
+}
+
+int dir_written(struct volume *v, char *since, struct err *e)
+{
+    struct dir *d = v->priv;
+    int r = dir_enter(d, false, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    r = dir_can_reflink(d, e);
+    return r < 0 ? -1 : r ? reflink_written(d, d->file, since, e) : plain_written(d, since, e);
+}
+
+int dir_differs(struct volume *v, const char *id, struct err *e)
+{
+    struct dir *d = v->priv;
+    struct snapshot s;
+    int r = dir_enter(d, false, e), reflink = r == 0 ? dir_can_reflink(d, e) : 0;
+    if (r == 0)
+        r = reflink < 0 ? -1 : dir_find(d, id, &s, e);
+    if (r != 0)
+        return r;
+    return reflink ? reflink_differs(d, d->file, &s, e) : plain_differs(d, &s, e);
 }

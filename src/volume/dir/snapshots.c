@@ -81,9 +81,11 @@ static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct 
 {
     _cleanup_close_ int fd = -1;
     struct dir_name name = dir_name(d, DIR_SNAPSHOT, tag);
-    struct err ignored;
-    if (dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
+    int r = dir_file(d, name.s, O_RDONLY, &fd, e);
+    if (r < 0 && e->kind == ERR_DATA)
         return 0; /* a symlink or a directory with such a name is no snapshot */
+    if (r != 0)
+        return r < 0 ? -1 : 0;
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
         return err_sys(e, "cannot stat '%s'", name.s);
@@ -93,7 +95,7 @@ static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct 
     if (bond == BOND_COPY)
         return 0;
     struct found x = {.born = st.stx_mask & STATX_BTIME ? st.stx_btime : st.stx_mtime};
-    int r = mark_snapshot_get(fd, &x.s, e);
+    r = mark_snapshot_get(fd, &x.s, e);
     if (r < 0)
         return -1;
     x.foreign = r > 0;
@@ -106,8 +108,8 @@ static int look_at_data(struct dir *d, const char *tag, struct finds *f, struct 
     x.s.flags |= SNAPSHOT_READABLE;
     if (x.foreign)
         x.s.created = x.born.tv_sec;
-    else
-        seal_look(d, fd, &x.s);
+    else if (seal_look(d, fd, &x.s, e) < 0)
+        return -1;
     finds_add(f, &x);
     return 0;
 }
@@ -243,6 +245,14 @@ static void adopt_all(struct dir *d, struct finds *f)
 
 /* ---- snapshots without data ---- */
 
+/* What cannot be read now is not therefore damaged, and it stays: the error may pass. */
+static int unreadable(struct err *e)
+{
+    return err_wrap(e,
+                    "the digests of a restore point cannot be read; if that lasts, remove the file, and the "
+                    "next run compares all blocks");
+}
+
 /* The digests of a received restore point count from the moment the live file is that restore point, and no
  * longer: see plain.c. */
 static int look_at_digest(struct dir *d, const char *tag, const char *live_base, struct finds *f,
@@ -250,28 +260,33 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
 {
     _cleanup_close_ int fd = -1;
     struct dir_name name = dir_name(d, DIR_DIGEST, tag);
-    struct err ignored;
     struct snapshot s = {0};
-    if (lookup_has(&f->names, tag) || dir_file(d, name.s, O_RDONLY, &fd, &ignored) != 0)
-        return 0;
+    int r = lookup_has(&f->names, tag) ? 1 : dir_file(d, name.s, O_RDONLY, &fd, e);
+    if (r != 0)
+        return r > 0 || e->kind == ERR_DATA ? 0 : -1;
     enum bond bond;
-    int r = mark_snapshot_get(fd, &s, e);
+    r = mark_snapshot_get(fd, &s, e);
     if (r < 0 || bond_get(fd, BOND_SNAPSHOT, name.s, &bond, e) < 0)
         return -1;
     if (bond == BOND_COPY || bond == BOND_RENAMED)
         return 0;
     if (bond == BOND_OURS)
         s.flags |= SNAPSHOT_OURS;
-    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, &ignored);
+    _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(fd, name.s, e);
+    if (!map && e->kind != ERR_DATA)
+        return unreadable(e);
     if (r > 0 || !map || lookup_has(&f->ids, s.id))
         return 0;
-    if (blockmap_prove(map, store_tick(d->store), &ignored) < 0)
+    if (blockmap_prove(map, store_tick(d->store), e) < 0) {
+        if (e->kind != ERR_DATA)
+            return unreadable(e);
         s.flags |= SNAPSHOT_CHANGED;
+    }
     if ((s.flags & SNAPSHOT_RECEIVED) && strcmp(s.id, live_base) != 0)
         return 0;
     strcpy(s.name, tag);
     s.size = blockmap_size(map);
-    if (ident_unchanged(d, fd))
+    if (ident_not_changed(d, fd))
         s.flags |= SNAPSHOT_READABLE;
     struct found x = {.s = s};
     finds_add(f, &x);
@@ -279,11 +294,11 @@ static int look_at_digest(struct dir *d, const char *tag, const char *live_base,
     return 0;
 }
 
-static int live_base(struct dir *d, char base[SNAPSHOT_ID_LEN + 1], struct err *e)
+static int base_of(struct dir *d, const char *file, char base[SNAPSHOT_ID_LEN + 1], struct err *e)
 {
     _cleanup_close_ int fd = -1;
     base[0] = 0;
-    int r = dir_file(d, d->file, O_RDONLY, &fd, e);
+    int r = dir_file(d, file, O_RDONLY, &fd, e);
     return r == 0 && mark_get(fd, "base", base, SNAPSHOT_ID_LEN + 1, e) < 0 ? -1 : r < 0 ? -1 : 0;
 }
 
@@ -292,8 +307,8 @@ int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e)
     _cleanup_(finds_release) struct finds f = {0};
     _cleanup_strv_ struct strv tags = STRV_INIT, digests = STRV_INIT;
     char base[SNAPSHOT_ID_LEN + 1];
-    if (dir_enter(d, false, e) < 0 || live_base(d, base, e) < 0 || dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0 ||
-        dir_tags(d, DIR_DIGEST, &digests, e) < 0)
+    if (dir_enter(d, false, e) < 0 || base_of(d, d->file, base, e) < 0 ||
+        dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0 || dir_tags(d, DIR_DIGEST, &digests, e) < 0)
         return -1;
     for (size_t i = 0; i < tags.n; i++)
         if (snapshot_name_valid(tags.v[i]) && look_at_data(d, tags.v[i], &f, e) < 0)
@@ -305,7 +320,8 @@ int dir_snapshots(struct dir *d, struct snapshots *ret, struct err *e)
     for (size_t i = 0; i < f.n; i++) {
         if (f.v[i].foreign || is_second(&f, &f.v[i]))
             continue;
-        f.v[i].s.damaged = mark_damaged_get(d->fd, f.v[i].s.id);
+        if (mark_damaged_get(d->fd, f.v[i].s.id, &f.v[i].s.damaged, e) < 0)
+            return -1;
         snapshots_add(ret, &f.v[i].s);
     }
     return 0;
@@ -323,19 +339,22 @@ int dir_find(struct dir *d, const char *id, struct snapshot *ret, struct err *e)
     return 0;
 }
 
-int dir_reference(struct dir *d, bool digests, struct snapshot *ret, struct err *e)
+int dir_reference(struct dir *d, const char *file, bool digests, struct snapshot *ret, struct err *e)
 {
     char base[SNAPSHOT_ID_LEN + 1];
     _cleanup_snapshots_ struct snapshots all = {0};
-    if (live_base(d, base, e) < 0 || dir_snapshots(d, &all, e) < 0)
+    if (base_of(d, file, base, e) < 0 || dir_snapshots(d, &all, e) < 0)
         return -1;
     const struct snapshot *best = NULL;
     bool best_shown = false;
     for (size_t i = 0; i < all.n; i++) {
         const struct snapshot *s = &all.v[i];
-        if (digests && !dir_has(d, dir_name(d, DIR_DIGEST, s->name).s))
+        int counts = digests ? dir_has(d, dir_name(d, DIR_DIGEST, s->name).s, e) : 1;
+        if (counts < 0)
+            return -1;
+        if (!counts)
             continue;
-        bool taken = !(s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE));
+        bool taken = !(s->flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) && !snapshot_is_late(s->name);
         bool shown = taken || strcmp(s->id, base) == 0;
         if (!best || (shown && !best_shown) || (shown == best_shown && s->seq > best->seq)) {
             best = s;
@@ -360,9 +379,10 @@ int dir_open_snapshot(struct dir *d, const char *name, enum dir_kind *kind, int 
 
 int dir_check_free(struct dir *d, const char *name, struct err *e)
 {
-    if (dir_has(d, dir_name(d, DIR_SNAPSHOT, name).s) || dir_has(d, dir_name(d, DIR_DIGEST, name).s))
-        return err_set(e, ERR_USAGE, 0, "it has a snapshot '%s' already", name);
-    return 0;
+    int there = dir_has(d, dir_name(d, DIR_SNAPSHOT, name).s, e);
+    if (there == 0)
+        there = dir_has(d, dir_name(d, DIR_DIGEST, name).s, e);
+    return there > 0 ? err_set(e, ERR_USAGE, 0, "it has a snapshot '%s' already", name) : there;
 }
 
 int dir_next_seq(struct dir *d, uint64_t *ret, struct err *e)
@@ -424,12 +444,11 @@ int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct
     return r;
 }
 
-static struct snapshot look_at_seal(const struct dir *d, int fd, const char *id)
+static int look_at_seal(const struct dir *d, int fd, const char *id, struct snapshot *ret, struct err *e)
 {
-    struct snapshot s = {0};
-    snprintf(s.id, sizeof s.id, "%s", id);
-    seal_look(d, fd, &s);
-    return s;
+    *ret = (struct snapshot){0};
+    snprintf(ret->id, sizeof ret->id, "%s", id);
+    return seal_look(d, fd, ret, e);
 }
 
 /* A digest map that counted as received would count only while the live file is that restore point. */
@@ -440,8 +459,9 @@ int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct e
     int r = open_checked(d, name, id, &kind, &fd, e);
     if (r != 0 || kind != DIR_SNAPSHOT)
         return r;
-    struct snapshot before = look_at_seal(d, fd, id);
-    if (mark_snapshot_adopt(fd, e) < 0 || dir_flush(fd, name, e) < 0)
+    struct snapshot before;
+    if (look_at_seal(d, fd, id, &before, e) < 0 || mark_snapshot_adopt(fd, e) < 0 ||
+        dir_flush(fd, name, e) < 0)
         return -1;
     seal_renew(d, fd, &before);
     return dir_sync(d, e);
@@ -474,8 +494,9 @@ int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct 
     char id[SNAPSHOT_ID_LEN + 1];
     if (mark_get(fd, "id", id, sizeof id, e) < 0)
         return -1;
-    struct snapshot before = look_at_seal(d, fd, id);
-    if ((bound && (bond_set(fd, BOND_SNAPSHOT, new.s, old.s, e) < 0 || dir_flush(fd, old.s, e) < 0)) ||
+    struct snapshot before;
+    if (look_at_seal(d, fd, id, &before, e) < 0 ||
+        (bound && (bond_set(fd, BOND_SNAPSHOT, new.s, old.s, e) < 0 || dir_flush(fd, old.s, e) < 0)) ||
         dir_move(d, old.s, new.s, false, e) < 0 || dir_sync(d, e) < 0 ||
         (bound && bond_set(fd, BOND_SNAPSHOT, new.s, NULL, e) < 0))
         return -1;

@@ -318,7 +318,8 @@ static void test_full(void **state)
     uint64_t from;
     char *data = xmalloc(1 << 20);
     memset(data, 1, 1 << 20);
-    struct stage_want want = {.snapshot = "s", .id = "0123456789abcdef0123456789abcdef", .size = 64 << 20};
+    struct stage_want want = {
+        .snapshot = "s", .id = "0123456789abcdef0123456789abcdef", .size = 64 << 20, .resume = true};
     struct stage *s = stage_open(w.dst, &want, &from, &err);
     int r = 0;
     for (uint64_t offset = 0; r == 0 && offset < want.size; offset += 1 << 20)
@@ -326,7 +327,7 @@ static void test_full(void **state)
     assert_int_equal(r, -1);
     assert_int_equal(err.kind, ERR_FULL);
     assert_non_null(strstr(err.text, "bytes free"));
-    assert_non_null(strstr(err.text, "storage 'dst'"));
+    assert_non_null(strstr(err.text, "volume 'dst:"));
     stage_free(s);
     ok(stage_discard(w.dst, &err));
 
@@ -501,6 +502,53 @@ static void test_image(void **state)
     }
 }
 
+static struct volume *open_long(const char *end)
+{
+    char name[128];
+    snprintf(name, sizeof name, "100/vm-100-a-long-name-of-a-disk-as-somebody-may-choose-it-%s.raw", end);
+    put(beside(&w.dst_store, strchr(name, '/') + 1), "x");
+    struct volume *v = volume_open(&w.dst_store, name, &err);
+    assert_non_null(v);
+    return v;
+}
+
+/* What one disk is to have is not another's whose name begins as its does; and where it cannot be remembered,
+ * the commit goes on. */
+static void test_lacking(void **state)
+{
+    static const char full[] = "allocation=full";
+    char got[VOLUME_TRAITS_MAX + 1];
+    _cleanup_strv_ struct strv notes = STRV_INIT;
+    if (!at("dir on ext4"))
+        return;
+    world_create(&w, 4096);
+    char folder[300];
+    snprintf(folder, sizeof folder, "%s/images", w.dst_store.path);
+    mkdir(folder, 0700);
+    mkdir(beside(&w.dst_store, ""), 0700);
+    struct volume *one = open_long("one"), *other = open_long("other");
+    assert_int_equal(truncate(beside(&w.dst_store, strchr(volume_name(one), '/') + 1), 1 << 20), 0);
+    assert_int_equal(truncate(beside(&w.dst_store, strchr(volume_name(other), '/') + 1), 1 << 20), 0);
+    ok(volume_traits_set(one, full, &notes, &err));
+    assert_int_equal(notes.n, 0);
+    ok(volume_traits(one, got, &err));
+    assert_string_equal(got, full);
+    ok(volume_traits(other, got, &err));
+    assert_string_equal(got, "");
+    int fd = open(beside(&w.dst_store, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC), flags;
+    assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+    flags |= FS_IMMUTABLE_FL;
+    assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+    int r = volume_traits_set(other, full, &notes, &err);
+    flags &= ~FS_IMMUTABLE_FL;
+    assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
+    close(fd);
+    assert_int_equal(r, 0);
+    assert_int_equal(notes.n, 1);
+    volume_free(one);
+    volume_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -513,6 +561,7 @@ int main(void)
         cmocka_unit_test_teardown(test_image, close_world),
         cmocka_unit_test_teardown(test_full, close_world),
         cmocka_unit_test_teardown(test_memory, close_world),
+        cmocka_unit_test_teardown(test_lacking, close_world),
         cmocka_unit_test_teardown(test_fault, close_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

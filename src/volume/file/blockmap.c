@@ -299,7 +299,9 @@ static int walk(struct blockmap *m, int fd, const char *what, int to, const stru
         offset = file < map ? file : map;
         if (offset >= m->size)
             break;
-        if (blockreader_read(&r, offset, &zero, &is, e) < 0 || blockmap_at(m, offset, &was, e) < 0)
+        if (blockreader_read(&r, offset, &zero, &is, e) < 0)
+            return e->code == EIO ? 1 : -1; /* what the disk does not give is not what it was */
+        if (blockmap_at(m, offset, &was, e) < 0)
             return -1;
         if (!digest_same(&is, &was))
             return 1;
@@ -320,4 +322,31 @@ int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, const st
     if (ftruncate(to, (off_t)m->size) < 0)
         return err_sys(e, "cannot set the size of the copy");
     return walk(m, fd, what, to, tick, e);
+}
+
+int blocks_copy(int fd, uint64_t size, const char *what, int to, const struct tick *tick, struct err *e)
+{
+    _cleanup_(blockreader_release) struct blockreader r;
+    blockreader_init(&r, fd, size, what);
+    unsigned looked = 0;
+    for (uint64_t offset = 0; offset < size; offset += BLOCKMAP_BLOCK) {
+        struct digest ignored;
+        struct err bad = {0};
+        bool zero;
+        tick_each(tick, looked++);
+        if (blockreader_skip(&r, offset, &offset, e) < 0)
+            return -1;
+        if (offset >= size)
+            break;
+        int read = blockreader_read(&r, offset, &zero, &ignored, &bad);
+        if (read < 0 && bad.code == EIO)
+            continue;
+        if (read < 0) {
+            *e = bad;
+            return -1;
+        }
+        if (!zero && write_sparse(to, r.buffer, block_length(size, offset), offset, e) < 0)
+            return -1;
+    }
+    return 0;
 }

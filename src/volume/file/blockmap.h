@@ -45,6 +45,9 @@ int blockmap_at(struct blockmap *m, uint64_t offset, struct digest *ret, struct 
 
 /* 0: the file has this map's size and content; 1: it has not. */
 int blockmap_differs(struct blockmap *m, int fd, const char *what, const struct tick *tick, struct err *e);
+/* Copy the file fd to the file `to` of the same size and without data, holes and zeros left out, and what
+ * cannot be read. Not flushed. */
+int blocks_copy(int fd, uint64_t size, const char *what, int to, const struct tick *tick, struct err *e);
 /* Copy the file fd to the empty file `to`, holes and zeros left out, its size set, while checking each block
  * against the map. 1 when it is not what the map says. Not flushed. */
 int blockmap_copy(struct blockmap *m, int fd, const char *what, int to, const struct tick *tick,

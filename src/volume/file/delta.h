@@ -45,5 +45,6 @@ struct filedelta *filedelta_new_planned(int base_fd, int fd, uint64_t size, uint
 uint64_t filedelta_read(const struct filedelta *d);
 
 /* 0: the two files have the same size and content, 1: they differ. Here blocks at another place are compared
- * too, so a file that was only moved about (defragmented) is the same. */
+ * too, so a file that was only moved about (defragmented) is the same. What the disk does not give (EIO) is
+ * not known to be the same: it differs. */
 int filedelta_same(int a_fd, int b_fd, const struct tick *tick, struct err *e);

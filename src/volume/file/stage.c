@@ -103,6 +103,11 @@ bool filestage_mark_fits(const struct filestage_mark *m, const struct stage_want
            m->size == wanted.size;
 }
 
+bool filestage_mark_of_live(const struct filestage_mark *m)
+{
+    return strcmp(m->base_id, STAGE_OF_LIVE) == 0;
+}
+
 void filestage_mark_info(const struct filestage_mark *m, struct stage_info *ret)
 {
     memset(ret, 0, sizeof *ret);
@@ -121,7 +126,7 @@ int filestage_chain(int fd, struct filestage_mark *m, const struct stage_want *w
     if (filestage_mark_set(fd, &next, e) < 0)
         return -1;
     if (ftruncate(fd, (off_t)next.size) < 0 || fsync(fd) < 0)
-        return err_sys(e, "cannot begin a stage upon the stage");
+        return err_sys(e, "cannot go on from the unfinished copy");
     *m = next;
     return 0;
 }
@@ -173,6 +178,11 @@ void filestage_free(struct filestage *s)
     close(s->fd);
     free(s->what);
     free(s);
+}
+
+int filestage_fd(const struct filestage *s)
+{
+    return s->fd;
 }
 
 static void push(struct filestage *s, uint64_t offset, uint64_t n)

@@ -60,6 +60,11 @@ struct filestage *filestage_new(int fd, const char *what, const struct filestage
 void filestage_free(struct filestage *s);
 CLEANUP_FUNC(filestage_free, struct filestage)
 
+/* Borrowed. */
+int filestage_fd(const struct filestage *s);
+/* Does a stage with this mark begin as a copy of the live volume (STAGE_OF_LIVE)? */
+bool filestage_mark_of_live(const struct filestage_mark *m);
+
 /* Nothing of a sealed one; ranges lie within the size (volume.c has checked both). Zeros become holes where
  * the file system can, in whole pages of 4 KiB, those within written data too. */
 int filestage_write(struct filestage *s, uint64_t offset, const void *data, size_t n, struct err *e);

@@ -2,6 +2,7 @@
  */
 #include "volume/file/delta.h"
 
+#include "base/testbrief.h"
 #include "volume/test-mount.h"
 
 #include <setjmp.h>
@@ -152,7 +153,8 @@ static uint64_t check_delta(int base, int fd, uint64_t from)
     uint64_t data = apply(d, got, size, from, base < 0);
     bytes_read = filedelta_read(d);
     filedelta_free(d);
-    assert_memory_equal(got, want, size);
+    if (memcmp(got, want, size) != 0) /* which byte by byte takes long */
+        assert_memory_equal(got, want, size);
     if (base >= 0 && from == 0) {
         uint64_t n = size_of(base);
         uint8_t *old = xcalloc(1, n + 1);
@@ -170,7 +172,7 @@ static void random_histories(void)
 {
     int live = open_file("live", O_RDWR | O_CREAT | O_TRUNC);
     int base = -1;
-    for (unsigned round = 0; round < ROUNDS; round++) {
+    for (unsigned round = 0; round < (unsigned)test_rounds(ROUNDS); round++) {
         for (unsigned i = rnd(12); i > 0; i--)
             mutate(live);
         char name[16];
@@ -188,23 +190,27 @@ static void random_histories(void)
     close(live);
 }
 
+#define BIG (24u << 20)
+
 /* 1,000 blocks of 4 KiB rewritten here and there are sent as that and nothing more. */
 static void sparse_changes(bool maps)
 {
     int live = open_file("big", O_RDWR | O_CREAT | O_TRUNC);
-    for (uint64_t at = 0; at < 64 << 20; at += 1 << 20) {
-        static char noise[1 << 20];
-        for (unsigned i = 0; i < sizeof noise; i++)
-            noise[i] = (char)rnd(16); /* can be compressed, where the file system does */
+    static char noise[1 << 20];
+    for (unsigned i = 0; i < sizeof noise; i++)
+        noise[i] = (char)rnd(16); /* can be compressed, where the file system does */
+    for (uint64_t at = 0; at < BIG; at += 1 << 20) {
+        for (unsigned i = 0; i < sizeof noise; i += 512) /* no two blocks are alike */
+            memcpy(noise + i, (uint64_t[]){at + i}, sizeof(uint64_t));
         assert_int_equal(pwrite(live, noise, sizeof noise, (off_t)at), sizeof noise);
     }
     int base = snapshot_of(live, "snap0");
-    static bool taken[16384];
+    static bool taken[BIG / 4096];
     memset(taken, 0, sizeof taken);
     for (unsigned i = 0; i < 1000; i++) {
         unsigned block;
         do
-            block = rnd(16384);
+            block = rnd(BIG / 4096);
         while (taken[block]);
         taken[block] = true;
         char data[4096];
@@ -248,7 +254,8 @@ static void test_histories(void **state)
         seed = wish ? (unsigned)atol(wish) : 20260101u + (unsigned)i;
         print_message("%s, seed %u\n", systems[i].name, seed);
         random_histories();
-        sparse_changes(systems[i].mkfs != NULL);
+        if (!test_is_brief())
+            sparse_changes(systems[i].mkfs != NULL);
         test_unmount(&mnt);
     }
 }

@@ -16,7 +16,21 @@ static bool supports(const char *name)
     return strncmp(name, "vm-", 3) == 0 || strncmp(name, "base-", 5) == 0;
 }
 
-/* A commit that died between removing the live volume and putting its successor there. */
+static bool argument_ok(const char *name)
+{
+    return name && *name && *name != '-' && *name != '.' && strlen(name) <= 100 &&
+           !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")];
+}
+
+int lvm_check_store(const struct volume_store *store, struct err *e)
+{
+    if (argument_ok(store->vgname) && argument_ok(store->thinpool))
+        return 0;
+    return err_set(e, ERR_CONFIG, 0, "vgname '%.100s' and thinpool '%.100s' are no names of LVM",
+                   store->vgname ? store->vgname : "", store->thinpool ? store->thinpool : "");
+}
+
+/* A commit that died between renaming the live volume and putting its successor there. */
 static int heal(const struct lvm *l, struct err *e)
 {
     struct lv live, next;
@@ -55,14 +69,8 @@ static void driver_close(struct volume *v)
     free(v->priv);
 }
 
-static void add_volume(struct strv *ret, uint32_t vmid, const char *name)
-{
-    uint32_t owner;
-    if (supports(name) && volume_name_valid(name, &owner, NULL) && owner == vmid)
-        strv_add_once(ret, name);
-}
-
-static int list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+static int each_name(const struct volume_store *store, bool asides, volume_name_fn *each, void *arg,
+                     struct err *e)
 {
     struct lvm l = {.vg = store->vgname, .pool = store->thinpool, .tick = store_tick(store)};
     if (lvm_check_store(store, e) < 0)
@@ -72,15 +80,26 @@ static int list(const struct volume_store *store, uint32_t vmid, struct strv *re
         return -1;
     for (size_t i = 0; i < g->n; i++) {
         enum lvm_kind kind;
-        const char *volume, *tag;
+        const char *name = g->lvs[i].name, *volume, *tag;
+        uint32_t vmid;
         if (strcmp(g->lvs[i].pool, l.pool) != 0)
             continue;
-        if (lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) != 0)
-            add_volume(ret, vmid, g->lvs[i].name);
-        else if (kind != LVM_SNAPSHOT || !snapshot_is_aside(tag))
-            add_volume(ret, vmid, volume);
+        if (lvm_owner(g, &g->lvs[i], &kind, &volume, &tag) == 0)
+            name = asides || kind != LVM_SNAPSHOT || !snapshot_is_aside(tag) ? volume : "";
+        if (supports(name) && volume_name_valid(name, &vmid, NULL))
+            each(name, vmid, arg);
     }
     return 0;
+}
+
+static int list(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret, struct err *e)
+{
+    return each_name(store, asides, volume_name_add, &(struct volume_names){vmid, ret}, e);
+}
+
+static int list_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e)
+{
+    return each_name(store, true, volume_name_tell, &(struct volume_telling){tell, arg}, e);
 }
 
 static int info(struct volume *v, struct volume_info *ret, struct err *e)
@@ -128,10 +147,25 @@ static int strays(struct volume *v, bool live, struct strv *ret, struct err *e)
     return lvm_strays(v->priv, live, ret, e);
 }
 
+/* LVM hides that snapshot, and the volume will be what it holds. */
+static int complete(struct volume *v, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv live;
+    int r = lvm_live(l, &live, e);
+    if (r != 0 || !live.merging)
+        return r < 0 ? -1 : 0;
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "a snapshot is to be merged into '%s/%s' when that is activated next (lvconvert --merge): stop "
+        "what uses it, then lvchange -an %s/%s and lvchange -ay %s/%s",
+        l->vg, l->volume, l->vg, l->volume, l->vg, l->volume);
+}
+
 static int alone(struct volume *v, struct err *e)
 {
     const struct lvm *l = v->priv;
-    return lvm_check_dependents(l, l->volume, e);
+    return complete(v, e) < 0 ? -1 : lvm_check_dependents(l, l->volume, e);
 }
 
 static int snapshots(struct volume *v, struct snapshots *ret, struct err *e)
@@ -268,7 +302,7 @@ static int remove_those(struct volume *v, lv_goes *goes, struct err *e)
 
 static int tidy(struct volume *v, struct err *e)
 {
-    return heal(v->priv, e) < 0 ? -1 : remove_those(v, goes_with_tidy, e);
+    return heal(v->priv, e) < 0 || lvm_former_settle(v, e) < 0 ? -1 : remove_those(v, goes_with_tidy, e);
 }
 
 /* What is not active has no device, and no user. */
@@ -297,7 +331,7 @@ static int destroy(struct volume *v, struct err *e)
     const struct lvm *l = v->priv;
     struct lv live;
     int r = lvm_live(l, &live, e);
-    if (r < 0 || remove_those(v, goes_with_volume, e) < 0)
+    if (r < 0 || lvm_former_settle(v, e) < 0 || remove_those(v, goes_with_volume, e) < 0)
         return -1;
     return r == 0 ? lvm_remove(l, l->volume, e) : 0;
 }
@@ -312,7 +346,10 @@ static int publish(const struct lvm *l, const char *id, struct lv *ret, struct e
     if (r < 0)
         return -1;
     if (r > 0 || !ret->marked || !ret->mark.m.sealed || strcmp(ret->mark.m.id, id) != 0)
-        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+        return err_set(
+            e, ERR_GONE, 0,
+            "what was received of restore point %s is not here, or not whole: the next run sends it again",
+            id);
     struct lvm_name snap = lvm_name(l, LVM_SNAPSHOT, ret->mark.m.snapshot);
     if (lvm_check_free(l, ret->mark.m.snapshot, e) < 0 || lvm_rename(l, stage.s, snap.s, e) < 0)
         return -1;
@@ -329,9 +366,10 @@ static int drop_stage_of(struct volume *v, const char *id, struct err *e)
 }
 
 /* The live volume becomes a copy of the snapshot. */
-static int show(const struct lvm *l, const struct lv *live, const struct lv *s, struct err *e)
+static int show(struct volume *v, const struct lv *live, const struct lv *s, struct err *e)
 {
-    struct lvm_name next = lvm_name(l, LVM_NEW, NULL);
+    const struct lvm *l = v->priv;
+    struct lvm_name old = lvm_name(l, LVM_OLD, NULL), next = lvm_name(l, LVM_NEW, NULL);
     struct lv left;
     _cleanup_free_ char *origin = xasprintf("%s/%s", l->vg, s->name);
     if (live && live->marked && strcmp(live->mark.m.id, s->mark.m.id) == 0) {
@@ -339,15 +377,15 @@ static int show(const struct lvm *l, const struct lv *live, const struct lv *s, 
         if (r <= 0)
             return r;
     }
-    if (live && check_unused(l, e) < 0)
+    if (lvm_former_settle(v, e) < 0 || (live && check_unused(l, e) < 0))
         return -1;
     int r = lvm_find(l, next.s, &left, e);
     if (r < 0 || (r == 0 && lvm_remove(l, next.s, e) < 0) ||
         lvm_change(l, e, "lvcreate", "-s", "-an", "-kn", "-prw", "--addtag", s->tag, "-n", next.s, origin,
                    NULL) < 0 ||
-        (live && lvm_remove(l, l->volume, e) < 0))
+        (live && lvm_rename(l, l->volume, old.s, e) < 0))
         return -1;
-    return heal(l, e);
+    return heal(l, e) < 0 ? -1 : lvm_former_settle(v, e);
 }
 
 static int commit(struct volume *v, const char *id, enum commit_how how, struct err *e)
@@ -364,7 +402,7 @@ static int commit(struct volume *v, const char *id, enum commit_how how, struct 
         return -1;
     if (r > 0 ? publish(l, id, &s, e) < 0 : r < 0)
         return -1;
-    if (how != COMMIT_POINT && show(l, there == 0 ? &now : NULL, &s, e) < 0)
+    if (how != COMMIT_POINT && show(v, there == 0 ? &now : NULL, &s, e) < 0)
         return -1;
     return drop_stage_of(v, id, e);
 }
@@ -429,6 +467,16 @@ static int written(struct volume *v, char *since, struct err *e)
     return lvm_written(v->priv, since, e);
 }
 
+static int differs(struct volume *v, const char *id, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv live, s;
+    int r = lvm_live(l, &live, e);
+    if (r == 0)
+        r = lvm_find_id(l, id, &s, e);
+    return r != 0 ? r : lvm_same(l, &s, &live, e);
+}
+
 static int keep_aside(struct volume *v, const char *name, struct err *e)
 {
     return lvm_keep_aside(v->priv, name, e);
@@ -445,12 +493,14 @@ const struct volume_driver driver_lvmthin = {
     .open = driver_open,
     .close = driver_close,
     .list = list,
+    .guests = list_guests,
     .info = info,
     .place = place,
     .sign = sign,
     .sign_seen = sign_seen,
     .snapshots = snapshots,
     .strays = strays,
+    .complete = complete,
     .alone = alone,
     .flush = flush,
     .snapshot = snapshot,
@@ -464,6 +514,7 @@ const struct volume_driver driver_lvmthin = {
     .read_close = read_close,
     .tidy = tidy,
     .written = written,
+    .differs = differs,
     .keep_aside = keep_aside,
     .in_use = in_use,
     .destroy = destroy,
@@ -477,6 +528,7 @@ const struct volume_driver driver_lvmthin = {
     .stage_open = lvm_stage_open,
     .stage_write = lvm_stage_write,
     .stage_zero = lvm_stage_zero,
+    .stage_fd = lvm_stage_fd,
     .stage_checkpoint = lvm_stage_checkpoint,
     .stage_seal = lvm_stage_seal,
     .stage_close = lvm_stage_close,

@@ -5,6 +5,7 @@
  *     snap_vm-100-disk-0_SNAP      a snapshot: a read-only thin snapshot that is not activated by itself
  *     pvesr_stage_vm-100-disk-0    the replica in the making
  *     pvesr_new_vm-100-disk-0      the live volume to be, for the moment between two commands
+ *     pvesr_old_vm-100-disk-0      what was live until then
  *     pvesr_tmp_vm-100-disk-0_SNAP a snapshot taken and not kept yet; removed by volume_tidy
  *
  * Identity. What is known about an LV is one tag of it (mark.h), set by the very command that makes the
@@ -32,8 +33,9 @@
  *   commit
  *     1. lvrename stage → snapshot                                  → sealed stage, or the snapshot
  *     2. lvcreate -s the snapshot as pvesr_new_…                    → the same, and a temporary
- *     3. lvremove live (refused by the kernel while it is open)     → no live volume, its successor is whole
- *     4. lvrename pvesr_new_… → live
+ *     3. lvrename live → pvesr_old_…                                → no live volume, its successor is whole
+ *     4. lvrename pvesr_new_… → live                                → done, but for a temporary
+ *     5. pvesr_old_… is asked once more whether it was written to   → volume_tidy asks
  *
  *   LVM has no way to exchange two LVs at once; between 3 and 4 the live volume is missing for an instant,
  *   and whoever opens the volume next does step 4.
@@ -57,7 +59,8 @@ struct lv {
     int64_t created;
     bool active;
     bool read_only;
-    bool marked; /* it has a tag of ours, which makes sense */
+    bool merging; /* a snapshot takes its place when it is activated next */
+    bool marked;  /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
     char tag[LVM_TAG_MAX];   /* that tag, as it is */
     int64_t damaged;         /* snapshot.damaged, of the other */
@@ -89,18 +92,19 @@ struct lvm {
     const struct tick *tick;
 };
 
+/* Are the names of the group and the pool such that they can be arguments? (lvm.c) */
+int lvm_check_store(const struct volume_store *store, struct err *e);
+
 /* ---- vg.c: the group, and the commands that change it ---- */
 
 struct lvm_name {
     char s[LV_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 16];
 };
-enum lvm_kind { LVM_SNAPSHOT, LVM_STAGE, LVM_NEW, LVM_TEMP };
+enum lvm_kind { LVM_SNAPSHOT, LVM_STAGE, LVM_NEW, LVM_TEMP, LVM_OLD };
 /* tag: the snapshot's name for LVM_SNAPSHOT and LVM_TEMP. */
 struct lvm_name lvm_name(const struct lvm *l, enum lvm_kind kind, const char *tag);
 /* ERR_USAGE when it makes no LV: a ':' in it, too long. */
 int lvm_check_name(const struct lvm *l, const char *snapshot, struct err *e);
-/* Are the names of the group and the pool such that they can be arguments? */
-int lvm_check_store(const struct volume_store *store, struct err *e);
 
 /* The group as it is. Belongs to a cache, valid until the next call or change. `old`: what was asked a moment
  * ago will do, although something of ours was changed meanwhile. NULL on failure. */
@@ -166,6 +170,7 @@ struct pool_room {
     uint64_t meta, meta_free;  /* blocks of metadata */
     bool held;                 /* a metadata snapshot is reserved */
     bool out, read_only, fail; /* the pool's own mode */
+    bool needs_check;          /* its metadata */
 };
 /* 1: the pool is not active. */
 int pool_room(const struct lvm *l, struct pool_room *ret, struct err *e);
@@ -175,6 +180,12 @@ bool thin_delta_version_ok(const char *said);
 /* How many bytes may be written before asking again (0 when the pool is not active yet); ERR_FULL when the
  * reserve is reached. */
 int pool_check(const struct lvm *l, uint64_t chunk, uint64_t *budget, struct err *e);
+
+/* Why the kernel may have refused a new device, which it says to its log alone: it has one of that id, which
+ * LVM does not know. LVM takes one more than the highest that it knows. */
+void pool_explain(const struct lvm *l, struct err *e);
+/* The same where a disk of the group is missing: no command changes it then. */
+void pool_explain_missing(const struct lvm *l, struct err *e);
 
 struct thinmap;
 /* Which chunks of thin device `id` (of `base`, too, when has_base) are mapped, and where they differ. The
@@ -214,6 +225,9 @@ int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, st
 /* ---- written.c ---- */
 
 int lvm_keep_aside(const struct lvm *l, const char *name, struct err *e);
+/* What was live before a commit is removed; what it has that no snapshot has, whatever asked before, is kept
+ * aside. */
+int lvm_former_settle(struct volume *v, struct err *e);
 /* Could a guest write to the live volume? */
 int lvm_writable(const struct lvm *l, struct err *e);
 int lvm_written(const struct lvm *l, char *since, struct err *e);
@@ -224,6 +238,7 @@ int lvm_stage_info(struct volume *v, struct stage_info *ret, struct err *e);
 int lvm_stage_open(struct stage *s, const struct stage_want *want, uint64_t *offset, struct err *e);
 int lvm_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n, struct err *e);
 int lvm_stage_zero(struct stage *s, uint64_t offset, uint64_t n, struct err *e);
+int lvm_stage_fd(const struct stage *s);
 int lvm_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e);
 int lvm_stage_seal(struct stage *s, struct err *e);
 void lvm_stage_close(struct stage *s);

@@ -74,6 +74,7 @@ bool pool_room_parse(const char *status, uint64_t chunk, struct pool_room *ret)
     ret->held = strcmp(f.v[6], "-") != 0;
     ret->out = strcmp(f.v[7], "out_of_data_space") == 0;
     ret->read_only = strcmp(f.v[7], "ro") == 0;
+    ret->needs_check = f.n > 10 && strcmp(f.v[10], "needs_check") == 0;
     return true;
 }
 
@@ -129,8 +130,11 @@ int pool_check(const struct lvm *l, uint64_t chunk, uint64_t *budget, struct err
         return r < 0 ? -1 : 0;
     uint64_t reserve = reserve_of(&p, chunk);
     if (p.fail || p.read_only)
-        return err_set(e, ERR_SYSTEM, 0, "thin pool '%s/%s' is %s: see lvs and the kernel's log", l->vg,
-                       l->pool, p.fail ? "broken" : "read-only");
+        return err_set(e, ERR_SYSTEM, 0,
+                       "thin pool '%s/%s' is %s%s: see the kernel's log; once nothing uses it, lvchange -an "
+                       "%s/%s and lvconvert --repair %s/%s",
+                       l->vg, l->pool, p.fail ? "broken" : "read-only",
+                       p.needs_check ? ", its metadata needs a check" : "", l->vg, l->pool, l->vg, l->pool);
     if (p.meta_free * 20 < p.meta)
         return err_set(e, ERR_FULL, 0,
                        "the metadata of thin pool '%s/%s' is full but for %" PRIu64 " of %" PRIu64
@@ -146,6 +150,38 @@ int pool_check(const struct lvm *l, uint64_t chunk, uint64_t *budget, struct err
     if (*budget > BUDGET_MAX)
         *budget = BUDGET_MAX;
     return 0;
+}
+
+void pool_explain(const struct lvm *l, struct err *e)
+{
+    struct err ignored;
+    const struct vg *g = lvm_group(l, true, &ignored);
+    uint64_t id = 0;
+    for (size_t i = 0; g && i < g->n; i++)
+        if (strcmp(g->lvs[i].pool, l->pool) == 0 && g->lvs[i].thin_id > id)
+            id = g->lvs[i].thin_id;
+    _cleanup_free_ char *device = lvm_device(l->vg, l->pool, "-tpool");
+    struct err why = *e;
+    err_set(e, ERR_CONFIG, 0,
+            "%.300s. Perhaps thin pool '%s/%s' has a device %" PRIu64
+            " already, of which LVM knows nothing: if "
+            "'lvs -a -o lv_name,thin_id %s' does not list it, and nobody needs it, dmsetup message %s 0 "
+            "\"delete %" PRIu64 "\"",
+            why.text, l->vg, l->pool, id + 1, l->vg, device, id + 1);
+}
+
+void pool_explain_missing(const struct lvm *l, struct err *e)
+{
+    char *argv[] = {"vgs", "--noheadings", "-o", "vg_missing_pv_count", "--", (char *)l->vg, NULL};
+    struct proc_options options = {.tick = l->tick};
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    struct err ignored, why = *e;
+    if (proc_check(argv, &options, &out, &ignored) < 0 || strtoul(buf_str(&out), NULL, 10) == 0)
+        return;
+    err_set(e, ERR_CONFIG, 0,
+            "%.300s. A disk of it is missing, 'pvs' names it: bring it back, and if that is not all, "
+            "'vgextend --restoremissing %s DISK'",
+            why.text, l->vg);
 }
 
 /* ---- the metadata snapshot ---- */
@@ -308,7 +344,8 @@ static int read_map(const struct lvm *l, struct proc *p, struct thinmap *map, st
         if (r <= 0 && clock_mono() - heard < SILENT_SECONDS)
             continue;
         if (r <= 0)
-            return err_set(e, ERR_SYSTEM, 0, "thin_delta: timed out");
+            return err_set(e, ERR_SYSTEM, 0, "thin_delta said nothing for %g s and was ended: see dmesg",
+                           SILENT_SECONDS);
         ssize_t n = read(p->out, part, sizeof part);
         if (n < 0 && errno != EINTR)
             return err_sys(e, "thin_delta: cannot read from it");

@@ -243,7 +243,8 @@ int lvm_keep(const struct lvm *l, const char *name, struct snapshot *ret, struct
     struct lvm_name temp = lvm_name(l, LVM_TEMP, name);
     int r = lvm_find(l, temp.s, &lv, e);
     if (r > 0 || (r == 0 && !lv.marked))
-        return err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name);
+        return err_set(e, ERR_GONE, 0,
+                       "snapshot '%s' vanished before it was kept: the next run takes another", name);
     if (r < 0 || lvm_rename(l, temp.s, lvm_name(l, LVM_SNAPSHOT, name).s, e) < 0)
         return -1;
     const struct lvm_mark *m = &lv.mark;
@@ -265,7 +266,8 @@ int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, st
         const struct lv *s = &f.v[i];
         if (!s->marked)
             continue;
-        bool taken = !(s->mark.flags & SNAPSHOT_RECEIVED) && !(s->snapshot_flags & SNAPSHOT_STRANGE);
+        bool taken = !(s->mark.flags & SNAPSHOT_RECEIVED) && !(s->snapshot_flags & SNAPSHOT_STRANGE) &&
+                     !snapshot_is_late(s->mark.m.snapshot);
         bool shown = taken || (live->marked && strcmp(s->mark.m.id, live->mark.m.id) == 0);
         if (!best || (shown && !best_shown) || (shown == best_shown && s->mark.seq > best->mark.seq)) {
             best = s;

@@ -221,6 +221,12 @@ int lvm_stage_write(struct stage *s, uint64_t offset, const void *data, size_t n
     return 0;
 }
 
+int lvm_stage_fd(const struct stage *s)
+{
+    const struct lvm_stage *x = s->priv;
+    return x->open.fd;
+}
+
 /* ---- how far it came ---- */
 
 static int set_mark(struct lvm_stage *x, const struct lvm_mark *mark, enum lvm_retag how, struct err *e)
@@ -363,7 +369,10 @@ static int begin(struct lvm_stage *x, const struct stage_want *want, uint64_t si
     lvm_mark_print(&x->lv.mark, x->lv.tag);
     x->lv.marked = true;
     if (x->lv.mark.m.base_id[0]) {
-        int r = lvm_find_id(l, want->base_id, &base, e);
+        bool live = filestage_mark_of_live(&x->lv.mark.m);
+        int r = live ? lvm_live(l, &base, e) : lvm_find_id(l, want->base_id, &base, e);
+        if (r > 0 && live)
+            return err_set(e, ERR_GONE, 0, "there is no logical volume '%s/%s'", l->vg, l->volume);
         if (r > 0)
             return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", want->base_id);
         return r < 0 ? -1 : copy_base(x, &base, size, want->size, e);
@@ -386,7 +395,8 @@ static int forget_new_chunks(struct lvm_stage *x, struct err *e)
     int r = lvm_find_id(x->lvm, m->base_id, &base, e);
     _cleanup_(thinmap_freep) struct thinmap *map = r == 0 ? pool_compare(x->lvm, &base, &x->lv, e) : NULL;
     if (r > 0 || (map && thinmap_coarse(map)))
-        return err_set(e, ERR_GONE, 0, "what the stage '%s' has of its own cannot be told", x->lv.name);
+        return err_set(e, ERR_GONE, 0, "it cannot be told what unfinished copy '%s' has of its own",
+                       x->lv.name);
     if (!map)
         return -1;
     for (uint64_t pos = m->offset, end; pos < x->lv.size; pos = end) {
@@ -410,7 +420,7 @@ static int resume(struct lvm_stage *x, struct err *e)
         return -1;
     x->high = m->offset;
     if (m->base_id[0])
-        return x->zeroes ? 0 : forget_new_chunks(x, e);
+        return x->zeroes || filestage_mark_of_live(m) ? 0 : forget_new_chunks(x, e);
     return make_zero(x, m->offset, x->lv.size - m->offset, e);
 }
 

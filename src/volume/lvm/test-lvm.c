@@ -171,6 +171,7 @@ static void test_pool_status(void **state)
         assert_true(p.meta_free == cases[i].meta_free);
         assert_true(p.held == cases[i].held && p.out == cases[i].out);
         assert_true(p.read_only == cases[i].read_only && p.fail == cases[i].fail);
+        assert_true(p.needs_check == (strstr(cases[i].status, "needs_check") != NULL));
     }
 }
 
@@ -268,18 +269,38 @@ static void test_owner(void **state)
     }
 }
 
+/* …or from what it was made. */
+static void test_owner_by_origin(void **state)
+{
+    static struct lv lvs[] = {{.name = "vm-100-disk-0"}, {.name = "vm-100-disk-0_a"}};
+    static const struct vg g = {.lvs = lvs, .n = ELEMENTS(lvs)};
+    for (size_t i = 0; i < ELEMENTS(lvs); i++) {
+        struct lv lv = {.name = "snap_vm-100-disk-0_a_s"};
+        enum lvm_kind kind;
+        const char *volume, *tag;
+        strcpy(lv.origin, lvs[i].name);
+        assert_int_equal(lvm_owner(&g, &lv, &kind, &volume, &tag), 0);
+        assert_string_equal(volume, lvs[i].name);
+        assert_string_equal(tag, i == 0 ? "a_s" : "s");
+    }
+    (void)state;
+}
+
 /* The same where a tag says what the name alone does not. */
 static void test_owner_by_tag(void **state)
 {
     static struct lv lvs[] = {{.name = "vm-100-disk-0"}, {.name = "vm-100-disk-0_a"}};
     static const struct vg g = {.lvs = lvs, .n = ELEMENTS(lvs)};
     static const struct {
-        const char *name, *tagged, *volume, *tag;
+        const char *name, *tagged, *volume, *tag, *of;
     } cases[] = {
-        {"snap_vm-100-disk-0_a_s", "a_s", "vm-100-disk-0", "a_s"},
-        {"snap_vm-100-disk-0_a_s", "s", "vm-100-disk-0_a", "s"},
-        {"snap_vm-100-disk-0_a_s", "other", "vm-100-disk-0_a", "s"},
-        {"snap_vm-100-disk-0_diverged_s", "s", "vm-100-disk-0", "diverged_s"}, /* renamed */
+        {"snap_vm-100-disk-0_a_s", "a_s", "vm-100-disk-0", "a_s", ""},
+        {"snap_vm-100-disk-0_a_s", "s", "vm-100-disk-0_a", "s", ""},
+        {"snap_vm-100-disk-0_a_s", "other", "vm-100-disk-0_a", "s", ""},
+        {"snap_vm-100-disk-0_diverged_s", "s", "vm-100-disk-0", "diverged_s", ""}, /* renamed */
+        /* while a commit has only the restore point of a new volume */
+        {"snap_vm-100-disk-0_b_s", "s", "vm-100-disk-0_b", "s", "vm-100-disk-0_b"},
+        {"snap_vm-100-disk-0_b_s", "b_s", "vm-100-disk-0", "b_s", "vm-100-disk-0"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct lv lv = {.marked = true};
@@ -287,6 +308,7 @@ static void test_owner_by_tag(void **state)
         const char *volume, *tag;
         strcpy(lv.name, cases[i].name);
         strcpy(lv.mark.m.snapshot, cases[i].tagged);
+        strcpy(lv.mark.volume, cases[i].of);
         assert_int_equal(lvm_owner(&g, &lv, &kind, &volume, &tag), 0);
         assert_string_equal(volume, cases[i].volume);
         assert_string_equal(tag, cases[i].tag);
@@ -296,15 +318,11 @@ static void test_owner_by_tag(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_hostile_marks),
-        cmocka_unit_test(test_bonds),
-        cmocka_unit_test(test_round),
-        cmocka_unit_test(test_pool_status),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_owner),
-        cmocka_unit_test(test_owner_by_tag),
-        cmocka_unit_test(test_thin_delta_versions),
+        cmocka_unit_test(test_marks),           cmocka_unit_test(test_hostile_marks),
+        cmocka_unit_test(test_bonds),           cmocka_unit_test(test_round),
+        cmocka_unit_test(test_pool_status),     cmocka_unit_test(test_names),
+        cmocka_unit_test(test_owner),           cmocka_unit_test(test_owner_by_tag),
+        cmocka_unit_test(test_owner_by_origin), cmocka_unit_test(test_thin_delta_versions),
         cmocka_unit_test(test_reserved_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

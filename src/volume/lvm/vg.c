@@ -32,12 +32,8 @@ static struct {
 
 /* ---- names ---- */
 
-static const char *const prefixes[] = {
-    [LVM_SNAPSHOT] = "snap_",
-    [LVM_STAGE] = "pvesr_stage_",
-    [LVM_NEW] = "pvesr_new_",
-    [LVM_TEMP] = "pvesr_tmp_",
-};
+/* by enum lvm_kind */
+static const char *const prefixes[] = {"snap_", "pvesr_stage_", "pvesr_new_", "pvesr_tmp_", "pvesr_old_"};
 
 static bool has_tag(enum lvm_kind kind)
 {
@@ -79,20 +75,6 @@ int lvm_check_name(const struct lvm *l, const char *snapshot, struct err *e)
     if (mapped_length(l->vg) + 1 + mapped_length(lvm_name(l, LVM_TEMP, snapshot).s) > DM_NAME_MAX)
         return err_set(e, ERR_USAGE, 0, "the snapshot's name '%s' is too long for LVM", snapshot);
     return 0;
-}
-
-static bool argument_ok(const char *name)
-{
-    return name && *name && *name != '-' && *name != '.' && strlen(name) <= 100 &&
-           !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")];
-}
-
-int lvm_check_store(const struct volume_store *store, struct err *e)
-{
-    if (argument_ok(store->vgname) && argument_ok(store->thinpool))
-        return 0;
-    return err_set(e, ERR_CONFIG, 0, "vgname '%.100s' and thinpool '%.100s' are no names of LVM",
-                   store->vgname ? store->vgname : "", store->thinpool ? store->thinpool : "");
 }
 
 char *lvm_device(const char *vg, const char *name, const char *suffix)
@@ -180,6 +162,7 @@ static bool take_line(struct vg *g, char *line)
                     .thin_id = bytes_of(f[5]),
                     .created = (int64_t)bytes_of(f[6]),
                     .read_only = f[1][1] != 'w',
+                    .merging = f[1][0] == 'O',
                     .active = f[1][4] == 'a'};
     if (!copy(lv.name, sizeof lv.name, f[0]) || !copy(lv.pool, sizeof lv.pool, f[3]) ||
         !copy(lv.origin, sizeof lv.origin, f[4]) || !copy(lv.uuid, sizeof lv.uuid, f[12]))
@@ -326,9 +309,18 @@ static bool volume_there(const struct vg *g, const char *volume)
            any_lv(g, lvm_name(&l, LVM_NEW, NULL).s);
 }
 
+/* What somebody else made has no tag, and is known by what it was made from. */
+static bool tag_agrees(const struct lv *lv, const char *volume, const char *snapshot)
+{
+    if (!lv->marked)
+        return strcmp(lv->origin, volume) == 0;
+    return strcmp(lv->mark.m.snapshot, snapshot) == 0 || strcmp(lv->mark.was, snapshot) == 0;
+}
+
 /* The '_' before the snapshot's name in VOLUME_SNAPSHOT. Both names may have one: of the volumes that are
- * there it is behind the one that the snapshot's tag agrees with (one that was renamed since agrees with
- * none), else behind the longest; else behind the shortest that could be. NULL: none. */
+ * there, or that its tag names, it is behind the one that the snapshot's tag agrees with (one that was
+ * renamed since agrees with none), or from which one without a tag was made, else behind the longest that is
+ * there; else behind the shortest that could be. NULL: none. */
 static const char *between(const struct vg *g, const struct lv *lv, const char *name)
 {
     char vol[LV_NAME_MAX + 1];
@@ -339,8 +331,7 @@ static const char *between(const struct vg *g, const struct lv *lv, const char *
         if (!volume_name_valid(vol, NULL, NULL) || !snapshot_name_valid(p + 1))
             continue;
         bool there = volume_there(g, vol);
-        if (there && lv->marked &&
-            (strcmp(lv->mark.m.snapshot, p + 1) == 0 || strcmp(lv->mark.was, p + 1) == 0))
+        if ((there || strcmp(lv->mark.volume, vol) == 0) && tag_agrees(lv, vol, p + 1))
             return p;
         if (there || !best)
             best = p;
@@ -378,6 +369,11 @@ int lvm_owner(const struct vg *g, const struct lv *lv, enum lvm_kind *kind, cons
 
 static void name_failure(const struct lvm *l, struct err *e)
 {
+    if (strstr(e->text, "Cannot process volume group") || strstr(e->text, "PVs are missing") ||
+        strstr(e->text, "partial LV"))
+        pool_explain_missing(l, e);
+    if (strstr(e->text, "with queued messages"))
+        pool_explain(l, e);
     if (strstr(e->text, "in use") || strstr(e->text, "is used by"))
         e->kind = ERR_BUSY;
     else if (strstr(e->text, "reached threshold") || strstr(e->text, "insufficient free space") ||

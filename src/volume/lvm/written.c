@@ -2,8 +2,14 @@
  * written to? */
 #include "volume/lvm/lvm.h"
 
+#include "base/clock.h"
+#include "base/mem.h"
+#include "volume/mark.h"
+#include "volume/users.h"
+
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -35,6 +41,42 @@ int lvm_written(const struct lvm *l, char *since, struct err *e)
     if (r == 0 && (r = lvm_same(l, &s, &live, e)) >= 0)
         memcpy(since, s.mark.m.snapshot, sizeof s.mark.m.snapshot);
     return r;
+}
+
+/* Who has it open goes on with the very LV, so that is what is kept. */
+static int keep_former(struct volume *v, const struct lv *old, bool used, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lvm_mark mark = {0};
+    mark.m.created = clock_epoch();
+    mark.m.size = mark.m.offset = old->size;
+    mark_new_id(mark.m.id);
+    snprintf(mark.m.snapshot, sizeof mark.m.snapshot, ASIDE_LATE "%.16s", mark.m.id);
+    snprintf(mark.volume, sizeof mark.volume, "%s", l->volume);
+    if (lvm_next_seq(l, false, &mark.seq, e) < 0 ||
+        lvm_retag(l, old, &mark, used ? LVM_RETAG : LVM_RETAG_FINAL, e) < 0 ||
+        lvm_rename(l, old->name, lvm_name(l, LVM_SNAPSHOT, mark.m.snapshot).s, e) < 0)
+        return -1;
+    volume_removed(v, ASIDE_LATE_TEXT, mark.m.snapshot);
+    return 0;
+}
+
+int lvm_former_settle(struct volume *v, struct err *e)
+{
+    const struct lvm *l = v->priv;
+    struct lv old, s;
+    char by[VOLUME_USER_MAX + 1];
+    int r = lvm_find(l, lvm_name(l, LVM_OLD, NULL).s, &old, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    _cleanup_free_ char *device = lvm_device(l->vg, old.name, "");
+    int used = users_of_device(device, l->tick, by, e);
+    r = used != 0 ? used : lvm_reference(l, &old, &s, e);
+    if (r == 0)
+        r = lvm_same(l, &s, &old, e);
+    if (r != 0)
+        return r < 0 ? -1 : keep_former(v, &old, used, e);
+    return lvm_remove(l, old.name, e);
 }
 
 static int pool_writable(const struct lvm *l, struct err *e)

@@ -74,8 +74,10 @@ int streamproc_end(struct streamproc *s, struct err *e)
         return 0;
     char line[512];
     proc_complaint(&s->errors, line, sizeof line);
-    return err_set(e, strstr(line, "out of space") ? ERR_FULL : ERR_SYSTEM, 0, "%s: exit status %d: %s",
-                   s->proc.name, status, line);
+    err_set(e, strstr(line, "out of space") ? ERR_FULL : ERR_SYSTEM, 0, "%s: exit status %d: %s",
+            s->proc.name, status, line);
+    e->code = strstr(line, "Input/output error") ? EIO : 0;
+    return -1;
 }
 
 ssize_t streamproc_read(struct streamproc *s, void *data, size_t room, struct err *e)

@@ -38,6 +38,11 @@ bool zfs_begin_embeds(const unsigned char record[ZFSRECORD_SIZE])
     return flags & ZFSRECORD_EMBEDS && !(flags & ZFSRECORD_RAW);
 }
 
+bool zfs_begin_large(const unsigned char record[ZFSRECORD_SIZE])
+{
+    return zfsrecord_u64(record, 16) & ZFSRECORD_LARGE;
+}
+
 bool zfs_release_lossy(const char *release)
 {
     unsigned major, minor;

@@ -16,20 +16,24 @@ bool zfs_written(const struct zfs *z, const struct zfs_dataset *d)
 
 /* `zfs diff` goes by the time of the last change of status, which reading leaves as it is. Anything said, or
  * a failure: yes. */
-static bool differs(const struct zfs *z, const struct zfs_snapshot *since, const struct zfs_dataset *d)
+static bool differs(const struct zfs *z, const char *snapshot, const char *dataset)
 {
     struct proc_options o = {.cap = 4096, .seconds = 600, .tick = zfs_tick(z)};
     struct err ignored;
     _cleanup_buf_ struct buf out = BUF_INIT;
-    _cleanup_free_ char *snapshot = xasprintf("%s@%s", since->dataset, since->s.name);
-    char *argv[] = {(char *)"zfs", (char *)"diff", (char *)"-H", snapshot, (char *)d->name, NULL};
+    char *argv[] = {(char *)"zfs", (char *)"diff", (char *)"-H", (char *)snapshot, (char *)dataset, NULL};
     debug_command(argv); /* it makes a snapshot for itself for the time being */
     return proc_check(argv, &o, &out, &ignored) < 0 || out.len;
 }
 
-static int unmount(struct zfs *z, struct err *e)
+/* It compares only what is mounted. */
+int zfs_times_alone(struct zfs *z, const char *dataset, const char *snapshot, struct err *e)
 {
-    return zfs_change(z, e, "unmount", z->live, NULL);
+    struct err ignored;
+    if (zfs_change(z, &ignored, "mount", "-o", "ro,nosuid,nodev,noexec", dataset, NULL) < 0)
+        return 0;
+    bool alone = !differs(z, snapshot, dataset);
+    return zfs_change(z, e, "unmount", dataset, NULL) < 0 ? -1 : alone;
 }
 
 int zfs_settle(struct zfs *z, struct err *e)
@@ -45,18 +49,40 @@ int zfs_settle(struct zfs *z, struct err *e)
     int used = zfs_in_use(z, by, e);
     if (used != 0)
         return used < 0 ? -1 : 0; /* what is written counts, whatever it is */
-    if ((first.live.mounted && unmount(z, e) < 0) || zfs_view_exact(z, &w, e) < 0)
+    if ((first.live.mounted && zfs_change(z, e, "unmount", z->live, NULL) < 0) ||
+        zfs_view_exact(z, &w, e) < 0)
         return -1;
     const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
     if (!newest || !zfs_written(z, &w.live))
         return 0;
-    /* it compares only what is mounted */
-    struct err ignored;
-    if (zfs_change(z, &ignored, "mount", "-o", "ro,nosuid,nodev,noexec", z->live, NULL) < 0)
-        return 0;
-    if (!differs(z, newest, &w.live)) {
-        z->times = w.live.written;
-        memcpy(z->times_of, w.live.guid, sizeof z->times_of);
-    }
-    return unmount(z, e);
+    _cleanup_free_ char *snapshot = xasprintf("%s@%s", newest->dataset, newest->s.name);
+    int alone = zfs_times_alone(z, z->live, snapshot, e);
+    if (alone <= 0)
+        return alone;
+    z->times = w.live.written;
+    memcpy(z->times_of, w.live.guid, sizeof z->times_of);
+    return 0;
+}
+
+/* ZFS counts what was written since any snapshot. */
+static int written_since(const struct zfs *z, const char *snapshot, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    strv_adds(&argv, "zfs", "get", "-Hpo", "value", NULL);
+    strv_addf(&argv, "written@%s", snapshot);
+    strv_add(&argv, z->live);
+    return zfs_command(zfs_tick(z), &argv, &out, e) < 0 ? -1 : strcmp(buf_str(&out), "0\n") != 0;
+}
+
+int zfs_differs(struct volume *v, const char *id, struct err *e)
+{
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if ((v->idle && zfs_settle(z, e) < 0) || zfs_view_exact(z, &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *x = w.live.name[0] ? zfs_find_on(&w, w.live.name, id) : NULL;
+    if (!x || x->is_bookmark)
+        return 1;
+    return zfs_newest(&w, w.live.name) == x ? zfs_written(z, &w.live) : written_since(z, x->s.name, e);
 }

@@ -2,6 +2,7 @@
 #include "volume/zfs/zfs.h"
 
 #include "base/debug.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "base/proc.h"
 #include "volume/mark.h"
@@ -181,6 +182,8 @@ static const char *below(const char *pool, const char *dataset)
 struct look {
     struct zfs *z;
     struct zfs_view *w;
+    const char *origin; /* "DATASET@SNAPSHOT": zfs_snapshot.of_origin are those of this dataset up to it */
+    bool past;          /* it came by */
 };
 
 static bool is_below(const char *name, const char *dataset)
@@ -214,35 +217,51 @@ static void look_at(const struct zfs_dataset *d, void *arg)
         strv_add_once(&l->w->kept, d->name);
 }
 
-/* The volume's name of the guest that this dataset is something of; NULL: of none. */
-static const char *name_of(const char *pool, const char *dataset, uint32_t vmid)
+/* The name of the guest's volume that this dataset is something of; malloc'ed, NULL: of none. */
+static char *name_of(const char *pool, const char *dataset, bool asides, uint32_t *vmid)
 {
-    static const char *const prefixes[] = {STAGE, OLD, ""};
-    const char *name = below(pool, dataset);
-    uint32_t owner;
-    for (size_t i = 0; name && i < ELEMENTS(prefixes); i++)
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) {
-            name += strlen(prefixes[i]);
-            return volume_name_valid(name, &owner, NULL) && owner == vmid ? name : NULL;
-        }
-    return NULL;
+    static const char *const prefixes[] = {STAGE, OLD, KEPT, ""};
+    const char *name = below(pool, dataset), *prefix = "";
+    for (size_t i = 0; name && !*prefix && i < ELEMENTS(prefixes); i++)
+        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+            prefix = prefixes[i];
+    bool kept = strcmp(prefix, KEPT) == 0;
+    size_t all = name ? strlen(name + strlen(prefix)) : 0, guid = kept ? SNAPSHOT_ID_LEN + 1 : 0;
+    if ((kept && !asides) || all <= guid)
+        return NULL;
+    _cleanup_free_ char *ret = xstrndup(name + strlen(prefix), all - guid);
+    return volume_name_valid(ret, vmid, NULL) ? take_ptr(ret) : NULL;
 }
 
-int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+static int each_name(const struct volume_store *store, bool asides, volume_name_fn *each, void *arg,
+                     struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_buf_ struct buf out = BUF_INIT;
     strv_adds(&argv, "zfs", "list", "-H", "-d", "1", "-t", "filesystem,volume", "-o", "name", "--",
               store->pool, NULL);
-    if (zfs_command(store_tick(store), &argv, &out, e) < 0)
+    if (zfs_command(store_tick(store), &argv, &out, e) < 0) {
+        e->kind = strstr(e->text, "does not exist") ? ERR_GONE : e->kind;
         return -1;
+    }
     char *rest = out.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));) {
-        const char *name = name_of(store->pool, line, vmid);
+        uint32_t vmid;
+        _cleanup_free_ char *name = name_of(store->pool, line, asides, &vmid);
         if (name)
-            strv_add_once(ret, name);
+            each(name, vmid, arg);
     }
     return 0;
+}
+
+int zfs_names(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret, struct err *e)
+{
+    return each_name(store, asides, volume_name_add, &(struct volume_names){vmid, ret}, e);
+}
+
+int zfs_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e)
+{
+    return each_name(store, true, volume_name_tell, &(struct volume_telling){tell, arg}, e);
 }
 
 /* ---- snapshots ---- */
@@ -252,13 +271,29 @@ static bool is_replication(const char *name)
     return strncmp(name, REPLICATION, strlen(REPLICATION)) == 0;
 }
 
+static bool is_template(const struct zfs *z, const char *dataset)
+{
+    return z->base && strcmp(dataset, z->base) == 0;
+}
+
+/* What came after the origin is nothing of this volume's, nor what no run had to do with. They come in order.
+ */
+static bool is_of_past(struct look *l, char **f, const char *name)
+{
+    bool past = l->past;
+    l->past |= strcmp(name, strchr(l->origin, '@') + 1) == 0;
+    return !past && (is_template(l->z, f[F_NAME]) || is_replication(name) || strcmp(f[F_NAMED], "-") != 0);
+}
+
 /* Flags: whose a snapshot is, and whether it was received. One of a volume that was renamed or copied as a
  * whole is nobody's: a guest that becomes a template has such. */
 static unsigned whose(const struct zfs *z, char **f, const struct zfs_snapshot *x)
 {
     const char *names = f[F_NAMED];
     unsigned received = strcmp(f[F_RECEIVED], "1") == 0 ? SNAPSHOT_RECEIVED : 0u;
-    if (x->is_bookmark || x->of_template || strcmp(names, "-") == 0)
+    if (x->of_origin && !is_template(z, x->dataset))
+        return SNAPSHOT_STRANGE;
+    if (x->is_bookmark || x->of_origin || strcmp(names, "-") == 0)
         return received;
     char at[SNAPSHOT_NAME_MAX + 2];
     snprintf(at, sizeof at, "@%s", x->s.name);
@@ -284,7 +319,7 @@ static bool take_apart(struct zfs_view *w, const struct zfs_snapshot *x, const c
 /* Of a dataset that belongs to the volume: POOL's own are none. */
 static void take_snapshot(char **f, void *arg)
 {
-    const struct look *l = arg;
+    struct look *l = arg;
     struct zfs_view *w = l->w;
     struct zfs_snapshot x = {0};
     char *name = strpbrk(f[F_NAME], "@#");
@@ -292,7 +327,9 @@ static void take_snapshot(char **f, void *arg)
         return;
     x.is_bookmark = *name == '#';
     *name++ = 0;
-    x.of_template = l->z->base && strcmp(f[F_NAME], l->z->base) == 0;
+    x.of_origin = l->origin && zfs_stands_on(l->origin, f[F_NAME]);
+    if (x.of_origin && !is_of_past(l, f, name))
+        return;
     if (!copy(x.dataset, sizeof x.dataset, f[F_NAME]) || strcmp(x.dataset, l->z->pool) == 0)
         return;
     if (take_apart(w, &x, name))
@@ -308,6 +345,7 @@ static void take_snapshot(char **f, void *arg)
     x.s.size = number(f[F_VOLSIZE]);
     x.s.created = (int64_t)number(f[F_CREATION]);
     x.s.damaged = mark_damaged_parse(f[F_DAMAGED]);
+    x.written = strcmp(f[F_WRITTEN], "-") == 0 ? UINT64_MAX : number(f[F_WRITTEN]);
     struct zfs_dataset of = {0}; /* a snapshot has the marks of its dataset */
     take_replica(f, l->z->live, &of);
     x.s.flags = (x.is_bookmark ? 0u : SNAPSHOT_READABLE) |
@@ -355,15 +393,33 @@ bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d)
     return n && strncmp(d->origin, z->base, n) == 0 && strcmp(d->origin + n, "@" TEMPLATE_SNAPSHOT) == 0;
 }
 
-/* What a linked clone stands on, or would. */
-static int look_at_template(struct zfs *z, const struct takers *to, const struct zfs_view *w, struct err *e)
+bool zfs_stands_elsewhere(const struct zfs_view *w)
 {
-    if (!z->base || (w->live.name[0] && !zfs_linked(z, &w->live)))
+    const char *origin = w->live.origin, *at = strchr(origin, '@');
+    bool own = !at || strcmp(at + 1, TEMPLATE_SNAPSHOT) == 0 || zfs_stands_on(origin, w->stage.name) ||
+               zfs_stands_on(origin, w->old.name);
+    for (size_t i = 0; i < w->kept.n; i++)
+        own |= zfs_stands_on(origin, w->kept.v[i]);
+    return !own;
+}
+
+/* What a linked clone stands on, or would; or what somebody made the volume stand on. */
+static int look_at_origin(struct look *l, const struct takers *to, struct err *e)
+{
+    struct zfs_view *w = l->w;
+    bool elsewhere = zfs_stands_elsewhere(w);
+    if (!elsewhere && (!l->z->base || (w->live.name[0] && !zfs_linked(l->z, &w->live))))
         return 0;
     _cleanup_strv_ struct strv name = STRV_INIT;
-    strv_addf(&name, "%s@" TEMPLATE_SNAPSHOT, z->base);
+    _cleanup_free_ char *origin =
+        elsewhere ? xstrdup(w->live.origin) : xasprintf("%s@" TEMPLATE_SNAPSHOT, l->z->base);
+    _cleanup_free_ char *dataset = xstrndup(origin, strcspn(origin, "@"));
+    strv_add(&name, elsewhere ? dataset : origin);
     struct err problem;
-    if (list(zfs_tick(z), &name, "snapshot", to, &problem) == 0 || strstr(problem.text, "does not exist"))
+    l->origin = origin;
+    int r = list(zfs_tick(l->z), &name, "snapshot", to, &problem);
+    l->origin = NULL;
+    if (r == 0 || strstr(problem.text, "does not exist"))
         return 0;
     *e = problem;
     return -1;
@@ -386,7 +442,7 @@ static void add_unnamed(const struct zfs_view *w, const struct strv *named, stru
 /* Mostly one command says it all: what is there is what was expected. */
 int zfs_look(struct zfs *z, struct zfs_view *w, struct err *e)
 {
-    struct look l = {z, w};
+    struct look l = {.z = z, .w = w};
     struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l, .live = z->live};
     _cleanup_strv_ struct strv names = STRV_INIT;
     _cleanup_strv_ struct strv more = STRV_INIT;
@@ -401,7 +457,7 @@ int zfs_look(struct zfs *z, struct zfs_view *w, struct err *e)
             return -1;
     }
     add_unnamed(w, &names, &more);
-    if ((more.n && list(zfs_tick(z), &more, ALL_TYPES, &to, e) < 0) || look_at_template(z, &to, w, e) < 0)
+    if ((more.n && list(zfs_tick(z), &more, ALL_TYPES, &to, e) < 0) || look_at_origin(&l, &to, e) < 0)
         return -1;
     join_bookmarks(w);
     strv_release(&names);
@@ -422,11 +478,11 @@ const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *data
 /* Where several datasets have a snapshot: which one is meant. */
 static int rank(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
-    return x->s.flags & SNAPSHOT_APART                              ? 4
-           : x->is_bookmark                                         ? 3
-           : strcmp(x->dataset, w->stage.name) == 0                 ? 2
-           : x->of_template || strcmp(x->dataset, w->old.name) == 0 ? 1
-                                                                    : 0;
+    return x->s.flags & SNAPSHOT_APART                            ? 4
+           : x->is_bookmark                                       ? 3
+           : strcmp(x->dataset, w->stage.name) == 0               ? 2
+           : x->of_origin || strcmp(x->dataset, w->old.name) == 0 ? 1
+                                                                  : 0;
 }
 
 const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
@@ -455,8 +511,9 @@ bool zfs_stands_on(const char *origin, const char *dataset)
 
 bool zfs_beside(const struct zfs_view *w)
 {
+    bool same = w->live.origin[0] && strcmp(w->live.origin, w->stage.origin) == 0;
     return w->live.name[0] && w->stage.name[0] && !zfs_stands_on(w->stage.origin, w->live.name) &&
-           !zfs_stands_on(w->live.origin, w->stage.name);
+           !zfs_stands_on(w->live.origin, w->stage.name) && !same;
 }
 
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w)

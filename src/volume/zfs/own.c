@@ -72,7 +72,7 @@ int zfs_check_marks(const struct zfs_view *w, const char *dataset, struct err *e
 
 /* ---- destroying ---- */
 
-static int destroy_one(struct zfs *z, const char *name, struct err *e)
+int zfs_destroy_one(struct zfs *z, const char *name, struct err *e)
 {
     for (int i = 0; zfs_change_known(z, e, "destroy", "--", name, NULL) < 0; i++) {
         if (!strstr(e->text, "busy") || i == BUSY_TRIES)
@@ -128,14 +128,14 @@ int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
                 buf_addf(&list, "%s%s%s", k ? "," : dataset, k ? "" : "@", w.snapshots[i].s.name);
                 k++;
             }
-        int r = list.len ? destroy_one(z, buf_str(&list), e) : 0;
+        int r = list.len ? zfs_destroy_one(z, buf_str(&list), e) : 0;
         if (list.len)
             zfs_forget(z);
         buf_release(&list);
         if (r < 0)
             return strstr(e->text, "dependent clones") ? has_clones(&w, dataset, e) : -1;
     }
-    if (destroy_one(z, dataset, e) < 0)
+    if (zfs_destroy_one(z, dataset, e) < 0)
         return -1;
     zfs_seen_gone(z, dataset);
     return 0;
@@ -143,19 +143,38 @@ int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
 
 /* ---- for doctor ---- */
 
+/* What is kept aside has a name that says so. */
+static bool has_aside(const struct zfs_view *w, const char *dataset)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->snapshots[i].dataset, dataset) == 0 && snapshot_is_aside(w->snapshots[i].s.name))
+            return true;
+    return false;
+}
+
 int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
     for (size_t i = 0; i < w.n; i++)
-        if (w.snapshots[i].s.flags & SNAPSHOT_STRANGE)
+        if (w.snapshots[i].s.flags & SNAPSHOT_STRANGE && !w.snapshots[i].of_origin)
             strv_addf(ret, "'%s@%s' is a restore point that somebody gave this name", w.snapshots[i].dataset,
                       w.snapshots[i].s.name);
     for (size_t i = 0; i < w.marks.n; i++)
         strv_addf(ret, "'%s' is a bookmark that no run made", w.marks.v[i]);
     for (size_t i = 0; i < w.below.n; i++)
         strv_addf(ret, "'%s' lies below the volume, and no replica carries it", w.below.v[i]);
+    for (size_t i = 0; i < w.kept.n; i++)
+        if (!has_aside(&w, w.kept.v[i]))
+            strv_addf(ret, "'%s' is what a replica was before, with what only that has", w.kept.v[i]);
+    bool went = false;
+    for (size_t i = 0; i < w.n; i++)
+        went |= w.snapshots[i].of_origin && w.snapshots[i].s.flags & SNAPSHOT_STRANGE;
+    if (went)
+        strv_addf(ret,
+                  "'%s' stands on '%s', to which its restore points went: 'zfs promote %s' takes them back",
+                  w.live.name, w.live.origin, w.live.name);
     if (live && w.live.stray)
         strv_addf(ret, "'%s' is a replica that somebody copied to this name, or gave this name", w.live.name);
     return 0;

@@ -10,6 +10,7 @@
 #define ZFSRECORD_SIZE 312
 #define ZFSRECORD_MAGIC 0x2F5bacbacull /* of the first one, at 8 */
 #define ZFSRECORD_EMBEDS (1u << 18)    /* the first one's, at 16: bits of what the stream needs */
+#define ZFSRECORD_LARGE (1u << 21)
 #define ZFSRECORD_RAW (1u << 26)
 #define ZFSRECORD_OF_FILESYSTEM 2u /* the first one's, at 32 */
 #define ZFSRECORD_OF_ZVOL 3u

@@ -59,7 +59,7 @@ static int look_for_both(const struct volume *v, const struct snapshot *base, co
     const struct zfs_snapshot *x = find(w, snapshot, e), *from = x && base ? find(w, base, e) : NULL;
     if (!x || (base && !from))
         return -1;
-    if (from && !from->of_template && strcmp(from->dataset, x->dataset) != 0)
+    if (from && !from->of_origin && strcmp(from->dataset, x->dataset) != 0)
         return err_set(e, ERR_GONE, 0, "snapshots '%s' and '%s' are not of one dataset", base->name,
                        snapshot->name);
     *new = full_name(x);
@@ -84,7 +84,9 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
     if (look_for_both(d->volume, base, snapshot, &w, &old, &new, e) < 0)
         return -1;
     bool ranges = d->volume->form == VOLUME_RANGES;
-    strv_adds(&argv, "zfs", "send", "-L", NULL);
+    strv_adds(&argv, "zfs", "send", NULL);
+    if (ranges || d->volume->large)
+        strv_add(&argv, "-L");
     if (!ranges)
         strv_add(&argv, "-c"); /* without -e: zfs.h, "Embedded blocks" */
     if (d->volume->form == VOLUME_RAW)
@@ -104,22 +106,19 @@ int zfs_delta_open(struct delta *d, const struct snapshot *base, const struct sn
  * stream between exactly these two snapshots could be somebody else's data. */
 struct token_facts {
     char *name;
-    uint64_t to, from, bytes, raw, embedded;
+    uint64_t to, from, bytes, raw, embedded, large;
     unsigned seen;
     bool odd; /* it asks for something else besides, or says something twice */
 };
 
 static void take_fact(struct token_facts *t, const char *key, const char *value)
 {
-    static const char *const harmless[] = {"object", "offset", "compressok", "largeblockok"};
+    static const char *const harmless[] = {"object", "offset", "compressok"};
     const struct {
         const char *key;
         uint64_t *to;
-    } numbers[] = {{"toguid", &t->to},
-                   {"fromguid", &t->from},
-                   {"bytes", &t->bytes},
-                   {"rawok", &t->raw},
-                   {"embedok", &t->embedded}};
+    } numbers[] = {{"toguid", &t->to}, {"fromguid", &t->from},    {"bytes", &t->bytes},
+                   {"rawok", &t->raw}, {"embedok", &t->embedded}, {"largeblockok", &t->large}};
     bool known = strcmp(key, "toname") == 0;
     t->odd |= known && t->name;
     if (known && !t->name)
@@ -162,10 +161,16 @@ int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sen
     snprintf(from, sizeof from, "%032" PRIx64, t.from);
     bool ours = t.name && strcmp(t.name, want->name) == 0 && strcmp(to, want->id) == 0 && !t.odd &&
                 !t.raw == !want->raw && (*want->base_id ? strcmp(from, want->base_id) == 0 : !t.from);
-    bool fits = ours && (want->embedded || !t.embedded);
+    bool as_agreed = want->raw || !t.large == !want->large;
+    bool fits = ours && as_agreed && (want->embedded || !t.embedded);
     if (!ours)
         err_set(e, ERR_DATA, 0, "the target's resume token is for '%s', not for '%s'", t.name ? t.name : "",
                 want->name);
+    else if (!as_agreed)
+        err_set(e, ERR_DATA, 0,
+                "the target's resume token for '%s' asks for blocks above 128 KiB %s, and this transfer has "
+                "them %s",
+                want->name, t.large ? "as they are" : "in parts", want->large ? "as they are" : "in parts");
     else if (!fits)
         err_set(e, ERR_DATA, 0, "the target's resume token for '%s' asks for embedded blocks, which get lost",
                 want->name);
@@ -199,6 +204,7 @@ int zfs_delta_resume(struct delta *d, const struct snapshot *base, const struct 
                                   .base_id = base ? base->id : "",
                                   .id = snapshot->id,
                                   .raw = raw,
+                                  .large = d->volume->large && snapshot->flags &SNAPSHOT_LARGE,
                                   .embedded = raw || w.live.volume}; /* zfs.h, "Embedded blocks" */
     if (check_token(token, &want, sent, e) < 0)
         return -1;

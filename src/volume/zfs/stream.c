@@ -193,7 +193,7 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     bool full = !x->mark.base_id[0];
     const struct zfs_snapshot *base = full ? NULL : zfs_find_id(&w, x->mark.base_id);
     if (!full && (!base || base->is_bookmark ||
-                  (!base->of_template && (x->anew || strcmp(base->dataset, w.live.name) != 0))))
+                  (!base->of_origin && (x->anew || strcmp(base->dataset, w.live.name) != 0))))
         return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
     _cleanup_free_ char *whole = whole_after(x, base && base->s.flags & SNAPSHOT_DOUBTFUL);
     strv_adds(argv, "-o", whole, NULL);
@@ -286,9 +286,10 @@ static ssize_t take_header(struct zfs_stage *x, const char *data, size_t n, stru
 }
 
 /* What zfs did not take after a resume, it would not take the next time. */
-static int refused(struct stage *s, const struct err *e)
+static int refused(struct stage *s, struct err *e)
 {
     zfs_forget(zfs_of(s->volume));
+    zfs_explain(zfs_of(s->volume)->live, e);
     const struct zfs_stage *x = s->priv;
     struct err ignored;
     if (x->use == STAGE_ON && e->kind != ERR_FULL)
@@ -367,14 +368,30 @@ void zfs_stage_close(struct stage *s)
 
 /* ---- commit ---- */
 
+/* A restore point of this node's own that no commit kept aside, and that holds what the one holds on which
+ * the former live volume stands: the new one has that. */
+static bool adds_nothing(const struct zfs_view *w, const struct zfs_snapshot *x)
+{
+    if (!starts(x->s.name, "__replicate_") || x->s.flags & SNAPSHOT_STRANGE ||
+        !zfs_stands_on(w->old.origin, w->live.name))
+        return false;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *other = &w->snapshots[i];
+        if (strcmp(other->dataset, w->old.name) == 0 && other->s.seq <= x->s.seq && other->written)
+            return false;
+    }
+    return true;
+}
+
 /* Of the former live volume's snapshots: is it nowhere else? What was received came from the source, which
  * has deleted it since. A copy made anew has what the source has, but for its older replication snapshots;
  * those that only the former one had were renamed. */
 static bool only_here(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
-    bool anew = !zfs_stands_on(w->old.origin, w->live.name);
+    bool same = w->old.origin[0] && strcmp(w->old.origin, w->live.origin) == 0;
+    bool anew = !same && !zfs_stands_on(w->old.origin, w->live.name);
     bool sent = anew && (starts(x->s.name, "__replicate_") || zfs_find_on(w, w->live.name, x->s.id));
-    return starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED || sent);
+    return starts(x->s.name, ASIDE_PREFIX) || !(x->s.flags & SNAPSHOT_RECEIVED || sent || adds_nothing(w, x));
 }
 
 static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
@@ -464,11 +481,13 @@ int zfs_tidy(struct volume *v, struct err *e)
     return r;
 }
 
-/* Bring the live volume in line with a snapshot of its own: a clone of that is the stage. 1: it is in line.
- */
+/* Bring the live volume in line with a snapshot of its own, or of what it stands on: a clone of that is the
+ * stage. 1: it is in line. */
 static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_snapshot *x, struct err *e)
 {
-    if (zfs_newest(w, w->live.name) == x && w->live.written == 0)
+    const struct zfs_snapshot *newest = zfs_newest(w, w->live.name);
+    _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
+    if ((newest ? newest == x : strcmp(w->live.origin, from) == 0) && w->live.written == 0)
         return 1;
     struct stage_mark m = {0};
     memcpy(m.snapshot, x->s.name, sizeof m.snapshot);
@@ -476,7 +495,6 @@ static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_s
     memcpy(m.base_id, x->s.id, sizeof m.base_id);
     memcpy(m.owner, w->live.owner, sizeof m.owner);
     _cleanup_free_ char *mark = mark_text(&m);
-    _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
     if (w->stage.name[0] && zfs_destroy(z, z->stage, e) < 0)
         return -1;
     _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", w->live.properties);
@@ -547,8 +565,13 @@ int zfs_commit(struct volume *v, const char *id, enum commit_how how, struct err
         return -1;
     const struct zfs_snapshot *x = staged(&w, id);
     bool on_live = !x;
-    if (!x && !(x = zfs_find_on(&w, w.live.name, id)))
-        return err_set(e, ERR_GONE, 0, "there is no sealed stage of snapshot id %s", id);
+    if (!x)
+        x = zfs_find_id(&w, id);
+    if (!x || (on_live && (x->is_bookmark || !(x->of_origin || strcmp(x->dataset, w.live.name) == 0))))
+        return err_set(
+            e, ERR_GONE, 0,
+            "what was received of restore point %s is not here, or not whole: the next run sends it again",
+            id);
     if (how == COMMIT_POINT) {
         _cleanup_free_ char *point = xasprintf("pvesr:point=%s", id);
         return on_live                          ? 0

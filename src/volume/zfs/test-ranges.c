@@ -2,6 +2,7 @@
 #include "volume/zfs/ranges.h"
 
 #include "base/buf.h"
+#include "base/testbrief.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -175,7 +176,7 @@ static void test_cases(void **state)
 {
     static const size_t steps[] = {1, 7, 1 << 20};
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
-        for (size_t k = 0; k < ELEMENTS(steps); k++) {
+        for (size_t k = test_is_brief(); k < ELEMENTS(steps); k++) {
             char ranges[256];
             struct source s = {.b = BUF_INIT, .step = steps[k]};
             _cleanup_(zfsranges_freep) struct zfsranges *r =

@@ -247,10 +247,42 @@ static void test_linked(void **state)
     }
 }
 
+static void test_lasting(void **state)
+{
+    static const struct {
+        const char *names, *want;
+    } cases[] = {
+        {"autosnap_2024-01-01_00:00:02_hourly", "autosnap_2024-01-01_00:00:02_hourly"},
+        {"autosnap_2024-01-01_00:00:02_monthly autosnap_2024-01-01_00:00:02_daily",
+         "autosnap_2024-01-01_00:00:02_monthly"},
+        {"zfs-auto-snap_frequent-2024-01-01-0015 zfs-auto-snap_hourly-2024-01-01-0017",
+         "zfs-auto-snap_hourly-2024-01-01-0017"},
+        {"zrepl_20240101_000000_000 zrepl_20240101_001000_000", "zrepl_20240101_001000_000"},
+        {"taken", NULL},
+        {"taken autosnap_2024-01-01_00:00:02_hourly", NULL},
+        {"before-2024-01-01 autosnap_2024-01-01_00:00:02_hourly", "before-2024-01-01"},
+        {"before-2024-01-01 after-2024-01-01", NULL},
+        {"v1234-5", NULL},
+        {"__replicate_100-0_1700000000__", NULL},
+        {"", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_strv_ struct strv names = STRV_INIT;
+        strv_split(&names, cases[i].names, " ");
+        const char *got = zfs_part_lasting(&names);
+        if (cases[i].want)
+            assert_string_equal(got, cases[i].want);
+        else
+            assert_null(got);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin),      cmocka_unit_test(test_embedded),
                                        cmocka_unit_test(test_find),       cmocka_unit_test(test_token),
-                                       cmocka_unit_test(test_properties), cmocka_unit_test(test_linked)};
+                                       cmocka_unit_test(test_properties), cmocka_unit_test(test_lasting),
+                                       cmocka_unit_test(test_linked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

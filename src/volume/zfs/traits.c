@@ -207,8 +207,10 @@ static int device_writable(struct zfs *z, struct err *e)
     _cleanup_free_ char *path = xasprintf("/dev/zvol/%s", z->live);
     int read_only = 0;
     _cleanup_close_ int fd = zfs_device_open(path, O_RDWR, zfs_tick(z), e);
-    if (fd < 0)
+    if (fd < 0) {
+        zfs_explain(z->live, e);
         return err_wrap(e, "a guest could not write to it");
+    }
     if (ioctl(fd, BLKROGET, &read_only) < 0 || read_only)
         return err_set(e, ERR_CONFIG, 0, "a guest could not write to it: '%s' is read-only", path);
     return 0;

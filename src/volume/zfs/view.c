@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/proc.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,18 @@
 
 /* ---- commands ---- */
 
+void zfs_explain(const char *dataset, struct err *e)
+{
+    int n = (int)strcspn(dataset, "/@#");
+    struct err why = *e;
+    if (strstr(e->text, "pool is read-only") || e->code == EROFS)
+        err_set(
+            e, ERR_CONFIG, 0,
+            "%.600s: the pool was imported read-only; 'zpool export %.*s' and 'zpool import %.*s' make it "
+            "writable",
+            why.text, n, dataset, n, dataset);
+}
+
 int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e)
 {
     struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = tick};
@@ -24,6 +37,7 @@ int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *ou
         return 0;
     if (strstr(e->text, "out of space"))
         e->kind = ERR_FULL;
+    zfs_explain(argv->v[argv->n - 1], e);
     return -1;
 }
 
@@ -98,7 +112,8 @@ static int flush_pool(const struct zfs *z, struct err *e)
     char *argv[] = {(char *)"zpool", (char *)"sync", (char *)"--", pool, NULL};
     struct proc_options o = {.seconds = COMMAND_SECONDS, .tick = zfs_tick(z)};
     debug_command(argv);
-    return proc_check(argv, &o, NULL, e);
+    int r = proc_check(argv, &o, NULL, e);
+    return r < 0 && strstr(e->text, "pool is read-only") ? 0 : r; /* nothing waits to be written */
 }
 
 void zfs_forget(struct zfs *z)

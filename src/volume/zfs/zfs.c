@@ -64,9 +64,15 @@ static void zfs_close(struct volume *v)
     free(z);
 }
 
-static int slot_list(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e)
+static int slot_list(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret,
+                     struct err *e)
 {
-    return check_pool(store, e) < 0 ? -1 : zfs_names(store, vmid, ret, e);
+    return check_pool(store, e) < 0 ? -1 : zfs_names(store, vmid, asides, ret, e);
+}
+
+static int slot_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e)
+{
+    return check_pool(store, e) < 0 ? -1 : zfs_guests(store, tell, arg, e);
 }
 
 /* A dataset has one name on a node. */
@@ -107,6 +113,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
         return -1;
     ret->stream = ret->strict = ret->many = ret->proves = ret->one_line = true;
     ret->exists = w.live.name[0];
+    ret->strange = w.live.stray;
     ret->ranges = w.live.volume;
     ret->lossy = w.live.name[0] && !w.live.volume && release_lossy();
     ret->linked = zfs_linked(zfs_of(v), &w.live);
@@ -123,7 +130,7 @@ static int slot_info(struct volume *v, struct volume_info *ret, struct err *e)
  * what was kept, those kept aside. */
 static bool counts(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
-    if (x->of_template || strcmp(x->dataset, w->live.name) == 0)
+    if (x->of_origin || strcmp(x->dataset, w->live.name) == 0)
         return true;
     if (strcmp(x->dataset, w->stage.name) == 0) {
         const struct zfs_snapshot *origin = zfs_promoted(w);
@@ -181,14 +188,14 @@ static int slot_snapshot_all(struct volume *const v[], size_t n, const char *nam
     return zfs_change_all(zfs_of(v[0]), &argv, e);
 }
 
-static int bookmark(struct zfs *z, const char *name, struct err *e)
+/* A spare: a pool without the feature does without. */
+static void bookmark(struct zfs *z, const char *name)
 {
+    struct err ignored;
     _cleanup_free_ char *snapshot = at(z->live, name);
     _cleanup_free_ char *mark = xasprintf("%s#%s", z->live, name);
-    if (zfs_change_known(z, e, "bookmark", "--", snapshot, mark, NULL) < 0)
-        return -1;
-    zfs_seen_bookmark(z, name);
-    return 0;
+    if (zfs_change_known(z, &ignored, "bookmark", "--", snapshot, mark, NULL) == 0)
+        zfs_seen_bookmark(z, name);
 }
 
 static int drop_bookmark(struct zfs *z, const char *name, struct err *e)
@@ -212,11 +219,14 @@ static bool rolls_back(const struct zfs_view *w)
 static int slot_keep(struct volume *v, const char *name, struct snapshot *ret, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view(zfs_of(v), &w, e) < 0 || (!rolls_back(&w) && bookmark(zfs_of(v), name, e) < 0))
+    if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
+    if (!rolls_back(&w))
+        bookmark(zfs_of(v), name);
     const struct zfs_snapshot *x = find(&w, name);
     if (!x || x->is_bookmark || strcmp(x->dataset, w.live.name) != 0)
-        return err_set(e, ERR_GONE, 0, "snapshot '%s' was not taken", name);
+        return err_set(e, ERR_GONE, 0,
+                       "snapshot '%s' vanished before it was kept: the next run takes another", name);
     *ret = x->s;
     return 0;
 }
@@ -253,7 +263,7 @@ static int slot_snapshot_destroy(struct volume *v, const char *name, const char 
     struct zfs *z = zfs_of(v);
     struct zfs_snapshot x;
     int r = find_checked(v, name, id, &x, e);
-    if (r != 0 || x.of_template)
+    if (r != 0 || x.of_origin)
         return r;
     const char *mark = x.is_bookmark ? name : x.bookmark;
     if (*mark && drop_bookmark(z, mark, e) < 0)
@@ -264,6 +274,12 @@ static int slot_snapshot_destroy(struct volume *v, const char *name, const char 
     r = zfs_change(z, e, "destroy", "--", full, NULL);
     if (r == 0 || !strstr(e->text, "dependent clones"))
         return r;
+    struct err ignored; /* then it stays for what stands on it */
+    int free = zfs_part(z, full, &ignored);
+    if (free == ZFS_PART_RENAMED)
+        return 0;
+    if (free == ZFS_PART_FREE)
+        return zfs_change(z, e, "destroy", "--", full, NULL);
     /* out of the way of its name, it goes with the last of them */
     _cleanup_free_ char *base = xasprintf("%.*s@" ZFS_BASE "%s", (int)strcspn(full, "@"), full, id + 16);
     return zfs_change(z, e, "rename", "--", full, base, NULL) < 0
@@ -271,30 +287,63 @@ static int slot_snapshot_destroy(struct volume *v, const char *name, const char 
                : zfs_change(z, e, "destroy", "-d", "--", base, NULL);
 }
 
-static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+/* To its bookmark. What clones stand on is destroyed as ever. */
+static int slot_snapshot_reduce(struct volume *v, const char *name, const char *id, struct err *e)
 {
-    struct zfs *z = zfs_of(v);
     struct zfs_snapshot x;
     int r = find_checked(v, name, id, &x, e);
-    if (r != 0 || x.is_bookmark || x.of_template)
-        return r;
+    if (r != 0 || !x.bookmark[0] || x.s.flags & SNAPSHOT_RECEIVED)
+        return r < 0 ? -1 : 1;
     _cleanup_free_ char *full = at(x.dataset, name);
-    _cleanup_free_ char *mark = zfs_name_text(z->name, name, NULL);
-    return zfs_change(z, e, "set", "pvesr:received=1", mark, full, NULL);
+    r = zfs_change(zfs_of(v), e, "destroy", "--", full, NULL);
+    return r < 0 && strstr(e->text, "dependent clones") ? 1 : r;
+}
+
+/* The full name of one of the volume's own, at which marks can be set; NULL with 0 where there is none. */
+static int find_own(struct volume *v, const char *name, const char *id, char **full, struct err *e)
+{
+    struct zfs_snapshot x;
+    int r = find_checked(v, name, id, &x, e);
+    *full = r != 0 || x.is_bookmark || x.of_origin ? NULL : at(x.dataset, name);
+    return r;
+}
+
+static int slot_snapshot_adopt(struct volume *v, const char *name, const char *id, struct err *e)
+{
+    _cleanup_free_ char *full = NULL;
+    int r = find_own(v, name, id, &full, e);
+    _cleanup_free_ char *mark = zfs_name_text(zfs_of(v)->name, name, NULL);
+    return full ? zfs_change(zfs_of(v), e, "set", "pvesr:received=1", mark, full, NULL) : r;
 }
 
 static int slot_snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since,
                               struct err *e)
 {
     struct zfs *z = zfs_of(v);
-    struct zfs_snapshot x;
-    int r = find_checked(v, name, id, &x, e);
-    if (r != 0 || x.is_bookmark || x.of_template)
-        return r;
-    _cleanup_free_ char *full = at(x.dataset, name);
+    _cleanup_free_ char *full = NULL;
+    int r = find_own(v, name, id, &full, e);
     _cleanup_free_ char *mark = xasprintf("pvesr:damaged=%" PRId64, since);
-    return since ? zfs_change(z, e, "set", mark, full, NULL)
-                 : zfs_change(z, e, "inherit", "pvesr:damaged", full, NULL);
+    return !full   ? r
+           : since ? zfs_change(z, e, "set", mark, full, NULL)
+                   : zfs_change(z, e, "inherit", "pvesr:damaged", full, NULL);
+}
+
+/* Every snapshot after the base, up to this one, has nothing of its own. What is not known here may have. */
+static int slot_snapshot_differs(struct volume *v, const struct snapshot *base, const struct snapshot *s,
+                                 struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(zfs_of(v), &w, e) < 0)
+        return -1;
+    const struct zfs_snapshot *from = zfs_find_on(&w, w.live.name, base->id);
+    const struct zfs_snapshot *to = zfs_find_on(&w, w.live.name, s->id);
+    if (!from || !to || strv_has(&w.others, w.live.name) || strv_has(&w.bases, w.live.name))
+        return 1;
+    for (const struct zfs_snapshot *x = w.snapshots; x < w.snapshots + w.n; x++)
+        if (strcmp(x->dataset, w.live.name) == 0 && !x->is_bookmark && x->written && x->s.seq > from->s.seq &&
+            x->s.seq <= to->s.seq)
+            return 1;
+    return 0;
 }
 
 static int slot_snapshot_rename(struct volume *v, const char *from, const char *to, struct err *e)
@@ -304,7 +353,7 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
     if (zfs_view(zfs_of(v), &w, e) < 0)
         return -1;
     const struct zfs_snapshot *x = find(&w, from);
-    if (!x || x->of_template)
+    if (!x || x->of_origin)
         return err_set(e, ERR_GONE, 0, "there is no snapshot '%s' of the volume's own", from);
     if (find(&w, to))
         return err_set(e, ERR_USAGE, 0, "there is a snapshot '%s' already", to);
@@ -328,6 +377,19 @@ static int slot_alone(struct volume *v, struct err *e)
     return zfs_view(zfs_of(v), &w, e) < 0 ? -1 : zfs_check_below(&w, zfs_of(v)->live, e);
 }
 
+/* The newest of its own; where a clone took those over, the one on which it stands now. */
+static const struct zfs_snapshot *newest_known(const struct zfs_view *w)
+{
+    const struct zfs_snapshot *own = zfs_newest(w, w->live.name);
+    for (size_t i = 0; !own && zfs_stands_elsewhere(w) && i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        _cleanup_free_ char *full = at(x->dataset, x->s.name);
+        if (x->of_origin && strcmp(full, w->live.origin) == 0)
+            return x;
+    }
+    return own;
+}
+
 static int slot_written(struct volume *v, char *since, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
@@ -335,7 +397,7 @@ static int slot_written(struct volume *v, char *since, struct err *e)
         return -1;
     if (!w.live.name[0])
         return 0;
-    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    const struct zfs_snapshot *newest = newest_known(&w);
     if (!newest)
         return 1;
     strcpy(since, newest->s.name);
@@ -396,6 +458,28 @@ void zfs_free_kept(struct zfs *z, const struct zfs_view *w)
         zfs_change(z, &ignored, "promote", w->kept.v[i], NULL);
 }
 
+/* One in doubt stays so (zfs.h, "Embedded blocks"). What it lacks is the guest's affair from now on. */
+static int slot_own(struct volume *v, struct err *e)
+{
+    /* in an order that a crash leaves no doubt, and something that says to go on */
+    static const char *const marks[] = {"pvesr:owner", "pvesr:at",    "pvesr:properties", "pvesr:stage",
+                                        "pvesr:point", "pvesr:whole", "pvesr:base"};
+    struct zfs *z = zfs_of(v);
+    _cleanup_view_ struct zfs_view w = {0};
+    if (zfs_view(z, &w, e) < 0)
+        return -1;
+    const struct zfs_dataset *d = &w.live;
+    if (!d->name[0] || d->doubtful ||
+        !(d->owner[0] || d->stray || d->base[0] || d->whole[0] || d->stage[0] || d->point[0]))
+        return 0;
+    if (!d->volume && zfs_change(z, e, "set", "canmount=on", z->live, NULL) < 0) /* it cannot be inherited */
+        return -1;
+    for (size_t i = 0; i < ELEMENTS(marks); i++)
+        if (zfs_change(z, e, "inherit", marks[i], z->live, NULL) < 0)
+            return -1;
+    return 0;
+}
+
 static int slot_in_use(struct volume *v, char *by, struct err *e)
 {
     return zfs_in_use(zfs_of(v), by, e);
@@ -426,6 +510,7 @@ const struct volume_driver driver_zfspool = {
     .open = zfs_open,
     .close = zfs_close,
     .list = slot_list,
+    .guests = slot_guests,
     .info = slot_info,
     .place = slot_place,
     .sign = slot_sign,
@@ -434,18 +519,24 @@ const struct volume_driver driver_zfspool = {
     .strays = zfs_strays,
     .complete = slot_alone,
     .alone = slot_alone,
+    .part = zfs_part_all,
+    .own = slot_own,
+    .large = zfs_large,
     .snapshot = slot_snapshot,
     .snapshot_all = slot_snapshot_all,
     .snapshot_keep = slot_keep,
     .snapshot_destroy = slot_snapshot_destroy,
+    .snapshot_reduce = slot_snapshot_reduce,
     .destroying = slot_destroying,
     .snapshot_rename = slot_snapshot_rename,
     .snapshot_adopt = slot_snapshot_adopt,
     .snapshot_mark = slot_snapshot_mark,
+    .snapshot_differs = slot_snapshot_differs,
     .snapshot_open = zfs_snapshot_open,
     .read_open = zfs_read_open,
     .tidy = zfs_tidy,
     .written = slot_written,
+    .differs = zfs_differs,
     .keep_aside = slot_keep_aside,
     .in_use = slot_in_use,
     .destroy = slot_destroy,

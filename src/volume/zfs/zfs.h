@@ -41,7 +41,9 @@
  *
  * Each snapshot that was taken here of a volume without guest snapshots has a bookmark of its name
  * (zfs-bookmark(8)): should somebody destroy the snapshot, it is a base still. Where there are guest
- * snapshots, those are, and a bookmark would stand in the way of rolling back to them.
+ * snapshots, those are, and a bookmark would stand in the way of rolling back to them. It stays as long as
+ * the target keeps the snapshot (volume_snapshot_reduce): somebody may roll the replica back to that. A pool
+ * without the feature does without.
  *
  * Encryption. A stream of an encrypted volume is plain, and what receives it encrypts it with the key of the
  * storage there; where it has none, the stream is raw (zfs-send(8), -w).
@@ -72,13 +74,16 @@
  * (stage_want.anew) is a stage that does not stand on the live volume: its snapshots have the ids of those of
  * the live volume, and do not count before the commit.
  *
- * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed: it is renamed to
- * pvesr-base-…, which is none of ours from then on, and marked to go with the last of them (zfs-destroy(8),
- * -d).
+ * A snapshot on which a kept dataset (or somebody's clone) stands cannot be destroyed. The kept one is made
+ * to stand on its own (part.c); where that is not to be, the snapshot is renamed to pvesr-base-…, which is
+ * none of ours from then on, and marked to go with the last of them (zfs-destroy(8), -d).
  *
  * A linked clone (BASE/NAME in the volid) is POOL/NAME with POOL/BASE@__base__ as its origin. As long as it
  * is that, or is not there, this counts as a snapshot of the volume, so that a first copy is sent as what
  * differs from it, where the template's replica has it (by its id), and stands on it there, too.
+ *
+ * `zfs promote` of somebody's clone takes the volume's snapshots away, and the volume stands on the clone's
+ * then. They are the clone's from then on, but they can be bases: what they are of is in the volume's past.
  */
 #pragma once
 
@@ -131,10 +136,11 @@ struct zfs_dataset {
 struct zfs_snapshot {
     struct snapshot s;
     char dataset[ZFS_NAME_MAX];
-    bool of_template;                     /* that on which the volume stands as a linked clone, or will */
+    bool of_origin;                       /* of another dataset, on which the volume stands, or will */
     bool is_bookmark;                     /* the snapshot itself is gone */
     char bookmark[SNAPSHOT_NAME_MAX + 1]; /* the name of its bookmark, "" for none */
     char quota[24];                       /* ZFS_SNAPSHOT_QUOTA, "" for none */
+    uint64_t written;                     /* bytes that the snapshot before it has not */
 };
 
 /* All that belongs to a volume, as it was when asked. */
@@ -185,6 +191,8 @@ int zfs_change_known(struct zfs *z, struct err *e, const char *first, ...) __att
 int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e);
 /* Run it whatever it is. ERR_FULL where it says so. */
 int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e);
+/* What makes a command fail on all of a pool, and what helps. */
+void zfs_explain(const char *dataset, struct err *e);
 /* After this command: what there is to be named at the next look. */
 void zfs_expect(struct zfs *z, const struct strv *argv);
 /* The live volume's snapshot has got a bookmark of its name. */
@@ -201,6 +209,9 @@ bool zfs_has_marks(const struct zfs_view *w, const char *dataset);
 /* ERR_CONFIG when it has. */
 int zfs_check_marks(const struct zfs_view *w, const char *dataset, struct err *e);
 int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
+/* One dataset or snapshot. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
+ */
+int zfs_destroy_one(struct zfs *z, const char *name, struct err *e);
 /* The same text for a snapshot of several volumes that one command takes. */
 char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot);
 /* "pvesr:name=@SNAP VOLUME" of a snapshot; `also`: NULL, or its other name while it is renamed. malloc'ed */
@@ -218,11 +229,16 @@ void zfs_forget(struct zfs *z);
 /* Of a live volume on which no guest runs: unmount it, unless somebody uses it, and find out whether it was
  * but read in. */
 int zfs_settle(struct zfs *z, struct err *e);
+/* Has a filesystem that is not mounted nothing but access times that this snapshot of it has not? 1; 0: it
+ * has, or nothing tells. */
+int zfs_times_alone(struct zfs *z, const char *dataset, const char *snapshot, struct err *e);
 /* Who uses the live volume (volume/users.h). */
 int zfs_in_use(struct zfs *z, char *by, struct err *e);
 int zfs_check_unused(struct zfs *z, struct err *e);
 /* Has it anything that its newest snapshot has not? */
 bool zfs_written(const struct zfs *z, const struct zfs_dataset *d);
+/* volume_differs. Of a snapshot that is not the newest access times count, too. */
+int zfs_differs(struct volume *v, const char *id, struct err *e);
 /* The newest snapshot of that dataset, NULL for none. */
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset);
 /* Of several, the live volume's first; then what it was or stands on, the stage's, a bookmark, what was kept.
@@ -231,7 +247,9 @@ const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
 /* The snapshot of this dataset, NULL for none. */
 const struct zfs_snapshot *zfs_find_on(const struct zfs_view *w, const char *dataset, const char *id);
 /* The names in POOL that say of a volume of this guest that something of it is here. */
-int zfs_names(const struct volume_store *store, uint32_t vmid, struct strv *ret, struct err *e);
+int zfs_names(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret, struct err *e);
+/* volume_guests */
+int zfs_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e);
 /* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
  * it the stage's snapshots are the live volume's. NULL: no such thing. */
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
@@ -241,6 +259,8 @@ bool zfs_stands_on(const char *origin, const char *dataset);
 bool zfs_beside(const struct zfs_view *w);
 /* Does that dataset stand on the snapshot of its template's volume? */
 bool zfs_linked(const struct zfs *z, const struct zfs_dataset *d);
+/* Does the live volume stand on a snapshot of somebody's dataset, which is no template? */
+bool zfs_stands_elsewhere(const struct zfs_view *w);
 /* "…/pvesr-kept-NAME-GUID" out of a dataset's guid; malloc'ed. */
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d);
 
@@ -251,6 +271,23 @@ bool zfs_properties_valid(const char *text);
 char *zfs_properties_of_snapshot(const char *text);
 /* Set what of d->wanted is not so. */
 int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e);
+
+/* ---- part.c ---- */
+
+/* That snapshot of the live volume, "DATASET@NAME", is to go, and something stands on it. Nothing does any
+ * more, and it is still there (FREE); it is now called as somebody's snapshot of the same state was, and
+ * stays (RENAMED); 0: something stands on it still. */
+#define ZFS_PART_FREE 1
+#define ZFS_PART_RENAMED 2
+int zfs_part(struct zfs *z, const char *snapshot, struct err *e);
+int zfs_part_all(struct volume *v, struct err *e);
+/* The one of these names of snapshots of one and the same state that outlives the others; NULL: not all of
+ * them are those of a tool that takes them by the clock. */
+const char *zfs_part_lasting(const struct strv *names);
+
+/* ---- large.c ---- */
+
+int zfs_large(struct volume *v, struct snapshots *all, unsigned *stage, struct err *e);
 
 /* ---- traits.c ---- */
 
@@ -266,6 +303,7 @@ int zfs_reserve_nothing(struct zfs *z, const char *dataset, struct err *e);
 struct zfs_token_want {
     const char *name, *base_id, *id;
     bool raw, embedded; /* embedded blocks may be asked for */
+    bool large;         /* it has blocks above 128 KiB as they are */
 };
 int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sent, struct err *e);
 
@@ -275,6 +313,8 @@ int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, con
                     const char *base_id, struct err *e);
 /* May it have embedded blocks that can be lost? */
 bool zfs_begin_embeds(const unsigned char record[ZFSRECORD_SIZE]);
+/* Has it blocks above 128 KiB as they are? */
+bool zfs_begin_large(const unsigned char record[ZFSRECORD_SIZE]);
 /* Has the OpenZFS of this release ("2.4.4-1") the fault? Yes, if it is not known. */
 bool zfs_release_lossy(const char *release);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """../../test-scenarios.py and its like on the storages that only this machine has: those in which something could be lost, by default on zvols
-alone. PVESR_TEST_SCENARIOS="" plays all of them."""
+alone, and of those that lead the driver the same way one. PVESR_TEST_SCENARIOS="" plays all of them."""
 # deadline: 3000
 # long: lvmthin zfspool zfscrypt
 import os
@@ -10,19 +10,21 @@ import sys
 import rig
 
 SOME = {
-    "test-scenarios.py": "added_volume_then_failure written_replica failover",
-    "test-owners.py": "stolen_twice",
+    "test-scenarios.py": "written_replica failover",
+    "test-owners.py": "planned_moves",
     "test-guest-snapshots.py": "rolled_back_behind_another",
     "test-places.py": "twice_the_same one_for_both",
-    "test-history.py": "history_survives_a_move clone",
+    "test-history.py": "clone",
+    "test-instant.py": "tested_and_kept written_within_the_commit failed_over_again",
 }
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
 if LONG:
-    SOME["test-instant.py"] = "kill_at_every_step"
-    SOME["test-scenarios.py"] += " partial_first_sync_snapshots_lost rollback state_lost"
+    SOME["test-instant.py"] += " kill_at_every_step"
+    SOME["test-scenarios.py"] += " added_volume_then_failure partial_first_sync_snapshots_lost rollback state_lost"
+    SOME["test-owners.py"] += " stolen_twice"
     SOME["test-doctor.py"] = "unfinished_copy died_between_two_renames"
     SOME["test-places.py"] += " renamed removed_once doctor_sees_one one_for_both_at_once"
-    SOME["test-history.py"] += " clones_at_once mounts"
+    SOME["test-history.py"] += " history_survives_a_move clones_at_once mounts"
 
 os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt lvmthin" if LONG else "zfspool")
 os.environ.setdefault("PVESR_KILL_MOST", "30")

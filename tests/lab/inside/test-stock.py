@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Side by side with Proxmox VE's own tool, on real ZFS: the commands that it gives, in their order, played by this program. A replica made by
-either is gone on with by the other, and only what changed travels."""
+either is gone on with by the other, and only what changed travels; what one leaves is in nobody's way. The long form plays all, in twelve turns,
+with more moves and more of the clock's snapshots."""
+# deadline: 1800
 import json
 import os
 import re
@@ -9,8 +11,11 @@ import time
 
 import rig
 import treefacts
-from guestlab import GuestLab
+from guestlab import GuestLab, same_file
 from treelab import TreeLab
+
+LONG = os.environ.get("PVESR_LAB_LONG") == "1"
+TURNS, CLOCK, MOVES = (12, 6, 3) if LONG else (4, 4, 2)
 
 
 class Stock:
@@ -18,7 +23,8 @@ class Stock:
 
     def __init__(self, c, lab, guest, datasets):
         self.c, self.lab, self.guest, self.datasets = c, lab, guest, datasets
-        self.last, self.sent = None, 0
+        self.sent = 0
+        self.alone = False  # the target has no program of ours
 
     def state_path(self, node):
         return os.path.join(node.state_dir, "pve-replication-state.json")
@@ -51,6 +57,16 @@ class Stock:
             rig.sh("blockdev", "--flushbufs", f"/dev/zvol/{there}")  # what was read of it before
         assert source.returncode == 0 and receive.returncode == 0, f"{send}: {error.decode()}"
 
+    def remove_job(self, node, target):
+        """Its removal: the replicas go, then its snapshots here; of bookmarks it knows nothing."""
+        target.pvesr("prepare-local-job", f"{self.guest}-0", "--scan", self.lab.storage_id, "--last_sync", 1, "--force", check=True)
+        for n, snap in self.lab.names.entries(node.store)[0]:
+            if (snap or "").startswith(f"__replicate_{self.guest}-0_"):
+                rig.sh("zfs", "destroy", self.lab.names.full(node.store, n, snap))
+        self.c.write("replication.cfg", "")
+        with open(self.state_path(node), "w") as f:
+            f.write("{}")
+
     def guid(self, node, n, snapshot):
         return rig.sh("zfs", "get", "-Hp", "-o", "value", "guid", self.lab.names.full(node.store, n, snapshot)).strip()
 
@@ -71,7 +87,7 @@ class Stock:
         epoch = max(int(time.time()), (last or 0) + 1)
         base = self.name(last) if last else None
         self.sent = 0
-        volids = self.prepare(node, self.c.node(target), last)
+        volids = () if self.alone else self.prepare(node, self.c.node(target), last)
         for n in self.datasets():
             full = self.lab.names.full(node.store, n, self.name(epoch))
             rig.sh("zfs", "snapshot", full)
@@ -82,8 +98,14 @@ class Stock:
         self.remember(node, target, epoch)
         for n in self.datasets() if base else ():
             rig.sh("zfs", "destroy", self.lab.names.full(node.store, n, base))
-        self.c.node(target).pvesr("finalize-local-job", f"{self.guest}-0", *volids, "--last_sync", epoch, check=True)
+        self.finalize(self.c.node(target), volids, epoch, base)
         return epoch
+
+    def finalize(self, target, volids, epoch, base):
+        if not self.alone:
+            target.pvesr("finalize-local-job", f"{self.guest}-0", *volids, "--last_sync", epoch, check=True)
+        for n in self.datasets() if self.alone and base else ():
+            rig.sh("zfs", "destroy", self.lab.names.full(target.store, n, base))
 
 
 class Story:
@@ -105,9 +127,14 @@ class Story:
         assert not faults, faults
         return epoch
 
-    def our_run(self, full=False):
+    def run(self):
         done = self.owner.pvesr("run", "--id", f"{self.guest}-0")
         assert done.returncode == 0, f"exit {done.returncode}: {done.stderr}"
+        with open(self.stock.state_path(self.owner)) as f:
+            return json.load(f).get(str(self.guest), {}).get(f"local/{self.other.name}", {}).get("last_sync")
+
+    def our_run(self, full=False):
+        self.run()
         with open(os.path.join(self.owner.log_dir, f"{self.guest}-0")) as f:
             log = f.read()
         assert ("full sync" in log) == full, log
@@ -135,6 +162,15 @@ class Disks(Story):
     def volumes(self):
         return sorted(self.lab.disks)
 
+    def write_some(self):
+        for n in self.volumes():
+            self.lab.write(n, 3)
+
+    def seen_there(self, snap):
+        """What a snapshot of the first replica says."""
+        with open(self.lab.names.snapshot(self.other.store, 0, snap), "rb") as f:
+            return f.read()
+
     def change(self):
         for n in self.volumes():
             self.lab.write(n, 5)
@@ -153,6 +189,12 @@ class Container(Story):
     def volumes(self):
         return self.lab.volumes
 
+    def write_some(self):
+        self.lab.change(0)
+
+    def seen_there(self, snap):
+        return self.lab.tree(self.other.store, 0, snap)
+
     def change(self):
         for _ in range(5):
             self.lab.change(0)
@@ -161,6 +203,10 @@ class Container(Story):
 
     def faults(self):
         """The other tool's receive mounts what it receives, and where is no matter here: the trees count."""
+        with self.lab.names.standing_still():
+            return self.faults_now()
+
+    def faults_now(self):
         (here, odd_here), (there, odd_there) = (self.lab.entries(store) for store in (self.owner.store, self.other.store))
         bad = [f"left: {name}" for name in odd_here + odd_there] + [f"only on one side: {entry}" for entry in here ^ there]
         for n, snap in here & there:
@@ -207,8 +253,286 @@ def ours_first(kind):
         w.stock_run(last)
 
 
-LONG = os.environ.get("PVESR_LAB_LONG") == "1"
+class Large(Container):
+    """With files in blocks of 1 MiB."""
 
-for story, f in ((Disks, stock_first), (Container, ours_first), (Container, stock_first), (Disks, ours_first))[:4 if LONG else 2]:
-    rig.check(f"{f.__name__}, {story.__name__.lower()}: {f.__doc__}", lambda f=f, s=story: f(s), needs=("root", "zfspool"))
+    def make_lab(self):
+        lab = super().make_lab()
+        rig.sh("zfs", "set", "recordsize=1M", self.dataset(self.owner, lab))
+        self.grow(lab)
+        return lab
+
+    def dataset(self, node, lab=None):
+        return (lab or self.lab).names.full(node.store, 0)
+
+    def grow(self, lab=None):
+        lab = lab or self.lab
+        for name in ("large", f"new-{lab.random.randrange(1 << 30)}"):  # what was received in parts stays so
+            with open(os.path.join(lab.live(0), name), "ab") as f:
+                f.write(lab.random.randbytes(3 << 20))
+
+    def change(self):
+        super().change()
+        self.grow()
+
+    def touch(self):
+        """A few bytes within what is there."""
+        with open(os.path.join(self.lab.live(0), "large"), "r+b") as f:
+            f.seek(1 << 20)
+            f.write(self.lab.random.randbytes(100))
+
+
+class LargeDisks(Disks):
+    """One of them with blocks of 256 KiB."""
+
+    def make_lab(self):
+        lab = super().make_lab()
+        full = lab.names.full(self.owner.store, 1)
+        rig.sh("udevadm", "settle")
+        rig.sh("zfs", "destroy", full)
+        rig.sh("zfs", "create", "-s", "-V", lab.disks[1], "-b", "256K", full)
+        lab.write(1, 40)
+        return lab
+
+    def touch(self):
+        self.write_some()
+
+
+def in_turn(kind):
+    """runs in turn, the other tool's and ours"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = kind(c)
+        last = w.our_run(full=True)
+        for i in range(TURNS):
+            last = w.stock_run(last) if i % 2 == 0 else w.our_run()
+            w.change()
+            if i > 1:
+                w.lab.drop_guest_snapshot(f"snap{i - 2}")
+
+
+def large_already():
+    """a replica that has large blocks takes no others: it goes on getting them"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = Large(c)
+        w.owner.write_config(**{"large-blocks": 1})
+        w.our_run(full=True)
+        w.owner.write_config()
+        for _ in range(2):
+            w.change()
+            w.our_run()
+
+
+def sent(w):
+    """How the last run sent what it sent."""
+    with open(os.path.join(w.owner.log_dir, f"{w.guest}-0")) as f:
+        log = f.read()
+    assert not w.faults(), w.faults()
+    return "full" if "full sync" in log else "delta"
+
+
+def in_parts(kind):
+    """moved to a replica that has in parts what is in large blocks here, and back: what is in parts there fits no large blocks, whoever sent it"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = kind(c)
+        last = w.stock_run(None)
+        w.change()
+        w.stock.recall(w.owner, w.other.name)
+        last = w.our_run()
+        w.stock_run(last)
+        for write, how in ((w.touch, "full"), (w.change, "delta"), (w.touch, "full" if kind is Large else "delta"))[:MOVES]:
+            w.move()
+            write()
+            planned = w.owner.pvesr("plan", f"{w.guest}-0", check=True).stdout
+            w.run()
+            assert sent(w) == how and ("above 128 KiB" in planned) == (how == "full"), (sent(w), planned)
+            w.touch()
+            w.run()
+            assert sent(w) == "delta", planned
+
+
+def datasets(store, *words):
+    """Whatever there is below the store, of which the name has one of these words in it."""
+    names = rig.sh("zfs", "list", "-H", "-r", "-t", "all", "-o", "name", store).split("\n")
+    return [name for name in names if name and any(word in name for word in words)]
+
+
+def write_replica(w, n=0):
+    """By hand; what it is then, as a file."""
+    w.lab.write(n, 3, path=w.lab.replica(n))
+    kept = os.path.join(w.c.dir, "kept")
+    rig.sh("cp", w.lab.replica(n), kept)
+    return kept
+
+
+def asides(w, node):
+    return {entry for entry in w.lab.names.entries(node.store)[0] if (entry[1] or "").startswith("diverged_")}
+
+
+def kept_whole(w, n, kept):
+    (_, snap), = asides(w, w.other)
+    assert same_file(w.lab.names.aside(w.other.store, n, snap), kept), f"{snap} is not what was written"
+
+
+def run_beside_asides(w, last, kept):
+    """Both tools in turn, with something kept aside on the target."""
+    for alone in (False, True):
+        w.change()
+        w.stock.alone = alone
+        last = w.stock.run(w.owner, w.other.name, last)
+        kept_whole(w, 0, kept)
+        w.change()
+        last = w.run()
+        kept_whole(w, 0, kept)
+    faults = w.lab.faults(asides=True)
+    assert not faults, faults
+
+
+def kept_aside():
+    """what was written to the replica stays, and is in nobody's way"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = Disks(c)
+        w.our_run(full=True)
+        kept = write_replica(w)
+        w.lab.write(0, 3)
+        last = w.run()
+        assert len(asides(w, w.other)) == 1 and not datasets(w.other.store, "pvesr-base-"), datasets(w.other.store, "/")
+        run_beside_asides(w, last, kept)
+        w.owner.pvesr("delete", "100-0", check=True)
+        w.run()
+        kept_whole(w, 0, kept)
+        assert "diverged_" in w.other.pvesr("doctor", check=True).stdout, "nothing names what is kept"
+
+
+def kept_upon_a_guest_snapshot():
+    """the same where it stands on a guest's snapshot, which both sides have until the guest deletes it"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = Disks(c)
+        w.our_run(full=True)
+        w.lab.take_guest_snapshot()
+        w.run()
+        for name in datasets(w.owner.store, "disk-0@__replicate_", "disk-0#"):
+            rig.sh("zfs", "destroy", name)
+        rig.sh("zfs", "rollback", "-r", w.lab.names.full(w.other.store, 0, "snap0"))
+        w.lab.names.look_anew(w.other.store, 0)
+        kept = write_replica(w)
+        last = w.run()
+        kept_whole(w, 0, kept)
+        last = w.stock.run(w.owner, w.other.name, last)
+        w.lab.drop_guest_snapshot("snap0")
+        run_beside_asides(w, last, kept)
+
+
+def replicas_of_stock():
+    """what the other tool received last is a replica: it goes with its disk and with the job, by either tool; what was written to it stays"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = Disks(c)
+        for _ in range(3):
+            w.lab.add_disk()
+        store = w.other.store
+        w.stock.alone = True
+        last = w.stock.run(w.owner, w.other.name, None)
+        gone = [w.lab.names.full(store, n) for n in (1, 2)]
+        w.lab.remove_disk(1)
+        w.our_run()  # none of our own before
+        assert not datasets(store, "disk-1"), datasets(store, "disk-1")
+        w.stock.alone = False
+        w.change()
+        last = w.stock.run(w.owner, w.other.name, w.stock.recall(w.owner, w.other.name))
+        w.lab.remove_disk(2)
+        w.our_run()
+        assert not datasets(store, *(name.partition("/")[2] for name in gone)), datasets(store, "/")
+        last = w.stock.run(w.owner, w.other.name, w.stock.recall(w.owner, w.other.name))
+        w.lab.remove_disk(3)
+        w.stock.prepare(w.owner, w.other, last)
+        assert not datasets(store, "disk-3"), datasets(store, "disk-3")
+        kept = write_replica(w, 4)
+        w.owner.pvesr("delete", "100-0", check=True)
+        w.run()
+        assert asides(w, w.other) == w.lab.names.entries(store)[0], datasets(store, "/")
+        kept_whole(w, 4, kept)
+
+
+def job_of_stock():
+    """the other tool removes the job: replicas go, and our bookmarks are named and removed"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = Disks(c)
+        last = w.our_run(full=True)
+        w.lab.write(0, 3)
+        w.stock.run(w.owner, w.other.name, last)
+        w.stock.remove_job(w.owner, w.other)
+        assert not w.lab.names.entries(w.other.store)[0], datasets(w.other.store, "/")
+        assert datasets(w.owner.store, "#")
+        assert "__replicate_100-0_" in w.owner.pvesr("doctor", check=True).stdout
+        w.owner.pvesr("doctor", "--repair", check=True)
+        assert not datasets(w.owner.store, "#"), datasets(w.owner.store, "#")
+
+
+def deleted_guest_snapshots():
+    """a guest's snapshot that the other tool brought goes when the guest deletes it, by our run too"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = Disks(c)
+        last = w.our_run(full=True)
+        w.lab.take_guest_snapshot()
+        w.stock_run(last)
+        w.lab.drop_guest_snapshot("snap0")
+        w.our_run()
+        assert not datasets(w.other.store, "@snap0"), datasets(w.other.store, "@")
+
+
+def marks(node, lab, n=0):
+    """What of ours is set on a live volume or came along with it."""
+    said = rig.sh("zfs", "get", "-Hp", "-s", "local,received", "-o", "property,value,source", "all", lab.names.full(node.store, n))
+    return [line for line in said.splitlines() if line.startswith(("pvesr:", "canmount\tnoauto"))]
+
+
+def moved(kind):
+    """a replica that is the guest's volume now has nothing of a replica any more, and gives nothing of that on"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = kind(c)
+        w.our_run(full=True)
+        assert marks(w.other, w.lab), "a replica has marks"
+        w.move()
+        w.change()
+        last = w.our_run()
+        assert not marks(w.owner, w.lab), marks(w.owner, w.lab)
+        w.change()
+        w.stock_run(last)
+        bad = [mark for mark in marks(w.other, w.lab) if mark.endswith("received")]
+        assert not bad, bad
+        w.move()
+        w.change()
+        w.our_run()
+        assert not marks(w.owner, w.lab), marks(w.owner, w.lab)
+
+
+def autosnap(kind):
+    """a tool takes snapshots of all datasets of the target by the clock: it finds its own, and nothing grows"""
+    with rig.Cluster(storage="zfspool", ssh=False) as c:
+        w = kind(c)
+        w.our_run(full=True)
+        expected = {}
+        for i in range(CLOCK):
+            label = f"2024-01-01_00:0{i}:02"
+            names = [f"autosnap_{label}_{period}" for period in (("hourly", "daily") if i == CLOCK - 3 else ("frequently",))]
+            for dataset in [name for name in datasets(w.other.store, "") if not re.search("[@#]", name)]:
+                for name in names:
+                    rig.sh("zfs", "snapshot", f"{dataset}@{name}")
+            expected[names[-1]] = w.seen_there(names[-1])
+            w.write_some()
+            last = w.run()
+            left = datasets(w.other.store, "pvesr-kept-", "pvesr-base-")
+            assert not left, left
+        for name, seen in expected.items():
+            assert w.seen_there(name) == seen, name
+        w.stock.run(w.owner, w.other.name, last)
+        left = datasets(w.other.store, names[0])
+        assert left == [f"{w.other.store}@{names[0]}"], "the other tool removes what is not the source's"
+
+
+SHORT = ((kept_aside,), (replicas_of_stock,), (autosnap, Disks), (moved, Container), (in_turn, Large), (in_parts, Large), (stock_first, Disks))
+REST = ((in_parts, LargeDisks), (in_turn, LargeDisks), (deleted_guest_snapshots,), (kept_upon_a_guest_snapshot,), (job_of_stock,), (large_already,),
+        (autosnap, Container), (moved, Disks), (in_turn, Disks), (ours_first, Container), (stock_first, Container), (ours_first, Disks))
+for function, *kind in SHORT + REST if LONG else SHORT:
+    name = ", ".join([function.__name__, *(k.__name__.lower() for k in kind)])
+    rig.check(f"{name}: {function.__doc__}", lambda f=function, k=kind: f(*k), needs=("root", "zfspool"))
 rig.main()

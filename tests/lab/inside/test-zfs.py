@@ -425,7 +425,33 @@ def one_instant():
         assert "debug:" not in w.run().stderr
 
 
-SHORT = (resumed, base_destroyed_on_both, taken_over_within_commit, cut_between_the_renames, linked, raw, one_instant)
+def directory_on_a_dataset():
+    """a directory storage on a dataset, which clones no file that is not on its disks yet: it is one without reflinks"""
+    with contextlib.suppress(FileNotFoundError), open("/sys/module/zfs/parameters/zfs_bclone_wait_dirty", "w") as f:
+        f.write("0")
+    with rig.Cluster("zfspool") as c:
+        a, b = c.node("pve1"), c.node("pve2")
+        for node in (a, b):
+            rig.sh("zfs", "create", "-o", f"mountpoint={node.mount}/files", f"{node.store.split('/')[0]}/files")
+            os.makedirs(f"{node.mount}/files/images/101")
+        c.storages_more = "dir: files\n\tpath /files\n"
+        c.write_tree()
+        here, there = (f"{node.mount}/files/images/101/vm-101-disk-0.raw" for node in (a, b))
+        c.write_guest("pve1", 101, "scsi0: files:101/vm-101-disk-0.raw,size=4M\n")
+        with open(here, "wb") as f:
+            f.truncate(4 << 20)
+        a.pvesr("create-local-job", "101-0", "pve2", check=True)
+        for block in range(3):
+            with open(here, "r+b") as f:
+                f.seek(block << 20)
+                f.write(os.urandom(100000))
+            a.pvesr("run", "--id", "101-0", check=True)
+            assert same_file(here, there)
+        a.pvesr("plan", "101-0", check=True)
+        assert len(json.loads(b.pvesr("restore-points", "101", "--output-format", "json", check=True).stdout)) == 1
+
+
+SHORT = (directory_on_a_dataset, resumed, base_destroyed_on_both, taken_over_within_commit, cut_between_the_renames, linked, raw, one_instant)
 REST = (foreign_token, base_destroyed_on_source, base_destroyed_on_target, removed_with_aside, first_copy_abandoned, foreign_snapshots, rolled_back,
         aside_copied, encrypted, plain_replica)
 for function in SHORT + REST if os.environ.get("PVESR_LAB_LONG") == "1" else SHORT:

@@ -1,4 +1,4 @@
-#include "cli/json.h"
+#include "view/json.h"
 
 #include "base/num.h"
 #include "base/strv.h"

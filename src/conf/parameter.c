@@ -1,15 +1,15 @@
-#include "cli/command.h"
+#include "conf/parameter.h"
 
-#include "base/mem.h"
+#include "base/num.h"
 #include "conf/calendar.h"
 #include "conf/job.h"
 #include "conf/keep.h"
 #include "conf/storagemap.h"
-#include "volume/volume.h"
 
 #include <ctype.h>
 #include <string.h>
 
+#define LIST_SEPARATORS ",; \t\n"
 #define EPOCH_MAX 253402300799 /* the end of the year 9999 */
 
 static int check_job_id(const char *text, struct err *e)
@@ -72,7 +72,7 @@ const struct parameter parameters[P_COUNT] = {
               .help = "Replication job: guest ID, a dash, job number, as in 100-0."},
     [P_TARGET] = {"target", TYPE_TEXT, .max = 63, .check = node_name_check, .help = "Target node."},
     [P_VMID] = {"vmid", TYPE_INTEGER, .min = 100, .max = 999999999, .help = "Guest ID."},
-    [P_POINT] = {"point", TYPE_TEXT, .max = SNAPSHOT_NAME_MAX, .ours = true,
+    [P_POINT] = {"point", TYPE_TEXT, .max = POINT_NAME_MAX, .ours = true,
                  .help = "Name of a restore point, as 'restore-points' shows it."},
     [P_NEW_VMID] = {"newid", TYPE_INTEGER, .min = 100, .max = 999999999, .ours = true,
                     .help = "ID of a guest that does not exist yet."},
@@ -122,8 +122,8 @@ const struct parameter parameters[P_COUNT] = {
     [P_REPAIR_REPLICA] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                           .help = "Let a run send anew what differs."},
     [P_JOBS] = {"job", TYPE_LIST, .max = 0, .check = check_job_id, .ours = true, .help = "Replication jobs."},
-    [P_ALL] = {"all", TYPE_BOOLEAN, .fallback = "0", .ours = true,
-               .help = "All jobs whose guest is on this node."},
+    [P_ALL_JOBS] = {"all", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+                    .help = "All jobs whose guest is on this node."},
     [P_PART] = {"part", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                 .help = "Go on with the rolling verification, as pvesrd does; says only what differs."},
     [P_MAX_AGE] = {"max-age", TYPE_TEXT, .max = 16, .check = job_check_max_age, .ours = true,
@@ -137,6 +137,9 @@ const struct parameter parameters[P_COUNT] = {
     [P_VERBOSE] = {"verbose", TYPE_BOOLEAN, .fallback = "0", .help = "Say more."},
     [P_MAIL] = {"mail", TYPE_BOOLEAN, .fallback = "0",
                 .help = "Tell of the first failures of a job by mail, and of a few later ones."},
+    [P_RESYNC] = {"resync", TYPE_BOOLEAN, .fallback = "0",
+                  .help = "Keep aside whatever the target has under the volume's name, and send what differs "
+                          "from that."},
     [P_SCAN] = {"scan", TYPE_LIST, .max = 4096, .check = check_storage_id,
                 .help = "Storages to look for stale volumes."},
     [P_LAST_SYNC] = {"last_sync", TYPE_INTEGER, .min = 0, .max = EPOCH_MAX, .fallback = "0",
@@ -146,6 +149,9 @@ const struct parameter parameters[P_COUNT] = {
                            .help = "Snapshot that the guest's state derives from; it is kept."},
     [P_LIMIT] = {"limit", TYPE_INTEGER, .min = 0, .max = 1000000, .fallback = "50", .ours = true,
                  .help = "Most runs to show; 0: all."},
+    [P_FOLLOW] = {"follow", TYPE_BOOLEAN, .fallback = "0", .ours = true, .help = "Go on with what comes."},
+    [P_WATCH] = {"watch", TYPE_BOOLEAN, .fallback = "0", .ours = true,
+                 .help = "Show it again and again, each two seconds."},
     [P_AFTER] = {"after", TYPE_INTEGER, .min = -EPOCH_MAX, .max = EPOCH_MAX, .ours = true,
                  .help = "Seconds since 1970; events are later than this. Now, when left out."},
     [P_ITERATIONS] = {"iterations", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "1", .ours = true,
@@ -160,4 +166,95 @@ const struct parameter parameters[P_COUNT] = {
                          .ours = true, .help = "Format of the output."},
     [P_CONFIG] = {"config", TYPE_TEXT, .max = 4096, .ours = true,
                   .help = "Node configuration to use instead of $PVESR_CONFIG or /etc/pvesr/pvesr.conf."},
+    [P_NODE] = {"node", TYPE_TEXT, .max = 63, .check = node_name_check, .help = "Node."},
+    [P_TYPE] = {"type", TYPE_CHOICE, .choices = "local", .help = "Kind of job: there is one."},
+    [P_LOG_START] = {"start", TYPE_INTEGER, .min = 0, .max = 1000000000, .fallback = "0",
+                     .help = "So many lines are left out at the beginning."},
+    [P_LOG_LIMIT] = {"limit", TYPE_INTEGER, .min = 0, .max = 1000000000, .fallback = "50",
+                     .help = "Most lines; 0: all."},
+    [P_STARTTIME] = {"starttime", TYPE_INTEGER, .min = 0, .max = EPOCH_MAX,
+                     .help = "Seconds since 1970; events are later than this. Now, when left out."},
+    [P_EVENTS] = {"iterations", TYPE_INTEGER, .min = 1, .max = 100, .fallback = "10",
+                  .help = "How many events."},
+    [P_RESOURCE] = {"type", TYPE_CHOICE, .choices = "vm|storage|node|sdn", .help = "Only such entries."},
+    [P_USERNAME] = {"username", TYPE_TEXT, .max = 64, .help = "User, with the realm: USER@REALM."},
+    [P_PASSWORD] = {"password", TYPE_TEXT, .max = 4096,
+                    .help = "The password, or a ticket that is good still: that renews it."},
+    [P_REALM] = {"realm", TYPE_TEXT, .max = 32, .help = "Realm, where the user name has none."},
+    [P_USERID] = {"userid", TYPE_TEXT, .max = 192,
+                  .help = "Whose permissions: USER@REALM or USER@REALM!TOKEN; who asks, when left out."},
+    [P_ACL_PATH] = {"path", TYPE_TEXT, .max = 256, .help = "Only this path, as in /vms/100."},
+    [P_NEW_FORMAT] = {"new-format", TYPE_BOOLEAN, .fallback = "0",
+                      .help = "Taken for the sake of Proxmox VE's clients; changes nothing."},
 };
+
+/* ---- texts to values ---- */
+
+static int check_text(const struct parameter *d, const char *text, struct err *e)
+{
+    if (d->max && strlen(text) > (size_t)d->max)
+        return err_set(e, ERR_USAGE, 0, "%s: value may only be %lld characters long, not %zu", d->name,
+                       (long long)d->max, strlen(text));
+    if (strpbrk(text, "\r\n"))
+        return err_set(e, ERR_USAGE, 0, "%s: value must not contain line breaks", d->name);
+    return d->check && d->check(text, e) < 0 ? err_wrap(e, "%s", d->name) : 0;
+}
+
+static int check_choice(const struct parameter *d, const char *text, struct err *e)
+{
+    _cleanup_strv_ struct strv choices = STRV_INIT;
+    strv_split(&choices, d->choices, "|");
+    if (strv_has(&choices, text))
+        return 0;
+    _cleanup_free_ char *all = strv_join(&choices, ", ");
+    return err_set(e, ERR_USAGE, 0, "%s: value '%s' does not have a value in the enumeration '%s'", d->name,
+                   text, all);
+}
+
+static int check_list(const struct parameter *d, const char *text, struct value *v, struct err *e)
+{
+    struct parameter item = *d;
+    item.max = 0;
+    if (d->max && strlen(text) > (size_t)d->max)
+        return check_text(d, text, e);
+    if (!v->list.n) /* the words of a repeated positional are there already */
+        strv_split(&v->list, text, LIST_SEPARATORS);
+    for (size_t i = 0; i < v->list.n; i++)
+        if (check_text(&item, v->list.v[i], e) < 0)
+            return -1;
+    return 0;
+}
+
+static int number_range(const struct parameter *d, double value, const char *text, struct err *e)
+{
+    if (value < (double)d->min)
+        return err_set(e, ERR_USAGE, 0, "%s: value must have a minimum value of %lld, not '%s'", d->name,
+                       (long long)d->min, text);
+    if (value > (double)d->max)
+        return err_set(e, ERR_USAGE, 0, "%s: value must have a maximum value of %lld, not '%s'", d->name,
+                       (long long)d->max, text);
+    return 0;
+}
+
+int parameter_parse(const struct parameter *d, struct value *v, struct err *e)
+{
+    switch (d->type) {
+    case TYPE_TEXT:
+        return check_text(d, v->text, e);
+    case TYPE_LIST:
+        return check_list(d, v->text, v, e);
+    case TYPE_CHOICE:
+        return check_choice(d, v->text, e);
+    case TYPE_BOOLEAN:
+        return num_parse_bool(d->name, v->text, &v->flag, e);
+    case TYPE_INTEGER:
+        if (num_parse_i64(d->name, v->text, INT64_MIN, INT64_MAX, &v->integer, e) < 0)
+            return -1;
+        return number_range(d, (double)v->integer, v->text, e);
+    case TYPE_NUMBER:
+        if (num_parse_double(d->name, v->text, -1e300, 1e300, &v->number, e) < 0)
+            return -1;
+        return number_range(d, v->number, v->text, e);
+    }
+    return 0;
+}

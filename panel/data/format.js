@@ -1,0 +1,34 @@
+/* Times, durations, rates as texts: plain values in, texts out. `locale` as Intl knows it. */
+
+const pad = (number) => String(number).padStart(2, '0');
+
+/* Seconds since the epoch, in the viewer's zone: 2026-01-31 22:15:03. */
+export function timestamp(seconds) {
+    const d = new Date(seconds * 1000);
+    return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
+}
+
+export function utc(seconds) {
+    return `${new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+}
+
+/* 3.2 s, 2 min 5 s, 1 h 4 min, 3 d 2 h: two units at most. */
+export function duration(seconds, locale) {
+    if (seconds < 10)
+        return `${new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(seconds)} s`;
+    let rest = Math.round(seconds);
+    const parts = [];
+    for (const [unit, size] of [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]]) {
+        const count = Math.floor(rest / size);
+        rest -= count * size;
+        if (count > 0 || parts.length > 0)
+            parts.push(count > 0 ? `${count} ${unit}` : '');
+        if (parts.length === 2)
+            break;
+    }
+    return parts.filter(Boolean).join(' ');
+}
+
+export function megabytes(rate, locale) {
+    return `${new Intl.NumberFormat(locale).format(rate)} MB/s`;
+}

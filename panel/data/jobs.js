@@ -1,0 +1,74 @@
+/* What is known of jobs: plain values in, plain values out. */
+
+export const DEFAULT_SCHEDULE = '*/15';
+
+/* In the order of the grid: by guest, then by number. */
+export function compareJobs(a, b) {
+    return a.guest - b.guest || a.jobnum - b.jobnum;
+}
+
+/* One of: running, removal, error, disabled, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
+ * /cluster/replication gave has no state. */
+export function stateOf(job) {
+    if (job.pid)
+        return 'running';
+    if (job.error)
+        return 'error';
+    if (job.remove_job)
+        return 'removal';
+    if (job.disable)
+        return 'disabled';
+    if (job.last_sync === undefined)
+        return 'unknown';
+    return job.last_sync > 0 ? 'ok' : 'waiting';
+}
+
+/* The number of a new job: one more than the highest that is seen. */
+export function nextNumber(jobs, guest) {
+    return 1 + jobs.reduce((most, job) => Number(job.guest) === Number(guest) ? Math.max(most, job.jobnum) : most, -1);
+}
+
+/* The cluster's jobs with what their nodes say of them. */
+export function withStates(jobs, states) {
+    const known = new Map(states.map((state) => [state.id, state]));
+    return jobs.map((job) => known.has(job.id) ? { ...job, ...known.get(job.id) } : job);
+}
+
+/* Every word is in one of the texts that a row shows. */
+export function matches(job, words, name = '') {
+    const text = [job.id, job.target, job.source, job.schedule, job.comment, job.error, name].join('\n').toLowerCase();
+    return words.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
+/* What changed in the dialog, as PUT wants it: a field that is what it is by default is deleted. */
+export function changesOf(job, form) {
+    const changes = {}, deleted = [];
+    const put = (key, now, was, byDefault) => {
+        if (now === was)
+            return;
+        if (now === byDefault)
+            deleted.push(key);
+        else
+            changes[key] = now;
+    };
+    put('schedule', form.schedule || DEFAULT_SCHEDULE, job.schedule || DEFAULT_SCHEDULE, DEFAULT_SCHEDULE);
+    put('rate', form.rate, job.rate === undefined ? '' : String(job.rate), '');
+    put('comment', form.comment, job.comment || '', '');
+    put('disable', form.enabled ? 0 : 1, job.disable ? 1 : 0, 0);
+    if (deleted.length > 0)
+        changes.delete = deleted.join(',');
+    return changes;
+}
+
+/* What POST wants: nothing that is so by default. */
+export function newJob(form, jobs) {
+    return {
+        id: `${form.guest}-${nextNumber(jobs, form.guest)}`,
+        type: 'local',
+        target: form.target,
+        schedule: form.schedule && form.schedule !== DEFAULT_SCHEDULE ? form.schedule : undefined,
+        rate: form.rate || undefined,
+        comment: form.comment || undefined,
+        disable: form.enabled ? undefined : 1,
+    };
+}

@@ -1,0 +1,96 @@
+/* What the server said last, for all who show it. `onChange` is told of each change; a page's questions end with it. */
+import { get, part } from './api.js';
+import { compareJobs, withStates } from './jobs.js';
+import { poll } from './poll.js';
+
+const JOBS = 3000, RESOURCES = 10000, SILENCE = 15000; // ms between two questions
+
+export function createStore(onChange) {
+    const data = { nodes: [], guests: [], jobs: null, trouble: null, silent: {} };
+    const later = {}; // node → not before
+    let resources = null, jobs = null;
+
+    const changed = (more) => {
+        Object.assign(data, more);
+        onChange(data);
+    };
+
+    /* The jobs of one node; its silence is said beside it and is no failure of the page. */
+    async function ofNode(node, parameters) {
+        try {
+            const rows = await get(`/nodes/${part(node)}/replication`, parameters);
+            delete data.silent[node];
+            delete later[node];
+            return rows;
+        } catch (e) {
+            if (e.status === 401)
+                throw e;
+            data.silent[node] = e.message;
+            later[node] = Date.now() + SILENCE;
+            return null;
+        }
+    }
+
+    /* A node that was silent is left alone for a while: whoever looks at it asks it all the same. */
+    async function ofCluster() {
+        const now = Date.now();
+        const online = data.nodes.filter((node) => node.status === 'online' && !(later[node.node] > now)).map((node) => node.node);
+        const [rows, ...states] = await Promise.all([get('/cluster/replication'), ...online.map((node) => ofNode(node))]);
+        return withStates(rows, states.filter(Boolean).flat());
+    }
+
+    async function ofView(view) {
+        if (view.kind === 'datacenter')
+            return ofCluster();
+        const guest = data.guests.find((one) => view.kind === 'guest' && String(one.vmid) === view.name);
+        if (view.kind === 'guest' && !guest)
+            return [];
+        const rows = await ofNode(guest ? guest.node : view.name, guest ? { guest: guest.vmid } : {});
+        return rows || [];
+    }
+
+    return {
+        data,
+
+        begin() {
+            resources = poll(() => get('/cluster/resources'), RESOURCES, (rows) => {
+                const first = data.nodes.length === 0;
+                changed({
+                    nodes: rows.filter((row) => row.type === 'node').sort((a, b) => a.node.localeCompare(b.node)),
+                    guests: rows.filter((row) => row.type === 'qemu' || row.type === 'lxc').sort((a, b) => a.vmid - b.vmid),
+                    trouble: null,
+                });
+                if (first && jobs)
+                    jobs.now();
+            }, (trouble) => changed({ trouble }));
+        },
+
+        /* Shows another page's jobs from now on. */
+        view(view) {
+            if (jobs)
+                jobs.stop();
+            changed({ jobs: null });
+            jobs = poll(async () => data.nodes.length > 0 ? (await ofView(view)).sort(compareJobs) : null, JOBS,
+                (rows) => rows && changed({ jobs: rows, trouble: null }), (trouble) => changed({ trouble }));
+        },
+
+        again() {
+            if (jobs)
+                jobs.now();
+        },
+
+        end() {
+            for (const one of [resources, jobs])
+                if (one)
+                    one.stop();
+            resources = jobs = null;
+            Object.assign(data, { nodes: [], guests: [], jobs: null, trouble: null, silent: {} });
+        },
+    };
+}
+
+/* Where a job's log is and where it is started: its guest's node. */
+export function nodeOf(job, guests) {
+    const guest = guests.find((one) => Number(one.vmid) === Number(job.guest));
+    return guest ? guest.node : job.source;
+}

@@ -1,0 +1,132 @@
+/* One request to the API, from its text to the answer's: who sends it, which row of the table it is, are its
+ * parameters right, may they, what comes out. Knows nothing of HTTP's wire: that is server.h.
+ *
+ *     call_begin(c)   ──► answered at once
+ *                     └─► 1: a child (or another node) answers; c->answered is called then
+ *     call_print(c, &body)
+ */
+#pragma once
+
+#include "access/caller.h"
+#include "api/child.h"
+#include "api/forward.h"
+#include "api/often.h"
+#include "api/request.h"
+#include "api/who.h"
+#include "cluster/guests.h"
+#include "cluster/jobs.h"
+#include "cluster/members.h"
+#include "conf/settings.h"
+
+#include <netinet/in.h>
+#include <systemd/sd-event.h>
+
+#define API_CHILDREN_MAX 16  /* at a time */
+#define API_CHILD_SECONDS 45 /* a change waits up to 10 s each for the locks of tree, guest and state */
+#define API_BODY_MAX (128 << 10)
+
+/* What all requests share. Filled by the daemon, and borrowed, but for what is at its end. */
+struct api {
+    sd_event *event;
+    const struct settings *settings;
+    const char *program; /* pvesr */
+    const char *config;  /* --config for it, or NULL */
+    void (*log)(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+    void (*add_metrics)(struct buf *out, void *arg); /* what the daemon says of itself; NULL: nothing */
+    void *metrics_arg;
+
+    struct who who;
+    struct jobs_kept jobs;
+    unsigned children; /* under way */
+    struct attempts *attempts;
+    struct often refused; /* lines of the log */
+    struct forwards *forwards;
+};
+void api_release(struct api *a);
+/* A line of what anybody may cause: api/often.h. */
+void api_log_often(struct api *a, int priority, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Now and then: says how many were not written. */
+void api_log_held(struct api *a);
+
+struct call {
+    struct api *api;
+
+    /* the request, from the server; texts are borrowed until the answer, NULL where there is none */
+    const char *method, *uri; /* as they came; uri with the query */
+    const char *content_type;
+    struct credentials credentials;
+    const char *forwarded_by; /* the node by which it came, or NULL */
+    char address[INET6_ADDRSTRLEN];
+    struct buf body;
+    void (*answered)(struct call *c); /* when call_begin gave 1 */
+    void *arg;
+
+    /* what is known of it */
+    enum api_method verb;
+    bool extjs; /* the other envelope */
+    struct request request;
+    struct caller caller;
+    struct tree *tree;
+    int64_t now;
+    double begun; /* monotonic */
+    double steps; /* 0, or the answer comes a multiple of so many seconds after that, and not at 0 */
+    sd_event_source *pause;
+    struct child *child; /* one of both, or none: who is asked for the answer */
+    struct forward *forward;
+    int (*finish)(struct call *c, const struct child_result *r, struct err *e);
+    int (*then)(struct call *c, const struct child_result *r, struct err *e); /* of call_pvesr */
+
+    /* the answer */
+    unsigned status;
+    char *message;   /* of a failure: one line */
+    json_t *data;    /* NULL: null */
+    struct buf text; /* instead of JSON, where there is any: metrics */
+    json_t *total;   /* of a list of which only a part is sent, or NULL */
+};
+
+int call_begin(struct call *c);
+/* The body of the answer, once there is one. */
+void call_print(const struct call *c, struct buf *body);
+/* Wipes what was sent. Of a call that is not answered its child goes on, and nobody waits for it. */
+void call_release(struct call *c);
+/* Nobody waits any more: answer at once, with a failure. */
+void call_cut(struct call *c);
+
+/* ---- for the functions of the table ---- */
+
+/* Note the failure. -1. */
+int call_refuse(struct call *c, unsigned status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A parameter's fault: 400 with it in `errors`. -1. */
+int call_refuse_parameter(struct call *c, const char *name, const char *reason);
+privileges call_may(const struct call *c, const char *path);
+/* 0, or 403. One of `wanted` is enough. */
+int call_require(struct call *c, const char *path, privileges wanted);
+privileges call_may_guest(const struct call *c, uint32_t guest);
+static inline const char *call_text(const struct call *c, enum parameter_id id)
+{
+    return c->request.value[id].text;
+}
+static inline bool call_given(const struct call *c, enum parameter_id id)
+{
+    return c->request.value[id].given;
+}
+
+/* The jobs as they are now; borrowed until the next one. NULL and *e. */
+const struct jobs *call_jobs(struct call *c, struct err *e);
+/* Of {id}: NULL is a 404 "no such …job 'ID'" (what: "job", "replication job"), or *e. */
+const struct job *call_job(struct call *c, const char *what, struct err *e);
+
+/* Who was asked has answered: 0, or -1 when the failure is noted. */
+void call_end(struct call *c, int r);
+
+/* Answer with what `pvesr ARGV` does: its success is null, or what `then` (may be NULL) makes of its output
+ * (0, or -1 as a function of the table). Its failure is the text that it says: 400 where that names a
+ * parameter, else 500. 1, or -1. */
+int call_pvesr(struct call *c, struct strv *argv,
+               int (*then)(struct call *c, const struct child_result *r, struct err *e), struct err *e);
+/* The same with any program; finish is called whatever it says. */
+int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
+               int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e);

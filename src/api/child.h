@@ -1,0 +1,32 @@
+/* A pvesr (or another program) that does for a request what takes long: with a deadline, its output bounded,
+ * followed on the event loop. So nothing in a handler blocks. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/strv.h"
+
+#include <systemd/sd-event.h>
+
+#define CHILD_OUTPUT_MAX (32 << 20) /* figures of 10,000 jobs are 18 MB */
+
+struct child_result {
+    int status;         /* exit status, or 128 + signal */
+    bool late, too_big; /* it was killed because of that */
+    struct buf out, err;
+};
+
+struct child;
+
+/* done is called once, when the program is gone and all was read; the child is freed behind it. input: for
+ * its stdin, at most 4 KiB; NULL: none. NULL and *e when it cannot be started. */
+struct child *child_start(sd_event *event, const struct strv *argv, const char *input, size_t input_len,
+                          double seconds, void (*done)(const struct child_result *r, void *arg), void *arg,
+                          struct err *e);
+/* Nobody waits for it any more: done is not called. It is left to its end (a change that has begun is better
+ * ended), or its deadline. */
+void child_forget(struct child *c);
+/* The loop has ended: it goes on, and nobody follows it. */
+void child_leave(struct child *c);
+/* Kill it, and forget it at once. */
+void child_free(struct child *c);

@@ -1,0 +1,145 @@
+#include "api/endpoint.h"
+
+#include "api/serve.h"
+
+#include <string.h>
+
+#define JOB_SETTINGS                                                                                         \
+    P_COMMENT, P_DISABLE, P_KEEP_POINTS, P_MAX_AGE, P_RATE, P_REMOVE_JOB, P_SCHEDULE, P_SCRUB_DAYS,          \
+        P_SOURCE, P_TARGET_STORAGE
+
+/* In the order of the page docs/API.md. */
+const struct endpoint endpoints[] = {
+    {API_GET, "/version", .guard = GUARD_USER, .serve = serve_version,
+     .help = "What this is, and of which Proxmox VE's API.",
+     .returns = "object: `version`, `release`, `repoid`"},
+
+    {API_GET, "/access/ticket", .guard = GUARD_NONE, .serve = serve_no_login,
+     .help = "Nothing; clients ask to see whether a server is there.", .returns = "null"},
+    {API_POST, "/access/ticket", .parameters = {P_USERNAME, P_PASSWORD, P_REALM, P_NEW_FORMAT}, .needed = 2,
+     .guard = GUARD_NONE, .serve = serve_ticket, .help = "Log in, or renew a ticket that is good still.",
+     .returns =
+         "object: `username`, `ticket`, `CSRFPreventionToken`, `cap`; with Sys.Audit on / `clustername`"},
+    {API_GET, "/access/permissions", .parameters = {P_ACL_PATH, P_USERID}, .guard = GUARD_USER,
+     .serve = serve_permissions,
+     .help = "Who asks: what they may. Of somebody else only with Sys.Audit on /access.",
+     .returns = "object by path: object by privilege: 1 where what lies below gets it too, else 0"},
+
+    {API_GET, "/cluster/replication", .guard = GUARD_USER, .serve = serve_jobs,
+     .help = "All jobs of guests on which the caller has VM.Audit, by their ids.",
+     .returns = "array of jobs"},
+    {API_POST, "/cluster/replication", .parameters = {P_ID, P_TARGET, P_TYPE, JOB_SETTINGS}, .needed = 3,
+     .guard = GUARD_GUEST, .may = PRIV(VM_Replicate), .serve = serve_job_create, .help = "Make a job.",
+     .returns = "null"},
+    {API_GET, "/cluster/replication/{id}", .in_path = {P_ID}, .guard = GUARD_GUEST, .may = PRIV(VM_Audit),
+     .serve = serve_job, .help = "A job as it is configured.", .returns = "a job, and `digest`"},
+    {API_PUT, "/cluster/replication/{id}", .in_path = {P_ID},
+     .parameters = {JOB_SETTINGS, P_DELETE, P_DIGEST}, .guard = GUARD_GUEST, .may = PRIV(VM_Replicate),
+     .serve = serve_job_update, .help = "Change a job's settings.", .returns = "null"},
+    {API_DELETE, "/cluster/replication/{id}", .in_path = {P_ID}, .parameters = {P_KEEP, P_FORCE},
+     .guard = GUARD_GUEST, .may = PRIV(VM_Replicate), .serve = serve_job_delete,
+     .help = "Mark a job for removal; the node of its guest begins with it at once.", .returns = "null"},
+
+    {API_GET, "/nodes/{node}/replication", .in_path = {P_NODE}, .parameters = {P_GUEST}, .guard = GUARD_USER,
+     .on_node = true, .serve = serve_states,
+     .help = "The jobs of the node's guests on which the caller has VM.Audit, and how they are doing.",
+     .returns = "array of states"},
+    {API_GET, "/nodes/{node}/replication/{id}", .in_path = {P_NODE, P_ID}, .guard = GUARD_USER,
+     .on_node = true, .serve = serve_state_links, .help = "What there is below.",
+     .returns = "array of objects: `name`"},
+    {API_GET, "/nodes/{node}/replication/{id}/status", .in_path = {P_NODE, P_ID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_state, .help = "How a job is doing.",
+     .returns = "a state"},
+    {API_GET, "/nodes/{node}/replication/{id}/log", .in_path = {P_NODE, P_ID},
+     .parameters = {P_LOG_START, P_LOG_LIMIT}, .guard = GUARD_GUEST, .may = PRIV(VM_Audit),
+     .or_on_node = PRIV(Sys_Audit), .on_node = true, .serve = serve_log,
+     .help = "What the job's last run on the node said.",
+     .returns = "array of objects: `n` the line's number, `t` its text; beside it `total`"},
+    {API_POST, "/nodes/{node}/replication/{id}/schedule_now", .in_path = {P_NODE, P_ID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Replicate), .on_node = true, .serve = serve_schedule_now,
+     .help = "Let the job run at once.", .returns = "string, empty"},
+
+    {API_GET, "/cluster/jobs/schedule-analyze", .parameters = {P_SCHEDULE, P_STARTTIME, P_EVENTS},
+     .needed = 1, .guard = GUARD_USER, .serve = serve_analyze,
+     .help = "The next events of a schedule, in this node's time.",
+     .returns = "array of objects: `timestamp`, `utc`"},
+    {API_GET, "/cluster/status", .guard = GUARD_USER, .serve = serve_cluster_status,
+     .help = "The cluster and its nodes.",
+     .returns =
+         "array of objects: one of `type` cluster (where there are several nodes), one of `type` node each"},
+    {API_GET, "/cluster/resources", .parameters = {P_RESOURCE}, .guard = GUARD_USER, .serve = serve_resources,
+     .help = "The nodes, and the guests on which the caller has VM.Audit.",
+     .returns = "array of objects: `id`, `type`, `node`, of guests `vmid`"},
+    {API_GET, "/nodes", .guard = GUARD_USER, .serve = serve_nodes, .help = "The nodes of the cluster.",
+     .returns = "array of objects: `node`, `id`, `type`, `status`"},
+    {API_GET, "/nodes/{node}/qemu", .in_path = {P_NODE}, .guard = GUARD_USER, .serve = serve_qemu,
+     .help = "The node's virtual machines on which the caller has VM.Audit.",
+     .returns = "array of objects: `vmid`"},
+    {API_GET, "/nodes/{node}/lxc", .in_path = {P_NODE}, .guard = GUARD_USER, .serve = serve_lxc,
+     .help = "The node's containers on which the caller has VM.Audit.",
+     .returns = "array of objects: `vmid`, `type`"},
+
+    {API_GET, "/metrics", .guard = GUARD_SCRAPE, .may = PRIV(Sys_Audit), .serve = serve_metrics,
+     .help = "Figures of this node's jobs and of pvesrd, for Prometheus; also at /metrics itself.",
+     .returns = "no JSON: OpenMetrics text"},
+    {API_GET, "/nodes/{node}/qemu/{vmid}/config", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Audit), .serve = serve_qemu_config, .help = "A virtual machine as it is configured now.",
+     .returns = "object of its settings; `description`, `digest`"},
+    {API_GET, "/nodes/{node}/lxc/{vmid}/config", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Audit), .serve = serve_lxc_config, .help = "A container as it is configured now.",
+     .returns = "object of its settings; `description`, `digest`"},
+};
+
+const size_t n_endpoints = ELEMENTS(endpoints);
+
+static const char *const names[API_METHODS] = {"GET", "POST", "PUT", "DELETE"};
+
+const char *api_method_name(enum api_method m)
+{
+    return names[m];
+}
+
+bool api_method_parse(const char *name, enum api_method *ret)
+{
+    for (enum api_method m = 0; m < API_METHODS; m++)
+        if (strcmp(name, names[m]) == 0) {
+            *ret = m;
+            return true;
+        }
+    *ret = API_GET;
+    return strcmp(name, "HEAD") == 0; /* whose answer has no body, else it is the same */
+}
+
+/* Does the path fit? The components that stand for parameters into *values. */
+static bool fits(const char *pattern, const struct strv *path, struct strv *values)
+{
+    for (size_t i = 0; i < path->n; i++) {
+        if (*pattern++ != '/')
+            return false;
+        size_t n = strcspn(pattern, "/");
+        if (*pattern == '{')
+            strv_add(values, path->v[i]);
+        else if (strlen(path->v[i]) != n || strncmp(path->v[i], pattern, n) != 0)
+            return false;
+        pattern += n;
+    }
+    return !*pattern;
+}
+
+const struct endpoint *endpoint_find(enum api_method m, const struct strv *path, bool *known,
+                                     struct strv *values)
+{
+    *known = false;
+    for (size_t i = 0; i < n_endpoints; i++) {
+        _cleanup_strv_ struct strv found = STRV_INIT;
+        if (!fits(endpoints[i].path, path, &found))
+            continue;
+        *known = true;
+        if (endpoints[i].method != m)
+            continue;
+        *values = found;
+        found = (struct strv)STRV_INIT;
+        return &endpoints[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,118 @@
+/* /cluster/replication: the jobs as they are configured. Changes are made by pvesr, so that they are made in
+ * one way, and wait for their locks elsewhere. */
+#include "api/serve.h"
+
+#include "conf/storagemap.h"
+#include "view/job.h"
+
+#include <string.h>
+
+/* Clients leave out a job without `source`: where it is not written, it is where the guest is. */
+static json_t *whole_job(const struct job *job, const struct guest_list *guests)
+{
+    json_t *o = job_json(job);
+    const struct guest_entry *g = job->source ? NULL : guests_find(guests, job->guest);
+    if (g)
+        json_object_set_new(o, "source", json_string(g->node));
+    return o;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp((*(const struct job *const *)a)->id, (*(const struct job *const *)b)->id);
+}
+
+int serve_jobs(struct call *c, struct err *e)
+{
+    struct guest_list guests = {0};
+    const struct jobs *jobs = call_jobs(c, e);
+    if (!jobs || guests_load(c->tree, &guests, e) < 0)
+        return -1;
+    size_t all = jobs->n + jobs->n_unread, n = 0;
+    _cleanup_free_ const struct job **sorted = xcalloc(all + 1, sizeof(struct job *));
+    for (size_t i = 0; i < all; i++) {
+        const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
+        if (call_may_guest(c, job->guest) & PRIV(VM_Audit))
+            sorted[n++] = job;
+    }
+    qsort(sorted, n, sizeof *sorted, by_id);
+    c->data = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(c->data, whole_job(sorted[i], &guests));
+    guests_release(&guests);
+    return 0;
+}
+
+int serve_job(struct call *c, struct err *e)
+{
+    struct guest_list guests = {0};
+    const struct job *job = call_job(c, "replication job", e);
+    if (!job || guests_load(c->tree, &guests, e) < 0)
+        return -1;
+    c->data = whole_job(job, &guests);
+    json_object_set_new(c->data, "digest", json_string(c->api->jobs.jobs.digest));
+    guests_release(&guests);
+    return 0;
+}
+
+/* ---- changes ---- */
+
+/* What was given, as options. */
+static void add_options(const struct call *c, struct strv *argv)
+{
+    const struct endpoint *ep = c->request.endpoint;
+    for (size_t i = 0; i < ENDPOINT_PARAMETERS && ep->parameters[i]; i++) {
+        enum parameter_id id = ep->parameters[i];
+        if (call_given(c, id) && id != P_ID && id != P_TARGET && id != P_TYPE)
+            strv_addf(argv, "--%s=%s", parameters[id].name, call_text(c, id));
+    }
+}
+
+/* Whoever says where replicas are may fill these storages. An entry leads both ways. What is no map pvesr
+ * says. */
+static int check_storages(struct call *c)
+{
+    _cleanup_storagemap_ struct storagemap map = {0};
+    struct err ignored;
+    if (!call_given(c, P_TARGET_STORAGE) ||
+        storagemap_parse(call_text(c, P_TARGET_STORAGE), &map, &ignored) < 0)
+        return 0;
+    for (size_t i = 0; i < 2 * map.from.n; i++) {
+        const char *name = i % 2 ? map.to.v[i / 2] : map.from.v[i / 2];
+        _cleanup_free_ char *path = xasprintf("/storage/%s", name);
+        if (call_require(c, path, PRIV(Datastore_AllocateSpace)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int serve_job_create(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    if (check_storages(c) < 0)
+        return -1;
+    strv_adds(&argv, "create-local-job", call_text(c, P_ID), call_text(c, P_TARGET), NULL);
+    add_options(c, &argv);
+    return call_pvesr(c, &argv, NULL, e);
+}
+
+int serve_job_update(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    if (!call_job(c, "job", e) || check_storages(c) < 0)
+        return -1;
+    strv_adds(&argv, "update", call_text(c, P_ID), NULL);
+    add_options(c, &argv);
+    return call_pvesr(c, &argv, NULL, e);
+}
+
+/* By force, what is not there is removed, too. */
+int serve_job_delete(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    if (!c->request.value[P_FORCE].flag && !call_job(c, "job", e))
+        return -1;
+    strv_adds(&argv, "delete", call_text(c, P_ID), NULL);
+    add_options(c, &argv);
+    return call_pvesr(c, &argv, NULL, e);
+}

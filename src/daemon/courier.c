@@ -1,0 +1,387 @@
+#include "daemon/courier.h"
+
+#include "api/child.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/lock.h"
+#include "conf/datacenter.h"
+#include "daemon/log.h"
+#include "notify/send.h"
+#include "notify/spool.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEADLINE_SECONDS 120 /* sendmail gets 60, a server SEND_SECONDS */
+#define AT_ONCE 4
+#define REST_SECONDS 30 /* between two tries, also when none of it can be recorded */
+
+struct delivery {
+    struct courier *courier;
+    struct delivery *next;
+    char name[SPOOL_NAME_MAX];
+    char *target;
+    struct child *child; /* NULL: it failed, and the target is left alone until then */
+    double until;        /* monotonic */
+};
+
+/* ---- one delivery ---- */
+
+static void delivery_free(struct delivery *d)
+{
+    free(d->target);
+    free(d);
+}
+
+static void drop(struct delivery *d)
+{
+    struct delivery **p = &d->courier->under_way;
+    while (*p != d)
+        p = &(*p)->next;
+    *p = d->next;
+    delivery_free(d);
+}
+
+/* The process has recorded it, unless it was ended. */
+static void on_failed(struct delivery *d, const struct child_result *r)
+{
+    struct err e = {0};
+    log_line(LOG_WARNING, "a notification for target '%s' waits: %s", d->target,
+             r->late          ? "it took too long"
+             : r->err.len     ? buf_str(&r->err)
+             : r->status == 0 ? "its process has ended and left it"
+                              : "its process was ended");
+    if (r->status >= 128)
+        spool_failed(d->courier->settings->state_dir, d->name, "it took too long, or was ended", false,
+                     clock_epoch(), &e);
+    d->child = NULL;
+    d->until = clock_mono() + REST_SECONDS;
+}
+
+static bool is_settled(const struct delivery *d, const struct child_result *r)
+{
+    struct courier *c = d->courier;
+    switch (r->late ? -1 : r->status) {
+    case 0: /* whatever it did: what is still there is not begun anew at once */
+        return !spool_has(c->settings->state_dir, d->name);
+    case COURIER_STAYS:
+        strv_add_once(&c->settled, d->name);
+        log_line(LOG_ERR, "%s", buf_str(&r->err));
+        return true;
+    case COURIER_DROPPED:
+        log_line(LOG_NOTICE, "%s", buf_str(&r->err));
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void on_ended(const struct child_result *r, void *arg)
+{
+    struct delivery *d = arg;
+    struct courier *c = d->courier;
+    if (is_settled(d, r))
+        drop(d);
+    else
+        on_failed(d, r);
+    courier_look(c);
+}
+
+static void start(struct courier *c, const struct spooled *what)
+{
+    struct err e = {0};
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "/proc/self/exe", "--send-notification", NULL);
+    if (c->config)
+        strv_addf(&argv, "--config=%s", c->config);
+    _cleanup_free_ char *input = xasprintf("%s\n%s", what->name, c->settings->state_dir);
+    struct delivery *d = xcalloc(1, sizeof *d);
+    *d = (struct delivery){.courier = c, .target = xstrdup(what->target)};
+    snprintf(d->name, sizeof d->name, "%s", what->name);
+    d->child = child_start(c->event, &argv, input, strlen(input), DEADLINE_SECONDS, on_ended, d, &e);
+    if (!d->child)
+        log_line(LOG_WARNING, "a notification for target '%s' waits: %s", d->target, e.text);
+    d->until = clock_mono() + REST_SECONDS; /* where it could not even begin */
+    d->next = c->under_way;
+    c->under_way = d;
+}
+
+/* ---- all ---- */
+
+static size_t count(const struct courier *c)
+{
+    size_t n = 0;
+    for (const struct delivery *d = c->under_way; d; d = d->next)
+        n += d->child != NULL;
+    return n;
+}
+
+/* The one to this target that is under way, or since which it rests; or NULL. */
+static const struct delivery *delivery_to(const struct courier *c, const char *target)
+{
+    for (const struct delivery *d = c->under_way; d; d = d->next)
+        if (strcmp(d->target, target) == 0)
+            return d;
+    return NULL;
+}
+
+/* Seconds until the first target that rests can be tried again; 0: none rests. */
+static int64_t wake_rested(struct courier *c)
+{
+    int64_t soonest = 0;
+    double now = clock_mono();
+    for (struct delivery *d = c->under_way, *next; d; d = next) {
+        next = d->next;
+        int64_t left = (int64_t)(d->until - now) + 1;
+        if (!d->child && d->until <= now)
+            drop(d);
+        else if (!d->child && (!soonest || left < soonest))
+            soonest = left;
+    }
+    return soonest;
+}
+
+static bool is_first(const struct courier *c, const struct spool *s, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(s->v[k].target, s->v[i].target) == 0 && !strv_has(&c->settled, s->v[k].name))
+            return false;
+    return !strv_has(&c->settled, s->v[i].name);
+}
+
+/* A moment far ahead was set by a clock that was ahead. */
+static bool is_due(const struct courier *c, const struct spooled *x, int64_t now)
+{
+    return x->next <= now || x->next > now + spool_retry_delay(UINT32_MAX) ||
+           x->next - spool_retry_delay(x->tries) <= c->retried;
+}
+
+/* Never untried: the clock may have been set since it was made. */
+static bool give_up(struct courier *c, const struct spooled *x, int64_t now)
+{
+    struct err e = {0};
+    bool old = x->tries > 0 && now - x->made >= SPOOL_KEEP_SECONDS;
+    if (!old && x->refused < SPOOL_REFUSALS)
+        return false;
+    log_line(LOG_ERR, "'%s' is not told to target '%s', given up after %u tries: %s", x->title, x->target,
+             x->tries, x->error ? x->error : "it was never sent");
+    if (spool_remove(c->settings->state_dir, x->name, &e) < 0)
+        strv_add_once(&c->settled, x->name);
+    return true;
+}
+
+/* Once more, since what kept them may be mended. */
+static void remove_settled(struct courier *c)
+{
+    struct err ignored;
+    for (size_t i = c->settled.n; i-- > 0;)
+        if (spool_remove(c->settings->state_dir, c->settled.v[i], &ignored) == 0)
+            strv_remove(&c->settled, i);
+}
+
+/* What is first of its target. The moment of the next look, 0: none by itself. */
+static int64_t look_at(struct courier *c, const struct spool *s, int64_t now)
+{
+    int64_t soonest = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct spooled *x = &s->v[i];
+        const struct delivery *d = delivery_to(c, x->target);
+        if (!is_first(c, s, i) || (d && d->child))
+            continue;
+        int64_t next = x->next;
+        if (give_up(c, x, now))
+            next = now + 1;
+        else if (!d && is_due(c, x, now) && count(c) < AT_ONCE)
+            start(c, x);
+        soonest = next > now && (!soonest || next < soonest) ? next : soonest;
+    }
+    return soonest;
+}
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+    courier_look(arg);
+    return 0;
+}
+
+static void set_timer(struct courier *c, int64_t seconds)
+{
+    uint64_t usec = (uint64_t)seconds * 1000000;
+    if (!c->timer) {
+        sd_event_add_time_relative(c->event, &c->timer, CLOCK_MONOTONIC, usec, 0, on_timer, c);
+        return;
+    }
+    sd_event_source_set_time_relative(c->timer, usec);
+    sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+}
+
+void courier_look(struct courier *c)
+{
+    struct err e = {0};
+    struct spool s;
+    int64_t now = clock_epoch();
+    wake_rested(c);
+    remove_settled(c);
+    if (spool_load(c->settings->state_dir, &s, &e) < 0) {
+        log_line(LOG_WARNING, "%s", e.text);
+        set_timer(c, REST_SECONDS);
+        return;
+    }
+    c->waiting = 0;
+    for (size_t i = 0; i < s.n; i++)
+        c->waiting += !strv_has(&c->settled, s.v[i].name);
+    int64_t soonest = look_at(c, &s, now);
+    spool_release(&s);
+    int64_t rests = wake_rested(c);
+    if (rests && (!soonest || now + rests < soonest))
+        soonest = now + rests;
+    if (soonest)
+        set_timer(c, soonest > now ? soonest - now : 1);
+}
+
+void courier_retry(struct courier *c)
+{
+    c->retried = clock_epoch();
+    for (struct delivery *d = c->under_way; d; d = d->next)
+        d->until = 0; /* of one that is at it: set anew when it fails */
+    courier_look(c);
+}
+
+int courier_add(struct courier *c, const char *target, const json_t *event, struct err *e)
+{
+    _cleanup_free_ char *lost = NULL;
+    int r = spool_add(c->settings->state_dir, target, event, clock_epoch(), &lost, e);
+    if (lost)
+        log_line(LOG_ERR, "%s", lost);
+    return r;
+}
+
+void courier_release(struct courier *c)
+{
+    sd_event_source_disable_unref(c->timer);
+    while (c->under_way) {
+        struct delivery *d = c->under_way;
+        c->under_way = d->next;
+        child_leave(d->child);
+        delivery_free(d);
+    }
+    strv_release(&c->settled);
+}
+
+/* ---- the process ---- */
+
+struct errand {
+    const struct settings *settings;
+    struct tree *tree;
+    char name[SPOOL_NAME_MAX + 1], state_dir[PATH_MAX]; /* room for the ends of lines */
+};
+
+static int read_targets(struct tree *t, struct notify_targets *ret, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT, secrets = BUF_INIT;
+    if (tree_read(t, "notify.cfg", &text, e) < 0 || tree_read(t, "priv/notify.cfg", &secrets, e) < 0)
+        return -1;
+    targets_parse(buf_str(&text), text.len, buf_str(&secrets), secrets.len, ret);
+    if (secrets.data)
+        explicit_bzero(secrets.data, secrets.room);
+    return 0;
+}
+
+static int send_to(const struct errand *x, const struct notify_target *target, const json_t *event,
+                   struct err *e)
+{
+    struct err ignored;
+    _cleanup_buf_ struct buf datacenter = BUF_INIT;
+    _cleanup_free_ char *from = tree_read(x->tree, "datacenter.cfg", &datacenter, &ignored) == 0
+                                    ? datacenter_email_from(buf_str(&datacenter), datacenter.len)
+                                    : NULL;
+    _cleanup_free_ char *id = xasprintf("%s@%s", x->name, x->settings->node);
+    struct sending sending = {.sendmail = x->settings->sendmail, .from = from, .id = id};
+    return notify_send(target, event, &sending, e);
+}
+
+/* Why there is no such target, or it is off. What nobody wants any more is dropped, but no mistake is taken
+ * for that. */
+static int explain(const struct notify_targets *targets, const char *name, const json_t *event, struct err *e)
+{
+    _cleanup_free_ char *warnings = strv_join(&targets->warnings, "; ");
+    if (targets_find(targets, name))
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "target '%s' of notify.cfg is turned off: take 'disable 1' from it, or remove all of it", name);
+    if (targets->warnings.n)
+        return err_set(e, ERR_CONFIG, 0, "target '%s' is not in what is understood of notify.cfg: %s", name,
+                       warnings);
+    err_set(e, ERR_GONE, 0, "'%s' is dropped: its target '%s' is not in notify.cfg any more",
+            event_text(event, "title"), name);
+    return COURIER_DROPPED;
+}
+
+static int try(const struct errand *x, const char *name, const json_t *event, struct err *e)
+{
+    struct notify_targets targets = {0};
+    if (read_targets(x->tree, &targets, e) < 0)
+        return -1;
+    const struct notify_target *target = targets_find(&targets, name);
+    int r = target && !target->disabled ? send_to(x, target, event, e) : explain(&targets, name, event, e);
+    targets_release(&targets);
+    return r;
+}
+
+static int deliver(const struct errand *x, const json_t *o, struct err *e)
+{
+    struct err problem;
+    const json_t *event = json_object_get(o, "event");
+    const char *target = json_string_value(json_object_get(o, "target"));
+    int r = try(x, target, event, e);
+    if (r >= 0) {
+        if (spool_remove(x->state_dir, x->name, &problem) == 0)
+            return r;
+        err_set(e, problem.kind, 0, "'%s' was %s target '%s', and may be told again by the next pvesrd: %s",
+                event_text(event, "title"), r ? "dropped for" : "told to", target, problem.text);
+        return COURIER_STAYS;
+    }
+    problem = *e;
+    if (spool_failed(x->state_dir, x->name, problem.text, problem.kind == ERR_DATA, clock_epoch(), e) == 0)
+        *e = problem;
+    return -1;
+}
+
+/* Another process, of a daemon that is gone, may be at it still; then it is gone, or not, when that has
+ * ended. */
+static int lock_target(const struct errand *x, const char *target, struct lock **ret, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/pvesr-notify/%s.lock", x->state_dir, target);
+    *ret = lock_take(path, true, SEND_SECONDS, true, e);
+    return *ret ? 0 : -1;
+}
+
+static bool read_line(char *line, int size)
+{
+    if (!fgets(line, size, stdin))
+        return false;
+    line[strcspn(line, "\n")] = 0;
+    return *line;
+}
+
+int courier_errand(const struct settings *s, struct tree *t, struct err *e)
+{
+    struct errand x = {.settings = s, .tree = t};
+    struct lock *lock;
+    if (!read_line(x.name, sizeof x.name) || !read_line(x.state_dir, sizeof x.state_dir))
+        return err_set(e, ERR_USAGE, 0, "nothing is to be sent");
+    json_t *o = spool_read(x.state_dir, x.name, e);
+    if (!o)
+        return e->kind == ERR_GONE ? 0 : -1;
+    int r = lock_target(&x, json_string_value(json_object_get(o, "target")), &lock, e);
+    json_decref(o);
+    if (r < 0)
+        return -1;
+    o = spool_read(x.state_dir, x.name, e);
+    r = o ? deliver(&x, o, e) : e->kind == ERR_GONE ? 0 : -1;
+    json_decref(o);
+    lock_free(lock);
+    return r;
+}

@@ -1,0 +1,17 @@
+/* One notification to one target, and wait for its answer: for a process of its own, with a deadline. */
+#pragma once
+
+#include "base/err.h"
+#include "notify/targets.h"
+
+#define SEND_SECONDS 45
+
+struct sending {
+    const char *sendmail; /* the program */
+    const char *from;     /* of mails, where the target says none; NULL: root */
+    const char *id;       /* the same whenever it is tried: receivers can tell that they had it */
+};
+
+/* 0 when it was accepted. ERR_DATA: a server has read it, and says that it will never take it. No secret is
+ * in *e. */
+int notify_send(const struct notify_target *t, const json_t *event, const struct sending *s, struct err *e);

@@ -1,0 +1,40 @@
+/* Jobs and how they are doing, as `pvesr status` and the API show them (BEHAVIOUR.md#output): what is shown
+ * on which node, what is wrong with a job, and both as JSON. */
+#pragma once
+
+#include "cluster/guests.h"
+#include "cluster/jobs.h"
+#include "cluster/members.h"
+#include "state/jobstate.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* As it is configured; new. */
+json_t *job_json(const struct job *job);
+
+/* A job, its guest, its state. */
+struct job_view {
+    const struct job *job;           /* borrowed */
+    const struct guest_entry *guest; /* borrowed; NULL: there is none */
+    struct job_state state;
+    int64_t next_sync, overdue; /* since when it is; 0: it is not */
+    bool to_come;               /* the last sync lies in the future */
+    char *lost;                 /* why it has no guest, or NULL */
+    char *hindered;             /* what became of runs that did not fail, or NULL */
+};
+
+/* Of node `node` at `now`, from what was loaded; which must outlive it. False, with nothing to release: the
+ * job is none of this node's. Jobs whose guest is elsewhere are that node's; a job to this node can only be
+ * removed. */
+bool job_view_init(struct job_view *v, const struct job *job, const char *node,
+                   const struct guest_list *guests);
+void job_view_look(struct job_view *v, const struct members *members, const struct job_states *states,
+                   int64_t written, int64_t now);
+void job_view_release(struct job_view *v);
+
+/* What keeps the job from running, if anything: a fault of its configuration, or its last failure. */
+const char *job_view_trouble(const struct job_view *v);
+/* job_json and the state; new. */
+json_t *job_view_json(const struct job_view *v);

@@ -1,0 +1,448 @@
+#!/usr/bin/env python3
+"""The API of pvesrd over real HTTPS, on two nodes, by Python's own client, by curl and by clients that know nothing of us."""
+import concurrent.futures
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.parse
+
+import rig
+import rigapi
+from apiworld import AUDITOR, PASSWORD, SECRETS, World, as_browser, expect, first_line, has_keys, log_in, set_password, sign
+from rigapi import token
+
+TESTS = []
+
+
+def told(f):
+    TESTS.append(f)
+    return f
+
+
+@told
+def the_life_of_a_job(w):
+    """a job is made, runs, is changed, disabled, triggered, read and removed by the API"""
+    w.create(schedule="*/30", rate="7", comment="by hand: ä%20 \"<b>\"", disable="0")
+    job, = expect(200, w.api.get("/cluster/replication")).data
+    assert job["id"] == "100-0" and job["guest"] == 100 and job["jobnum"] == 0 and job["type"] == "local", job
+    assert job["source"] == "pve1" and job["rate"] == 7 and isinstance(job["rate"], int), job
+    assert job["comment"] == "by hand: ä%20 \"<b>\"" and "disable" not in job and "last_sync" not in job, job
+    w.wait_synced()
+    state = w.state()
+    assert state["vmtype"] == "qemu" and state["fail_count"] == 0 and "error" not in state and state["duration"] > 0, state
+    read = expect(200, w.api.get("/cluster/replication/100-0")).data
+    expect(500, w.api.put("/cluster/replication/100-0", rate="8", digest="0" * 40), "detected modified configuration")
+    expect(200, w.api.put("/cluster/replication/100-0", id="100-0", rate="8.5", delete="comment,schedule", digest=read["digest"]))
+    read = expect(200, w.api.get("/cluster/replication/100-0")).data
+    assert read["rate"] == 8.5 and "comment" not in read and "schedule" not in read, read
+    expect(200, w.api.put("/cluster/replication/100-0", disable="1"))
+    state, = expect(200, w.api.get("/nodes/pve1/replication", guest="100")).data
+    assert state["disable"] == 1, state
+    assert expect(200, w.api.get("/nodes/pve1/replication", guest="101")).data == []
+    expect(200, w.api.put("/cluster/replication/100-0", delete="disable"))
+    before = w.state()["last_sync"]
+    rig.wait_for(lambda: time.time() > before + 1, "another second")
+    assert expect(200, w.api.post("/nodes/pve1/replication/100-0/schedule_now")).data == ""
+    w.wait_synced(after=before)
+    assert expect(200, w.api.delete("/cluster/replication/100-0")).data is None
+    rig.wait_for(lambda: w.ids() == [], "the removal")
+    expect(404, w.api.get("/cluster/replication/100-0"), "no such replication job '100-0'")
+    expect(404, w.api.get("/nodes/pve1/replication/100-0/status"), "no such replication job '100-0'")
+    expect(404, w.api.put("/cluster/replication/100-0", rate="8"), "no such job '100-0'")
+    expect(404, w.api.delete("/cluster/replication/100-0"), "no such job '100-0'")
+    expect(200, w.api.delete("/cluster/replication/100-0", force="1"))
+
+
+@told
+def what_is_refused(w):
+    """what Proxmox VE refuses is refused with its words, in the status line and the body"""
+    def create(**more):
+        return w.api.post("/cluster/replication", **{"id": "100-0", "target": "pve2", "type": "local", **more})
+
+    expect(500, create(id="999-0"), "Guest '999' does not exist.")
+    expect(500, create(target="pve9"), "Target 'pve9' does not exist.")
+    expect(500, create(target="pve1"), "Source and target must not be identical")
+    expect(400, create(source="pve2"), "Parameter verification failed.", "source")
+    w.c.write_guest("pve1", 103, "cores: 1\n")
+    expect(500, create(id="103-0"), "No replicatable volumes found")
+    w.create()
+    expect(500, create(), "replication job '100-0' already exists")
+    expect(500, create(id="100-1"), "replication job for guest '100' to target 'local/pve2' already exists")
+    for field, value in (("id", "99-0"), ("id", "100-00"), ("id", "x"), ("target", "a b"), ("type", "remote"), ("rate", "0"), ("rate", "fast"),
+                         ("schedule", "never"), ("disable", "perhaps"), ("remove_job", "half"), ("comment", "x" * 4097),
+                         ("comment", "two\nlines"), ("nonsense", "1"), ("keep", "last=0")):
+        expect(400, create(**{field: value}), "Parameter verification failed.", field)
+    lacking = expect(400, w.api.post("/cluster/replication", id="100-0", target="pve2"), None, "type")
+    assert lacking.body["errors"] == {"type": "property is missing and it is not optional"}, lacking
+    expect(400, w.api.put("/cluster/replication/100-0", target="pve1"), None, "target")
+    expect(400, w.api.put("/cluster/replication/100-0", delete="target"), None, "delete")
+    expect(400, w.api.put("/cluster/replication/100-0", id="100-1"), None, "id")
+    expect(400, w.api.delete("/cluster/replication/100-0", keep="1", force="1"), None, "keep")
+    expect(400, w.api.get("/nodes/pve1/replication/100-0/log", limit="-1"), None, "limit")
+    expect(404, w.api.get("/cluster/nothing"), "Path '/cluster/nothing' not found")
+    expect(404, w.api.call("GET", "/", prefix=""))
+    expect(404, w.api.call("GET", "/version", prefix="/api3/json"))
+    expect(501, w.api.post("/version"), "Method 'POST /version' not implemented")
+    expect(501, w.api.call("PATCH", "/version"))
+
+
+@told
+def the_log(w):
+    """the log of a run is given in parts, with the number of its lines"""
+    log = "/nodes/pve1/replication/100-0/log"
+    w.create(disable="1")
+    answer = expect(200, w.api.get(log))
+    assert answer.data == [{"n": 1, "t": "unable to open file - No such file or directory"}] and answer.body["total"] == 1, answer
+    os.makedirs(w.a.log_dir, exist_ok=True)
+    path = os.path.join(w.a.log_dir, "100-0")
+    with open(path, "w") as f:
+        pass
+    assert expect(200, w.api.get(log)).data == [{"n": 1, "t": "no content"}]
+    with open(path, "w") as f:
+        f.writelines(f"line {n}\n" for n in range(1, 121))
+    answer = expect(200, w.api.get(log))
+    assert answer.body["total"] == 120 and [r["n"] for r in answer.data] == list(range(1, 51)), answer
+    answer = expect(200, w.api.get(log, start="118", limit="0"))
+    assert answer.data == [{"n": 119, "t": "line 119"}, {"n": 120, "t": "line 120"}] and answer.body["total"] == 120, answer
+    assert len(expect(200, w.api.get(log, limit="0")).data) == 120
+    assert expect(200, w.api.get(log, start="500")).data == []
+    os.unlink(path)
+    os.symlink("/etc/shadow", path)
+    assert "root" not in expect(200, w.api.get(log)).text.decode()
+
+
+@told
+def what_clients_ask_first(w):
+    """what clients ask before they come to the jobs is answered as they expect it"""
+    version = expect(200, w.api.get("/version")).data
+    assert float(version["release"]) >= 9 and version["version"] and version["repoid"], version
+    assert [n["node"] for n in expect(200, w.api.get("/nodes")).data] == ["pve1", "pve2"]
+    status = expect(200, w.api.get("/cluster/status")).data
+    assert [s["name"] for s in status if s["type"] == "node" and s["local"] == 1] == ["pve1"], status
+    assert [s["nodes"] for s in status if s["type"] == "cluster"] == [2], status
+    resources = expect(200, w.api.get("/cluster/resources", type="vm")).data
+    assert [(r["id"], r["vmid"], r["node"]) for r in resources] == [("qemu/100", 100, "pve1"), ("qemu/101", 101, "pve1"),
+                                                                    ("qemu/102", 102, "pve2")], resources
+    assert [r["vmid"] for r in expect(200, w.api.get("/nodes/pve2/qemu")).data] == [102]
+    assert expect(200, w.api.get("/nodes/pve1/lxc")).data == []
+    links = expect(200, w.api.get("/nodes/pve1/replication/100-0")).data
+    assert [x["name"] for x in links] == ["schedule_now", "log", "status"], links
+    events = expect(200, w.api.get("/cluster/jobs/schedule-analyze", schedule="*/15 UTC", starttime="0", iterations="2")).data
+    assert events == [{"timestamp": 900, "utc": "Thu Jan  1 00:15:00 1970"}, {"timestamp": 1800, "utc": "Thu Jan  1 00:30:00 1970"}], events
+    expect(400, w.api.get("/cluster/jobs/schedule-analyze", schedule="*/15", iterations="101"), None, "iterations")
+    assert expect(200, w.api.get("/nodes/pve2/replication")).data == []
+    assert expect(200, w.api2.get("/nodes/pve2/replication")).data == []
+    extjs = w.api.call("GET", "/cluster/replication/100-7", prefix="/api2/extjs")
+    assert extjs.status == 200 and extjs.body["success"] == 0 and extjs.body["status"] == 404, extjs
+    extjs = w.api.call("GET", "/version", prefix="/api2/extjs")
+    assert extjs.body["success"] == 1 and extjs.body["data"] == version, extjs
+    assert "Cache-Control" in extjs.headers and extjs.headers["Content-Type"].startswith("application/json")
+
+
+@told
+def bodies(w):
+    """a body is understood as a form and as JSON"""
+    body = json.dumps({"id": "100-0", "target": "pve2", "type": "local", "rate": 5, "disable": True, "comment": None})
+    headers = {"Authorization": w.api.auth, "Content-Type": "application/json"}
+    expect(200, w.api.call("POST", "/cluster/replication", body=body, headers=headers))
+    job = expect(200, w.api.get("/cluster/replication/100-0")).data
+    assert job["rate"] == 5 and job["disable"] == 1 and "comment" not in job, job
+    expect(200, w.api.call("PUT", "/cluster/replication/100-0", body=json.dumps({"delete": ["rate", "disable"]}), headers=headers))
+    job = expect(200, w.api.get("/cluster/replication/100-0")).data
+    assert "rate" not in job and "disable" not in job, job
+    for bad in ("[1]", "{", '{"a":{"b":1}}', '{"rate":1,"rate":2}', "null", '{"comment":"\\u0000"}', "\xff"):
+        expect(400, w.api.call("PUT", "/cluster/replication/100-0", body=bad.encode("latin-1"), headers=headers))
+    headers["Content-Type"] = "text/plain"
+    expect(400, w.api.call("PUT", "/cluster/replication/100-0", body="rate=1", headers=headers))
+    # as a query, and percent-encoded in the path
+    expect(200, w.api.call("PUT", "/cluster/replication/100%2d0?rate=6"))
+    assert expect(200, w.api.get("/cluster/replication/100-0")).data["rate"] == 6
+
+
+# ---- who may ----
+
+GUESTS = {"100-0": 100, "101-0": 101, "102-0": 102}
+#          who                    whose jobs they see    whose they change
+CALLERS = {"root@pam!test":         ({100, 101, 102}, {100, 101, 102}),
+           "auditor@pve!test":      ({100, 101, 102}, set()),
+           "one@pve!test":          ({100}, {100}),
+           "pool@pve!test":         ({101}, {101}),
+           "noaccess@pve!test":     ({101, 102}, set()),
+           "nobody@pve!test":       (set(), set()),
+           "root@pam!narrow":    ({101}, set())}
+STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("auditor@pve!test", AUDITOR[:-1] + "9")},
+             "no such token": {"Authorization": token("auditor@pve!other", AUDITOR)},
+             "an expired user": {"Authorization": token("gone@pve!test", SECRETS["gone@pve!test"])},
+             "a disabled user": {"Authorization": token("off@pve!test", SECRETS["off@pve!test"])},
+             "nonsense": {"Authorization": "Basic cm9vdDpyb290"}, "half a token": {"Authorization": "PVEAPIToken=root@pam!test="},
+             "a ticket of nobody's": {"Cookie": "PVEAuthCookie=PVE%3Aroot%40pam%3A00000000%3A%3AAAAA"},
+             "a half-done log-in": {"Cookie": "PVEAuthCookie=PVE%3A!tfa!root%40pam%3A65000000%3A%3AAAAA"}}
+
+READ_LIST = (("GET", "/cluster/replication"), ("GET", "/nodes/pve1/replication"), ("GET", "/cluster/resources?type=vm"))
+READ_ONE = (("GET", "/cluster/replication/{job}"), ("GET", "/nodes/{node}/replication/{job}/status"), ("GET", "/nodes/{node}/replication/{job}/log"))
+ANY_USER = (("GET", "/version"), ("GET", "/nodes"), ("GET", "/cluster/status"), ("GET", "/nodes/pve1/qemu"), ("GET", "/nodes/pve1/lxc"),
+            ("GET", "/nodes/pve1/replication/100-0"), ("GET", "/cluster/jobs/schedule-analyze?schedule=daily"), ("GET", "/access/permissions"))
+CHANGES = (("PUT", "/cluster/replication/{job}", {"comment": "x"}), ("POST", "/nodes/{node}/replication/{job}/schedule_now", {}))
+
+
+@told
+def who_may_what(w):
+    """each kind of caller is allowed and refused what access.md says, and sees what may be seen"""
+    for job, guest in GUESTS.items():
+        expect(200, w.api.post("/cluster/replication", id=job, target="pve1" if guest == 102 else "pve2", type="local", disable="1"))
+    local = {job: guest for job, guest in GUESTS.items() if guest != 102}
+    for name, headers in STRANGERS.items():
+        for method, path in READ_LIST + READ_ONE + ANY_USER + (("GET", "/nothing"), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
+            answer = w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers)
+            assert answer.status == 401 and answer.reason == "authentication failure" and answer.data is None, f"{name}: {path}: {answer}"
+    for who, (seen, changed) in CALLERS.items():
+        api = w.by(who) if who in SECRETS else w.api
+        for method, path in READ_LIST + ANY_USER:
+            expect(200, api.call(method, path))
+        assert {j["guest"] for j in api.get("/cluster/replication").data} == seen, who
+        assert {j["guest"] for j in api.get("/nodes/pve1/replication").data} == seen & set(local.values()), who
+        assert {r["vmid"] for r in api.get("/cluster/resources", type="vm").data} == seen, who
+        assert {r["vmid"] for r in api.get("/nodes/pve1/qemu").data} == seen - {102}, who
+        for job, guest in local.items():
+            for method, path in READ_ONE:
+                see_log = path.endswith("log") and who in ("auditor@pve!test", "noaccess@pve!test")  # by Sys.Audit on the node
+                answer = api.call(method, path.format(job=job, node="pve1"))
+                assert answer.status == (200 if guest in seen or see_log else 403), f"{who} {path} {job}: {answer}"
+            for method, path, fields in CHANGES:
+                answer = api.call(method, path.format(job=job, node="pve1"), fields)
+                assert answer.status == (200 if guest in changed else 403), f"{who} {path} {job}: {answer}"
+    for who, (_, changed) in CALLERS.items():
+        api = w.by(who) if who in SECRETS else w.api
+        for job, guest in GUESTS.items():
+            if guest in changed:
+                expect(200, api.delete(f"/cluster/replication/{job}", force="1"))
+                expect(200, api.post("/cluster/replication", id=job, target="pve1" if guest == 102 else "pve2", type="local", disable="1"))
+            else:
+                expect(403, api.delete(f"/cluster/replication/{job}", force="1"), "Permission check failed (/vms/")
+                expect(403, api.post("/cluster/replication", id=job, target="pve1", type="local"), "VM.Replicate")
+    # where replicas go is also for who may fill these storages
+    one = w.by("one@pve!test")
+    for fields in ({"target-storage": "st=other"}, {"target-storage": "other=st"}):
+        expect(403, one.put("/cluster/replication/100-0", **fields), "Permission check failed (/storage/")
+        expect(403, one.post("/cluster/replication", id="100-1", target="pve2", type="local", **fields), "Datastore.AllocateSpace")
+    expect(400, one.put("/cluster/replication/100-0", **{"target-storage": "st"}), None, "target-storage")
+    with open(os.path.join(w.c.tree, "user.cfg"), "a") as f:
+        f.write("acl:1:/storage/st:one@pve:PVEDatastoreUser:\n")
+    expect(403, one.put("/cluster/replication/100-0", **{"target-storage": "st=other"}), "(/storage/other, Datastore.AllocateSpace)")
+    with open(os.path.join(w.c.tree, "user.cfg"), "a") as f:
+        f.write("acl:1:/storage/other:one@pve:PVEDatastoreUser:\n")
+    assert one.put("/cluster/replication/100-0", **{"target-storage": "st=other"}).status != 403
+    permissions = w.by("one@pve!test").get("/access/permissions").data
+    assert {path: permissions[path] for path in permissions if "/vms" in path} == {"/vms/100": {"VM.Audit": 1, "VM.Replicate": 1}}, permissions
+    expect(403, w.by("one@pve!test").get("/access/permissions", userid="root@pam"))
+    other = expect(200, w.by("auditor@pve!test").get("/access/permissions", userid="one@pve", path="/vms/100")).data
+    assert other == {"/vms/100": permissions["/vms/100"]}, other
+
+
+# ---- log-ins ----
+
+@told
+def tickets(w):
+    """a password gives a ticket, that lets its user do what they may, and nobody gets in by less"""
+    has_keys(w)
+    for user in ("one", "auditor", "off", "tfa"):
+        set_password(w, user)
+    with open(os.path.join(w.c.tree, "user.cfg"), "a") as f:
+        f.write("user:tfa@pve:1:0::::::\n")
+    w.c.write("priv/tfa.cfg", '{"users":{"tfa@pve":{"totp":[{"info":{},"entry":"x"}]}}}')
+    w.create(disable="1")
+    data = expect(200, log_in(w, "one@pve")).data
+    assert data["username"] == "one@pve" and data["ticket"].startswith("PVE:one@pve:") and "clustername" not in data, data
+    assert data["cap"]["vms"] == {} and "dc" in data["cap"], data
+    assert expect(200, log_in(w, "one", realm="pve")).data["username"] == "one@pve"
+    assert "clustername" in expect(200, log_in(w, "auditor@pve")).data
+
+    expect(401, log_in(w, "tfa@pve"))
+    assert "user 'tfa@pve' needs a second factor" in w.a.daemon.words()
+
+    def call(method, path, headers, fields=None):
+        return w.api.call(method, path, fields, headers)
+    job = "/cluster/replication/100-0"
+    assert expect(200, call("GET", job, as_browser(data, csrf=False))).data["id"] == "100-0"
+    expect(200, call("PUT", job, as_browser(data), {"comment": "by ticket"}))
+    expect(401, call("PUT", job, as_browser(data, csrf=False), {"comment": "forged"}))
+    expect(401, call("PUT", job, {**as_browser(data), "CSRFPreventionToken": data["CSRFPreventionToken"][:-1] + "!"}, {"comment": "forged"}))
+    other = expect(200, log_in(w, "auditor@pve")).data
+    expect(401, call("PUT", job, {**as_browser(data), "CSRFPreventionToken": other["CSRFPreventionToken"]}, {"comment": "forged"}))
+    expect(403, call("PUT", job, as_browser(other), {"comment": "forged"}))
+    # of two identities one counts, good or bad
+    both = {"Cookie": as_browser(data)["Cookie"] + "; __Host-PVESRAuthCookie=" + urllib.parse.quote(other["ticket"], safe="")}
+    expect(403, call("PUT", job, {**both, "CSRFPreventionToken": other["CSRFPreventionToken"]}, {"comment": "as auditor"}))
+    expect(401, call("PUT", job, {**both, "CSRFPreventionToken": data["CSRFPreventionToken"]}, {"comment": "as one"}))
+    expect(401, call("GET", job, {"Cookie": as_browser(data)["Cookie"] + "; __Host-PVESRAuthCookie=stale"}))
+    expect(403, call("PUT", job, {**as_browser(data), "Authorization": token("auditor@pve!test", AUDITOR)}, {"comment": "as auditor"}))
+    expect(401, call("GET", job, {**as_browser(data), "Authorization": token("auditor@pve!test", SECRETS["one@pve!test"])}))
+    renewed = expect(200, log_in(w, "one@pve", data["ticket"])).data
+    assert expect(200, call("GET", job, as_browser(renewed))).data["comment"] == "by ticket"
+    now = int(time.time())
+    good = [sign(w, f"PVE:one@pve:{at:08X}") for at in (now - 7000, now + 200)]
+    for ticket in good:
+        expect(200, call("GET", job, as_browser({"ticket": ticket}, csrf=False)))
+    bad = [sign(w, f"PVE:one@pve:{at:08X}") for at in (now - 7300, now + 400)] + [
+        data["ticket"][:-4], data["ticket"].replace("one@", "root@").replace("pve:", "pam:"), sign(w, f"PVE:!tfa!one@pve:{now:08X}"),
+        sign(w, f"PVE:gone@pve:{now:08X}"), sign(w, f"PVE:off@pve:{now:08X}"), sign(w, f"PVE:nobody-there@pve:{now:08X}"),
+        sign(w, f"PVEVNC:one@pve:{now:08X}"), "PVE:", ""]
+    for ticket in bad:
+        expect(401, call("GET", job, as_browser({"ticket": ticket}, csrf=False)), "authentication failure")
+    for answer in together(lambda ticket: log_in(w, "one@pve", ticket or "x"), bad):
+        expect(401, answer)
+    refused = (("one@pve", "wrong"), ("off@pve", PASSWORD), ("gone@pve", PASSWORD), ("tfa@pve", PASSWORD), ("nobody@nowhere", PASSWORD),
+               ("root@pam", PASSWORD), ("nobody@pam", PASSWORD), ("nobody@pve", PASSWORD), ("x" * 60, PASSWORD), ("one@pve", bad[0]))
+    for answer, seconds in together(lambda who: timed(lambda: log_in(w, *who)), refused):
+        expect(401, answer)
+        assert answer.reason == "authentication failure" and list(answer.body) == ["data", "message"], answer
+        assert seconds >= 2, f"refused after {seconds} s: the time tells who there is"
+    words = w.a.daemon.words()
+    assert PASSWORD not in words and data["ticket"] not in words, words
+    expect(401, log_in(w, "one@pve\x00"[:-1] + "%00"))
+
+
+@told
+def guessing(w):
+    """whoever guesses passwords is not listened to for a while, and tokens and tickets go on"""
+    has_keys(w)
+    set_password(w, "one")
+    data = expect(200, log_in(w, "one@pve")).data
+    for answer in together(lambda _: log_in(w, "auditor@pve", "wrong"), range(10)) + together(lambda _: log_in(w, "auditor@pve", "wrong"), range(10)):
+        expect(401, answer)
+    expect(401, log_in(w, "one@pve"), "authentication failure")
+    assert "too many failed" in w.a.daemon.words()
+    expect(200, log_in(w, "one@pve", data["ticket"]))
+    # the log has so many of them, and their number
+    lines = len(w.a.daemon.words().splitlines())
+    for answer in together(lambda n: w.api.call("GET", "/version", headers={"Cookie": f"PVEAuthCookie=forged{n}"}), range(200)):
+        expect(401, answer)
+    added = w.a.daemon.words().splitlines()[lines:]
+    assert len(added) <= 62, added  # those of two minutes, if one ends just now
+    rig.wait_for(lambda: "more lines of refused requests" in w.a.daemon.words(), "the number of the others", 90)
+    expect(200, w.api.get("/version"))
+
+
+def timed(f):
+    begin = time.monotonic()
+    return f(), time.monotonic() - begin
+
+
+def together(f, what):
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        return list(pool.map(f, what))
+
+
+# ---- hostile ----
+
+@told
+def strange_bytes(w):
+    """paths with tricks, control characters, large heads and bodies are refused, and the daemon goes on"""
+    for path in ("/api2/json/../json/version", "/api2/json//version", "/api2/json/%2e%2e/version", "/api2/json/nodes/%2fetc/replication",
+                 "/api2/json/version%00", "/api2/json/%zz", "/api2/json/%", "/api2/json/cluster/replication/100-0%0d%0aX", "/api2/json/" + "a/" * 40):
+        answer = w.api.call("GET", path, prefix="")
+        assert answer.status in (400, 401, 404), f"{path}: {answer}"
+    for query in ("?guest=%00", "?guest=1%", "?guest=100&guest=101", "?" + "&".join(f"a{i}=1" for i in range(100)), "?guest=\x7f", "?=1"):
+        answer = w.api.call("GET", "/nodes/pve1/replication" + query.replace("\x7f", "%7f"))
+        assert answer.status == 400, f"{query}: {answer}"
+    expect(400, w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", comment="a\x1b[2Jb"))
+    auth = f"Authorization: {w.api.auth}\r\nHost: x\r\n"
+    large = "x" * 200000
+    assert " 413 " in first_line(w, f"POST /api2/json/cluster/replication HTTP/1.1\r\n{auth}Content-Length: 200000\r\n\r\n".encode())
+    assert " 413 " in first_line(w, f"POST /api2/json/cluster/replication HTTP/1.1\r\n{auth}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                    f"{len(large):x}\r\n{large}\r\n0\r\n\r\n".encode())
+    for head in (f"GET /{large} HTTP/1.1\r\n{auth}\r\n", f"GET /api2/json/version HTTP/1.1\r\n{auth}X: {large}\r\n\r\n", "\x00\x01\x02\r\n\r\n",
+                 "GET\r\n\r\n", f"GET /api2/json/version HTTP/9.9\r\n{auth}\r\n", f"POST /api2/json/version HTTP/1.1\r\n{auth}Content-Length: -1\r\n\r\n",
+                 f"GET http://x@y:z/api2/json/version HTTP/1.1\r\n{auth}Connection: close\r\n\r\n"):
+        line = first_line(w, head.encode())
+        assert not line or line.split()[1][0] in "45", f"{head[:60]!r}: {line}"
+    # one answer's words are never another's
+    expect(404, w.api.get("/cluster/replication/100-5"), "no such replication job '100-5'")
+    assert first_line(w, b"GET\r\n\r\n").count("100-5") == 0
+    expect(200, w.api.get("/version"))
+
+
+@told
+def slow_and_many(w):
+    """whoever sends a byte now and then is cut, too many connections are not taken, and others are served meanwhile"""
+    slow = []
+    for _ in range(150):
+        plain = socket.create_connection((w.api.host, w.api.port), timeout=60)
+        slow.append(w.api.context.wrap_socket(plain, server_hostname=w.api.host))
+    for s in slow:
+        s.sendall(b"GET /api2/json/version HTTP/1.1\r\nHost: x\r\n")
+    expect(200, w.api.get("/version"))
+    idle, refused = [], 0
+    for _ in range(500):
+        try:
+            idle.append(socket.create_connection((w.api.host, w.api.port), timeout=5))
+        except OSError:
+            refused += 1
+    expect(200, w.api2.get("/version"))
+
+    def all_cut():
+        alive = 0
+        for s in slow:
+            try:
+                s.sendall(b"X-A: b\r\n")
+                alive += 1
+            except OSError:
+                pass
+        return not alive
+    rig.wait_for(all_cut, "the end of the slow ones", 90)
+    for s in slow + idle:
+        s.close()
+    rig.wait_for(lambda: answers(w), "an answer")
+    assert w.a.daemon.process.poll() is None
+
+
+def answers(w):
+    try:
+        return w.api.get("/version").status == 200
+    except OSError:
+        return False
+
+
+# ---- clients that know nothing of us ----
+
+@told
+def curl_and_old_tls(w):
+    """curl gets a list; plain HTTP and TLS before 1.2 get nothing"""
+    cert = os.path.join(w.c.tree, "nodes/pve1/pve-ssl.pem")
+    w.create()
+    url = f"https://127.0.0.1:{w.api.port}/api2/json/cluster/replication"
+    done = subprocess.run(["curl", "-sS", "--cacert", cert, "-H", f"Authorization: {w.api.auth}", url], capture_output=True, text=True, check=True)
+    assert [j["id"] for j in json.loads(done.stdout)["data"]] == ["100-0"], done.stdout
+    for more in (["--tls-max", "1.1", "--cacert", cert, url], [url.replace("https", "http")]):
+        assert subprocess.run(["curl", "-sS", *more], capture_output=True).returncode != 0
+
+
+def by_proxmoxer(w, secret, *words):
+    subprocess.run(["/usr/bin/python3", os.path.join(rig.ROOT, "tests/byproxmoxer.py"), w.api.host, str(w.api.port), *words],
+                   input=secret, text=True, check=True, timeout=rig.RUN_SECONDS)
+
+
+@told
+def proxmoxer_unchanged(w):
+    """Debian's proxmoxer lists, makes, changes, triggers, reads and removes jobs by token and by password"""
+    has_keys(w)
+    set_password(w, "one")
+    by_proxmoxer(w, rigapi.SECRET, "root@pam", "test")
+    by_proxmoxer(w, PASSWORD, "one@pve")
+
+
+rig.NEEDS["proxmoxer"] = (lambda: os.path.isdir("/usr/lib/python3/dist-packages/proxmoxer"), "needs python3-proxmoxer")
+
+
+def play(f):
+    def run():
+        with rig.Cluster("xfs") as c:
+            f(World(c))
+    return run
+
+
+for test in TESTS:
+    rig.check("api: " + test.__doc__, play(test), needs=("root", "xfs", *(["proxmoxer"] if test is proxmoxer_unchanged else [])))
+rig.main()

@@ -1,0 +1,470 @@
+#!/usr/bin/env python3
+"""What pvesrd tells whom by notify.cfg: a mail server, web servers and sendmail that are really there, or away for a while."""
+import contextlib
+import fcntl
+import itertools
+import http.server
+import json
+import os
+import re
+import socketserver
+import subprocess
+import threading
+
+import rig
+from rigdaemon import Daemon
+
+MB = 1000 * 1000
+SECRET = "s3cret-of-the-hook"
+
+
+class Web:
+    """A web server that keeps what it is sent, and answers as it is told. `port`: where it was before."""
+
+    def __init__(self, cluster, port=0, status=200):
+        self.got, self.status, self.hang = [], status, threading.Event()
+        self.hang.set()
+        web = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                web.hang.wait()
+                if web.status == 200:
+                    web.got.append((self.path, dict(self.headers), json.loads(body)))
+                self.send_response(web.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        http.server.ThreadingHTTPServer.allow_reuse_address = True
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        cluster.cleanup.callback(self.close)
+
+    def close(self):
+        self.hang.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def events(self):
+        return [body.get("event") for _, _, body in self.got]
+
+
+class MailServer:
+    """As much of SMTP as it takes."""
+
+    def __init__(self, cluster):
+        self.got = []
+        box = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def say(self, line):
+                self.wfile.write(line.encode() + b"\r\n")
+
+            def handle(self):
+                to, sender = [], None
+                self.say("220 here")
+                for line in self.rfile:
+                    word = line.decode().strip()
+                    if word.upper().startswith("MAIL FROM:"):
+                        sender = word[10:]
+                    if word.upper().startswith("RCPT TO:"):
+                        to.append(word[8:])
+                    if word.upper() == "DATA":
+                        self.say("354 go on")
+                        text = b""
+                        for part in self.rfile:
+                            if part == b".\r\n":
+                                break
+                            text += part
+                        box.got.append((sender, to, text.decode()))
+                    if word.upper() == "QUIT":
+                        self.say("221 bye")
+                        return
+                    self.say("250 ok")
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        cluster.cleanup.callback(self.server.server_close)
+        cluster.cleanup.callback(self.server.shutdown)
+
+
+class World:
+    """pve1 has guest 100 with one disk, and job 100-0."""
+
+    def __init__(self, c):
+        self.c, self.a, self.b = c, c.node("pve1"), c.node("pve2")
+        self.add_guest(100)
+
+    def add_guest(self, guest, *options):
+        folder = os.path.join(self.a.store, f"images/{guest}")
+        os.makedirs(folder)
+        with open(os.path.join(folder, f"vm-{guest}-disk-0.raw"), "wb") as f:
+            f.write(os.urandom(MB))
+            f.truncate(4 * MB)
+        self.c.write_guest("pve1", guest, f"scsi0: st:{guest}/vm-{guest}-disk-0.raw,size=4000000\n")
+        self.a.pvesr("create-local-job", f"{guest}-0", "pve2", *options, check=True)
+
+    def notify(self, text, secrets=""):
+        os.makedirs(os.path.join(self.c.tree, "priv"), exist_ok=True)
+        self.c.write("priv/notify.cfg", secrets)
+        self.c.write("notify.cfg", text)
+
+    def break_target(self):
+        self.c.set_agent("pve2", ["/bin/false"], whole=True)
+
+    def mend_target(self):
+        self.c.set_agent("pve2", None)
+
+    def again(self):
+        self.a.pvesr("schedule-now", "100-0", check=True)
+
+    def state(self):
+        return next(iter(json.loads(self.a.pvesr("status", "--output-format", "json", check=True).stdout)))
+
+    def wait_synced(self, after=0):
+        rig.wait_for(lambda: self.state()["last_sync"] > after and "pid" not in self.state(), "a run that succeeds")
+
+    def set_state(self, **more):
+        state = {"last_sync": self.state()["last_sync"], "last_try": self.state()["last_sync"], "fail_count": 0, "duration": 1}
+        self.a.pvesr("set-state", "100", json.dumps({"local/pve2": {**state, **more}}), check=True)
+
+    def hold_guests(self, *guests):
+        """Busy, as by a migration, for as long as the test wants: close what it gives."""
+        os.makedirs(self.a.lock_dir, exist_ok=True)
+        held = self.c.cleanup.enter_context(contextlib.ExitStack())
+        for guest in guests:
+            lock = held.enter_context(open(os.path.join(self.a.lock_dir, f"pve-migrate-{guest}"), "a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return held
+
+    def spooled(self):
+        folder = os.path.join(self.a.state_dir, "pvesr-notify")
+        return sorted(n for n in os.listdir(folder) if n.endswith(".json")) if os.path.isdir(folder) else []
+
+
+def hook(web, name="hook", more=""):
+    return f"webhook: {name}\n\turl http://127.0.0.1:{web.port}/in\n{more}\n"
+
+
+def failure_and_recovery(w):
+    """a failure and the recovery from it are told once by each kind of target, and no mail besides"""
+    web, gotify, mails = Web(w.c), Web(w.c), MailServer(w.c)
+    box = rig.Mailbox(w.a)
+    w.notify(hook(web, more="\theader-X-Key {{ secret key }}\n") +
+             f"gotify: phone\n\tserver http://127.0.0.1:{gotify.port}/\n\n"
+             f"smtp: relay\n\tserver 127.0.0.1\n\tport {mails.port}\n\tmode insecure\n\tmailto a@example.com, b@example.com\n\tfrom-address pvesr@example.com\n\n"
+             "sendmail: local\n\tmailto root\n\tevents failure\n\n",
+             f"webhook: hook\n\tkey {SECRET}\n\ngotify: phone\n\ttoken t0ken\n\n")
+    w.break_target()
+    d = Daemon(w.a)
+    for there in (web, gotify, mails):
+        rig.wait_for(lambda there=there: there.got, "the failure")
+    rig.wait_for(box.mails, "the mail")
+    w.mend_target()
+    w.again()
+    w.wait_synced()
+    for there in (web, gotify, mails):
+        rig.wait_for(lambda there=there: len(there.got) == 2, "the recovery")
+    rig.wait_for(lambda: not w.spooled(), "an empty spool")
+    assert web.events() == ["failure", "recovery"], web.got
+    path, headers, event = web.got[0]
+    assert path == "/in" and headers["X-Key"] == SECRET and headers["Content-Type"] == "application/json", headers
+    assert {k: event[k] for k in ("job", "guest", "source", "target", "failures", "command")} == {
+        "job": "100-0", "guest": "100", "source": "pve1", "target": "pve2", "failures": "1", "command": "pvesr log 100-0"}, event
+    assert event["error"] and event["since"] and event["next"] and event["error"] in event["message"], event
+    keys = {h["Idempotency-Key"] for _, h, _ in web.got}
+    assert len(keys) == 2, keys
+    assert gotify.got[0][0] == "/message" and gotify.got[0][1]["X-Gotify-Key"] == "t0ken" and gotify.got[0][2]["title"] == "Replication Job: '100-0' failed"
+    sender, to, text = mails.got[0]
+    assert "<pvesr@example.com>" in sender and ["a@example.com" in t for t in to] == [True, False] and "b@example.com" in to[1], mails.got
+    assert "Subject: Replication Job: '100-0' failed\r\n" in text and "Message-ID: <" in text and "\r\nTo look, on node 'pve1': pvesr log 100-0\r\n" in text, text
+    assert "works again" in mails.got[1][2]
+    assert len(box.mails()) == 1 and "Subject: Replication Job: '100-0' failed\n" in box.mails()[0], box.mails()
+    d.stop()
+    assert SECRET not in d.words(), "a secret is in the log"
+    for folder, _, names in os.walk(w.a.state_dir):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as f:
+                assert SECRET.encode() not in f.read(), f"a secret is in {name}"
+    assert os.stat(os.path.join(w.a.state_dir, "pvesr-notify")).st_mode & 0o777 == 0o700
+
+
+def too_old_once(w):
+    """what is older than it may be is told once, also by two daemons, and the recovery from it"""
+    web = Web(w.c)
+    w.notify(hook(web))
+    w.a.pvesr("update", "100-0", "--max-age", "2s", check=True)
+    held = w.hold_guests(100)
+    d = Daemon(w.a)
+    rig.wait_for(lambda: web.events() == ["overdue"], "that it is overdue")
+    d.stop()
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.words().count("overdue: 100-0") == 2, "the second daemon's look")
+    held.close()
+    w.a.pvesr("update", "100-0", "--max-age", "1d", check=True)
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: web.events() == ["overdue", "recovery"], "the recovery")
+    event = web.got[0][2]
+    assert event["job"] == "100-0" and event["since"] and "older than it may be" in event["message"], event
+
+
+def kept_and_stuck(w):
+    """what is kept aside and a job that cannot run are told once, each"""
+    web = Web(w.c)
+    w.notify(hook(web))
+    Daemon(w.a)
+    w.wait_synced()
+    w.set_state(kept_aside=["diverged_100-0_1 of st:x"])
+    rig.wait_for(lambda: web.events() == ["kept-aside"], "what is kept aside")
+    w.set_state(kept_aside=["diverged_100-0_1 of st:x", "diverged_100-0_2 of st:x"])
+    rig.wait_for(lambda: web.events() == ["kept-aside"] * 2, "what is kept aside besides")
+    assert "_2 of" in web.got[1][2]["error"] and "_1 of" not in web.got[1][2]["error"], web.got[1]
+    w.a.pvesr("update", "100-0", "--schedule", "*/30", check=True)
+    path = os.path.join(w.c.tree, "replication.cfg")
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    w.c.write("replication.cfg", text.replace("*/30", "nonsense"))
+    rig.wait_for(lambda: web.events()[2:] == ["cannot-run"], "that it cannot run")
+    assert "nonsense" in web.got[2][2]["error"], web.got[2]
+    w.c.write("replication.cfg", text)
+
+
+def server_away(w):
+    """a server that is away for a while loses none and gets each once, in order; `pvesr status` says that they wait; a daemon's end changes nothing"""
+    web, other = Web(w.c), Web(w.c)
+    w.notify(hook(web) + hook(other, "other"))
+    web.close()
+    w.break_target()
+    d = Daemon(w.a)
+    rig.wait_for(lambda: other.events() == ["failure"], "the failure, at the other server")
+    rig.wait_for(lambda: "1 notification for 'hook' waits since" in w.a.pvesr("status").stderr, "the word of status")
+    w.mend_target()
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: other.events() == ["failure", "recovery"] and len(w.spooled()) == 2, "the recovery, at the other server")
+    said = w.a.pvesr("status").stderr
+    assert re.search("2 notifications for 'hook' wait since .*target 'hook' of notify.cfg: .*connect", said), said
+    d.stop()
+    back = Web(w.c, web.port, status=500)
+    d = Daemon(w.a)
+    rig.wait_for(lambda: "the server answers with status 500" in d.words(), "an answer of 500", seconds=120)
+    back.status = 200
+    rig.wait_for(lambda: back.events() == ["failure", "recovery"], "both", seconds=240)
+    rig.wait_for(lambda: not w.spooled() and not w.a.pvesr("status").stderr, "an empty spool")
+    assert other.events() == ["failure", "recovery"], other.got
+
+
+def server_hangs(w):
+    """a server that does not answer holds up neither runs nor other targets"""
+    web, other = Web(w.c), Web(w.c)
+    web.hang.clear()
+    w.notify(hook(web) + hook(other, "other"))
+    w.break_target()
+    Daemon(w.a)
+    rig.wait_for(lambda: other.events() == ["failure"], "the failure, at the other server")
+    w.mend_target()
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: other.events() == ["failure", "recovery"], "the recovery, at the other server")
+    web.hang.set()
+    rig.wait_for(lambda: web.events() == ["failure", "recovery"], "both")
+
+
+def mistakes(w):
+    """a target that cannot work is named in the log; without any that can, mails are sent as ever"""
+    box = rig.Mailbox(w.a)
+    w.notify("webhook: hook\n\turl file:///etc/shadow\n\n")
+    w.break_target()
+    d = Daemon(w.a)
+    rig.wait_for(box.mails, "the mail")
+    assert "target 'hook' is not used: no URL with http:// or https://" in d.words(), d.words()
+    assert "To: admin@example.com, root\n" in box.mails()[0] and not w.spooled()
+
+
+def turned_off(w):
+    """where all targets are turned off, mails are sent as ever; a mail server that wants a password is not asked without one"""
+    box, mails = rig.Mailbox(w.a), MailServer(w.c)
+    w.notify("sendmail: local\n\tmailto nobody@example.com\n\tdisable 1\n\n")
+    w.break_target()
+    d = Daemon(w.a)
+    rig.wait_for(box.mails, "the mail")
+    assert "To: admin@example.com, root\n" in box.mails()[0] and not w.spooled()
+    w.notify(f"smtp: relay\n\tserver 127.0.0.1\n\tport {mails.port}\n\tmode insecure\n\tusername u\n\tmailto a@b\n\tfrom-address c@d\n\n")
+    w.again()
+    rig.wait_for(lambda: "target 'relay' of notify.cfg: there is no 'password' in priv/notify.cfg" in d.words(), "what is missing")
+    assert not mails.got
+
+
+def overdue_by_mail(w, why):
+    """100-0 is overdue, which cannot be kept for the server."""
+    box, web = rig.Mailbox(w.a), Web(w.c)
+    w.notify(hook(web))
+    w.a.pvesr("update", "100-0", "--max-age", "2s", check=True)
+    held = w.hold_guests(100)
+    d = Daemon(w.a)
+    rig.wait_for(box.mails, "the mail")
+    assert "Subject: Replication Job: '100-0' is overdue\n" in box.mails()[0] and "To: admin@example.com, root\n" in box.mails()[0], box.mails()
+    assert why in box.mails()[0] and "is told by mail" in d.words(), box.mails()
+    assert not web.got and not w.spooled()
+    return box, web, held
+
+
+def read_only(w):
+    """what cannot be kept in a state-dir that is read-only comes by mail"""
+    folder = os.path.join(w.a.state_dir, "pvesr-notify")
+    os.makedirs(folder)
+    rig.sh("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder)
+    w.c.cleanup.callback(subprocess.run, ["umount", "-l", folder], check=False)
+    overdue_by_mail(w, "Read-only file system")
+
+
+def full(w):
+    """a state-dir without room silences nothing: what is overdue comes by mail, and goes to the targets again when there is room"""
+    rig.sh("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", w.a.state_dir)
+    w.c.cleanup.callback(subprocess.run, ["umount", "-l", w.a.state_dir], check=False)
+    filler = os.path.join(w.a.state_dir, "filler")
+    with open(filler, "wb", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(4096))
+    box, web, held = overdue_by_mail(w, "No space left on device")
+    os.unlink(filler)
+    held.close()
+    w.a.pvesr("update", "100-0", "--max-age", "1d", check=True)
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: web.events() == ["recovery"], "the recovery, at the server")
+    assert len(box.mails()) == 1, box.mails()
+
+
+def many_at_once(w):
+    """25 jobs that are overdue at once are one message to each target, which names them all"""
+    web, other = Web(w.c), Web(w.c)
+    w.notify(hook(web) + hook(other, "other"))
+    w.a.pvesr("update", "100-0", "--max-age", "2s", check=True)
+    for guest in range(101, 125):
+        w.add_guest(guest, "--max-age", "2s")
+    held = w.hold_guests(*range(100, 125))
+    d = Daemon(w.a)
+    for there in (web, other):
+        rig.wait_for(lambda there=there: there.got, "what is overdue")
+    rig.wait_for(lambda: not w.spooled(), "an empty spool")
+    assert d.words().count("overdue: 1") == 25, d.words()
+    for there in (web, other):
+        assert there.events() == ["overdue"], there.events()
+        event = there.got[0][2]
+        assert event["title"] == "25 jobs: replication is overdue", event
+        assert all(f"{guest}-0 (guest {guest} to node 'pve2'), since " in event["message"] for guest in range(100, 125)), event["message"]
+    held.close()
+
+
+def edited(w):
+    """what waits outlives mistakes in notify.cfg and a target that is turned off, and goes when that is mended; without its target it is dropped, and the log says so"""
+    web, other = Web(w.c), Web(w.c)
+    web.close()
+    w.notify(hook(web))
+    w.break_target()
+    d = Daemon(w.a)
+    says = lambda words: words in w.a.pvesr("status").stderr
+    rig.wait_for(lambda: says("connect"), "a try that failed")
+    w.notify(hook(web).replace("\turl", "\turll") + hook(other, "other"))
+    rig.wait_for(lambda: says("unknown property: 'urll"), "the reason", seconds=120)
+    w.notify(hook(web, more="\tdisable 1\n") + hook(other, "other"))
+    rig.wait_for(lambda: says("target 'hook' of notify.cfg is turned off"), "the reason", seconds=120)
+    assert len(w.spooled()) == 1 and not other.got, other.got
+    back = Web(w.c, web.port)
+    w.notify(hook(web))
+    rig.wait_for(lambda: back.events() == ["failure"] and not w.spooled(), "the failure", seconds=120)
+    back.close()
+    w.again()
+    rig.wait_for(lambda: says("connect"), "the next try that failed")
+    w.notify(hook(other, "other"))
+    rig.wait_for(lambda: not w.spooled(), "an empty spool", seconds=120)
+    rig.wait_for(lambda: "is dropped: its target 'hook' is not in notify.cfg any more" in d.words(), "the word of the log")
+
+
+def refused(w):
+    """what a server refuses for good is given up after three tries, and named in the log; what comes behind it is told"""
+    web = Web(w.c, status=400)
+    w.notify(hook(web))
+    w.break_target()
+    d = Daemon(w.a)
+    tries = lambda: d.words().count("waits: target 'hook' of notify.cfg: the server answers with status 400")
+    rig.wait_for(lambda: tries() == 1, "a try")
+    w.mend_target()
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: len(w.spooled()) == 2, "the recovery")
+    line = "'Replication Job: '100-0' failed' is not told to target 'hook', given up after 3 tries: target 'hook' of notify.cfg: the server answers with status 400"
+    for n in itertools.count(1):  # each change makes it try anew
+        if line in d.words():
+            break
+        w.notify(hook(web, more=f"\tcomment {n}\n"))
+        rig.wait_for(lambda n=n: tries() > n, "one more try", seconds=120)
+        rig.wait_for(lambda n=n: n < 2 or line in d.words(), "that it is given up")
+    web.status = 200
+    w.notify(hook(web))
+    rig.wait_for(lambda: web.events() == ["recovery"] and not w.spooled(), "the recovery", seconds=120)
+
+
+def not_removed(w):
+    """what was told and cannot be removed is told once, and keeps nothing from being told"""
+    folder = os.path.join(w.a.mount, "state")
+    os.makedirs(folder)
+    rig.sh("mount", "--bind", folder, w.a.state_dir)
+    w.c.cleanup.callback(subprocess.run, ["umount", "-l", w.a.state_dir], check=False)
+    web = Web(w.c)
+    web.hang.clear()
+    w.notify(hook(web))
+    w.break_target()
+    d = Daemon(w.a)
+    rig.wait_for(w.spooled, "a notification")
+    path = os.path.join(w.a.state_dir, "pvesr-notify", w.spooled()[0])
+    rig.sh("chattr", "+i", path)
+    w.c.cleanup.callback(subprocess.run, ["chattr", "-i", path], check=False, stderr=subprocess.DEVNULL)
+    web.hang.set()
+    rig.wait_for(lambda: "was told to target 'hook', and may be told again by the next pvesrd" in d.words(), "the word of the log")
+    w.mend_target()
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: web.events() == ["failure", "recovery"] and len(w.spooled()) == 1, "the recovery")
+    rig.sh("chattr", "-i", path)
+    w.notify(hook(web, more="\tcomment look again\n"))
+    rig.wait_for(lambda: not w.spooled(), "an empty spool")
+    assert web.events() == ["failure", "recovery"] and d.words().count("may be told again") == 1, web.got
+
+
+def other_state_dir(w):
+    """a state-dir that the settings name anew, before the restart that it takes, makes nothing be told never, or twice"""
+    web = Web(w.c)
+    web.close()
+    w.notify(hook(web))
+    w.break_target()
+    Daemon(w.a)
+    rig.wait_for(lambda: "connect" in w.a.pvesr("status").stderr, "a try that failed")
+    w.a.write_config(**{"state-dir": os.path.join(w.a.dir, "elsewhere")})
+    back = Web(w.c, web.port)
+    w.notify(hook(web, more="\tcomment try anew\n"))
+    rig.wait_for(lambda: not w.spooled(), "an empty spool", seconds=120)
+    assert back.events() == ["failure"], back.got
+
+
+def play(f):
+    def run():
+        with rig.Cluster("xfs") as c:
+            f(World(c))
+    return run
+
+
+for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, turned_off, full, read_only, many_at_once, edited, refused,
+             not_removed, other_state_dir):
+    rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
+rig.main()
