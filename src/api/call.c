@@ -318,7 +318,7 @@ static void on_child(const struct child_result *r, void *arg)
 {
     struct call *c = arg;
     struct err e = {0};
-    c->api->children--;
+    c->api->busy--;
     c->child = NULL;
     int rc = r->late      ? err_set(&e, ERR_SYSTEM, 0, "the request took too long and was ended")
              : r->too_big ? err_set(&e, ERR_SYSTEM, 0, "the answer is too large")
@@ -338,13 +338,13 @@ void call_end(struct call *c, int r)
 int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
                int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e)
 {
-    if (c->api->children >= API_CHILDREN_MAX)
+    if (c->api->busy >= API_CHILDREN_MAX)
         return call_refuse(c, 503, "%d requests that take long are under way: try again", API_CHILDREN_MAX);
     c->finish = finish;
-    c->child = child_start(c->api->event, argv, input, input_len, API_CHILD_SECONDS, on_child, c, e);
+    c->child = child_start(c->api->children, argv, input, input_len, API_CHILD_SECONDS, on_child, c, e);
     if (!c->child)
         return -1;
-    c->api->children++;
+    c->api->busy++;
     return 1;
 }
 
@@ -438,11 +438,11 @@ void call_print(const struct call *c, struct buf *body)
 }
 
 /* Whoever is asked for the answer. */
-static void leave(struct call *c, void (*let_go)(struct child *))
+static void leave(struct call *c)
 {
     if (c->child) {
-        let_go(c->child);
-        c->api->children--;
+        child_forget(c->child);
+        c->api->busy--;
     }
     forward_cancel(c->forward);
     c->pause = sd_event_source_disable_unref(c->pause);
@@ -452,14 +452,14 @@ static void leave(struct call *c, void (*let_go)(struct child *))
 
 void call_cut(struct call *c)
 {
-    leave(c, child_leave);
+    leave(c);
     call_refuse(c, 503, "pvesrd is ending");
     c->answered(c);
 }
 
 void call_release(struct call *c)
 {
-    leave(c, child_forget);
+    leave(c);
     if (c->body.data)
         explicit_bzero(c->body.data, c->body.room);
     buf_release(&c->body);

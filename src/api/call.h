@@ -38,7 +38,8 @@ struct api {
 
     struct who who;
     struct jobs_kept jobs;
-    unsigned children; /* under way */
+    struct children *children;
+    unsigned busy; /* requests that wait for one of them */
     struct attempts *attempts;
     struct often refused; /* lines of the log */
     struct forwards *forwards;

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 
 struct child {
+    struct children *all;
+    struct child *next;
     struct proc proc;
     sd_event_source *exit, *out, *err, *timer;
     bool ended;
@@ -26,6 +28,10 @@ static void close_stream(sd_event_source **source, int *fd)
 
 static void destroy(struct child *c)
 {
+    struct child **at = &c->all->first;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
     close_stream(&c->out, &c->proc.out);
     close_stream(&c->err, &c->proc.err);
     sd_event_source_disable_unref(c->exit);
@@ -97,8 +103,9 @@ static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *arg)
     return 0;
 }
 
-static int follow(sd_event *event, double seconds, struct child *c)
+static int follow(double seconds, struct child *c)
 {
+    sd_event *event = c->all->event;
     fcntl(c->proc.out, F_SETFL, O_NONBLOCK);
     fcntl(c->proc.err, F_SETFL, O_NONBLOCK);
     int r = sd_event_add_child(event, &c->exit, c->proc.pid, WEXITED, on_ended, c);
@@ -112,17 +119,18 @@ static int follow(sd_event *event, double seconds, struct child *c)
     return r;
 }
 
-struct child *child_start(sd_event *event, const struct strv *argv, const char *input, size_t input_len,
+struct child *child_start(struct children *all, const struct strv *argv, const char *input, size_t input_len,
                           double seconds, void (*done)(const struct child_result *r, void *arg), void *arg,
                           struct err *e)
 {
     struct child *c = xcalloc(1, sizeof *c);
     struct proc_streams streams = {.pipe_in = input != NULL, .pipe_out = true, .pipe_err = true};
-    *c = (struct child){.proc = PROC_INIT, .done = done, .arg = arg};
+    *c = (struct child){.proc = PROC_INIT, .all = all, .next = all->first, .done = done, .arg = arg};
     if (proc_spawn(argv->v, &streams, &c->proc, e) < 0) {
         free(c);
         return NULL;
     }
+    all->first = c;
     if (input) {
         /* a pipe takes that much at once */
         if (write(c->proc.in, input, input_len) != (ssize_t)input_len)
@@ -130,7 +138,7 @@ struct child *child_start(sd_event *event, const struct strv *argv, const char *
         close(c->proc.in);
         c->proc.in = -1;
     }
-    int r = follow(event, seconds, c);
+    int r = follow(seconds, c);
     if (r >= 0)
         return c;
     err_set(e, ERR_SYSTEM, -r, "cannot follow '%s'", c->proc.name);
@@ -144,10 +152,10 @@ void child_forget(struct child *c)
         c->done = NULL;
 }
 
-void child_leave(struct child *c)
+void children_release(struct children *all)
 {
-    if (c)
-        destroy(c);
+    while (all->first)
+        destroy(all->first);
 }
 
 void child_free(struct child *c)

@@ -18,15 +18,21 @@ struct child_result {
 
 struct child;
 
+/* Those of one event loop. */
+struct children {
+    sd_event *event; /* borrowed */
+    struct child *first;
+};
+/* The loop has ended: they go on, and nobody follows them. Also those that were forgotten. */
+void children_release(struct children *all);
+
 /* done is called once, when the program is gone and all was read; the child is freed behind it. input: for
  * its stdin, at most 4 KiB; NULL: none. NULL and *e when it cannot be started. */
-struct child *child_start(sd_event *event, const struct strv *argv, const char *input, size_t input_len,
+struct child *child_start(struct children *all, const struct strv *argv, const char *input, size_t input_len,
                           double seconds, void (*done)(const struct child_result *r, void *arg), void *arg,
                           struct err *e);
 /* Nobody waits for it any more: done is not called. It is left to its end (a change that has begun is better
  * ended), or its deadline. */
 void child_forget(struct child *c);
-/* The loop has ended: it goes on, and nobody follows it. */
-void child_leave(struct child *c);
 /* Kill it, and forget it at once. */
 void child_free(struct child *c);

@@ -100,7 +100,7 @@ static void start(struct courier *c, const struct spooled *what)
     struct delivery *d = xcalloc(1, sizeof *d);
     *d = (struct delivery){.courier = c, .target = xstrdup(what->target)};
     snprintf(d->name, sizeof d->name, "%s", what->name);
-    d->child = child_start(c->event, &argv, input, strlen(input), DEADLINE_SECONDS, on_ended, d, &e);
+    d->child = child_start(c->children, &argv, input, strlen(input), DEADLINE_SECONDS, on_ended, d, &e);
     if (!d->child)
         log_line(LOG_WARNING, "a notification for target '%s' waits: %s", d->target, e.text);
     d->until = clock_mono() + REST_SECONDS; /* where it could not even begin */
@@ -264,7 +264,7 @@ void courier_release(struct courier *c)
     while (c->under_way) {
         struct delivery *d = c->under_way;
         c->under_way = d->next;
-        child_leave(d->child);
+        child_forget(d->child);
         delivery_free(d);
     }
     strv_release(&c->settled);

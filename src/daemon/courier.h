@@ -9,11 +9,13 @@
 
 #include <systemd/sd-event.h>
 
+struct children;
 struct delivery;
 
 struct courier {
     /* set by the owner, and borrowed */
     sd_event *event;
+    struct children *children;
     const struct settings *settings;
     const char *config; /* --config for the process, or NULL */
 

@@ -385,7 +385,9 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
                             .stop_timeout = stop_timeout,
                             .ended = on_process_ended,
                             .arg = d};
-    d->courier = (struct courier){.event = d->event, .settings = &d->settings, .config = config};
+    d->children = (struct children){.event = d->event};
+    d->courier = (struct courier){
+        .event = d->event, .children = &d->children, .settings = &d->settings, .config = config};
     d->jobs_changed = d->states_changed = true;
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
@@ -421,7 +423,7 @@ static int on_keys_timer(sd_event_source *s, uint64_t usec, void *arg)
     strv_adds(&argv, "/proc/self/exe", "--make-keys", NULL);
     if (d->config)
         strv_addf(&argv, "--config=%s", d->config);
-    if (!child_start(d->event, &argv, NULL, 0, KEYS_SECONDS, on_keys_made, NULL, &e))
+    if (!child_start(&d->children, &argv, NULL, 0, KEYS_SECONDS, on_keys_made, NULL, &e))
         log_line(LOG_WARNING, "the keys of the API's tickets are not renewed: %s", e.text);
     sd_event_source_set_time_relative(s, KEYS_USEC);
     return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
@@ -452,6 +454,7 @@ static int on_api_timer(sd_event_source *s, uint64_t usec, void *arg)
 static void start_api(struct daemon *d)
 {
     d->api = (struct api){.event = d->event,
+                          .children = &d->children,
                           .settings = &d->settings,
                           .program = d->program,
                           .config = d->config,
@@ -502,6 +505,7 @@ void daemon_release(struct daemon *d)
     courier_release(&d->courier);
     server_free(d->server);
     api_release(&d->api);
+    children_release(&d->children);
     sd_event_source_disable_unref(d->keys_timer);
     sd_event_source_disable_unref(d->api_timer);
     free(d->api_problem);

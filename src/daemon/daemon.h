@@ -34,6 +34,7 @@ struct daemon {
     char *program;         /* pvesr */
 
     sd_event *event;
+    struct children children;
     sd_event_source *refresh_timer; /* monotonic, one shot */
     sd_event_source *keys_timer, *api_timer;
     char *api_problem; /* as last told */
