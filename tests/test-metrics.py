@@ -12,7 +12,8 @@ import rigapi
 from rigapi import Api, token
 
 MB = 1000 * 1000
-RULES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "share/prometheus/pvesr.rules.yml")
+SHARED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "share/prometheus")
+RULES, DASHBOARD = os.path.join(SHARED, "pvesr.rules.yml"), os.path.join(SHARED, "pvesr.dashboard.json")
 AUDITOR, NOBODY = "11111111-0000-0000-0000-000000000001", "11111111-0000-0000-0000-000000000002"
 USERS = ("user:auditor@pve:1:0::::::\nuser:nobody@pve:1:0::::::\ntoken:auditor@pve!test:0:0::\ntoken:nobody@pve!test:0:0::\n"
          "acl:1:/:auditor@pve:PVEAuditor:\n")
@@ -199,6 +200,28 @@ def alerts(w):
     assert firing(w, plain, {**daemon, ("up", '{job="pvesr",instance="pve1:8006"}'): 0}) == {"PvesrDown"}
 
 
+def queries(w):
+    """Each query of the dashboard finds something in what is printed, and it asks for nothing else."""
+    w.create("100-0")
+    w.a.pvesr("run", "--id", "100-0", check=True)
+    api, _ = rigapi.serve(w.c, USERS, TOKENS)
+    recorded = {**parse(Raw(api, "/metrics", {"Authorization": token("auditor@pve!test", AUDITOR)}).text),
+                **w.record(last_sync=1, last_try=1, fail_count=3, error="no", duration=1.5, sent=MB, delta=MB)}
+    with open(DASHBOARD, encoding="utf-8") as f:
+        board = json.load(f)
+    wanted = [t["expr"].replace("$guest", ".*") for p in board["panels"] for t in p["targets"]]
+    assert len(wanted) > 15 and not any("$" in x for x in wanted), wanted
+    path = os.path.join(w.c.dir, "queries-test.yml")
+    for query in wanted:
+        names = set(re.findall(r"pvesr_\w+", query))
+        assert names <= {name for name, _ in recorded}, f"{query}: nothing is printed of {names - {name for name, _ in recorded}}"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f"evaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n{series(recorded)}\n"
+                    f"    promql_expr_test:\n      - {{eval_time: 1h, exp_samples: [], expr: '{query}'}}\n")
+        done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
+        assert done.returncode != 0 and re.search(r"got:\s*\S*\{", done.stdout + done.stderr), f"{query}: {done.stdout}{done.stderr}"
+
+
 rig.NEEDS["openmetrics"] = (lambda: os.path.isdir("/usr/lib/python3/dist-packages/prometheus_client"), "needs python3-prometheus-client")
 rig.NEEDS["promtool"] = (lambda: shutil.which("promtool"), "needs promtool (Debian: prometheus)")
 
@@ -214,4 +237,5 @@ rig.check("metrics: each line is one of OpenMetrics, and says what is so", play(
 rig.check("metrics: /metrics is for whoever has Sys.Audit, or the address for it", play(who_may_scrape), needs=("root", "xfs"))
 rig.check("metrics: the parser of OpenMetrics takes them", play(the_parser_of_openmetrics), needs=("root", "xfs", "openmetrics"))
 rig.check("metrics: promtool takes them, and each alert fires on what was recorded, and no other", play(alerts), needs=("root", "xfs", "promtool"))
+rig.check("metrics: each query of the dashboard finds something", play(queries), needs=("root", "xfs", "promtool"))
 rig.main()
