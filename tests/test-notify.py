@@ -290,6 +290,29 @@ def mistakes(w):
     assert "To: admin@example.com, root\n" in box.mails()[0] and not w.spooled()
 
 
+def by_hand(w):
+    """a target is tried by hand, also one that is turned off: what it takes, and why it does not"""
+    web, mails = Web(w.c), MailServer(w.c)
+    w.notify(hook(web, more="\tdisable 1\n") + "webhook: wrong\n\turl file:///etc/shadow\n\n" +
+             f"smtp: relay\n\tserver 127.0.0.1\n\tport {mails.port}\n\tmode insecure\n\tmailto a@b\n\tfrom-address c@d\n\n")
+
+    def tried(name):
+        done = subprocess.run(w.a.argv("pvesrd", "--test-notification", name), capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+    warning = "warning: notify.cfg:6: target 'wrong' is not used"
+    status, said = tried("hook")
+    assert status == 0 and said.startswith(warning) and web.events() == ["test"], said
+    assert web.got[0][2]["title"] == "Replication: a test from node 'pve1'" and "\nTo look, on node 'pve1': pvesr status\n" in web.got[0][2]["message"], web.got
+    assert tried("relay")[0] == 0 and "Subject: Replication: a test from node 'pve1'\r\n" in mails.got[0][2], mails.got
+    web.status = 500
+    status, said = tried("hook")
+    assert status == 1 and said.endswith("target 'hook' of notify.cfg: the server answers with status 500\n"), said
+    for name in ("wrong", "nobody"):
+        status, said = tried(name)
+        assert status == 1 and said.startswith(warning) and f"there is no target '{name}' " in said, said
+    assert not w.spooled()
+
+
 def turned_off(w):
     """where all targets are turned off, mails are sent as ever; a mail server that wants a password is not asked without one"""
     box, mails = rig.Mailbox(w.a), MailServer(w.c)
@@ -464,7 +487,7 @@ def play(f):
     return run
 
 
-for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, turned_off, full, read_only, many_at_once, edited, refused,
+for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, by_hand, turned_off, full, read_only, many_at_once, edited, refused,
              not_removed, other_state_dir):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

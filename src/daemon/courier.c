@@ -330,6 +330,25 @@ static int try(const struct errand *x, const char *name, const json_t *event, st
     return r;
 }
 
+int courier_test(const struct settings *s, struct tree *t, const char *target, struct err *e)
+{
+    struct errand x = {.settings = s, .tree = t};
+    struct event ev = {.kind = EVENT_TEST, .source = s->node, .time = clock_epoch()};
+    struct notify_targets targets = {0};
+    if (read_targets(t, &targets, e) < 0)
+        return -1;
+    snprintf(x.name, sizeof x.name, "test-%" PRId64, ev.time);
+    const struct notify_target *found = targets_find(&targets, target);
+    json_t *event = event_json(&ev);
+    int r = found ? send_to(&x, found, event, e)
+                  : err_set(e, ERR_GONE, 0, "there is no target '%s' in notify.cfg", target);
+    json_decref(event);
+    for (size_t i = 0; i < targets.warnings.n; i++)
+        fprintf(stderr, "warning: %s\n", targets.warnings.v[i]);
+    targets_release(&targets);
+    return r;
+}
+
 static int deliver(const struct errand *x, const json_t *o, struct err *e)
 {
     struct err problem;

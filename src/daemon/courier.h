@@ -44,3 +44,7 @@ enum {
     COURIER_STAYS = 4,   /* it was sent, or dropped, and cannot be removed */
 };
 int courier_errand(const struct settings *s, struct tree *t, struct err *e);
+
+/* Tell a target of notify.cfg at once that this is a test, also one that is turned off; what is wrong in
+ * notify.cfg goes to stderr. */
+int courier_test(const struct settings *s, struct tree *t, const char *target, struct err *e);

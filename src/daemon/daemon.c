@@ -470,7 +470,7 @@ static void start_api(struct daemon *d)
                                    d);
 }
 
-int daemon_errand(const char *config, enum errand errand, struct err *e)
+int daemon_errand(const char *config, enum errand errand, const char *arg, struct err *e)
 {
     struct settings s = {0};
     prctl(PR_SET_DUMPABLE, 0);
@@ -480,6 +480,7 @@ int daemon_errand(const char *config, enum errand errand, struct err *e)
     int r = !t                             ? -1
             : errand == ERRAND_CHECK_LOGIN ? who_check_login(t, clock_epoch(), e)
             : errand == ERRAND_SEND        ? courier_errand(&s, t, e)
+            : errand == ERRAND_TEST        ? courier_test(&s, t, arg, e)
                                            : who_make_keys(t, clock_epoch(), e);
     tree_free(t);
     settings_release(&s);

@@ -15,6 +15,8 @@ static const char help[] =
     "  --config FILE          settings, instead of $PVESR_CONFIG or /etc/pvesr/pvesr.conf\n"
     "  --stop-timeout SECONDS how long runs may go on after SIGTERM before they are ended\n"
     "                         (default 60)\n"
+    "  --test-notification TARGET\n"
+    "                         only send a test to a target of notify.cfg, and say how that went\n"
     "  --help                 this text\n"
     "  --version              the version\n"
     "\n"
@@ -25,6 +27,7 @@ struct options {
     const char *config;
     double stop_timeout;
     enum errand errand;
+    const char *arg; /* of the errand */
 };
 
 /* 0 to go on, 1 when all is done, -1 for a mistake that has been told. */
@@ -35,6 +38,7 @@ static int parse(int argc, char **argv, struct options *o)
                                           {"check-login", no_argument, NULL, ERRAND_CHECK_LOGIN},
                                           {"make-keys", no_argument, NULL, ERRAND_MAKE_KEYS},
                                           {"send-notification", no_argument, NULL, ERRAND_SEND},
+                                          {"test-notification", required_argument, NULL, ERRAND_TEST},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'v'},
                                           {0}};
@@ -54,6 +58,8 @@ static int parse(int argc, char **argv, struct options *o)
         case ERRAND_CHECK_LOGIN: /* not for people */
         case ERRAND_MAKE_KEYS:
         case ERRAND_SEND:
+        case ERRAND_TEST:
+            o->arg = optarg;
             o->errand = (enum errand)c;
             break;
         case 'h':
@@ -75,7 +81,7 @@ static int parse(int argc, char **argv, struct options *o)
 static int run_errand(const struct options *o)
 {
     struct err e = {0};
-    int r = daemon_errand(o->config, o->errand, &e);
+    int r = daemon_errand(o->config, o->errand, o->arg, &e);
     if (r != 0)
         fprintf(stderr, "%s\n", e.text);
     return r < 0 ? 1 : r;

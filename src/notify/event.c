@@ -14,7 +14,7 @@
 
 static const struct {
     const char *name, *severity, *title, *what, *command, *many;
-} kinds[EVENT_KINDS] = {
+} kinds[EVENT_KINDS + 1] = {
     [EVENT_FAILURE] = {"failure", "error", "Replication Job: '%s' failed", "failed", "pvesr log %s",
                        "replication failed"},
     [EVENT_RECOVERY] = {"recovery", "notice", "Replication Job: '%s' works again", "works again",
@@ -29,6 +29,8 @@ static const struct {
                           "cannot run before somebody mends it", "pvesr status", "replication cannot run"},
     [EVENT_PAUSED] = {"paused", "error", "Replication: nothing is scheduled on node '%s'",
                       "stands still: nothing is scheduled", "journalctl -u pvesrd", "nothing is scheduled"},
+    [EVENT_TEST] = {"test", "notice", "Replication: a test from node '%s'",
+                    "can tell you what is wrong: this is a test", "pvesr status", "a test"},
 };
 
 const char *event_kind_name(enum event_kind k)
@@ -44,6 +46,11 @@ bool event_kind_parse(const char *name, enum event_kind *ret)
             return true;
         }
     return false;
+}
+
+static bool is_of_node(enum event_kind k)
+{
+    return k == EVENT_PAUSED || k == EVENT_TEST;
 }
 
 /* The one %s of a text of the table. */
@@ -88,7 +95,7 @@ static void add_line(struct buf *b, const char *what, const char *value)
 static void set_message(json_t *o, const struct event *ev)
 {
     _cleanup_buf_ struct buf b = BUF_INIT;
-    if (ev->kind == EVENT_PAUSED)
+    if (is_of_node(ev->kind))
         buf_addf(&b, "Replication of node '%s' %s.\n\n", event_text(o, "source"), kinds[ev->kind].what);
     else
         buf_addf(&b, "Replication of guest %s from node '%s' to node '%s' %s.\n\n", event_text(o, "guest"),
@@ -109,7 +116,7 @@ json_t *event_json(const struct event *ev)
     json_t *o = json_object();
     _cleanup_free_ char *guest = ev->guest ? xasprintf("%" PRIu32, ev->guest) : NULL;
     _cleanup_free_ char *failures = xasprintf("%" PRId64, ev->failures);
-    const char *of = ev->kind == EVENT_PAUSED ? ev->source : ev->job;
+    const char *of = is_of_node(ev->kind) ? ev->source : ev->job;
     _cleanup_free_ char *title = fill(kinds[ev->kind].title, of);
     _cleanup_free_ char *command = fill(kinds[ev->kind].command, of);
     set(o, "event", kinds[ev->kind].name);

@@ -15,7 +15,8 @@ enum event_kind {
     EVENT_KEPT_ASIDE,
     EVENT_CANNOT_RUN,
     EVENT_PAUSED, /* of the node: no job, guest, target */
-    EVENT_KINDS
+    EVENT_KINDS,
+    EVENT_TEST = EVENT_KINDS, /* of the node, asked for by hand: no rule names it */
 };
 
 /* "failure", … */
