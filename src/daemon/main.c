@@ -30,6 +30,15 @@ struct options {
     const char *arg; /* of the errand */
 };
 
+static bool parse_stop_timeout(const char *text, struct options *o)
+{
+    struct err e = {0};
+    int r = num_parse_double("--stop-timeout", text, 0, 86400, &o->stop_timeout, &e);
+    if (r < 0)
+        fprintf(stderr, "%s\n", e.text);
+    return r == 0;
+}
+
 /* 0 to go on, 1 when all is done, -1 for a mistake that has been told. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -42,7 +51,6 @@ static int parse(int argc, char **argv, struct options *o)
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'v'},
                                           {0}};
-    struct err e = {0};
     int c;
     while ((c = getopt_long(argc, argv, "", known, NULL)) >= 0)
         switch (c) {
@@ -50,10 +58,8 @@ static int parse(int argc, char **argv, struct options *o)
             o->config = optarg;
             break;
         case 's':
-            if (num_parse_double("--stop-timeout", optarg, 0, 86400, &o->stop_timeout, &e) < 0) {
-                fprintf(stderr, "%s\n", e.text);
+            if (!parse_stop_timeout(optarg, o))
                 return -1;
-            }
             break;
         case ERRAND_CHECK_LOGIN: /* not for people */
         case ERRAND_MAKE_KEYS:
