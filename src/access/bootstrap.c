@@ -1,6 +1,6 @@
 #include "access/bootstrap.h"
 
-#include "access/base64.h"
+#include "base/base64.h"
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>

@@ -1,5 +1,5 @@
 /* Tokens against forged requests: who has one was shown it by us, which a cookie alone does not prove. */
-#include "access/base64.h"
+#include "base/base64.h"
 #include "access/stamp.h"
 #include "access/ticket.h"
 

@@ -1,7 +1,7 @@
 /* Tickets and CSRF tokens: what is made is what OpenSSL makes; what is forged, old or cut is refused. */
 #include "access/ticket.h"
 
-#include "access/base64.h"
+#include "base/base64.h"
 #include "access/testkeys.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 #include "access/ticket.h"
 
-#include "access/base64.h"
+#include "base/base64.h"
 #include "access/keys.h"
 #include "access/stamp.h"
 #include "access/userid.h"

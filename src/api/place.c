@@ -1,6 +1,6 @@
 #include "api/place.h"
 
-#include "access/base64.h"
+#include "base/base64.h"
 #include "cluster/members.h"
 
 #include <gnutls/abstract.h>
