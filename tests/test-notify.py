@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What pvesrd tells whom by notify.cfg: a mail server, web servers and sendmail that are really there, or away for a while."""
+import base64
 import contextlib
 import fcntl
 import itertools
@@ -290,6 +291,35 @@ def mistakes(w):
     assert "To: admin@example.com, root\n" in box.mails()[0] and not w.spooled()
 
 
+def as_of_backups(w):
+    """without notify.cfg, Proxmox VE's notifications.cfg says who is told what; with one it does not"""
+    box, web, chosen = rig.Mailbox(w.a), Web(w.c), Web(w.c)
+    os.makedirs(os.path.join(w.c.tree, "priv"), exist_ok=True)
+    body = base64.b64encode(b'{"event": "{{ fields.type }}", "of": {{ json fields.job-id }}, "why": "{{ escape message }}"}').decode()
+    key = base64.b64encode(b"Bearer {{ secrets.key }}").decode()
+    w.c.write("priv/notifications.cfg", f"webhook: chat\n\tsecret name=key,value={base64.b64encode(SECRET.encode()).decode()}\n")
+    w.c.write("user.cfg", "user:root@pam:1:0:::night@example.com::\n")
+    stock = (f"webhook: chat\n\tbody {body}\n\theader name=Authorization,value={key}\n\tmethod post\n\tsecret name=key\n\turl http://127.0.0.1:{web.port}/chat\n\n"
+             "matcher: replication\n\tmatch-field exact:type=replication\n\tmatch-field regex:job-id=^100-\n\tmatch-severity error\n\ttarget chat\n\n")
+    w.c.write("notifications.cfg", stock)
+    w.break_target()
+    Daemon(w.a)
+    rig.wait_for(lambda: web.got and box.mails(), "the failure, at the server of the matcher and as a mail to root@pam")
+    path, headers, said = web.got[0]
+    assert (path, headers["Authorization"], said["event"], said["of"]) == ("/chat", f"Bearer {SECRET}", "replication", "100-0"), web.got
+    assert "To: night@example.com\n" in box.mails()[0] and "Subject: Replication Job: '100-0' failed\n" in box.mails()[0], box.mails()
+    w.mend_target()
+    w.again()
+    rig.wait_for(lambda: len(box.mails()) == 2, "the recovery, which is no error")
+    w.c.write("notifications.cfg", stock + "matcher: default-matcher\n\tdisable 1\n")
+    w.notify(hook(chosen))
+    w.wait_synced()
+    w.set_state(kept_aside=["diverged_100-0_1 of st:x"])
+    rig.wait_for(lambda: chosen.events() == ["kept-aside"], "what notify.cfg's target is told")
+    rig.wait_for(lambda: not w.spooled(), "an empty spool")
+    assert len(web.got) == 1 and len(box.mails()) == 2, (web.got, box.mails())
+
+
 def by_hand(w):
     """a target is tried by hand, also one that is turned off: what it takes, and why it does not"""
     web, mails = Web(w.c), MailServer(w.c)
@@ -487,7 +517,7 @@ def play(f):
     return run
 
 
-for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, by_hand, turned_off, full, read_only, many_at_once, edited, refused,
+for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, as_of_backups, by_hand, turned_off, full, read_only, many_at_once, edited, refused,
              not_removed, other_state_dir):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

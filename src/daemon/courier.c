@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include "conf/datacenter.h"
 #include "daemon/log.h"
+#include "daemon/targets.h"
 #include "notify/send.h"
 #include "notify/spool.h"
 
@@ -278,17 +279,6 @@ struct errand {
     char name[SPOOL_NAME_MAX + 1], state_dir[PATH_MAX]; /* room for the ends of lines */
 };
 
-static int read_targets(struct tree *t, struct notify_targets *ret, struct err *e)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT, secrets = BUF_INIT;
-    if (tree_read(t, "notify.cfg", &text, e) < 0 || tree_read(t, "priv/notify.cfg", &secrets, e) < 0)
-        return -1;
-    targets_parse(buf_str(&text), text.len, buf_str(&secrets), secrets.len, ret);
-    if (secrets.data)
-        explicit_bzero(secrets.data, secrets.room);
-    return 0;
-}
-
 static int send_to(const struct errand *x, const struct notify_target *target, const json_t *event,
                    struct err *e)
 {
@@ -308,21 +298,21 @@ static int explain(const struct notify_targets *targets, const char *name, const
 {
     _cleanup_free_ char *warnings = strv_join(&targets->warnings, "; ");
     if (targets_find(targets, name))
-        return err_set(
-            e, ERR_CONFIG, 0,
-            "target '%s' of notify.cfg is turned off: take 'disable 1' from it, or remove all of it", name);
+        return err_set(e, ERR_CONFIG, 0,
+                       "target '%s' of %s is turned off: take 'disable 1' from it, or remove all of it", name,
+                       targets->file);
     if (targets->warnings.n)
-        return err_set(e, ERR_CONFIG, 0, "target '%s' is not in what is understood of notify.cfg: %s", name,
-                       warnings);
-    err_set(e, ERR_GONE, 0, "'%s' is dropped: its target '%s' is not in notify.cfg any more",
-            event_text(event, "title"), name);
+        return err_set(e, ERR_CONFIG, 0, "target '%s' is not in what is understood of %s: %s", name,
+                       targets->file, warnings);
+    err_set(e, ERR_GONE, 0, "'%s' is dropped: its target '%s' is not in %s any more",
+            event_text(event, "title"), name, targets->file);
     return COURIER_DROPPED;
 }
 
 static int try(const struct errand *x, const char *name, const json_t *event, struct err *e)
 {
     struct notify_targets targets = {0};
-    if (read_targets(x->tree, &targets, e) < 0)
+    if (targets_load(x->tree, &targets, e) < 0)
         return -1;
     const struct notify_target *target = targets_find(&targets, name);
     int r = target && !target->disabled ? send_to(x, target, event, e) : explain(&targets, name, event, e);
@@ -335,13 +325,13 @@ int courier_test(const struct settings *s, struct tree *t, const char *target, s
     struct errand x = {.settings = s, .tree = t};
     struct event ev = {.kind = EVENT_TEST, .source = s->node, .time = clock_epoch()};
     struct notify_targets targets = {0};
-    if (read_targets(t, &targets, e) < 0)
+    if (targets_load(t, &targets, e) < 0)
         return -1;
     snprintf(x.name, sizeof x.name, "test-%" PRId64, ev.time);
     const struct notify_target *found = targets_find(&targets, target);
     json_t *event = event_json(&ev);
     int r = found ? send_to(&x, found, event, e)
-                  : err_set(e, ERR_GONE, 0, "there is no target '%s' in notify.cfg", target);
+                  : err_set(e, ERR_GONE, 0, "there is no target '%s' in %s", target, targets.file);
     json_decref(event);
     for (size_t i = 0; i < targets.warnings.n; i++)
         fprintf(stderr, "warning: %s\n", targets.warnings.v[i]);

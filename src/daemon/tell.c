@@ -10,28 +10,28 @@
 
 #define TOLD_MAX (8 << 20)
 
-/* ---- notify.cfg ---- */
+/* ---- targets ---- */
 
 void tell_load(struct daemon *d)
 {
     struct tell *t = &d->tell;
     struct err e = {0};
-    _cleanup_buf_ struct buf text = BUF_INIT;
-    if (tree_read(d->tree, "notify.cfg", &text, &e) < 0) {
+    struct targets_text text;
+    if (targets_text_read(d->tree, &text, &e) < 0) {
         log_line(LOG_WARNING, "the targets of notifications stay as they were: %s", e.text);
         return;
     }
-    bool first = !t->loaded;
-    t->loaded = true;
-    if (text.len == t->text.len && strcmp(buf_str(&text), buf_str(&t->text)) == 0)
+    bool first = !t->text.file;
+    if (targets_text_equal(&text, &t->text)) {
+        targets_text_release(&text);
         return;
+    }
     targets_release(&t->targets);
-    targets_parse(buf_str(&text), text.len, "", 0, &t->targets);
+    targets_of_text(&text, &t->targets);
     for (size_t i = 0; i < t->targets.warnings.n; i++)
         log_line(LOG_WARNING, "%s", t->targets.warnings.v[i]);
-    buf_release(&t->text);
+    targets_text_release(&t->text);
     t->text = text;
-    text = (struct buf)BUF_INIT;
     if (!first)
         courier_retry(&d->courier);
 }
@@ -96,11 +96,12 @@ static int64_t told_time(const json_t *one, const char *key)
 static void spool(struct daemon *d, const json_t *event)
 {
     struct err e = {0};
-    enum event_kind k = EVENT_FAILURE;
-    bool kept = event_kind_parse(event_text(event, "event"), &k);
-    for (size_t i = 0; i < d->tell.targets.n; i++)
-        if (target_wants(&d->tell.targets.v[i], k))
-            kept &= courier_add(&d->courier, d->tell.targets.v[i].name, event, &e) == 0;
+    const struct notify_targets *all = &d->tell.targets;
+    int64_t now = clock_epoch();
+    bool kept = true;
+    for (size_t i = 0; i < all->n; i++)
+        if (targets_want(all, &all->v[i], event, now))
+            kept &= courier_add(&d->courier, all->v[i].name, event, &e) == 0;
     if (!kept)
         report_event(d, event, &e);
 }
@@ -292,6 +293,6 @@ void tell_release(struct daemon *d)
         flush(d);
     sd_event_source_disable_unref(d->tell.flush);
     targets_release(&d->tell.targets);
-    buf_release(&d->tell.text);
+    targets_text_release(&d->tell.text);
     json_decref(d->tell.told);
 }

@@ -1,12 +1,11 @@
-/* Who is told what by notify.cfg (BEHAVIOUR.md#notifications). What was told is remembered on disk, so that
+/* Who is told what (BEHAVIOUR.md#notifications). What was told is remembered on disk, so that
  * it is told once, also by the next daemon.
  *
  * Events are collected while one event of the loop is handled, and go to the spool together behind it: many
  * of a kind as one, and however many there are, what was told is written once. */
 #pragma once
 
-#include "base/buf.h"
-#include "notify/targets.h"
+#include "daemon/targets.h"
 #include "sched/queue.h"
 
 #include <systemd/sd-event.h>
@@ -15,15 +14,14 @@ struct daemon;
 
 struct tell {
     struct notify_targets targets;
-    struct buf text; /* of notify.cfg, as it was parsed */
-    bool loaded;
+    struct targets_text text; /* as they were parsed */
     json_t *told; /* by job: "failing", "overdue": since when; "stuck": why; "kept": names. NULL: not read */
     bool changed; /* `told`, since it was written */
     json_t *pending;        /* events (notify/event.h), NULL: none */
     sd_event_source *flush; /* deferred, one shot: it is on while there are any, or told was changed */
 };
 
-/* notify.cfg as it is now. */
+/* The targets as they are now. */
 void tell_load(struct daemon *d);
 /* False: there is none, or no target in it that is not turned off; mails are sent as ever. */
 bool tell_is_on(const struct daemon *d);

@@ -22,7 +22,8 @@ static void classify(const struct inotify_event *ev, bool *jobs, bool *states)
     const char *name = ev->len ? ev->name : "";
     if (ev->mask & ITSELF_CHANGED)
         *jobs = *states = true;
-    else if (strcmp(name, "pve-replication-state.json") == 0 || strcmp(name, "notify.cfg") == 0)
+    else if (strcmp(name, "pve-replication-state.json") == 0 || strcmp(name, "notify.cfg") == 0 ||
+             strcmp(name, "notifications.cfg") == 0)
         *states = true; /* each look at them begins with who is to be told */
     else if (ev->mask & IN_ISDIR || strcmp(name, "replication.cfg") == 0 || strcmp(name, "nodes.cfg") == 0 ||
              ends_with(name, ".conf"))

@@ -127,6 +127,7 @@ json_t *event_json(const struct event *ev)
     set(o, "source", ev->source);
     set(o, "target", ev->target);
     set_time(o, "time", ev->time);
+    json_object_set_new(o, "timestamp", json_sprintf("%" PRId64, ev->time));
     set_time(o, "since", ev->since);
     set_time(o, "next", ev->next > ev->time ? ev->next : 0);
     set(o, "failures", failures);

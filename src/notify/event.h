@@ -34,7 +34,7 @@ struct event {
 };
 
 /* Keys, all of them texts and always there: event, severity, title, message (lines), job, guest, source,
- * target, time, since, next, failures, error, command. New. */
+ * target, time, timestamp (epoch), since, next, failures, error, command. New. */
 json_t *event_json(const struct event *ev);
 /* Of many at once: where there are more than EVENTS_APART of a kind, one in place of all of them that has a
  * line for each, as far as they fit; the others as they are, in order. New. */

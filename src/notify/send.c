@@ -1,6 +1,7 @@
 #include "notify/send.h"
 
 #include "base/text.h"
+#include "notify/stock.h"
 #include "notify/template.h"
 #include "state/mail.h"
 
@@ -40,7 +41,7 @@ static int check(const struct notify_target *t, CURLcode code, const char *probl
 {
     if (code == CURLE_OK)
         return 0;
-    return err_set(e, ERR_NETWORK, 0, "target '%s' of notify.cfg: %s", t->name,
+    return err_set(e, ERR_NETWORK, 0, "target '%s' of %s: %s", t->name, t->file,
                    *problem ? problem : curl_easy_strerror(code));
 }
 
@@ -71,7 +72,7 @@ static int post(const struct notify_target *t, const char *method, const char *u
     return status / 100 == 2
                ? 0
                : err_set(e, for_good ? ERR_DATA : ERR_NETWORK, 0,
-                         "target '%s' of notify.cfg: the server answers with status %ld", t->name, status);
+                         "target '%s' of %s: the server answers with status %ld", t->name, t->file, status);
 }
 
 static void add_json(struct buf *out, const json_t *o)
@@ -116,7 +117,7 @@ static int send_webhook(const struct notify_target *t, const json_t *event, cons
     if (r == 0 && t->body)
         r = template_fill(t->body, event, &t->secrets, &body, e);
     if (r < 0)
-        return err_wrap(e, "target '%s' of notify.cfg", t->name);
+        return err_wrap(e, "target '%s' of %s", t->name, t->file);
     if (!t->body)
         add_json(&body, event);
     return post(t, method, buf_str(&url), &headers, &body, e);
@@ -127,8 +128,8 @@ static const char *need_secret(const struct notify_target *t, const char *name, 
 {
     const char *secret = secret_find(&t->secrets, name);
     if (!secret)
-        err_set(e, ERR_CONFIG, 0, "target '%s' of notify.cfg: there is no '%s' in priv/notify.cfg", t->name,
-                name);
+        err_set(e, ERR_CONFIG, 0, "target '%s' of %s: there is no '%s' in priv/%s", t->name, t->file, name,
+                t->file);
     return secret;
 }
 
@@ -194,7 +195,7 @@ static int send_mail(const struct notify_target *t, const json_t *event, const s
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     compose(t, event, s, &text);
-    return mail_send(s->sendmail, &text, e) < 0 ? err_wrap(e, "target '%s' of notify.cfg", t->name) : 0;
+    return mail_send(s->sendmail, &text, e) < 0 ? err_wrap(e, "target '%s' of %s", t->name, t->file) : 0;
 }
 
 static char *smtp_url(const struct notify_target *t, bool tls)
@@ -240,7 +241,8 @@ static int send_smtp(const struct notify_target *t, const json_t *event, const s
     return check(t, code, problem, e);
 }
 
-int notify_send(const struct notify_target *t, const json_t *event, const struct sending *s, struct err *e)
+static int send_by_kind(const struct notify_target *t, const json_t *event, const struct sending *s,
+                        struct err *e)
 {
     switch (t->kind) {
     case TARGET_SENDMAIL:
@@ -252,4 +254,14 @@ int notify_send(const struct notify_target *t, const json_t *event, const struct
     default:
         return send_webhook(t, event, s, e);
     }
+}
+
+int notify_send(const struct notify_target *t, const json_t *event, const struct sending *s, struct err *e)
+{
+    if (strcmp(t->file, STOCK_FILE) != 0)
+        return send_by_kind(t, event, s, e);
+    json_t *o = stock_event(event);
+    int r = send_by_kind(t, o, s, e);
+    json_decref(o);
+    return r;
 }

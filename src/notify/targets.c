@@ -3,12 +3,12 @@
 #include "base/num.h"
 #include "conf/section.h"
 #include "conf/warn.h"
+#include "notify/target.h"
 
 #include <ctype.h>
 #include <stddef.h>
 #include <string.h>
 
-#define FILE "notify.cfg"
 #define SECRETS_FILE "priv/notify.cfg"
 #define HEADER "header-"
 
@@ -37,7 +37,7 @@ static char **slot(struct notify_target *t, const struct row *r)
     return (char **)((char *)t + r->offset);
 }
 
-static void target_release(struct notify_target *t)
+void target_release(struct notify_target *t)
 {
     for (size_t i = 0; i < ELEMENTS(rows); i++)
         free(*slot(t, &rows[i]));
@@ -51,6 +51,9 @@ void targets_release(struct notify_targets *t)
     for (size_t i = 0; i < t->n; i++)
         target_release(&t->v[i]);
     free(t->v);
+    for (size_t i = 0; i < t->n_matchers; i++)
+        matcher_release(&t->matchers[i]);
+    free(t->matchers);
     strv_release(&t->warnings);
     *t = (struct notify_targets){0};
 }
@@ -63,9 +66,14 @@ const struct notify_target *targets_find(const struct notify_targets *t, const c
     return NULL;
 }
 
-bool target_wants(const struct notify_target *t, enum event_kind k)
+bool targets_want(const struct notify_targets *all, const struct notify_target *t, const json_t *event,
+                  int64_t at)
 {
-    return !t->disabled && (t->events & (1u << k));
+    enum event_kind k;
+    bool wanted = event_kind_parse(event_text(event, "event"), &k) && (t->events & (1u << k));
+    for (size_t i = 0; i < all->n_matchers && !wanted; i++)
+        wanted = matcher_takes(&all->matchers[i], t->name, event, at);
+    return wanted && !t->disabled;
 }
 
 /* ---- values: NULL, or what is wrong ---- */
@@ -136,7 +144,7 @@ static const char *set_text(struct notify_target *t, const char *key, const char
     return "unknown property";
 }
 
-static const char *set(struct notify_target *t, const char *key, const char *value)
+const char *target_set(struct notify_target *t, const char *key, const char *value)
 {
     struct err e;
     uint64_t port;
@@ -161,8 +169,7 @@ static const char *set(struct notify_target *t, const char *key, const char *val
 
 /* ---- sections ---- */
 
-/* The first property that is missing, or NULL. */
-static const char *lacks(struct notify_target *t)
+const char *target_lacks(struct notify_target *t)
 {
     for (size_t i = 0; i < ELEMENTS(rows); i++)
         if ((rows[i].needed & (1u << t->kind)) && !*slot(t, &rows[i]))
@@ -170,7 +177,12 @@ static const char *lacks(struct notify_target *t)
     return NULL;
 }
 
-static bool parse_kind(const char *type, enum target_kind *ret)
+const char *target_kind_name(enum target_kind k)
+{
+    return kinds[k];
+}
+
+bool target_kind_parse(const char *type, enum target_kind *ret)
 {
     for (enum target_kind k = 0; k < TARGET_KINDS; k++)
         if (strcmp(type, kinds[k]) == 0) {
@@ -187,55 +199,48 @@ static bool read_section(const struct section *s, struct notify_target *t, struc
     t->events = (1u << EVENT_KINDS) - 1;
     t->name = xstrdup(s->id);
     for (size_t i = 0; i < s->n_props; i++) {
-        const char *wrong = set(t, s->props[i].key, s->props[i].value);
+        const char *wrong = target_set(t, s->props[i].key, s->props[i].value);
         if (wrong)
-            warn_at(warnings, FILE, s->props[i].line, "target '%s' is not used: %s: '%.40s %.80s'", s->id,
-                    wrong, s->props[i].key, s->props[i].value);
+            warn_at(warnings, NOTIFY_FILE, s->props[i].line, "target '%s' is not used: %s: '%.40s %.80s'",
+                    s->id, wrong, s->props[i].key, s->props[i].value);
         good = good && !wrong;
     }
-    const char *missing = good ? lacks(t) : NULL;
+    const char *missing = good ? target_lacks(t) : NULL;
     if (missing)
-        warn_at(warnings, FILE, s->line, "target '%s' is not used: it has no '%s'", s->id, missing);
+        warn_at(warnings, NOTIFY_FILE, s->line, "target '%s' is not used: it has no '%s'", s->id, missing);
     return good && !missing;
 }
 
-/* It becomes a part of a file's name. */
-static bool name_is_good(const char *name)
+const char *target_name_check(const struct notify_targets *all, const char *name)
 {
-    size_t n = strlen(name);
+    bool good = *name && strlen(name) <= 40;
     for (const char *p = name; *p; p++)
-        if (!isalnum((unsigned char)*p) && (p == name || !strchr(".-_", *p)))
-            return false;
-    return n > 0 && n <= 40;
+        good = good && (isalnum((unsigned char)*p) || (p > name && strchr(".-_", *p)));
+    return !good                   ? "no name: at most 40 letters, digits and '.-_', the first none of these"
+           : all->n == TARGETS_MAX ? "one too many"
+           : targets_find(all, name) ? "there already"
+                                     : NULL;
+}
+
+void targets_add(struct notify_targets *all, const struct notify_target *t)
+{
+    all->v = xgrow(all->v, all->n, sizeof *all->v);
+    all->v[all->n++] = *t;
 }
 
 static void take_section(const struct section *s, struct notify_targets *ret)
 {
-    struct notify_target t = {0};
-    if (!parse_kind(s->type, &t.kind)) {
-        warn_at(&ret->warnings, FILE, s->line,
+    struct notify_target t = {.file = NOTIFY_FILE};
+    const char *wrong = target_name_check(ret, s->id);
+    if (!target_kind_parse(s->type, &t.kind))
+        warn_at(&ret->warnings, NOTIFY_FILE, s->line,
                 "section skipped: '%s' is none of sendmail, smtp, webhook, gotify", s->type);
-        return;
-    }
-    if (!name_is_good(s->id)) {
-        warn_at(
-            &ret->warnings, FILE, s->line,
-            "section skipped: '%.40s' is no name: at most 40 letters, digits and '.-_', the first none of "
-            "these",
-            s->id);
-        return;
-    }
-    if (ret->n == TARGETS_MAX || targets_find(ret, s->id)) {
-        warn_at(&ret->warnings, FILE, s->line, "section skipped: '%s' is %s", s->id,
-                ret->n == TARGETS_MAX ? "one too many" : "there already");
-        return;
-    }
-    if (!read_section(s, &t, &ret->warnings)) {
+    else if (wrong)
+        warn_at(&ret->warnings, NOTIFY_FILE, s->line, "section skipped: '%.40s' is %s", s->id, wrong);
+    else if (read_section(s, &t, &ret->warnings))
+        targets_add(ret, &t);
+    else
         target_release(&t);
-        return;
-    }
-    ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
-    ret->v[ret->n++] = t;
 }
 
 static void take_secrets(const char *text, size_t len, struct notify_targets *ret)
@@ -254,8 +259,8 @@ void targets_parse(const char *text, size_t len, const char *secrets, size_t sec
                    struct notify_targets *ret)
 {
     struct section_file f;
-    section_parse(FILE, text, len, &f);
-    *ret = (struct notify_targets){.warnings = f.warnings};
+    section_parse(NOTIFY_FILE, text, len, &f);
+    *ret = (struct notify_targets){.file = NOTIFY_FILE, .warnings = f.warnings};
     f.warnings = (struct strv)STRV_INIT;
     for (size_t i = 0; i < f.n; i++)
         take_section(&f.sections[i], ret);

@@ -1,6 +1,7 @@
 #include "notify/template.h"
 
 #include <ctype.h>
+#include <stdint.h>
 #include <string.h>
 
 const char *secret_find(const struct strv *secrets, const char *name)
@@ -12,14 +13,15 @@ const char *secret_find(const struct strv *secrets, const char *name)
     return NULL;
 }
 
-static void add_json(struct buf *out, const char *value)
+static void add_json(struct buf *out, const json_t *value, bool whole)
 {
-    json_t *text = json_string(value);
-    char *quoted = json_dumps(text, JSON_ENCODE_ANY);
-    if (quoted)
-        buf_add(out, quoted + 1, strlen(quoted) - 2);
+    char *quoted = json_dumps(value, JSON_ENCODE_ANY | JSON_SORT_KEYS);
+    size_t n = quoted ? strlen(quoted) : 0;
+    if (whole)
+        buf_add(out, quoted, n);
+    else if (n > 2)
+        buf_add(out, quoted + 1, n - 2);
     free(quoted);
-    json_decref(text);
 }
 
 static void add_url(struct buf *out, const char *value)
@@ -31,26 +33,61 @@ static void add_url(struct buf *out, const char *value)
             buf_addf(out, "%%%02X", *p);
 }
 
+enum how { PLAIN, SECRET, JSON, WHOLE_JSON, URL, HOWS };
+
+static enum how how_of(const char *word, bool stock)
+{
+    static const char *const words[2][HOWS] = {{"", "secret", "json", "-", "url"},
+                                               {"", "-", "escape", "json", "url-encode"}};
+    enum how h = PLAIN;
+    while (h < HOWS && strcmp(words[stock][h], word) != 0)
+        h++;
+    return h;
+}
+
+/* Borrowed, or NULL. */
+static const json_t *value_of(const json_t *event, const char *key)
+{
+    bool of_fields = strncmp(key, "fields.", 7) == 0;
+    return of_fields ? json_object_get(json_object_get(event, "fields"), key + 7)
+                     : json_object_get(event, key);
+}
+
+static void add_value(enum how how, const json_t *value, struct buf *out)
+{
+    if (how == JSON || how == WHOLE_JSON)
+        add_json(out, value, how == WHOLE_JSON);
+    else if (how == URL)
+        add_url(out, json_string_value(value));
+    else
+        buf_adds(out, json_string_value(value));
+}
+
 static int fill_gap(const char *gap, const json_t *event, const struct strv *secrets, struct buf *out,
                     struct err *e)
 {
     _cleanup_strv_ struct strv words = STRV_INIT;
     strv_split(&words, gap, " \t");
-    const char *how = words.n == 2 ? words.v[0] : "", *key = words.n ? words.v[words.n - 1] : "";
-    bool is_secret = strcmp(how, "secret") == 0;
-    const char *value =
-        is_secret ? secret_find(secrets, key) : json_string_value(json_object_get(event, key));
-    bool known = !*how || is_secret || strcmp(how, "json") == 0 || strcmp(how, "url") == 0;
-    if (!value || !known || words.n == 0 || words.n > 2)
-        return err_set(e, ERR_CONFIG, 0, "nothing fills '{{%s}}'%s", gap,
-                       is_secret ? ": give the secret in priv/notify.cfg" : "; pvesr.conf(5) lists the keys");
-    if (strcmp(how, "json") == 0)
-        add_json(out, value);
-    else if (strcmp(how, "url") == 0)
-        add_url(out, value);
-    else
-        buf_adds(out, value);
-    return 0;
+    bool stock = json_object_get(event, "fields"), few = words.n == 1 || words.n == 2;
+    const char *key = few ? words.v[words.n - 1] : "";
+    enum how how = few ? how_of(words.n == 2 ? words.v[0] : "", stock) : HOWS;
+    bool of_secrets = stock && strncmp(key, "secrets.", 8) == 0;
+    const char *secret = of_secrets      ? secret_find(secrets, key + 8)
+                         : how == SECRET ? secret_find(secrets, key)
+                                         : NULL;
+    json_t *value = secret          ? json_string_nocheck(secret)
+                    : how == SECRET ? NULL
+                                    : json_incref((json_t *)(uintptr_t)value_of(event, key));
+    bool good = how < HOWS && (how == WHOLE_JSON ? value != NULL : json_is_string(value));
+    if (good)
+        add_value(how, value, out);
+    json_decref(value);
+    if (good)
+        return 0;
+    return err_set(e, ERR_CONFIG, 0, "nothing fills '{{%s}}'%s", gap,
+                   how == SECRET || of_secrets ? ": give the secret in the file below priv/"
+                   : stock                     ? ""
+                                               : "; pvesr.conf(5) lists the keys");
 }
 
 int template_fill(const char *text, const json_t *event, const struct strv *secrets, struct buf *out,

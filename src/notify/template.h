@@ -1,5 +1,7 @@
 /* Texts with gaps: {{ KEY }}, {{ json KEY }} (as within a JSON string), {{ url KEY }} (percent-encoded),
- * {{ secret NAME }}. Pure. */
+ * {{ secret NAME }}. An event with `fields` (stock.h) brings the words of Proxmox VE: {{ fields.NAME }},
+ * {{ secrets.NAME }}, `escape` for json, `url-encode` for url, and `json` is the whole value, quoted. Pure.
+ */
 #pragma once
 
 #include "base/buf.h"

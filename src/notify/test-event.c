@@ -63,7 +63,7 @@ static void test_kinds(void **state)
         json_t *o = event_json(&(struct event){.kind = k, .job = "1%s-0", .source = "n", .target = "m"});
         assert_true(event_kind_parse(event_kind_name(k), &back) && back == k);
         assert_true(*event_text(o, "title") && *event_text(o, "message") && *event_text(o, "command"));
-        assert_int_equal(json_object_size(o), 14);
+        assert_int_equal(json_object_size(o), 15);
         json_decref(o);
     }
     assert_false(event_kind_parse("nothing", &back));
@@ -108,7 +108,7 @@ static void test_groups(void **state)
     assert_non_null(
         strstr(event_text(one, "message"), ": pve2 is not online\n\nTo look, on node 'pve1': pvesr"));
     assert_non_null(strstr(event_text(one, "message"), "\n120-0 (guest"));
-    assert_int_equal(json_object_size(one), 14);
+    assert_int_equal(json_object_size(one), 15);
     json_decref(few);
     json_decref(all);
     all = events_group(NULL);

@@ -15,6 +15,14 @@ static void parse(const char *text, const char *secrets, struct notify_targets *
     targets_parse(text, strlen(text), secrets, strlen(secrets), t);
 }
 
+static bool wants(const struct notify_targets *all, const struct notify_target *t, const char *kind)
+{
+    json_t *event = json_pack("{s:s}", "event", kind);
+    bool r = targets_want(all, t, event, 0);
+    json_decref(event);
+    return r;
+}
+
 static void test_all(void **state)
 {
     (void)state;
@@ -31,8 +39,8 @@ static void test_all(void **state)
     assert_int_equal(t.n, 4);
     const struct notify_target *relay = targets_find(&t, "relay"), *hook = targets_find(&t, "hook");
     assert_true(relay->port == 2525 && relay->kind == TARGET_SMTP && relay->secrets.n == 0);
-    assert_true(target_wants(relay, EVENT_OVERDUE) && !target_wants(relay, EVENT_FAILURE));
-    assert_true(target_wants(targets_find(&t, "mail"), EVENT_FAILURE) && !target_wants(hook, EVENT_FAILURE));
+    assert_true(wants(&t, relay, "overdue") && !wants(&t, relay, "failure"));
+    assert_true(wants(&t, targets_find(&t, "mail"), "failure") && !wants(&t, hook, "failure"));
     assert_string_equal(hook->headers.v[0], "X-Key: {{ secret key }}");
     assert_string_equal(secret_find(&hook->secrets, "key"), "k1");
     assert_string_equal(secret_find(&targets_find(&t, "phone")->secrets, "token"), "t1");

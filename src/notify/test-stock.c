@@ -1,0 +1,172 @@
+/* notifications.cfg of Proxmox VE: its targets, who of them is told of what, and its templates. */
+#include "notify/stock.h"
+#include "notify/template.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#define USERS                                                                                                \
+    "user:root@pam:1:0:::admin@example.com::\nuser:night@pve:1:0:N:N:night@example.com:c:\nuser:mute@pve:1:" \
+    "0:::::\n"
+
+static void parse(const char *text, const char *secrets, struct notify_targets *t)
+{
+    stock_parse(text, strlen(text), secrets, strlen(secrets), USERS, strlen(USERS), t);
+}
+
+static json_t *failure(void)
+{
+    return event_json(&(struct event){.kind = EVENT_FAILURE,
+                                      .job = "100-0",
+                                      .source = "pve1",
+                                      .target = "pve2",
+                                      .guest = 100,
+                                      .time = 1000,
+                                      .error = "say \"no\""});
+}
+
+static void test_targets(void **state)
+{
+    (void)state;
+    struct notify_targets t;
+    parse("sendmail: two\n\tcomment c\n\tmailto a@example.com\n\tmailto b@example.com\n\tmailto-user "
+          "night@pve\n\n"
+          "smtp: relay\n\tauthor A\n\tfrom-address c@d\n\tmailto-user root@pam\n\tmode starttls\n\tserver "
+          "mail\n"
+          "\tusername u\n\n"
+          "webhook: hook\n\tbody eyJhIjoge3sganNvbiB0aXRsZSB9fX0=\n\theader "
+          "name=X-Key,value=e3sgc2VjcmV0cy5rZXkgfX0=\n"
+          "\tmethod post\n\tsecret name=key\n\turl https://h/\n\n"
+          "gotify: phone\n\tserver http://g/\n\tdisable 1\n\n"
+          "sendmail: silent\n\tmailto-user mute@pve\n\n"
+          "webhook: broken\n\tmethod post\n\turl http://h/\n\tbody ?\n\n",
+          "smtp: relay\n\tpassword p w\n\nwebhook: hook\n\tsecret name=key,value=azE=\n\ngotify: "
+          "phone\n\ttoken t1\n",
+          &t);
+    assert_int_equal(t.n, 5);
+    assert_int_equal(t.warnings.n, 2);
+    assert_string_equal(t.warnings.v[0],
+                        "notifications.cfg:27: target 'silent' is not used: a user without a mail "
+                        "address: 'mailto-user mute@pve'");
+    assert_non_null(strstr(t.warnings.v[1], "target 'broken' is not used: no base64"));
+    assert_string_equal(targets_find(&t, "two")->mail_to, "a@example.com, b@example.com, night@example.com");
+    const struct notify_target *relay = targets_find(&t, "relay"), *hook = targets_find(&t, "hook");
+    assert_string_equal(relay->mail_to, "admin@example.com");
+    assert_string_equal(secret_find(&relay->secrets, "password"), "p w");
+    assert_string_equal(hook->body, "{\"a\": {{ json title }}}");
+    assert_string_equal(hook->headers.v[0], "X-Key: {{ secrets.key }}");
+    assert_string_equal(secret_find(&hook->secrets, "key"), "k1");
+    assert_true(targets_find(&t, "phone")->disabled);
+    assert_string_equal(targets_find(&t, "mail-to-root")->mail_to, "admin@example.com");
+    targets_release(&t);
+}
+
+/* Which of the targets "a" and "mail-to-root" is told: "a", "r", "ar", "". */
+static void told(const char *text, char ret[3])
+{
+    struct notify_targets t;
+    json_t *event = failure();
+    parse(text, "", &t);
+    for (size_t i = 0; i < t.n; i++)
+        if (targets_want(&t, &t.v[i], event, 1767603600)) /* Mon Jan 5 2026 09:00 UTC */
+            *ret++ = *t.v[i].name == 'a' ? 'a' : 'r';
+    *ret = 0;
+    json_decref(event);
+    targets_release(&t);
+}
+
+#define A "sendmail: a\n\tmailto x@y\n\n"
+#define M A "matcher: m\n\ttarget a\n"
+
+static void test_matchers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *told;
+    } rows[] = {
+        {A, "r"},
+        {M, "ar"},
+        {M "\tdisable 1\n", "r"},
+        {M "\tinvert-match 1\n", "r"},
+        {M "\nmatcher: default-matcher\n\tdisable 1\n", "a"},
+        {A "matcher: default-matcher\n\ttarget mail-to-root\n\ttarget a\n", "ar"},
+        {"sendmail: a\n\tmailto x@y\n\tdisable 1\n\nmatcher: m\n\ttarget a\n", "r"},
+        {M "\tmatch-severity error\n", "ar"},
+        {M "\tmatch-severity info,notice,warning\n", "r"},
+        {M "\tmatch-field exact:type=vzdump,replication\n", "ar"},
+        {M "\tmatch-field exact:type=vzdump\n", "r"},
+        {M "\tmatch-field exact:hostname=pve1\n\tmatch-field regex:job-id=^100-\n", "ar"},
+        {M "\tmatch-field exact:hostname=pve1\n\tmatch-field regex:job-id=^101-\n", "r"},
+        {M "\tmode any\n\tmatch-field exact:hostname=pve9\n\tmatch-field regex:job-id=^100-\n", "ar"},
+        {M "\tmode any\n\tinvert-match true\n\tmatch-field exact:hostname=pve9\n", "ar"},
+        {M "\tmatch-field regex:nothing=.*\n", "r"},
+        {M "\tmatch-calendar 8-12\n", "ar"},
+        {M "\tmatch-calendar 9:00-9:01\n", "ar"},
+        {M "\tmatch-calendar 8-9\n", "r"},
+        {M "\tmatch-calendar mon..fri 8:30-17:45\n", "ar"},
+        {M "\tmatch-calendar sun,tue-sat 0-24\n", "r"},
+        {M "\tmatch-calendar fri-Monday 0-24\n", "ar"},
+        /* what is not understood is as if it was not there: rather told once more than never */
+        {M "\tmatch-calendar nonsense\n", "ar"},
+        {M "\tmatch-field glob:type=*\n", "ar"},
+        {M "\tmatch-field regex:type=(\n", "ar"},
+        {M "\tmatch-severity loud\n", "ar"},
+        {"fax: b\n\tnumber 1\n\n" M, "ar"},
+        {"a line\n\tof nothing\n" M "# comment\n\tmatch-severity info\n", "r"},
+    };
+    setenv("TZ", "UTC", 1);
+    tzset();
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        char ret[8];
+        told(rows[i].text, ret);
+        if (strcmp(ret, rows[i].told) != 0)
+            fail_msg("'%s' tells '%s'", rows[i].text, ret);
+    }
+}
+
+static void test_templates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *expected;
+    } rows[] = {
+        {"{{ severity }} {{timestamp}} {{ fields.hostname }} {{fields.job-id}}", "error 1000 pve1 100-0"},
+        {"\"{{ escape error }}\"", "\"say \\\"no\\\"\""},
+        {"{{ json error }}", "\"say \\\"no\\\"\""},
+        {"{{ json fields }}", "{\"hostname\": \"pve1\", \"job-id\": \"100-0\", \"type\": \"replication\"}"},
+        {"{{ url-encode error }}", "say%20%22no%22"},
+        {"{{ secrets.key }}", "k1"},
+        {"{{ secrets.none }}", NULL},
+        {"{{ fields }}", NULL},
+        {"{{ fields.none }}", NULL},
+        {"{{ url error }}", NULL},
+        {"{{#if x}}", NULL},
+    };
+    _cleanup_strv_ struct strv secrets = STRV_INIT;
+    strv_add(&secrets, "key=k1");
+    json_t *event = failure(), *o = stock_event(event);
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        struct err e = {0};
+        _cleanup_buf_ struct buf out = BUF_INIT;
+        int r = template_fill(rows[i].text, o, &secrets, &out, &e);
+        if ((r == 0) != (rows[i].expected != NULL) ||
+            (r == 0 && strcmp(buf_str(&out), rows[i].expected) != 0))
+            fail_msg("'%s' gives %d '%s' %s", rows[i].text, r, buf_str(&out), e.text);
+    }
+    json_decref(o);
+    json_decref(event);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets), cmocka_unit_test(test_matchers),
+                                       cmocka_unit_test(test_templates)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
