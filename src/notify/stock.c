@@ -261,7 +261,8 @@ static void read_secrets(struct notify_targets *all, const char *text, size_t le
     struct notify_target *of = NULL;
     struct lines l = LINES_INIT(text, len);
     while (lines_next(&l)) {
-        _cleanup_free_ char *line = xstrndup(l.text, line_trim(l.text, l.len));
+        size_t n = line_trim(l.text, l.len);
+        _cleanup_free_ char *line = xstrndup(l.text, n);
         char *key = line + strspn(line, " \t"), *value = key + strcspn(key, " \t");
         if (key == line)
             of = target_of_head(all, line);
@@ -269,7 +270,7 @@ static void read_secrets(struct notify_targets *all, const char *text, size_t le
             *value++ = 0;
             add_secret(of, key, value + strspn(value, " \t"));
         }
-        explicit_bzero(line, strlen(line));
+        explicit_bzero(line, n);
     }
 }
 
