@@ -211,7 +211,7 @@ static void add_built_in(struct reader *r)
     struct notify_targets *all = r->ret;
     if (!targets_find(all, ROOT_TARGET)) {
         begin_target(r, "sendmail", ROOT_TARGET);
-        r->good = !set_property(&r->target, r->users, r->users_len, "mailto-user", ROOT_USER);
+        r->good = r->in == TARGET && !set_property(&r->target, r->users, r->users_len, "mailto-user", ROOT_USER);
         end_section(r);
     }
     for (size_t i = 0; i < all->n_matchers; i++)
