@@ -219,6 +219,12 @@ def quota(kind):
             w.proved()
 
 
+def forget_pages(path):
+    """What a kernel swaps out goes to the disk past the pages of the file that it holds, which then are not what the file has."""
+    with open(path, "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def not_shared(kind):
     """an image that is swap space of the node, or of another file system than its folder: it says which and what to do"""
     with rig.Cluster(storage=kind) as c:
@@ -235,6 +241,7 @@ def not_shared(kind):
                 fails_saying(w, f"swapoff '{live}'")
             finally:
                 sh("swapoff", live)
+                forget_pages(live)
         w.run()
         w.proved()
         sh("mount", "--bind", held, live)
