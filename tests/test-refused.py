@@ -4,6 +4,7 @@ quotas, no inodes, swap, a mount that went read-only. A run goes on by itself wh
 when that is done.
 
 PVESR_REFUSED_ALL=1: each flag on each path, not on one of them that PVESR_TEST_SEED chooses, and more stories of what is mixed."""
+import contextlib
 import json
 import os
 import random
@@ -219,6 +220,20 @@ def quota(kind):
             w.proved()
 
 
+@contextlib.contextmanager
+def used_as_swap(path):
+    """False: this machine does not take it. What a kernel swaps out goes to the disk past the pages of the file that it holds: they are forgotten."""
+    sh("mkswap", path)
+    on = subprocess.run(["swapon", path], capture_output=True).returncode == 0
+    try:
+        yield on
+    finally:
+        if on:
+            sh("swapoff", path)
+        with open(path, "rb") as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def not_shared(kind):
     """an image that is swap space of the node, or of another file system than its folder: it says which and what to do"""
     with rig.Cluster(storage=kind) as c:
@@ -229,12 +244,9 @@ def not_shared(kind):
         os.chmod(live, 0o600)
         held = w.copy(live)
         sh("dd", "if=/dev/zero", f"of={live}", "bs=1M", "count=8", "conv=notrunc,fsync")
-        sh("mkswap", live)
-        if subprocess.run(["swapon", live], capture_output=True).returncode == 0:
-            try:
+        with used_as_swap(live) as on:
+            if on:
                 fails_saying(w, f"swapoff '{live}'")
-            finally:
-                sh("swapoff", live)
         w.run()
         w.proved()
         sh("mount", "--bind", held, live)
@@ -258,13 +270,10 @@ def swap_inside():
             sh("chattr", "+C", path)
             sh("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=2", "conv=fsync")
             os.chmod(path, 0o600)
-            sh("mkswap", path)
-            if subprocess.run(["swapon", path], capture_output=True).returncode == 0:
-                try:
+            with used_as_swap(path) as on:
+                if on:
                     done = a.pvesr("run", "--id", "200-0")
                     assert "swapoff" in done.stderr and "subvol-200-disk-0" in done.stderr, done.stderr
-                finally:
-                    sh("swapoff", path)
         a.pvesr("run", "--id", "200-0", check=True)
         assert not lab.faults(), lab.faults()
 

@@ -5,7 +5,7 @@ packages_build='gcc libc6-dev meson ninja-build pkg-config scdoc libsystemd-dev 
     esbuild node-preact libzstd-dev libxxhash-dev libexpat1-dev libgnutls28-dev libmicrohttpd-dev libcurl4-gnutls-dev libcrypt-dev libpam0g-dev libcmocka-dev'
 packages_run='openssh-client util-linux mount'
 packages_test='clang clang-format valgrind strace python3 openssh-server iproute2 procps xfsprogs btrfs-progs e2fsprogs mmdebstrap dpkg-dev
-    lintian curl openssl python3-proxmoxer python3-prometheus-client prometheus'
+    lintian curl openssl python3-proxmoxer python3-requests python3-prometheus-client prometheus'
 packages_package='build-essential debhelper dpkg-dev meson ninja-build pkg-config scdoc esbuild node-preact libsystemd-dev libmd-dev
     libjansson-dev libsqlite3-dev libzstd-dev libxxhash-dev libexpat1-dev libgnutls28-dev libmicrohttpd-dev libcurl4-gnutls-dev libcrypt-dev libpam0g-dev'
 packages_lab='mmdebstrap e2fsprogs xz-utils python3'
