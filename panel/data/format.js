@@ -32,3 +32,18 @@ export function duration(seconds, locale) {
 export function megabytes(rate, locale) {
     return `${new Intl.NumberFormat(locale).format(rate)} MB/s`;
 }
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/* 310 MiB: as `pvesr history` has it. */
+export function bytes(count, locale) {
+    let unit = 0, rest = count;
+    for (; rest >= 1024 && unit < UNITS.length - 1; unit++)
+        rest /= 1024;
+    return `${new Intl.NumberFormat(locale, { maximumFractionDigits: rest < 100 && unit > 0 ? 1 : 0 }).format(rest)} ${UNITS[unit]}`;
+}
+
+/* Mon, 2026-01-31 22:15:03, in the viewer's zone. */
+export function dayAndTime(seconds, locale) {
+    return `${new Intl.DateTimeFormat(locale, { weekday: 'short' }).format(new Date(seconds * 1000))} ${timestamp(seconds)}`;
+}

@@ -21,6 +21,8 @@ const PATHS = {
     now: 'M4 3l9 5-9 5Z',
     enable: 'M3 8.500 6.500 12 13 4.500',
     disable: 'M6 4v8M10 4v8',
+    details: 'M2 13.500h12M4 11V8M8 11V3M12 11V6',
+    copy: 'M6 6h7v7H6ZM3 10V3h7',
     columns: 'M2 3h12v10H2ZM6 3v10M10 3v10',
 };
 

@@ -4,7 +4,7 @@ import { el, Component } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
 import { t } from '../words/words.js';
 import { Tree } from './tree.js';
-import { Replication } from './replication.js';
+import { links, pageOf, titleOf as titleOfPage } from './pages.js';
 
 const SAID = 6000; // ms that a short message stays
 
@@ -63,7 +63,7 @@ export class Frame extends Component {
     }
 
     render({ session, view, data, store, tools, go }, { menu }) {
-        const title = titleOf(view, data);
+        const title = titleOf(view, data), page = pageOf(view, session.may);
         document.title = `${title} – pvesr`;
         return el('div', { class: `frame ${menu ? 'with-menu' : ''}` },
             el('a', { class: 'skip', href: '#content', onClick: (event) => { event.preventDefault(); document.getElementById('content').focus(); } }, t('skip')),
@@ -74,9 +74,10 @@ export class Frame extends Component {
                 tools()),
             el('nav', { 'aria-label': t('menu') }, el(Tree, { data, view, go }), tools()),
             el('main', { id: 'content', tabindex: '-1' },
-                el('h1', null, title, el('small', null, ` ${t('replication')}`)),
+                el('h1', null, title, el('small', null, ` ${titleOfPage(page, view)}`)),
+                links(view, session.may),
                 notices(view, data).map((text) => el('p', { class: 'banner warning', role: 'status', key: text }, text)),
                 this.message(),
-                el(Replication, { key: `${view.kind}/${view.name}`, data, view, may: session.may, store, say: this.say })));
+                el(page.view, { key: [view.kind, view.name, view.page, view.item].join('/'), data, view, may: session.may, store, say: this.say })));
     }
 }
