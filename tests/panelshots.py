@@ -91,8 +91,8 @@ PAGES = {
     "job-run": ("#/guest/100/job/100-0", open_a_run),
     "job-log": ("#/guest/100/job/100-0", look_at_log),
     "job-running": ("#/guest/100/job/100-1", lambda b, words: b.wait(css="progress")),
-    "schedule": ("#/datacenter/schedule", lambda b, words: b.wait(css=".events")),
-    "schedule-refused": ("#/datacenter/schedule", nonsense),
+    "simulator": ("#/datacenter/simulator", lambda b, words: b.wait(css=".events")),
+    "simulator-refused": ("#/datacenter/simulator", nonsense),
     "doctor": ("#/node/pve1/doctor", lambda b, words: b.wait(css=".page .primary")),
     "doctor-found": ("#/node/pve1/doctor", examine),
 }

@@ -3,6 +3,7 @@ page looks like must not depend on what time it is or how long a run takes; what
 
     python3 tests/panelworld.py PANEL-FOLDER PORT [JOBS]
 """
+import contextlib
 import http.server
 import json
 import os
@@ -210,8 +211,9 @@ def serve(folder, port, world):
             self.send_response(status, text or None)
             for key, value in (("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", POLICY)):
                 self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # whoever asked may be at another page
+                self.end_headers()
+                self.wfile.write(body)
 
         def file(self, path):
             path = os.path.join(folder, path.lstrip("/") or "index.html")

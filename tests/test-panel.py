@@ -438,7 +438,7 @@ def nothing_serious(world, b, url):
 
     panelshots.pages(b, url, panelshots.LOOKS["light"], look)
     panelshots.pages(b, url, panelshots.LOOKS["narrow"], lambda page: found.extend((page, "narrow", one) for one in b.serious()),
-                     ("chosen", "add", "menu", "job-run", "job-running", "schedule-refused", "doctor-found"))
+                     ("chosen", "add", "menu", "job-run", "job-running", "simulator-refused", "doctor-found"))
     assert not found, "\n".join(map(str, found))
 
 
@@ -503,7 +503,7 @@ def pages_by_keyboard(world, b, url):
         b.press(key=key)
         b.wait(css=".run")
     b.wait(css=".run[open] .step-names")
-    b.run(script="document.querySelector('.pages a').focus()")
+    b.run(script="document.querySelector('.tabs a').focus()")
     b.press(key="Enter")
     b.wait(css=".grid")
     assert b.url().endswith("#/guest/100"), b.url()

@@ -29,18 +29,15 @@ export function duration(seconds, locale) {
     return parts.filter(Boolean).join(' ');
 }
 
-export function megabytes(rate, locale) {
-    return `${new Intl.NumberFormat(locale).format(rate)} MB/s`;
+/* 1.5 GiB */
+export function bytes(count, locale) {
+    const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+    const at = count > 0 ? Math.min(units.length - 1, Math.floor(Math.log2(count) / 10)) : 0;
+    return `${new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(count / 1024 ** at)} ${units[at]}`;
 }
 
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-
-/* 310 MiB: as `pvesr history` has it. */
-export function bytes(count, locale) {
-    let unit = 0, rest = count;
-    for (; rest >= 1024 && unit < UNITS.length - 1; unit++)
-        rest /= 1024;
-    return `${new Intl.NumberFormat(locale, { maximumFractionDigits: rest < 100 && unit > 0 ? 1 : 0 }).format(rest)} ${UNITS[unit]}`;
+export function megabytes(rate, locale) {
+    return `${new Intl.NumberFormat(locale).format(rate)} MB/s`;
 }
 
 /* Mon, 2026-01-31 22:15:03, in the viewer's zone. */

@@ -57,7 +57,9 @@ export class Doctor extends Component {
             el('ul', { class: 'findings' }, found.findings.map(row))];
     }
 
-    render({ view }, state) {
+    render({ view, may }, state) {
+        if (!mayExamine(may, view))
+            return el('p', { class: 'calm' }, t('doctor.not'));
         return el('section', { class: 'page', 'aria-label': t('doctor') },
             el('p', null, t('doctor.what', view.name)),
             el('p', null, el('button', { type: 'button', class: 'primary', disabled: state.busy, onClick: this.examine }, t('doctor.look'))),

@@ -116,7 +116,7 @@ export class Job extends Component {
 
     plots(plotted) {
         const series = seriesOf(plotted, Date.now() / 1000), last = (points) => points[points.length - 1];
-        const seconds = (value) => duration(value, locale()), size = (value) => bytes(value, locale()), rate = (value) => `${size(value)}/s`;
+        const seconds = (value) => duration(value, locale()), size = (value) => bytes(Math.round(value), locale()), rate = (value) => `${size(value)}/s`;
         const one = (key, format, more) => {
             const points = series[key];
             const words = points.length === 0 ? t('run.none') :
@@ -154,7 +154,7 @@ export class Job extends Component {
         if (!job)
             return el('p', { class: 'calm', role: 'status' }, t(data.jobs ? 'job.gone' : 'loading', view.item));
         const mayChange = may.may('VM.Replicate', guestPath(job.guest));
-        return el('section', { class: 'page job', 'aria-label': t('job.page', job.id) },
+        return el('section', { class: 'page job', 'aria-label': t('job', job.id) },
             this.facts(job),
             mayChange ? el('p', null, el('button', { type: 'button', onClick: () => this.schedule(job) }, icon('now'), ' ', t('now'))) : null,
             this.progress(job),

@@ -126,13 +126,13 @@ void call_end(struct call *c, int r);
 /* Answer with what `pvesr ARGV` does: its success is null, or what `then` (may be NULL) makes of its output
  * (0, or -1 as a function of the table). Its failure is the text that it says: 400 where that names a
  * parameter, else 500. 1, or -1. */
-int call_pvesr(struct call *c, const struct strv *argv,
+int call_pvesr(struct call *c, struct strv *argv,
                int (*then)(struct call *c, const struct child_result *r, struct err *e), struct err *e);
-/* The same, but finish is called whatever it says, and may have it refused as it was said. */
-int call_pvesr_anyhow(struct call *c, const struct strv *argv,
+/* The same; finish is called however it ends. What it says of its failure call_refuse_as_said takes: -1. */
+int call_pvesr_always(struct call *c, struct strv *argv,
                       int (*finish)(struct call *c, const struct child_result *r, struct err *e),
                       struct err *e);
-int call_pvesr_failed(struct call *c, const struct child_result *r);
-/* With any program. */
+int call_refuse_as_said(struct call *c, const struct child_result *r);
+/* The same with any program; finish is called whatever it says. */
 int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
                int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e);

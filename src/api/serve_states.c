@@ -212,7 +212,7 @@ static int give_findings(struct call *c, const struct child_result *r, struct er
     json_t *all = json_loadb(buf_str(&r->out), r->out.len, 0, NULL);
     if (!json_is_array(all)) {
         json_decref(all);
-        return call_pvesr_failed(c, r);
+        return call_refuse_as_said(c, r);
     }
     c->data =
         json_pack("{s:o, s:o}", "findings", findings_seen(c, all), "warnings", warnings_seen(c, &r->err));
@@ -226,5 +226,5 @@ int serve_doctor(struct call *c, struct err *e)
     strv_adds(&argv, "doctor", "--output-format=json", NULL);
     if (call_given(c, P_GUEST))
         strv_addf(&argv, "--guest=%s", call_text(c, P_GUEST));
-    return call_pvesr_anyhow(c, &argv, give_findings, e);
+    return call_pvesr_always(c, &argv, give_findings, e);
 }

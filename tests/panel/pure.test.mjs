@@ -71,19 +71,24 @@ test('times', () => {
 
 test('addresses', () => {
     for (const [kind, name] of [['datacenter', ''], ['node', 'pve-1'], ['guest', '100']])
-        assert.deepEqual(routeOf(hashOf(kind, name)), { kind, name });
+        assert.deepEqual(routeOf(hashOf(kind, name)), { kind, name, page: '' });
     for (const hash of ['', '#', '#/x/y', '#/guest/x', '#/guest/../1', '#/node/', '#/node/%zz'])
         assert.equal(routeOf(hash).kind, 'datacenter', hash);
 });
 
 test('addresses of pages', () => rows([
-    ['#/datacenter/schedule', { kind: 'datacenter', name: '', page: 'schedule' }],
+    ['#/datacenter/simulator', { kind: 'datacenter', name: '', page: 'simulator' }],
     ['#/node/pve1/doctor', { kind: 'node', name: 'pve1', page: 'doctor' }],
     ['#/guest/100/job/100-0', { kind: 'guest', name: '100', page: 'job', item: '100-0' }],
 ], (hash, view) => {
     assert.deepEqual(routeOf(hash), view);
     assert.equal(hashOf(view.kind, view.name, view.page, view.item), hash);
 }));
+
+test('addresses of no page', () => {
+    for (const hash of ['#/datacenter/doctor', '#/guest/100/job', '#/node/pve1/doctor/x', '#/node/pve1/job/100-0', '#/guest/100/constructor'])
+        assert.equal(routeOf(hash).page, '', hash);
+});
 
 test('sizes and days', () => {
     rows([[0, '0 B'], [1023, '1,023 B'], [1536, '1.5 KiB'], [310 * 2 ** 20, '310 MiB'], [1.2 * 2 ** 30, '1.2 GiB'], [2 ** 60, '1,024 PiB']],

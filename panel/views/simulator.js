@@ -10,7 +10,7 @@ import { locale, t } from '../words/words.js';
 const SETTLE = 300; // ms that somebody may think between two keys
 const COUNTS = [10, 25, 100];
 
-export class Schedule extends Component {
+export class Simulator extends Component {
     constructor(props) {
         super(props);
         this.state = { text: DEFAULT_SCHEDULE, count: COUNTS[0], events: null, fault: null };
