@@ -237,15 +237,18 @@ def bodies(w):
 
 # ---- who may ----
 
+PLAN = "/nodes/{node}/replication/{job}/plan"
+DOCTOR = "/nodes/pve1/doctor"
+
 GUESTS = {"100-0": 100, "101-0": 101, "102-0": 102}
 #          who                    whose jobs they see    whose they change
 CALLERS = {"root@pam!test":         ({100, 101, 102}, {100, 101, 102}),
+           "keeper@pve!test":       ({101}, set()),
            "auditor@pve!test":      ({100, 101, 102}, set()),
            "one@pve!test":          ({100}, {100}),
            "pool@pve!test":         ({101}, {101}),
            "noaccess@pve!test":     ({101, 102}, set()),
            "nobody@pve!test":       (set(), set()),
-           "keeper@pve!test":       ({101}, set()),
            "root@pam!narrow":    ({101}, set())}
 STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("auditor@pve!test", AUDITOR[:-1] + "9")},
              "no such token": {"Authorization": token("auditor@pve!other", AUDITOR)},
@@ -258,8 +261,6 @@ STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("au
 READ_LIST = (("GET", "/cluster/replication"), ("GET", "/nodes/pve1/replication"), ("GET", "/cluster/resources?type=vm"))
 READ_ONE = (("GET", "/cluster/replication/{job}"), ("GET", "/nodes/{node}/replication/{job}/status"), ("GET", "/nodes/{node}/replication/{job}/log"),
             ("GET", "/nodes/{node}/replication/{job}/history"))
-PLAN = "/nodes/{node}/replication/{job}/plan"
-DOCTOR = "/nodes/pve1/doctor"
 ANY_USER = (("GET", "/version"), ("GET", "/nodes"), ("GET", "/cluster/status"), ("GET", "/nodes/pve1/qemu"), ("GET", "/nodes/pve1/lxc"),
             ("GET", "/nodes/pve1/replication/100-0"), ("GET", "/cluster/jobs/schedule-analyze?schedule=daily"), ("GET", "/access/permissions"))
 CHANGES = (("PUT", "/cluster/replication/{job}", {"comment": "x"}), ("POST", "/nodes/{node}/replication/{job}/schedule_now", {}))
@@ -272,7 +273,9 @@ def who_may_what(w):
         expect(200, w.api.post("/cluster/replication", id=job, target="pve1" if guest == 102 else "pve2", type="local", disable="1"))
     local = {job: guest for job, guest in GUESTS.items() if guest != 102}
     for name, headers in STRANGERS.items():
-        for method, path in READ_LIST + READ_ONE + ANY_USER + (("GET", "/nothing"), ("GET", PLAN), ("POST", DOCTOR), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
+        for method, path in (("GET", PLAN), ("POST", DOCTOR)):
+            expect(401, w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers), "authentication failure")
+        for method, path in READ_LIST + READ_ONE + ANY_USER + (("GET", "/nothing"), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
             answer = w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers)
             assert answer.status == 401 and answer.reason == "authentication failure" and answer.data is None, f"{name}: {path}: {answer}"
     for who, (seen, changed) in CALLERS.items():

@@ -539,8 +539,10 @@ if __name__ == "__main__":
     rig.NEEDS["browser"] = (lambda: WHY is None, WHY) if (WHY := panelbrowser.cannot()) else (lambda: True, "")
     rig.NEEDS["node"] = (lambda: shutil.which("node"), "node is not installed")
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
-    lives = (the_page_of_a_job, when_it_would_run, what_is_left, the_life_of_a_job, changed_meanwhile, of_the_other_node, who_may_only_look, who_is_not_let_in, two_panels)
-    once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, pages_by_keyboard, columns_are_kept)
+    lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, who_may_only_look, who_is_not_let_in, two_panels)
+    once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, columns_are_kept)
+    lives += (the_page_of_a_job, when_it_would_run, what_is_left)
+    once += (pages_by_keyboard,)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()
     for test in lives:

@@ -2,18 +2,17 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withStates } from '../../panel/data/jobs.js';
-import { duration, timestamp, utc } from '../../panel/data/format.js';
+import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
 import { permissionsOf } from '../../panel/data/may.js';
-import { PRESETS, presetOf } from '../../panel/data/schedule.js';
+import { gapsOf, PRESETS, presetOf } from '../../panel/data/schedule.js';
 import { encode } from '../../panel/data/api.js';
 import { ticketIn, userOf } from '../../panel/data/session.js';
-import { bytes, dayAndTime } from '../../panel/data/format.js';
-import { commandsOf } from '../../panel/data/findings.js';
-import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../../panel/data/runs.js';
-import { gapsOf } from '../../panel/data/schedule.js';
 import en from '../../panel/words/en.js';
 import de from '../../panel/words/de.js';
+import { dayAndTime } from '../../panel/data/format.js';
+import { commandsOf } from '../../panel/data/findings.js';
+import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../../panel/data/runs.js';
 import { languageOf, t, useLanguage } from '../../panel/words/words.js';
 
 const rows = (cases, check) => cases.forEach((one) => check(...one));
@@ -76,6 +75,38 @@ test('addresses', () => {
         assert.equal(routeOf(hash).kind, 'datacenter', hash);
 });
 
+test('who may', () => rows([
+    [{ '/': { A: 1 } }, '/vms/100', true],
+    [{ '/': { A: 0 } }, '/vms/100', false],
+    [{ '/': { A: 0 } }, '/', true],
+    [{ '/': { A: 1 }, '/vms/100': { B: 1 } }, '/vms/100', false],
+    [{ '/': { A: 1 }, '/vms': {} }, '/vms/100', false],
+    [{ '/vms/100': { A: 0 } }, '/vms/100', true],
+    [{ '/vms/1': { A: 1 } }, '/vms/100', false],
+    [{}, '/vms/100', false],
+    [null, '/', false],
+], (paths, path, may) => assert.equal(permissionsOf(paths).may('A', path), may)));
+
+test('on some guest', () => {
+    assert.equal(permissionsOf({ '/': {}, '/vms': {}, '/vms/7': { A: 0 } }).mayOnSome('A'), true);
+    assert.equal(permissionsOf({ '/': {}, '/nodes': { A: 1 } }).mayOnSome('A'), false);
+});
+
+test('schedules', () => {
+    PRESETS.forEach((schedule, i) => assert.equal(presetOf(schedule), i));
+    rows([['', 0], [undefined, 0], [' MON..FRI   00:00 ', 5], ['daily', -1]], (text, i) => assert.equal(presetOf(text), i));
+    PRESETS.forEach((_, i) => assert.ok(en[`schedule.${i}`]));
+});
+
+test('tickets', () => {
+    assert.equal(ticketIn('a=b; PVEAuthCookie=PVE%3Aroot%40pam%3A6955B900%3A%3Ac2ln%3D'), 'PVE:root@pam:6955B900::c2ln=');
+    assert.equal(ticketIn('a=b'), null);
+    assert.equal(ticketIn('PVEAuthCookie=theirs; __Host-PVESRAuthCookie=own'), 'own');
+    assert.equal(ticketIn('PVEAuthCookie=theirs; __Host-PVESRAuthCookie='), '');
+    rows([['PVE:root@pam:6955B900::x', 'root@pam'], ['PVE:!tfa!root@pam:6955B900::x', null], ['', null], [null, null]],
+        (ticket, user) => assert.equal(userOf(ticket), user));
+});
+
 test('addresses of pages', () => rows([
     ['#/datacenter/simulator', { kind: 'datacenter', name: '', page: 'simulator' }],
     ['#/node/pve1/doctor', { kind: 'node', name: 'pve1', page: 'doctor' }],
@@ -90,10 +121,10 @@ test('addresses of no page', () => {
         assert.equal(routeOf(hash).page, '', hash);
 });
 
-test('sizes and days', () => {
-    rows([[0, '0 B'], [1023, '1,023 B'], [1536, '1.5 KiB'], [310 * 2 ** 20, '310 MiB'], [1.2 * 2 ** 30, '1.2 GiB'], [2 ** 60, '1,024 PiB']],
-        (count, text) => assert.equal(bytes(count, 'en'), text));
-    assert.equal(bytes(1536, 'de'), '1,5 KiB');
+test('sizes', () => rows([[0, '0 B'], [1023, '1,023 B'], [1536, '1.5 KiB'], [3 * 2 ** 30, '3 GiB'], [2 ** 62, '4,096 PiB']],
+    (count, text) => assert.equal(bytes(count, 'en'), text)));
+
+test('days', () => {
     assert.equal(dayAndTime(1767225603, 'de'), 'Do 2026-01-01 01:00:03');
 });
 
@@ -156,38 +187,6 @@ test('commands of findings', () => rows([
 
 test('gaps of a schedule', () => rows([[[], null], [[5], null], [[0, 10, 40], [10, 30]]],
     (times, gaps) => assert.deepEqual(gapsOf(times.map((timestamp) => ({ timestamp }))), gaps)));
-
-test('who may', () => rows([
-    [{ '/': { A: 1 } }, '/vms/100', true],
-    [{ '/': { A: 0 } }, '/vms/100', false],
-    [{ '/': { A: 0 } }, '/', true],
-    [{ '/': { A: 1 }, '/vms/100': { B: 1 } }, '/vms/100', false],
-    [{ '/': { A: 1 }, '/vms': {} }, '/vms/100', false],
-    [{ '/vms/100': { A: 0 } }, '/vms/100', true],
-    [{ '/vms/1': { A: 1 } }, '/vms/100', false],
-    [{}, '/vms/100', false],
-    [null, '/', false],
-], (paths, path, may) => assert.equal(permissionsOf(paths).may('A', path), may)));
-
-test('on some guest', () => {
-    assert.equal(permissionsOf({ '/': {}, '/vms': {}, '/vms/7': { A: 0 } }).mayOnSome('A'), true);
-    assert.equal(permissionsOf({ '/': {}, '/nodes': { A: 1 } }).mayOnSome('A'), false);
-});
-
-test('schedules', () => {
-    PRESETS.forEach((schedule, i) => assert.equal(presetOf(schedule), i));
-    rows([['', 0], [undefined, 0], [' MON..FRI   00:00 ', 5], ['daily', -1]], (text, i) => assert.equal(presetOf(text), i));
-    PRESETS.forEach((_, i) => assert.ok(en[`schedule.${i}`]));
-});
-
-test('tickets', () => {
-    assert.equal(ticketIn('a=b; PVEAuthCookie=PVE%3Aroot%40pam%3A6955B900%3A%3Ac2ln%3D'), 'PVE:root@pam:6955B900::c2ln=');
-    assert.equal(ticketIn('a=b'), null);
-    assert.equal(ticketIn('PVEAuthCookie=theirs; __Host-PVESRAuthCookie=own'), 'own');
-    assert.equal(ticketIn('PVEAuthCookie=theirs; __Host-PVESRAuthCookie='), '');
-    rows([['PVE:root@pam:6955B900::x', 'root@pam'], ['PVE:!tfa!root@pam:6955B900::x', null], ['', null], [null, null]],
-        (ticket, user) => assert.equal(userOf(ticket), user));
-});
 
 test('both languages say all, with the same gaps', () => {
     const gaps = (text) => [...text.matchAll(/\{\d\}/g)].map(String).sort().join();
