@@ -13,7 +13,7 @@ function grid(top, format, y) {
 }
 
 function ends(from, to) {
-    const day = to - from > 86400, text = (at) => (day ? timestamp(at).slice(5, 16) : timestamp(at).slice(11, 16));
+    const day = to - from > 43200, text = (at) => (day ? timestamp(at).slice(5, 16) : timestamp(at).slice(11, 16));
     return [el('text', { x: LEFT, y: HEIGHT - 5 }, text(from)), el('text', { x: WIDTH - RIGHT, y: HEIGHT - 5, 'text-anchor': 'end' }, text(to))];
 }
 

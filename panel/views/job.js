@@ -96,7 +96,7 @@ export class Job extends Component {
 
     facts(job) {
         const columns = columnsOf(new Map());
-        return el('dl', { class: 'facts' }, FACTS.map((key) => columns.find((column) => column.key === key)).map((column) =>
+        return el('dl', { class: 'facts' }, FACTS.filter((key) => key !== 'comment' || job.comment).map((key) => columns.find((column) => column.key === key)).map((column) =>
             el('div', { key: column.key, class: `cell-${column.key}` }, el('dt', null, column.label), el('dd', null, column.cell(job)))));
     }
 

@@ -13,7 +13,7 @@ function steps(run) {
         return null;
     const words = shown.map((step) => `${step.name} ${duration(step.seconds, locale())}`);
     return [el('div', { class: 'steps', role: 'img', 'aria-label': `${t('run.steps')}: ${words.join(', ')}` }, shown.map((step, i) =>
-        el('span', { key: step.name, class: `step tint${i % 4}`, style: `flex-grow:${(step.seconds / all).toFixed(4)}`, title: words[i] }))),
+        el('span', { key: step.name, class: `step tint${i % 4}`, style: `flex-grow:${(100 * step.seconds / all).toFixed(2)}`, title: words[i] }))),
     el('ol', { class: 'step-names' }, shown.map((step, i) => el('li', { key: step.name }, el('span', { class: `swatch tint${i % 4}`, 'aria-hidden': 'true' }), words[i])))];
 }
 
