@@ -15,9 +15,15 @@ PASSWORD = "correct horse ä battery"
 AUDITOR = "11111111-0000-0000-0000-000000000001"
 SECRETS = {f"{who}@pve!test": f"11111111-0000-0000-0000-{number:012d}" for number, who in enumerate(
     ("auditor", "one", "pool", "noaccess", "nobody", "gone", "off"), 1)}
+SECRETS["keeper@pve!test"] = "11111111-0000-0000-0000-000000000099"
 SECRETS["root@pam!narrow"] = "22222222-0000-0000-0000-000000000001"
 
-USERS = """user:auditor@pve:1:0::::::
+USERS = """user:keeper@pve:1:0::::::
+token:keeper@pve!test:0:0::
+role:Keep:Sys.Modify:
+acl:1:/nodes/pve1:keeper@pve:Keep:
+acl:1:/vms/101:keeper@pve:PVEAuditor:
+user:auditor@pve:1:0::::::
 user:one@pve:1:0::::::
 user:pool@pve:1:0::::::
 user:noaccess@pve:1:0::::::

@@ -20,6 +20,32 @@ WORDS = {"en": {"log_in": "Log in", "user": "User name", "password": "Password",
                 "log": "Log", "columns": "Spalten", "resources": "Ressourcen", "schedule": "Zeitplan"}}
 
 
+def look_at_job(b, words):
+    for css in (".plot svg", ".run", ".plan li", ".page.job > .log >> text=end replication job"):
+        b.wait(css=css)
+
+
+def open_a_run(b, words):
+    look_at_job(b, words)
+    b.click(css=".run:nth-child(3) summary")
+    b.run(script="document.querySelector('.run').scrollIntoView()")
+
+
+def look_at_log(b, words):
+    look_at_job(b, words)
+    b.run(script="document.querySelector('.page.job').scrollTop = 1e6")
+
+
+def nonsense(b, words):
+    b.fill(css="#schedule", value="nonsense")
+    b.wait(css=".fault")
+
+
+def examine(b, words):
+    b.click(css=".page .primary")
+    b.wait(css=".finding")
+
+
 def choose(b, words, job):
     b.click(css=f"[id='row-{job}']")
 
@@ -50,6 +76,14 @@ def menu(b, words):
 
 # name: (hash, what is done there)
 PAGES = {
+    "job": ("#/guest/100/job/100-0", look_at_job),
+    "job-run": ("#/guest/100/job/100-0", open_a_run),
+    "job-log": ("#/guest/100/job/100-0", look_at_log),
+    "job-running": ("#/guest/100/job/100-1", lambda b, words: b.wait(css="progress")),
+    "simulator": ("#/datacenter/simulator", lambda b, words: b.wait(css=".events")),
+    "simulator-refused": ("#/datacenter/simulator", nonsense),
+    "doctor": ("#/node/pve1/doctor", lambda b, words: b.wait(css=".page .primary")),
+    "doctor-found": ("#/node/pve1/doctor", examine),
     "datacenter": ("#/datacenter", lambda b, words: None),
     "chosen": ("#/datacenter", lambda b, words: choose(b, words, "101-0")),
     "node": ("#/node/pve1", lambda b, words: None),
@@ -74,7 +108,7 @@ def log_in(b, words):
 def pages(b, url, look, shown, only=None):
     """Each page in one look; shown(name) when it is there."""
     words = WORDS["de" if look.get("locale") == "de-DE" else "en"]
-    b.open(url=url, **look)
+    b.open(url=url, now=panelworld.NOW + 300, **look)
     b.wait(css="#username")
     shown("login")
     log_in(b, words)
@@ -83,7 +117,7 @@ def pages(b, url, look, shown, only=None):
             continue
         b.goto(url=f"{url}/{place}")
         b.reload()
-        b.wait(css=".grid, .replication .calm:not([role=status])")
+        b.wait(css=".grid, .page, .replication .calm:not([role=status])")
         act(b, words)
         shown(name)
 

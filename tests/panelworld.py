@@ -3,6 +3,7 @@ page looks like must not depend on what time it is or how long a run takes; what
 
     python3 tests/panelworld.py PANEL-FOLDER PORT [JOBS]
 """
+import contextlib
 import http.server
 import json
 import os
@@ -27,6 +28,61 @@ LOG = """2026-01-01 00:00:03 100-0: start replication job
 2026-01-01 00:00:04 100-0: thaw guest filesystem
 2026-01-01 00:00:06 100-0: incremental sync 'local-xfs:100/vm-100-disk-0.raw' (__replicate_100-0_1767224703__ => __replicate_100-0_1767225603__)
 2026-01-01 00:00:09 100-0: end replication job"""
+
+
+SENDING = LOG.rsplit("\n", 1)[0] + """
+2026-01-01 00:00:08 100-1: local-xfs:100/vm-100-disk-0.raw: 512.0 MiB sent in 2.1 s
+2026-01-01 00:00:09 100-1: local-xfs:100/vm-100-disk-1.raw: 1.4 GiB sent, 310.2 MiB/s, 42 %, 125 s left"""
+PLAN = """job 100-0: guest 100 from pve1 to pve2, last sync 1767225600
+note: the run would be postponed: another job is at work
+local-xfs:100/vm-100-disk-0.raw
+  remove stale snapshot '__replicate_100-0_1767220203__' here
+  take snapshot '__replicate_100-0_1767226503__'
+  send __replicate_100-0_1767225603__ => __replicate_100-0_1767226503__
+  then remove '__replicate_100-0_1767225603__' here
+local-xfs:100/vm-100-disk-1.raw
+  take snapshot '__replicate_100-0_1767226503__'
+  send __replicate_100-0_1767226503__ in full: the target does not have the volume"""
+STEPS = [{"name": name, "seconds": seconds} for name, seconds in (("begin", 0.02), ("look", 0.3), ("connect", 0.4), ("plan", 0.1), ("snapshot", 0.2), ("transfer", 1.9),
+                                                                  ("commit", 0.3), ("prune", 0.0), ("close", 0.05))]
+FINDINGS = {
+    "findings": [
+        {"guest": 100, "state": "left", "volid": "local-xfs:100/vm-100-disk-0.raw", "text": "'__replicate_100-7_1767220203__': the guest has no job any more"},
+        {"guest": 101, "state": "kept", "volid": "local-xfs:101/vm-101-disk-9.raw",
+         "text": "a replica by job '101-0', 4096 MiB, its newest restore point of 2026-01-01 00:00:03, of a disk that the guest has not. The next run removes what it left "
+                 "itself. If it is of a former guest of this id, it stays until somebody removes it: 'pvesm free local-xfs:101/vm-101-disk-9.raw'"},
+        {"guest": 102, "state": "ended", "volid": "guest 102", "text": "a commit of its replicas was cut: its disks are of one instant again " + HOSTILE},
+        {"guest": 0, "state": "takeover", "volid": "-", "text": "pvesrd starts the jobs of this node"}],
+    "warnings": ["storage 'far' is not active: its volumes were not looked at"]}
+
+
+def history(number, logs):
+    """Newest first: a few that failed, one that was cut, deltas by the time of day."""
+    runs = []
+    for i in range(number):
+        result = "interrupted" if i == 5 else "failed" if i in (2, 3, 30) else "ok"
+        delta = (40 + 37 * ((i * 7919) % 23)) << 20
+        run = {"job": "100-0", "node": "pve1", "target": "pve2", "start": NOW - 900 * i, "result": result, "bytes": delta * 2 // 3, "delta": delta}
+        if result != "interrupted":
+            run.update(duration=2.0 + delta / (400 << 20), steps=STEPS)
+        if result == "failed":
+            run.update({"error": ERROR, "error-kind": "full"})
+        if logs:
+            run["log"] = LOG
+        runs.append(run)
+    return runs
+
+
+def events(form):
+    if form["schedule"] == "nonsense":
+        raise Refused(400, "Parameter verification failed.", {"schedule": "invalid calendar event: 'nonsense'"})
+    return [{"timestamp": at, "local": time.strftime("%Y-%m-%d %H:%M:%S CET", time.gmtime(at + 3600))}
+            for at in range(NOW + 900, NOW + 900 + 900 * min(30, int(form.get("iterations", 10))), 900)]
+
+
+def log_rows(form, name):
+    lines = (SENDING if name == "100-1" else LOG).split("\n")
+    return [{"n": n + 1, "t": text} for n, text in enumerate(lines)][int(form.get("start", 0)):]
 
 
 def job(guest, number, target, **more):
@@ -56,6 +112,7 @@ class World:
         self.permissions = {"/": {p: 1 for p in ("VM.Audit", "VM.Replicate", "Sys.Audit", "VM.Backup")}}
         self.silent = set()
         self.asked = 0
+        self.permissions["/"]["Sys.Modify"] = 1
 
     def of_node(self, node, guest=None):
         owners = {one["vmid"]: one["node"] for one in self.guests}
@@ -128,14 +185,17 @@ ROUTES = (
     ("/access/ticket", "POST", World.log_in),
     ("/access/permissions", "GET", lambda world, form: world.permissions),
     ("/cluster/resources", "GET", lambda world, form: world.nodes + world.guests),
-    ("/cluster/jobs/schedule-analyze", "GET", lambda world, form: [{"timestamp": LATER + 900 * i} for i in range(3)]),
+    ("/cluster/jobs/schedule-analyze", "GET", lambda world, form: events(form)),
     ("/cluster/replication", "GET", lambda world, form: world.configured()),
     ("/cluster/replication", "POST", World.create),
     ("/cluster/replication/([^/]+)", "GET", lambda world, form, name: {**world.find(name), "digest": "0" * 40}),
     ("/cluster/replication/([^/]+)", "PUT", World.change),
     ("/cluster/replication/([^/]+)", "DELETE", World.remove),
     ("/nodes/([^/]+)/replication", "GET", World.node_jobs),
-    ("/nodes/([^/]+)/replication/([^/]+)/log", "GET", lambda world, form, node, name: [{"n": n + 1, "t": t} for n, t in enumerate(LOG.split("\n"))]),
+    ("/nodes/([^/]+)/replication/([^/]+)/log", "GET", lambda world, form, node, name: log_rows(form, name)),
+    ("/nodes/([^/]+)/replication/([^/]+)/history", "GET", lambda world, form, node, name: history(int(form["limit"]), form.get("logs") != "0")),
+    ("/nodes/([^/]+)/replication/([^/]+)/plan", "GET", lambda world, form, node, name: PLAN.split("\n")),
+    ("/nodes/([^/]+)/doctor", "POST", lambda world, form, node: FINDINGS),
     ("/nodes/([^/]+)/replication/([^/]+)/schedule_now", "POST", lambda world, form, node, name: world.find(name).update(next_sync=NOW) or ""),
 )
 
@@ -152,8 +212,9 @@ def serve(folder, port, world):
             self.send_response(status, text or None)
             for key, value in (("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", POLICY)):
                 self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # whoever asked may be at another page
+                self.end_headers()
+                self.wfile.write(body)
 
         def file(self, path):
             path = os.path.join(folder, path.lstrip("/") or "index.html")
@@ -169,7 +230,7 @@ def serve(folder, port, world):
             form = dict(urllib.parse.parse_qsl(url.query or body, keep_blank_values=True))
             try:
                 data = world.answer(self.command, url.path[len("/api2/json"):], form)
-                self.put(200, "application/json", json.dumps({"data": data}).encode())
+                self.put(200, "application/json", json.dumps({"data": data, "total": len(LOG.split("\n"))}).encode())
             except Refused as e:
                 self.put(e.status, "application/json", json.dumps({"data": None, "message": e.text + "\n", "errors": e.errors or {}}).encode(), e.text)
 

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """The API of pvesrd over real HTTPS, on two nodes, by Python's own client, by curl and by clients that know nothing of us."""
 import concurrent.futures
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import time
 import urllib.parse
 
 import rig
 import rigapi
-from apiworld import AUDITOR, PASSWORD, SECRETS, World, as_browser, expect, first_line, has_keys, log_in, set_password, sign
+from apiworld import AUDITOR, MB, PASSWORD, SECRETS, World, as_browser, expect, first_line, has_keys, log_in, set_password, sign
 from rigapi import token
 
 TESTS = []
@@ -114,6 +116,77 @@ def the_log(w):
 
 
 @told
+def history_and_plan(w):
+    """the runs of a job are given as `pvesr history` has them, with and without logs, and what the next one would do as `pvesr plan` says it"""
+    history, plan = "/nodes/pve1/replication/100-0/history", "/nodes/pve1/replication/100-0/plan"
+    expect(404, w.api.get(history), "no such replication job '100-0'")
+    expect(404, w.api.get(plan), "no such replication job '100-0'")
+    w.create(disable="1")
+    assert expect(200, w.api.get(history)).data == []
+    expect(500, w.api.get(plan), "job '100-0' is disabled")
+    expect(200, w.api.put("/cluster/replication/100-0", delete="disable", schedule="yearly"))
+    w.wait_synced()
+    runs = expect(200, w.api.get(history)).data
+    assert runs == json.loads(w.a.pvesr("history", "--id", "100-0", "--output-format", "json").stdout), runs
+    run, = runs
+    assert run["result"] == "ok" and run["target"] == "pve2" and run["start"] == w.state()["last_sync"] and run["delta"] >= MB, run
+    assert "end replication job" in run["log"] and {"name", "seconds"} == set(run["steps"][0]), run
+    without, = expect(200, w.api.get(history, logs="0")).data
+    assert without == {key: run[key] for key in run if key != "log"}, without
+    rig.wait_for(lambda: time.time() > run["start"] + 1, "another second")
+    expect(200, w.api.post("/nodes/pve1/replication/100-0/schedule_now"))
+    w.wait_synced(after=run["start"])
+    newest, = expect(200, w.api.get(history, limit="1")).data
+    assert newest["start"] > run["start"] and newest["delta"] == 0, newest
+    assert expect(200, w.api.get(history)).data == [newest, run]
+    said = w.a.pvesr("plan", "100-0").stdout.splitlines()
+    lines = expect(200, w.api.get(plan)).data
+    assert lines[:2] == said[:2] == [f"job 100-0: guest 100 from pve1 to pve2, last sync {newest['start']}", "st:100/vm-100-disk-0.raw"], lines
+    assert f"  send __replicate_100-0_{newest['start']}__ => " in "\n".join(lines), lines
+    for bad in ({"limit": "0"}, {"limit": "1001"}, {"logs": "perhaps"}):
+        expect(400, w.api.get(history, **bad), None, *bad)
+
+
+@told
+def long_logs(w):
+    """of many runs with long logs only the newest have theirs in one answer"""
+    history = "/nodes/pve1/replication/100-0/history"
+    w.create(disable="1")
+    assert expect(200, w.api.get(history)).data == []
+    with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as journal, journal:
+        journal.executemany("INSERT INTO run (job, node, target, start, duration, result, err_kind, bytes, delta, log, pid, ptime, boot)"
+                            " VALUES ('100-0', 'pve1', 'pve2', ?, 1, 'ok', '', 0, 0, ?, 0, 0, '')", [(at, "x" * (1 << 18)) for at in range(40)])
+    answer = expect(200, w.api.get(history, limit="1000"))
+    assert [(run["start"], "log" in run) for run in answer.data] == [(at, at >= 24) for at in range(39, -1, -1)], [list(run) for run in answer.data]
+    assert len(answer.text) < 5 << 20
+
+
+@told
+def what_is_left_over(w):
+    """what a node's doctor finds is shown to who may change the node, of the guests that they may see"""
+    for job in ("100-0", "101-0"):
+        w.create(job, schedule="yearly")
+        w.wait_synced(job)
+        expect(200, w.api.delete(f"/cluster/replication/{job}", force="1"))
+    with open(os.path.join(w.c.tree, "storage.cfg"), "a") as f:
+        f.write("dir: gone\n\tpath /nowhere/at/all\n\tcontent images\n")
+    found = expect(200, w.api.post("/nodes/pve1/doctor")).data
+    left = [(one["guest"], one["state"], one["volid"]) for one in found["findings"] if one["state"] == "left"]
+    assert left == [(100, "left", "st:100/vm-100-disk-0.raw"), (101, "left", "st:101/vm-101-disk-0.raw")], found
+    assert "the guest has no job any more" in found["findings"][0]["text"], found
+    assert any("gone" in line for line in found["warnings"]), found
+    assert {one["guest"] for one in expect(200, w.api.post("/nodes/pve1/doctor", guest="100")).data["findings"]} == {100}
+    keeper = w.by("keeper@pve!test")
+    mine = expect(200, keeper.post("/nodes/pve1/doctor")).data
+    assert mine == {"findings": [one for one in found["findings"] if one["guest"] in (0, 101)], "warnings": []}, mine
+    expect(403, keeper.post("/nodes/pve2/doctor"), "Permission check failed (/nodes/pve2, Sys.Modify)")
+    there = expect(200, w.api.post("/nodes/pve2/doctor")).data
+    assert {(one["guest"], one["state"]) for one in there["findings"] if one["guest"]} == {(100, "kept"), (101, "kept")}, there
+    expect(400, w.api.post("/nodes/pve1/doctor", guest="1"), None, "guest")
+    expect(501, w.api.get("/nodes/pve1/doctor"))
+
+
+@told
 def what_clients_ask_first(w):
     """what clients ask before they come to the jobs is answered as they expect it"""
     version = expect(200, w.api.get("/version")).data
@@ -128,9 +201,10 @@ def what_clients_ask_first(w):
     assert [r["vmid"] for r in expect(200, w.api.get("/nodes/pve2/qemu")).data] == [102]
     assert expect(200, w.api.get("/nodes/pve1/lxc")).data == []
     links = expect(200, w.api.get("/nodes/pve1/replication/100-0")).data
-    assert [x["name"] for x in links] == ["schedule_now", "log", "status"], links
+    assert [x["name"] for x in links] == ["schedule_now", "log", "status", "history", "plan"], links
     events = expect(200, w.api.get("/cluster/jobs/schedule-analyze", schedule="*/15 UTC", starttime="0", iterations="2")).data
-    assert events == [{"timestamp": 900, "utc": "Thu Jan  1 00:15:00 1970"}, {"timestamp": 1800, "utc": "Thu Jan  1 00:30:00 1970"}], events
+    assert [(one["timestamp"], one["utc"]) for one in events] == [(900, "Thu Jan  1 00:15:00 1970"), (1800, "Thu Jan  1 00:30:00 1970")], events
+    assert [one["local"] for one in events] == [time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at)) for at in (900, 1800)], events
     expect(400, w.api.get("/cluster/jobs/schedule-analyze", schedule="*/15", iterations="101"), None, "iterations")
     assert expect(200, w.api.get("/nodes/pve2/replication")).data == []
     assert expect(200, w.api2.get("/nodes/pve2/replication")).data == []
@@ -163,9 +237,13 @@ def bodies(w):
 
 # ---- who may ----
 
+PLAN = "/nodes/{node}/replication/{job}/plan"
+DOCTOR = "/nodes/pve1/doctor"
+
 GUESTS = {"100-0": 100, "101-0": 101, "102-0": 102}
 #          who                    whose jobs they see    whose they change
 CALLERS = {"root@pam!test":         ({100, 101, 102}, {100, 101, 102}),
+           "keeper@pve!test":       ({101}, set()),
            "auditor@pve!test":      ({100, 101, 102}, set()),
            "one@pve!test":          ({100}, {100}),
            "pool@pve!test":         ({101}, {101}),
@@ -181,7 +259,8 @@ STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("au
              "a half-done log-in": {"Cookie": "PVEAuthCookie=PVE%3A!tfa!root%40pam%3A65000000%3A%3AAAAA"}}
 
 READ_LIST = (("GET", "/cluster/replication"), ("GET", "/nodes/pve1/replication"), ("GET", "/cluster/resources?type=vm"))
-READ_ONE = (("GET", "/cluster/replication/{job}"), ("GET", "/nodes/{node}/replication/{job}/status"), ("GET", "/nodes/{node}/replication/{job}/log"))
+READ_ONE = (("GET", "/cluster/replication/{job}"), ("GET", "/nodes/{node}/replication/{job}/status"), ("GET", "/nodes/{node}/replication/{job}/log"),
+            ("GET", "/nodes/{node}/replication/{job}/history"))
 ANY_USER = (("GET", "/version"), ("GET", "/nodes"), ("GET", "/cluster/status"), ("GET", "/nodes/pve1/qemu"), ("GET", "/nodes/pve1/lxc"),
             ("GET", "/nodes/pve1/replication/100-0"), ("GET", "/cluster/jobs/schedule-analyze?schedule=daily"), ("GET", "/access/permissions"))
 CHANGES = (("PUT", "/cluster/replication/{job}", {"comment": "x"}), ("POST", "/nodes/{node}/replication/{job}/schedule_now", {}))
@@ -194,6 +273,8 @@ def who_may_what(w):
         expect(200, w.api.post("/cluster/replication", id=job, target="pve1" if guest == 102 else "pve2", type="local", disable="1"))
     local = {job: guest for job, guest in GUESTS.items() if guest != 102}
     for name, headers in STRANGERS.items():
+        for method, path in (("GET", PLAN), ("POST", DOCTOR)):
+            expect(401, w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers), "authentication failure")
         for method, path in READ_LIST + READ_ONE + ANY_USER + (("GET", "/nothing"), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
             answer = w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers)
             assert answer.status == 401 and answer.reason == "authentication failure" and answer.data is None, f"{name}: {path}: {answer}"
@@ -207,12 +288,15 @@ def who_may_what(w):
         assert {r["vmid"] for r in api.get("/nodes/pve1/qemu").data} == seen - {102}, who
         for job, guest in local.items():
             for method, path in READ_ONE:
-                see_log = path.endswith("log") and who in ("auditor@pve!test", "noaccess@pve!test")  # by Sys.Audit on the node
+                see_log = path.endswith(("log", "history")) and who in ("auditor@pve!test", "noaccess@pve!test")  # by Sys.Audit on the node
                 answer = api.call(method, path.format(job=job, node="pve1"))
                 assert answer.status == (200 if guest in seen or see_log else 403), f"{who} {path} {job}: {answer}"
+            plan = api.get(PLAN.format(job=job, node="pve1"))
+            assert (plan.status, "is disabled" in plan.reason) == ((500, True) if guest in seen else (403, False)), f"{who} {job}: {plan}"
             for method, path, fields in CHANGES:
                 answer = api.call(method, path.format(job=job, node="pve1"), fields)
                 assert answer.status == (200 if guest in changed else 403), f"{who} {path} {job}: {answer}"
+        assert api.post(DOCTOR).status == (200 if who in ("root@pam!test", "keeper@pve!test") else 403), who
     for who, (_, changed) in CALLERS.items():
         api = w.by(who) if who in SECRETS else w.api
         for job, guest in GUESTS.items():

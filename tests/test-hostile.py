@@ -126,7 +126,7 @@ def judge(what, answer):
         assert status != 200 or (free and method == "GET"), "nobody gets something: " + told
     elif status == 200:
         parts = urllib.parse.unquote(path.split("?")[0]).split("/")
-        log = parts[-1] == "log" and ("auditor@" in who or "noaccess@" in who)  # by Sys.Audit on the node
+        log = parts[-1] in ("log", "history") and ("auditor@" in who or "noaccess@" in who)  # by Sys.Audit on the node
         assert method == "GET" or free or named <= changes, "beyond the ACL: " + told
         links = parts[-2:-1] == ["replication"] and parts[3] == "nodes"  # says nothing of the job
         assert named <= seen or log or links, "beyond the ACL: " + told

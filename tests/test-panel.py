@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.parse
 
 import panelbrowser
@@ -20,11 +21,14 @@ SHADOW = "$6$panel$j0iqja6.4.C7cpF3E1/OOBc0ct3QPncgzK98K7kfPEl8LmL0uSqAdcWT3JUMK
 USERS = """user:admin@pve:1:0::::::
 user:looker@pve:1:0::::::
 user:one@pve:1:0::::::
+user:keeper@pve:1:0::::::
 role:Repl:VM.Audit,VM.Replicate:
+role:Keep:Sys.Modify:
 acl:1:/:admin@pve:PVEAdmin:
 acl:1:/:looker@pve:PVEAuditor:
 acl:1:/:one@pve:PVEAuditor:
 acl:1:/vms/101:one@pve:Repl:
+acl:1:/:keeper@pve:PVEAuditor,Keep:
 """
 MB = 1 << 20
 CHANGES = ("Add", "Edit", "Enable", "Disable", "Schedule now", "Remove")
@@ -45,7 +49,7 @@ class World:
                 f.write(os.urandom(MB))
                 f.truncate(256 * MB)
             c.write_guest("pve1", guest, f"scsi0: st:{guest}/vm-{guest}-disk-0.raw,size=256M\n")
-        c.write("priv/shadow.cfg", "".join(f"{user}:{SHADOW}:\n" for user in ("admin", "looker", "one")))
+        c.write("priv/shadow.cfg", "".join(f"{user}:{SHADOW}:\n" for user in ("admin", "looker", "one", "keeper")))
         panel = panelbrowser.lay_out(os.path.join(c.dir, "panel"))
         for node in (self.a, self.b):
             node.settings["panel-dir"] = panel
@@ -284,6 +288,94 @@ def two_panels(w, b):
     assert b.run(script="document.cookie") == theirs, "a log-out of admin ends looker's session"
 
 
+def the_page_of_a_job(w, b):
+    """a job's page shows its first run's progress, then each run with its steps and its log, plots of them, and what the next one would do"""
+    with open(w.disk(100), "r+b") as f:
+        f.write(os.urandom(64 * MB))
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", schedule="yearly", rate="3", disable="1").status == 200
+    w.log_in("admin", "#/guest/100")
+    w.choose("100-0")
+    b.button("Details")
+    b.wait(css="h1 >> text=Job 100-0")
+    b.sees("job '100-0' is disabled: enable it with 'pvesr enable 100-0'")
+    assert w.api.put("/cluster/replication/100-0", delete="disable").status == 200
+    b.wait(css="progress[value]", seconds=LONG * rig.SLOW)
+    b.wait(css=".progress >> text=/st:100\\/vm-100-disk-0.raw \\(volume 1 of 1\\)/")
+    b.wait(css=".progress >> text=/MiB sent, .*MiB\\/s/")
+    b.wait(css=".cell-state .state.ok", seconds=LONG * rig.SLOW)
+    b.wait(css=".progress", state="detached")
+    b.wait(css=".run >> text=OK")
+    run, = w.api.get("/nodes/pve1/replication/100-0/history").data
+    assert run["delta"] == 64 * MB and "delta 64 MiB" in b.text(css=".run summary"), b.text(css=".run summary")
+    assert b.count(css=".plot svg .mark") >= 3 and b.count(css=".plot") == 4
+    b.wait(css=".page.job > .log >> text=end replication job")
+    b.click(css=".run summary")
+    b.wait(css=".step-names >> text=transfer")
+    assert run["log"].strip() == b.text(css=".run .log").strip()
+    b.wait(css=".plan >> text=st:100/vm-100-disk-0.raw")
+    b.wait(css=f".plan >> text=send __replicate_100-0_{run['start']}__ =>")
+    b.button("Schedule now")
+    b.sees("Job 100-0 is due now.")
+    b.wait(css=".run:nth-child(2)", seconds=LONG * rig.SLOW)
+    rig.wait_for(lambda: [one["result"] for one in w.api.get("/nodes/pve1/replication/100-0/history").data] == ["ok", "ok"], "the second run's end")
+    second = w.api.get("/nodes/pve1/replication/100-0/history").data[0]["start"]
+    b.wait(css=f".plan >> text=send __replicate_100-0_{second}__ =>", seconds=LONG * rig.SLOW)
+    b.back()
+    b.wait(css="[id='row-100-0']")
+    b.button("Log out")
+    w.log_in("looker", "#/guest/100/job/100-0")
+    b.wait(css=".plan >> text=st:100/vm-100-disk-0.raw")
+    assert b.count(role="button", name="Schedule now") == 0
+    b.goto(url=f"{w.url}/#/guest/100/job/100-7")
+    b.sees("There is no job 100-7 here, or you may not see it.")
+
+
+def when_it_would_run(w, b):
+    """the simulator shows the events that the node says, in the viewer's zone, the node's time beside them, and what is wrong with a schedule"""
+    w.log_in("looker", zone="Asia/Tokyo")
+    b.click(role="link", name="Schedule simulator")
+    b.wait(css=".events time")
+    b.fill(label="Schedule", value="nonsense")
+    b.wait(css="#schedule-fault")
+    assert "nonsense" in b.text(css="#schedule-fault") and b.count(css=".events") == 0
+    b.button("sun 01:00")
+    b.sees("Sunday at 01:00")
+    events = w.api.get("/cluster/jobs/schedule-analyze", schedule="sun 01:00", iterations="10").data
+    iso = [time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(one["timestamp"])) for one in events]
+    b.wait(css=f".events tr:last-child time[datetime='{iso[-1]}']")
+    assert b.run(script="[...document.querySelectorAll('.events time')].map((one) => one.dateTime)") == iso
+    assert b.run(script="[...document.querySelectorAll('.events time')].map((one) => one.title)") == [f"on the node: {one['local']}" for one in events]
+    seen = time.strftime("%a %Y-%m-%d %H:%M:%S", time.gmtime(events[0]["timestamp"] + 9 * 3600))
+    assert b.text(css=".events time").startswith(seen), (b.text(css=".events time"), seen)
+    b.choose(label="Events", value="25")
+    b.wait(css=".events tr:nth-child(25)")
+
+
+def what_is_left(w, b):
+    """a node's doctor names what is left over with its command, which ends it; who may not change the node has no such page"""
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", schedule="yearly").status == 200
+    rig.wait_for(lambda: "pid" not in (state := w.api.get("/nodes/pve1/replication/100-0/status").data) and state["last_sync"], "the first run")
+    assert w.api.delete("/cluster/replication/100-0", force="1").status == 200
+    w.log_in("admin", "#/node/pve1")
+    b.sees("There is no replication job here yet.")
+    assert b.count(role="link", name="Doctor") == 0
+    b.button("Log out")
+    w.log_in("keeper", "#/node/pve1")
+    b.click(role="link", name="Doctor")
+    b.button("Examine")
+    b.wait(css=".finding >> text=Left over", seconds=LONG * rig.SLOW)
+    assert "st:100/vm-100-disk-0.raw" in b.text(css=".finding") and "the guest has no job any more" in b.text(css=".finding")
+    command = b.text(css=".command code")
+    assert command == "pvesr doctor --guest 100 --repair", command
+    w.a.pvesr(*command.split()[1:], check=True)
+    b.button("Examine")
+    b.sees("Nothing is left over.", seconds=LONG * rig.SLOW)
+    b.goto(url=f"{w.url}/#/node/pve2/doctor")
+    b.wait(css="h1 >> text=Node pve2")
+    b.button("Examine")
+    b.wait(css=".finding >> text=For you to judge", seconds=LONG * rig.SLOW)
+
+
 def the_files():
     """files come with their types and a strict policy, are not sent twice, and lead to nothing else"""
     with rig.Cluster("xfs") as c:
@@ -346,7 +438,7 @@ def nothing_serious(world, b, url):
 
     panelshots.pages(b, url, panelshots.LOOKS["light"], look)
     panelshots.pages(b, url, panelshots.LOOKS["narrow"], lambda page: found.extend((page, "narrow", one) for one in b.serious()),
-                     ("chosen", "add", "menu"))
+                     ("chosen", "add", "menu", "job-run", "job-running", "simulator-refused", "doctor-found"))
     assert not found, "\n".join(map(str, found))
 
 
@@ -400,6 +492,23 @@ def by_keyboard(world, b, url):
     assert b.run(script="document.activeElement.className") == "grid"
 
 
+def pages_by_keyboard(world, b, url):
+    """from a row to the job's page, open one of its runs, and back to the jobs, without a mouse"""
+    begin(b, url, "#/guest/100")
+    b.run(script="document.querySelector('.grid').focus()")
+    b.press(key="Home")
+    for element, key in (("[...document.querySelectorAll('.buttons button')].find((one) => one.textContent.includes('Details'))", "Enter"),
+                         ("document.querySelector('.run summary')", "Enter")):
+        b.run(script=f"{element}.focus()")
+        b.press(key=key)
+        b.wait(css=".run")
+    b.wait(css=".run[open] .step-names")
+    b.run(script="document.querySelector('.tabs a').focus()")
+    b.press(key="Enter")
+    b.wait(css=".grid")
+    assert b.url().endswith("#/guest/100"), b.url()
+
+
 def columns_are_kept(world, b, url):
     """hidden columns are chosen and stay, apart for the datacenter and below; languages and colours stay"""
     begin(b, url)
@@ -432,6 +541,8 @@ if __name__ == "__main__":
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, columns_are_kept)
+    lives += (the_page_of_a_job, when_it_would_run, what_is_left)
+    once += (pages_by_keyboard,)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()
     for test in lives:

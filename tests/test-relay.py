@@ -46,6 +46,12 @@ def a_job_of_another_node(w):
     assert "102-0: " in log.data[0]["t"], log
     extjs = w.api.call("GET", "/nodes/pve2/replication/102-0/log", prefix="/api2/extjs")
     assert extjs.body["success"] == 1 and extjs.body["total"] == log.body["total"], extjs
+    runs = expect(200, w.api.get("/nodes/pve2/replication/102-0/history", logs="0")).data
+    assert [run["result"] for run in runs] == ["ok", "ok"] and runs == expect(200, w.api2.get("/nodes/pve2/replication/102-0/history", logs="0")).data, runs
+    plan = expect(200, w.api.get("/nodes/pve2/replication/102-0/plan")).data
+    assert plan[0].startswith("job 102-0: guest 102 from pve2 to pve1"), plan
+    assert {"findings", "warnings"} == set(expect(200, w.api.post("/nodes/pve2/doctor")).data)
+    expect(403, w.by("auditor@pve!test").post("/nodes/pve2/doctor"), "Permission check failed (/nodes/pve2, Sys.Modify)")
     expect(200, w.api.delete("/cluster/replication/102-0"))
     rig.wait_for(lambda: w.ids() == [], "the removal")
     expect(404, w.api.get("/nodes/pve2/replication/102-0/status"), "no such replication job '102-0'")

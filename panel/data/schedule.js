@@ -9,3 +9,9 @@ export function presetOf(schedule) {
     const plain = (schedule || PRESETS[0]).trim().replace(/\s+/g, ' ').toLowerCase();
     return PRESETS.indexOf(plain);
 }
+
+/* The shortest and the longest time between two events, in seconds; null: there are not two. */
+export function gapsOf(events) {
+    const gaps = events.slice(1).map((event, i) => event.timestamp - events[i].timestamp);
+    return gaps.length > 0 ? [Math.min(...gaps), Math.max(...gaps)] : null;
+}

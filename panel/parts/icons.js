@@ -13,6 +13,8 @@ const PATHS = {
     qemu: 'M2 3h12v8H2ZM5 14h6M8 11v3',
     lxc: 'M8 2 14 5v6l-6 3-6-3V5ZM2 5l6 3 6-3M8 8v6',
     open: 'M6 4l4 4-4 4',
+    details: 'M2 13.500h12M4 11V8M8 11V3M12 11V6',
+    copy: 'M6 6h7v7H6ZM3 10V3h7',
     menu: 'M2 4h12M2 8h12M2 12h12',
     add: 'M8 3v10M3 8h10',
     edit: 'M3 13l1-3.500L11 2.500 13.500 5 6.500 12Z',

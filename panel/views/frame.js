@@ -1,12 +1,23 @@
 /* The page of somebody who is logged in: head, tree, view; on a narrow page the tree and the tools are behind a button.
- * Props: session, view, data, store, tools(), go(kind, name). */
+ * Props: session, view, data, store, tools(), go(kind, name, page). */
 import { el, Component } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
+import { hashOf, OF_ONE, PAGES } from '../data/route.js';
 import { t } from '../words/words.js';
 import { Tree } from './tree.js';
 import { Replication } from './replication.js';
+import { Job } from './job.js';
+import { Simulator } from './simulator.js';
+import { Doctor, mayExamine } from './doctor.js';
 
 const SAID = 6000; // ms that a short message stays
+const VIEWS = {
+    '': Replication,
+    job: Job,
+    simulator: Simulator,
+    doctor: Doctor,
+};
+const labelOf = (page, item) => t(page || 'replication', item);
 
 function titleOf(view, data) {
     if (view.kind === 'datacenter')
@@ -62,6 +73,13 @@ export class Frame extends Component {
             el('button', { type: 'button', class: 'plain', 'aria-label': t('close'), onClick: () => this.setState({ said: null }) }, icon('error'))) : null);
     }
 
+    tabs(view) {
+        const { may } = this.props.session;
+        const pages = PAGES[view.kind].filter((page) => page === view.page || (page === 'doctor' ? mayExamine(may, view) : !OF_ONE.includes(page)));
+        return pages.length > 1 ? el('div', { class: 'tabs', role: 'navigation', 'aria-label': t('pages') }, pages.map((page) => el('a', { key: page,
+            href: hashOf(view.kind, view.name, page, page === view.page ? view.item : ''), 'aria-current': page === view.page ? 'page' : null }, labelOf(page, view.item)))) : null;
+    }
+
     render({ session, view, data, store, tools, go }, { menu }) {
         const title = titleOf(view, data);
         document.title = `${title} – pvesr`;
@@ -74,9 +92,10 @@ export class Frame extends Component {
                 tools()),
             el('nav', { 'aria-label': t('menu') }, el(Tree, { data, view, go }), tools()),
             el('main', { id: 'content', tabindex: '-1' },
-                el('h1', null, title, el('small', null, ` ${t('replication')}`)),
+                el('h1', null, title, el('small', null, ` ${labelOf(view.page, view.item)}`)),
+                this.tabs(view),
                 notices(view, data).map((text) => el('p', { class: 'banner warning', role: 'status', key: text }, text)),
                 this.message(),
-                el(Replication, { key: `${view.kind}/${view.name}`, data, view, may: session.may, store, say: this.say })));
+                el(VIEWS[view.page], { key: hashOf(view.kind, view.name, view.page, view.item), data, view, may: session.may, store, say: this.say, go })));
     }
 }

@@ -5,6 +5,7 @@ import { Grid } from '../parts/grid.js';
 import { call, part } from '../data/api.js';
 import { compareJobs, matches } from '../data/jobs.js';
 import { guestPath } from '../data/may.js';
+import { hashOf } from '../data/route.js';
 import { nodeOf } from '../data/store.js';
 import { t } from '../words/words.js';
 import { columnsOf, isShown, keepColumns, shownColumns } from './columns.js';
@@ -90,7 +91,8 @@ export class Replication extends Component {
             some ? button('add', () => this.open('add', null), '', false) : null,
             change ? [button('edit', () => this.open('edit', job)), button(job && job.disable ? 'enable' : 'disable', () => this.enable(job)),
                 button('now', () => this.schedule(job)), button('remove', () => this.open('remove', job))] : null,
-            button('log', () => this.open('log', job)));
+            button('log', () => this.open('log', job)),
+            button('details', () => { location.hash = hashOf('guest', job.guest, 'job', job.id); }));
     }
 
     columnMenu(columns) {

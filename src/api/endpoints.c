@@ -59,10 +59,30 @@ const struct endpoint endpoints[] = {
      .may = PRIV(VM_Replicate), .on_node = true, .serve = serve_schedule_now,
      .help = "Let the job run at once.", .returns = "string, empty"},
 
+    {API_GET, "/nodes/{node}/replication/{id}/history", .in_path = {P_NODE, P_ID},
+     .parameters = {P_RUNS, P_LOGS}, .guard = GUARD_GUEST, .may = PRIV(VM_Audit),
+     .or_on_node = PRIV(Sys_Audit), .on_node = true, .serve = serve_history,
+     .help = "The job's runs on the node, newest first, as `pvesr history` gives them.",
+     .returns = "array of objects: `job`, `node`, `target`, `start`, `result`, `bytes` sent, `delta` the "
+                "bytes that had changed; where there are any `duration`, `error`, `error-kind`, `steps` "
+                "(array of objects: `name`, `seconds`), `log`"},
+    {API_GET, "/nodes/{node}/replication/{id}/plan", .in_path = {P_NODE, P_ID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_plan,
+     .help = "What a run of the job would do now, and why, as `pvesr plan` says it; the target is asked.",
+     .returns = "array of strings, its lines"},
+
+    {API_POST, "/nodes/{node}/doctor", .in_path = {P_NODE}, .parameters = {P_GUEST}, .guard = GUARD_NODE,
+     .may = PRIV(Sys_Modify), .on_node = true, .serve = serve_doctor,
+     .help = "End what a crash of the node interrupted, and list what is left over of replication there, as "
+             "`pvesr doctor` does: under the locks of each guest, which its runs wait for.",
+     .returns =
+         "object: `findings`, array of objects: `guest` (0: none), `state`, `volid`, `text`, of guests "
+         "on which the caller has VM.Audit; `warnings`, array of strings, with VM.Audit on /vms alone"},
+
     {API_GET, "/cluster/jobs/schedule-analyze", .parameters = {P_SCHEDULE, P_STARTTIME, P_EVENTS},
      .needed = 1, .guard = GUARD_USER, .serve = serve_analyze,
      .help = "The next events of a schedule, in this node's time.",
-     .returns = "array of objects: `timestamp`, `utc`"},
+     .returns = "array of objects: `timestamp`, `utc`, `local` the node's time"},
     {API_GET, "/cluster/status", .guard = GUARD_USER, .serve = serve_cluster_status,
      .help = "The cluster and its nodes.",
      .returns =

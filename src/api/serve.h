@@ -11,12 +11,15 @@ int serve_job_create(struct call *c, struct err *e);
 int serve_job_update(struct call *c, struct err *e);
 int serve_job_delete(struct call *c, struct err *e);
 
-/* serve_states.c: /nodes/{node}/replication */
+/* serve_states.c: /nodes/{node}/replication and doctor */
 int serve_states(struct call *c, struct err *e);
 int serve_state(struct call *c, struct err *e);
 int serve_state_links(struct call *c, struct err *e);
 int serve_log(struct call *c, struct err *e);
 int serve_schedule_now(struct call *c, struct err *e);
+int serve_history(struct call *c, struct err *e);
+int serve_plan(struct call *c, struct err *e);
+int serve_doctor(struct call *c, struct err *e);
 
 /* serve_cluster.c: what clients ask of a cluster before they get to the point */
 int serve_version(struct call *c, struct err *e);

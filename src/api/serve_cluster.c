@@ -146,11 +146,13 @@ int serve_lxc(struct call *c, struct err *e)
 static json_t *event_json(int64_t at)
 {
     struct tm tm;
-    char text[64] = "";
+    char text[64] = "", here[64] = "";
     time_t t = at;
     if (gmtime_r(&t, &tm))
         strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &tm);
-    return json_pack("{s:I, s:s}", "timestamp", (json_int_t)at, "utc", text);
+    if (localtime_r(&t, &tm))
+        strftime(here, sizeof here, "%Y-%m-%d %H:%M:%S %Z", &tm);
+    return json_pack("{s:I, s:s, s:s}", "timestamp", (json_int_t)at, "utc", text, "local", here);
 }
 
 int serve_analyze(struct call *c, struct err *e)

@@ -8,11 +8,13 @@
 
 #include <stdio.h>
 
-static void say(json_t *list, const char *state, const char *volid, const char *text)
+/* guest 0: it is of none. */
+static void say(json_t *list, uint32_t guest, const char *state, const char *volid, const char *text)
 {
     if (list)
-        json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "state", json_text(state), "volid",
-                                              json_text(volid), "text", json_text(text)));
+        json_array_append_new(list, json_pack("{s:I,s:o,s:o,s:o}", "guest", (json_int_t)guest, "state",
+                                              json_text(state), "volid", json_text(volid), "text",
+                                              json_text(text)));
     else
         put_line(stdout, "%-8s %-32s %s", state, volid, text);
 }
@@ -26,7 +28,7 @@ static void say_takeover(json_t *list, struct findings *found)
     if (r < 0)
         strv_addf(&found->problems, "takeover: %s", e.text);
     else if (r == 0)
-        say(list, "takeover", "-", text);
+        say(list, 0, "takeover", "-", text);
 }
 
 int cmd_doctor(struct env *env, const struct args *a, struct err *e)
@@ -36,7 +38,7 @@ int cmd_doctor(struct env *env, const struct args *a, struct err *e)
         return -1;
     json_t *list = args_want_json(a) ? json_array() : NULL;
     for (size_t i = 0; i < found.n; i++)
-        say(list, finding_state_name(found.v[i].state), found.v[i].volid, found.v[i].text);
+        say(list, found.v[i].guest, finding_state_name(found.v[i].state), found.v[i].volid, found.v[i].text);
     if (!a->value[P_GUEST].given)
         say_takeover(list, &found);
     if (list)

@@ -1,11 +1,10 @@
 #include "cli/commands.h"
 
 #include "base/clock.h"
-#include "base/num.h"
-#include "view/json.h"
 #include "cli/lines.h"
 #include "cli/size.h"
-#include "state/journal.h"
+#include "view/json.h"
+#include "view/run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,26 +42,7 @@ static bool print_run(const struct journal_run *run, void *arg)
 
 static bool collect_run(const struct journal_run *run, void *arg)
 {
-    json_t *o = json_object();
-    json_object_set_new(o, "job", json_text(run->job));
-    json_object_set_new(o, "node", json_text(run->node));
-    json_object_set_new(o, "target", json_text(run->target));
-    json_object_set_new(o, "start", json_integer(run->start));
-    json_object_set_new(o, "result", json_text(run->result));
-    json_object_set_new(o, "bytes", json_integer((json_int_t)run->bytes));
-    json_object_set_new(o, "delta", json_integer((json_int_t)run->delta));
-    if (run->duration >= 0)
-        json_object_set_new(o, "duration", json_real(whole_microseconds(run->duration)));
-    if (run->error) {
-        json_object_set_new(o, "error", json_text(run->error));
-        json_object_set_new(o, "error-kind", json_text(run->err_kind));
-    }
-    json_t *steps = run->steps ? json_loads(run->steps, 0, NULL) : NULL;
-    if (steps)
-        json_object_set_new(o, "steps", steps);
-    if (run->log)
-        json_object_set_new(o, "log", json_text(run->log));
-    json_array_append_new(arg, o);
+    json_array_append_new(arg, run_json(run));
     return true;
 }
 
@@ -75,7 +55,7 @@ int cmd_history(struct env *env, const struct args *a, struct err *e)
     unsigned limit = (unsigned)a->value[P_LIMIT].integer;
     if (args_want_json(a)) {
         json_t *list = json_array();
-        int r = journal_list(journal, job, limit, collect_run, list, e);
+        int r = journal_list(journal, job, limit, true, collect_run, list, e);
         if (r < 0)
             json_decref(list);
         else
@@ -85,5 +65,5 @@ int cmd_history(struct env *env, const struct args *a, struct err *e)
     bool verbose = a->value[P_VERBOSE].flag;
     printf("%-20s %20s %10s %-11s %10s %10s %s\n", "JobID", "Start", "Duration", "Result", "Sent", "Delta",
            "Error");
-    return journal_list(journal, job, limit, print_run, &verbose, e);
+    return journal_list(journal, job, limit, verbose, print_run, &verbose, e);
 }

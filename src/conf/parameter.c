@@ -186,6 +186,9 @@ const struct parameter parameters[P_COUNT] = {
     [P_ACL_PATH] = {"path", TYPE_TEXT, .max = 256, .help = "Only this path, as in /vms/100."},
     [P_NEW_FORMAT] = {"new-format", TYPE_BOOLEAN, .fallback = "0",
                       .help = "Taken for the sake of Proxmox VE's clients; changes nothing."},
+    [P_RUNS] = {"limit", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "50", .help = "Most runs."},
+    [P_LOGS] = {"logs", TYPE_BOOLEAN, .fallback = "1",
+                .help = "Each run with its log; of many long ones only the newest have it."},
 };
 
 /* ---- texts to values ---- */

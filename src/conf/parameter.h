@@ -81,6 +81,8 @@ enum parameter_id {
     P_USERID,
     P_ACL_PATH,
     P_NEW_FORMAT,
+    P_RUNS,
+    P_LOGS,
     P_COUNT
 };
 

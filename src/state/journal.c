@@ -373,8 +373,69 @@ static void copy_column(char *out, size_t room, sqlite3_stmt *s, int column)
     snprintf(out, room, "%s", text ? text : "");
 }
 
+/* The newest rows of a job (NULL: of all), newest first; `more` narrows them. Which run is the newer one
+ * tells its row: a start may be of a clock that was set since. */
+static int select_runs(struct journal *j, const char *columns, const char *job, unsigned limit,
+                       const char *more, sqlite3_stmt **ret, struct err *e)
+{
+    _cleanup_free_ char *sql =
+        xasprintf("SELECT %s FROM run WHERE row IN (SELECT row FROM run %s ORDER BY row DESC LIMIT ?2)%s"
+                  " ORDER BY row DESC",
+                  columns, job ? "WHERE job = ?1" : "", more);
+    if (prepare(j, sql, ret, e) < 0)
+        return -1;
+    bind_text(*ret, 1, job);
+    sqlite3_bind_int64(*ret, 2, limit ? (sqlite3_int64)limit : -1);
+    return 0;
+}
+
+/* Rows of runs that did not record their end and whose processes are gone, newest first. */
+struct cut_runs {
+    int64_t *row;
+    size_t n, at;
+};
+
+static bool is_alive(sqlite3_stmt *s, const char *boot)
+{
+    const char *at_boot = (const char *)sqlite3_column_text(s, 3);
+    uint64_t ptime = (uint64_t)sqlite3_column_int64(s, 2);
+    return at_boot && strcmp(at_boot, boot) == 0 && ptime &&
+           proc_start_time((pid_t)sqlite3_column_int(s, 1)) == ptime;
+}
+
+/* A run records its end and is gone then. So the processes are looked at first: what is read after that has
+ * the end of each that is gone, if it recorded one. */
+static int find_cut(struct journal *j, const char *job, unsigned limit, struct cut_runs *ret, struct err *e)
+{
+    sqlite3_stmt *s;
+    char boot[PROC_BOOT_MAX];
+    if (select_runs(j, "row, pid, ptime, boot", job, limit, " AND result = 'running'", &s, e) < 0)
+        return -1;
+    proc_boot(boot);
+    int code;
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        if (is_alive(s, boot))
+            continue;
+        ret->row = xgrow(ret->row, ret->n, sizeof *ret->row);
+        ret->row[ret->n++] = sqlite3_column_int64(s, 0);
+    }
+    int rc = code == SQLITE_DONE ? 0 : db_error(j, code, "read", e);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* Asked in the order of the rows. */
+static bool was_cut(struct cut_runs *cut, int64_t row)
+{
+    while (cut->at < cut->n && cut->row[cut->at] > row)
+        cut->at++;
+    return cut->at < cut->n && cut->row[cut->at] == row;
+}
+
+#define RUN_COLUMNS "row, job, node, target, start, duration, result, err_kind, error, bytes, delta, steps, "
+
 /* The texts belong to the statement's row: valid until the next step. */
-static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
+static void read_run(sqlite3_stmt *s, struct cut_runs *cut, struct journal_run *run)
 {
     *run = (struct journal_run){.row = sqlite3_column_int64(s, 0)};
     copy_column(run->job, sizeof run->job, s, 1);
@@ -389,35 +450,24 @@ static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
     run->delta = (uint64_t)sqlite3_column_int64(s, 10);
     run->steps = (char *)sqlite3_column_text(s, 11);
     run->log = (char *)sqlite3_column_text(s, 12);
-    char at_boot[PROC_BOOT_MAX];
-    copy_column(at_boot, sizeof at_boot, s, 15);
-    uint64_t ptime = (uint64_t)sqlite3_column_int64(s, 14);
-    bool alive =
-        strcmp(at_boot, boot) == 0 && ptime && proc_start_time((pid_t)sqlite3_column_int(s, 13)) == ptime;
-    if (strcmp(run->result, "running") == 0 && !alive)
+    if (strcmp(run->result, "running") == 0 && was_cut(cut, run->row))
         snprintf(run->result, sizeof run->result, "interrupted");
 }
 
-/* Which run is the newer one tells its row: a start may be of a clock that was set since. */
-int journal_list(struct journal *j, const char *job, unsigned limit,
+int journal_list(struct journal *j, const char *job, unsigned limit, bool logs,
                  bool (*each)(const struct journal_run *, void *), void *arg, struct err *e)
 {
     sqlite3_stmt *s;
-    char boot[PROC_BOOT_MAX];
-    if (prepare(
-            j,
-            "SELECT row, job, node, target, start, duration, result, err_kind, error, bytes, delta, steps, "
-            "log,"
-            " pid, ptime, boot FROM run WHERE ?1 IS NULL OR job = ?1 ORDER BY row DESC LIMIT ?2",
-            &s, e) < 0)
+    struct cut_runs cut = {0};
+    const char *columns = logs ? RUN_COLUMNS "log" : RUN_COLUMNS "NULL";
+    if (find_cut(j, job, limit, &cut, e) < 0 || select_runs(j, columns, job, limit, "", &s, e) < 0) {
+        free(cut.row);
         return -1;
-    bind_text(s, 1, job);
-    sqlite3_bind_int64(s, 2, limit ? (sqlite3_int64)limit : -1);
-    proc_boot(boot);
+    }
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
         struct journal_run run;
-        read_run(s, boot, &run);
+        read_run(s, &cut, &run);
         if (!each(&run, arg)) {
             code = SQLITE_DONE;
             break;
@@ -425,6 +475,7 @@ int journal_list(struct journal *j, const char *job, unsigned limit,
     }
     int rc = code == SQLITE_DONE ? 0 : db_error(j, code, "read", e);
     sqlite3_finalize(s);
+    free(cut.row);
     return rc;
 }
 

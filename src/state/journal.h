@@ -45,9 +45,10 @@ int journal_end(struct journal *j, const struct journal_run *run, struct err *e)
 /* What became of a run that did not complete its row, or had none: the process `pid`, which is gone. Of `run`
  * count job, node, target, error (what became of it) and start (no row of it is older). */
 int journal_killed(struct journal *j, int64_t pid, const struct journal_run *run, struct err *e);
-/* Newest first; job NULL: all; at most `limit` rows, 0: all. each() returns false to stop. A "running" row
- * whose process (pid and start time are stored by journal_begin) is gone is given as "interrupted". */
-int journal_list(struct journal *j, const char *job, unsigned limit,
+/* Newest first; job NULL: all; at most `limit` rows, 0: all; without `logs` their log is NULL. each() returns
+ * false to stop. A "running" row whose process (pid and start time are stored by journal_begin) was gone
+ * before the rows were read is given as "interrupted". */
+int journal_list(struct journal *j, const char *job, unsigned limit, bool logs,
                  bool (*each)(const struct journal_run *, void *), void *arg, struct err *e);
 /* Delete the job's rows older than `before` (job NULL: those of all), but keep the newest 10 of each job. */
 int journal_prune(struct journal *j, const char *job, int64_t before, struct err *e);

@@ -57,7 +57,7 @@ static void assert_listed(struct journal *j, const char *job, unsigned limit, un
 {
     struct err e;
     struct seen s = {.stop_after = stop_after};
-    assert_ok(journal_list(j, job, limit, see, &s, &e), &e);
+    assert_ok(journal_list(j, job, limit, true, see, &s, &e), &e);
     assert_string_equal(buf_str(&s.text), expected);
     buf_release(&s.text);
 }
@@ -123,7 +123,7 @@ static void test_fields_survive(void **state)
     journal_free(j);
     j = open_journal(*state);
     int n = 0;
-    assert_ok(journal_list(j, NULL, 0, check_all_fields, &n, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, true, check_all_fields, &n, &e), &e);
     assert_int_equal(n, 1);
     journal_free(j);
 }
@@ -159,9 +159,90 @@ static void test_killed_run_shows_as_interrupted(void **state)
     killed.error = (char *)"by signal 9";
     assert_ok(journal_killed(j, pid, &killed, &e), &e);
     const char *said[2] = {0};
-    assert_ok(journal_list(j, NULL, 0, collect_errors, said, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, true, collect_errors, said, &e), &e);
     assert_true(!said[1] && said[0]);
     free((char *)said[0]);
+}
+
+/* A run in a process of its own, which ends when `tell` is closed. */
+static pid_t run_until_told(const char *dir, const char *job, int tell[2])
+{
+    char byte;
+    int begun[2];
+    assert_int_equal(pipe(tell), 0);
+    assert_int_equal(pipe(begun), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e;
+        struct journal_run run = new_run(job, 1000);
+        struct journal *j = journal_open(dir, &e);
+        close(tell[1]);
+        if (!j || journal_begin(j, &run, &e) < 0 || write(begun[1], "", 1) != 1 ||
+            read(tell[0], &byte, 1) != 0)
+            _exit(1);
+        strcpy(run.result, "ok");
+        _exit(journal_end(j, &run, &e) < 0);
+    }
+    close(tell[0]);
+    close(begun[1]);
+    assert_int_equal(read(begun[0], &byte, 1), 1);
+    close(begun[0]);
+    return pid;
+}
+
+struct ending {
+    struct seen seen;
+    pid_t pid;
+    int tell;
+};
+
+/* At the first one, what another one does ends. */
+static bool see_while_it_ends(const struct journal_run *run, void *arg)
+{
+    struct ending *e = arg;
+    int status;
+    if (e->seen.n == 0) {
+        close(e->tell);
+        assert_int_equal(waitpid(e->pid, &status, 0), e->pid);
+        assert_int_equal(status, 0);
+    }
+    return see(run, &e->seen);
+}
+
+/* It recorded its end, be it after the list was begun: nobody cut it. */
+static void test_run_that_ends_meanwhile(void **state)
+{
+    int tell[2];
+    struct err e;
+    pid_t pid = run_until_told(*state, "100-0", tell);
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    struct journal_run newer = new_run("100-1", 2000);
+    assert_ok(journal_begin(j, &newer, &e), &e);
+    struct ending ending = {.pid = pid, .tell = tell[1]};
+    assert_ok(journal_list(j, NULL, 0, true, see_while_it_ends, &ending, &e), &e);
+    assert_string_equal(buf_str(&ending.seen.text), "100-1@2000=running 100-0@1000=running ");
+    buf_release(&ending.seen.text);
+    assert_listed(j, "100-0", 0, 0, "100-0@1000=ok ");
+}
+
+static bool has_no_log(const struct journal_run *run, void *arg)
+{
+    assert_null(run->log);
+    (*(int *)arg)++;
+    return true;
+}
+
+static void test_without_logs(void **state)
+{
+    struct err e;
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    struct journal_run run = new_run("100-0", 1000);
+    assert_ok(journal_begin(j, &run, &e), &e);
+    run.log = (char *)"a log\n";
+    complete(j, &run, "ok");
+    int n = 0;
+    assert_ok(journal_list(j, NULL, 0, false, has_no_log, &n, &e), &e);
+    assert_int_equal(n, 1);
 }
 
 /* A run that was killed before it made its row gets one; one that had completed it gets no second. */
@@ -207,7 +288,7 @@ static void test_writers_at_once(void **state)
     struct err e;
     struct seen s = {0};
     _cleanup_(journal_freep) struct journal *j = open_journal(*state);
-    assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, true, see, &s, &e), &e);
     assert_int_equal(s.n, WRITERS * RUNS);
     assert_null(strstr(s.text.data, "running"));
     buf_release(&s.text);
@@ -258,19 +339,19 @@ static void test_prune_keeps_ten_of_each(void **state)
     }
     struct seen s = {0};
     assert_ok(journal_prune(j, "100-1", 1015, &e), &e);
-    assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, true, see, &s, &e), &e);
     assert_int_equal(s.n, 30 + 10);
     buf_release(&s.text);
     s = (struct seen){0};
     assert_ok(journal_prune(j, NULL, 1015, &e), &e);
-    assert_ok(journal_list(j, "100-0", 0, see, &s, &e), &e);
+    assert_ok(journal_list(j, "100-0", 0, true, see, &s, &e), &e);
     assert_int_equal(s.n, 15); /* 1015 … 1029 */
-    assert_ok(journal_list(j, "100-1", 0, see, &s, &e), &e);
+    assert_ok(journal_list(j, "100-1", 0, true, see, &s, &e), &e);
     assert_int_equal(s.n, 15 + 10); /* all are old: the newest ten stay */
     assert_non_null(strstr(s.text.data, "100-1@1002"));
     assert_null(strstr(s.text.data, "100-1@1001"));
     assert_ok(journal_prune(j, NULL, INT64_MAX, &e), &e);
-    assert_ok(journal_list(j, NULL, 0, see, &s, &e), &e);
+    assert_ok(journal_list(j, NULL, 0, true, see, &s, &e), &e);
     assert_int_equal(s.n, 15 + 10 + 20);
     buf_release(&s.text);
 }
@@ -382,6 +463,8 @@ int main(void)
         DIR_TEST(test_begin_end_list),
         DIR_TEST(test_fields_survive),
         DIR_TEST(test_killed_run_shows_as_interrupted),
+        DIR_TEST(test_run_that_ends_meanwhile),
+        DIR_TEST(test_without_logs),
         DIR_TEST(test_killed_without_a_row),
         DIR_TEST(test_first_openers),
         DIR_TEST(test_writers_at_once),

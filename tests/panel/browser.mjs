@@ -20,10 +20,12 @@ const find = ({ role, name, label, text, css, exact = true, within }) => {
 };
 
 const commands = {
-    async open({ url, width = 1280, height = 800, scheme = 'light', locale = 'en-GB', zone = 'UTC' }) {
+    async open({ url, width = 1280, height = 800, scheme = 'light', locale = 'en-GB', zone = 'UTC', now }) {
         await commands.close();
         context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width, height }, colorScheme: scheme, locale, timezoneId: zone });
         page = await context.newPage();
+        if (now)
+            await page.clock.setFixedTime(now * 1000);
         page.setDefaultTimeout(Number(process.env.PVESR_BROWSER_TIMEOUT || 20000));
         page.on('pageerror', (e) => faults.push(`error: ${e.stack}`));
         page.on('console', (m) => {

@@ -2,14 +2,17 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withStates } from '../../panel/data/jobs.js';
-import { duration, timestamp, utc } from '../../panel/data/format.js';
+import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
 import { permissionsOf } from '../../panel/data/may.js';
-import { PRESETS, presetOf } from '../../panel/data/schedule.js';
+import { gapsOf, PRESETS, presetOf } from '../../panel/data/schedule.js';
 import { encode } from '../../panel/data/api.js';
 import { ticketIn, userOf } from '../../panel/data/session.js';
 import en from '../../panel/words/en.js';
 import de from '../../panel/words/de.js';
+import { dayAndTime } from '../../panel/data/format.js';
+import { commandsOf } from '../../panel/data/findings.js';
+import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../../panel/data/runs.js';
 import { languageOf, t, useLanguage } from '../../panel/words/words.js';
 
 const rows = (cases, check) => cases.forEach((one) => check(...one));
@@ -67,7 +70,7 @@ test('times', () => {
 
 test('addresses', () => {
     for (const [kind, name] of [['datacenter', ''], ['node', 'pve-1'], ['guest', '100']])
-        assert.deepEqual(routeOf(hashOf(kind, name)), { kind, name });
+        assert.deepEqual(routeOf(hashOf(kind, name)), { kind, name, page: '' });
     for (const hash of ['', '#', '#/x/y', '#/guest/x', '#/guest/../1', '#/node/', '#/node/%zz'])
         assert.equal(routeOf(hash).kind, 'datacenter', hash);
 });
@@ -103,6 +106,87 @@ test('tickets', () => {
     rows([['PVE:root@pam:6955B900::x', 'root@pam'], ['PVE:!tfa!root@pam:6955B900::x', null], ['', null], [null, null]],
         (ticket, user) => assert.equal(userOf(ticket), user));
 });
+
+test('addresses of pages', () => rows([
+    ['#/datacenter/simulator', { kind: 'datacenter', name: '', page: 'simulator' }],
+    ['#/node/pve1/doctor', { kind: 'node', name: 'pve1', page: 'doctor' }],
+    ['#/guest/100/job/100-0', { kind: 'guest', name: '100', page: 'job', item: '100-0' }],
+], (hash, view) => {
+    assert.deepEqual(routeOf(hash), view);
+    assert.equal(hashOf(view.kind, view.name, view.page, view.item), hash);
+}));
+
+test('addresses of no page', () => {
+    for (const hash of ['#/datacenter/doctor', '#/guest/100/job', '#/node/pve1/doctor/x', '#/node/pve1/job/100-0', '#/guest/100/constructor'])
+        assert.equal(routeOf(hash).page, '', hash);
+});
+
+test('sizes', () => rows([[0, '0 B'], [1023, '1,023 B'], [1536, '1.5 KiB'], [3 * 2 ** 30, '3 GiB'], [2 ** 62, '4,096 PiB']],
+    (count, text) => assert.equal(bytes(count, 'en'), text)));
+
+test('days', () => {
+    assert.equal(dayAndTime(1767225603, 'de'), 'Do 2026-01-01 01:00:03');
+});
+
+const stamped = (texts) => texts.map((text) => `2026-01-01 00:00:03 100-0: ${text}`);
+const asRows = (texts) => texts.map((text) => ({ t: text }));
+
+test('how far a run is', () => rows([
+    [[], null],
+    [['start replication job', 'volumes => st:a,st:b'], null],
+    [['volumes => st:a,st:b', 'st:a: 1.2 MiB sent, 300.0 KiB/s, 42 %, 125 s left'],
+        { volume: 'st:a', sent: '1.2 MiB', rate: '300.0 KiB/s', percent: 42, left: 125, done: 0, of: 2 }],
+    [['volumes => st:a,st:b', 'st:a: 1 B sent, 2 B/s, 0 %, 9 s left', 'st:a: 3 B sent in 1.0 s'], null],
+    [['volumes => st:a,st:b', 'st:a: 3 B sent in 1.0 s', 'st:b: 512 B sent, 5.0 TiB/s'], { volume: 'st:b', sent: '512 B', rate: '5.0 TiB/s', done: 1, of: 2 }],
+    [['st:a: 512 B sent, 5.0 TiB/s'], { volume: 'st:a', sent: '512 B', rate: '5.0 TiB/s', done: 0, of: 1 }],
+], (texts, far) => assert.deepEqual(progressOf(stamped(texts)), far)));
+
+test('a log that grows', () => {
+    rows([[[], 0], [['a'], 0], [['a', 'b'], 1]], (known, start) => assert.equal(startOf(known), start));
+    rows([
+        [[], ['a', 'b'], 2, ['a', 'b']],
+        [['a', 'b'], ['b'], 2, ['a', 'b']],
+        [['a', 'b'], ['b', 'c'], 3, ['a', 'b', 'c']],
+        [['a', 'b'], ['x', 'c'], 3, null], // another run's
+        [['a', 'b'], [], 1, null],
+    ], (known, more, total, lines) => assert.deepEqual(mergedLog(known, asRows(more), total), lines));
+});
+
+test('what plots show', () => {
+    const runs = [{ start: 400, result: 'running' }, { start: 300, result: 'failed', duration: 5, bytes: 1, delta: 1 }, { start: 250, result: 'verified', duration: 9 },
+        { start: 200, result: 'ok', duration: 20, bytes: 50, delta: 90, steps: [{ name: 'look', seconds: 15 }, { name: 'transfer', seconds: 5 }] },
+        { start: 150, result: 'interrupted' }, { start: 100, result: 'ok', duration: 10, bytes: 0, delta: 0 }];
+    assert.deepEqual(seriesOf(runs, 500), {
+        age: [{ at: 110, value: 10 }, { at: 220, value: 120, peak: true }, { at: 220, value: 20 }, { at: 500, value: 300, peak: true }],
+        duration: [{ at: 100, value: 10, bad: false }, { at: 200, value: 20, bad: false }, { at: 300, value: 5, bad: true }],
+        delta: [{ at: 100, value: 0 }, { at: 200, value: 90 }],
+        rate: [{ at: 200, value: 10 }],
+    });
+    assert.deepEqual(seriesOf([], 500), { age: [], duration: [], delta: [], rate: [] });
+});
+
+test('the ends of axes', () => {
+    rows([[0, 1], [0.3, 0.5], [4.1, 5], [22, 60], [45, 60], [61, 120], [2700, 3600], [11 * 3600, 86400], [40 * 86400, 50 * 86400]],
+        (value, end) => assert.equal(roundUp(value, TIME_UNITS), end, String(value)));
+    rows([[1, 1], [300, 500], [854 * 2 ** 20, 2 ** 30], [3 * 2 ** 30, 5 * 2 ** 30]], (value, end) => assert.equal(roundUp(value, SIZE_UNITS), end, String(value)));
+});
+
+test('a plan', () => {
+    assert.deepEqual(planOf(['job 100-0: guest 100 from a to b, last sync 0', 'note: x', 'st:a', "  take snapshot 's'", '  send s', 'st:b', "destroy 'st:c' on the target"]), {
+        notes: ['note: x', "destroy 'st:c' on the target"],
+        volumes: [{ name: 'st:a', lines: ["take snapshot 's'", 'send s'] }, { name: 'st:b', lines: [] }],
+    });
+    assert.deepEqual(planOf([]), { notes: [], volumes: [] });
+});
+
+test('commands of findings', () => rows([
+    [{ guest: 100, state: 'left', text: "'__replicate_100-0_1__': no job" }, ['pvesr doctor --guest 100 --repair']],
+    [{ guest: 100, state: 'kept', text: "until somebody removes it: 'pvesm free st:100/x'" }, ['pvesm free st:100/x']],
+    [{ guest: 0, state: 'takeover', text: "on: 'rm' and 'x y'" }, []],
+], (finding, commands) => assert.deepEqual(commandsOf(finding), commands)));
+
+test('gaps of a schedule', () => rows([[[], null], [[5], null], [[0, 10, 40], [10, 30]]],
+    (times, gaps) => assert.deepEqual(gapsOf(times.map((timestamp) => ({ timestamp }))), gaps)));
 
 test('both languages say all, with the same gaps', () => {
     const gaps = (text) => [...text.matchAll(/\{\d\}/g)].map(String).sort().join();

@@ -91,7 +91,7 @@ static void add(struct doctor *d, enum finding_state state, const char *volid, c
 {
     struct findings *f = d->found;
     f->v = xgrow(f->v, f->n, sizeof *f->v);
-    f->v[f->n++] = (struct finding){.state = state, .volid = xstrdup(volid), .text = text};
+    f->v[f->n++] = (struct finding){.state = state, .guest = d->guest, .volid = xstrdup(volid), .text = text};
 }
 
 static enum finding_state removed(struct doctor *d, const char *volid, int r, const struct err *e)

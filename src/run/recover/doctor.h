@@ -19,6 +19,7 @@ enum finding_state {
 
 struct finding {
     enum finding_state state;
+    uint32_t guest;
     char *volid;
     char *text;
 };
