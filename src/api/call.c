@@ -341,7 +341,9 @@ int call_child(struct call *c, const struct strv *argv, const char *input, size_
     if (c->api->busy >= API_CHILDREN_MAX)
         return call_refuse(c, 503, "%d requests that take long are under way: try again", API_CHILDREN_MAX);
     c->finish = finish;
-    c->child = child_start(c->api->children, argv, input, input_len, API_CHILD_SECONDS, on_child, c, e);
+    unsigned seconds = c->request.endpoint->seconds;
+    c->child = child_start(c->api->children, argv, input, input_len, seconds ? seconds : API_CHILD_SECONDS,
+                           on_child, c, e);
     if (!c->child)
         return -1;
     c->api->busy++;
@@ -362,7 +364,7 @@ static int refuse_named(struct call *c, const char *line)
 }
 
 /* Behind warnings comes what it ended with; behind the fault of a parameter its usage. */
-static int refuse_as_said(struct call *c, const struct child_result *r)
+int call_refuse_as_said(struct call *c, const struct child_result *r)
 {
     _cleanup_strv_ struct strv lines = STRV_INIT;
     strv_split(&lines, buf_str(&r->err), "\n");
@@ -377,12 +379,13 @@ static int refuse_as_said(struct call *c, const struct child_result *r)
 static int finish_pvesr(struct call *c, const struct child_result *r, struct err *e)
 {
     if (r->status != 0)
-        return refuse_as_said(c, r);
+        return call_refuse_as_said(c, r);
     return c->then ? c->then(c, r, e) : 0;
 }
 
-int call_pvesr(struct call *c, struct strv *argv,
-               int (*then)(struct call *c, const struct child_result *r, struct err *e), struct err *e)
+int call_pvesr_always(struct call *c, struct strv *argv,
+                      int (*finish)(struct call *c, const struct child_result *r, struct err *e),
+                      struct err *e)
 {
     _cleanup_strv_ struct strv all = STRV_INIT;
     strv_add(&all, c->api->program);
@@ -390,8 +393,14 @@ int call_pvesr(struct call *c, struct strv *argv,
         strv_add(&all, argv->v[i]);
     if (c->api->config)
         strv_addf(&all, "--config=%s", c->api->config);
+    return call_child(c, &all, NULL, 0, finish, e);
+}
+
+int call_pvesr(struct call *c, struct strv *argv,
+               int (*then)(struct call *c, const struct child_result *r, struct err *e), struct err *e)
+{
     c->then = then;
-    return call_child(c, &all, NULL, 0, finish_pvesr, e);
+    return call_pvesr_always(c, argv, finish_pvesr, e);
 }
 
 /* ---- jobs ---- */

@@ -128,6 +128,11 @@ void call_end(struct call *c, int r);
  * parameter, else 500. 1, or -1. */
 int call_pvesr(struct call *c, struct strv *argv,
                int (*then)(struct call *c, const struct child_result *r, struct err *e), struct err *e);
+/* The same; finish is called however it ends. What it says of its failure call_refuse_as_said takes: -1. */
+int call_pvesr_always(struct call *c, struct strv *argv,
+                      int (*finish)(struct call *c, const struct child_result *r, struct err *e),
+                      struct err *e);
+int call_refuse_as_said(struct call *c, const struct child_result *r);
 /* The same with any program; finish is called whatever it says. */
 int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
                int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e);

@@ -18,6 +18,12 @@ int serve_state_links(struct call *c, struct err *e);
 int serve_log(struct call *c, struct err *e);
 int serve_schedule_now(struct call *c, struct err *e);
 
+/* serve_recover.c: what would be lost, what there is to go back to, and going there */
+int serve_at_risk(struct call *c, struct err *e);
+int serve_points(struct call *c, struct err *e);
+int serve_failover_plan(struct call *c, struct err *e);
+int serve_failover(struct call *c, struct err *e);
+
 /* serve_cluster.c: what clients ask of a cluster before they get to the point */
 int serve_version(struct call *c, struct err *e);
 int serve_nodes(struct call *c, struct err *e);
