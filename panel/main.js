@@ -78,7 +78,7 @@ class Panel extends Component {
             return el('p', { class: 'calm', role: 'status' }, t('loading'));
         if (!session)
             return el(Login, { notice, done: this.enter, tools: this.tools() });
-        return el(Frame, { session, view, data, store: this.store, tools: () => this.tools(), go: (kind, name) => { location.hash = hashOf(kind, name); } });
+        return el(Frame, { session, view, data, store: this.store, tools: () => this.tools(), go: (kind, name, page) => { location.hash = hashOf(kind, name, page); } });
     }
 }
 

@@ -5,7 +5,7 @@ import { DEFAULT_SCHEDULE, stateOf } from '../data/jobs.js';
 import { duration, megabytes, timestamp, utc } from '../data/format.js';
 import { locale, t } from '../words/words.js';
 
-const time = (seconds) => el('time', { datetime: new Date(seconds * 1000).toISOString(), title: `${timestamp(seconds)} (${utc(seconds)})` },
+export const time = (seconds) => el('time', { datetime: new Date(seconds * 1000).toISOString(), title: `${timestamp(seconds)} (${utc(seconds)})` },
     timestamp(seconds).slice(0, 16));
 
 function stateText(job, state) {

@@ -1,12 +1,21 @@
 /* The page of somebody who is logged in: head, tree, view; on a narrow page the tree and the tools are behind a button.
- * Props: session, view, data, store, tools(), go(kind, name). */
+ * Props: session, view, data, store, tools(), go(kind, name, page). */
 import { el, Component } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
+import { hashOf, PAGES } from '../data/route.js';
 import { t } from '../words/words.js';
 import { Tree } from './tree.js';
 import { Replication } from './replication.js';
+import { Risk } from './risk.js';
+import { Points } from './points.js';
 
 const SAID = 6000; // ms that a short message stays
+const VIEWS = {
+    '': Replication,
+    risk: Risk,
+    points: Points,
+};
+const labelOf = (page) => t(page || 'replication');
 
 function titleOf(view, data) {
     if (view.kind === 'datacenter')
@@ -62,6 +71,12 @@ export class Frame extends Component {
             el('button', { type: 'button', class: 'plain', 'aria-label': t('close'), onClick: () => this.setState({ said: null }) }, icon('error'))) : null);
     }
 
+    tabs(view) {
+        const pages = PAGES[view.kind];
+        return pages.length > 1 ? el('div', { class: 'tabs', role: 'navigation', 'aria-label': t('pages') }, pages.map((page) => el('a', { key: page,
+            href: hashOf(view.kind, view.name, page), 'aria-current': page === view.page ? 'page' : null }, labelOf(page)))) : null;
+    }
+
     render({ session, view, data, store, tools, go }, { menu }) {
         const title = titleOf(view, data);
         document.title = `${title} – pvesr`;
@@ -74,9 +89,10 @@ export class Frame extends Component {
                 tools()),
             el('nav', { 'aria-label': t('menu') }, el(Tree, { data, view, go }), tools()),
             el('main', { id: 'content', tabindex: '-1' },
-                el('h1', null, title, el('small', null, ` ${t('replication')}`)),
+                el('h1', null, title, el('small', null, ` ${labelOf(view.page)}`)),
+                this.tabs(view),
                 notices(view, data).map((text) => el('p', { class: 'banner warning', role: 'status', key: text }, text)),
                 this.message(),
-                el(Replication, { key: `${view.kind}/${view.name}`, data, view, may: session.may, store, say: this.say })));
+                el(VIEWS[view.page], { key: hashOf(view.kind, view.name, view.page), data, view, may: session.may, store, say: this.say, go })));
     }
 }
