@@ -92,7 +92,7 @@ export class Failover extends Component {
     over() {
         const { guest, done, close } = this.props, { done: result, target } = this.state;
         const text = t('done.failover', guest, target);
-        return el(Dialog, { title: t('failover.title', guest), close: () => done(text), key: 'over' },
+        return el(Dialog, { title: t('failover.over', guest), close: () => done(text), key: 'over' },
             el('form', { onSubmit: (event) => { event.preventDefault(); done(text); } },
                 el('p', { class: 'banner good', role: 'status' }, text), this.lines(result.said),
                 el('footer', null, el('button', { type: 'submit', class: 'primary', autofocus: true }, t('close')))));
