@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.parse
 
 import panelbrowser
@@ -311,6 +312,38 @@ def failover(w, b):
     b.wait(css="#twig-guest-100")
 
 
+def failover_from_the_dead(w, b):
+    """with the guest's node away, the panel of the target knows what there is and fails over, to an older point where one is chosen, byte by byte"""
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", schedule="yearly", keep="last=3").status == 200
+
+    def state():
+        return w.api.get("/nodes/pve1/replication/100-0/status").data
+    rig.wait_for(lambda: state()["last_sync"], "the first run")
+    first = state()["last_sync"]
+    with open(w.disk(100), "rb") as f:
+        replicated = f.read()
+    with open(w.disk(100), "r+b") as f:
+        f.write(os.urandom(MB))
+    rig.wait_for(lambda: time.time() > first + 1, "another second")
+    assert w.api.post("/nodes/pve1/replication/100-0/schedule_now").status == 200
+    rig.wait_for(lambda: state()["last_sync"] > first, "the second run")
+    w.a.daemon.stop()
+    w.api = rigapi.Api(w.b)
+    w.url = f"https://{w.api.host}:{w.api.port}"
+    w.log_in("admin", "#/guest/100/points")
+    b.wait(css=".rows .row >> nth=1")
+    b.click(css=f"[id='row-pve2 __replicate_100-0_{first}__']")
+    b.button("Fail over")
+    b.wait(css=f"dialog .lines >> text=__replicate_100-0_{first}__")
+    b.fill(label="Type 100 to confirm", value="100")
+    b.tick(label="Guest 100 does not run on pve1, and will not be started there", value=True)
+    b.button("Fail over now")
+    b.wait(css="dialog .banner.good", seconds=LONG * rig.SLOW)
+    assert where(w, 100) == "pve2"
+    with open(w.disk(100).replace(w.a.store, w.b.store), "rb") as f:
+        assert f.read() == replicated, "the guest's disk is not what was replicated first"
+
+
 def where(w, guest):
     return next(row["node"] for row in w.api.get("/cluster/resources", type="vm").data if row["vmid"] == guest)
 
@@ -535,7 +568,7 @@ if __name__ == "__main__":
     rig.NEEDS["browser"] = (lambda: WHY is None, WHY) if (WHY := panelbrowser.cannot()) else (lambda: True, "")
     rig.NEEDS["node"] = (lambda: shutil.which("node"), "node is not installed")
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
-    lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, who_may_only_look, who_is_not_let_in, two_panels)
+    lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()

@@ -43,7 +43,7 @@ export class Failover extends Component {
         const { guest, point } = this.props, answered = (found) => !this.gone && this.state.target === target && this.setState(found);
         this.setState({ target, plan: null, fault: null });
         try {
-            answered({ plan: await get(`/nodes/${part(target)}/failover/${guest}`, { point }) });
+            answered({ plan: (await call('GET', `/nodes/${part(target)}/failover/${guest}`, { point }, LONG)).data });
         } catch (e) {
             answered({ fault: t(e.message) });
         }
@@ -57,8 +57,8 @@ export class Failover extends Component {
             const { data } = await call('POST', `/nodes/${part(target)}/failover/${guest}`, { point, force: force || undefined }, LONG);
             this.setState({ busy: false, done: data });
         } catch (e) {
-            const unknown = e.status === 0 || e.status === 595;
-            this.setState({ busy: false, fault: unknown ? `${t(e.message)}\n${t('failover.unknown', guest)}` : t(e.message) });
+            const unknown = e.status === 0 || e.status === 595, said = e.status === 0 ? '' : e.message;
+            this.setState({ busy: false, fault: [said, unknown && t('failover.unknown', guest)].filter(Boolean).join('\n') });
         }
     }
 
