@@ -528,7 +528,12 @@ def failover_by_keyboard(world, b, url):
     world.alive = False
     b.run(script="document.querySelector('.points .bar button').focus()")
     b.press(key="Enter")
-    b.wait(css="#failover-typed")
+    b.fill(css="#failover-typed", value="100")
+    b.choose(css="#failover-target", value="pve3")
+    b.wait(css="dialog .lines >> text=__replicate_100-1_")
+    assert b.run(script="document.querySelector('#failover-typed').value") == "", "what was typed for another node counts"
+    b.choose(css="#failover-target", value="pve2")
+    b.wait(css="dialog .lines >> text=__replicate_100-0_")
     b.run(script="document.querySelector('#failover-typed').focus()")
     for key in ("1", "0", "0", "Enter"):
         b.press(key=key)

@@ -38,10 +38,10 @@ export class Failover extends Component {
             this.look(targets.find((node) => online.includes(node)) || targets[0]);
     }
 
-    /* What would it do there? An answer for a node that is not chosen any more is none. */
+    /* What would it do there? An answer for a node that is not chosen any more is none, nor is what was confirmed of another one. */
     async look(target) {
         const { guest, point } = this.props, answered = (found) => !this.gone && this.state.target === target && this.setState(found);
-        this.setState({ target, plan: null, fault: null });
+        this.setState({ target, plan: null, fault: null, typed: '', force: false });
         try {
             answered({ plan: (await call('GET', `/nodes/${part(target)}/failover/${guest}`, { point }, LONG)).data });
         } catch (e) {
