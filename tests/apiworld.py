@@ -14,7 +14,7 @@ MB = 1000 * 1000
 PASSWORD = "correct horse ä battery"
 AUDITOR = "11111111-0000-0000-0000-000000000001"
 SECRETS = {f"{who}@pve!test": f"11111111-0000-0000-0000-{number:012d}" for number, who in enumerate(
-    ("auditor", "one", "pool", "noaccess", "nobody", "gone", "off"), 1)}
+    ("auditor", "one", "pool", "noaccess", "nobody", "gone", "off", "mover"), 1)}
 SECRETS["keeper@pve!test"] = "11111111-0000-0000-0000-000000000099"
 SECRETS["root@pam!narrow"] = "22222222-0000-0000-0000-000000000001"
 
@@ -30,6 +30,7 @@ user:noaccess@pve:1:0::::::
 user:nobody@pve:1:0::::::
 user:gone@pve:1:1000::::::
 user:off@pve:0:0::::::
+user:mover@pve:1:0::::::
 token:auditor@pve!test:0:0::
 token:one@pve!test:0:0::
 token:pool@pve!test:0:0::
@@ -37,12 +38,15 @@ token:noaccess@pve!test:0:0::
 token:nobody@pve!test:0:0::
 token:gone@pve!test:0:0::
 token:off@pve!test:0:0::
+token:mover@pve!test:0:0::
 token:root@pam!narrow:0:1::
 role:Repl:VM.Audit,VM.Replicate:
+role:Move:VM.Audit,VM.Migrate:
 pool:p::101::
 acl:1:/:auditor@pve:PVEAuditor:
 acl:1:/vms/100:one@pve:Repl:
 acl:1:/pool/p:pool@pve:Repl:
+acl:1:/vms/101:mover@pve:Move:
 acl:1:/:noaccess@pve:PVEAuditor:
 acl:1:/vms/100:noaccess@pve:NoAccess:
 acl:1:/vms/101:root@pam!narrow:PVEAuditor:

@@ -15,9 +15,9 @@ LOOKS = {  # name: what the browser is like
     "german": {"locale": "de-DE"},
 }
 WORDS = {"en": {"log_in": "Log in", "user": "User name", "password": "Password", "add": "Add", "edit": "Edit", "remove": "Remove", "log": "Log",
-                "columns": "Columns", "resources": "Resources", "schedule": "Schedule"},
+                "columns": "Columns", "resources": "Resources", "schedule": "Schedule", "failover": "Fail over", "failover_do": "Fail over now"},
          "de": {"log_in": "Anmelden", "user": "Benutzername", "password": "Passwort", "add": "Hinzufügen", "edit": "Bearbeiten", "remove": "Entfernen",
-                "log": "Log", "columns": "Spalten", "resources": "Ressourcen", "schedule": "Zeitplan"}}
+                "log": "Log", "columns": "Spalten", "resources": "Ressourcen", "schedule": "Zeitplan", "failover": "Übernehmen", "failover_do": "Jetzt übernehmen"}}
 
 
 def look_at_job(b, words):
@@ -74,6 +74,21 @@ def menu(b, words):
         b.click(css=".columns summary")
 
 
+def failover(b, words):
+    choose(b, words, "pve2 __replicate_100-0_1767225600__")
+    b.button(words["failover"])
+    b.wait(css="dialog .lines")
+
+
+def confirmed(b, words, force):
+    failover(b, words)
+    b.fill(css="#failover-typed", value="100")
+    if force:
+        b.click(css="#failover-force")
+    b.button(words["failover_do"])
+    b.wait(css="dialog .banner.good" if force else "dialog [role=alert]")
+
+
 # name: (hash, what is done there)
 PAGES = {
     "job": ("#/guest/100/job/100-0", look_at_job),
@@ -95,6 +110,11 @@ PAGES = {
     "remove": ("#/node/pve1", dialog("remove", "100-0")),
     "log": ("#/node/pve1", dialog("log", "100-0")),
     "menu": ("#/datacenter", menu),
+    "risk": ("#/datacenter/risk", lambda b, words: choose(b, words, "101 pve1 101-0")),
+    "points": ("#/guest/100/points", lambda b, words: choose(b, words, "pve2 __replicate_100-0_1767225600__")),
+    "failover": ("#/guest/100/points", failover),
+    "failover-refused": ("#/guest/100/points", lambda b, words: confirmed(b, words, False)),
+    "failover-done": ("#/guest/100/points", lambda b, words: confirmed(b, words, True)),
 }
 
 

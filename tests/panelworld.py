@@ -92,6 +92,30 @@ def job(guest, number, target, **more):
     return {key: value for key, value in known.items() if value is not None}
 
 
+def risk(guest, state, node="pve1", age=None, **more):
+    known = {"guest": guest, "vmtype": "qemu", "state": state, "node": node, "left-out": []}
+    if age is not None:
+        known.update(newest=NOW - age, age=age, allowed=2700)
+    return {**known, **more}
+
+
+RISKS = [risk(300, "never", "pve3", job="300-0", target="pve1"), risk(200, "never", "pve2", job="200-0", target="pve1"),
+         risk(102, "no job", **{"left-out": ["local-xfs:102/vm-102-disk-0.raw"]}), risk(103, "disabled", age=600, job="103-0", target="pve2"),
+         risk(101, "OVERDUE", age=93784, job="101-0", target="pve2"), risk(100, "ok", age=240, job="100-0", target="pve2"),
+         risk(100, "differs", age=5000, job="100-1", target="pve3")]
+
+
+def point(at, state=None, job="100-0", **more):
+    volumes = [{"volid": f"local-xfs:100/vm-100-disk-{n}.raw", "id": "0" * 32, "size": (n + 1) << 30, "readable": True, "changed": state == "changed",
+                "shown": state == "shown", **({"damaged": NOW} if state == "damaged" else {})} for n in (0, 1)]
+    return {"name": f"__replicate_{job}_{at}__", "job": job, "time": at, "aside": state == "aside", "volumes": volumes, **more}
+
+
+POINTS = {"pve2": [point(NOW - 2700, "damaged"), point(NOW - 1800, "aside"), point(NOW - 900, lacks=["local-xfs:100/vm-100-disk-2.raw"]), point(NOW, "shown")],
+          "pve3": [point(NOW - 1800, "shown", "100-1")]}
+LOOKED = "warning: the path '/srv/old' of storage 'old' is not there (No such file or directory): is it mounted?"
+
+
 class World:
     def __init__(self, jobs=0):
         self.nodes = [{"type": "node", "node": name, "status": "online" if name != "pve3" else "offline", "id": f"node/{name}"}
@@ -109,8 +133,9 @@ class World:
             guest = 1000 + i
             self.guests.append({"type": "qemu", "vmid": guest, "name": f"guest{i}", "node": "pve1", "status": "running"})
             self.jobs.append(job(guest, 0, "pve2", comment=f"number {i}"))
-        self.permissions = {"/": {p: 1 for p in ("VM.Audit", "VM.Replicate", "Sys.Audit", "VM.Backup")}}
+        self.permissions = {"/": {p: 1 for p in ("VM.Audit", "VM.Replicate", "VM.Migrate", "Sys.Audit", "VM.Backup")}}
         self.silent = set()
+        self.alive = True  # pve1, as far as a failover knows
         self.asked = 0
         self.permissions["/"]["Sys.Modify"] = 1
 
@@ -149,6 +174,28 @@ class World:
         if node in self.silent:
             raise Refused(595, f"no answer from node {node} within 3 s")
         return self.of_node(node, int(form["guest"]) if "guest" in form else None)
+
+    def risks(self, form, node):
+        if node in self.silent:
+            raise Refused(595, f"no answer from node {node} within 3 s")
+        return [row for row in RISKS if row["node"] == node]
+
+    def points(self, form, node, guest):
+        found = POINTS.get(node, []) if guest == "100" else []
+        return {"points": found, "problems": [LOOKED] if node == "pve3" and found else []}
+
+    def failover_plan(self, form, node, guest):
+        if not self.points(form, node, guest)["points"]:
+            raise Refused(500, f"no job replicates guest {guest} to node '{node}': it has no replicas here")
+        name = form.get("point", POINTS[node][-1]["name"])
+        to = next(one for one in POINTS[node] if one["name"] == name)
+        return {"guest": int(guest), "from": "pve1", "point": name, "time": to["time"], "said": [f"{volume['volid']}, at {name}" for volume in to["volumes"]]}
+
+    def failover(self, form, node, guest):
+        plan = self.failover_plan(form, node, guest)
+        if self.alive and form.get("force") != "1":
+            raise Refused(500, f"node 'pve1' may be alive: make sure that guest {guest} does not run there and will not be started, then repeat this with --force")
+        return {**plan, "said": [*plan["said"], f"guest {guest} is on node '{node}' now"]}
 
     def create(self, form):
         if "schedule" in form and form["schedule"] == "nonsense":
@@ -196,6 +243,10 @@ ROUTES = (
     ("/nodes/([^/]+)/replication/([^/]+)/history", "GET", lambda world, form, node, name: history(int(form["limit"]), form.get("logs") != "0")),
     ("/nodes/([^/]+)/replication/([^/]+)/plan", "GET", lambda world, form, node, name: PLAN.split("\n")),
     ("/nodes/([^/]+)/doctor", "POST", lambda world, form, node: FINDINGS),
+    ("/nodes/([^/]+)/at-risk", "GET", World.risks),
+    ("/nodes/([^/]+)/restore-points/([^/]+)", "GET", World.points),
+    ("/nodes/([^/]+)/failover/([^/]+)", "GET", World.failover_plan),
+    ("/nodes/([^/]+)/failover/([^/]+)", "POST", World.failover),
     ("/nodes/([^/]+)/replication/([^/]+)/schedule_now", "POST", lambda world, form, node, name: world.find(name).update(next_sync=NOW) or ""),
 )
 

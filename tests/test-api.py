@@ -249,6 +249,7 @@ CALLERS = {"root@pam!test":         ({100, 101, 102}, {100, 101, 102}),
            "pool@pve!test":         ({101}, {101}),
            "noaccess@pve!test":     ({101, 102}, set()),
            "nobody@pve!test":       (set(), set()),
+           "mover@pve!test":        ({101}, set()),
            "root@pam!narrow":    ({101}, set())}
 STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("auditor@pve!test", AUDITOR[:-1] + "9")},
              "no such token": {"Authorization": token("auditor@pve!other", AUDITOR)},
@@ -258,11 +259,16 @@ STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("au
              "a ticket of nobody's": {"Cookie": "PVEAuthCookie=PVE%3Aroot%40pam%3A00000000%3A%3AAAAA"},
              "a half-done log-in": {"Cookie": "PVEAuthCookie=PVE%3A!tfa!root%40pam%3A65000000%3A%3AAAAA"}}
 
-READ_LIST = (("GET", "/cluster/replication"), ("GET", "/nodes/pve1/replication"), ("GET", "/cluster/resources?type=vm"))
+MOVERS = {"root@pam!test": {100, 101, 102}, "mover@pve!test": {101}}  # whose guests they may fail over
+
+READ_LIST = (("GET", "/cluster/replication"), ("GET", "/nodes/pve1/replication"), ("GET", "/cluster/resources?type=vm"), ("GET", "/nodes/pve1/at-risk"),
+             ("GET", "/nodes/pve2/at-risk"))
 READ_ONE = (("GET", "/cluster/replication/{job}"), ("GET", "/nodes/{node}/replication/{job}/status"), ("GET", "/nodes/{node}/replication/{job}/log"),
             ("GET", "/nodes/{node}/replication/{job}/history"))
 ANY_USER = (("GET", "/version"), ("GET", "/nodes"), ("GET", "/cluster/status"), ("GET", "/nodes/pve1/qemu"), ("GET", "/nodes/pve1/lxc"),
             ("GET", "/nodes/pve1/replication/100-0"), ("GET", "/cluster/jobs/schedule-analyze?schedule=daily"), ("GET", "/access/permissions"))
+READ_GUEST = (("GET", "/nodes/pve1/restore-points/{guest}"), ("GET", "/nodes/pve2/restore-points/{guest}"))
+FAILOVERS = (("GET", "/nodes/{target}/failover/{guest}"), ("POST", "/nodes/{target}/failover/{guest}"))
 CHANGES = (("PUT", "/cluster/replication/{job}", {"comment": "x"}), ("POST", "/nodes/{node}/replication/{job}/schedule_now", {}))
 
 
@@ -275,8 +281,8 @@ def who_may_what(w):
     for name, headers in STRANGERS.items():
         for method, path in (("GET", PLAN), ("POST", DOCTOR)):
             expect(401, w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers), "authentication failure")
-        for method, path in READ_LIST + READ_ONE + ANY_USER + (("GET", "/nothing"), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
-            answer = w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers)
+        for method, path in READ_LIST + READ_ONE + READ_GUEST + FAILOVERS + ANY_USER + (("GET", "/nothing"), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
+            answer = w.api.call(method, path.format(job="100-0", node="pve1", guest=100, target="pve2"), headers=headers)
             assert answer.status == 401 and answer.reason == "authentication failure" and answer.data is None, f"{name}: {path}: {answer}"
     for who, (seen, changed) in CALLERS.items():
         api = w.by(who) if who in SECRETS else w.api
@@ -286,6 +292,14 @@ def who_may_what(w):
         assert {j["guest"] for j in api.get("/nodes/pve1/replication").data} == seen & set(local.values()), who
         assert {r["vmid"] for r in api.get("/cluster/resources", type="vm").data} == seen, who
         assert {r["vmid"] for r in api.get("/nodes/pve1/qemu").data} == seen - {102}, who
+        assert [{r["guest"] for r in api.get(f"/nodes/{node}/at-risk").data} for node in ("pve1", "pve2")] == [seen - {102}, seen & {102}], who
+        for guest in GUESTS.values():
+            for method, path in READ_GUEST:
+                answer = api.call(method, path.format(guest=guest))
+                assert answer.status == (200 if guest in seen else 403), f"{who} {path} {guest}: {answer}"
+            for method, path in FAILOVERS:  # of replicas that were never made
+                answer = api.call(method, path.format(guest=guest, target="pve1" if guest == 102 else "pve2"), {} if method == "POST" else None)
+                assert answer.status == (500 if guest in MOVERS.get(who, ()) else 403), f"{who} {path} {guest}: {answer}"
         for job, guest in local.items():
             for method, path in READ_ONE:
                 see_log = path.endswith(("log", "history")) and who in ("auditor@pve!test", "noaccess@pve!test")  # by Sys.Audit on the node
@@ -323,6 +337,73 @@ def who_may_what(w):
     expect(403, w.by("one@pve!test").get("/access/permissions", userid="root@pam"))
     other = expect(200, w.by("auditor@pve!test").get("/access/permissions", userid="one@pve", path="/vms/100")).data
     assert other == {"/vms/100": permissions["/vms/100"]}, other
+
+
+# ---- what would be lost, and going to what is left ----
+
+def bytes_of(w, node, guest=100):
+    with open(os.path.join(node.store, "images", str(guest), f"vm-{guest}-disk-0.raw"), "rb") as f:
+        return f.read()
+
+
+@told
+def at_risk(w):
+    """what would be lost is said of each node's guests, that with most to lose first"""
+    w.create(schedule="yearly")
+    w.create("101-0", disable="1")
+    w.wait_synced()
+    first, second = expect(200, w.api2.get("/nodes/pve1/at-risk")).data
+    assert (first["guest"], first["state"], first["node"], first["target"]) == (101, "never", "pve1", "pve2") and "newest" not in first, first
+    assert (second["guest"], second["job"], second["state"]) == (100, "100-0", "ok"), second
+    assert second["newest"] == w.state()["last_sync"] and 0 <= second["age"] < second["allowed"], second
+    found, = expect(200, w.api.get("/nodes/pve2/at-risk")).data
+    assert (found["guest"], found["state"], found["left-out"]) == (102, "no job", []), found
+    assert [row["guest"] for row in expect(200, w.api.get("/nodes/pve1/at-risk", guest="100")).data] == [100]
+    expect(400, w.api.get("/nodes/pve1/at-risk", guest="1"), None, "guest")
+
+
+@told
+def restore_points(w):
+    """what each node holds of a guest is told by any of them"""
+    w.create(keep="last=3", schedule="yearly")
+    w.wait_synced()
+    before = w.state()["last_sync"]
+    rig.wait_for(lambda: time.time() > before + 1, "another second")
+    expect(200, w.api.post("/nodes/pve1/replication/100-0/schedule_now"))
+    w.wait_synced(after=before)
+    for api in (w.api, w.api2):
+        points = expect(200, api.get("/nodes/pve2/restore-points/100")).data["points"]
+        assert [(p["job"], p["aside"]) for p in points] == [("100-0", False)] * 2 and points[0]["time"] == before, points
+        assert [v["volid"] for v in points[1]["volumes"]] == ["st:100/vm-100-disk-0.raw"] and points[1]["volumes"][0]["shown"], points
+    none = expect(200, w.api.get("/nodes/pve2/restore-points/101")).data
+    assert none["points"] == [] and "of storage 'local' is not there" in none["problems"][0], none  # which is nowhere on the rig
+    expect(400, w.api.get("/nodes/pve2/restore-points/1"), None, "vmid")
+
+
+@told
+def failover(w):
+    """a failover says what it would do, is refused in the command line's words while the former node may be alive, and then has the data of its point"""
+    path = "/nodes/pve2/failover/100"
+    expect(500, w.api.get(path), "no job replicates guest 100 to node 'pve2'")
+    w.create(schedule="yearly")
+    w.wait_synced()
+    replicated = bytes_of(w, w.a)
+    with open(os.path.join(w.a.store, "images/100/vm-100-disk-0.raw"), "r+b") as f:
+        f.write(os.urandom(1 << 20))
+    assert bytes_of(w, w.a) != replicated
+    plan = expect(200, w.api.get(path)).data
+    assert (plan["guest"], plan["from"], plan["time"]) == (100, "pve1", w.state()["last_sync"]), plan
+    assert plan["point"].startswith("__replicate_100-0_") and any(plan["point"] in line for line in plan["said"]), plan
+    expect(500, w.api.post(path), "node 'pve1' may be alive: make sure that guest 100 does not run there")
+    expect(500, w.api.post(path, force="1", point="nothing"), "nothing")
+    assert [r["node"] for r in w.api.get("/cluster/resources", type="vm").data if r["vmid"] == 100] == ["pve1"]
+    assert expect(200, w.api.get(path)).data == plan
+    done = expect(200, w.api.post(path, force="1", point=plan["point"])).data
+    assert done["said"][-1] == "guest 100 is on node 'pve2' now" and (done["from"], done["point"]) == ("pve1", plan["point"]), done
+    assert [r["node"] for r in w.api.get("/cluster/resources", type="vm").data if r["vmid"] == 100] == ["pve2"]
+    assert bytes_of(w, w.b) == replicated
+    assert expect(200, w.api.get("/cluster/replication/100-0")).data["target"] == "pve1"
+    assert "failover of guest 100 to this node, asked for by root@pam!test from " in w.b.daemon.words()
 
 
 # ---- log-ins ----

@@ -260,6 +260,97 @@ def of_the_other_node(w, b):
     b.sees("There is no replication job here yet.")
 
 
+def what_is_at_risk(w, b):
+    """the page of what is at risk shows the oldest replica first, and that it is too old; who may only look has no button there"""
+    assert w.api.post("/cluster/replication", id="101-0", target="pve2", type="local", schedule="yearly", **{"max-age": "1s"}).status == 200
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", schedule="yearly").status == 200
+
+    def states():
+        return [(row["guest"], row["state"]) for row in w.api.get("/nodes/pve1/at-risk").data]
+    rig.wait_for(lambda: states() == [(101, "OVERDUE"), (100, "ok")], "a replica that is too old")
+    w.log_in("looker")
+    b.click(css=".tabs a[href='#/datacenter/risk']")
+    b.wait(css="[id='row-101 pve1 101-0'] .state.error >> text=Overdue")
+    assert [text.split(" ")[0] for text in b.texts(css=".rows .cell.guest")] == ["101", "100"]
+    assert b.text(css="[id='row-101 pve1 101-0'] .cell.lost").startswith("The last ") and b.text(css="[id='row-100 pve1 100-0'] .cell.state") == "OK"
+    b.sees("1 of 2 guests would lose more than they may")
+    b.click(css="[id='row-101 pve1 101-0']")
+    assert b.count(role="button", name="Fail over") == 0
+    b.goto(url=f"{w.url}/#/guest/101/points")
+    b.wait(css=".rows .cell.state >> text=What the replica shows")
+    assert b.count(role="button", name="Fail over") == 0
+    b.sees("of storage 'local' is not there")  # which is nowhere on the rig
+
+
+def failover(w, b):
+    """a failover says what it loses, needs the guest's number and a word that it does not run elsewhere; then its disk is the replica, byte by byte"""
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", schedule="yearly").status == 200
+    rig.wait_for(lambda: w.api.get("/nodes/pve1/replication/100-0/status").data["last_sync"], "the first run")
+    with open(w.disk(100), "rb") as f:
+        replicated = f.read()
+    with open(w.disk(100), "r+b") as f:
+        f.write(os.urandom(MB))
+    w.log_in("admin", "#/guest/100/points")
+    b.wait(css=".rows .row")
+    b.button("Fail over")
+    b.sees("What guest 100 wrote since ")
+    b.sees("Guest 100 moves from pve1 to pve2")
+    assert "st:100/vm-100-disk-0.raw, at __replicate_100-0_" in b.text(css="dialog .lines")
+    assert b.count(css="dialog button.danger:disabled") == 1
+    b.fill(label="Type 100 to confirm", value="101")
+    assert b.count(css="dialog button.danger:disabled") == 1
+    b.fill(label="Type 100 to confirm", value="100")
+    b.button("Fail over now")
+    b.sees("node 'pve1' may be alive: make sure that guest 100 does not run there")
+    assert where(w, 100) == "pve1"
+    b.tick(label="Guest 100 does not run on pve1, and will not be started there", value=True)
+    b.button("Fail over now")
+    b.wait(css="dialog .banner.good >> text=Guest 100 is on pve2 now. It was not started.", seconds=LONG * rig.SLOW)
+    b.sees("guest 100 is on node 'pve2' now")
+    assert where(w, 100) == "pve2" and w.configured("100-0")["target"] == "pve1"
+    with open(w.disk(100).replace(w.a.store, w.b.store), "rb") as f:
+        assert f.read() == replicated, "the guest's disk is not what was replicated"
+    b.click(css="dialog footer button")
+    b.wait(css="dialog", state="detached")
+    b.wait(css="#twig-guest-100")
+
+
+def failover_from_the_dead(w, b):
+    """with the guest's node away, the panel of the target knows what there is and fails over, to an older point where one is chosen, byte by byte"""
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", schedule="yearly", keep="last=3").status == 200
+
+    def state():
+        return w.api.get("/nodes/pve1/replication/100-0/status").data
+    rig.wait_for(lambda: state()["last_sync"], "the first run")
+    first = state()["last_sync"]
+    with open(w.disk(100), "rb") as f:
+        replicated = f.read()
+    with open(w.disk(100), "r+b") as f:
+        f.write(os.urandom(MB))
+    rig.wait_for(lambda: time.time() > first + 1, "another second")
+    assert w.api.post("/nodes/pve1/replication/100-0/schedule_now").status == 200
+    rig.wait_for(lambda: state()["last_sync"] > first, "the second run")
+    w.a.daemon.stop()
+    w.api = rigapi.Api(w.b)
+    w.url = f"https://{w.api.host}:{w.api.port}"
+    w.log_in("admin", "#/guest/100/points")
+    b.wait(css=".rows .row >> nth=1")
+    b.click(css=f"[id='row-pve2 __replicate_100-0_{first}__']")
+    b.button("Fail over")
+    b.wait(css=f"dialog .lines >> text=__replicate_100-0_{first}__")
+    b.fill(label="Type 100 to confirm", value="100")
+    b.tick(label="Guest 100 does not run on pve1, and will not be started there", value=True)
+    b.button("Fail over now")
+    b.wait(css="dialog .banner.good", seconds=LONG * rig.SLOW)
+    assert where(w, 100) == "pve2"
+    with open(w.disk(100).replace(w.a.store, w.b.store), "rb") as f:
+        assert f.read() == replicated, "the guest's disk is not what was replicated first"
+
+
+def where(w, guest):
+    return next(row["node"] for row in w.api.get("/cluster/resources", type="vm").data if row["vmid"] == guest)
+
+
 def two_panels(w, b):
     """a session in the node's own panel is known here, another user's log-in here leaves it, and a log-out ends what is the same user's"""
     def ticket(user):
@@ -438,7 +529,7 @@ def nothing_serious(world, b, url):
 
     panelshots.pages(b, url, panelshots.LOOKS["light"], look)
     panelshots.pages(b, url, panelshots.LOOKS["narrow"], lambda page: found.extend((page, "narrow", one) for one in b.serious()),
-                     ("chosen", "add", "menu", "job-run", "job-running", "simulator-refused", "doctor-found"))
+                     ("chosen", "add", "menu", "job-run", "job-running", "simulator-refused", "doctor-found", "risk", "points", "failover", "failover-refused"))
     assert not found, "\n".join(map(str, found))
 
 
@@ -509,6 +600,57 @@ def pages_by_keyboard(world, b, url):
     assert b.url().endswith("#/guest/100"), b.url()
 
 
+def points_that_can_be_read(world, b, url):
+    """what could be read is shown with what could not; a point that is not the newest is named to the failover; a node that is silent is said beside it"""
+    world.silent.add("pve2")
+    begin(b, url, "#/datacenter/risk")
+    b.sees("What node pve2 knows is not shown: no answer from node pve2 within 3 s")
+    assert [text.split(" ")[0] for text in b.texts(css=".rows .cell.guest")] == ["102", "101", "103", "100", "100"]
+    b.click(css="[id='row-101 pve1 101-0']", twice=True)
+    b.wait(css="h1 >> text=101")
+    b.sees("No target has a restore point of this guest.")
+    b.goto(url=f"{url}/#/guest/100/points")
+    b.sees("pve3: warning: the path '/srv/old' of storage 'old' is not there")
+    assert [text.strip() for text in b.texts(css=".rows .cell.state")][:2] == ["What the replica shows", "Not of all disks"]
+    b.click(css="[id='row-pve2 __replicate_100-0_1767224700__']")
+    b.sees("pvesr mount 100 __replicate_100-0_1767224700__ /mnt")
+    b.button("Fail over")
+    b.wait(css="dialog .lines >> text=at __replicate_100-0_1767224700__")
+    b.press(key="Escape")
+    b.wait(css="dialog", state="detached")
+
+
+def failover_by_keyboard(world, b, url):
+    """fail over without a mouse; a target that refuses is said when it is chosen"""
+    begin(b, url, "#/guest/101/points")
+    b.sees("No target has a restore point of this guest.")
+    b.run(script="document.querySelector('.points .bar button').focus()")
+    b.press(key="Enter")
+    b.wait(css="dialog [role=alert] >> text=no job replicates guest 101 to node 'pve2'")
+    assert b.count(css="dialog button.danger:disabled") == 1
+    b.press(key="Escape")
+    b.wait(css="dialog", state="detached")
+    assert b.run(script="document.activeElement.textContent").strip() == "Fail over"
+    b.goto(url=f"{url}/#/guest/100/points")
+    b.wait(css=".rows .row")
+    world.alive = False
+    b.run(script="document.querySelector('.points .bar button').focus()")
+    b.press(key="Enter")
+    b.fill(css="#failover-typed", value="100")
+    b.choose(css="#failover-target", value="pve3")
+    b.wait(css="dialog .lines >> text=__replicate_100-1_")
+    assert b.run(script="document.querySelector('#failover-typed').value") == "", "what was typed for another node counts"
+    b.choose(css="#failover-target", value="pve2")
+    b.wait(css="dialog .lines >> text=__replicate_100-0_")
+    b.run(script="document.querySelector('#failover-typed').focus()")
+    for key in ("1", "0", "0", "Enter"):
+        b.press(key=key)
+    b.wait(css="dialog .banner.good")
+    b.press(key="Enter")
+    b.sees("Guest 100 is on pve2 now.")
+    b.wait(css="dialog", state="detached")
+
+
 def columns_are_kept(world, b, url):
     """hidden columns are chosen and stay, apart for the datacenter and below; languages and colours stay"""
     begin(b, url)
@@ -539,8 +681,8 @@ if __name__ == "__main__":
     rig.NEEDS["browser"] = (lambda: WHY is None, WHY) if (WHY := panelbrowser.cannot()) else (lambda: True, "")
     rig.NEEDS["node"] = (lambda: shutil.which("node"), "node is not installed")
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
-    lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, who_may_only_look, who_is_not_let_in, two_panels)
-    once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, columns_are_kept)
+    lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
+    once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
     lives += (the_page_of_a_job, when_it_would_run, what_is_left)
     once += (pages_by_keyboard,)
     if os.environ.get("PVESR_SANITIZED"):

@@ -55,10 +55,10 @@ async function answer(method, path, parameters, signal) {
 }
 
 /* The whole envelope: `data`, for some calls `total`. */
-export async function call(method, path, parameters = {}) {
+export async function call(method, path, parameters = {}, deadline = DEADLINE) {
     let response;
     try {
-        response = await answer(method, path, parameters, AbortSignal.timeout(DEADLINE));
+        response = await answer(method, path, parameters, AbortSignal.timeout(deadline));
     } catch (e) {
         throw new ApiError(0, e.name === 'TimeoutError' ? 'timeout' : 'unreachable');
     }

@@ -32,7 +32,7 @@ export function duration(seconds, locale) {
 /* 1.5 GiB */
 export function bytes(count, locale) {
     const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-    const at = count > 0 ? Math.min(units.length - 1, Math.floor(Math.log2(count) / 10)) : 0;
+    const at = count >= 1 ? Math.min(units.length - 1, Math.floor(Math.log2(count) / 10)) : 0;
     return `${new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(count / 1024 ** at)} ${units[at]}`;
 }
 

@@ -3,9 +3,9 @@
 
 /* Those that each kind has beside replication, whose name is ''. */
 export const PAGES = {
-    datacenter: ['', 'simulator'],
+    datacenter: ['', 'risk', 'simulator'],
     node: ['', 'doctor'],
-    guest: ['', 'job'],
+    guest: ['', 'points', 'job'],
 };
 
 export const OF_ONE = ['job']; // each is a page of one thing, which the address names

@@ -23,6 +23,7 @@ const PATHS = {
     now: 'M4 3l9 5-9 5Z',
     enable: 'M3 8.500 6.500 12 13 4.500',
     disable: 'M6 4v8M10 4v8',
+    failover: 'M2 5h10M9 2l3 3-3 3M14 11H4M7 8l-3 3 3 3',
     columns: 'M2 3h12v10H2ZM6 3v10M10 3v10',
 };
 

@@ -6,6 +6,8 @@ import { hashOf, OF_ONE, PAGES } from '../data/route.js';
 import { t } from '../words/words.js';
 import { Tree } from './tree.js';
 import { Replication } from './replication.js';
+import { Risk } from './risk.js';
+import { Points } from './points.js';
 import { Job } from './job.js';
 import { Simulator } from './simulator.js';
 import { Doctor, mayExamine } from './doctor.js';
@@ -13,6 +15,8 @@ import { Doctor, mayExamine } from './doctor.js';
 const SAID = 6000; // ms that a short message stays
 const VIEWS = {
     '': Replication,
+    risk: Risk,
+    points: Points,
     job: Job,
     simulator: Simulator,
     doctor: Doctor,

@@ -341,7 +341,9 @@ int call_child(struct call *c, const struct strv *argv, const char *input, size_
     if (c->api->busy >= API_CHILDREN_MAX)
         return call_refuse(c, 503, "%d requests that take long are under way: try again", API_CHILDREN_MAX);
     c->finish = finish;
-    c->child = child_start(c->api->children, argv, input, input_len, API_CHILD_SECONDS, on_child, c, e);
+    unsigned seconds = c->request.endpoint->seconds;
+    c->child = child_start(c->api->children, argv, input, input_len, seconds ? seconds : API_CHILD_SECONDS,
+                           on_child, c, e);
     if (!c->child)
         return -1;
     c->api->busy++;

@@ -41,6 +41,7 @@ struct endpoint {
     privileges may;
     privileges or_on_node; /* or one of these on /nodes/{node} */
     bool on_node;          /* a request for another node than this one goes there */
+    unsigned seconds;      /* that its child may take; 0: API_CHILD_SECONDS */
     const char *help;      /* one sentence */
     const char *returns;   /* what `data` is, for the page */
     /* Parameters are checked, and the caller may. 0: call->data (NULL: null) is the answer; 1: a child

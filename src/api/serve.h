@@ -21,6 +21,12 @@ int serve_history(struct call *c, struct err *e);
 int serve_plan(struct call *c, struct err *e);
 int serve_doctor(struct call *c, struct err *e);
 
+/* serve_recover.c: what would be lost, what there is to go back to, and going there */
+int serve_at_risk(struct call *c, struct err *e);
+int serve_points(struct call *c, struct err *e);
+int serve_failover_plan(struct call *c, struct err *e);
+int serve_failover(struct call *c, struct err *e);
+
 /* serve_cluster.c: what clients ask of a cluster before they get to the point */
 int serve_version(struct call *c, struct err *e);
 int serve_nodes(struct call *c, struct err *e);

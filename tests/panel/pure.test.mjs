@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withStates } from '../../panel/data/jobs.js';
 import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
+import { alarmOf, byPain, inDanger, pointState, sizeOf, targetsOf } from '../../panel/data/risk.js';
 import { permissionsOf } from '../../panel/data/may.js';
 import { gapsOf, PRESETS, presetOf } from '../../panel/data/schedule.js';
 import { encode } from '../../panel/data/api.js';
@@ -69,11 +70,40 @@ test('times', () => {
 });
 
 test('addresses', () => {
-    for (const [kind, name] of [['datacenter', ''], ['node', 'pve-1'], ['guest', '100']])
-        assert.deepEqual(routeOf(hashOf(kind, name)), { kind, name, page: '' });
+    for (const [kind, name, page] of [['datacenter', '', ''], ['node', 'pve-1', ''], ['guest', '100', ''], ['datacenter', '', 'risk'], ['guest', '100', 'points']])
+        assert.deepEqual(routeOf(hashOf(kind, name, page)), { kind, name, page });
+    for (const hash of ['#/datacenter/points', '#/guest/100/risk', '#/node/pve1/risk', '#/guest/100/constructor', '#/datacenter/'])
+        assert.equal(routeOf(hash).page, '', hash);
     for (const hash of ['', '#', '#/x/y', '#/guest/x', '#/guest/../1', '#/node/', '#/node/%zz'])
         assert.equal(routeOf(hash).kind, 'datacenter', hash);
 });
+
+test('who has most to lose', () => {
+    const row = (guest, age, more = {}) => ({ guest, node: 'a', state: age === undefined ? 'never' : 'ok', 'left-out': [],
+        ...(age !== undefined && { newest: 1, age, allowed: 100 }), ...more });
+    const order = (list) => byPain(list).map((one) => `${one.guest} ${one.age}`);
+    assert.deepEqual(order([row(1, 50), row(2, 200), row(3)]), ['3 undefined', '2 200', '1 50']);
+    // the best target of a guest counts, and comes first
+    assert.deepEqual(order([row(1, 900), row(1, 10), row(2, 20), row(1)]), ['2 20', '1 10', '1 900', '1 undefined']);
+    assert.deepEqual(order([row(2, 300), row(1, 30, { allowed: undefined })]), ['2 300', '1 30']);
+    assert.deepEqual(byPain([row(1, 1), row(2)]).map((one) => one.rank), [0, 1]);
+    assert.equal(new Set(byPain([row(1), row(1, 1, { node: 'b' }), row(1, 2, { job: '1-0' })]).map((one) => one.id)).size, 3);
+    assert.deepEqual([...inDanger([row(1, 1), row(1), row(2), row(3, 1, { state: 'OVERDUE' }), row(4, 1, { state: 'disabled' })])], [2, 3]);
+    rows([[row(1, 1), 'good'], [row(1), 'bad'], [row(1, 1, { state: 'disabled' }), 'calm'], [row(1, 1, { state: 'faulty' }), 'warn'],
+        [row(1, 1, { 'left-out': ['x:y'] }), 'warn'], [row(1, 1, { error: 'x' }), 'warn']], (one, alarm) => assert.equal(alarmOf(one), alarm));
+});
+
+test('restore points', () => {
+    const point = (volumes, more = {}) => ({ aside: false, volumes: volumes.map((one) => ({ readable: true, changed: false, shown: false, size: 1, ...one })), ...more });
+    rows([[point([{}]), 'whole'], [point([{ shown: true }, {}]), 'shown'], [point([{ shown: true, changed: true }]), 'changed'], [point([{}], { lacks: ['x'] }), 'part'],
+        [point([{ changed: true }], { aside: true }), 'aside'], [point([{ damaged: 7 }], { aside: true }), 'damaged'], [point([{ readable: false }]), 'nodata']],
+    (one, state) => assert.equal(pointState(one), state));
+    assert.equal(sizeOf(point([{}, { size: 5 }])), 6);
+    assert.deepEqual(targetsOf([{ guest: 1, target: 'b' }, { guest: 1, target: 'a' }, { guest: 1, target: 'b' }, { guest: 2, target: 'c' }], '1'), ['a', 'b']);
+});
+
+test('sizes', () => rows([[0, '0 B'], [1023, '1,023 B'], [1536, '1.5 KiB'], [3 * 2 ** 30, '3 GiB'], [2 ** 62, '4,096 PiB']],
+    (count, text) => assert.equal(bytes(count, 'en'), text)));
 
 test('who may', () => rows([
     [{ '/': { A: 1 } }, '/vms/100', true],
@@ -120,9 +150,6 @@ test('addresses of no page', () => {
     for (const hash of ['#/datacenter/doctor', '#/guest/100/job', '#/node/pve1/doctor/x', '#/node/pve1/job/100-0', '#/guest/100/constructor'])
         assert.equal(routeOf(hash).page, '', hash);
 });
-
-test('sizes', () => rows([[0, '0 B'], [1023, '1,023 B'], [1536, '1.5 KiB'], [3 * 2 ** 30, '3 GiB'], [2 ** 62, '4,096 PiB']],
-    (count, text) => assert.equal(bytes(count, 'en'), text)));
 
 test('days', () => {
     assert.equal(dayAndTime(1767225603, 'de'), 'Do 2026-01-01 01:00:03');

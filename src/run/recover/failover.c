@@ -7,6 +7,7 @@
 #include "run/intent.h"
 #include "run/recover/instant.h"
 #include "run/recover/settle.h"
+#include "run/snapshot.h"
 #include "state/jobstate.h"
 
 #include <inttypes.h>
@@ -15,10 +16,16 @@
 
 #define LOCK_SECONDS 10
 
+void failover_result_release(struct failover_result *r)
+{
+    buf_release(&r->said);
+}
+
 struct failover {
     struct env *env;
     const struct failover_options *options;
-    struct buf *out;
+    struct buf *out; /* result->said */
+    struct failover_result *result;
     struct guest_entry guest; /* where it is before */
     bool here;                /* that is this node */
     struct jobs jobs;
@@ -229,6 +236,7 @@ static int look_up(struct failover *f, uint32_t guest, struct err *e)
     if (!g || jobs_load(f->env->tree, &f->jobs, e) < 0)
         return -1;
     f->guest = *g;
+    snprintf(f->result->from, sizeof f->result->from, "%s", g->node);
     f->here = strcmp(g->node, f->env->settings.node) == 0;
     return check(f, e);
 }
@@ -289,6 +297,19 @@ static int stay(struct failover *f, const struct instants *all, struct err *e)
     return 0;
 }
 
+/* Whether they are brought there, or stay. */
+static void note_point(struct failover *f, const struct instants *all)
+{
+    const struct snapshot *s = *all->chosen ? snapshots_find(&all->v[0].snapshots, all->chosen)
+                               : all->n     ? all->v[0].shown
+                                            : NULL;
+    if (!s)
+        return;
+    int64_t epoch = snapshot_epoch(s->name);
+    strcpy(f->result->point, s->name);
+    f->result->taken = epoch ? epoch : s->created;
+}
+
 static int align_disks(struct failover *f, struct err *e)
 {
     _cleanup_instants_ struct instants all = {0};
@@ -302,6 +323,8 @@ static int align_disks(struct failover *f, struct err *e)
     int r = instants_choose(&all, f->guest.id, f->options->point, e);
     if (r > 0)
         instants_tell(&all, f->out);
+    if (r >= 0 || instants_are_one(&all))
+        note_point(f, &all);
     if (r > 0 && !f->options->dry_run)
         r = instants_show(f->env, &all, f->guest.id, e);
     if (r >= 0 || f->options->point || !instants_are_one(&all))
@@ -385,10 +408,10 @@ static int carry_out(struct failover *f, struct err *e)
     return 0;
 }
 
-int run_failover(struct env *env, uint32_t guest, const struct failover_options *o, struct buf *out,
-                 struct err *e)
+int run_failover(struct env *env, uint32_t guest, const struct failover_options *o,
+                 struct failover_result *ret, struct err *e)
 {
-    struct failover f = {.env = env, .options = o, .out = out};
+    struct failover f = {.env = env, .options = o, .out = &ret->said, .result = ret};
     _cleanup_free_ char *guest_path = env_guest_lock_path(env, guest);
     _cleanup_free_ char *agent_path = env_agent_lock_path(env, guest);
     _cleanup_(lock_freep) struct lock *guest_lock = lock_take(guest_path, true, LOCK_SECONDS, false, e);

@@ -1,0 +1,102 @@
+/* What the command line says of loss and recovery: at-risk, restore-points, failover, each asked of the node
+ * that knows, and carried out there. Each is a pvesr of its own. */
+#include "api/serve.h"
+
+#include "view/json.h"
+
+#include <syslog.h>
+
+/* Pages ask these again and again: log-ins and changes need the other children. */
+static int check_busy(struct call *c)
+{
+    return c->api->busy < API_CHILDREN_MAX / 2
+               ? 0
+               : call_refuse(c, 503, "%d requests that take long are under way: try again",
+                             API_CHILDREN_MAX / 2);
+}
+
+static int take_json(struct call *c, const struct child_result *r, struct err *e)
+{
+    c->data = json_loadb(buf_str(&r->out), r->out.len, 0, NULL);
+    return c->data ? 0 : err_set(e, ERR_SYSTEM, 0, "what pvesr says is no JSON");
+}
+
+/* Of the guests that the caller may see now, with the node that was asked. Meanwhile the tree may have become
+ * unreadable. */
+static int take_risks(struct call *c, const struct child_result *r, struct err *e)
+{
+    if (!c->api->who.access)
+        return err_set(e, ERR_CONFIG, 0, "%s", c->api->who.problem);
+    if (take_json(c, r, e) < 0)
+        return -1;
+    for (size_t i = json_array_size(c->data); i-- > 0;) {
+        json_t *row = json_array_get(c->data, i);
+        uint32_t guest = (uint32_t)json_integer_value(json_object_get(row, "guest"));
+        if (call_may_guest(c, guest) & PRIV(VM_Audit))
+            json_object_set_new(row, "node", json_string(c->api->settings->node));
+        else
+            json_array_remove(c->data, i);
+    }
+    return 0;
+}
+
+int serve_at_risk(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "at-risk", "--output-format=json", NULL);
+    if (call_given(c, P_GUEST))
+        strv_addf(&argv, "--guest=%s", call_text(c, P_GUEST));
+    return check_busy(c) < 0 ? -1 : call_pvesr(c, &argv, take_risks, e);
+}
+
+/* Where one storage cannot be read, what the others have is shown nevertheless, and which it is. */
+static int take_points(struct call *c, const struct child_result *r, struct err *e)
+{
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    struct err ignored;
+    json_t *points = take_json(c, r, &ignored) < 0 ? NULL : c->data, *problems;
+    c->data = NULL;
+    if (!points)
+        return call_refuse_as_said(c, r);
+    problems = json_array();
+    strv_split(&lines, buf_str(&r->err), "\n");
+    for (size_t i = 0; i < lines.n; i++)
+        json_array_append_new(problems, json_text(lines.v[i]));
+    c->data = json_pack("{s:o, s:o}", "points", points, "problems", problems);
+    return 0;
+}
+
+int serve_points(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "restore-points", call_text(c, P_VMID), "--output-format=json", NULL);
+    return check_busy(c) < 0 ? -1 : call_pvesr_always(c, &argv, take_points, e);
+}
+
+/* ---- failover ---- */
+
+static void failover_words(const struct call *c, struct strv *argv)
+{
+    strv_adds(argv, "failover", call_text(c, P_VMID), "--output-format=json", NULL);
+    if (call_given(c, P_POINT))
+        strv_addf(argv, "--point=%s", call_text(c, P_POINT));
+}
+
+int serve_failover_plan(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    failover_words(c, &argv);
+    strv_add(&argv, "--dry-run");
+    return check_busy(c) < 0 ? -1 : call_pvesr(c, &argv, take_json, e);
+}
+
+int serve_failover(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    failover_words(c, &argv);
+    if (c->request.value[P_FORCE_FAILOVER].flag)
+        strv_add(&argv, "--force");
+    c->api->log(LOG_NOTICE, "API: failover of guest %s to this node, asked for by %s from %s",
+                call_text(c, P_VMID), c->caller.who, c->address);
+    return call_pvesr(c, &argv, take_json, e);
+}
