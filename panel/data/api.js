@@ -3,6 +3,7 @@
 
 const BASE = '/api2/json';
 const DEADLINE = 30000; // ms
+export const LONG = 120000; // of what goes on behind that
 
 export class ApiError extends Error {
     constructor(status, text, fields = {}) {

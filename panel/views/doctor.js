@@ -1,7 +1,7 @@
 /* What is left over of replication on a node, and what a person can do about it. Props: view, may. */
 import { el, Component } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
-import { call, part } from '../data/api.js';
+import { call, LONG, part } from '../data/api.js';
 import { commandsOf } from '../data/findings.js';
 import { t } from '../words/words.js';
 
@@ -39,7 +39,7 @@ export class Doctor extends Component {
         this.setState({ busy: true, fault: null });
         let after;
         try {
-            after = { found: (await call('POST', `/nodes/${part(this.props.view.name)}/doctor`)).data };
+            after = { found: (await call('POST', `/nodes/${part(this.props.view.name)}/doctor`, {}, LONG)).data };
         } catch (e) {
             after = { fault: t('failed', t(e.message)) };
         }

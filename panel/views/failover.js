@@ -3,12 +3,11 @@
  * close(). */
 import { el, Component } from '../parts/dom.js';
 import { Dialog, field } from '../parts/dialog.js';
-import { call, get, part } from '../data/api.js';
+import { LONG, call, get, part } from '../data/api.js';
 import { targetsOf } from '../data/risk.js';
 import { duration, timestamp } from '../data/format.js';
 import { locale, t } from '../words/words.js';
 
-const LONG = 120000; // ms; it goes on behind that
 
 /* What went wrong, where the dialog is longer than the screen. */
 const seen = (box) => box && box.scrollIntoView({ block: 'nearest' });
