@@ -21,6 +21,9 @@ static void assert_file(const char *dir, const char *expected)
     assert_string_equal(text, expected);
 }
 
+static const struct job job_a = {.id = "100-0", .guest = 100, .target = (char *)"a"},
+                        job_b = {.id = "200-0", .guest = 200, .target = (char *)"b"};
+
 static void test_missing_is_default(void **state)
 {
     static const char *const texts[] = {NULL,
@@ -179,7 +182,7 @@ static void test_lost(void **state)
     store_lost(*state, 0);
     assert_state(*state, INT32_MAX, 0, NULL);
     /* what others change of the entry leaves it */
-    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e);
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e);
     assert_state(*state, INT32_MAX, 0, NULL);
     assert_ok(gone(*state, 4711, "no", &e), &e);
     assert_state(*state, INT32_MAX, 0, NULL);
@@ -197,7 +200,7 @@ static void test_lost(void **state)
     job_state_release(&s);
     assert_state(*state, 0, 2, "left no word");
     store_lost(*state, 2);
-    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e); /* nobody knows when it began */
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e); /* nobody knows when it began */
     assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
     job_state_count_lost(&s);
     assert_string_equal(s.error, "the last run left no word: it was killed, or the node went down");
@@ -397,7 +400,7 @@ static void test_garbage_is_refused_and_kept(void **state)
         assert_null(job_states_load(*state, &e));
         assert_int_equal(job_state_store(*state, 100, "a", &s, &e), -1);
         assert_int_equal(job_state_remove(*state, 100, "a", &e), -1);
-        assert_int_equal(job_state_schedule_now(*state, 100, "a", &e), -1);
+        assert_int_equal(job_state_schedule_now(*state, &job_a, &e), -1);
         assert_int_equal(job_state_set_guest(*state, 100, "{}", &e), -1);
         assert_int_equal(job_state_get_guest(*state, 100, "a", "b", &json, &e), -1);
         assert_int_equal(job_states_purge(*state, keep_none, NULL, &e), -1);
@@ -416,18 +419,42 @@ static void test_names_cannot_break_the_file(void **state)
     }
 }
 
+static int64_t asked_of(const char *dir, const struct job *job)
+{
+    struct err e;
+    struct job_state s;
+    assert_ok(job_state_load_of(dir, job, &s, &e), &e);
+    assert_true(s.exists);
+    assert_int_equal(s.last_try, 0);
+    int64_t asked = s.asked;
+    job_state_release(&s);
+    return asked;
+}
+
 static void test_schedule_now(void **state)
 {
     struct err e;
     struct job_state s;
-    put(*state, file, "{\"100\":{\"local/a\":{\"last_try\":9,\"last_sync\":8,\"fail_count\":3,\"x\":[]}}}");
-    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e);
+    put(*state, file,
+        "{\"100\":{\"local/"
+        "a\":{\"last_try\":9,\"last_sync\":8,\"fail_count\":3,\"x\":[],\"asked\":4000000000}}}");
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e);
     assert_file(*state, "{\"100\":{\"local/a\":{\"x\":[],\"last_sync\":8,\"last_try\":0,\"last_iteration\":0,"
-                        "\"fail_count\":3}}}");
-    assert_ok(job_state_schedule_now(*state, 200, "b", &e), &e); /* never ran: an entry is made */
-    assert_ok(job_state_load(*state, 200, "b", &s, &e), &e);
-    assert_true(s.exists);
-    assert_int_equal(s.last_try, 0);
+                        "\"fail_count\":3,\"asked\":4000000001}}}");
+    assert_ok(job_state_schedule_now(*state, &job_b, &e), &e); /* never ran: an entry is made */
+    int64_t first = asked_of(*state, &job_b);
+    assert_ok(job_state_schedule_now(*state, &job_b, &e), &e);
+    assert_true(first > 0 && asked_of(*state, &job_b) != first);
+    /* what a job that was removed left is not asked for in its name, nor lost for where it had replicas */
+    put(*state, file,
+        "{\"100\":{\"local/"
+        "a\":{\"last_try\":9,\"last_sync\":8,\"fail_count\":3,\"job\":\"100-7\",\"storeid_list\":[\"st\"]}}"
+        "}");
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e);
+    assert_true(asked_of(*state, &job_a) > 0);
+    assert_ok(job_state_load_of(*state, &job_a, &s, &e), &e);
+    assert_int_equal(s.last_sync + s.fail_count, 0);
+    assert_int_equal(s.storages.n, 1);
     job_state_release(&s);
 }
 
