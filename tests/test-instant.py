@@ -238,6 +238,35 @@ def tested_and_kept(w):
     assert same_file(w.lab.names_there.aside(w.b.store, 1, "mytest"), mine)
 
 
+def killed_before_it_is_written_down(w):
+    """The agent, when it has kept what was written to a replica, and before anything else says so."""
+    done = run_behind(w, ["strace", "-f", "-b", "execve", "-qq", "-o", "/dev/null", "-P", "100.json", "-e", "trace=renameat",
+                          "-e", "inject=renameat:signal=SIGKILL"])
+    assert done.returncode and not intents(w), done.stderr
+
+
+@scenario(*ALL)
+def kept_by_a_commit_that_was_killed(w):
+    """what was kept of a written replica when the agent was killed has one name, which is the one that is told"""
+    three_disks(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    mine = w.copy(w.lab.replica(1))
+    change(w)
+    for _ in range(2):
+        killed_before_it_is_written_down(w)
+        names = w.asides(w.b.store)
+        assert len(names) == 1, names
+        change(w)
+    w.run()
+    assert w.asides(w.b.store) == names, (names, w.asides(w.b.store))
+    assert w.kept_aside(w.b.store, 1, mine)
+    told = [line for line in w.log().splitlines() if "is kept as '" in line]
+    assert all(f"'{names[0][1]}'" in line for line in told), (names, told)
+    state = w.status()["100-0"]
+    assert [k.split()[0] for k in state.get("kept_aside", [])] == [names[0][1]], (names, state)
+    w.proved(asides=True)
+
+
 @scenario("xfs", "btrfs")
 def kept_by_a_commit_that_failed(w):
     """what a run kept aside of a written replica before its commit failed is not what the guest starts with"""
