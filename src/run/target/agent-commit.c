@@ -16,9 +16,12 @@
 
 void agent_note_kept(struct agent *a, const char *volid, const char *snapshot)
 {
+    _cleanup_free_ char *text = xasprintf("%s of %s", snapshot, volid);
+    if (strv_has(&a->kept, text))
+        return;
     if (a->kept.n == PEER_KEPT_MAX)
         strv_remove(&a->kept, 0);
-    strv_addf(&a->kept, "%s of %s", snapshot, volid);
+    strv_add(&a->kept, text);
 }
 
 json_t *agent_tell_kept(struct agent *a)

@@ -480,9 +480,11 @@ int plain_commit(struct volume *v, const char *id, enum commit_how how, struct e
             e, ERR_GONE, 0,
             "what was received of restore point %s is not here, or not whole: the next run sends it again",
             id);
-    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(v, stage, &mark, e) < 0 ||
-        ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0 ||
-        former_settle(v, false, e) < 0)
+    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(v, stage, &mark, e) < 0)
+        return -1;
+    struct err ignored; /* it is shown: without its times in the note it is compared the next time */
+    ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, &ignored);
+    if (former_settle(v, false, e) < 0)
         return -1;
     return forget_older(d, mark.snapshot, e);
 }
