@@ -16,12 +16,9 @@
 
 void agent_note_kept(struct agent *a, const char *volid, const char *snapshot)
 {
-    _cleanup_free_ char *text = xasprintf("%s of %s", snapshot, volid);
-    if (strv_has(&a->kept, text))
-        return;
     if (a->kept.n == PEER_KEPT_MAX)
         strv_remove(&a->kept, 0);
-    strv_add(&a->kept, text);
+    strv_addf(&a->kept, "%s of %s", snapshot, volid);
 }
 
 json_t *agent_tell_kept(struct agent *a)
