@@ -26,6 +26,7 @@ struct courier {
     /* names that are settled, and could not be removed: never sent again by this daemon, nor in anything's
      * way */
     struct strv settled;
+    struct strv refused; /* names that were since `retried` */
 };
 
 /* Spool it for a target. */
@@ -41,6 +42,8 @@ void courier_release(struct courier *c);
  * it was sent, or is gone; -1: it waits; or, each with a sentence in *e: */
 enum {
     COURIER_DROPPED = 3, /* its target is no more */
-    COURIER_STAYS = 4,   /* it was sent, or dropped, and cannot be removed */
+    COURIER_REFUSED =
+        5,             /* its target never takes it: it stays, and is tried again when something was mended */
+    COURIER_STAYS = 4, /* it was sent, or dropped, and cannot be removed */
 };
 int courier_errand(const struct settings *s, struct tree *t, struct err *e);
