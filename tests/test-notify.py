@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socketserver
+import ssl
 import subprocess
 import threading
 
@@ -16,12 +17,38 @@ from rigdaemon import Daemon
 
 MB = 1000 * 1000
 SECRET = "s3cret-of-the-hook"
+TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def tls_context(files):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    return context
+
+
+def certificate(cluster, name="IP:127.0.0.1"):
+    """(certificate, key) of a server, signed by itself."""
+    base = os.path.join(cluster.dir, "server-" + re.sub(r"\W", "-", name))
+    rig.sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=server",
+           "-addext", f"subjectAltName={name}", "-keyout", base + ".key", "-out", base + ".pem")
+    return base + ".pem", base + ".key"
+
+
+def trust(cluster, *certificates):
+    """What the administrator adds to the certificates that this machine trusts."""
+    bundle = os.path.join(cluster.dir, "trusted.pem")
+    with open(bundle, "w", encoding="utf-8") as f:
+        for pem, _ in certificates:
+            with open(pem, encoding="utf-8") as one:
+                f.write(one.read())
+    rig.sh("mount", "--bind", bundle, TRUSTED)
+    cluster.cleanup.callback(subprocess.run, ["umount", "-l", TRUSTED], check=False)
 
 
 class Web:
-    """A web server that keeps what it is sent, and answers as it is told. `port`: where it was before."""
+    """A web server that keeps what it is sent, and answers as it is told. `port`: where it was before. `tls`: its certificate."""
 
-    def __init__(self, cluster, port=0, status=200):
+    def __init__(self, cluster, port=0, status=200, tls=None):
         self.got, self.asked, self.status, self.hang = [], 0, status, threading.Event()
         self.hang.set()
         web = self
@@ -43,6 +70,8 @@ class Web:
         http.server.ThreadingHTTPServer.allow_reuse_address = True
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls_context(tls).wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         cluster.cleanup.callback(self.close)
@@ -57,13 +86,22 @@ class Web:
 
 
 class MailServer:
-    """As much of SMTP as it takes."""
+    """As much of SMTP as it takes. tls: its certificate; mode: as in notify.cfg."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, mode="insecure", tls=None):
         self.got, self.answers = [], {}  # answers: to a command ("." is the end of a mail); "": hangs up
         box = self
 
         class Handler(socketserver.StreamRequestHandler):
+            def setup(self):
+                if mode == "tls":
+                    self.request = tls_context(tls).wrap_socket(self.request, server_side=True)
+                super().setup()
+
+            def start_tls(self):
+                self.request = tls_context(tls).wrap_socket(self.request, server_side=True)
+                super().setup()
+
             def say(self, word, line):
                 answer = box.answers.get(word, line)
                 self.wfile.write(answer.encode() + b"\r\n" if answer else b"")
@@ -72,10 +110,15 @@ class MailServer:
             def handle(self):
                 to, sender = [], None
                 self.say("", "220 here")
-                for line in self.rfile:
+                while line := self.rfile.readline():
                     words = line.decode().strip()
                     word = words[:4].upper()
-                    if word == "DATA" and self.say("DATA", "354 go on"):
+                    if word == "EHLO" and mode == "starttls":
+                        self.say(word, "250-here\r\n250 STARTTLS")
+                    elif word == "STAR" and mode == "starttls":
+                        self.say(word, "220 go on")
+                        self.start_tls()
+                    elif word == "DATA" and self.say("DATA", "354 go on"):
                         text = b"".join(iter(self.rfile.readline, b".\r\n"))
                         if self.say(".", "250 ok"):
                             box.got.append((sender, to, text.decode()))
@@ -85,7 +128,11 @@ class MailServer:
                     if word == "QUIT" or box.answers.get(word) == "" or box.answers.get(word, "")[:3] == "421":
                         return
 
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        class Server(socketserver.ThreadingTCPServer):
+            def handle_error(self, request, client_address):  # who does not trust its certificate
+                pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -454,6 +501,30 @@ def mail_refused(w):
     rig.wait_for(lambda: len(mails.got) == 1 and not w.spooled(), "the mail", seconds=120)
 
 
+def by_tls(w):
+    """mail and web servers whose certificate does not verify, or is another's, or that offer no TLS, are sent nothing, and log and status say why; then all of it"""
+    mine, other = certificate(w.c), certificate(w.c, "DNS:elsewhere.example")
+    web, wrong, tls, starts = Web(w.c, tls=mine), Web(w.c, tls=other), MailServer(w.c, "tls", mine), MailServer(w.c, "starttls", mine)
+    plain = MailServer(w.c)
+    targets = (f"webhook: hook\n\turl https://127.0.0.1:{web.port}/in\n\nwebhook: wrong\n\turl https://127.0.0.1:{wrong.port}/in\n\n" +
+               relay(tls, "\tmode tls\n") + relay(starts, "\tmode starttls\n").replace("relay", "starts") + relay(plain, "\tmode starttls\n").replace("relay", "plain"))
+    w.notify(targets)
+    w.break_target()
+    d = Daemon(w.a)
+    names = ("hook", "wrong", "relay", "starts", "plain")
+    for name in names:
+        rig.wait_for(lambda name=name: re.search(f"for target '{name}' waits: .*({'STARTTLS|TLS|SSL' if name == 'plain' else 'certificate'})", d.words()), f"a try of '{name}'")
+        assert f"1 notification for '{name}' waits since" in w.a.pvesr("status").stderr
+    servers = (web, wrong, tls, starts, plain)
+    assert not any(there.got for there in servers)
+    trust(w.c, mine, other)
+    w.notify(targets + "# mended\n")
+    for there in (web, tls, starts):
+        rig.wait_for(lambda there=there: len(there.got) == 1, "the failure", seconds=120)
+    rig.wait_for(lambda: len(w.spooled()) == 2, "what cannot be sent")
+    assert not wrong.got and not plain.got and "subject" in d.words(), d.words()
+
+
 def senders(w):
     """The processes that send what is spooled on pve1."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -545,7 +616,7 @@ def play(f):
 
 
 for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, turned_off, full, read_only, many_at_once, edited, refused,
-             waits_for_a_web_server, mail_refused, stopped_while_it_is_sent, killed_while_it_is_sent,
+             waits_for_a_web_server, mail_refused, by_tls, stopped_while_it_is_sent, killed_while_it_is_sent,
              not_removed, other_state_dir):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()
