@@ -17,18 +17,6 @@ static struct lock *lock_guest(struct env *env, uint32_t guest, struct err *e)
     return lock_take(path, true, GUEST_LOCK_SECONDS, true, e);
 }
 
-/* What it will wait for nevertheless, without anybody saying so. */
-static void warn_why_not(const struct job *job)
-{
-    if (job->remove != REMOVE_NOT)
-        return;
-    if (job->disabled)
-        fprintf(stderr, "warning: job '%s' is disabled, it runs once it is enabled: 'pvesr enable %s'\n",
-                job->id, job->id);
-    else if (job->fault)
-        fprintf(stderr, "warning: job '%s' runs once this is mended: %s\n", job->id, job->fault);
-}
-
 int cmd_schedule_now(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_(jobs_release) struct jobs jobs = {0};
@@ -43,7 +31,9 @@ int cmd_schedule_now(struct env *env, const struct args *a, struct err *e)
                 g ? "is on node " : "does not exist", g ? g->node : "");
         return 0;
     }
-    warn_why_not(job);
+    if (job->disabled && job->remove == REMOVE_NOT)
+        fprintf(stderr, "warning: job '%s' is disabled, it runs once it is enabled: 'pvesr enable %s'\n",
+                job->id, job->id);
     _cleanup_(lock_freep) struct lock *lock = lock_guest(env, job->guest, e);
     if (!lock)
         return -1;

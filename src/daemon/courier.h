@@ -42,8 +42,7 @@ void courier_release(struct courier *c);
  * it was sent, or is gone; -1: it waits; or, each with a sentence in *e: */
 enum {
     COURIER_DROPPED = 3, /* its target is no more */
-    COURIER_REFUSED =
-        5,             /* its target never takes it: it stays, and is tried again when something was mended */
-    COURIER_STAYS = 4, /* it was sent, or dropped, and cannot be removed */
+    COURIER_STAYS = 4,   /* it was sent, or dropped, and cannot be removed */
+    COURIER_REFUSED = 5, /* its target never takes it: it stays, and is tried once more after courier_retry */
 };
 int courier_errand(const struct settings *s, struct tree *t, struct err *e);
