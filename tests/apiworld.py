@@ -149,3 +149,27 @@ def raw(w, data, seconds=60):
 
 def first_line(w, data):
     return raw(w, data).split(b"\r\n", maxsplit=1)[0].decode()
+
+
+# ---- the tests of a file ----
+
+TESTS = []
+
+
+def told(f, needs=()):
+    """In the order in which they are told, each on a fresh cluster."""
+    TESTS.append((f, needs))
+    return f
+
+
+def play(f):
+    def run():
+        with rig.Cluster("xfs") as c:
+            f(World(c))
+    return run
+
+
+def play_all(what):
+    for f, needs in TESTS:
+        rig.check(f"{what}: {f.__doc__}", play(f), needs=("root", "xfs", *needs))
+    rig.main()

@@ -135,8 +135,8 @@ class Node:
         return done
 
     def popen(self, *args, program="pvesr", **more):
-        p = subprocess.Popen(self.argv(program, *args), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, **more)
+        p = subprocess.Popen(self.argv(program, *args),
+                             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more})
         self.cluster.cleanup.callback(stop, p)
         return p
 

@@ -98,6 +98,13 @@ class World:
         copy_file(path, to)
         return to
 
+    def write_there(self, n=0):
+        """Somebody writes to a replica by hand. A copy of what it is then."""
+        with open(self.lab.replica(n), "r+b") as f:
+            f.write(b"written on the target")
+            os.fsync(f.fileno())
+        return self.copy(self.lab.replica(n))
+
     def kept_aside(self, store, n, copy):
         """Does a snapshot that was kept aside hold these bytes?"""
         return any(disk == n and same_file(self.lab.names.aside(store, n, snap), copy) for disk, snap in self.asides(store))

@@ -2,6 +2,7 @@
 """The API of pvesrd over real HTTPS, on two nodes, by Python's own client, by curl and by clients that know nothing of us."""
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -12,15 +13,8 @@ import urllib.parse
 
 import rig
 import rigapi
-from apiworld import AUDITOR, MB, PASSWORD, SECRETS, World, as_browser, expect, first_line, has_keys, log_in, set_password, sign
+from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
 from rigapi import token
-
-TESTS = []
-
-
-def told(f):
-    TESTS.append(f)
-    return f
 
 
 @told
@@ -589,7 +583,7 @@ def by_proxmoxer(w, secret, *words):
                    input=secret, text=True, check=True, timeout=rig.RUN_SECONDS)
 
 
-@told
+@functools.partial(told, needs=("proxmoxer",))
 def proxmoxer_unchanged(w):
     """Debian's proxmoxer lists, makes, changes, triggers, reads and removes jobs by token and by password"""
     has_keys(w)
@@ -601,13 +595,4 @@ def proxmoxer_unchanged(w):
 rig.NEEDS["proxmoxer"] = (lambda: os.path.isdir("/usr/lib/python3/dist-packages/proxmoxer"), "needs python3-proxmoxer")
 
 
-def play(f):
-    def run():
-        with rig.Cluster("xfs") as c:
-            f(World(c))
-    return run
-
-
-for test in TESTS:
-    rig.check("api: " + test.__doc__, play(test), needs=("root", "xfs", *(["proxmoxer"] if test is proxmoxer_unchanged else [])))
-rig.main()
+play_all("api")

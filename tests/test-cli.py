@@ -433,6 +433,13 @@ def test_state():
         for text in ("[]", "5", "{", "nonsense"):
             expect("set-state: " + text, c.run("set-state", "100", text), "fail", "", re.compile("."))
     with Cluster() as c:
+        c.write("replication.cfg", JOB.replace("\ttarget", "\tdisable 1\n\ttarget"))
+        expect("schedule-now: disabled", c.run("schedule-now", "100-0"), 0, "", re.compile("it runs once it is enabled: 'pvesr enable 100-0'\n$"))
+        c.write("replication.cfg", JOB.replace("\ttarget", "\tschedule nonsense\n\ttarget"))
+        expect("schedule-now: with a fault", c.run("schedule-now", "100-0"), 0, "", re.compile("^warning: .*job '100-0' is not run: .*nonsense.*\n$"))
+        c.write("replication.cfg", JOB.replace("\ttarget", "\tschedule 2090-1-1\n\tremove_job full\n\ttarget"))
+        expect("schedule-now: to be removed", c.run("schedule-now", "100-0"), 0, "", "")
+    with Cluster() as c:
         c.write("replication.cfg", JOB.replace("\ttarget", "\tschedule 2090-1-1\n\ttarget"))
         expect("schedule-now: never ran, not due", c.run("status"), 0, re.compile(" 2090-01-01_00:00:00 "))
         expect("schedule-now: never ran", c.run("schedule-now", "100-0"), 0, "", "")

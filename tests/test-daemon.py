@@ -291,6 +291,26 @@ def ends(w):
 
 
 @test
+def stopped_with_all_under_way(w):
+    """runs of its own and of others, and a mail that nobody takes: what is under way when it stops holds up nothing and leaves nothing"""
+    for guest in (101, 102):
+        w.add_guest(guest, 25 * MB)
+        w.create(f"{guest}-0", "--rate", 1, "--max-age", "1s")
+    box = rig.Mailbox(w.a)
+    with open(box.program, "w", encoding="utf-8") as f:
+        f.write(f"#!/bin/sh\necho $$ >{box.dir}/pid.new && mv {box.dir}/pid.new {box.dir}/pid\nexec sleep 1000\n")
+    w.a.popen("run", "--id", "101-0")
+    rig.wait_for(lambda: w.running("101-0"), "a run of another")
+    d = Daemon(w.a, "--stop-timeout=0")
+    rig.wait_for(lambda: w.running("102-0"), "a run of its own")
+    pid = os.path.join(box.dir, "pid")
+    rig.wait_for(lambda: os.path.exists(pid), "the mail")
+    w.c.cleanup.callback(os.kill, int(open(pid, encoding="utf-8").read()), signal.SIGKILL)
+    assert d.stop() == 0, d.words()
+    assert not w.running("102-0")
+
+
+@test
 def twice(w):
     """one daemon a node"""
     Daemon(w.a)

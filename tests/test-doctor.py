@@ -75,10 +75,7 @@ def kept_aside(w):
     """what was written on the target by hand is listed, and stays"""
     w.create()
     w.run()
-    with open(w.lab.replica(0), "r+b") as f:
-        f.write(b"written on the target")
-        os.fsync(f.fileno())
-    kept = w.copy(w.lab.replica(0))
+    kept = w.write_there()
     w.run()
     for more in ((), ("--repair",)):
         found, _ = doctor(w, w.b, *more)

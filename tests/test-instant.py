@@ -6,6 +6,7 @@ chance). Then the guest's disks on the target
 are read: at once, when nobody but the agent's guard has done anything (the guest is moved by hand); after `pvesr failover`, when the guard
 died, too, as all does when the power goes; and after the next run.
 """
+import contextlib
 import os
 import random
 import re
@@ -238,6 +239,35 @@ def tested_and_kept(w):
     assert same_file(w.lab.names_there.aside(w.b.store, 1, "mytest"), mine)
 
 
+def killed_before_it_is_written_down(w):
+    """The agent, when it has kept what was written to a replica, and before anything else says so."""
+    done = run_behind(w, ["strace", "-f", "-b", "execve", "-qq", "-o", "/dev/null", "-P", "100.json", "-e", "trace=renameat",
+                          "-e", "inject=renameat:signal=SIGKILL"])
+    assert done.returncode and not intents(w), done.stderr
+
+
+@scenario(*ALL)
+def kept_by_a_commit_that_was_killed(w):
+    """what was kept of a written replica when the agent was killed has one name, which is the one that is told"""
+    three_disks(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    mine = w.copy(w.lab.replica(1))
+    change(w)
+    for _ in range(2):
+        killed_before_it_is_written_down(w)
+        names = w.asides(w.b.store)
+        assert len(names) == 1, names
+        change(w)
+    w.run()
+    assert w.asides(w.b.store) == names, (names, w.asides(w.b.store))
+    assert w.kept_aside(w.b.store, 1, mine)
+    told = [line for line in w.log().splitlines() if "is kept as '" in line]
+    assert all(f"'{names[0][1]}'" in line for line in told), (names, told)
+    state = w.status()["100-0"]
+    assert [k.split()[0] for k in state.get("kept_aside", [])] == [names[0][1]], (names, state)
+    w.proved(asides=True)
+
+
 @scenario("xfs", "btrfs")
 def kept_by_a_commit_that_failed(w):
     """what a run kept aside of a written replica before its commit failed is not what the guest starts with"""
@@ -427,6 +457,55 @@ def written_within_the_commit(w):
         shown = f.read(len(MINE))
     rest(w)
     assert MINE in [*told(w), shown], w.asides(w.b.store)
+
+
+def no_room(w, former, when):
+    """A run whose agent finds no room for another name of that file; what is replaced is left alone for a while before it is asked about."""
+    names = [word for path in (former, w.lab.replica(0)) for word in ("-P", os.path.basename(path))]
+    w.c.set_agent("pve2", ["strace", "-f", "-b", "execve", "-qq", "-o", "/dev/null", *names, "-e", "trace=linkat,renameat,renameat2",
+                           "-e", f"inject=linkat:error=ENOSPC:when={when}+", "-e", "inject=renameat,renameat2:delay_exit=3000000"])
+    return w.a.popen("run", "--id", "100-0", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def begins_with_mine(path):
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as f:
+        return f.read(len(MINE)) == MINE
+    return False
+
+
+def replaced(former, live):
+    return os.path.exists(former) and not os.path.samefile(former, live)
+
+
+@scenario("xfs", "plain")
+def no_room_for_what_is_written_within_the_commit(w):
+    """what is written within a commit, and finds no room to be kept, stays: that run succeeds, the next one says what to do, until there is room"""
+    w.create()
+    w.run()
+    former, live = os.path.join(w.lab.names.folder(w.b.store), f".pvesr-tmp.{os.path.basename(w.lab.replica(0))}@@former"), w.lab.replica(0)
+    for _ in range(20):
+        change(w)
+        ran = no_room(w, former, 2)
+        rig.wait_for(lambda ran=ran: ran.poll() is not None or replaced(former, live), "the moment in which the replica is replaced")
+        with contextlib.suppress(OSError), open(former, "r+b", buffering=0) as f:
+            f.write(MINE)
+            os.fsync(f.fileno())
+        said = ran.communicate()[0]
+        assert ran.returncode == 0, said
+        if begins_with_mine(former):
+            break
+    else:
+        raise AssertionError("no commit was met in 20 runs")
+    assert same_file(w.lab.replica(0), w.lab.live(0))
+    change(w)
+    said = no_room(w, former, 1).communicate()[0]
+    assert "is to be kept first" in said and "No space left" in said and w.b.store in said, said
+    assert begins_with_mine(former)
+    w.c.set_agent("pve2", [])
+    w.run()
+    assert MINE in told(w), w.asides(w.b.store)
+    assert not os.path.exists(former) or w.kind == "plain"
+    w.proved(asides=True)
 
 
 # ---- the guest was started in the middle ----

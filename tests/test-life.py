@@ -112,10 +112,7 @@ def kept_by_its_name(w):
     """a job is removed whose replica was written to: what its log says is kept, and nothing else, is there"""
     w.create()
     w.run()
-    with open(w.lab.replica(0), "r+b") as f:
-        f.write(b"written on the target")
-        os.fsync(f.fileno())
-    kept = w.copy(w.lab.replica(0))
+    kept = w.write_there()
     w.a.pvesr("delete", "100-0", check=True)
     said = w.a.pvesr("run", "--id", "100-0", "--verbose")
     log = said.stdout + said.stderr + (w.log() if os.path.exists(os.path.join(w.a.log_dir, "100-0")) else "")
@@ -314,9 +311,7 @@ def guest_is_destroyed(w):
     """a guest that exists no more, with its job or without: doctor on the target finds its replica, and what is kept aside, by itself"""
     w.create()
     w.run()
-    with open(w.lab.replica(0), "r+b") as f:
-        f.write(b"written on the target")
-        os.fsync(f.fileno())
+    w.write_there()
     w.run()
     kept = w.lab.names.entries(w.b.store)
     os.unlink(os.path.join(w.c.tree, "nodes/pve1/qemu-server/100.conf"))

@@ -3,12 +3,13 @@
 import base64
 import contextlib
 import fcntl
-import itertools
 import http.server
 import json
 import os
 import re
+import signal
 import socketserver
+import ssl
 import subprocess
 import threading
 
@@ -17,19 +18,46 @@ from rigdaemon import Daemon
 
 MB = 1000 * 1000
 SECRET = "s3cret-of-the-hook"
+TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def tls_context(files):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    return context
+
+
+def certificate(cluster, name="IP:127.0.0.1"):
+    """(certificate, key) of a server, signed by itself."""
+    base = os.path.join(cluster.dir, "server-" + re.sub(r"\W", "-", name))
+    rig.sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=server",
+           "-addext", f"subjectAltName={name}", "-keyout", base + ".key", "-out", base + ".pem")
+    return base + ".pem", base + ".key"
+
+
+def trust(cluster, *certificates):
+    """What the administrator adds to the certificates that this machine trusts."""
+    bundle = os.path.join(cluster.dir, "trusted.pem")
+    with open(bundle, "w", encoding="utf-8") as f:
+        for pem, _ in certificates:
+            with open(pem, encoding="utf-8") as one:
+                f.write(one.read())
+    rig.sh("mount", "--bind", bundle, TRUSTED)
+    cluster.cleanup.callback(subprocess.run, ["umount", "-l", TRUSTED], check=False)
 
 
 class Web:
-    """A web server that keeps what it is sent, and answers as it is told. `port`: where it was before."""
+    """A web server that keeps what it is sent, and answers as it is told. `port`: where it was before. `tls`: its certificate."""
 
-    def __init__(self, cluster, port=0, status=200):
-        self.got, self.status, self.hang = [], status, threading.Event()
+    def __init__(self, cluster, port=0, status=200, tls=None):
+        self.got, self.asked, self.status, self.hang = [], 0, status, threading.Event()
         self.hang.set()
         web = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                web.asked += 1
                 web.hang.wait()
                 if web.status == 200:
                     web.got.append((self.path, dict(self.headers), json.loads(body)))
@@ -43,6 +71,8 @@ class Web:
         http.server.ThreadingHTTPServer.allow_reuse_address = True
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls_context(tls).wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         cluster.cleanup.callback(self.close)
@@ -57,39 +87,53 @@ class Web:
 
 
 class MailServer:
-    """As much of SMTP as it takes."""
+    """As much of SMTP as it takes. tls: its certificate; mode: as in notify.cfg."""
 
-    def __init__(self, cluster):
-        self.got = []
+    def __init__(self, cluster, mode="insecure", tls=None):
+        self.got, self.answers = [], {}  # answers: to a command ("." is the end of a mail); "": hangs up
         box = self
 
         class Handler(socketserver.StreamRequestHandler):
-            def say(self, line):
-                self.wfile.write(line.encode() + b"\r\n")
+            def setup(self):
+                if mode == "tls":
+                    self.request = tls_context(tls).wrap_socket(self.request, server_side=True)
+                super().setup()
+
+            def start_tls(self):
+                self.request = tls_context(tls).wrap_socket(self.request, server_side=True)
+                super().setup()
+
+            def say(self, word, line):
+                answer = box.answers.get(word, line)
+                self.wfile.write(answer.encode() + b"\r\n" if answer else b"")
+                return word not in box.answers
 
             def handle(self):
                 to, sender = [], None
-                self.say("220 here")
-                for line in self.rfile:
-                    word = line.decode().strip()
-                    if word.upper().startswith("MAIL FROM:"):
-                        sender = word[10:]
-                    if word.upper().startswith("RCPT TO:"):
-                        to.append(word[8:])
-                    if word.upper() == "DATA":
-                        self.say("354 go on")
-                        text = b""
-                        for part in self.rfile:
-                            if part == b".\r\n":
-                                break
-                            text += part
-                        box.got.append((sender, to, text.decode()))
-                    if word.upper() == "QUIT":
-                        self.say("221 bye")
+                self.say("", "220 here")
+                while line := self.rfile.readline():
+                    words = line.decode().strip()
+                    word = words[:4].upper()
+                    if word == "EHLO" and mode == "starttls":
+                        self.say(word, "250-here\r\n250 STARTTLS")
+                    elif word == "STAR" and mode == "starttls":
+                        self.say(word, "220 go on")
+                        self.start_tls()
+                    elif word == "DATA" and self.say("DATA", "354 go on"):
+                        text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                        if self.say(".", "250 ok"):
+                            box.got.append((sender, to, text.decode()))
+                    elif word != "DATA" and self.say(word, "221 bye" if word == "QUIT" else "250 ok"):
+                        sender = words[10:] if word == "MAIL" else sender
+                        to += [words[8:]] if word == "RCPT" else []
+                    if word == "QUIT" or box.answers.get(word) == "" or box.answers.get(word, "")[:3] == "421":
                         return
-                    self.say("250 ok")
 
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        class Server(socketserver.ThreadingTCPServer):
+            def handle_error(self, request, client_address):  # who does not trust its certificate
+                pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -445,27 +489,134 @@ def edited(w):
 
 
 def refused(w):
-    """what a server refuses for good is given up after three tries, and named in the log; what comes behind it is told"""
-    web = Web(w.c, status=400)
+    """what a web server refuses for good is not sent again, which log and status say, and is in nobody's way, until notify.cfg changes"""
+    web = Web(w.c, status=404)
     w.notify(hook(web))
     w.break_target()
     d = Daemon(w.a)
-    tries = lambda: d.words().count("waits: target 'hook' of notify.cfg: the server answers with status 400")
-    rig.wait_for(lambda: tries() == 1, "a try")
+    line = "'Replication Job: '100-0' failed' is refused for good, and not sent again before its target is mended: target 'hook' of notify.cfg: the server answers with status 404"
+    rig.wait_for(lambda: line in d.words(), "the word of the log")
+    said = w.a.pvesr("status").stderr
+    assert "1 notification for 'hook' is refused for good since" in said and "status 404" in said, said
+    web.status = 200
     w.mend_target()
     w.again()
     w.wait_synced()
-    rig.wait_for(lambda: len(w.spooled()) == 2, "the recovery")
-    line = "'Replication Job: '100-0' failed' is not told to target 'hook', given up after 3 tries: target 'hook' of notify.cfg: the server answers with status 400"
-    for n in itertools.count(1):  # each change makes it try anew
-        if line in d.words():
-            break
+    rig.wait_for(lambda: web.events() == ["recovery"] and len(w.spooled()) == 1, "the recovery")
+    assert d.words().count(line) == 1, d.words()
+    d.stop()
+    d = Daemon(w.a)
+    w.set_state(kept_aside=["diverged_100-0_1 of st:x"])
+    rig.wait_for(lambda: web.events() == ["recovery", "kept-aside"] and len(w.spooled()) == 1, "what is kept aside")
+    w.notify(hook(web, more="\tcomment mended\n"))
+    rig.wait_for(lambda: web.events() == ["recovery", "kept-aside", "failure"] and not w.spooled(), "the failure")
+    assert not w.a.pvesr("status").stderr
+
+
+def waits_for_a_web_server(w):
+    """a web server that wants to be asked later, or is out of order, is"""
+    web = Web(w.c, status=429)
+    w.notify(hook(web))
+    w.break_target()
+    d = Daemon(w.a)
+    for n, status in enumerate((429, 408, 425, 503)):
+        web.status = status
         w.notify(hook(web, more=f"\tcomment {n}\n"))
-        rig.wait_for(lambda n=n: tries() > n, "one more try", seconds=120)
-        rig.wait_for(lambda n=n: n < 2 or line in d.words(), "that it is given up")
+        rig.wait_for(lambda status=status: f"waits: target 'hook' of notify.cfg: the server answers with status {status}" in d.words(), f"an answer of {status}", seconds=120)
     web.status = 200
     w.notify(hook(web))
-    rig.wait_for(lambda: web.events() == ["recovery"] and not w.spooled(), "the recovery", seconds=120)
+    rig.wait_for(lambda: web.events() == ["failure"] and not w.spooled(), "the failure", seconds=120)
+    assert "refused" not in d.words(), d.words()
+
+
+def relay(mails, more="\tmode insecure\n", host="127.0.0.1"):
+    return f"smtp: relay\n\tserver {host}\n\tport {mails.port}\n{more}\tmailto a@example.com\n\tfrom-address pvesr@example.com\n\n"
+
+
+def mail_refused(w):
+    """what a mail server refuses for good, at whatever step of a mail, is not sent again; what it may take later is"""
+    mails = MailServer(w.c)
+    d = None
+    for n, (word, answer, later) in enumerate((("MAIL", "550 no", False), ("RCPT", "550 no such user", False), ("DATA", "554 no", False), (".", "554 spam", False),
+                                              ("RCPT", "450 later", True), (".", "451 later", True), ("RCPT", "421 bye", True), ("MAIL", "", True))):
+        mails.answers = {word: answer}
+        w.notify(relay(mails, f"\tmode insecure\n\tcomment {n}\n"))
+        if not d:
+            w.break_target()
+            d = Daemon(w.a)
+        line, most = ("for target 'relay' waits", n - 4) if later else ("is refused for good, and not", n)
+        rig.wait_for(lambda line=line, most=most: d.words().count(line) > most, f"the word of the log to {answer!r} at {word}", seconds=120)
+        said = w.a.pvesr("status").stderr
+        assert ("waits since" if later else "is refused for good since") in said, (word, answer, said)
+        assert answer[:3] in said, (word, answer, said)
+    mails.answers = {}
+    w.notify(relay(mails))
+    rig.wait_for(lambda: len(mails.got) == 1 and not w.spooled(), "the mail", seconds=120)
+
+
+def by_tls(w):
+    """mail and web servers whose certificate does not verify, or is another's, or that offer no TLS, are sent nothing, and log and status say why; then all of it"""
+    mine, other = certificate(w.c), certificate(w.c, "DNS:elsewhere.example")
+    web, wrong, tls, starts = Web(w.c, tls=mine), Web(w.c, tls=other), MailServer(w.c, "tls", mine), MailServer(w.c, "starttls", mine)
+    plain = MailServer(w.c)
+    targets = (f"webhook: hook\n\turl https://127.0.0.1:{web.port}/in\n\nwebhook: wrong\n\turl https://127.0.0.1:{wrong.port}/in\n\n" +
+               relay(tls, "\tmode tls\n") + relay(starts, "\tmode starttls\n").replace("relay", "starts") + relay(plain, "\tmode starttls\n").replace("relay", "plain"))
+    w.notify(targets)
+    w.break_target()
+    d = Daemon(w.a)
+    names = ("hook", "wrong", "relay", "starts", "plain")
+    for name in names:
+        rig.wait_for(lambda name=name: re.search(f"for target '{name}' waits: .*({'STARTTLS|TLS|SSL' if name == 'plain' else 'certificate'})", d.words()), f"a try of '{name}'")
+        assert f"1 notification for '{name}' waits since" in w.a.pvesr("status").stderr
+    servers = (web, wrong, tls, starts, plain)
+    assert not any(there.got for there in servers)
+    trust(w.c, mine, other)
+    w.notify(targets + "# mended\n")
+    for there in (web, tls, starts):
+        rig.wait_for(lambda there=there: len(there.got) == 1, "the failure", seconds=120)
+    rig.wait_for(lambda: len(w.spooled()) == 2, "what cannot be sent")
+    assert not wrong.got and not plain.got and "subject" in d.words(), d.words()
+
+
+def senders(w):
+    """The processes that send what is spooled on pve1."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8") as f:
+            words = f.read()
+            if "--send-notification" in words and w.a.dir in words:
+                yield int(pid)
+
+
+def stopped(w, killed):
+    web = Web(w.c)
+    web.hang.clear()
+    w.notify(hook(web))
+    w.break_target()
+    d = Daemon(w.a)
+    rig.wait_for(lambda: web.asked, "a server that is asked")
+    assert d.stop() == 0
+    assert len(w.spooled()) == 1 and not web.got and len(list(senders(w))) == 1
+    if killed:
+        for pid in senders(w):
+            os.kill(pid, signal.SIGKILL)
+    d = Daemon(w.a)
+    w.mend_target()
+    w.again()
+    rig.wait_for(lambda: len(w.spooled()) == 2, "the recovery, which waits")
+    web.hang.set()
+    rig.wait_for(lambda: not w.spooled(), "an empty spool", seconds=120)
+    return web
+
+
+def stopped_while_it_is_sent(w):
+    """what is being sent when the daemon stops is told once, by the process that does, and the next daemon waits for that"""
+    assert stopped(w, False).events() == ["failure", "recovery"]
+
+
+def killed_while_it_is_sent(w):
+    """where that process dies, too, it is told by the next daemon, under the same key as what may have arrived"""
+    web = stopped(w, True)
+    assert web.events()[-2:] == ["failure", "recovery"] and len({h["Idempotency-Key"] for _, h, _ in web.got}) == 2, web.got
 
 
 def not_removed(w):
@@ -518,6 +669,7 @@ def play(f):
 
 
 for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, as_of_backups, by_hand, turned_off, full, read_only, many_at_once, edited, refused,
+             waits_for_a_web_server, mail_refused, by_tls, stopped_while_it_is_sent, killed_while_it_is_sent,
              not_removed, other_state_dir):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

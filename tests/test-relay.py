@@ -11,16 +11,9 @@ import threading
 import time
 
 import rig
-from apiworld import SECRETS, World, as_browser, expect, has_keys, log_in, set_password
+from apiworld import SECRETS, as_browser, expect, has_keys, log_in, play_all, set_password, told
 from rigapi import Api, token
 from rigdaemon import Daemon
-
-TESTS = []
-
-
-def told(f):
-    TESTS.append(f)
-    return f
 
 
 @told
@@ -302,13 +295,4 @@ def told_later(w):
     assert expect(200, w.api.get("/nodes/pve2/replication")).data == []
 
 
-def play(f):
-    def run():
-        with rig.Cluster("xfs") as c:
-            f(World(c))
-    return run
-
-
-for test in TESTS:
-    rig.check("relay: " + test.__doc__, play(test), needs=("root", "xfs"))
-rig.main()
+play_all("relay")

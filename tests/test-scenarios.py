@@ -57,8 +57,7 @@ def nothing_changed(w):
     assert log.count("nothing changed on") == 2 and "create snapshot" not in log and "cannot" not in log, log
     last = w.status()["100-0"]["last_sync"]
     assert (1, f"__replicate_100-0_{last}__") in w.lab.names.entries(w.b.store)[0]
-    with open(w.lab.replica(0), "r+b") as f:
-        f.write(b"written on the target")
+    w.write_there()
     w.run()
     w.proved(asides=True)
     assert len(w.asides(w.b.store)) == 1

@@ -433,6 +433,26 @@ def state_is_full(w):
     w.proved()
 
 
+@scenario("xfs", "btrfs", "plain")
+def state_of_the_target_is_full(w):
+    """no room for what a commit writes down on the target: nothing is shown, what was written there is kept, and the message says where room is needed"""
+    tmpfs(w, w.b.state_dir, "size=1m")
+    w.create()
+    w.run()
+    w.lab.write(0, 3, path=w.lab.replica(0))
+    mine = w.copy(w.lab.replica(0))
+    fill(w.b.state_dir)
+    w.lab.write(0, 3)
+    for _ in range(2):
+        done = w.run(want=1)
+        assert w.b.state_dir in done.stderr and "No space left" in done.stderr and "bytes free" in done.stderr, done.stderr
+        assert same_file(w.lab.replica(0), mine), "the replica was changed"
+    os.unlink(os.path.join(w.b.state_dir, "filler"))
+    w.run()
+    assert w.kept_aside(w.b.store, 0, mine) and len(w.asides(w.b.store)) == 1, w.asides(w.b.store)
+    w.proved(asides=True)
+
+
 @scenario("xfs")
 def end_cannot_be_recorded(w):
     """the state can no longer be written when the run ends: it fails and says so; the next run finds the acknowledged point"""

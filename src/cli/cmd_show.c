@@ -174,15 +174,28 @@ static void show_jobs(struct env *env, const struct jobs *jobs, const struct job
     }
 }
 
-/* Once of each target; the oldest that waits comes first, and has the reason. */
 /* What waits for so long was not even tried. */
 #define WAITING_SECONDS 120
 
+static void tell_spooled(const struct spooled *x, size_t n)
+{
+    char since[32];
+    bool one = n == 1;
+    const char *how = x->refused ? (one ? "is refused for good" : "are refused for good")
+                      : one      ? "waits"
+                                 : "wait";
+    clock_print_log(x->made, since);
+    if (x->tries || clock_epoch() - x->made > WAITING_SECONDS)
+        put_line(stderr, "warning: %zu notification%s for '%s' %s since %s: %s%s", n, one ? "" : "s",
+                 x->target, how, since, x->error ? x->error : "not sent yet",
+                 x->refused ? "; mend the target, which sends it again" : "");
+}
+
+/* Once of each target; the oldest that waits, or is refused, comes first, and has the reason. */
 static void tell_waiting(const struct env *env)
 {
     struct spool s;
     struct err e = {0};
-    char since[32];
     if (spool_load(env->settings.state_dir, &s, &e) < 0) {
         if (e.code != EACCES) /* who may not know does not */
             put_line(stderr, "warning: %s", e.text);
@@ -192,14 +205,12 @@ static void tell_waiting(const struct env *env)
         bool first = true;
         n = 1;
         for (size_t k = 0; k < s.n; k++) {
-            bool same = strcmp(s.v[k].target, s.v[i].target) == 0;
+            bool same = strcmp(s.v[k].target, s.v[i].target) == 0 && s.v[k].refused == s.v[i].refused;
             first = first && !(same && k < i);
             n += same && k > i;
         }
-        clock_print_log(s.v[i].made, since);
-        if (first && (s.v[i].tries || clock_epoch() - s.v[i].made > WAITING_SECONDS))
-            put_line(stderr, "warning: %zu notification%s for '%s' wait%s since %s: %s", n, n == 1 ? "" : "s",
-                     s.v[i].target, n == 1 ? "s" : "", since, s.v[i].error ? s.v[i].error : "not sent yet");
+        if (first)
+            tell_spooled(&s.v[i], n);
     }
     spool_release(&s);
 }

@@ -32,11 +32,12 @@ int cmd_schedule_now(struct env *env, const struct args *a, struct err *e)
         return 0;
     }
     if (job->disabled && job->remove == REMOVE_NOT)
-        fprintf(stderr, "warning: job '%s' is disabled, it runs once it is enabled\n", job->id);
+        fprintf(stderr, "warning: job '%s' is disabled, it runs once it is enabled: 'pvesr enable %s'\n",
+                job->id, job->id);
     _cleanup_(lock_freep) struct lock *lock = lock_guest(env, job->guest, e);
     if (!lock)
         return -1;
-    return job_state_schedule_now(env->settings.state_dir, job->guest, job->target, e);
+    return job_state_schedule_now(env->settings.state_dir, job, e);
 }
 
 int cmd_set_state(struct env *env, const struct args *a, struct err *e)

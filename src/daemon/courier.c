@@ -71,6 +71,10 @@ static bool is_settled(const struct delivery *d, const struct child_result *r)
         strv_add_once(&c->settled, d->name);
         log_line(LOG_ERR, "%s", buf_str(&r->err));
         return true;
+    case COURIER_REFUSED:
+        strv_add_once(&c->refused, d->name);
+        log_line(LOG_ERR, "%s", buf_str(&r->err));
+        return true;
     case COURIER_DROPPED:
         log_line(LOG_NOTICE, "%s", buf_str(&r->err));
         return true;
@@ -144,19 +148,31 @@ static int64_t wake_rested(struct courier *c)
     return soonest;
 }
 
-static bool is_first(const struct courier *c, const struct spool *s, size_t i)
+/* Was something mended since it was tried? A moment far ahead was set by a clock that was ahead. */
+static bool is_to_retry(const struct courier *c, const struct spooled *x, int64_t now)
 {
-    for (size_t k = 0; k < i; k++)
-        if (strcmp(s->v[k].target, s->v[i].target) == 0 && !strv_has(&c->settled, s->v[k].name))
-            return false;
-    return !strv_has(&c->settled, s->v[i].name);
+    return x->next > now + spool_retry_delay(UINT32_MAX) ||
+           x->next - spool_retry_delay(x->tries) <= c->retried;
 }
 
-/* A moment far ahead was set by a clock that was ahead. */
+/* Neither sent by itself, nor in the way of others. */
+static bool rests(const struct courier *c, const struct spooled *x, int64_t now)
+{
+    return strv_has(&c->settled, x->name) ||
+           (x->refused && (strv_has(&c->refused, x->name) || !is_to_retry(c, x, now)));
+}
+
+static bool is_first(const struct courier *c, const struct spool *s, size_t i, int64_t now)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(s->v[k].target, s->v[i].target) == 0 && !rests(c, &s->v[k], now))
+            return false;
+    return !rests(c, &s->v[i], now);
+}
+
 static bool is_due(const struct courier *c, const struct spooled *x, int64_t now)
 {
-    return x->next <= now || x->next > now + spool_retry_delay(UINT32_MAX) ||
-           x->next - spool_retry_delay(x->tries) <= c->retried;
+    return x->next <= now || is_to_retry(c, x, now);
 }
 
 /* Never untried: the clock may have been set since it was made. */
@@ -164,7 +180,7 @@ static bool give_up(struct courier *c, const struct spooled *x, int64_t now)
 {
     struct err e = {0};
     bool old = x->tries > 0 && now - x->made >= SPOOL_KEEP_SECONDS;
-    if (!old && x->refused < SPOOL_REFUSALS)
+    if (!old || strv_has(&c->settled, x->name))
         return false;
     log_line(LOG_ERR, "'%s' is not told to target '%s', given up after %u tries: %s", x->title, x->target,
              x->tries, x->error ? x->error : "it was never sent");
@@ -189,7 +205,9 @@ static int64_t look_at(struct courier *c, const struct spool *s, int64_t now)
     for (size_t i = 0; i < s->n; i++) {
         const struct spooled *x = &s->v[i];
         const struct delivery *d = delivery_to(c, x->target);
-        if (!is_first(c, s, i) || (d && d->child))
+        if (x->refused && rests(c, x, now))
+            give_up(c, x, now);
+        if (!is_first(c, s, i, now) || (d && d->child))
             continue;
         int64_t next = x->next;
         if (give_up(c, x, now))
@@ -245,6 +263,7 @@ void courier_look(struct courier *c)
 void courier_retry(struct courier *c)
 {
     c->retried = clock_epoch();
+    strv_release(&c->refused);
     for (struct delivery *d = c->under_way; d; d = d->next)
         d->until = 0; /* of one that is at it: set anew when it fails */
     courier_look(c);
@@ -269,6 +288,7 @@ void courier_release(struct courier *c)
         delivery_free(d);
     }
     strv_release(&c->settled);
+    strv_release(&c->refused);
 }
 
 /* ---- the process ---- */
@@ -353,9 +373,15 @@ static int deliver(const struct errand *x, const json_t *o, struct err *e)
         return COURIER_STAYS;
     }
     problem = *e;
-    if (spool_failed(x->state_dir, x->name, problem.text, problem.kind == ERR_DATA, clock_epoch(), e) == 0)
-        *e = problem;
-    return -1;
+    bool refused = problem.kind == ERR_DATA;
+    if (spool_failed(x->state_dir, x->name, problem.text, refused, clock_epoch(), e) < 0)
+        return -1;
+    *e = problem;
+    if (!refused)
+        return -1;
+    err_set(e, ERR_DATA, 0, "'%s' is refused for good, and not sent again before its target is mended: %s",
+            event_text(event, "title"), problem.text);
+    return COURIER_REFUSED;
 }
 
 /* Another process, of a daemon that is gone, may be at it still; then it is gone, or not, when that has

@@ -26,6 +26,7 @@ struct courier {
     /* names that are settled, and could not be removed: never sent again by this daemon, nor in anything's
      * way */
     struct strv settled;
+    struct strv refused; /* names that were since `retried` */
 };
 
 /* Spool it for a target. */
@@ -42,6 +43,7 @@ void courier_release(struct courier *c);
 enum {
     COURIER_DROPPED = 3, /* its target is no more */
     COURIER_STAYS = 4,   /* it was sent, or dropped, and cannot be removed */
+    COURIER_REFUSED = 5, /* its target never takes it: it stays, and is tried once more after courier_retry */
 };
 int courier_errand(const struct settings *s, struct tree *t, struct err *e);
 

@@ -68,7 +68,7 @@ static int post(const struct notify_target *t, const char *method, const char *u
     curl_slist_free_all(list);
     if (check(t, code, problem, e) < 0)
         return -1;
-    bool for_good = status == 400 || status == 413 || status == 422;
+    bool for_good = status / 100 == 4 && status != 408 && status != 425 && status != 429;
     return status / 100 == 2
                ? 0
                : err_set(e, for_good ? ERR_DATA : ERR_NETWORK, 0,
@@ -198,6 +198,29 @@ static int send_mail(const struct notify_target *t, const json_t *event, const s
     return mail_send(s->sendmail, &text, e) < 0 ? err_wrap(e, "target '%s' of %s", t->name, t->file) : 0;
 }
 
+/* Has the mail itself been offered? What is refused before that (the greeting, a password, no TLS) is mended
+ * without it. */
+static int watch_smtp(CURL *curl, curl_infotype type, char *data, size_t n, void *offered)
+{
+    if (type == CURLINFO_HEADER_OUT && n >= 5 && strncasecmp(data, "MAIL ", 5) == 0)
+        *(bool *)offered = true;
+    return 0;
+}
+
+/* As check; with what the server answered. 421: it goes away, which says nothing of the mail. */
+static int check_smtp(const struct notify_target *t, CURL *curl, CURLcode code, bool offered,
+                      const char *problem, struct err *e)
+{
+    long status = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    bool answered = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_WEIRD_SERVER_REPLY;
+    if (!answered || status < 400)
+        return check(t, code, problem, e);
+    return err_set(e, offered && status >= 500 ? ERR_DATA : ERR_NETWORK, 0,
+                   "target '%s' of %s: the server answers with status %ld (%s)", t->name, t->file, status,
+                   *problem ? problem : curl_easy_strerror(code));
+}
+
 static char *smtp_url(const struct notify_target *t, bool tls)
 {
     bool six = strchr(t->server, ':') && *t->server != '[';
@@ -220,6 +243,7 @@ static int send_smtp(const struct notify_target *t, const json_t *event, const s
     _cleanup_strv_ struct strv to = STRV_INIT;
     struct upload upload = {.text = &lines};
     struct curl_slist *recipients = NULL;
+    bool offered = false;
     compose(t, event, s, &text);
     add_crlf(&text, &lines);
     strv_split(&to, t->mail_to, ", \t");
@@ -235,10 +259,14 @@ static int send_smtp(const struct notify_target *t, const json_t *event, const s
     curl_easy_setopt(curl, CURLOPT_READFUNCTION, read_mail);
     curl_easy_setopt(curl, CURLOPT_READDATA, &upload);
     curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(curl, CURLOPT_VERBOSE, 1L); /* for the watch alone, which prints nothing */
+    curl_easy_setopt(curl, CURLOPT_DEBUGFUNCTION, watch_smtp);
+    curl_easy_setopt(curl, CURLOPT_DEBUGDATA, &offered);
     CURLcode code = curl_easy_perform(curl);
+    int r = check_smtp(t, curl, code, offered, problem, e);
     curl_easy_cleanup(curl);
     curl_slist_free_all(recipients);
-    return check(t, code, problem, e);
+    return r;
 }
 
 static int send_by_kind(const struct notify_target *t, const json_t *event, const struct sending *s,

@@ -93,9 +93,7 @@ int spool_failed(const char *state_dir, const char *name, const char *error, boo
     unsigned tries = (unsigned)json_integer_value(json_object_get(o, "tries")) + 1;
     json_object_set_new(o, "tries", json_integer(tries));
     json_object_set_new(o, "next", json_integer(now + spool_retry_delay(tries)));
-    if (refused)
-        json_object_set_new(o, "refused",
-                            json_integer(json_integer_value(json_object_get(o, "refused")) + 1));
+    json_object_set_new(o, "refused", json_boolean(refused));
     json_object_set_new(o, "error", json_string(text));
     int r = write_entry(state_dir, name, o, e);
     json_decref(o);
@@ -118,7 +116,7 @@ static void take(const char *state_dir, const char *name, struct spool *s)
                             .made = json_integer_value(json_object_get(o, "made")),
                             .next = json_integer_value(json_object_get(o, "next")),
                             .tries = (unsigned)json_integer_value(json_object_get(o, "tries")),
-                            .refused = (unsigned)json_integer_value(json_object_get(o, "refused")),
+                            .refused = json_is_true(json_object_get(o, "refused")),
                             .error = error ? xstrdup(error) : NULL};
     snprintf(one->name, sizeof one->name, "%s", name);
     json_decref(o);

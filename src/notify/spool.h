@@ -12,15 +12,15 @@
 
 #define SPOOL_MAX 1000 /* files; then the oldest makes room */
 #define SPOOL_KEEP_SECONDS (7 * 86400)
-#define SPOOL_REFUSALS 3 /* so often it is said that it will never be taken */
 #define SPOOL_NAME_MAX 40
 
 struct spooled {
     char name[SPOOL_NAME_MAX];
     char *target, *title;
     int64_t made, next; /* epoch; not to be tried before `next` */
-    unsigned tries, refused;
-    char *error; /* of the last try, or NULL */
+    unsigned tries;
+    bool refused; /* the last try: its target says that it never takes it */
+    char *error;  /* of the last try, or NULL */
 };
 
 struct spool {
@@ -41,8 +41,7 @@ json_t *spool_read(const char *state_dir, const char *name, struct err *e);
 bool spool_has(const char *state_dir, const char *name);
 /* It was sent, or is given up. */
 int spool_remove(const char *state_dir, const char *name, struct err *e);
-/* It could not be sent at `now`, and is to be tried again. refused: the target says that it never takes it.
- */
+/* It could not be sent at `now`. refused: the target says that it never takes it. */
 int spool_failed(const char *state_dir, const char *name, const char *error, bool refused, int64_t now,
                  struct err *e);
 

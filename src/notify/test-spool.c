@@ -62,7 +62,14 @@ static void test_life(void **state)
     load(dir, &s);
     assert_int_equal(s.n, 2);
     assert_true(s.v[0].tries == 2 && s.v[0].next == 2090 && s.v[0].made == 1000);
-    assert_int_equal(s.v[0].refused, 1);
+    assert_false(s.v[0].refused);
+    assert_int_equal(spool_failed(dir, s.v[0].name, "never", true, 2090, &e), 0);
+    spool_release(&s);
+    load(dir, &s);
+    assert_true(s.v[0].refused && s.v[0].tries == 3);
+    assert_int_equal(spool_failed(dir, s.v[0].name, "no way", false, 2030, &e), 0);
+    spool_release(&s);
+    load(dir, &s);
     assert_string_equal(s.v[0].error, "no way");
     assert_string_equal(s.v[0].title, "Replication Job: '100-0' failed");
     json_t *o = spool_read(dir, s.v[0].name, &e);

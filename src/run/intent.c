@@ -83,8 +83,20 @@ static int take_points_back(const struct intent_volume *v, struct volume *volume
     return rename_points(v, volume, &v->points_as, &v->points, e);
 }
 
-static int keep_written(const struct intent_volume *v, struct volume *volume,
-                        const struct intent_watch *watch, struct err *e)
+/* It may have a name for that already, of a commit that was cut before anybody was told, and a plain file
+ * gets no second one: v->aside becomes the name that there is. */
+static int find_aside(struct intent_volume *v, struct volume *volume, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    int r = volume_snapshots(volume, &all, e) < 0 ? -1 : snapshots_find(&all, v->aside) ? 0 : 1;
+    for (size_t i = 0; r > 0 && i < all.n; i++)
+        if (snapshot_is_aside(all.v[i].name) && (r = volume_differs(volume, all.v[i].id, e)) == 0)
+            strcpy(v->aside, all.v[i].name);
+    return r < 0 ? -1 : 0;
+}
+
+static int keep_written(struct intent_volume *v, struct volume *volume, const struct intent_watch *watch,
+                        struct err *e)
 {
     struct volume_info info;
     char shown[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1] = "";
@@ -93,7 +105,7 @@ static int keep_written(const struct intent_volume *v, struct volume *volume,
     bool ask = info.exists && !(info.strict && !v->anew && strcmp(shown, v->id) == 0);
     int written = ask ? volume_written(volume, since, e) : 0;
     bool keep = written || (v->keep_live && info.exists);
-    if (written < 0 || (keep && volume_keep_aside(volume, v->aside, e) < 0))
+    if (written < 0 || (keep && (volume_keep_aside(volume, v->aside, e) < 0 || find_aside(v, volume, e) < 0)))
         return -1;
     if (keep && watch && watch->kept)
         watch->kept(v, since, watch->arg);
@@ -200,6 +212,15 @@ static int each_watched(const struct intent *i, struct volume *const volumes[],
     return 0;
 }
 
+static int keep_all_written(struct intent *i, struct volume *const volumes[],
+                            const struct intent_watch *watch, struct err *e)
+{
+    for (size_t k = 0; k < i->n; k++)
+        if (keep_written(&i->v[k], volumes[k], watch, e) < 0)
+            return -1;
+    return 0;
+}
+
 /* -1 in any case. */
 static int end_backwards(struct env *env, const struct intent *i, struct volume *const volumes[],
                          struct err *e)
@@ -232,7 +253,7 @@ int intent_carry_out(struct env *env, struct intent *i, struct volume *const vol
 {
     if (look_before(i, volumes, e) < 0 || each(i, volumes, check_complete, e) < 0 ||
         each(i, volumes, check_points, e) < 0 || each(i, volumes, check_unused, e) < 0 ||
-        each_watched(i, volumes, watch, keep_written, e) < 0 || intent_remember(env, i, e) < 0)
+        keep_all_written(i, volumes, watch, e) < 0 || intent_remember(env, i, e) < 0)
         return -1;
     return end(env, i, volumes, watch, e);
 }
@@ -283,7 +304,7 @@ static int finish(struct env *env, struct cut *c, struct err *e)
             return -1;
         v->keep_live = v->keep_live && strcmp(shown, v->id) != 0;
     }
-    if (each_watched(&c->intent, c->volumes, NULL, keep_written, e) < 0)
+    if (keep_all_written(&c->intent, c->volumes, NULL, e) < 0)
         return -1;
     return end(env, &c->intent, c->volumes, NULL, e);
 }

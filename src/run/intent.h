@@ -18,7 +18,8 @@ struct intent_volume {
     char id[SNAPSHOT_ID_LEN + 1];   /* the restore point to be shown; its stage is sealed, or it is there */
     char as[SNAPSHOT_NAME_MAX + 1]; /* and its name afterwards; "": as it is */
     char was[SNAPSHOT_ID_LEN + 1];  /* what is shown until then; "" when nothing is, or no restore point */
-    char aside[SNAPSHOT_NAME_MAX + 1]; /* the name under which a live volume that was written to is kept */
+    char aside[SNAPSHOT_NAME_MAX + 1]; /* the name under which a live volume that was written to is kept, or
+                                          another that this very file has already */
     bool keep_live;                    /* keep it, written to or not */
     bool anew;                         /* also what shows `id` is put back, if it was written to */
     /* Restore points that are kept aside from then on, and their names for that: a commit that does not come

@@ -87,6 +87,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
         return;
     to->not_before = from->not_before;
     to->last_try = from->last_try; /* to tell when it is asked for */
+    to->asked = from->asked;
     to->lost = from->lost;
     to->postponed = from->postponed;
     to->told = from->told;
@@ -188,11 +189,13 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     job.max_age = j->max_age ? age : NULL;
     job.guest = j->guest;
     job.fault = j->faulty ? j->id : NULL;
+    bool asked = s->asked && s->asked != j->asked;
     if (s->exists && s->last_try == 0 && j->last_try != 0)
-        j->not_before = 0; /* asked for by schedule-now */
+        j->not_before = 0; /* this is all that Proxmox VE's own schedule-now says */
     j->next = due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
+    j->asked = s->asked;
     j->told = j->last_sync == s->last_sync && j->told <= now ? j->told : 0;
     j->postponed =
         j->last_sync == s->last_sync ? j->postponed : 0; /* somebody else's run may have succeeded */
@@ -214,6 +217,8 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->stale = false;
     if (ended)
         judge_run(j, s, now);
+    if (asked)
+        j->not_before = 0;
     take_hindrance(j, s, ev);
     if (ended && ev && ev->ended)
         ev->ended(j, ev->arg);

@@ -39,6 +39,7 @@ struct queue_job {
     int64_t next;       /* due_time of the last known state */
     int64_t not_before; /* put off in this process: busy guest, or a run that left no trace */
     int64_t last_iteration, last_try, last_sync, fail_count;
+    int64_t asked;          /* as in the state: a value that is new ends the putting off */
     char *error;            /* of the last failure, or NULL */
     struct strv kept_aside; /* what the target keeps aside, as in the state */
     char *hindrance;        /* why the last run was postponed, or NULL */

@@ -106,9 +106,44 @@ static void test_run_without_trace(void **state)
 
 static void ask_for(struct world *w, const char *id)
 {
-    struct job_state s = state_of(w, id);
-    s.last_try = 0;
-    store(w, id, &s);
+    struct err e;
+    assert_int_equal(job_state_schedule_now(w->dir, jobs_find(&w->jobs, id), &e), 0);
+}
+
+/* Whatever a job waits for in this process, asking for it ends that: also where it never ran, was asked for
+ * before, or a run of it is just over. Once only, or a busy guest would be tried all the time. */
+static void test_asked_for_while_put_off(void **state)
+{
+    static const enum queue_outcome outcomes[] = {QUEUE_POSTPONED, QUEUE_FAILED};
+    struct world *w = *state;
+    int64_t now = 1000;
+    configure(w, "local: 100-0\n\ttarget pve2\n");
+    look(w, now);
+    for (size_t i = 0; i < 6; i++) {
+        bool at_its_end = i >= 4;
+        assert_string_equal(start(w, ++now), "100-0"); /* and it records nothing */
+        if (at_its_end)
+            ask_for(w, "100-0");
+        queue_ended(&w->q, "100-0", outcomes[i % 2]);
+        look(w, now);
+        if (at_its_end)
+            continue;
+        assert_string_equal(start(w, now + 1), "");
+        ask_for(w, "100-0");
+        configure(w, "local: 100-0\n\ttarget pve2\n");
+        look(w, now);
+    }
+    assert_string_equal(start(w, ++now), "100-0");
+    queue_ended(&w->q, "100-0", QUEUE_POSTPONED);
+    for (int i = 0; i < 3; i++) {
+        configure(w, "local: 100-0\n\ttarget pve2\n");
+        look(w, now);
+        assert_string_equal(start(w, now + 1), "");
+    }
+    queue_refused(&w->q, queue_find(&w->q, "100-0"), now);
+    ask_for(w, "100-0");
+    look(w, now);
+    assert_string_equal(start(w, now), "100-0");
 }
 
 /* schedule-now, which waits for the guest's lock, comes before the end of a run is seen that began at once
@@ -312,21 +347,14 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_timeline_success),
-        WORLD_TEST(test_timeline_failure),
-        WORLD_TEST(test_asked_for_at_the_end),
-        WORLD_TEST(test_removal_of_local_target),
-        WORLD_TEST(test_busy_guest),
-        WORLD_TEST(test_run_without_trace),
-        WORLD_TEST(test_parallel),
-        WORLD_TEST(test_order_of_service),
-        WORLD_TEST(test_workers_per_target),
-        WORLD_TEST(test_foreign_run_to_target),
-        WORLD_TEST(test_foreign_run),
-        WORLD_TEST(test_reconfiguration),
-        WORLD_TEST(test_target_away),
-        WORLD_TEST(test_clock_put_back),
-        WORLD_TEST(test_verify),
+        WORLD_TEST(test_timeline_success),        WORLD_TEST(test_timeline_failure),
+        WORLD_TEST(test_asked_for_at_the_end),    WORLD_TEST(test_asked_for_while_put_off),
+        WORLD_TEST(test_removal_of_local_target), WORLD_TEST(test_busy_guest),
+        WORLD_TEST(test_run_without_trace),       WORLD_TEST(test_parallel),
+        WORLD_TEST(test_order_of_service),        WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_foreign_run_to_target),   WORLD_TEST(test_foreign_run),
+        WORLD_TEST(test_reconfiguration),         WORLD_TEST(test_target_away),
+        WORLD_TEST(test_clock_put_back),          WORLD_TEST(test_verify),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }

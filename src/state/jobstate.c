@@ -158,18 +158,21 @@ int job_state_remove(const char *state_dir, uint32_t guest, const char *target, 
     return change_entry(state_dir, guest, target, drop, NULL, e);
 }
 
-static void try_soon(struct json_span old, const void *arg, bool crowded, struct buf *out)
+static void try_soon(struct json_span old, const void *job, bool crowded, struct buf *out)
 {
     struct job_state s;
     state_decode(old, &s);
+    int64_t now = clock_epoch(), asked = s.asked;
+    state_of_job(&s, job);
     s.last_try = 0;
+    s.asked = asked < now || asked == INT64_MAX ? now : asked + 1;
     state_encode(out, old, &s, crowded);
     job_state_release(&s);
 }
 
-int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e)
+int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e)
 {
-    return change_entry(state_dir, guest, target, try_soon, NULL, e);
+    return change_entry(state_dir, job->guest, job->target, try_soon, job->id, e);
 }
 
 char *job_why_lost(int64_t began)

@@ -22,6 +22,7 @@
 struct job_state {
     int64_t last_sync; /* epoch of the start of the last successful run, 0: none */
     int64_t last_try;  /* 0: never, or as soon as possible */
+    int64_t asked;     /* another value each time that schedule-now asked for a run; not Proxmox VE's */
     int64_t began;     /* epoch of the first run about the guest as it is now, 0: unknown; not Proxmox VE's */
     struct strv guest; /* …and what that is known by (guest_config_identity); not Proxmox VE's */
     int64_t last_iteration;
@@ -90,8 +91,9 @@ int job_state_lose(const char *state_dir, uint32_t guest, const char *target, co
 /* A run was postponed before it could begin, and not because another one of the job is under way. */
 int job_state_postpone(const char *state_dir, uint32_t guest, const char *target, const char *why,
                        struct err *e);
-/* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now). */
-int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e);
+/* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now), also where
+ * it was already and had been put off. What another job to that target left does not count for it. */
+int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e);
 
 /* All entries at once, for the scheduler and `status`. */
 struct job_states; /* the file's text and an index: about 1.2 times its size */

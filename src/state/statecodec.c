@@ -37,6 +37,7 @@ static const struct {
     {"verify_began", offsetof(struct job_state, verify_began)},
     {"postponements", offsetof(struct job_state, postponements)},
     {"began", offsetof(struct job_state, began)},
+    {"asked", offsetof(struct job_state, asked)},
 };
 
 static const char *const other_keys[] = {

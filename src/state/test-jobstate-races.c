@@ -107,7 +107,8 @@ static void test_kill_leaves_a_whole_file(void **state)
         assert_int_equal(job_state_load(*state, 999 + ENTRIES, "b", &s, &e), 0);
         assert_int_equal(s.last_sync, 1700000000);
         job_state_release(&s);
-        assert_int_equal(job_state_schedule_now(*state, 100, "a", &e), 0); /* and the lock is free */
+        const struct job job = {.id = "100-0", .guest = 100, .target = (char *)"a"};
+        assert_int_equal(job_state_schedule_now(*state, &job, &e), 0); /* and the lock is free */
     }
     assert_true(seen >= test_rounds(ROUNDS));
 }

@@ -21,6 +21,8 @@ static void assert_file(const char *dir, const char *expected)
     assert_string_equal(text, expected);
 }
 
+static const struct job job_a = {.id = "100-0", .guest = 100, .target = (char *)"a"};
+
 static void test_missing_is_default(void **state)
 {
     static const char *const texts[] = {NULL,
@@ -179,7 +181,7 @@ static void test_lost(void **state)
     store_lost(*state, 0);
     assert_state(*state, INT32_MAX, 0, NULL);
     /* what others change of the entry leaves it */
-    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e);
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e);
     assert_state(*state, INT32_MAX, 0, NULL);
     assert_ok(gone(*state, 4711, "no", &e), &e);
     assert_state(*state, INT32_MAX, 0, NULL);
@@ -197,7 +199,7 @@ static void test_lost(void **state)
     job_state_release(&s);
     assert_state(*state, 0, 2, "left no word");
     store_lost(*state, 2);
-    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e); /* nobody knows when it began */
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e); /* nobody knows when it began */
     assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
     job_state_count_lost(&s);
     assert_string_equal(s.error, "the last run left no word: it was killed, or the node went down");
@@ -397,7 +399,7 @@ static void test_garbage_is_refused_and_kept(void **state)
         assert_null(job_states_load(*state, &e));
         assert_int_equal(job_state_store(*state, 100, "a", &s, &e), -1);
         assert_int_equal(job_state_remove(*state, 100, "a", &e), -1);
-        assert_int_equal(job_state_schedule_now(*state, 100, "a", &e), -1);
+        assert_int_equal(job_state_schedule_now(*state, &job_a, &e), -1);
         assert_int_equal(job_state_set_guest(*state, 100, "{}", &e), -1);
         assert_int_equal(job_state_get_guest(*state, 100, "a", "b", &json, &e), -1);
         assert_int_equal(job_states_purge(*state, keep_none, NULL, &e), -1);
@@ -414,21 +416,6 @@ static void test_names_cannot_break_the_file(void **state)
         assert_int_equal(job_state_store(*state, 100, names[i], &s, &e), -1);
         assert_int_equal(e.kind, ERR_USAGE);
     }
-}
-
-static void test_schedule_now(void **state)
-{
-    struct err e;
-    struct job_state s;
-    put(*state, file, "{\"100\":{\"local/a\":{\"last_try\":9,\"last_sync\":8,\"fail_count\":3,\"x\":[]}}}");
-    assert_ok(job_state_schedule_now(*state, 100, "a", &e), &e);
-    assert_file(*state, "{\"100\":{\"local/a\":{\"x\":[],\"last_sync\":8,\"last_try\":0,\"last_iteration\":0,"
-                        "\"fail_count\":3}}}");
-    assert_ok(job_state_schedule_now(*state, 200, "b", &e), &e); /* never ran: an entry is made */
-    assert_ok(job_state_load(*state, 200, "b", &s, &e), &e);
-    assert_true(s.exists);
-    assert_int_equal(s.last_try, 0);
-    job_state_release(&s);
 }
 
 static void test_set_guest(void **state)
@@ -587,7 +574,6 @@ int main(void)
         DIR_TEST(test_process),
         DIR_TEST(test_garbage_is_refused_and_kept),
         DIR_TEST(test_names_cannot_break_the_file),
-        DIR_TEST(test_schedule_now),
         DIR_TEST(test_set_guest),
         DIR_TEST(test_get_guest_turns_the_direction),
         DIR_TEST(test_all_states),

@@ -133,11 +133,15 @@ static json_t *call(struct peer *p, json_t *request, struct err *e)
     return NULL;
 }
 
-/* What is kept aside there, as far as this answer tells. A node of an older version does not say. */
+/* What is kept aside there, as far as this answer tells: the call that finds it and the one that needs it may
+ * both do. A node of an older version does not say. */
 static int take_kept(struct peer *p, const json_t *reply, struct err *e)
 {
-    if (json_object_get(reply, "kept") && message_texts(reply, "kept", &p->kept, e) < 0)
+    _cleanup_strv_ struct strv told = STRV_INIT;
+    if (json_object_get(reply, "kept") && message_texts(reply, "kept", &told, e) < 0)
         return err_wrap(e, "%s", p->node);
+    for (size_t i = 0; i < told.n; i++)
+        strv_add_once(&p->kept, told.v[i]);
     while (p->kept.n > PEER_KEPT_MAX)
         strv_remove(&p->kept, 0);
     return 0;

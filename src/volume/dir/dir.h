@@ -105,7 +105,7 @@ int dir_snapshot_destroy(struct dir *d, const char *name, const char *id, struct
 int dir_snapshot_adopt(struct dir *d, const char *name, const char *id, struct err *e);
 int dir_snapshot_mark(struct dir *d, const char *name, const char *id, int64_t since, struct err *e);
 int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct err *e);
-/* All of this kind. */
+/* All of this kind; of temporaries not what former_settle left. */
 int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e);
 /* Those that go with the volume (snapshot_goes_along), and all digests. */
 int dir_remove_snapshots(struct dir *d, struct err *e);
@@ -138,7 +138,7 @@ int plain_commit(struct volume *v, const char *id, enum commit_how how, struct e
 /* Give the live file this other name, a temporary's; nothing, where there are no hard links. */
 int former_link(struct volume *v, const char *tag, struct err *e);
 /* What such a file has that no snapshot has is kept aside, whatever asked before; remove: and the name goes.
- */
+ * 1: there is no room to keep it, says *e, and it stays what it is. */
 int former_settle(struct volume *v, bool remove, struct err *e);
 /* Of a file that has been linked, and so has another ctime. */
 int plain_former_written(struct dir *d, int fd, const char *file, struct err *e);

@@ -3,6 +3,8 @@
  * Somebody may have written to it since. A kill in between leaves the name to volume_tidy, which asks, too.
  *
  * What is to be kept is that very file, under the name of a snapshot: who has it open may be writing still.
+ * Where there is no room for that name, it stays a temporary: the commit, which is over, does not fail for
+ * it, and the pruning that follows may make room. The next one waits for that (former_link), lest it be lost.
  */
 #include "volume/dir/dir.h"
 
@@ -46,6 +48,7 @@ static int has_other_name(const struct dir *d, int fd, struct err *e)
 static int is_written(struct dir *d, int fd, const char *name, struct err *e)
 {
     char by[VOLUME_USER_MAX + 1], since[SNAPSHOT_NAME_MAX + 1], asked[IDENT_MAX];
+    struct err ignored; /* without the note it is asked again */
     int reflink = dir_can_reflink(d, e),
         r = reflink < 0 ? -1 : users_writing(fd, store_tick(d->store), by, e);
     if (r != 0)
@@ -57,7 +60,11 @@ static int is_written(struct dir *d, int fd, const char *name, struct err *e)
     if (ident_holds_linked(fd, asked))
         return 0;
     r = plain_former_written(d, fd, name, e);
-    return r != 0 ? r : ident_take(fd, asked, e) < 0 || mark_set(fd, "asked", asked, e) < 0 ? -1 : 0;
+    if (r == 0 && ident_take(fd, asked, e) < 0)
+        return -1;
+    if (r == 0)
+        mark_set(fd, "asked", asked, &ignored);
+    return r;
 }
 
 static int keep(struct volume *v, int fd, const char *name, struct err *e)
@@ -80,6 +87,7 @@ static int keep(struct volume *v, int fd, const char *name, struct err *e)
     return dir_sync(d, e);
 }
 
+/* As former_settle. */
 static int settle(struct volume *v, const char *tag, bool remove, struct err *e)
 {
     struct dir *d = v->priv;
@@ -92,20 +100,25 @@ static int settle(struct volume *v, const char *tag, bool remove, struct err *e)
         r = has_other_name(d, fd, e);
     if (r == 0 && (r = is_written(d, fd, name.s, e)) > 0)
         r = keep(v, fd, name.s, e);
+    if (r < 0 && e->kind == ERR_FULL)
+        return 1;
     return r < 0 || (remove && dir_remove(d, name.s, e) < 0) ? -1 : 0;
 }
 
 int former_settle(struct volume *v, bool remove, struct err *e)
 {
-    return settle(v, DIR_TAG_FORMER, remove, e) < 0 ? -1 : settle(v, DIR_TAG_UNDONE, remove, e);
+    int former = settle(v, DIR_TAG_FORMER, remove, e);
+    int undone = former < 0 ? -1 : settle(v, DIR_TAG_UNDONE, remove, e);
+    return undone != 0 ? undone : former;
 }
 
 int former_link(struct volume *v, const char *tag, struct err *e)
 {
     const struct dir *d = v->priv;
     struct dir_name former = dir_name(d, DIR_TEMP, tag);
-    if (settle(v, tag, true, e) < 0) /* of a commit that was cut */
-        return -1;
+    if (settle(v, tag, true, e) != 0) /* of a commit that was cut, or found no room for it */
+        return err_wrap(e, "what was written to '%s' while it was being replaced is to be kept first",
+                        d->file);
     if (linkat(d->fd, d->file, d->fd, former.s, 0) < 0 && errno != ENOENT && errno != EPERM &&
         errno != EOPNOTSUPP)
         return err_sys(e, "cannot link '%s' to '%s'", d->file, former.s);

@@ -143,23 +143,26 @@ int plain_keep(struct dir *d, const char *name, struct snapshot *ret, struct err
     return 0;
 }
 
+/* Is it the live file itself, kept aside under this name? */
+static int is_kept_as(struct dir *d, int live, const char *name, struct err *e)
+{
+    struct stat st, other;
+    struct dir_name aside = dir_name(d, DIR_SNAPSHOT, name);
+    if (fstat(live, &st) < 0)
+        return err_sys(e, "cannot stat '%s'", d->file);
+    if (fstatat(d->fd, aside.s, &other, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "cannot stat '%s'", aside.s);
+    return other.st_ino == st.st_ino;
+}
+
 /* Has the live file been kept under some name already? */
 static int is_kept(struct dir *d, int live, struct err *e)
 {
-    struct stat st, other;
     _cleanup_strv_ struct strv tags = STRV_INIT;
-    if (fstat(live, &st) < 0)
-        return err_sys(e, "cannot stat '%s'", d->file);
-    if (dir_tags(d, DIR_SNAPSHOT, &tags, e) < 0)
-        return -1;
-    for (size_t i = 0; i < tags.n; i++) {
-        struct dir_name name = dir_name(d, DIR_SNAPSHOT, tags.v[i]);
-        if (fstatat(d->fd, name.s, &other, AT_SYMLINK_NOFOLLOW) < 0)
-            return err_sys(e, "cannot stat '%s'", name.s);
-        if (other.st_ino == st.st_ino)
-            return 1;
-    }
-    return 0;
+    int r = dir_tags(d, DIR_SNAPSHOT, &tags, e);
+    for (size_t i = 0; r == 0 && i < tags.n; i++)
+        r = is_kept_as(d, live, tags.v[i], e);
+    return r;
 }
 
 int plain_keep_aside(struct dir *d, const char *name, struct err *e)
@@ -209,6 +212,9 @@ int plain_differs(struct dir *d, const struct snapshot *s, struct err *e)
     _cleanup_close_ int live = -1, fd = -1;
     struct dir_name name = dir_name(d, DIR_DIGEST, s->name);
     int r = dir_file(d, d->file, O_RDONLY, &live, e);
+    int kept = r == 0 ? is_kept_as(d, live, s->name, e) : 0;
+    if (kept != 0)
+        return kept < 0 ? -1 : 0;
     if (r == 0)
         r = dir_file(d, name.s, O_RDONLY, &fd, e);
     if (r != 0)
@@ -474,9 +480,11 @@ int plain_commit(struct volume *v, const char *id, enum commit_how how, struct e
             e, ERR_GONE, 0,
             "what was received of restore point %s is not here, or not whole: the next run sends it again",
             id);
-    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(v, stage, &mark, e) < 0 ||
-        ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, e) < 0 ||
-        former_settle(v, false, e) < 0)
+    if (publish_digests(d, stage, &mark, e) < 0 || switch_live(v, stage, &mark, e) < 0)
+        return -1;
+    struct err ignored; /* it is shown: without its times in the note it is compared the next time */
+    ident_note(d, stage, dir_name(d, DIR_DIGEST, mark.snapshot).s, &ignored);
+    if (former_settle(v, false, e) < 0)
         return -1;
     return forget_older(d, mark.snapshot, e);
 }

@@ -227,7 +227,7 @@ static int show(struct volume *v, const struct snapshot *s, struct err *e)
         bond_set(fd, BOND_LIVE, d->file, NULL, e) < 0 || dir_copy_mode(d, fd, e) < 0 ||
         dir_flush(fd, temp.s, e) < 0 || former_link(v, DIR_TAG_FORMER, e) < 0)
         return -1;
-    return dir_replace_live(d, temp.s, e) < 0 ? -1 : former_settle(v, true, e);
+    return dir_replace_live(d, temp.s, e) < 0 || former_settle(v, true, e) < 0 ? -1 : 0;
 }
 
 int reflink_commit(struct volume *v, const char *id, enum commit_how how, struct err *e)

@@ -512,7 +512,8 @@ int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e)
     if (dir_tags(d, kind, &tags, e) < 0)
         return -1;
     for (size_t i = 0; i < tags.n; i++)
-        if (dir_remove(d, dir_name(d, kind, tags.v[i]).s, e) < 0)
+        if (strcmp(tags.v[i], DIR_TAG_FORMER) != 0 && strcmp(tags.v[i], DIR_TAG_UNDONE) != 0 &&
+            dir_remove(d, dir_name(d, kind, tags.v[i]).s, e) < 0)
             return -1;
     return 0;
 }

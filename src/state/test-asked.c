@@ -1,0 +1,62 @@
+/* What schedule-now writes, and for whom. */
+#include "state/testdir.h"
+
+#include "state/jobstate.h"
+
+static const char file[] = "pve-replication-state.json";
+
+static const struct job job_a = {.id = "100-0", .guest = 100, .target = (char *)"a"},
+                        job_b = {.id = "200-0", .guest = 200, .target = (char *)"b"};
+
+static void assert_ok(int rc, const struct err *e)
+{
+    if (rc != 0)
+        fail_msg("%s", e->text);
+}
+
+static int64_t asked_of(const char *dir, const struct job *job)
+{
+    struct err e;
+    struct job_state s;
+    assert_ok(job_state_load_of(dir, job, &s, &e), &e);
+    assert_true(s.exists);
+    assert_int_equal(s.last_try, 0);
+    int64_t asked = s.asked;
+    job_state_release(&s);
+    return asked;
+}
+
+static void test_schedule_now(void **state)
+{
+    struct err e;
+    struct job_state s;
+    put(*state, file,
+        "{\"100\":{\"local/"
+        "a\":{\"last_try\":9,\"last_sync\":8,\"fail_count\":3,\"x\":[],\"asked\":4000000000}}}");
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e);
+    _cleanup_free_ char *text = get(*state, file);
+    assert_string_equal(text,
+                        "{\"100\":{\"local/a\":{\"x\":[],\"last_sync\":8,\"last_try\":0,\"last_iteration\":0,"
+                        "\"fail_count\":3,\"asked\":4000000001}}}");
+    assert_ok(job_state_schedule_now(*state, &job_b, &e), &e); /* never ran: an entry is made */
+    int64_t first = asked_of(*state, &job_b);
+    assert_ok(job_state_schedule_now(*state, &job_b, &e), &e);
+    assert_true(first > 0 && asked_of(*state, &job_b) != first);
+    /* what a job that was removed left is not asked for in its name, nor lost for where it had replicas */
+    put(*state, file,
+        "{\"100\":{\"local/"
+        "a\":{\"last_try\":9,\"last_sync\":8,\"fail_count\":3,\"job\":\"100-7\",\"storeid_list\":[\"st\"]}}"
+        "}");
+    assert_ok(job_state_schedule_now(*state, &job_a, &e), &e);
+    assert_true(asked_of(*state, &job_a) > 0);
+    assert_ok(job_state_load_of(*state, &job_a, &s, &e), &e);
+    assert_int_equal(s.last_sync + s.fail_count, 0);
+    assert_int_equal(s.storages.n, 1);
+    job_state_release(&s);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {DIR_TEST(test_schedule_now)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
