@@ -32,6 +32,9 @@ int serve_metrics(struct call *c, struct err *e);
 /* May this address ask without being anybody? */
 bool scrape_is_allowed(const struct settings *s, const char *address);
 
+/* events.c: /events */
+int serve_events(struct call *c, struct err *e);
+
 /* serve_guests.c: /nodes/{node}/qemu and lxc */
 int serve_qemu_config(struct call *c, struct err *e);
 int serve_lxc_config(struct call *c, struct err *e);
