@@ -34,7 +34,7 @@ static int by_id(const void *a, const void *b)
     return strcmp(x->id, y->id);
 }
 
-/* As they are now, not compared yet. Of two of one id, of which one cannot be read, the first one counts. */
+/* As they are now, not compared yet. Of two of one id, of which one cannot be read, one counts. */
 static struct changes rows_of(const struct world *w)
 {
     size_t all = world_jobs(w);
