@@ -207,7 +207,8 @@ def who_does_not_read(w):
         rewrite(w, f"round {n} ")
         s.until(is_job(f"{999 + LOST}-0", "changed"))
         for one in dawdlers:
-            one.next()
+            for _ in range(LOST // 3):
+                one.next()
     first, rounds = (2, 12) if os.environ.get("PVESR_SANITIZED") else (8, 24)  # what is kept is less than 6 of them
     for n in range(first):
         round_of(n)
