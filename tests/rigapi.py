@@ -5,8 +5,10 @@ import os
 import re
 import socket
 import ssl
+import time
 import urllib.parse
 
+import rig
 import rigdaemon
 
 SECRET = "01234567-89ab-cdef-0123-456789abcdef"
@@ -76,6 +78,70 @@ class Api:
 
     def delete(self, where, /, **fields):
         return self.call("DELETE", where + ("?" + urllib.parse.urlencode(fields) if fields else ""))
+
+
+class Stream:
+    """The events of a node, in their order."""
+
+    def __init__(self, api, last=None, headers=None, room=None):
+        self.connection = api.connect()
+        if room:  # bytes that the machine keeps for who does not read
+            self.connection.sock = narrow(api, room)
+        auth = {"Authorization": api.auth} if headers is None else headers
+        self.connection.request("GET", "/api2/json/events", headers={**auth, **({"Last-Event-ID": last} if last else {})})
+        self.response = self.connection.getresponse()
+        self.status, self.id = self.response.status, None
+
+    def line(self):
+        """b"" is the end that was said; None: it was cut."""
+        try:
+            line = self.response.readline()
+        except (http.client.HTTPException, ConnectionError, ssl.SSLEOFError):
+            return None
+        return line if line.endswith(b"\n") or not line else None
+
+    def next(self):
+        """(kind, data), or None at the end."""
+        kind, data, deadline = None, None, time.monotonic() + 90 * rig.SLOW
+        while line := self.line():
+            assert time.monotonic() < deadline, "nothing is told but signs of life"
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "id":
+                self.id = value
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                data = json.loads(value)
+            elif not name and data is not None:
+                return kind, data
+        return None
+
+    def until(self, found):
+        """What comes up to the event of which found(kind, data) is true."""
+        events = []
+        while event := self.next():
+            events.append(event)
+            if found(*event):
+                return events
+        raise AssertionError(f"the stream ended behind {events[-3:]}")
+
+    def until_end(self):
+        """Reads on, comments too, until it comes."""
+        deadline = time.monotonic() + 90 * rig.SLOW
+        while self.line():
+            assert time.monotonic() < deadline, "the stream does not end"
+
+    def close(self):
+        self.response.close()
+        self.connection.close()
+
+
+def narrow(api, room):
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    plain.settimeout(60)
+    plain.connect((api.host, api.port))
+    return api.context.wrap_socket(plain, server_hostname=api.host)
 
 
 def free_port():

@@ -97,6 +97,10 @@ class Line:
                 self.open = self.open or self.api.connect()
                 self.open.request(method, path, body=body, headers=headers)
                 answer = self.open.getresponse()
+                if answer.getheader("Content-Type") == "text/event-stream":  # which has no end: the first line is enough
+                    text = answer.readline()
+                    self.open = self.open.close()
+                    return answer.status, answer.reason, text
                 return answer.status, answer.reason, answer.read()
             except (OSError, http.client.HTTPException):
                 self.open = self.open.close()
@@ -114,6 +118,9 @@ def judge(what, answer):
     if path.split("?")[0].endswith("/metrics") and not text.startswith(b"{"):  # no JSON, and of all guests
         assert status == 200 and (who == ROOT or "auditor@" in who or "noaccess@" in who), "beyond the ACL: " + told
         assert text.endswith(b"# EOF\n"), told
+        return None
+    if text.startswith(b"id: "):
+        assert status == 200 and seen is not None and path.split("?")[0].endswith("/events"), "nobody gets something: " + told
         return None
     body = json.loads(text)
     if path.startswith("/api2/extjs") and status == 200 and body["success"] == 0:

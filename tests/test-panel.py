@@ -467,6 +467,44 @@ def what_is_left(w, b):
     b.wait(css=".finding >> text=For you to judge", seconds=LONG * rig.SLOW)
 
 
+def by_itself(w, b):
+    """what changes is shown without asking for it, and by asking where nothing is told"""
+    def asked():
+        return b.run(script="performance.getEntriesByType('resource').filter((e) => /\\/replication(\\?|$)/.test(e.name)).length")
+
+    def told_alone(comment):
+        """False: there was a question meanwhile, however rare they are."""
+        before = asked()
+        rig.wait_for(lambda: w.api.put("/cluster/replication/100-0", comment=comment).status == 200, "a change")
+        b.wait(css=f"[id='row-100-0'] .cell.comment >> text={comment}")
+        return asked() == before
+    assert w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", disable="1").status == 200
+    w.log_in("admin", "#/node/pve1")
+    b.wait(css="[id='row-100-0']")
+    numbers = iter(range(100))
+    rig.wait_for(lambda: told_alone(f"number {next(numbers)}"), "a change without a question", 90)
+    assert w.api.post("/cluster/replication", id="101-0", target="pve2", type="local", disable="1").status == 200
+    b.wait(css="[id='row-101-0']")
+    b.goto(url=f"{w.url}/#/datacenter")
+    b.wait(css="[id='row-101-0']")
+    assert w.api.put("/cluster/replication/101-0", comment="everywhere").status == 200
+    b.wait(css="[id='row-101-0'] .cell.comment >> text=everywhere")
+    # a server that ends and comes again is heard again, as is one that tells nothing
+    assert w.a.daemon.stop() == 0
+    w.a.daemon = rigapi.rigdaemon.Daemon(w.a)
+    assert w.api.put("/cluster/replication/101-0", comment="again").status == 200
+    b.wait(css="[id='row-101-0'] .cell.comment >> text=again", seconds=LONG * rig.SLOW)
+    b.run(script="window.EventSource = undefined")
+    b.button("Log out")
+    b.fill(label="User name", value="admin")
+    b.fill(label="Password", value=PASSWORD)
+    b.choose(label="Realm", value="pve")
+    b.button("Log in")
+    b.wait(css="[id='row-101-0']")
+    assert w.api.put("/cluster/replication/101-0", comment="asked").status == 200
+    b.wait(css="[id='row-101-0'] .cell.comment >> text=asked", seconds=LONG * rig.SLOW)
+
+
 def the_files():
     """files come with their types and a strict policy, are not sent twice, and lead to nothing else"""
     with rig.Cluster("xfs") as c:
@@ -683,7 +721,7 @@ if __name__ == "__main__":
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
-    lives += (the_page_of_a_job, when_it_would_run, what_is_left)
+    lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself)
     once += (pages_by_keyboard,)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()

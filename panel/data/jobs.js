@@ -34,6 +34,14 @@ export function withStates(jobs, states) {
     return jobs.map((job) => known.has(job.id) ? { ...job, ...known.get(job.id) } : job);
 }
 
+/* The jobs with a change of one, as GET /events tells it. null: it is a job of another node, which alone knows how it is doing. */
+export function withChange(jobs, kind, job) {
+    const others = jobs.filter((one) => one.id !== job.id);
+    if (kind === 'removed')
+        return others;
+    return job.last_sync === undefined ? null : [...others, job].sort(compareJobs);
+}
+
 /* Every word is in one of the texts that a row shows. */
 export function matches(job, words, name = '') {
     const text = [job.id, job.target, job.source, job.schedule, job.comment, job.error, name].join('\n').toLowerCase();

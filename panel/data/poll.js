@@ -1,4 +1,4 @@
-/* Ask again and again, one request at a time: the next begins `pause` ms after the last has ended, and none while nobody looks at the page.
+/* Ask again and again, one request at a time: the next begins `pause` ms (a number, or what tells it then) after the last has ended, and none while nobody looks at the page.
  * Returns { stop, now }: end it; ask at once. `failed` is called for what went wrong, and asking goes on. */
 export function poll(ask, pause, got, failed) {
     let timer = null, running = false, again = false, over = false;
@@ -24,7 +24,7 @@ export function poll(ask, pause, got, failed) {
         const soon = again;
         again = false;
         if (soon || !document.hidden)
-            timer = setTimeout(round, soon ? 0 : pause);
+            timer = setTimeout(round, soon ? 0 : typeof pause === 'function' ? pause() : pause);
     }
 
     const shown = () => {

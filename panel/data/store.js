@@ -1,14 +1,17 @@
 /* What the server said last, for all who show it. `onChange` is told of each change; a page's questions end with it. */
 import { get, part } from './api.js';
-import { compareJobs, withStates } from './jobs.js';
+import { compareJobs, withChange, withStates } from './jobs.js';
+import { listen } from './live.js';
 import { poll } from './poll.js';
 
 const JOBS = 3000, RESOURCES = 10000, SILENCE = 15000; // ms between two questions
+const JOBS_LIVE = 60000, JOBS_BESIDE = 10000; // where all that is shown is told by itself; where a part of it is
 
 export function createStore(onChange) {
     const data = { nodes: [], guests: [], jobs: null, trouble: null, silent: {} };
     const later = {}; // node → not before
-    let resources = null, jobs = null;
+    let resources = null, jobs = null, live = null, shown = null;
+    let told = []; // since the server was asked for the jobs: its answer may be older
 
     const changed = (more) => {
         Object.assign(data, more);
@@ -49,6 +52,42 @@ export function createStore(onChange) {
         return rows || [];
     }
 
+    /* The node whose jobs alone are shown; null: all of them. */
+    const nodeShown = () => shown.kind === 'guest' ? data.guests.find((one) => String(one.vmid) === shown.name)?.node : shown.kind === 'node' ? shown.name : null;
+
+    function pause() {
+        const node = nodeShown();
+        if (!live?.node || (node !== null && node !== live.node))
+            return JOBS;
+        return node === null && data.nodes.length > 1 ? JOBS_BESIDE : JOBS_LIVE;
+    }
+
+    function isShown(job) {
+        const node = nodeShown();
+        return (node === null || node === live.node) && (shown.kind !== 'guest' || String(job.guest) === shown.name);
+    }
+
+    function onTold(kind, job) {
+        if (!shown || (kind !== 'removed' && !isShown(job)))
+            return;
+        told.push([kind, job]);
+        if (!data.jobs)
+            return;
+        const rows = withChange(data.jobs, kind, job);
+        if (rows)
+            changed({ jobs: rows });
+        else
+            jobs.now();
+    }
+
+    async function ask(view) {
+        if (data.nodes.length === 0)
+            return null;
+        told = [];
+        const rows = (await ofView(view)).sort(compareJobs);
+        return told.reduce((all, [kind, job]) => withChange(all, kind, job) || all, rows);
+    }
+
     return {
         data,
 
@@ -63,14 +102,16 @@ export function createStore(onChange) {
                 if (first && jobs)
                     jobs.now();
             }, (trouble) => changed({ trouble }));
+            live = listen(onTold, () => jobs?.now());
         },
 
         /* Shows another page's jobs from now on. */
         view(view) {
             if (jobs)
                 jobs.stop();
+            shown = view;
             changed({ jobs: null });
-            jobs = poll(async () => data.nodes.length > 0 ? (await ofView(view)).sort(compareJobs) : null, JOBS,
+            jobs = poll(() => ask(view), pause,
                 (rows) => rows && changed({ jobs: rows, trouble: null }), (trouble) => changed({ trouble }));
         },
 
@@ -83,7 +124,8 @@ export function createStore(onChange) {
             for (const one of [resources, jobs])
                 if (one)
                     one.stop();
-            resources = jobs = null;
+            live?.stop();
+            resources = jobs = live = shown = null;
             Object.assign(data, { nodes: [], guests: [], jobs: null, trouble: null, silent: {} });
         },
     };

@@ -1,8 +1,9 @@
 #include "api/call.h"
 
 #include "api/attempts.h"
+#include "api/events.h"
 #include "api/relay.h"
-#include "api/serve.h"
+#include "api/serve/serve.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "view/json.h"
@@ -269,15 +270,20 @@ static int understand(struct call *c, struct err *e)
     return 0;
 }
 
-static int open_tree(struct call *c, struct err *e)
+void api_update_who(struct api *a, struct tree *t)
 {
     _cleanup_strv_ struct strv told = STRV_INIT;
+    who_update(&a->who, t, &told);
+    for (size_t i = 0; i < told.n; i++)
+        a->log(LOG_WARNING, "%s", told.v[i]);
+}
+
+static int open_tree(struct call *c, struct err *e)
+{
     c->tree = tree_open(c->api->settings->cluster, e);
     if (!c->tree)
         return -1;
-    who_update(&c->api->who, c->tree, &told);
-    for (size_t i = 0; i < told.n; i++)
-        c->api->log(LOG_WARNING, "%s", told.v[i]);
+    api_update_who(c->api, c->tree);
     return 0;
 }
 
@@ -469,6 +475,7 @@ void call_cut(struct call *c)
 void call_release(struct call *c)
 {
     leave(c);
+    stream_close(c->stream);
     if (c->body.data)
         explicit_bzero(c->body.data, c->body.room);
     buf_release(&c->body);

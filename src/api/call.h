@@ -3,7 +3,7 @@
  *
  *     call_begin(c)   ──► answered at once
  *                     └─► 1: a child (or another node) answers; c->answered is called then
- *     call_print(c, &body)
+ *     call_print(c, &body), or stream_read(c->stream, …) again and again
  */
 #pragma once
 
@@ -41,10 +41,13 @@ struct api {
     struct children *children;
     unsigned busy; /* requests that wait for one of them */
     struct attempts *attempts;
-    struct often refused; /* lines of the log */
+    struct events *events; /* of the server; NULL: there is none */
+    struct often refused;  /* lines of the log */
     struct forwards *forwards;
 };
 void api_release(struct api *a);
+/* Who may, as the tree says now; what is wrong with it goes to the log. */
+void api_update_who(struct api *a, struct tree *t);
 /* A line of what anybody may cause: api/often.h. */
 void api_log_often(struct api *a, int priority, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -59,9 +62,11 @@ struct call {
     const char *content_type;
     struct credentials credentials;
     const char *forwarded_by; /* the node by which it came, or NULL */
+    const char *last_event_id;
     char address[INET6_ADDRSTRLEN];
     struct buf body;
     void (*answered)(struct call *c); /* when call_begin gave 1 */
+    void (*more)(struct call *c);     /* of a stream: stream_read has something, if only its end */
     void *arg;
 
     /* what is known of it */
@@ -81,16 +86,18 @@ struct call {
 
     /* the answer */
     unsigned status;
-    char *message;   /* of a failure: one line */
-    json_t *data;    /* NULL: null */
-    struct buf text; /* instead of JSON, where there is any: metrics */
-    json_t *total;   /* of a list of which only a part is sent, or NULL */
+    char *message;         /* of a failure: one line */
+    json_t *data;          /* NULL: null */
+    struct buf text;       /* instead of JSON, where there is any: metrics */
+    json_t *total;         /* of a list of which only a part is sent, or NULL */
+    struct stream *stream; /* instead of all that: the answer has no end (events.h); else NULL */
 };
 
 int call_begin(struct call *c);
 /* The body of the answer, once there is one. */
 void call_print(const struct call *c, struct buf *body);
-/* Wipes what was sent. Of a call that is not answered its child goes on, and nobody waits for it. */
+/* Ends its stream. Wipes what was sent. Of a call that is not answered its child goes on, and nobody waits
+ * for it. */
 void call_release(struct call *c);
 /* Nobody waits any more: answer at once, with a failure. */
 void call_cut(struct call *c);

@@ -1,6 +1,6 @@
 #include "api/endpoint.h"
 
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include <string.h>
 
@@ -120,6 +120,11 @@ const struct endpoint endpoints[] = {
     {API_GET, "/nodes/{node}/lxc", .in_path = {P_NODE}, .guard = GUARD_USER, .serve = serve_lxc,
      .help = "The node's containers on which the caller has VM.Audit.",
      .returns = "array of objects: `vmid`, `type`"},
+
+    {API_GET, "/events", .guard = GUARD_USER, .serve = serve_events,
+     .help = "What changes in the lists of jobs from now on, or since the event of the header Last-Event-ID: "
+             "of guests on which the caller has VM.Audit.",
+     .returns = "no JSON: server-sent events without an end"},
 
     {API_GET, "/metrics", .guard = GUARD_SCRAPE, .may = PRIV(Sys_Audit), .serve = serve_metrics,
      .help = "Figures of this node's jobs and of pvesrd, for Prometheus; also at /metrics itself.",

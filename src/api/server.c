@@ -2,6 +2,7 @@
 
 #include "api/attempts.h"
 #include "api/certificate.h"
+#include "api/events.h"
 #include "api/files.h"
 #include "api/listen.h"
 #include "api/place.h"
@@ -10,7 +11,6 @@
 #include "api/tls.h"
 #include "base/clock.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
@@ -21,6 +21,8 @@
 
 #define SWEEP_USEC (2 * 1000000u)
 #define PUBLISH_SECONDS 30
+#define STREAM_BLOCK 4096
+#define LAST_ROUNDS 4 /* in which streams say that they end, and nobody is waited for */
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.2:+VERS-TLS1.3"
 
 struct connection {
@@ -37,6 +39,7 @@ struct http_request {
     struct http_request *next, **to_me; /* those that wait for a child */
     char *uri;
     bool seen, too_big, waiting, ready;
+    bool asleep; /* a stream for which there is nothing */
 };
 
 struct server {
@@ -199,6 +202,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *arg)
     api_log_held(s->api);
     tls_sweep(2 * SERVER_REQUEST_SECONDS);
     look_at_certificate(s);
+    events_sweep(s->api->events);
     sd_event_source_set_time_relative(source, SWEEP_USEC);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     run(s);
@@ -207,22 +211,10 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *arg)
 
 /* ---- connections ---- */
 
-static void print_address(const struct sockaddr *sa, char out[INET6_ADDRSTRLEN])
-{
-    snprintf(out, INET6_ADDRSTRLEN, "?");
-    if (sa && sa->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, out, INET6_ADDRSTRLEN);
-    if (sa && sa->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, out,
-                  INET6_ADDRSTRLEN);
-    if (strncmp(out, "::ffff:", 7) == 0 && strchr(out, '.'))
-        memmove(out, out + 7, strlen(out + 7) + 1);
-}
-
 static void print_client(struct MHD_Connection *mhd, char out[INET6_ADDRSTRLEN])
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    print_address(info ? info->client_addr : NULL, out);
+    listen_print_peer(info ? info->client_addr : NULL, out);
 }
 
 static enum MHD_Result may_connect(void *cls, const struct sockaddr *sa, socklen_t len)
@@ -230,7 +222,7 @@ static enum MHD_Result may_connect(void *cls, const struct sockaddr *sa, socklen
     const struct server *s = cls;
     char address[INET6_ADDRSTRLEN], room[INET6_ADDRSTRLEN];
     unsigned n = 0;
-    print_address(sa, address);
+    listen_print_peer(sa, address);
     const char *network = attempts_network(address, room);
     for (const struct connection *c = s->connections; c; c = c->next)
         n += strcmp(c->network, network) == 0;
@@ -293,6 +285,18 @@ static void on_answered(struct call *c)
     run(r->server);
 }
 
+/* Many may have more at the same time: they are served by one round. */
+static void on_more(struct call *c)
+{
+    struct http_request *r = c->arg;
+    if (!r->asleep)
+        return;
+    r->asleep = false;
+    MHD_resume_connection(r->mhd);
+    sd_event_source_set_time_relative(r->server->timer, 0);
+    sd_event_source_set_enabled(r->server->timer, SD_EVENT_ONESHOT);
+}
+
 static const char *header(struct MHD_Connection *mhd, const char *name)
 {
     return MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, name);
@@ -311,8 +315,10 @@ static void fill(struct http_request *r, const char *method)
                              .csrf = header(r->mhd, "CSRFPreventionToken"),
                              .method_is_safe = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0};
     c->forwarded_by = header(r->mhd, RELAY_HEADER);
+    c->last_event_id = header(r->mhd, "Last-Event-ID");
     print_client(r->mhd, c->address);
     c->answered = on_answered;
+    c->more = on_more;
     c->arg = r;
 }
 
@@ -327,9 +333,41 @@ static const char *type_of(const struct http_request *r)
                : "text/plain; version=0.0.4; charset=utf-8";
 }
 
+/* Asked for more when what it gave is on its way: whoever does not take that in time is cut, as all are. */
+static ssize_t on_read(void *cls, uint64_t at, char *out, size_t room)
+{
+    struct http_request *r = cls;
+    ssize_t n = stream_read(r->call.stream, out, room);
+    set_deadline(r->mhd, SERVER_ANSWER_SECONDS);
+    if (n < 0)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == 0) {
+        r->asleep = true;
+        MHD_suspend_connection(r->mhd);
+    }
+    return n;
+}
+
+static enum MHD_Result send_stream(struct http_request *r)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_read, r, NULL);
+    if (!response)
+        return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", "text/event-stream");
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    reason_set(200, NULL);
+    enum MHD_Result result = MHD_queue_response(r->mhd, 200, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
 static enum MHD_Result send_answer(struct http_request *r)
 {
     struct call *c = &r->call;
+    if (c->stream)
+        return send_stream(r);
     _cleanup_buf_ struct buf body = BUF_INIT;
     call_print(c, &body);
     size_t n = body.len;
@@ -516,6 +554,7 @@ struct server *server_start(struct api *api, struct err *e)
     s->api = api;
     if (!api->attempts)
         api->attempts = attempts_new();
+    api->events = events_new(api);
     if (!api->forwards)
         api->forwards = forwards_new(api->event, e);
     if (api->forwards && start(s, e) == 0)
@@ -530,9 +569,14 @@ void server_free(struct server *s)
         return;
     while (s->waiting)
         call_cut(&s->waiting->call);
+    events_end(s->api->events);
+    for (size_t i = 0; s->mhd && i < LAST_ROUNDS; i++)
+        run(s);
     s->running = true;
     if (s->mhd)
         MHD_stop_daemon(s->mhd);
+    events_free(s->api->events);
+    s->api->events = NULL;
     sd_event_source_disable_unref(s->io);
     sd_event_source_disable_unref(s->timer);
     sd_event_source_disable_unref(s->sweep);

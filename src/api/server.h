@@ -19,5 +19,5 @@ struct server;
 
 /* Listens as api->settings says: NULL and why not. api must outlive it. */
 struct server *server_start(struct api *api, struct err *e);
-/* Answers what is under way with 503, and ends. NULL is fine. */
+/* Answers what is under way with 503, ends what is streamed, and ends. NULL is fine. */
 void server_free(struct server *s);

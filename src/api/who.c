@@ -51,6 +51,7 @@ static bool all_same(const struct buf *a, const struct buf *b)
 
 static void drop(struct who *w, const char *problem, struct strv *told)
 {
+    w->version += w->access != NULL;
     access_free(w->access);
     w->access = NULL;
     if (!w->problem || strcmp(w->problem, problem) != 0) {
@@ -92,6 +93,7 @@ static void parse(struct who *w, struct strv *told)
     }
     access_free(w->access);
     w->access = a;
+    w->version++;
     free(w->problem);
     w->problem = NULL;
 }

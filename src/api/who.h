@@ -14,6 +14,7 @@ struct who {
     struct access *access; /* NULL: nobody can be known; `problem` says why */
     struct buf text[WHO_FILES];
     int64_t rotated;
+    uint64_t version; /* another one when anybody may be known, or may, otherwise than before */
     char *problem;
 };
 

@@ -1,6 +1,7 @@
 #include "base/lookup.h"
 
-#include <stdint.h>
+#include "base/hash.h"
+
 #include <string.h>
 
 struct lookup_slot {
@@ -17,13 +18,9 @@ void lookup_release(struct lookup *l)
     *l = (struct lookup){0};
 }
 
-/* FNV-1a, with its upper half mixed into the lower, which alone chooses the slot. */
 static uint64_t hash_of(const char *key)
 {
-    uint64_t h = 0xcbf29ce484222325;
-    for (; *key; key++)
-        h = (h ^ (unsigned char)*key) * 0x100000001b3;
-    return h ^ h >> 32;
+    return hash_bytes(key, strlen(key));
 }
 
 /* The slot of the key, or the free one where it belongs. */

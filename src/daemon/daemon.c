@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/modes.h"
+#include "api/events.h"
 #include "api/who.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -226,6 +227,7 @@ static void on_changed(bool jobs, bool states, void *arg)
     d->jobs_changed |= jobs;
     d->states_changed |= states;
     refresh_soon(d, 0);
+    events_changed(d->api.events, jobs);
 }
 
 static void on_process_ended(bool own, void *arg)

@@ -103,6 +103,8 @@ struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, 
 void job_states_free(struct job_states *s);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
+/* Changes when the entry does, which is as it is in the file; 0: there is none. Costs no decoding. */
+uint64_t job_states_stamp(const struct job_states *s, uint32_t guest, const char *target);
 /* Of the job of this id: what a run of another one to the same target left, which was removed since, is
  * nobody's, but for where it had replicas. */
 void job_states_get_of(const struct job_states *s, uint32_t guest, const char *target, const char *job,

@@ -2,6 +2,7 @@
  * asked for. */
 #include "state/jobstate.h"
 
+#include "base/hash.h"
 #include "state/statecodec.h"
 #include "state/statefile.h"
 
@@ -113,7 +114,8 @@ static void load_anew(const struct job_states *s, uint32_t guest, const char *ta
     *ret = now;
 }
 
-void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret)
+/* The text of an entry's state; p NULL: there is none. */
+static struct json_span find(const struct job_states *s, uint32_t guest, const char *target)
 {
     /* behind the last entry that is not greater: of two with one key the later one counts */
     size_t low = 0, high = s->n, len = strlen(target);
@@ -128,15 +130,23 @@ void job_states_get(const struct job_states *s, uint32_t guest, const char *targ
         else
             low = middle + 1;
     }
-    struct json_span state = {NULL, 0};
-    if (low > 0) {
-        const struct entry *at = &s->v[low - 1];
-        if (at->guest == guest && at->target_len == len && memcmp(text_of(s) + at->target, target, len) == 0)
-            state = (struct json_span){text_of(s) + at->state, at->state_len};
-    }
-    state_decode(state, ret);
+    const struct entry *at = low > 0 ? &s->v[low - 1] : NULL;
+    bool is_it = at && at->guest == guest && at->target_len == len &&
+                 memcmp(text_of(s) + at->target, target, len) == 0;
+    return is_it ? (struct json_span){text_of(s) + at->state, at->state_len} : (struct json_span){NULL, 0};
+}
+
+void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret)
+{
+    state_decode(find(s, guest, target), ret);
     if (ret->lost) /* as of the text, which is old by now */
         load_anew(s, guest, target, ret);
+}
+
+uint64_t job_states_stamp(const struct job_states *s, uint32_t guest, const char *target)
+{
+    struct json_span state = find(s, guest, target);
+    return state.p ? hash_bytes(state.p, state.len) : 0;
 }
 
 void job_states_get_of(const struct job_states *s, uint32_t guest, const char *target, const char *job,

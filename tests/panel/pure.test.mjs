@@ -1,7 +1,7 @@
 /* The panel's modules that take values and give values: node --test tests/panel/pure.test.mjs. */
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withStates } from '../../panel/data/jobs.js';
+import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
 import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
 import { alarmOf, byPain, inDanger, pointState, sizeOf, targetsOf } from '../../panel/data/risk.js';
@@ -37,6 +37,16 @@ test('numbers and order', () => {
 
 test('states are added to the jobs that there are', () => {
     assert.deepEqual(withStates([{ id: 'a', target: 'x' }, { id: 'b' }], [{ id: 'a', pid: 1 }, { id: 'c' }]), [{ id: 'a', target: 'x', pid: 1 }, { id: 'b' }]);
+});
+
+test('a change of a job that is told', () => {
+    const [a, b] = [{ id: '100-0', guest: 100, jobnum: 0, error: 'x', last_sync: 1 }, { id: '101-0', guest: 101, jobnum: 0, last_sync: 1 }];
+    const better = { id: '100-0', guest: 100, jobnum: 0, last_sync: 2 }, added = { id: '100-1', guest: 100, jobnum: 1, last_sync: 0 };
+    assert.deepEqual(withChange([a, b], 'changed', better), [better, b]); // what it has no more is gone
+    assert.deepEqual(withChange([a, b], 'added', added), [a, added, b]);
+    assert.deepEqual(withChange([a, b], 'removed', { id: '100-0', guest: 100 }), [b]);
+    assert.deepEqual(withChange([b], 'removed', { id: '100-0', guest: 100 }), [b]);
+    assert.equal(withChange([a, b], 'changed', { id: '100-0', guest: 100, jobnum: 0 }), null); // of a node that we do not hear
 });
 
 test('the filter', () => rows([

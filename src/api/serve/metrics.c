@@ -1,6 +1,6 @@
 /* /metrics: what `pvesr metrics` says of the jobs, and what the daemon says of itself
  * (BEHAVIOUR.md#metrics). */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "base/cidr.h"
 #include "view/metrics.h"

@@ -1,51 +1,22 @@
 /* /nodes/{node}/replication: how the jobs of this node's guests are doing, what they did and will do; and
  * /nodes/{node}/doctor: what is left over here. */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "api/logfile.h"
-#include "view/job.h"
 #include "view/json.h"
 #include "view/run.h"
+#include "view/world.h"
 
 #include <string.h>
 
 #define LOGS_MAX (4 << 20) /* bytes of an answer; a log may have 256 KiB */
 
-/* All that a state is made of. */
-struct world {
-    struct guest_list guests;
-    struct members members;
-    struct job_states *states;
-    const struct jobs *jobs; /* borrowed */
-};
-
-static void world_release(struct world *w)
+static int load(struct call *c, struct world *w, struct err *e)
 {
-    guests_release(&w->guests);
-    members_release(&w->members);
-    job_states_free(w->states);
-}
-
-static int world_load(struct call *c, struct world *w, struct err *e)
-{
-    w->jobs = call_jobs(c, e);
-    if (!w->jobs || guests_load(c->tree, &w->guests, e) < 0 || members_load(c->tree, &w->members, e) < 0)
+    const struct jobs *jobs = call_jobs(c, e);
+    if (!jobs || world_load(w, c->tree, c->api->settings->node, jobs, e) < 0)
         return -1;
-    w->states = job_states_load(c->api->settings->state_dir, e);
-    return w->states ? 0 : -1;
-}
-
-/* New; NULL: none of this node's. */
-static json_t *state_json(const struct call *c, const struct world *w, const struct job *job)
-{
-    _cleanup_(job_view_release) struct job_view v = {0};
-    if (!job_view_init(&v, job, c->api->settings->node, &w->guests))
-        return NULL;
-    job_view_look(&v, &w->members, w->states, w->jobs->written, c->now);
-    json_t *o = job_view_json(&v);
-    if (!job->source)
-        json_object_set_new(o, "source", json_string(c->api->settings->node));
-    return o;
+    return world_load_states(w, c->api->settings->state_dir, e);
 }
 
 static bool is_wanted(const struct call *c, const struct job *job)
@@ -63,13 +34,13 @@ static int by_id(const void *a, const void *b)
 int serve_states(struct call *c, struct err *e)
 {
     _cleanup_(world_release) struct world w = {0};
-    if (world_load(c, &w, e) < 0)
+    if (load(c, &w, e) < 0)
         return -1;
-    size_t all = w.jobs->n + w.jobs->n_unread, n = 0;
+    size_t all = world_jobs(&w), n = 0;
     _cleanup_free_ json_t **found = xcalloc(all + 1, sizeof(json_t *));
     for (size_t i = 0; i < all; i++) {
-        const struct job *job = i < w.jobs->n ? &w.jobs->v[i] : &w.jobs->unread[i - w.jobs->n];
-        if (is_wanted(c, job) && (found[n] = state_json(c, &w, job)))
+        const struct job *job = world_job(&w, i);
+        if (is_wanted(c, job) && (found[n] = world_state(&w, job, c->now)))
             n++;
     }
     qsort(found, n, sizeof(json_t *), by_id);
@@ -82,10 +53,10 @@ int serve_states(struct call *c, struct err *e)
 int serve_state(struct call *c, struct err *e)
 {
     _cleanup_(world_release) struct world w = {0};
-    if (world_load(c, &w, e) < 0)
+    if (load(c, &w, e) < 0)
         return -1;
     const struct job *job = jobs_find(&c->api->jobs.jobs, call_text(c, P_ID));
-    c->data = job ? state_json(c, &w, job) : NULL;
+    c->data = job ? world_state(&w, job, c->now) : NULL;
     return c->data ? 0 : call_refuse(c, 404, "no such replication job '%s'", call_text(c, P_ID));
 }
 

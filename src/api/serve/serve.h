@@ -4,14 +4,14 @@
 
 #include "api/call.h"
 
-/* serve_jobs.c: /cluster/replication */
+/* jobs.c: /cluster/replication */
 int serve_jobs(struct call *c, struct err *e);
 int serve_job(struct call *c, struct err *e);
 int serve_job_create(struct call *c, struct err *e);
 int serve_job_update(struct call *c, struct err *e);
 int serve_job_delete(struct call *c, struct err *e);
 
-/* serve_states.c: /nodes/{node}/replication and doctor */
+/* states.c: /nodes/{node}/replication and doctor */
 int serve_states(struct call *c, struct err *e);
 int serve_state(struct call *c, struct err *e);
 int serve_state_links(struct call *c, struct err *e);
@@ -21,13 +21,13 @@ int serve_history(struct call *c, struct err *e);
 int serve_plan(struct call *c, struct err *e);
 int serve_doctor(struct call *c, struct err *e);
 
-/* serve_recover.c: what would be lost, what there is to go back to, and going there */
+/* recover.c: what would be lost, what there is to go back to, and going there */
 int serve_at_risk(struct call *c, struct err *e);
 int serve_points(struct call *c, struct err *e);
 int serve_failover_plan(struct call *c, struct err *e);
 int serve_failover(struct call *c, struct err *e);
 
-/* serve_cluster.c: what clients ask of a cluster before they get to the point */
+/* cluster.c: what clients ask of a cluster before they get to the point */
 int serve_version(struct call *c, struct err *e);
 int serve_nodes(struct call *c, struct err *e);
 int serve_cluster_status(struct call *c, struct err *e);
@@ -36,16 +36,19 @@ int serve_qemu(struct call *c, struct err *e);
 int serve_lxc(struct call *c, struct err *e);
 int serve_analyze(struct call *c, struct err *e);
 
-/* serve_metrics.c: /metrics */
+/* metrics.c: /metrics */
 int serve_metrics(struct call *c, struct err *e);
 /* May this address ask without being anybody? */
 bool scrape_is_allowed(const struct settings *s, const char *address);
 
-/* serve_guests.c: /nodes/{node}/qemu and lxc */
+/* events.c: /events */
+int serve_events(struct call *c, struct err *e);
+
+/* guests.c: /nodes/{node}/qemu and lxc */
 int serve_qemu_config(struct call *c, struct err *e);
 int serve_lxc_config(struct call *c, struct err *e);
 
-/* serve_access.c: /access */
+/* access.c: /access */
 int serve_ticket(struct call *c, struct err *e);
 int serve_no_login(struct call *c, struct err *e);
 int serve_permissions(struct call *c, struct err *e);

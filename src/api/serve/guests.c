@@ -1,5 +1,5 @@
 /* /nodes/{node}/qemu/{vmid} and /lxc/{vmid}: a guest as clients look it up before they come to its jobs. */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "base/num.h"
 #include "conf/comment.h"

@@ -1,57 +1,48 @@
 /* /cluster/replication: the jobs as they are configured. Changes are made by pvesr, so that they are made in
  * one way, and wait for their locks elsewhere. */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "conf/storagemap.h"
-#include "view/job.h"
+#include "view/world.h"
 
 #include <string.h>
-
-/* Clients leave out a job without `source`: where it is not written, it is where the guest is. */
-static json_t *whole_job(const struct job *job, const struct guest_list *guests)
-{
-    json_t *o = job_json(job);
-    const struct guest_entry *g = job->source ? NULL : guests_find(guests, job->guest);
-    if (g)
-        json_object_set_new(o, "source", json_string(g->node));
-    return o;
-}
 
 static int by_id(const void *a, const void *b)
 {
     return strcmp((*(const struct job *const *)a)->id, (*(const struct job *const *)b)->id);
 }
 
+static int load(struct call *c, struct world *w, struct err *e)
+{
+    const struct jobs *jobs = call_jobs(c, e);
+    return jobs ? world_load(w, c->tree, c->api->settings->node, jobs, e) : -1;
+}
+
 int serve_jobs(struct call *c, struct err *e)
 {
-    struct guest_list guests = {0};
-    const struct jobs *jobs = call_jobs(c, e);
-    if (!jobs || guests_load(c->tree, &guests, e) < 0)
+    _cleanup_(world_release) struct world w = {0};
+    if (load(c, &w, e) < 0)
         return -1;
-    size_t all = jobs->n + jobs->n_unread, n = 0;
+    size_t all = world_jobs(&w), n = 0;
     _cleanup_free_ const struct job **sorted = xcalloc(all + 1, sizeof(struct job *));
-    for (size_t i = 0; i < all; i++) {
-        const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
-        if (call_may_guest(c, job->guest) & PRIV(VM_Audit))
-            sorted[n++] = job;
-    }
+    for (size_t i = 0; i < all; i++)
+        if (call_may_guest(c, world_job(&w, i)->guest) & PRIV(VM_Audit))
+            sorted[n++] = world_job(&w, i);
     qsort(sorted, n, sizeof *sorted, by_id);
     c->data = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(c->data, whole_job(sorted[i], &guests));
-    guests_release(&guests);
+        json_array_append_new(c->data, world_config(&w, sorted[i]));
     return 0;
 }
 
 int serve_job(struct call *c, struct err *e)
 {
-    struct guest_list guests = {0};
+    _cleanup_(world_release) struct world w = {0};
     const struct job *job = call_job(c, "replication job", e);
-    if (!job || guests_load(c->tree, &guests, e) < 0)
+    if (!job || world_load(&w, c->tree, c->api->settings->node, &c->api->jobs.jobs, e) < 0)
         return -1;
-    c->data = whole_job(job, &guests);
+    c->data = world_config(&w, job);
     json_object_set_new(c->data, "digest", json_string(c->api->jobs.jobs.digest));
-    guests_release(&guests);
     return 0;
 }
 

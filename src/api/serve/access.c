@@ -1,5 +1,5 @@
 /* /access: logging in, and what somebody may. */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "api/attempts.h"
 #include "base/clock.h"

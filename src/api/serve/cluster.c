@@ -1,5 +1,5 @@
 /* What clients ask of a cluster before they come to the jobs. */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "base/clock.h"
 #include "conf/calendar.h"

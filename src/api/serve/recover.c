@@ -1,6 +1,6 @@
 /* What the command line says of loss and recovery: at-risk, restore-points, failover, each asked of the node
  * that knows, and carried out there. Each is a pvesr of its own. */
-#include "api/serve.h"
+#include "api/serve/serve.h"
 
 #include "view/json.h"
 
