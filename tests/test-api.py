@@ -509,7 +509,10 @@ def strange_bytes(w):
     expect(400, w.api.post("/cluster/replication", id="100-0", target="pve2", type="local", comment="a\x1b[2Jb"))
     auth = f"Authorization: {w.api.auth}\r\nHost: x\r\n"
     large = "x" * 200000
-    assert " 413 " in first_line(w, f"POST /api2/json/cluster/replication HTTP/1.1\r\n{auth}Content-Length: 200000\r\n\r\n".encode())
+    for head in ("Content-Length: 20000000", "Content-Length: 200000\r\nExpect: 100-continue"):
+        assert " 413 " in first_line(w, f"POST /api2/json/cluster/replication HTTP/1.1\r\n{auth}{head}\r\n\r\n".encode())
+    # who sends first and reads then gets its answer
+    assert all(w.api.call("POST", "/cluster/replication", headers={"Content-Type": "application/json"}, body=b" " * 3000000).status == 413 for _ in range(5))
     assert " 413 " in first_line(w, f"POST /api2/json/cluster/replication HTTP/1.1\r\n{auth}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
                                     f"{len(large):x}\r\n{large}\r\n0\r\n\r\n".encode())
     for head in (f"GET /{large} HTTP/1.1\r\n{auth}\r\n", f"GET /api2/json/version HTTP/1.1\r\n{auth}X: {large}\r\n\r\n", "\x00\x01\x02\r\n\r\n",

@@ -22,7 +22,8 @@
 #define SWEEP_USEC (2 * 1000000u)
 #define PUBLISH_SECONDS 30
 #define STREAM_BLOCK 4096
-#define LAST_ROUNDS 4 /* in which streams say that they end, and nobody is waited for */
+#define DROP_MAX (4 << 20) /* bytes of a body that is too large */
+#define LAST_ROUNDS 4      /* in which streams say that they end, and nobody is waited for */
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.2:+VERS-TLS1.3"
 
 struct connection {
@@ -450,6 +451,15 @@ static enum MHD_Result refuse_early(struct http_request *r, unsigned status, con
     return send_answer(r);
 }
 
+/* Who sends a body already reads no answer before its end, and would only see the connection go: what is not
+ * far too large is read, and dropped. */
+static bool is_refused_early(struct MHD_Connection *mhd)
+{
+    const char *length = header(mhd, "Content-Length");
+    unsigned long most = header(mhd, "Expect") ? API_BODY_MAX : DROP_MAX;
+    return length && (strlen(length) > 9 || strtoul(length, NULL, 10) > most);
+}
+
 /* Called with the head, with each part of the body, at its end, and once more when a child has answered. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
                                   const char *version, const char *data, size_t *size, void **context)
@@ -458,11 +468,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     if (!r)
         return MHD_NO;
     if (!r->seen) {
-        const char *length = header(mhd, "Content-Length");
         r->seen = true;
-        if (length && (strlen(length) > 9 || strtoul(length, NULL, 10) > API_BODY_MAX))
-            return refuse_early(r, 413, "the request's body is too large");
-        return MHD_YES;
+        return is_refused_early(mhd) ? refuse_early(r, 413, "the request's body is too large") : MHD_YES;
     }
     if (r->ready)
         return send_answer(r);
