@@ -27,7 +27,9 @@ static int world_load(struct call *c, struct world *w, struct err *e)
     if (!w->jobs || guests_load(c->tree, &w->guests, e) < 0 || members_load(c->tree, &w->members, e) < 0)
         return -1;
     w->states = job_states_load(c->api->settings->state_dir, e);
-    return w->states ? 0 : -1;
+    return !w->states ? -1
+                      : members_check_node(c->tree, &w->members, c->api->settings->node,
+                                           job_states_any(w->states), e);
 }
 
 /* New; NULL: none of this node's. */

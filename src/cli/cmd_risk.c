@@ -234,7 +234,8 @@ int cmd_at_risk(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_(jobs_release) struct jobs jobs = {0};
     _cleanup_(risks_release) struct risks r = {0};
-    if (load_jobs_repaired(env, &jobs, e) < 0 || look(env, &jobs, a->value[P_GUEST].integer, &r, e) < 0)
+    if (env_members_with_us(env, e) < 0 || load_jobs_repaired(env, &jobs, e) < 0 ||
+        look(env, &jobs, a->value[P_GUEST].integer, &r, e) < 0)
         return -1;
     json_t *list = args_want_json(a) ? json_array() : NULL;
     if (!list)

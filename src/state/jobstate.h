@@ -99,6 +99,8 @@ struct job_states *job_states_load(const char *state_dir, struct err *e);
 /* Of one guest only: the others are not there. */
 struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, struct err *e);
 void job_states_free(struct job_states *s);
+/* Is there any entry? */
+bool job_states_any(const struct job_states *s);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
 /* Of the job of this id: what a run of another one to the same target left, which was removed since, is

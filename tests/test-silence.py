@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""What must not look as if there were nothing to do, or all were well."""
+import json
+import os
+import re
+
+import rig
+from rigdaemon import Daemon
+from scenario import World
+
+LOOKS = (["status"], ["status", "--output-format", "json"], ["at-risk"], ["doctor"], ["metrics"], ["run"])
+
+
+def test(function):
+    def play():
+        with rig.Cluster(storage="xfs") as c:
+            return function(World(c, "xfs"))
+    rig.check("silence: " + function.__doc__, play, needs=("root", "xfs"))
+
+
+def refused(w, words):
+    """Whoever looks is told these words, and nothing else."""
+    for look in LOOKS:
+        done = w.a.pvesr(*look)
+        assert done.returncode == 1 and words in done.stderr and not done.stdout, f"{look}: {done}"
+
+
+@test
+def empty_tree(w):
+    """a tree that is empty where this node has had jobs: pvesrd pauses and goes on, and forgets nothing meanwhile"""
+    w.create()
+    w.run()
+    before = w.status()["100-0"]["last_sync"]
+    d = Daemon(w.a)
+    away = w.c.tree + ".away"
+    os.rename(w.c.tree, away)
+    os.mkdir(w.c.tree)  # as a file system that is not mounted
+    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the pause")
+    assert "is empty, and this node has had jobs: is it mounted?" in d.words(), d.words()
+    refused(w, "is empty, and this node has had jobs")
+    assert d.stop() == 0
+    d = Daemon(w.a)  # one that has never seen the jobs
+    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the pause of the next one")
+    os.rmdir(w.c.tree)
+    os.rename(away, w.c.tree)
+    rig.wait_for(lambda: "scheduling goes on" in d.words(), "scheduling", 60)
+    assert w.status()["100-0"]["last_sync"] >= before
+
+
+@test
+def another_node(w):
+    """a name of the node that is in no tree: pvesrd pauses, and whoever looks is told"""
+    w.create()
+    w.a.write_config(node="pve1x")
+    refused(w, "does not know this node, 'pve1x'")
+    refused(w, "(known: pve1, pve2)")
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the pause")
+    assert "does not know this node, 'pve1x'" in d.words(), d.words()
+
+
+@test
+def new_cluster(w):
+    """a cluster that is new has nothing, which is fine"""
+    w.a.write_config(cluster=f"dir:{w.c.dir}/new")
+    os.mkdir(f"{w.c.dir}/new")
+    for look in LOOKS:
+        w.a.pvesr(*look, check=True)
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
+
+
+rig.main()
