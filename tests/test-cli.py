@@ -330,12 +330,12 @@ def test_status():
     with Cluster() as c:
         c.write("replication.cfg",
                 JOB + "local: 100-1\n\tdisable\n\ttarget pve3\n\tschedule 2090-1-1\n\tsource pve1\n\n"
-                "local: 101-0\n\ttarget pve2\n\tschedule 2019-1-1\n\tsource pve1\n\n"
+                "local: 101-0\n\ttarget pve2\n\tschedule 2091-1-1\n\tsource pve1\n\n"
                 "local: 200-0\n\ttarget pve1\n\tsource pve2\n\n")
         expect("status: new", c.run("status"), 0, STATUS_HEAD +
                status_line("100-0", "Yes", "pve2", "-", "pending", "-", 0, "OK") +
                status_line("100-1", "No", "pve3", "-", "2090-01-01_00:00:00", "-", 0, "OK") +
-               status_line("101-0", "Yes", "pve2", "-", "pending", "-", 0, "OK"), "")
+               status_line("101-0", "Yes", "pve2", "-", "2091-01-01_00:00:00", "-", 0, "OK"), "")
         now = int(time.time())
         with open("/proc/self/stat") as f:
             ptime = f.read().rsplit(")", 1)[1].split()[19]
@@ -352,9 +352,9 @@ def test_status():
                status_line("100-0", "Yes", "pve2", "2026-01-01_00:15:03", "pending", "3.214567", 0,
                            "OVERDUE since 2026-01-01 01:00:00: no run has succeeded: is pvesrd running, and what does 'pvesr history' say?") +
                status_line("100-1", "No", "pve3", "-", retry, "0.5", 2, "it broke") +
-               status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
+               status_line("101-0", "Yes", "pve2", "-", "2091-01-01_00:00:00", "-", 0, "SYNCING"), "")
         expect("status: one guest", c.run("status", "--guest", "101"), 0, STATUS_HEAD +
-               status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
+               status_line("101-0", "Yes", "pve2", "-", "2091-01-01_00:00:00", "-", 0, "SYNCING"), "")
         halted = subprocess.Popen(["sleep", "infinity"])
         halted.send_signal(signal.SIGSTOP)
         os.waitpid(halted.pid, os.WUNTRACED)
@@ -396,6 +396,10 @@ def test_status():
         c.write("replication.cfg", "local: 100-0\n\ttarget pve2\n\tschedule nonsense\n\tsource pve1\n\n")
         expect("status: invalid schedule", c.run("status"), 0,
                re.compile(r" +- +- +- +0 invalid schedule 'nonsense'"))
+        for event in ("2-30", "2019-1-1"):
+            c.write("replication.cfg", f"local: 100-0\n\ttarget pve2\n\tschedule {event}\n\tsource pve1\n\n")
+            expect(f"status: {event}", c.run("status"), 0, re.compile(f" 0 invalid schedule '{event}': .* it never comes"))
+            expect(f"update: {event}", c.run("update", "100-0", "--schedule", f"{event} 3:00"), 255, "", re.compile("schedule: .* it never comes"))
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tsource pve1\n\n")
         expect("status: job to this node", c.run("status"), 0, STATUS_HEAD, "")
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tremove_job full\n\tsource pve1\n\n")

@@ -5,6 +5,7 @@
 
 #define OVERDUE_EVENTS 3
 #define OVERDUE_LEAST 300
+#define OVERDUE_EVENTLESS 86400
 
 int64_t job_retry_delay(int64_t fail_count)
 {
@@ -68,7 +69,7 @@ int64_t job_overdue_at(const struct job *job, const struct job_state *state, int
         return newest + age;
     for (int i = 0; i < OVERDUE_EVENTS; i++)
         if (!next_event(job, at, &at))
-            return 0;
+            return at + OVERDUE_EVENTLESS;
     return at < newest + OVERDUE_LEAST ? newest + OVERDUE_LEAST : at;
 }
 
