@@ -70,4 +70,24 @@ def new_cluster(w):
     rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
 
 
+@test
+def refused_mail(w):
+    """a mail that the mail program does not take waits, which status says, and is tried again until it does, by another pvesrd, too"""
+    box = rig.Mailbox(w.a)
+    box.answer(75)
+    w.c.set_agent("pve2", ["false"], whole=True)
+    w.create()
+    d = Daemon(w.a)
+    rig.wait_for(lambda: len(box.mails()) > 1, "another try")
+    tried = box.mails()
+    assert "waits since" in w.a.pvesr("status").stderr, d.words()
+    d.stop()
+    box.answer(0)
+    before = len(box.mails())
+    Daemon(w.a)
+    rig.wait_for(lambda: len(box.mails()) > before, "the mail", 90)
+    assert box.mails()[before] == tried[0], "another mail"
+    rig.wait_for(lambda: "waits since" not in w.a.pvesr("status").stderr, "the end of it")
+
+
 rig.main()
