@@ -127,6 +127,10 @@ def expect_text(name, got, wanted):
 REFUSED = [
     ("no command", [], 255, r"^ERROR: no command specified\nUSAGE: pvesr <COMMAND> \[ARGS\] \[OPTIONS\]\n"),
     ("unknown command", ["frobnicate"], 255, r"^ERROR: unknown command 'pvesr frobnicate'\nSee 'pvesr help'\.\n$"),
+    ("command that moves the cursor", ["\x1b[2Jx\x9b"], 255, r"^ERROR: unknown command 'pvesr \?\[2Jx\?'\nSee"),
+    ("option that moves the cursor", ["list", "--\x1b[2J"], 255, r"^Unknown option: \?\[2J\n400 unable"),
+    ("leading option that moves the cursor", ["--\x1b[2J"], 255, r"^Unknown option: \?\[2J\n400 unable"),
+    ("value that moves the cursor", ["enable", "100-0", "\x1b[2J"], 255, r"^400 [^\x1b]*\n$"),
     ("misspelt command", ["staus"], 255, r"^ERROR: unknown command 'pvesr staus'\nDid you mean 'status'\?\n$"),
     ("ambiguous command", ["s"], 255,
      r"^ERROR: unknown command 'pvesr s'\nDid you mean 'status', 'schedule-now', 'set-state' or 'settle'\?\n$"),
@@ -311,8 +315,16 @@ def test_delete():
         expect("delete: mark again", c.run("delete", "100-0", "--keep"), 0)
         expect("delete: take back", c.run("update", "100-0", "--delete", "remove_job"), 0, "", "")
         expect_text("delete: taken back: file", c.read(), JOB)
-        c.write("replication.cfg", "local: 150-0\n\ttarget pve2\n\n")
-        expect("delete: guest is gone", c.run("delete", "150-0"), 0, "", re.compile("--force"))
+        c.write("replication.cfg", "local: 150-0\n\ttarget pve2\n\tsource pve1\n\n")
+        before = c.read()
+        remedy = re.search("remove the job with 'pvesr (.*)'", c.run("status").out)
+        expect_text("delete: the remedy", remedy and remedy[1], "delete 150-0 --force")
+        for more in ((), ("--keep",)):
+            expect("delete: guest is gone", c.run("delete", "150-0", *more), 1, "",
+                   re.compile(r"\Ano such guest '150': .*'pvesr delete 150-0 --force' removes it without any cleanup\n\Z"))
+            expect_text("delete: guest is gone: file", c.read(), before)
+        expect("delete: by the remedy", c.run(*remedy[1].split()), 0, "", "")
+        expect_text("delete: by the remedy: file", c.read(), "")
 
 
 # ---- status ----
