@@ -826,6 +826,7 @@ def test_broken():
         for name, make in (("a pipe", os.mkfifo), ("a folder", os.mkdir), ("a symlink", lambda p: os.symlink("/nowhere", p))):
             make(journal)
             expect("broken: journal: " + name, c.run("history"), 1, "", re.compile("journal.* is no regular file: move it away"))
+            expect("broken: journal: metrics: " + name, c.run("metrics"), 0, None, re.compile("runs are not counted: .* is no regular file"))
             (os.rmdir if name == "a folder" else os.unlink)(journal)
         for name, make in (("a folder", os.mkdir), ("a symlink", lambda p: os.symlink("/nowhere", p))):
             lock = os.path.join(c.dir, "pve1", "state", "pve-replication-state.lck")

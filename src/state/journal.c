@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "base/modes.h"
 #include "base/proc.h"
+#include "state/journalfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,14 +120,10 @@ static void make_private(const struct journal *j)
 static int open_db(struct journal *j, struct err *e)
 {
     char version[16], mode[16];
-    struct stat st;
+    int code;
     make_private(j);
-    if (lstat(j->path, &st) == 0 && !S_ISREG(st.st_mode))
-        return err_set(e, ERR_CONFIG, 0,
-                       "the journal '%s' is no regular file: move it away, the next run begins a new one",
-                       j->path);
-    int code = sqlite3_open_v2(j->path, &j->db,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
+    if (journal_file_open(j->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &j->db, &code, e) < 0)
+        return -1;
     if (code != SQLITE_OK)
         return db_error(j, code, "open", e);
     sqlite3_busy_timeout(j->db, BUSY_MS);
@@ -374,7 +371,7 @@ static void copy_column(char *out, size_t room, sqlite3_stmt *s, int column)
 }
 
 /* The texts belong to the statement's row: valid until the next step. */
-static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
+static void read_run(sqlite3_stmt *s, struct journal_run *run)
 {
     *run = (struct journal_run){.row = sqlite3_column_int64(s, 0)};
     copy_column(run->job, sizeof run->job, s, 1);
@@ -389,12 +386,7 @@ static void read_run(sqlite3_stmt *s, const char *boot, struct journal_run *run)
     run->delta = (uint64_t)sqlite3_column_int64(s, 10);
     run->steps = (char *)sqlite3_column_text(s, 11);
     run->log = (char *)sqlite3_column_text(s, 12);
-    char at_boot[PROC_BOOT_MAX];
-    copy_column(at_boot, sizeof at_boot, s, 15);
-    uint64_t ptime = (uint64_t)sqlite3_column_int64(s, 14);
-    bool alive =
-        strcmp(at_boot, boot) == 0 && ptime && proc_start_time((pid_t)sqlite3_column_int(s, 13)) == ptime;
-    if (strcmp(run->result, "running") == 0 && !alive)
+    if (strcmp(run->result, "running") == 0 && !journal_row_lives(s, 13, 14, 15))
         snprintf(run->result, sizeof run->result, "interrupted");
 }
 
@@ -403,7 +395,6 @@ int journal_list(struct journal *j, const char *job, unsigned limit,
                  bool (*each)(const struct journal_run *, void *), void *arg, struct err *e)
 {
     sqlite3_stmt *s;
-    char boot[PROC_BOOT_MAX];
     if (prepare(
             j,
             "SELECT row, job, node, target, start, duration, result, err_kind, error, bytes, delta, steps, "
@@ -413,11 +404,10 @@ int journal_list(struct journal *j, const char *job, unsigned limit,
         return -1;
     bind_text(s, 1, job);
     sqlite3_bind_int64(s, 2, limit ? (sqlite3_int64)limit : -1);
-    proc_boot(boot);
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
         struct journal_run run;
-        read_run(s, boot, &run);
+        read_run(s, &run);
         if (!each(&run, arg)) {
             code = SQLITE_DONE;
             break;
