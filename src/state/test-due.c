@@ -87,7 +87,8 @@ static void test_overdue(void **arg)
         {"to be removed", {.remove = REMOVE_FULL}, 1000, 0, 0},
         {"a fault is no excuse", {.fault = fault}, 1000, 0, 3600},
         {"no clock can say when it was", {}, NOW + 315360000, 1000, 3600},
-        {"nor since when it is known", {}, NOW + 315360000, NOW + 1, 2700},
+        {"nor since when it is known", {}, NOW + 315360000, NOW + 1, NOW},
+        {"nor with its own age", {.max_age = ninety}, NOW + 315360000, NOW + 1, NOW},
     };
     for (size_t i = 0; i < ELEMENTS(ages); i++) {
         struct job_state state = {.last_sync = ages[i].last_sync};

@@ -79,6 +79,9 @@ void job_view_look(struct job_view *v, const struct members *members, const stru
     v->next_sync = v->lost ? 0 : job_next_sync(v->job, &v->state, target && target->online, now);
     int64_t overdue = v->job->disabled ? 0 : job_overdue_at(v->job, &v->state, written, now);
     v->overdue = overdue && overdue <= now ? overdue : 0;
+    v->newest = v->state.last_sync ? job_age_begins(&v->state, written, now) : 0;
+    if (v->state.verified > now + JOB_CLOCK_SLACK)
+        v->state.verified = 0; /* by a clock that was ahead: nobody knows when */
     v->to_come = job_sync_is_to_come(&v->state, now);
     v->hindered = hindrance(&v->state, v->overdue);
 }
