@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What must not look as if there were nothing to do, or all were well."""
 import json
+import contextlib
 import os
-import re
+import shutil
 
 import rig
 from rigdaemon import Daemon
@@ -88,6 +89,50 @@ def refused_mail(w):
     rig.wait_for(lambda: len(box.mails()) > before, "the mail", 90)
     assert box.mails()[before] == tried[0], "another mail"
     rig.wait_for(lambda: "waits since" not in w.a.pvesr("status").stderr, "the end of it")
+
+
+def told_overdue(w, why):
+    """Log, mail and status say why nobody knows of a run."""
+    box = rig.Mailbox(w.a)
+    d = Daemon(w.a)
+    rig.wait_for(box.mails, "the mail")
+    for said in (d.words(), box.mails()[0], w.a.pvesr("status", check=True).stdout):
+        assert f"nothing can be recorded in '{w.a.state_dir}': {why}" in said, said
+    assert why in w.status()["100-0"]["error"], w.status()
+    rig.wait_for(lambda: "OVERDUE" in w.a.pvesr("at-risk", check=True).stdout, "OVERDUE")
+    d.stop()
+
+
+@test
+def nothing_recorded(w):
+    """where no run can be recorded, because the state directory is full or read-only, that is why a job is overdue"""
+    os.makedirs(w.a.state_dir)
+    rig.sh("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", w.a.state_dir)
+    w.c.cleanup.callback(rig.sh, "umount", "-l", w.a.state_dir)
+    w.create("--max-age", "2s")
+    w.run()
+    with open(os.path.join(w.a.state_dir, "fill"), "wb", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(4096))
+    told_overdue(w, "No space left on device")
+    os.unlink(os.path.join(w.a.state_dir, "fill"))
+    rig.sh("mount", "-o", "remount,ro", w.a.state_dir)
+    shutil.rmtree(os.path.join(w.a.dir, "mails"))
+    told_overdue(w, "Read-only file system")
+
+
+@test
+def no_state_dir(w):
+    """a state directory that is a symlink to nowhere, or a file, is no node without runs"""
+    w.create()
+    shutil.rmtree(w.a.state_dir)
+    for make in (lambda: os.symlink("/nowhere", w.a.state_dir), lambda: open(w.a.state_dir, "x").close()):
+        make()
+        for look in (["status"], ["at-risk"], ["metrics"]):
+            done = w.a.pvesr(*look)
+            assert done.returncode == 1 and "is no folder, or a symlink to none" in done.stderr, done
+        os.unlink(w.a.state_dir)
+    w.run()
 
 
 rig.main()

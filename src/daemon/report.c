@@ -191,12 +191,19 @@ struct overdue {
     struct strv lines;
 };
 
+char *report_why_overdue(const struct daemon *d, const struct queue_job *j)
+{
+    struct err e;
+    return !j->fault && job_states_recordable(d->settings.state_dir, &e) < 0 ? xstrdup(e.text)
+                                                                             : queue_why_overdue(j);
+}
+
 static void add_overdue(const struct queue_job *j, void *arg)
 {
     struct overdue *o = arg;
     char newest[32];
     clock_print_log(j->last_sync, newest);
-    _cleanup_free_ char *why = queue_why_overdue(j);
+    _cleanup_free_ char *why = report_why_overdue(o->daemon, j);
     strv_addf(&o->lines, "%s (guest %" PRIu32 " to node '%s'), newest restore point: %s; %s", j->id, j->guest,
               j->target, j->last_sync ? newest : "none", why);
     if (tell_is_on(o->daemon))

@@ -93,12 +93,18 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
 /* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now). */
 int job_state_schedule_now(const char *state_dir, uint32_t guest, const char *target, struct err *e);
 
+/* 0, or -1 and why nothing can be recorded there now, as far as can be told without trying: it is read-only,
+ * full, or no folder. */
+int job_states_recordable(const char *state_dir, struct err *e);
+
 /* All entries at once, for the scheduler and `status`. */
 struct job_states; /* the file's text and an index: about 1.2 times its size */
 struct job_states *job_states_load(const char *state_dir, struct err *e);
 /* Of one guest only: the others are not there. */
 struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, struct err *e);
 void job_states_free(struct job_states *s);
+/* As it was loaded from; borrowed. */
+const char *job_states_dir(const struct job_states *s);
 /* Is there any entry? */
 bool job_states_any(const struct job_states *s);
 /* *ret is the caller's to release. */

@@ -93,6 +93,11 @@ struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, 
     return load(state_dir, guest, e);
 }
 
+const char *job_states_dir(const struct job_states *s)
+{
+    return s->dir;
+}
+
 bool job_states_any(const struct job_states *s)
 {
     return s->n > 0;
