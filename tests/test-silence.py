@@ -81,7 +81,7 @@ def refused_mail(w):
     d = Daemon(w.a)
     rig.wait_for(lambda: len(box.mails()) > 1, "another try")
     tried = box.mails()
-    assert "waits since" in w.a.pvesr("status").stderr, d.words()
+    rig.wait_for(lambda: "waits since" in w.a.pvesr("status").stderr, "the words of status")
     d.stop()
     box.answer(0)
     before = len(box.mails())
