@@ -818,6 +818,7 @@ def test_broken():
             os.unlink(c.state_file())
             make(c.state_file())
             expect("broken: state file: " + name, c.run("status"), 1, None, re.compile("pve-replication-state.json.*move the file away"))
+            expect("broken: state file: doctor: " + name, c.run("doctor", "--guest", "100"), 0)
             if os.path.isdir(c.state_file()):
                 os.rmdir(c.state_file())
             else:

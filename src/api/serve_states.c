@@ -29,7 +29,7 @@ static int world_load(struct call *c, struct world *w, struct err *e)
     w->states = job_states_load(c->api->settings->state_dir, e);
     return !w->states ? -1
                       : members_check_node(c->tree, &w->members, c->api->settings->node,
-                                           job_states_any(w->states), e);
+                                           job_states_had_any(c->api->settings->state_dir), e);
 }
 
 /* New; NULL: none of this node's. */

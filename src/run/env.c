@@ -103,12 +103,8 @@ int env_members_with_us(struct env *env, struct err *e)
 {
     if (env_members_again(env, e) < 0)
         return -1;
-    struct job_states *states = job_states_load(env->settings.state_dir, e);
-    if (!states)
-        return -1;
-    int r = members_check_node(env->tree, &env->members, env->settings.node, job_states_any(states), e);
-    job_states_free(states);
-    return r;
+    return members_check_node(env->tree, &env->members, env->settings.node,
+                              job_states_had_any(env->settings.state_dir), e);
 }
 
 int env_storages(struct env *env, struct err *e)

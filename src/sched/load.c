@@ -45,13 +45,7 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
 static int check_tree(const struct queue *q, struct tree *tree, const struct settings *s,
                       const struct members *members, struct err *e)
 {
-    bool had_jobs = q->n > 0;
-    struct job_states *states = had_jobs ? NULL : job_states_load(s->state_dir, e);
-    if (!had_jobs && !states)
-        return -1;
-    had_jobs |= states && job_states_any(states);
-    job_states_free(states);
-    return members_check_node(tree, members, s->node, had_jobs, e);
+    return members_check_node(tree, members, s->node, q->n > 0 || job_states_had_any(s->state_dir), e);
 }
 
 int load_jobs(struct queue *q, struct purge *purge, struct tree *tree, const struct settings *s, int64_t now,

@@ -98,9 +98,13 @@ const char *job_states_dir(const struct job_states *s)
     return s->dir;
 }
 
-bool job_states_any(const struct job_states *s)
+bool job_states_had_any(const char *state_dir)
 {
-    return s->n > 0;
+    struct err ignored;
+    struct job_states *s = job_states_load(state_dir, &ignored);
+    bool any = !s || s->n > 0;
+    job_states_free(s);
+    return any;
 }
 
 void job_states_free(struct job_states *s)
