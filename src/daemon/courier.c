@@ -303,6 +303,16 @@ static int send_to(const struct errand *x, const struct notify_target *target, c
     return notify_send(target, event, &sending, e);
 }
 
+static int send_mail(const struct errand *x, const json_t *event, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    buf_adds(&text, event_text(event, COURIER_MAIL));
+    if (strcmp(x->settings->mail_to, "none") != 0)
+        return mail_send(x->settings->sendmail, &text, e);
+    err_set(e, ERR_GONE, 0, "'%s' is dropped: 'mail-to' in pvesr.conf is 'none'", event_text(event, "title"));
+    return COURIER_DROPPED;
+}
+
 /* Why there is no such target, or it is off. What nobody wants any more is dropped, but no mistake is taken
  * for that. */
 static int explain(const struct notify_targets *targets, const char *name, const json_t *event, struct err *e)
@@ -329,16 +339,6 @@ static int try(const struct errand *x, const char *name, const json_t *event, st
     int r = target && !target->disabled ? send_to(x, target, event, e) : explain(&targets, name, event, e);
     targets_release(&targets);
     return r;
-}
-
-static int send_mail(const struct errand *x, const json_t *event, struct err *e)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT;
-    buf_adds(&text, event_text(event, COURIER_MAIL));
-    if (strcmp(x->settings->mail_to, "none") != 0)
-        return mail_send(x->settings->sendmail, &text, e);
-    err_set(e, ERR_GONE, 0, "'%s' is dropped: 'mail-to' in pvesr.conf is 'none'", event_text(event, "title"));
-    return COURIER_DROPPED;
 }
 
 static int deliver(const struct errand *x, const json_t *o, struct err *e)
