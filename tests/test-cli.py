@@ -127,6 +127,10 @@ def expect_text(name, got, wanted):
 REFUSED = [
     ("no command", [], 255, r"^ERROR: no command specified\nUSAGE: pvesr <COMMAND> \[ARGS\] \[OPTIONS\]\n"),
     ("unknown command", ["frobnicate"], 255, r"^ERROR: unknown command 'pvesr frobnicate'\nSee 'pvesr help'\.\n$"),
+    ("command that moves the cursor", ["\x1b[2Jx\x9b"], 255, r"^ERROR: unknown command 'pvesr \?\[2Jx\?'\nSee"),
+    ("option that moves the cursor", ["list", "--\x1b[2J"], 255, r"^Unknown option: \?\[2J\n400 unable"),
+    ("leading option that moves the cursor", ["--\x1b[2J"], 255, r"^Unknown option: \?\[2J\n400 unable"),
+    ("value that moves the cursor", ["enable", "100-0", "\x1b[2J"], 255, r"^400 [^\x1b]*\n$"),
     ("misspelt command", ["staus"], 255, r"^ERROR: unknown command 'pvesr staus'\nDid you mean 'status'\?\n$"),
     ("ambiguous command", ["s"], 255,
      r"^ERROR: unknown command 'pvesr s'\nDid you mean 'status', 'schedule-now', 'set-state' or 'settle'\?\n$"),
@@ -311,8 +315,16 @@ def test_delete():
         expect("delete: mark again", c.run("delete", "100-0", "--keep"), 0)
         expect("delete: take back", c.run("update", "100-0", "--delete", "remove_job"), 0, "", "")
         expect_text("delete: taken back: file", c.read(), JOB)
-        c.write("replication.cfg", "local: 150-0\n\ttarget pve2\n\n")
-        expect("delete: guest is gone", c.run("delete", "150-0"), 0, "", re.compile("--force"))
+        c.write("replication.cfg", "local: 150-0\n\ttarget pve2\n\tsource pve1\n\n")
+        before = c.read()
+        remedy = re.search("remove the job with 'pvesr (.*)'", c.run("status").out)
+        expect_text("delete: the remedy", remedy and remedy[1], "delete 150-0 --force")
+        for more in ((), ("--keep",)):
+            expect("delete: guest is gone", c.run("delete", "150-0", *more), 1, "",
+                   re.compile(r"\Ano such guest '150': .*'pvesr delete 150-0 --force' removes it without any cleanup\n\Z"))
+            expect_text("delete: guest is gone: file", c.read(), before)
+        expect("delete: by the remedy", c.run(*remedy[1].split()), 0, "", "")
+        expect_text("delete: by the remedy: file", c.read(), "")
 
 
 # ---- status ----
@@ -330,12 +342,12 @@ def test_status():
     with Cluster() as c:
         c.write("replication.cfg",
                 JOB + "local: 100-1\n\tdisable\n\ttarget pve3\n\tschedule 2090-1-1\n\tsource pve1\n\n"
-                "local: 101-0\n\ttarget pve2\n\tschedule 2019-1-1\n\tsource pve1\n\n"
+                "local: 101-0\n\ttarget pve2\n\tschedule 2091-1-1\n\tsource pve1\n\n"
                 "local: 200-0\n\ttarget pve1\n\tsource pve2\n\n")
         expect("status: new", c.run("status"), 0, STATUS_HEAD +
                status_line("100-0", "Yes", "pve2", "-", "pending", "-", 0, "OK") +
                status_line("100-1", "No", "pve3", "-", "2090-01-01_00:00:00", "-", 0, "OK") +
-               status_line("101-0", "Yes", "pve2", "-", "pending", "-", 0, "OK"), "")
+               status_line("101-0", "Yes", "pve2", "-", "2091-01-01_00:00:00", "-", 0, "OK"), "")
         now = int(time.time())
         with open("/proc/self/stat") as f:
             ptime = f.read().rsplit(")", 1)[1].split()[19]
@@ -352,9 +364,9 @@ def test_status():
                status_line("100-0", "Yes", "pve2", "2026-01-01_00:15:03", "pending", "3.214567", 0,
                            "OVERDUE since 2026-01-01 01:00:00: no run has succeeded: is pvesrd running, and what does 'pvesr history' say?") +
                status_line("100-1", "No", "pve3", "-", retry, "0.5", 2, "it broke") +
-               status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
+               status_line("101-0", "Yes", "pve2", "-", "2091-01-01_00:00:00", "-", 0, "SYNCING"), "")
         expect("status: one guest", c.run("status", "--guest", "101"), 0, STATUS_HEAD +
-               status_line("101-0", "Yes", "pve2", "-", "-", "-", 0, "SYNCING"), "")
+               status_line("101-0", "Yes", "pve2", "-", "2091-01-01_00:00:00", "-", 0, "SYNCING"), "")
         halted = subprocess.Popen(["sleep", "infinity"])
         halted.send_signal(signal.SIGSTOP)
         os.waitpid(halted.pid, os.WUNTRACED)
@@ -396,6 +408,10 @@ def test_status():
         c.write("replication.cfg", "local: 100-0\n\ttarget pve2\n\tschedule nonsense\n\tsource pve1\n\n")
         expect("status: invalid schedule", c.run("status"), 0,
                re.compile(r" +- +- +- +0 invalid schedule 'nonsense'"))
+        for event in ("2-30", "2019-1-1"):
+            c.write("replication.cfg", f"local: 100-0\n\ttarget pve2\n\tschedule {event}\n\tsource pve1\n\n")
+            expect(f"status: {event}", c.run("status"), 0, re.compile(f" 0 invalid schedule '{event}': .* it never comes"))
+            expect(f"update: {event}", c.run("update", "100-0", "--schedule", f"{event} 3:00"), 255, "", re.compile("schedule: .* it never comes"))
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tsource pve1\n\n")
         expect("status: job to this node", c.run("status"), 0, STATUS_HEAD, "")
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tremove_job full\n\tsource pve1\n\n")
@@ -809,6 +825,7 @@ def test_broken():
             os.unlink(c.state_file())
             make(c.state_file())
             expect("broken: state file: " + name, c.run("status"), 1, None, re.compile("pve-replication-state.json.*move the file away"))
+            expect("broken: state file: doctor: " + name, c.run("doctor", "--guest", "100"), 0)
             if os.path.isdir(c.state_file()):
                 os.rmdir(c.state_file())
             else:
@@ -817,6 +834,7 @@ def test_broken():
         for name, make in (("a pipe", os.mkfifo), ("a folder", os.mkdir), ("a symlink", lambda p: os.symlink("/nowhere", p))):
             make(journal)
             expect("broken: journal: " + name, c.run("history"), 1, "", re.compile("journal.* is no regular file: move it away"))
+            expect("broken: journal: metrics: " + name, c.run("metrics"), 0, None, re.compile("runs are not counted: .* is no regular file"))
             (os.rmdir if name == "a folder" else os.unlink)(journal)
         for name, make in (("a folder", os.mkdir), ("a symlink", lambda p: os.symlink("/nowhere", p))):
             lock = os.path.join(c.dir, "pve1", "state", "pve-replication-state.lck")

@@ -112,6 +112,26 @@ def dead_pmxcfs():
         w.run()
 
 
+# ---- locks ----
+
+def foreign_lock():
+    """a lock file on the target that another user made is no other run's"""
+    with rig.Cluster(storage="xfs") as c:
+        w = World(c, "xfs")
+        w.create()
+        w.run()
+        os.makedirs(w.b.lock_dir, exist_ok=True)
+        os.chmod(w.b.lock_dir, 0o1777)
+        path = os.path.join(w.b.lock_dir, "pvesr-agent-100")
+        if os.path.exists(path):
+            os.unlink(path)
+        with open(path, "w", encoding="utf-8"):
+            os.chown(path, 65534, 65534)
+        told = w.run(want=1).stderr
+        assert path in told and "remove it" in told and "still at work" not in told, told
+
+
+rig.check(f"lock: {foreign_lock.__doc__}", foreign_lock, needs=("root", "xfs"))
 rig.check(f"ssh: {ssh_config.__doc__}", ssh_config, needs=("root", "xfs"))
 rig.check(f"not root: {not_root.__doc__}", not_root, needs=("root", "xfs"))
 rig.check(f"dead pmxcfs: {dead_pmxcfs.__doc__}", dead_pmxcfs, needs=("root", "xfs"))

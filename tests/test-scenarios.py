@@ -342,6 +342,20 @@ def ten_years_ahead(w):
     return {"LD_PRELOAD": library, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 
 
+def clock_says_nothing(w):
+    """All that there is was made later than now: no age is told, and it is overdue."""
+    jobs = os.path.join(w.c.tree, "replication.cfg")
+    changed = os.stat(jobs).st_mtime_ns
+    os.utime(jobs, (time.time() + 86400,) * 2)
+    for words in (["status"], ["at-risk"], ["metrics"]):
+        said = w.a.pvesr(*words, check=True).stdout
+        assert "1970" not in said and "restore_point_age_seconds{" not in said and "verified 20" not in said, said
+    risk, = json.loads(w.a.pvesr("at-risk", "--output-format", "json", check=True).stdout)
+    assert risk["state"] == "OVERDUE" and "age" not in risk and risk["newest"] > time.time(), risk
+    assert time.time() - 60 < w.status()["100-0"]["overdue"] <= time.time(), w.status()
+    os.utime(jobs, ns=(changed, changed))
+
+
 @scenario()
 def clock_ahead(w):
     """the clock of the nodes is ten years ahead for one run: status says so, it is due at once, goes on by increments, and its restore point is \
@@ -350,11 +364,13 @@ counted where it came"""
     for _ in range(2):
         w.run()
         w.lab.write(0, 3)
-    w.a.pvesr("run", "--id", "100-0", env=ten_years_ahead(w), check=True)
+    for words in (["run", "--id", "100-0"], ["verify", "100-0"]):
+        w.a.pvesr(*words, env=ten_years_ahead(w), check=True)
     later = [s for n, s in w.lab.names.entries(w.b.store)[0] if s and int(s.split("_")[-3]) > time.time() + 300000000]
     assert len(later) == 1, w.lab.names.entries(w.b.store)
     said = w.a.pvesr("status", check=True).stdout
     assert "pending" in said and "the clock of this node was ahead" in said, said
+    clock_says_nothing(w)
     w.lab.write(0, 3)
     said = w.a.pvesr("run", check=True).stderr  # a pass: what is due
     assert "WARNING" in said and "still to come" in said, said

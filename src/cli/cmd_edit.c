@@ -206,22 +206,16 @@ int cmd_disable(struct env *env, const struct args *a, struct err *e)
 
 /* ---- delete ---- */
 
-/* Who will do it: the node of the guest. A guest that is gone has none. */
-static void tell_removal(struct env *env, const struct job *job)
+/* Who removes the job: the node of its guest. NULL: nobody would. */
+static const struct guest_entry *find_remover(struct env *env, const struct job *job, struct err *e)
 {
-    struct err e = {0};
-    if (env_guests(env, &e) < 0)
-        return;
-    const struct guest_entry *g = guests_find(&env->guests, job->guest);
-    if (g)
-        fprintf(stderr,
-                "Replication job '%s' is removed in the background by node '%s', this may take some time.\n",
-                job->id, g->node);
-    else
-        fprintf(stderr,
-                "Guest '%" PRIu32 "' does not exist, so no run can remove job '%s': use --force to remove it "
-                "without any cleanup.\n",
-                job->guest, job->id);
+    struct err why = {0};
+    const struct guest_entry *g = env_guest(env, job->guest, &why);
+    if (!g)
+        err_set(e, why.kind, 0,
+                "%s: no run can remove job '%s'; 'pvesr delete %s --force' removes it without any cleanup",
+                why.text, job->id, job->id);
+    return g;
 }
 
 int cmd_delete(struct env *env, const struct args *a, struct err *e)
@@ -240,9 +234,14 @@ int cmd_delete(struct env *env, const struct args *a, struct err *e)
     struct job *job = edit_job(&edit, id, e);
     if (!job)
         return -1;
+    const struct guest_entry *remover = find_remover(env, job, e);
+    if (!remover)
+        return -1;
     job->remove = a->value[P_KEEP].flag ? REMOVE_LOCAL : REMOVE_FULL;
     if (jobs_changed(&edit.jobs, job, e) < 0 || edit_save(env, &edit, e) < 0)
         return -1;
-    tell_removal(env, job);
+    fprintf(stderr,
+            "Replication job '%s' is removed in the background by node '%s', this may take some time.\n",
+            job->id, remover->node);
     return 0;
 }

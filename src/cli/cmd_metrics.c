@@ -55,7 +55,7 @@ int cmd_metrics(struct env *env, const struct args *a, struct err *e)
     _cleanup_(jobs_release) struct jobs jobs = {0};
     _cleanup_(figures_release) struct figures f = {0};
     _cleanup_buf_ struct buf text = BUF_INIT;
-    if (load_jobs(env, &jobs, e) < 0 || env_guests(env, e) < 0 || env_members_again(env, e) < 0)
+    if (env_members_with_us(env, e) < 0 || load_jobs(env, &jobs, e) < 0 || env_guests(env, e) < 0)
         return -1;
     struct job_states *states = job_states_load(env->settings.state_dir, e);
     if (!states)

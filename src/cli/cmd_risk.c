@@ -22,6 +22,7 @@ struct risk {
     const struct guest_entry *guest;
     const struct job *job;
     int64_t newest;       /* when the newest restore point there was taken; 0: there is none */
+    bool ageless;         /* …by a clock that was ahead, so that nothing says how old it is */
     int64_t allowed;      /* seconds that it may be old; 0: any */
     bool twice;           /* it has another configuration, so that no job of it runs */
     bool differs;         /* a verification found a restore point wrong */
@@ -70,10 +71,12 @@ static void look_at_job(const struct job_states *states, int64_t written, int64_
     struct job_state state = {0};
     job_states_get_of(states, risk->job->guest, risk->job->target, risk->job->id, &state);
     int64_t overdue = job_overdue_at(risk->job, &state, written, now);
-    risk->newest = state.last_sync ? job_age_begins(&state, written, now) : 0;
+    int64_t begins = job_age_begins(&state, written, now);
+    risk->ageless = state.last_sync && !begins;
+    risk->newest = !state.last_sync || risk->ageless ? state.last_sync : begins;
     risk->allowed = overdue > risk->newest && risk->newest ? overdue - risk->newest : 0;
     risk->differs = job_state_differs(&state) != NULL;
-    if (risk->newest)
+    if (risk->newest && !risk->ageless)
         risk->pain = (double)(now - risk->newest) / (double)(risk->allowed ? risk->allowed : 3 * WEEK);
     job_state_release(&state);
 }
@@ -196,7 +199,8 @@ static void print_risk(const struct risk *x, int64_t now)
     _cleanup_free_ char *left_out = strv_join(&x->left_out, ", ");
     if (x->newest) {
         clock_print_status(x->newest, newest);
-        print_age(now > x->newest ? now - x->newest : 0, age);
+        if (!x->ageless)
+            print_age(now > x->newest ? now - x->newest : 0, age);
     }
     if (x->allowed)
         print_age(x->allowed, allowed);
@@ -218,7 +222,8 @@ static json_t *risk_json(const struct risk *x, int64_t now)
     }
     if (x->newest) {
         json_object_set_new(o, "newest", json_integer(x->newest));
-        json_object_set_new(o, "age", json_integer(now - x->newest));
+        if (!x->ageless)
+            json_object_set_new(o, "age", json_integer(now - x->newest));
     }
     if (x->allowed)
         json_object_set_new(o, "allowed", json_integer(x->allowed));
@@ -234,7 +239,8 @@ int cmd_at_risk(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_(jobs_release) struct jobs jobs = {0};
     _cleanup_(risks_release) struct risks r = {0};
-    if (load_jobs_repaired(env, &jobs, e) < 0 || look(env, &jobs, a->value[P_GUEST].integer, &r, e) < 0)
+    if (env_members_with_us(env, e) < 0 || load_jobs_repaired(env, &jobs, e) < 0 ||
+        look(env, &jobs, a->value[P_GUEST].integer, &r, e) < 0)
         return -1;
     json_t *list = args_want_json(a) ? json_array() : NULL;
     if (!list)

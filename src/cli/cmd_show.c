@@ -218,7 +218,7 @@ static void tell_waiting(const struct env *env)
 static int show_status(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_(jobs_release) struct jobs jobs = {0};
-    if (load_jobs_repaired(env, &jobs, e) < 0 || env_members_again(env, e) < 0)
+    if (env_members_with_us(env, e) < 0 || load_jobs_repaired(env, &jobs, e) < 0)
         return -1;
     struct job_states *states = job_states_load(env->settings.state_dir, e);
     if (!states)

@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/lines.h"
 #include "cli/nearest.h"
 
 #include <errno.h>
@@ -28,7 +29,8 @@ static int refuse(const char *sentence)
 {
     _cleanup_buf_ struct buf usage = BUF_INIT;
     help_usage(&usage);
-    fprintf(stderr, "%s\n%s", sentence, buf_str(&usage));
+    put_lines(stderr, 0, sentence);
+    fputs(buf_str(&usage), stderr);
     return EXIT_USAGE;
 }
 
@@ -36,14 +38,14 @@ static int refuse_command(const char *name)
 {
     _cleanup_buf_ struct buf complaint = BUF_INIT;
     nearest_complaint(name, &complaint);
-    fprintf(stderr, "%s\n", buf_str(&complaint));
+    put_lines(stderr, 0, buf_str(&complaint));
     return EXIT_USAGE;
 }
 
 static int refuse_arguments(const struct command *c, struct buf *complaint)
 {
     help_usage_line(c, complaint);
-    fputs(buf_str(complaint), stderr);
+    put_lines(stderr, 0, buf_str(complaint));
     return EXIT_USAGE;
 }
 

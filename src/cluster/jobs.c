@@ -260,6 +260,6 @@ char *jobs_lost_guest(const struct job *job, const struct guest_list *guests, co
                              "not run on ('pvesr doctor' names them)",
                              (unsigned)job->guest)
                  : xasprintf("there is no guest %u: put its configuration file back, or remove the job with "
-                             "'pvesr delete %s'",
+                             "'pvesr delete %s --force'",
                              (unsigned)job->guest, job->id);
 }

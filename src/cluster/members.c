@@ -48,6 +48,35 @@ int members_load(struct tree *t, struct members *ret, struct err *e)
     return rc;
 }
 
+static void list_known(const struct members *m, struct strv *nodes)
+{
+    for (size_t i = 0; i < m->n; i++)
+        strv_add_once(nodes, m->v[i].node.name);
+    strv_sort(nodes);
+}
+
+int members_check_node(struct tree *t, const struct members *m, const char *node, bool had_jobs,
+                       struct err *e)
+{
+    _cleanup_strv_ struct strv known = STRV_INIT;
+    int jobs = tree_has(t, "replication.cfg", e);
+    if (jobs < 0 || tree_list(t, "nodes", &known, e) < 0)
+        return -1;
+    list_known(m, &known);
+    if (strv_has(&known, node) || (!known.n && !jobs && !had_jobs))
+        return 0;
+    if (!known.n && !jobs)
+        return err_set(e, ERR_CONFIG, 0,
+                       "the configuration tree '%s' is empty, and this node has had jobs: is it mounted?",
+                       tree_root(t));
+    _cleanup_free_ char *names = strv_join(&known, ", ");
+    return err_set(e, ERR_CONFIG, 0,
+                   "the configuration tree '%s' does not know this node, '%s', so nothing says what its jobs "
+                   "are: it is in neither nodes.cfg nor nodes/ (known: %s); put 'node' or 'cluster' in "
+                   "pvesr.conf right",
+                   tree_root(t), node, known.n ? names : "none");
+}
+
 void members_release(struct members *m)
 {
     /* a struct nodes knows how to free what a node owns */

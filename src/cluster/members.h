@@ -22,4 +22,9 @@ struct members {
 
 int members_load(struct tree *t, struct members *ret, struct err *e);
 void members_release(struct members *m);
+/* Is `node`, this one, a node of that tree: one of the members, or with a folder in nodes/? Otherwise
+ * ERR_CONFIG: what such a tree has says nothing of this node's jobs. A tree without any member, node and job
+ * is a new one, unless this node is known to have had jobs (`had_jobs`): that one is lost, or not mounted. */
+int members_check_node(struct tree *t, const struct members *m, const char *node, bool had_jobs,
+                       struct err *e);
 const struct member *members_find(const struct members *m, const char *name); /* NULL: unknown */

@@ -348,12 +348,57 @@ static void test_writers_at_once(void **state)
     jobs_release(&j);
 }
 
+/* What nothing of this node is in says something only where the tree is this node's. */
+static void test_node_of_the_tree(void **state)
+{
+    struct test_tree *tt = *state;
+    static const struct {
+        const char *path, *text; /* one more file */
+        const char *node;
+        bool had_jobs;
+        const char *refused; /* a part of it; NULL: fine */
+    } cases[] = {
+        {"storage.cfg", "", "pve1", false, NULL}, /* a new cluster */
+        {"storage.cfg", "", "pve1", true, "is empty, and this node has had jobs"},
+        {"nodes/pve2/qemu-server/100.conf", "", "pve1", false, "'pve1', so nothing says"},
+        {"nodes/pve1/qemu-server/101.conf", "", "pve1", true, NULL},
+        {"nodes.cfg", "node: pve3\n\taddress local\n", "pve3", true, NULL},
+        {"nodes.cfg", "node: pve3\n\taddress local\n", "pve4", false, "(known: pve1, pve2, pve3)"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e = {0};
+        struct members m;
+        put(tt, cases[i].path, cases[i].text);
+        assert_int_equal(members_load(tt->tree, &m, &e), 0);
+        int r = members_check_node(tt->tree, &m, cases[i].node, cases[i].had_jobs, &e);
+        members_release(&m);
+        assert_int_equal(r, cases[i].refused ? -1 : 0);
+        if (cases[i].refused && !strstr(e.text, cases[i].refused))
+            fail_msg("%zu: %s", i, e.text);
+    }
+}
+
+/* Jobs, and nobody who could have them. */
+static void test_jobs_without_a_node(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e = {0};
+    struct members m;
+    put(tt, "replication.cfg", JOB("100-0", "pve2", "pve1"));
+    assert_int_equal(members_load(tt->tree, &m, &e), 0);
+    assert_int_equal(members_check_node(tt->tree, &m, "pve1", false, &e), -1);
+    members_release(&m);
+    assert_non_null(strstr(e.text, "(known: none)"));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         DIR_TEST(test_guests_by_their_files),
         DIR_TEST(test_guest_with_two_owners_is_left_out),
         DIR_TEST(test_members_from_nodes_cfg),
+        DIR_TEST(test_node_of_the_tree),
+        DIR_TEST(test_jobs_without_a_node),
         DIR_TEST(test_load_and_save),
         cmocka_unit_test(test_repair_of_the_source),
         DIR_TEST(test_repair_looks_again_under_the_lock),

@@ -1,5 +1,6 @@
 #include "conf/jobsection.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "conf/calendar.h"
@@ -23,6 +24,25 @@ int job_check_schedule(const char *text, struct err *e)
     struct calendar *c = calendar_parse(text, e);
     calendar_free(c);
     return c ? 0 : -1;
+}
+
+/* What is no event is said elsewhere. */
+static bool comes_again(const char *text)
+{
+    struct err ignored;
+    int64_t next;
+    _cleanup_(calendar_freep) struct calendar *c = calendar_parse(text, &ignored);
+    return !c || calendar_next(c, clock_epoch(), &next);
+}
+
+/* An event that a job can wait for. */
+static int check_event(const char *text, struct err *e)
+{
+    if (job_check_schedule(text, e) < 0)
+        return -1;
+    return comes_again(text)
+               ? 0
+               : err_set(e, ERR_USAGE, 0, "invalid calendar event '%s': it never comes from now on", text);
 }
 
 int job_check_rate(const char *text, double *ret, struct err *e)
@@ -55,7 +75,7 @@ static int check_schedule_line(const char *text, struct err *e)
     size_t n = strlen(text);
     if (strpbrk(text, "\r\n") || line_lead(text, n) || line_trim(text, n) != n)
         return err_set(e, ERR_USAGE, 0, "invalid calendar event '%s': blanks or line breaks around it", text);
-    return job_check_schedule(text, e);
+    return check_event(text, e);
 }
 
 int job_check(const struct job *job, const struct job *old, struct err *e)
@@ -78,7 +98,7 @@ void job_judge(struct job *job)
     struct err e;
     free(job->fault);
     job->fault = NULL;
-    if (job->schedule && job_check_schedule(job->schedule, &e) < 0)
+    if (job->schedule && check_event(job->schedule, &e) < 0)
         job->fault = xasprintf("invalid schedule '%s': %s", job->schedule, e.text);
     else
         job->fault = job_extras_fault(job);

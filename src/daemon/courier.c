@@ -9,6 +9,7 @@
 #include "daemon/targets.h"
 #include "notify/send.h"
 #include "notify/spool.h"
+#include "state/mail.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -312,6 +313,16 @@ static int send_to(const struct errand *x, const struct notify_target *target, c
     return notify_send(target, event, &sending, e);
 }
 
+static int send_mail(const struct errand *x, const json_t *event, struct err *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    buf_adds(&text, event_text(event, COURIER_MAIL));
+    if (strcmp(x->settings->mail_to, "none") != 0)
+        return mail_send(x->settings->sendmail, &text, e);
+    err_set(e, ERR_GONE, 0, "'%s' is dropped: 'mail-to' in pvesr.conf is 'none'", event_text(event, "title"));
+    return COURIER_DROPPED;
+}
+
 /* Why there is no such target, or it is off. What nobody wants any more is dropped, but no mistake is taken
  * for that. */
 static int explain(const struct notify_targets *targets, const char *name, const json_t *event, struct err *e)
@@ -364,7 +375,7 @@ static int deliver(const struct errand *x, const json_t *o, struct err *e)
     struct err problem;
     const json_t *event = json_object_get(o, "event");
     const char *target = json_string_value(json_object_get(o, "target"));
-    int r = try(x, target, event, e);
+    int r = json_object_get(event, COURIER_MAIL) ? send_mail(x, event, e) : try(x, target, event, e);
     if (r >= 0) {
         if (spool_remove(x->state_dir, x->name, &problem) == 0)
             return r;

@@ -29,6 +29,9 @@ struct courier {
     struct strv refused; /* names that were since `retried` */
 };
 
+/* A mail of the daemon's own that was not accepted: an event with its text at this key, for this target. */
+#define COURIER_MAIL "mail"
+#define COURIER_MAIL_TARGET "mail-to"
 /* Spool it for a target. */
 int courier_add(struct courier *c, const char *target, const json_t *event, struct err *e);
 /* Send what is due, and look again when more is. */

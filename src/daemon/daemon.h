@@ -66,6 +66,8 @@ void daemon_add_metrics(struct buf *out, void *daemon);
 
 /* report.c: tell of a failure in the journal, and by notify.cfg or else by mail. */
 void report_failure(struct daemon *d, const struct queue_job *j);
+/* queue_why_overdue, unless no run can be recorded: then that, malloc'ed. */
+char *report_why_overdue(const struct daemon *d, const struct queue_job *j);
 /* …and, in one mail, of jobs that are overdue. */
 void report_overdue(struct daemon *d, int64_t now);
 /* …and, by mail at once, of an event (notify/event.h) that could not be kept for its targets. */

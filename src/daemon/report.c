@@ -19,6 +19,8 @@ struct mail {
     struct daemon *daemon;
     struct mail *next;
     pid_t pid; /* also its process group */
+    char *title;
+    struct buf text; /* until it is accepted */
     sd_event_source *ended, *late;
 };
 
@@ -26,16 +28,35 @@ static void mail_free(struct mail *m)
 {
     sd_event_source_unref(m->ended);
     sd_event_source_unref(m->late);
+    free(m->title);
+    buf_release(&m->text);
     free(m);
+}
+
+/* Tried again by the courier, until it is accepted. */
+static void keep_mail(struct daemon *d, const char *title, const struct buf *text)
+{
+    struct err e = {0};
+    json_t *event = json_pack("{s:s, s:s}", "title", title, COURIER_MAIL, buf_str(text));
+    int r = event ? courier_add(&d->courier, COURIER_MAIL_TARGET, event, &e)
+                  : err_set(&e, ERR_DATA, 0, "it is no text");
+    json_decref(event);
+    if (r < 0)
+        log_line(LOG_ERR, "the mail '%s' is lost: %s", title, e.text);
+    else
+        courier_look(&d->courier);
 }
 
 static int on_mail_end(sd_event_source *s, const siginfo_t *si, void *arg)
 {
     struct mail *m = arg, **p = &m->daemon->mails;
-    if (si->si_code != CLD_EXITED || si->si_status != 0)
+    if (si->si_code != CLD_EXITED || si->si_status != 0) {
         log_line(LOG_WARNING,
-                 "a mail was not accepted: the program that 'sendmail' names in pvesr.conf %s %d",
+                 "a mail was not accepted, and is tried again: the program that 'sendmail' names in "
+                 "pvesr.conf %s %d",
                  si->si_code == CLD_EXITED ? "ended with exit status" : "was ended by signal", si->si_status);
+        keep_mail(m->daemon, m->title, &m->text);
+    }
     while (*p != m)
         p = &(*p)->next;
     *p = m->next;
@@ -47,18 +68,17 @@ static int on_mail_late(sd_event_source *s, uint64_t usec, void *arg)
 {
     const struct mail *m = arg;
     log_line(LOG_WARNING,
-             "the program that 'sendmail' names in pvesr.conf has not taken a mail within %d s: it is "
-             "killed, and the mail "
-             "may be lost",
+             "the program that 'sendmail' names in pvesr.conf has not taken a mail within %d s: it is killed",
              MAIL_SECONDS);
     kill(-m->pid, SIGKILL);
     return 0;
 }
 
-static int follow_mail(struct daemon *d, pid_t pid)
+static int follow_mail(struct daemon *d, pid_t pid, const char *title, const struct buf *text)
 {
     struct mail *m = xcalloc(1, sizeof *m);
-    *m = (struct mail){.daemon = d, .pid = pid};
+    *m = (struct mail){.daemon = d, .pid = pid, .title = xstrdup(title)};
+    buf_add(&m->text, text->data, text->len);
     int r = sd_event_add_child(d->event, &m->ended, pid, WEXITED, on_mail_end, m);
     if (r >= 0)
         r = sd_event_add_time_relative(d->event, &m->late, CLOCK_MONOTONIC, MAIL_SECONDS * UINT64_C(1000000),
@@ -72,13 +92,20 @@ static int follow_mail(struct daemon *d, pid_t pid)
     return 0;
 }
 
-static int start_mail(struct daemon *d, const struct buf *text, struct err *e)
+static void start_mail(struct daemon *d, const char *title, const struct buf *text)
 {
     struct proc p = PROC_INIT;
-    if (mail_start(d->settings.sendmail, text, &p, e) < 0)
-        return -1;
-    int r = follow_mail(d, p.pid);
-    return r < 0 ? err_set(e, ERR_SYSTEM, -r, "cannot follow process %d", (int)p.pid) : 0;
+    struct err e = {0};
+    if (mail_start(d->settings.sendmail, text, &p, &e) < 0) {
+        log_line(LOG_WARNING, "the mail '%s' is tried again: %s", title, e.text);
+        keep_mail(d, title, text);
+        return;
+    }
+    int r = follow_mail(d, p.pid, title, text);
+    if (r < 0)
+        log_line(LOG_WARNING,
+                 "whether the mail '%s' is accepted is not known: process %d cannot be followed: %s", title,
+                 (int)p.pid, strerror(-r));
 }
 
 void report_release(struct daemon *d)
@@ -108,7 +135,6 @@ static char *sender(struct daemon *d)
 void report_failure(struct daemon *d, const struct queue_job *j)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
-    struct err e = {0};
     const char *error = j->error ? j->error : "unknown error";
     log_failure(j->id, j->target, j->fail_count, error);
     if (tell_is_on(d)) {
@@ -130,15 +156,14 @@ void report_failure(struct daemon *d, const struct queue_job *j)
                              .last_sync = j->last_sync,
                              .next_try = j->next};
     mail_compose(&m, &text);
-    if (start_mail(d, &text, &e) < 0)
-        log_line(LOG_WARNING, "the failure of job '%s' was not mailed: %s", j->id, e.text);
+    _cleanup_free_ char *title = xasprintf("Replication Job: '%s' failed", j->id);
+    start_mail(d, title, &text);
 }
 
 void report_event(struct daemon *d, const json_t *event, const struct err *why)
 {
     static unsigned count;
     const char *title = event_text(event, "title");
-    struct err e = {0};
     if (!mails(d)) {
         log_line(LOG_ERR, "'%s' is told to nobody ('mail-to' in pvesr.conf is 'none'): %s", title, why->text);
         return;
@@ -155,8 +180,7 @@ void report_event(struct daemon *d, const json_t *event, const struct err *why)
         &(struct text_mail){
             .from = from, .to = d->settings.mail_to, .subject = title, .id = id, .text = words},
         &text);
-    if (start_mail(d, &text, &e) < 0)
-        log_line(LOG_ERR, "'%s' was not mailed: %s", title, e.text);
+    start_mail(d, title, &text);
 }
 
 /* ---- what is overdue ---- */
@@ -167,12 +191,19 @@ struct overdue {
     struct strv lines;
 };
 
+char *report_why_overdue(const struct daemon *d, const struct queue_job *j)
+{
+    struct err e;
+    return !j->fault && job_states_recordable(d->settings.state_dir, &e) < 0 ? xstrdup(e.text)
+                                                                             : queue_why_overdue(j);
+}
+
 static void add_overdue(const struct queue_job *j, void *arg)
 {
     struct overdue *o = arg;
     char newest[32];
     clock_print_log(j->last_sync, newest);
-    _cleanup_free_ char *why = queue_why_overdue(j);
+    _cleanup_free_ char *why = report_why_overdue(o->daemon, j);
     strv_addf(&o->lines, "%s (guest %" PRIu32 " to node '%s'), newest restore point: %s; %s", j->id, j->guest,
               j->target, j->last_sync ? newest : "none", why);
     if (tell_is_on(o->daemon))
@@ -189,14 +220,12 @@ static bool tells_pause(const struct daemon *d, int64_t now)
 static void mail_overdue(struct daemon *d, const struct strv *lines)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
-    struct err e = {0};
     if (!mails(d))
         return;
     _cleanup_free_ char *from = sender(d);
     mail_compose_overdue(
         &(struct overdue_mail){from, d->settings.mail_to, d->settings.node, lines, d->problem}, &text);
-    if (start_mail(d, &text, &e) < 0)
-        log_line(LOG_WARNING, "that jobs are overdue was not mailed: %s", e.text);
+    start_mail(d, "jobs are overdue", &text);
 }
 
 void report_overdue(struct daemon *d, int64_t now)

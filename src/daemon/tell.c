@@ -197,7 +197,7 @@ void tell_overdue(struct daemon *d, const struct queue_job *j, int64_t now)
     if (before && before <= now && now - before < QUEUE_TELL_AGAIN)
         return;
     note(d, one, "overdue", json_integer(now));
-    _cleanup_free_ char *why = queue_why_overdue(j);
+    _cleanup_free_ char *why = report_why_overdue(d, j);
     tell_of(d, j, EVENT_OVERDUE, j->overdue, why);
 }
 

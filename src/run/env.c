@@ -99,6 +99,14 @@ int env_members_again(struct env *env, struct err *e)
     return env_members(env, e);
 }
 
+int env_members_with_us(struct env *env, struct err *e)
+{
+    if (env_members_again(env, e) < 0)
+        return -1;
+    return members_check_node(env->tree, &env->members, env->settings.node,
+                              job_states_had_any(env->settings.state_dir), e);
+}
+
 int env_storages(struct env *env, struct err *e)
 {
     if (env->has_storages)

@@ -44,6 +44,9 @@ int env_jobs(struct env *env, struct err *e);
 int env_jobs_repaired(struct env *env, struct err *e);
 int env_members(struct env *env, struct err *e);
 int env_members_again(struct env *env, struct err *e);
+/* They again, and this node is one of them (members_check_node): who has no job and no guest in a tree that
+ * is not its own is not well. */
+int env_members_with_us(struct env *env, struct err *e);
 int env_storages(struct env *env, struct err *e);
 int env_transport(struct env *env, struct err *e);
 

@@ -199,7 +199,7 @@ int run_pass(struct env *env, const struct run_options *o, struct err *e)
     struct pass p = {
         .env = env, .options = *o, .mail = o->mail && strcmp(env->settings.mail_to, "none") != 0};
     p.options.iteration = clock_epoch();
-    int r = env_members(env, e) < 0 ? -1 : run_all(&p, e);
+    int r = env_members_with_us(env, e) < 0 ? -1 : run_all(&p, e);
     lookup_release(&p.done);
     return r;
 }

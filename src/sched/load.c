@@ -41,6 +41,13 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
     return rc;
 }
 
+/* That there is nothing of this node is believed of a tree that is this node's. */
+static int check_tree(const struct queue *q, struct tree *tree, const struct settings *s,
+                      const struct members *members, struct err *e)
+{
+    return members_check_node(tree, members, s->node, q->n > 0 || job_states_had_any(s->state_dir), e);
+}
+
 int load_jobs(struct queue *q, struct purge *purge, struct tree *tree, const struct settings *s, int64_t now,
               struct strv *warnings, struct err *e)
 {
@@ -48,8 +55,10 @@ int load_jobs(struct queue *q, struct purge *purge, struct tree *tree, const str
     if (members_load(tree, &members, e) < 0)
         return -1;
     int rc = members.quorate
-                 ? load_guests_and_jobs(q, purge, tree, s, now, &members, warnings, e)
+                 ? check_tree(q, tree, s, &members, e)
                  : err_set(e, ERR_BUSY, 0, "no quorum! Nothing is scheduled until enough nodes are back");
+    if (rc == 0)
+        rc = load_guests_and_jobs(q, purge, tree, s, now, &members, warnings, e);
     add_all(warnings, &members.warnings);
     members_release(&members);
     malloc_trim(0); /* with many jobs the parsed files are far larger than the queue */

@@ -418,7 +418,7 @@ char *queue_why_overdue(const struct queue_job *j)
 {
     if (j->fault)
         return xstrdup(j->fault);
-    if ((j->running || j->foreign) && !j->postponed)
+    if ((j->running || j->foreign) && !j->postponed && !j->lost)
         return xstrdup("a run is under way");
     if (j->error)
         return xstrdup(j->error);

@@ -79,6 +79,21 @@ static void test_overdue_without_guest(void **state)
     w->guests = here;
 }
 
+/* The next run says nothing about those before it. */
+static void test_why_while_running(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 100-0\n\ttarget pve2\n");
+    record(w, "100-0", 1000, NULL);
+    look(w, 9000);
+    struct queue_job *j = queue_find(&w->q, "100-0");
+    queue_refused(&w->q, j, 9000);
+    queue_started(&w->q, j);
+    _cleanup_free_ char *why = queue_why_overdue(j);
+    assert_non_null(strstr(why, "1 runs in a row left no trace"));
+    queue_ended(&w->q, "100-0", QUEUE_DONE);
+}
+
 /* Why its runs are put off, as the state has it; and one that is gone without a word, which is reported once
  * it was counted. */
 static void test_put_off_and_lost(void **state)
@@ -121,6 +136,7 @@ int main(void)
         WORLD_TEST(test_overdue_at_first),
         WORLD_TEST(test_overdue_by_another_clock),
         WORLD_TEST(test_overdue_without_guest),
+        WORLD_TEST(test_why_while_running),
         WORLD_TEST(test_put_off_and_lost),
     };
     return cmocka_run_group_tests_name("told", tests, NULL, NULL);

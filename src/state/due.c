@@ -5,6 +5,7 @@
 
 #define OVERDUE_EVENTS 3
 #define OVERDUE_LEAST 300
+#define OVERDUE_EVENTLESS 86400
 
 int64_t job_retry_delay(int64_t fail_count)
 {
@@ -56,19 +57,21 @@ int64_t job_age_begins(const struct job_state *state, int64_t known, int64_t now
 {
     if (state->last_sync > 0 && !job_sync_is_to_come(state, now))
         return state->last_sync;
-    return state->last_sync > 0 && known > now ? 1 : known;
+    return state->last_sync > 0 && known > now ? 0 : known;
 }
 
 int64_t job_overdue_at(const struct job *job, const struct job_state *state, int64_t known, int64_t now)
 {
     int64_t newest = job_age_begins(state, known, now), age = job_max_age(job), at = newest;
-    if (job->remove != REMOVE_NOT || newest <= 0)
+    if (job->remove != REMOVE_NOT)
         return 0;
+    if (newest <= 0)
+        return known > now && job_sync_is_to_come(state, now) ? now : 0;
     if (age)
         return newest + age;
     for (int i = 0; i < OVERDUE_EVENTS; i++)
         if (!next_event(job, at, &at))
-            return 0;
+            return at + OVERDUE_EVENTLESS;
     return at < newest + OVERDUE_LEAST ? newest + OVERDUE_LEAST : at;
 }
 

@@ -26,10 +26,11 @@ int64_t job_next_sync(const struct job *job, const struct job_state *state, bool
 int64_t job_retry_delay(int64_t fail_count);
 
 /* The moment from which on the age of the newest restore point counts. A job without one, or of which no
- * clock can say when it was made, is as old as it is known to be: `known`, an epoch. */
+ * clock can say when it was made, is as old as it is known to be: `known`, an epoch. 0: nothing says. */
 int64_t job_age_begins(const struct job_state *state, int64_t known, int64_t now);
 /* Epoch seconds from which on the newest restore point is older than it may be: max_age, or else when the
- * schedule came round three times since, and at least 5 minutes. 0: never. Whether the job is disabled is the
+ * schedule came round three times since, and at least 5 minutes; a schedule that does not come so often has a
+ * day more. `now`: no clock can say since when. 0: never. Whether the job is disabled is the
  * caller's question. */
 int64_t job_overdue_at(const struct job *job, const struct job_state *state, int64_t known, int64_t now);
 

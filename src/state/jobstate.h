@@ -95,12 +95,20 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
  * it was already and had been put off. What another job to that target left does not count for it. */
 int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e);
 
+/* 0, or -1 and why nothing can be recorded there now, as far as can be told without trying: it is read-only,
+ * full, or no folder. */
+int job_states_recordable(const char *state_dir, struct err *e);
+
 /* All entries at once, for the scheduler and `status`. */
 struct job_states; /* the file's text and an index: about 1.2 times its size */
 struct job_states *job_states_load(const char *state_dir, struct err *e);
 /* Of one guest only: the others are not there. */
 struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, struct err *e);
 void job_states_free(struct job_states *s);
+/* As it was loaded from; borrowed. */
+const char *job_states_dir(const struct job_states *s);
+/* Is there any entry? A file that cannot be read is none that has nothing. */
+bool job_states_had_any(const char *state_dir);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
 /* Changes when the entry does, which is as it is in the file; 0: there is none. Costs no decoding. */

@@ -94,6 +94,20 @@ struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, 
     return load(state_dir, guest, e);
 }
 
+const char *job_states_dir(const struct job_states *s)
+{
+    return s->dir;
+}
+
+bool job_states_had_any(const char *state_dir)
+{
+    struct err ignored;
+    struct job_states *s = job_states_load(state_dir, &ignored);
+    bool any = !s || s->n > 0;
+    job_states_free(s);
+    return any;
+}
+
 void job_states_free(struct job_states *s)
 {
     if (!s)

@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "base/modes.h"
 #include "base/proc.h"
+#include "state/journalfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,14 +120,10 @@ static void make_private(const struct journal *j)
 static int open_db(struct journal *j, struct err *e)
 {
     char version[16], mode[16];
-    struct stat st;
+    int code;
     make_private(j);
-    if (lstat(j->path, &st) == 0 && !S_ISREG(st.st_mode))
-        return err_set(e, ERR_CONFIG, 0,
-                       "the journal '%s' is no regular file: move it away, the next run begins a new one",
-                       j->path);
-    int code = sqlite3_open_v2(j->path, &j->db,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL);
+    if (journal_file_open(j->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &j->db, &code, e) < 0)
+        return -1;
     if (code != SQLITE_OK)
         return db_error(j, code, "open", e);
     sqlite3_busy_timeout(j->db, BUSY_MS);
@@ -395,26 +392,16 @@ struct cut_runs {
     size_t n, at;
 };
 
-static bool is_alive(sqlite3_stmt *s, const char *boot)
-{
-    const char *at_boot = (const char *)sqlite3_column_text(s, 3);
-    uint64_t ptime = (uint64_t)sqlite3_column_int64(s, 2);
-    return at_boot && strcmp(at_boot, boot) == 0 && ptime &&
-           proc_start_time((pid_t)sqlite3_column_int(s, 1)) == ptime;
-}
-
 /* A run records its end and is gone then. So the processes are looked at first: what is read after that has
  * the end of each that is gone, if it recorded one. */
 static int find_cut(struct journal *j, const char *job, unsigned limit, struct cut_runs *ret, struct err *e)
 {
     sqlite3_stmt *s;
-    char boot[PROC_BOOT_MAX];
     if (select_runs(j, "row, pid, ptime, boot", job, limit, " AND result = 'running'", &s, e) < 0)
         return -1;
-    proc_boot(boot);
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
-        if (is_alive(s, boot))
+        if (journal_row_lives(s, 1, 2, 3))
             continue;
         ret->row = xgrow(ret->row, ret->n, sizeof *ret->row);
         ret->row[ret->n++] = sqlite3_column_int64(s, 0);

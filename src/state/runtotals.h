@@ -8,9 +8,10 @@
 #include <stdint.h>
 
 struct run_totals {
-    uint64_t ok, failed, postponed, interrupted; /* runs that began at or after `since` and are over */
-    bool known;                                  /* there is a run that succeeded: the last such… */
-    uint64_t bytes, delta;                       /* …sent, and found changed */
+    uint64_t ok, failed, postponed,
+        interrupted; /* runs that began at or after `since` and are over, if only because they were killed */
+    bool known;      /* there is a run that succeeded: the last such… */
+    uint64_t bytes, delta; /* …sent, and found changed */
 };
 
 struct run_totals_reader;

@@ -3,10 +3,17 @@
 #include "base/fs.h"
 #include "base/modes.h"
 #include "base/num.h"
+#include "base/refusal.h"
+#include "state/jobstate.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
-enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10 };
+enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10, ROOM_LEAST = 16 << 10 };
 
 static int check(struct state_file *f, struct err *e)
 {
@@ -40,10 +47,39 @@ static int read_text(struct state_file *f, struct err *e)
     return r;
 }
 
+/* What is not there yet is made; a symlink to nowhere would read as if no job had ever run. */
+static int check_folder(const char *dir, struct err *e)
+{
+    struct stat st;
+    if (stat(dir, &st) == 0 ? S_ISDIR(st.st_mode) : lstat(dir, &st) < 0)
+        return 0;
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "'%s', which 'state-dir' in pvesr.conf names, is no folder, or a symlink to none: put it right", dir);
+}
+
+int job_states_recordable(const char *state_dir, struct err *e)
+{
+    struct statvfs fs;
+    int code = faccessat(AT_FDCWD, state_dir, W_OK, AT_EACCESS) == 0 ? 0 : errno;
+    if (check_folder(state_dir, e) < 0)
+        return -1;
+    if (code != EROFS) /* who may not write there can be another than who asks */
+        code = 0;
+    if (!code && statvfs(state_dir, &fs) == 0 &&
+        (fs.f_bfree * fs.f_frsize < ROOM_LEAST || (fs.f_files && fs.f_ffree == 0)))
+        code = ENOSPC;
+    if (!code)
+        return 0;
+    err_set(e, code == ENOSPC ? ERR_FULL : ERR_SYSTEM, code, "nothing can be recorded in '%s'", state_dir);
+    refusal_explain(e, state_dir);
+    return -1;
+}
+
 int state_file_read(const char *state_dir, struct state_file *ret, struct err *e)
 {
     struct state_file f = {.path = xasprintf("%s/pve-replication-state.json", state_dir)};
-    if (read_text(&f, e) < 0 || check(&f, e) < 0) {
+    if (check_folder(state_dir, e) < 0 || read_text(&f, e) < 0 || check(&f, e) < 0) {
         state_file_release(&f);
         return -1;
     }

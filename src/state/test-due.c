@@ -80,12 +80,15 @@ static void test_overdue(void **arg)
         {"weekends do not count", {.schedule = nightly}, 1764367200 /* Friday 22:00 */, 0, 1764799200},
         {"its own age", {.max_age = ninety}, 1000, 500, 1090},
         {"hours", {.max_age = hours}, 1000, 500, 8200},
-        {"fewer than three events", {.schedule = one_shot}, 1000, 0, 0},
+        {"fewer than three events", {.schedule = one_shot}, 1000, 0, 3786912000 + 86400},
+        {"none", {.schedule = never}, 1764367200, 0, 1764367200 + 86400},
+        {"no event at all", {.schedule = no_schedule}, 1000, 0, 1000 + 86400},
         {"its own age without events", {.schedule = one_shot, .max_age = ninety}, 1000, 0, 1090},
         {"to be removed", {.remove = REMOVE_FULL}, 1000, 0, 0},
         {"a fault is no excuse", {.fault = fault}, 1000, 0, 3600},
         {"no clock can say when it was", {}, NOW + 315360000, 1000, 3600},
-        {"nor since when it is known", {}, NOW + 315360000, NOW + 1, 2700},
+        {"nor since when it is known", {}, NOW + 315360000, NOW + 1, NOW},
+        {"nor with its own age", {.max_age = ninety}, NOW + 315360000, NOW + 1, NOW},
     };
     for (size_t i = 0; i < ELEMENTS(ages); i++) {
         struct job_state state = {.last_sync = ages[i].last_sync};

@@ -2,6 +2,7 @@
 
 #include "base/testbrief.h"
 #include "state/journal.h"
+#include "state/runtotals.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -136,6 +137,36 @@ static bool collect_errors(const struct journal_run *run, void *arg)
     return true;
 }
 
+static void assert_interrupted(const char *dir, const char *job, uint64_t n)
+{
+    struct err e;
+    struct run_totals totals;
+    _cleanup_(run_totals_freep) struct run_totals_reader *r = run_totals_open(dir, &e);
+    assert_non_null(r);
+    assert_ok(run_totals_get(r, job, 0, &totals, &e), &e);
+    assert_int_equal(totals.interrupted, n);
+}
+
+/* A FIFO would be waited for. */
+static void test_no_regular_file(void **state)
+{
+    struct err e = {0};
+    static const char *const names[] = {"pvesr-journal.db", "pvesr-journal.db-wal"};
+    for (size_t i = 0; i < ELEMENTS(names); i++) {
+        _cleanup_free_ char *path = xasprintf("%s/%s", (char *)*state, names[i]);
+        remove(path);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        alarm(60);
+        assert_null(journal_open(*state, &e));
+        assert_non_null(strstr(e.text, "is no regular file"));
+        assert_null(run_totals_open(*state, &e));
+        assert_non_null(strstr(e.text, "is no regular file"));
+        alarm(0);
+        remove(path);
+        journal_free(open_journal(*state)); /* the next one is in its way */
+    }
+}
+
 static void test_killed_run_shows_as_interrupted(void **state)
 {
     pid_t pid = fork();
@@ -155,6 +186,8 @@ static void test_killed_run_shows_as_interrupted(void **state)
     struct journal_run other = new_run("100-1", 2000);
     struct err e;
     assert_ok(journal_begin(j, &other, &e), &e);
+    assert_interrupted(*state, "100-0", 1);
+    assert_interrupted(*state, "100-1", 0); /* of this process, which lives */
     struct journal_run killed = new_run("100-0", 999);
     killed.error = (char *)"by signal 9";
     assert_ok(journal_killed(j, pid, &killed, &e), &e);
@@ -462,6 +495,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         DIR_TEST(test_begin_end_list),
         DIR_TEST(test_fields_survive),
+        DIR_TEST(test_no_regular_file),
         DIR_TEST(test_killed_run_shows_as_interrupted),
         DIR_TEST(test_run_that_ends_meanwhile),
         DIR_TEST(test_without_logs),

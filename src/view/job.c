@@ -57,6 +57,12 @@ static char *hindrance(const struct job_state *s, bool overdue)
     return xasprintf("its runs were postponed, %" PRId64 " in a row: %s", s->postponements, s->postponed);
 }
 
+static char *obstacle(const struct job_states *states)
+{
+    struct err e;
+    return job_states_recordable(job_states_dir(states), &e) < 0 ? xstrdup(e.text) : NULL;
+}
+
 bool job_view_init(struct job_view *v, const struct job *job, const char *node,
                    const struct guest_list *guests)
 {
@@ -79,7 +85,11 @@ void job_view_look(struct job_view *v, const struct members *members, const stru
     v->next_sync = v->lost ? 0 : job_next_sync(v->job, &v->state, target && target->online, now);
     int64_t overdue = v->job->disabled ? 0 : job_overdue_at(v->job, &v->state, written, now);
     v->overdue = overdue && overdue <= now ? overdue : 0;
+    v->newest = v->state.last_sync ? job_age_begins(&v->state, written, now) : 0;
+    if (v->state.verified > now + JOB_CLOCK_SLACK)
+        v->state.verified = 0; /* by a clock that was ahead: nobody knows when */
     v->to_come = job_sync_is_to_come(&v->state, now);
+    v->unrecorded = v->overdue ? obstacle(states) : NULL;
     v->hindered = hindrance(&v->state, v->overdue);
 }
 
@@ -87,6 +97,7 @@ void job_view_release(struct job_view *v)
 {
     job_state_release(&v->state);
     free(v->lost);
+    free(v->unrecorded);
     free(v->hindered);
     *v = (struct job_view){0};
 }
@@ -97,6 +108,8 @@ const char *job_view_trouble(const struct job_view *v)
         return v->lost;
     if (v->job->fault && v->job->remove == REMOVE_NOT)
         return v->job->fault;
+    if (v->unrecorded)
+        return v->unrecorded;
     return v->state.error ? v->state.error : v->hindered;
 }
 

@@ -20,9 +20,12 @@ struct job_view {
     const struct guest_entry *guest; /* borrowed; NULL: there is none */
     struct job_state state;
     int64_t next_sync, overdue; /* since when it is; 0: it is not */
-    bool to_come;               /* the last sync lies in the future */
-    char *lost;                 /* why it has no guest, or NULL */
-    char *hindered;             /* what became of runs that did not fail, or NULL */
+    int64_t newest;   /* from when on the age of the newest restore point counts; 0: there is none, or nothing
+                         says */
+    bool to_come;     /* the last sync lies in the future */
+    char *lost;       /* why it has no guest, or NULL */
+    char *unrecorded; /* why no run can say that it was, where it is overdue, or NULL */
+    char *hindered;   /* what became of runs that did not fail, or NULL */
 };
 
 /* Of node `node` at `now`, from what was loaded; which must outlive it. False, with nothing to release: the

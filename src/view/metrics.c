@@ -78,7 +78,8 @@ static const struct {
     const char *name, *unit, *help;
 } figures[FIGURES] = {
     [RESTORE_POINT_AGE] = {"pvesr_job_restore_point_age_seconds", "seconds",
-                           "Age of the newest restore point on the target; none without one."},
+                           "Age of the newest restore point on the target; none without one, or where no "
+                           "clock can say."},
     [VERIFIED_AGE] = {"pvesr_job_verified_age_seconds", "seconds",
                       "Since the replica was last verified and nothing found; none where it never was."},
     [LAST_SUCCESS] = {"pvesr_job_last_success_timestamp_seconds", "seconds",
@@ -108,8 +109,8 @@ static bool figure_of(enum figure f, const struct metrics_job *j, int64_t now, d
     const struct job_state *s = &v->state;
     switch (f) {
     case RESTORE_POINT_AGE:
-        *ret = since(s->last_sync, now);
-        return s->last_sync;
+        *ret = since(v->newest, now);
+        return v->newest;
     case VERIFIED_AGE:
         *ret = since(s->verified, now);
         return s->verified;

@@ -33,8 +33,9 @@ static void test_figures(void **state)
 {
     (void)state;
     struct job job = job_of("100-0", "pve2");
-    struct metrics_job j = {.view = {.job = &job, .next_sync = NOW + 60, .overdue = NOW - 1},
-                            .runs = {.ok = 3, .failed = 2, .known = true, .bytes = 5000000000, .delta = 7}};
+    struct metrics_job j = {
+        .view = {.job = &job, .next_sync = NOW + 60, .newest = NOW - 90, .overdue = NOW - 1},
+        .runs = {.ok = 3, .failed = 2, .known = true, .bytes = 5000000000, .delta = 7}};
     j.view.state = (struct job_state){
         .last_sync = NOW - 90, .last_try = NOW - 30, .fail_count = 2, .duration = 1.5, .pid = 7};
     strv_add(&j.view.state.kept_aside, "x of y");

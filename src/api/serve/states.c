@@ -16,7 +16,10 @@ static int load(struct call *c, struct world *w, struct err *e)
     const struct jobs *jobs = call_jobs(c, e);
     if (!jobs || world_load(w, c->tree, c->api->settings->node, jobs, e) < 0)
         return -1;
-    return world_load_states(w, c->api->settings->state_dir, e);
+    const struct settings *s = c->api->settings;
+    return world_load_states(w, s->state_dir, e) < 0
+               ? -1
+               : members_check_node(c->tree, &w->members, s->node, job_states_had_any(s->state_dir), e);
 }
 
 static bool is_wanted(const struct call *c, const struct job *job)

@@ -92,6 +92,8 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
         return -1;
     _cleanup_free_ char *path = env_agent_lock_path(a->env, a->guest);
     a->lock = lock_take(path, true, LOCK_SECONDS, false, e);
+    if (!a->lock && e->kind != ERR_BUSY)
+        return -1;
     if (!a->lock)
         return err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
     a->env->volumes.lock_fd = lock_fd(a->lock);

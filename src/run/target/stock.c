@@ -73,7 +73,7 @@ static struct lock *lock_replicas(struct env *env, const char *job_id, uint32_t 
         return NULL;
     _cleanup_free_ char *path = env_agent_lock_path(env, id.guest);
     _cleanup_(lock_freep) struct lock *lock = lock_take(path, true, LOCK_SECONDS, false, e);
-    if (!lock)
+    if (!lock && e->kind == ERR_BUSY)
         err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", id.guest);
     if (!lock || env_guests_again(env, e) < 0)
         return NULL;
