@@ -134,7 +134,7 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
 static int list_volumes(struct failover *f, struct strv *ret, struct err *problem, struct err *e)
 {
     _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(f->env, &f->guest, e);
-    if (!config)
+    if (!config || guest_config_whole(config, e) < 0)
         return -1;
     if (env_guest_volumes(f->env, config, VOLUMES_STRICT, ret, problem) == 0)
         return 0;
