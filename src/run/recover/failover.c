@@ -360,11 +360,27 @@ static int lock_edits(const struct failover *f, struct lock **ret, struct err *e
     return path && !*ret ? -1 : 0;
 }
 
+static int turn_jobs(struct failover *f, const char *node, struct err *e)
+{
+    struct jobs jobs;
+    struct err ignored; /* a state is a hint */
+    if (env_guests_again(f->env, e) < 0 ||
+        jobs_load_repaired(f->env->tree, &f->env->guests, node, &jobs, e) < 0)
+        return -1;
+    int r = 0;
+    size_t end;
+    for (size_t i = jobs_of_guest(&jobs, f->guest.id, &end); r == 0 && i < end; i++)
+        if (jobs.v[i].unturned)
+            r = err_set(e, ERR_SYSTEM, 0, "job '%s': %s", jobs.v[i].id, jobs.v[i].fault);
+    job_states_forget_turned(f->env->settings.state_dir, node, &jobs, &ignored);
+    jobs_release(&jobs);
+    return r;
+}
+
 /* Under the tree's lock: who fails it over elsewhere at the same time finds it here, with its new names. */
 static int carry_out(struct failover *f, struct err *e)
 {
     struct guest_entry to = f->guest;
-    struct jobs jobs;
     _cleanup_(lock_freep) struct lock *edits = NULL;
     if (lock_edits(f, &edits, e) < 0)
         return -1;
@@ -376,12 +392,8 @@ static int carry_out(struct failover *f, struct err *e)
             e, "the guest is on this node now, but its disks have the names of node '%s'; repeat this",
             f->guest.node);
     buf_addf(f->out, "guest %" PRIu32 " is on node '%s' now\n", f->guest.id, to.node);
-    if (env_guests_again(f->env, e) < 0 ||
-        jobs_load_repaired(f->env->tree, &f->env->guests, to.node, &jobs, e) < 0)
+    if (turn_jobs(f, to.node, e) < 0)
         return err_wrap(e, "the guest is on this node now, but its jobs were not turned round yet");
-    struct err ignored; /* a state is a hint */
-    job_states_forget_turned(f->env->settings.state_dir, to.node, &jobs, &ignored);
-    jobs_release(&jobs);
     return 0;
 }
 
