@@ -507,6 +507,25 @@ def test_at_risk():
         expect_text("at-risk: json", {k: v for k, v in found[0].items() if k not in ("age", "allowed")}, {
             "guest": 103, "vmtype": "qemu", "job": "103-0", "target": "pve2", "newest": 86400, "state": "OVERDUE",
             "left-out": ["st:103/vm-103-disk-1.raw"]})
+        for what, text, why in (
+                ("an empty file", "", "its configuration names none"),
+                ("only comments", "# a guest\n\n", "its configuration names none"),
+                ("zeros", "\0" * 40, "line 1, is not 'key: value'"),
+                ("a stray line", "scsi0: st:103/vm-103-disk-0.raw\n scsi1: st:103/vm-103-disk-1.raw\n", "line 2, is not 'key: value'"),
+                ("a disk without a volume", "scsi0: st:103/vm-103-disk-0.raw\nscsi1: cache=none\n", "line 2, names no volume in 'scsi1'"),
+                ("no disk any more", "name: x\n", "its configuration names none")):
+            for guest, state in ((100, "faulty"), (103, "OVERDUE"), (106, "no job")):
+                if guest == 106 and what == "no disk any more":
+                    continue
+                c.write(f"nodes/pve1/qemu-server/{guest}.conf", text)
+                rows = json.loads(c.run("at-risk", "--guest", str(guest), "--output-format", "json").out)
+                expect_text(f"at-risk: {what}: guest {guest}", [why in row.get("error", "") for row in rows], [True] * (2 if guest == 100 else 1))
+                expect_text(f"at-risk: {what}: guest {guest}: state", rows[0]["state"], state)
+                expect(f"at-risk: {what}: guest {guest}: table", c.run("at-risk", "--guest", str(guest)), 0,
+                       re.compile(f"{guest} .* {state}; .*its volumes are not known: .*" + re.escape(why)))
+        c.write("nodes/pve1/qemu-server/106.conf", "name: no disks\nide2: none,media=cdrom\n")
+        expect("at-risk: a guest without disks and job", c.run("at-risk", "--guest", "106"), 0, RISK_HEAD)
+        os.remove(c.path("nodes/pve1/qemu-server/106.conf"))
         c.write("nodes/pve1/qemu-server/105.conf", "scsi0: st:105/vm-105-disk-0.raw,size=1M\n")
         c.write("nodes/pve2/qemu-server/105.conf", "scsi0: st:105/vm-105-disk-0.raw,size=1M\n")
         expect("at-risk: a guest with two configurations, on both nodes", c.run("at-risk", "--guest", "105"), 0,

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import rig
+from guestlab import same_file
 from scenario import GUEST, STORAGES, play_all, scenario
 
 EVERY = [kind for kind in ("xfs", "btrfs", "plain", "zfspool", "lvmthin") if kind in STORAGES]
@@ -104,6 +105,21 @@ DAMAGE = {
     "no value": lambda line: line[:line.index(":") + 1],
     "a conflict's mark": lambda line: "<<<<<<< " + line,
     "its key there twice": lambda line: line + "\n" + line.replace("disk-1", "disk-0"),
+    "no volume among its options": lambda line: line[:line.index(":")] + ": size=4M",
+    "its volume under a key that nobody knows": lambda line: line.replace(": ", ": FILE="),
+    "blanks in it": lambda line: line.replace(": ", ": file = "),
+    "two volumes": lambda line: line.replace(": ", ": cdrom,file="),
+    "a medium, and the disk beside it": lambda line: line.replace(": ", ": none,media=cdrom,x="),
+    "its key in capitals": str.upper,
+    "its key in capitals, the volume as it was": lambda line: line[:line.index(":")].upper() + line[line.index(":"):],
+    "a slot that there is not": lambda line: "scsi31" + line[line.index(":"):],
+    "a bus that nobody knows": lambda line: "nvme1" + line[line.index(":"):],
+}
+
+READ = {
+    "its options first": lambda line: ": cache=none,discard=on,".join(line.split(": ", 1)),
+    "the other name of its volume": lambda line: line.replace(": ", ": cache=none,volume="),
+    "the name of its volume behind options": lambda line: line.replace(": ", ": cache=none,file="),
 }
 
 
@@ -131,12 +147,24 @@ def configuration_that_hides_a_disk(w):
         sound = f.read()
     line = next(l for l in sound.splitlines() if "disk-1" in l)
     before = [w.lab.names.entries(node.store)[0] for node in (w.a, w.b)]
+    replicas = {n: w.copy(w.lab.replica(n)) for n in w.lab.disks}
     for what, damage in DAMAGE.items():
         w.c.write_guest("pve1", GUEST, sound.replace(line, damage(line)))
+        w.lab.write(0, 1)
         said = w.run(want=1).stderr
         assert f"{GUEST}.conf, line " in said and "is not understood" in said, f"{what}: {said}"
         assert w.a.pvesr("plan", "100-0").returncode == 1, what
+        assert w.a.pvesr("create-local-job", "100-1", "pve3").returncode == 1, what
+        there = w.b.pvesr("failover", str(GUEST), "--force")
+        assert there.returncode and "is not understood" in there.stderr and os.path.exists(path), f"{what}: {there.stdout}{there.stderr}"
         assert [w.lab.names.entries(node.store)[0] for node in (w.a, w.b)] == before, f"{what}: {w.log()}"
+        assert all(same_file(w.lab.replica(n), replicas[n]) for n in replicas), what
+    for what, other in READ.items():
+        w.c.write_guest("pve1", GUEST, sound.replace(line, other(line)))
+        w.lab.write(1, 1)
+        w.run()
+        assert "full sync" not in w.log(), f"{what}: {w.log()}"
+        w.proved()
     w.c.write_guest("pve1", GUEST, sound)
     for n in w.lab.disks:
         w.lab.write(n, 3)

@@ -2,6 +2,7 @@
 """The guest changes its owner: stolen by its target, by another target, by a stranger, in the middle of a run; and the owner that comes back
 with something that nobody else has. That is kept aside on it, bit by bit, and replication goes on from what is common."""
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import subprocess
 
 import rig
 from guestlab import same_file
-from scenario import play_all, scenario
+from scenario import GUEST, play_all, scenario
 
 
 DEAF = """#!/usr/bin/env python3
@@ -363,6 +364,38 @@ def planned_moves(w):
             assert "full sync" not in w.log(job=job), w.log(job=job)
     left = [w.asides(w.c.node(n).store) for n in ("pve1", "pve2", "pve3")]
     assert not any(left), left
+
+
+@scenario("xfs")
+def one_that_moved_and_cannot_be_turned_round(w):
+    """a guest moved while replication.cfg cannot be written: its job cannot run and says why, those of other guests go on"""
+    w.create()
+    w.run()
+    other = w.lab.names.folder(w.b.store).replace(str(GUEST), "200")
+    os.makedirs(other)
+    disk = os.path.join(other, "vm-200-disk-0.raw")
+    with open(disk, "wb") as f:
+        f.write(os.urandom(1 << 20))
+    w.c.write_guest("pve2", 200, f"scsi0: {w.c.storage_id}:200/vm-200-disk-0.raw\n")
+    w.b.pvesr("create-local-job", "200-0", "pve1", check=True)
+    w.steal("pve2")
+    locks = os.path.join(w.c.tree, "priv/lock")
+    shutil.rmtree(locks)
+    with open(locks, "w", encoding="utf-8"):
+        pass
+    w.run(job="200-0")
+    assert same_file(disk, disk.replace(w.b.store, w.a.store))
+    why = "job '100-0' cannot run: guest 100 is on this node, but the source of its job cannot be set to 'pve2' yet: "
+    assert why in w.run(want=1).stderr
+    for words in (("status",), ("at-risk",), ("plan", "200-0"), ("run",)):
+        done = w.b.pvesr(*words, check=True)
+        assert words[0] in ("plan", "run") or why in done.stderr, f"{words}: {done.stdout}{done.stderr}"
+    assert w.status()["200-0"]["fail_count"] == 0 and "priv/lock" in json.dumps(w.status()["100-0"]), w.status()
+    os.unlink(locks)
+    w.lab.write(0, 3)
+    w.run()
+    assert "full sync" not in w.log(), w.log()
+    w.proved()
 
 
 @scenario()

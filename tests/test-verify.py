@@ -226,6 +226,40 @@ def due_run(w):
     assert w.last()["result"] == "verified", w.last()
 
 
+def states(w):
+    with open(os.path.join(w.a.state_dir, "pve-replication-state.json"), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def force(w):
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+
+
+def remove(w):
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+
+
+@story("xfs", "btrfs", "plain")
+def gone_while_compared(w):
+    """a replica is removed by hand, one that was compared already and one that is being read, or the job is: it is not equal, the verification \
+fails, and nothing is remembered of a job that is no more"""
+    w.lab.add_disk()
+    for what, take_away in (("compared", lambda w: w.lab.names.remove(w.b.store, 0)), ("being read", lambda w: w.lab.names.remove(w.b.store, 1)),
+                            ("job out of the file", force), ("job and replica", remove)):
+        w.run()
+        p, _ = begun(w)
+        take_away(w)
+        known = states(w)
+        assert p.poll() is None, "it was over before"
+        rest, _ = p.communicate(timeout=rig.RUN_SECONDS)
+        assert p.returncode == 1, f"{what}: exit {p.returncode}: {rest}"
+        assert states(w) == known and (take_away != remove or "100" not in known), f"{what}: {known}, then {states(w)}"
+        if take_away in (force, remove):
+            w.create()
+        assert w.last()["result"] == "failed" and "verified" not in w.status()["100-0"], f"{what}: {w.last()} {w.status()}"
+
+
 @story("xfs", "btrfs")
 def guest_wanted(w):
     """who takes the guest's lock here alone, as a rollback does, finds its disks closed; afterwards the verification goes on"""

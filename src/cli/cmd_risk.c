@@ -52,18 +52,35 @@ static struct risk *add(struct risks *r, const struct guest_entry *guest, const 
     return new;
 }
 
-/* The volumes that a job of the guest would carry: how many; those with replicate=0 are left out. */
-static size_t look_at_volumes(struct env *env, struct risk *risk)
+/* What no job would carry of what is read. 0: no volume of the guest is on this node's disks. */
+static size_t compare_volumes(struct env *env, const struct guest_config *g, struct risk *risk)
 {
     _cleanup_strv_ struct strv carried = STRV_INIT, all = STRV_INIT;
-    struct guest_config *g = env_guest_config(env, risk->guest, &risk->unknown);
-    bool known = g && env_guest_volumes(env, g, VOLUMES_LENIENT, &carried, &risk->unknown) == 0 &&
-                 env_guest_volumes(env, g, VOLUMES_CLEANUP, &all, &risk->unknown) == 0;
-    guest_config_free(g);
-    for (size_t i = 0; known && i < all.n; i++)
+    if (env_guest_volumes(env, g, VOLUMES_LENIENT, &carried, &risk->unknown) < 0 ||
+        env_guest_volumes(env, g, VOLUMES_CLEANUP, &all, &risk->unknown) < 0)
+        return 1;
+    for (size_t i = 0; i < all.n; i++)
         if (!strv_has(&carried, all.v[i]))
             strv_add(&risk->left_out, all.v[i]);
-    return known ? all.n : 1;
+    return all.n;
+}
+
+/* False: nothing is at risk. A file that is not understood, or holds nothing, is no guest without disks, nor
+ * is one that has a job. */
+static bool look_at_volumes(struct env *env, struct risk *risk)
+{
+    struct guest_config *g = env_guest_config(env, risk->guest, &risk->unknown);
+    if (!g)
+        return true;
+    size_t n = compare_volumes(env, g, risk);
+    bool empty = guest_config_is_empty(g);
+    guest_config_whole(g, &risk->unknown);
+    guest_config_free(g);
+    if (n == 0 && risk->unknown.kind == ERR_NONE && (empty || risk->job))
+        err_set(&risk->unknown, ERR_CONFIG, 0,
+                "its configuration names none that could be replicated: put the lines of its disks back%s",
+                risk->job ? ", or remove the job" : "");
+    return n > 0 || risk->unknown.kind != ERR_NONE;
 }
 
 static void look_at_job(const struct job_states *states, int64_t written, int64_t now, struct risk *risk)
@@ -87,11 +104,13 @@ static bool look_at_guest(struct env *env, struct risk *rows, size_t n)
 {
     double least = DBL_MAX;
     struct risk *first = &rows[n > 1];
-    bool here = look_at_volumes(env, first) > 0;
+    bool here = look_at_volumes(env, first);
     for (size_t i = 0; i < n; i++)
         least = rows[i].pain < least ? rows[i].pain : least;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         rows[i].least = least;
+        rows[i].unknown = first->unknown;
+    }
     return here;
 }
 
@@ -165,6 +184,12 @@ static int look(struct env *env, const struct jobs *jobs, int64_t only_guest, st
 
 /* ---- what is printed ---- */
 
+/* A run would be refused, or nobody knows what it carries. */
+static bool is_faulty(const struct risk *x)
+{
+    return x->job->fault || x->unknown.kind != ERR_NONE;
+}
+
 static const char *state_of(const struct risk *x)
 {
     return x->twice           ? "two files"
@@ -172,7 +197,7 @@ static const char *state_of(const struct risk *x)
            : !x->newest       ? "never"
            : x->differs       ? "differs"
            : x->pain > 1      ? "OVERDUE"
-           : x->job->fault    ? "faulty"
+           : is_faulty(x)     ? "faulty"
            : x->job->disabled ? "disabled"
                               : "ok";
 }

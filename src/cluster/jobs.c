@@ -119,13 +119,12 @@ static bool is_misplaced(const struct job *job, const struct guest_list *guests,
     return g && strcmp(g->node, node) == 0;
 }
 
-/* The first job whose guest is on `node` while its source says otherwise. */
-static struct job *find_misplaced(struct jobs *j, const struct guest_list *guests, const char *node)
+static bool has_misplaced(const struct jobs *j, const struct guest_list *guests, const char *node)
 {
     for (size_t i = 0; i < j->n; i++)
         if (is_misplaced(&j->v[i], guests, node))
-            return &j->v[i];
-    return NULL;
+            return true;
+    return false;
 }
 
 static void note_misplaced(const struct jobs *j, const struct guest_list *guests, const char *node,
@@ -177,26 +176,48 @@ static int repair(struct tree *t, const char *node, struct jobs *ret, struct err
     return 0;
 }
 
-/* What is misplaced is put right in the file and in *jobs. */
-static int put_right(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *jobs,
-                     struct err *e)
+/* They are shown as they will be, and do not run before that is in the file. The others are as good as
+ * before. */
+static void mark_misplaced(struct jobs *j, const struct guest_list *guests, const char *node,
+                           const struct err *why)
 {
-    const struct job *misplaced = find_misplaced(jobs, guests, node);
-    if (!misplaced)
+    _cleanup_strv_ struct strv ids = STRV_INIT;
+    note_misplaced(j, guests, node, &ids);
+    repair_all(j, guests, node);
+    for (size_t i = 0; i < ids.n; i++) {
+        struct job *job = jobs_find(j, ids.v[i]);
+        free(job->fault);
+        job->fault =
+            xasprintf("guest %u is on this node, but the source of its job cannot be set to '%s' yet: %s",
+                      (unsigned)job->guest, node, why->text);
+        job->unturned = true;
+        strv_addf(&j->warnings, "job '%s' cannot run: %s", job->id, job->fault);
+    }
+}
+
+/* What is misplaced is put right in the file and in *jobs. 1: that was done; -1: it could not be, and those
+ * jobs have a fault. */
+static int put_right(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *jobs)
+{
+    struct jobs repaired;
+    struct err problem;
+    if (!has_misplaced(jobs, guests, node))
         return 0;
-    char id[sizeof misplaced->id];
-    memcpy(id, misplaced->id, sizeof id);
+    if (repair(t, node, &repaired, &problem) < 0) {
+        mark_misplaced(jobs, guests, node, &problem);
+        return -1;
+    }
     jobs_release(jobs);
-    return repair(t, node, jobs, e) < 0 ? err_wrap(e, "cannot repair the source of job '%s'", id) : 1;
+    *jobs = repaired;
+    return 1;
 }
 
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
                        struct err *e)
 {
-    struct jobs jobs = {0};
-    if (jobs_load(t, &jobs, e) < 0 || put_right(t, guests, node, &jobs, e) < 0)
+    if (jobs_load(t, ret, e) < 0)
         return -1;
-    *ret = jobs;
+    put_right(t, guests, node, ret);
     return 0;
 }
 
@@ -232,13 +253,17 @@ int jobs_again_repaired(struct tree *t, const struct guest_list *guests, const c
                         struct jobs_kept *k, struct err *e)
 {
     int r = jobs_again(t, k, e);
-    int repaired = r < 0 ? -1 : put_right(t, guests, node, &k->jobs, e);
+    int repaired = r < 0 ? 0 : put_right(t, guests, node, &k->jobs);
+    if (repaired < 0) {
+        k->loaded = false; /* the next time it may be done */
+        return 1;
+    }
     if (repaired == 0)
         return r;
     struct strv turned = k->jobs.turned;
     k->jobs.turned = (struct strv)STRV_INIT;
     jobs_kept_release(k);
-    r = repaired < 0 ? -1 : jobs_again(t, k, e);
+    r = jobs_again(t, k, e);
     strv_release(&k->jobs.turned);
     k->jobs.turned = turned;
     return r;

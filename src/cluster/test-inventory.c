@@ -234,6 +234,47 @@ static void test_jobs_kept(void **state)
     guests_release(&g);
 }
 
+/* One guest moved, and the file cannot be written: its jobs cannot run, the others can. */
+static void test_no_repair_stops_only_its_jobs(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e;
+    struct guest_list g;
+    struct jobs j;
+    struct jobs_kept k = {0};
+    put(tt, "nodes/pve2/qemu-server/100.conf", "");
+    put(tt, "nodes/pve2/qemu-server/200.conf", "");
+    put(tt, "replication.cfg",
+        JOB("100-0", "pve2", "pve1") JOB("100-1", "pve3", "pve1") JOB("200-0", "pve1", "pve2"));
+    put(tt, "priv/lock", "no directory");
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+    assert_int_equal(jobs_load_repaired(tt->tree, &g, "pve2", &j, &e), 0);
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve2", &k, &e), 1);
+    const struct jobs *both[] = {&j, &k.jobs};
+    for (size_t i = 0; i < ELEMENTS(both); i++) {
+        const struct jobs *seen = both[i];
+        assert_int_equal(seen->n, 3);
+        for (size_t n = 0; n < 2; n++) {
+            assert_true(seen->v[n].unturned);
+            assert_string_equal(seen->v[n].source, "pve2");
+            assert_non_null(strstr(seen->v[n].fault, "priv/lock"));
+            assert_non_null(strstr(seen->warnings.v[n], seen->v[n].id));
+        }
+        assert_true(!seen->v[2].unturned && !seen->v[2].fault);
+        assert_int_equal(seen->warnings.n, 2);
+    }
+    jobs_release(&j);
+    _cleanup_free_ char *in_the_way = xasprintf("%s/priv/lock", tt->root);
+    assert_int_equal(unlink(in_the_way), 0);
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve2", &k, &e), 1);
+    _cleanup_free_ char *seen = describe(&k.jobs);
+    assert_string_equal(seen, "100-0:pve2>pve1 100-1:pve2>pve3 200-0:pve2>pve1 ");
+    for (size_t i = 0; i < k.jobs.n; i++)
+        assert_null(k.jobs.v[i].fault);
+    jobs_kept_release(&k);
+    guests_release(&g);
+}
+
 /* Of the sections of one id in replication-ext.cfg the last counts, also among many. */
 static void test_many_extras(void **state)
 {
@@ -403,6 +444,7 @@ int main(void)
         cmocka_unit_test(test_repair_of_the_source),
         DIR_TEST(test_repair_looks_again_under_the_lock),
         DIR_TEST(test_jobs_kept),
+        DIR_TEST(test_no_repair_stops_only_its_jobs),
         DIR_TEST(test_many_extras),
         DIR_TEST(test_guest_still_there),
         PMXCFS_TEST(test_guest_still_in_vmlist),

@@ -33,6 +33,7 @@ struct job {
     char *scrub_days;   /* in how many days pvesrd verifies the replica once, as written; NULL: the default */
     char *max_age; /* how old the newest restore point may be, as written ("2h"); NULL: by the schedule */
     bool disabled;
+    bool unturned; /* its source and target are not in the file yet (cluster/jobs.h): fault says why */
     enum remove_mode remove;
     char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
     size_t section; /* private to jobs.c */

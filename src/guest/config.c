@@ -71,21 +71,6 @@ static size_t key_length(const char *s, size_t n, size_t *value)
     return k;
 }
 
-/* Is it, whatever became of it, about a volume? Zeros may have been anything. */
-static bool names_volume(enum guest_type type, const char *s, size_t n)
-{
-    if (memchr(s, 0, n))
-        return true;
-    for (size_t i = 0, k; i < n; i += k + 1) {
-        for (k = 0; i + k < n && isalnum((unsigned char)s[i + k]);)
-            k++;
-        _cleanup_free_ char *word = xstrndup(s + i, k);
-        if (guest_key_is_volume(type, word))
-            return true;
-    }
-    return false;
-}
-
 static void key_line(struct guest_config *g, const struct lines *l, size_t n)
 {
     struct guest_section *s = &g->sections[g->n - 1];
@@ -95,7 +80,7 @@ static void key_line(struct guest_config *g, const struct lines *l, size_t n)
             return;
         warn_at(&g->warnings, g->file, l->number, "line ignored, not 'key: value': '%.*s'",
                 WARN_QUOTE(l->text, n));
-        if (names_volume(g->type, l->text, n))
+        if (guest_line_hides(g->type, g->id, l->text, n))
             may_hide(g, l->number, "is not 'key: value'");
         return;
     }
@@ -131,6 +116,15 @@ static void settle_twice(struct guest_config *g, const struct guest_section *s, 
     may_hide(g, k->line, why);
 }
 
+static void check_key(struct guest_config *g, const struct guest_section *s, const struct guest_key *k)
+{
+    if (s->kind == SECTION_OTHER && strncmp(s->name, "special:", 8) == 0)
+        return;
+    _cleanup_free_ char *why = guest_key_hides(g->type, g->id, s->kind, k);
+    if (why)
+        may_hide(g, k->line, why);
+}
+
 /* Sort, and keep the last line of each key. */
 static void settle_section(struct guest_config *g, struct guest_section *s)
 {
@@ -139,10 +133,9 @@ static void settle_section(struct guest_config *g, struct guest_section *s)
         qsort(s->keys, s->n, sizeof *s->keys, by_key);
     for (size_t i = 0; i < s->n; i++) {
         struct guest_key *k = &s->keys[i];
+        check_key(g, s, k);
         if (i + 1 == s->n || strcmp(k->key, k[1].key) != 0) {
             s->keys[n++] = *k;
-            if (!*k->value && s->kind != SECTION_OTHER && guest_key_is_volume(g->type, k->key))
-                may_hide(g, k->line, "has no value");
             continue;
         }
         settle_twice(g, s, k);
@@ -215,6 +208,11 @@ const struct strv *guest_config_warnings(const struct guest_config *g)
 const struct strv *guest_config_snapshots(const struct guest_config *g)
 {
     return &g->snapshots;
+}
+
+bool guest_config_is_empty(const struct guest_config *g)
+{
+    return g->n == 1 && g->sections[0].n == 0;
 }
 
 const char *guest_config_get(const struct guest_config *g, const char *key)

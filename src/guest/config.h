@@ -34,6 +34,13 @@ struct guest_config {
 
 /* Is this a key whose value names a volume, in any section but SECTION_OTHER? */
 bool guest_key_is_volume(enum guest_type type, const char *key);
-/* The volume in "file=STORE:NAME,…" (VM), "volume=STORE:NAME,…" (CT) or "STORE:NAME,…": within value, *n
- * bytes. NULL when there is none. */
-const char *guest_value_volid(enum guest_type type, const char *value, size_t *n);
+/* How many volumes the value names: "STORE:NAME", with or without "file=" (VM) or "volume=" before it, among
+ * parts of other keys, in any order. Of the last one *volid points into value, *n bytes. */
+size_t guest_value_volumes(enum guest_type type, const char *value, const char **volid, size_t *n);
+
+/* What is not understood is not to be taken for what is not there. */
+/* May a line that is not 'key: value' hide a volume, or a section? */
+bool guest_line_hides(enum guest_type type, uint32_t id, const char *s, size_t n);
+/* Why this one of guest `id` may, in a section of this kind but [special:…]; malloc'ed. NULL: it does not. */
+char *guest_key_hides(enum guest_type type, uint32_t id, enum section_kind section,
+                      const struct guest_key *line);

@@ -27,6 +27,11 @@ const struct strv *guest_config_warnings(const struct guest_config *g);
 const char *guest_config_parent(const struct guest_config *g); /* NULL: none */
 /* The names of the snapshot sections, sorted, each once. */
 const struct strv *guest_config_snapshots(const struct guest_config *g);
+/* ERR_CONFIG when a line may hide a volume of the guest, which would be taken for one that was removed; the
+ * text has the file, the line and the remedy. */
+int guest_config_whole(const struct guest_config *g, struct err *e);
+/* No line of it says anything. */
+bool guest_config_is_empty(const struct guest_config *g);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
 /* Digests of what tells a guest from another one of the same id, and that it keeps: the UUID of a VM's
  * `smbios1`, the hardware addresses of its interfaces. They are added to *ret; none where it has no such

@@ -24,8 +24,10 @@ static bool find(const struct guest_config *g, const struct guest_key *key, cons
                  size_t *which, size_t *at)
 {
     size_t n;
-    const char *volid = guest_value_volid(g->type, key->value, &n);
-    for (size_t i = 0; volid && i < from->n; i++) {
+    const char *volid;
+    if (guest_value_volumes(g->type, key->value, &volid, &n) != 1)
+        return false;
+    for (size_t i = 0; i < from->n; i++) {
         if (strlen(from->v[i]) != n || memcmp(from->v[i], volid, n) != 0)
             continue;
         *which = i;

@@ -91,6 +91,9 @@ static void tells_what_may_hide_a_volume(void **state)
         {"[PENDING]\nscsi1\n", "900.conf, line 2, is not 'key: value'"},
         {"scsi0: a:b\nscsi1:\n", "900.conf, line 2, has no value"},
         {"scsi0: a:b\n[my snapshot]\nscsi0: a:c\n", "900.conf, line 2, is no snapshot's name"},
+        {"scsi0: a:b\n[s1\nname: x\n", "900.conf, line 2, is not 'key: value'"},
+        {"scsi0: a:b\nSCSI1 : a:c\n", "900.conf, line 2, is not 'key: value'"},
+        {"scsi0: a:b\nnvme0 : a:vm-900-disk-1\n", "900.conf, line 2, is not 'key: value'"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         _cleanup_(guest_config_freep) struct guest_config *g = parse(GUEST_QEMU, cases[i].text);
@@ -121,6 +124,113 @@ static bool can(const struct storage *s, const char *volname, void *arg)
 {
     assert_ptr_equal(arg, storage_cfg);
     return !strcmp(s->type, "zfspool") || (!strcmp(s->type, "btrfs") && !strstr(volname, ".qcow2"));
+}
+
+/* One line of a guest that has another volume: what it names is read, or it may hide one. */
+static void reads_a_volume_or_refuses_the_line(void **state)
+{
+    static const struct {
+        enum guest_type type;
+        const char *line, *volid; /* NULL: it names none */
+        const char *why;          /* NULL: it hides none */
+    } cases[] = {
+        /* wherever it stands, under each of its names */
+        {GUEST_QEMU, "scsi1: size=4M,zz:vm-900-disk-1", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "scsi1: volume=zz:vm-900-disk-1,size=4M", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "scsi1: cache=none,volume=zz:vm-900-disk-1", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "scsi1: cache=none,file=zz:vm-900-disk-1,", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "scsi1: ,zz:vm-900-disk-1,,size=1G", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "scsi1: zz:vm-900-disk-1,import-from=zz:vm-900-disk-2", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "vmstate: zz:vm-900-state-s1", "zz:vm-900-state-s1", NULL},
+        {GUEST_QEMU, "efidisk0: efitype=4m,zz:vm-900-disk-1,size=4M", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "tpmstate0: zz:vm-900-disk-1,size=4M,version=v2.0", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "unused255: zz:vm-900-disk-1", "zz:vm-900-disk-1", NULL},
+        {GUEST_QEMU, "scsi1: zz:base-800-disk-0/vm-900-disk-1", "zz:base-800-disk-0/vm-900-disk-1", NULL},
+        {GUEST_LXC, "mp0: mp=/x,zz:subvol-900-disk-1", "zz:subvol-900-disk-1", NULL},
+        {GUEST_LXC, "mp0: mp=/x,volume=zz:subvol-900-disk-1", "zz:subvol-900-disk-1", NULL},
+        /* no volume, and meant so */
+        {GUEST_QEMU, "ide2: none,media=cdrom", NULL, NULL},
+        {GUEST_QEMU, "ide2: media=cdrom,file=none", NULL, NULL},
+        {GUEST_QEMU, "ide2: cdrom", NULL, NULL},
+        {GUEST_QEMU, "ide2: cdrom,media=cdrom", NULL, NULL},
+        {GUEST_QEMU, "ide2: zz:vm-900-cloudinit,media=cdrom,size=4M", NULL, NULL},
+        {GUEST_QEMU, "scsi1: /dev/disk/by-id/x,replicate=0", NULL, NULL},
+        {GUEST_LXC, "mp0: /srv/x,mp=/x,replicate=0", NULL, NULL},
+        {GUEST_LXC, "mp0: /dev/sda1,mp=/x,replicate=0", NULL, NULL},
+        {GUEST_QEMU, "scsi1: zz:vm-901-disk-0,serial=zz:vm-901-disk-1", NULL, NULL},
+        {GUEST_QEMU, "scsi1: zz:vm-900-disk-1,replicate=0", NULL, NULL},
+        {GUEST_QEMU, "#scsi1: zz:vm-900-disk-1", NULL, NULL},
+        {GUEST_QEMU, "net0: virtio=BC:24:11:00:00:0A,bridge=vmbr0,firewall=1", NULL, NULL},
+        {GUEST_QEMU, "net1: e1000=BC:24:11:00:00:0B,bridge=vm-900-net", NULL, NULL},
+        {GUEST_QEMU, "args: -drive file=/dev/z/vm-900-disk-1,if=none -device x,host=00:02.0", NULL, NULL},
+        {GUEST_QEMU, "hookscript: zz:snippets/vm-900-hook.pl", NULL, NULL},
+        {GUEST_QEMU, "cicustom: user=zz:snippets/vm-900-user,meta=zz:snippets/m.yaml", NULL, NULL},
+        {GUEST_QEMU, "name: vm-900-disk-1", NULL, NULL},
+        {GUEST_QEMU, "delete: scsi1", NULL, NULL},
+        {GUEST_QEMU, "bootdisk: scsi1", NULL, NULL},
+        {GUEST_QEMU, "scsihw: virtio-scsi-pci", NULL, NULL},
+        {GUEST_LXC, "lxc.mount.entry = /dev/z/vm-900-disk-1 mnt none bind 0 0", NULL, NULL},
+        {GUEST_LXC, "[s1]\nunused0: zz:subvol-900-disk-1", NULL, NULL},
+        {GUEST_QEMU, "[special:fleecing]\nfleecing-images: zz:vm-900-fleece-0", NULL, NULL},
+        /* none that could be made out */
+        {GUEST_QEMU, "scsi1: size=4M", NULL, "names no volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: file=", NULL, "names no volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: ,", NULL, "names no volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: file = zz:vm-900-disk-1", NULL, "names no volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: FILE=zz:vm-900-disk-1", NULL, "names no volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: discard=on,z=zz:vm-900-disk-1", NULL, "names no volume in 'scsi1'"},
+        {GUEST_QEMU, "efidisk0: efitype=4m", NULL, "names no volume in 'efidisk0'"},
+        {GUEST_LXC, "mp0: mp=/x,size=4M", NULL, "names no volume in 'mp0'"},
+        {GUEST_LXC, "mp0: mp=/x,file=zz:subvol-900-disk-1", NULL, "names no volume in 'mp0'"},
+        {GUEST_LXC, "[s1]\nmp0: mp=/x", NULL, "names no volume in 'mp0'"},
+        /* more than one */
+        {GUEST_QEMU, "scsi1: cdrom,file=zz:vm-900-disk-1", NULL, "names more than one volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: zz:vm-900-disk-1,zz:vm-900-disk-2", NULL,
+         "names more than one volume in 'scsi1'"},
+        {GUEST_QEMU, "scsi1: volume=zz:vm-900-disk-1,file=none", NULL,
+         "names more than one volume in 'scsi1'"},
+        {GUEST_QEMU, "ide2: none,media=cdrom,x=zz:vm-900-disk-1", NULL,
+         "names an image of the guest in 'ide2' where none is expected"},
+        {GUEST_QEMU, "scsi1: zz:vm-900-disk-1,FILE=zz:vm-900-disk-2", "zz:vm-900-disk-1",
+         "names an image of the guest in 'scsi1' where none is expected"},
+        /* whether it counts */
+        {GUEST_QEMU, "scsi1: zz:vm-900-disk-1,replicate=0,replicate=1", NULL,
+         "says 'replicate' of 'scsi1' twice"},
+        {GUEST_QEMU, "scsi1: zz:vm-900-disk-1,media=cdrom,media=disk", NULL, "says 'media' of 'scsi1' twice"},
+        /* under no key of volumes */
+        {GUEST_QEMU, "SCSI1: zz:vm-900-disk-1", NULL, "names a volume, but 'SCSI1' is not a key of volumes"},
+        {GUEST_QEMU, "Scsi1: size=4M", NULL, "names a volume, but 'Scsi1' is not a key of volumes"},
+        {GUEST_QEMU, "scsi31: zz:vm-900-disk-1", NULL,
+         "names a volume, but 'scsi31' is not a key of volumes"},
+        {GUEST_QEMU, "nvme0: file=zz:vm-900-disk-1", NULL,
+         "names a volume, but 'nvme0' is not a key of volumes"},
+        {GUEST_QEMU, "unused256: zz:900/vm-900-disk-1.raw size=4M", NULL,
+         "names a volume, but 'unused256' is not a key of volumes"},
+        {GUEST_QEMU, "mp0: zz:vm-900-disk-1", NULL, "names a volume, but 'mp0' is not a key of volumes"},
+        {GUEST_QEMU, "[s1]\nscsi31: zz:vm-900-disk-1", NULL,
+         "names a volume, but 'scsi31' is not a key of volumes"},
+        {GUEST_QEMU, "[s:1]\nvmstate: zz:vm-900-state-s1", NULL,
+         "names a volume in a section that nobody knows"},
+        {GUEST_LXC, "RootFS: zz:subvol-900-disk-1", NULL,
+         "names a volume, but 'RootFS' is not a key of volumes"},
+        {GUEST_LXC, "scsi1: zz:vm-900-disk-1", NULL, "names a volume, but 'scsi1' is not a key of volumes"},
+    };
+    static const char zfs[] = "zfspool: zz\n\tpool p\n";
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_(guest_config_freep) struct guest_config *g = parse(cases[i].type, cases[i].line);
+        _cleanup_strv_ struct strv got = STRV_INIT;
+        struct storages storages;
+        struct err e;
+        storages_parse("storage.cfg", zfs, sizeof zfs - 1, &storages);
+        assert_int_equal(guest_volumes(g, &storages, VOLUMES_LENIENT, can, (void *)storage_cfg, &got, &e), 0);
+        storages_release(&storages);
+        _cleanup_free_ char *volids = strv_join(&got, " ");
+        const char *line = strstr(cases[i].line, "]\n") ? "900.conf, line 2, " : "900.conf, line 1, ";
+        _cleanup_free_ char *hides = cases[i].why ? xasprintf("%s%s", line, cases[i].why) : xstrdup("");
+        if (strcmp(volids, cases[i].volid ? cases[i].volid : "") != 0 ||
+            strcmp(g->hides ? g->hides : "", hides) != 0)
+            fail_msg("'%s': '%s', %s", cases[i].line, volids, g->hides);
+    }
 }
 
 /* What each mode gives: the volids, or "!" and the error. NULL: the same as strict. */
@@ -169,7 +279,7 @@ static const struct selection selections[] = {
      "ide4: local-zfs:vm-900-disk-0\nscsi31: local-zfs:vm-900-disk-0\nvirtio16: local-zfs:vm-900-disk-0\n"
      "sata6: local-zfs:vm-900-disk-0\nunused256: local-zfs:vm-900-disk-0\nscsi: local-zfs:vm-900-disk-0\n"
      "scsihw: local-zfs:vm-900-disk-0\nmp0: local-zfs:vm-900-disk-0\n",
-     "", NULL, NULL},
+     "!the configuration of guest 900 is not understood: 900.conf, line ", "", ""},
     {"pending changes count, special sections do not", GUEST_QEMU,
      "name: x\n\n[PENDING]\nscsi0: local-zfs:vm-900-disk-0\n\n[special:fleecing]\n"
      "scsi1: local-zfs:vm-900-fleece-0\n\n[special:cloudinit]\nscsi2: local-zfs:vm-900-disk-2\n",
@@ -208,7 +318,9 @@ static const struct selection selections[] = {
     {"base image and linked clone", GUEST_QEMU,
      "scsi0: local-zfs:base-900-disk-0\nscsi1: local-zfs:base-800-disk-0/vm-900-disk-1\n",
      "local-zfs:base-800-disk-0/vm-900-disk-1 local-zfs:base-900-disk-0", NULL, NULL},
-    {"no volume at all", GUEST_QEMU, "scsi0: size=4G\nscsi1: file=\nname:\n", "", NULL, NULL},
+    {"no volume at all", GUEST_QEMU, "scsi0: size=4G\nscsi1: file=\nname:\n",
+     "!the configuration of guest 900 is not understood: 900.conf, line 1, names no volume in 'scsi0'", "",
+     ""},
     {"no volume id", GUEST_QEMU, "scsi0: what\n", "!unable to parse volume ID 'what'", "", ""},
     {"of a key set twice the last one counts, where what is hidden is not removed", GUEST_QEMU,
      "scsi0: local-zfs:vm-900-disk-0\nscsi0: local-zfs:vm-900-disk-1\n",
@@ -218,7 +330,7 @@ static const struct selection selections[] = {
     {"container", GUEST_LXC,
      "rootfs: local-zfs:subvol-900-disk-0,size=8G\nmp0: volume=local-zfs:subvol-900-disk-1,mp=/a\n"
      "mp255: local-zfs:subvol-900-disk-2,mp=/b,replicate=0\nunused0: local-zfs:subvol-900-disk-3\n"
-     "scsi0: local-zfs:vm-900-disk-9\nvmstate: local-zfs:vm-900-disk-9\n",
+     "scsi0: local-zfs:vm-901-disk-9\nvmstate: local-zfs:vm-901-disk-9\n",
      "local-zfs:subvol-900-disk-0 local-zfs:subvol-900-disk-1 local-zfs:subvol-900-disk-3",
      "local-zfs:subvol-900-disk-0 local-zfs:subvol-900-disk-1 local-zfs:subvol-900-disk-2 "
      "local-zfs:subvol-900-disk-3",
@@ -386,6 +498,7 @@ int main(void)
         cmocka_unit_test(warns_of_odd_lines),
         cmocka_unit_test(selects_volumes),
         cmocka_unit_test(tells_what_may_hide_a_volume),
+        cmocka_unit_test(reads_a_volume_or_refuses_the_line),
         cmocka_unit_test(copes_with_a_large_file),
         cmocka_unit_test(tells_guests_apart),
     };

@@ -66,22 +66,33 @@ static bool option_off(const char *value, const char *key)
     return propstring_get(value, key, text, sizeof text) && num_parse_bool(key, text, &on, &e) == 0 && !on;
 }
 
-const char *guest_value_volid(enum guest_type type, const char *value, size_t *n)
+/* The part of a property string that says which volume: the one without a key, or with one of its names. */
+static bool is_volume_part(enum guest_type type, const char *key, size_t n)
 {
-    const char *key, *v, *name = type == GUEST_QEMU ? "file" : "volume";
-    size_t key_len;
-    for (bool first = true; propstring_next(&value, &key, &key_len, &v, n); first = false)
-        if (key_len ? key_len == strlen(name) && memcmp(key, name, key_len) == 0 : first)
-            return *n ? v : NULL;
-    return NULL;
+    return n == 0 || (n == 6 && memcmp(key, "volume", n) == 0) ||
+           (type == GUEST_QEMU && n == 4 && memcmp(key, "file", n) == 0);
+}
+
+size_t guest_value_volumes(enum guest_type type, const char *value, const char **volid, size_t *n)
+{
+    const char *key, *v;
+    size_t key_len, len, count = 0;
+    while (propstring_next(&value, &key, &key_len, &v, &len)) {
+        if (!len || !is_volume_part(type, key, key_len))
+            continue;
+        *volid = v;
+        *n = len;
+        count++;
+    }
+    return count;
 }
 
 static void add_reference(struct references *all, const struct guest_config *g, const struct guest_key *k)
 {
     char media[16] = "";
     size_t n;
-    const char *named = guest_value_volid(g->type, k->value, &n);
-    if (!named)
+    const char *named;
+    if (guest_value_volumes(g->type, k->value, &named, &n) != 1)
         return;
     char *volid = xstrndup(named, n);
     propstring_get(k->value, "media", media, sizeof media);
@@ -207,12 +218,8 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
 {
     struct references all = {0};
     int result = 0;
-    if (mode == VOLUMES_STRICT && g->hides)
-        return err_set(e, ERR_CONFIG, 0,
-                       "the configuration of guest %u is not understood: %s: correct that, or a volume that "
-                       "it hides would "
-                       "be taken for one that was removed",
-                       (unsigned)g->id, g->hides);
+    if (mode == VOLUMES_STRICT && guest_config_whole(g, e) < 0)
+        return -1;
     collect(g, &all);
     for (size_t i = 0; i < all.n && result >= 0; i++) {
         result = judge(g, &all.v[i], storages, mode, can, arg, e);

@@ -99,7 +99,7 @@ int run_check_job(struct env *env, const struct job *job, struct guest_entry *gu
     if (job->disabled && !removal)
         return err_set(e, ERR_CONFIG, 0, "job '%s' is disabled: enable it with 'pvesr enable %s'", job->id,
                        job->id);
-    if (job->fault && !removal)
+    if (job->fault && (!removal || job->unturned))
         return err_set(e, ERR_CONFIG, 0, "job '%s' cannot run: %s", job->id, job->fault);
     const struct guest_entry *g = env_guest(env, job->guest, e);
     if (!g)

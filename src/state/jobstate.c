@@ -149,6 +149,18 @@ int job_state_store(const char *state_dir, uint32_t guest, const char *target, c
     return change_entry(state_dir, guest, target, put_state, s, e);
 }
 
+static void put_anew(struct json_span old, const void *arg, bool crowded, struct buf *out)
+{
+    if (old.len)
+        state_encode(out, old, arg, crowded);
+}
+
+int job_state_renew(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
+                    struct err *e)
+{
+    return change_entry(state_dir, guest, target, put_anew, s, e);
+}
+
 static void drop(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
 }

@@ -61,6 +61,9 @@ int job_state_load(const char *state_dir, uint32_t guest, const char *target, st
 /* Read-modify-write of one entry under STATE-DIR/pve-replication-state.lck (10 s). */
 int job_state_store(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
                     struct err *e);
+/* The same, if there is an entry; else nothing is done: the job was removed meanwhile. */
+int job_state_renew(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
+                    struct err *e);
 /* Remove the entry, and the guest's key when it is the last; not there is fine. */
 int job_state_remove(const char *state_dir, uint32_t guest, const char *target, struct err *e);
 /* Replace the guest's whole object with this JSON object (set-state). ERR_USAGE when it is not one. */

@@ -98,6 +98,7 @@ static void test_other_entries_stay_byte_for_byte(void **state)
                 "\"100\":{\"local/b\":{\"k\":\"\\u0041 b\"},\"other\":true,"
                 "\"local/a\":{\"last_sync\":0,\"last_try\":5,\"last_iteration\":0,\"fail_count\":0}}}");
     assert_ok(job_state_remove(*state, 100, "a", &e), &e);
+    assert_ok(job_state_renew(*state, 100, "a", &s, &e), &e); /* is not made again */
     assert_file(*state, "{\"note\":[1.50,1e3],\"99\":{\"local/x\":{\"n\":0.10000000000000000001,"
                         "\"big\":123456789012345678901234}},"
                         "\"100\":{\"local/b\":{\"k\":\"\\u0041 b\"},\"other\":true}}");

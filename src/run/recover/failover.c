@@ -141,7 +141,7 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
 static int list_volumes(struct failover *f, struct strv *ret, struct err *problem, struct err *e)
 {
     _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(f->env, &f->guest, e);
-    if (!config)
+    if (!config || guest_config_whole(config, e) < 0)
         return -1;
     if (env_guest_volumes(f->env, config, VOLUMES_STRICT, ret, problem) == 0)
         return 0;
@@ -383,11 +383,27 @@ static int lock_edits(const struct failover *f, struct lock **ret, struct err *e
     return path && !*ret ? -1 : 0;
 }
 
+static int turn_jobs(struct failover *f, const char *node, struct err *e)
+{
+    struct jobs jobs;
+    struct err ignored; /* a state is a hint */
+    if (env_guests_again(f->env, e) < 0 ||
+        jobs_load_repaired(f->env->tree, &f->env->guests, node, &jobs, e) < 0)
+        return -1;
+    int r = 0;
+    size_t end;
+    for (size_t i = jobs_of_guest(&jobs, f->guest.id, &end); r == 0 && i < end; i++)
+        if (jobs.v[i].unturned)
+            r = err_set(e, ERR_SYSTEM, 0, "job '%s': %s", jobs.v[i].id, jobs.v[i].fault);
+    job_states_forget_turned(f->env->settings.state_dir, node, &jobs, &ignored);
+    jobs_release(&jobs);
+    return r;
+}
+
 /* Under the tree's lock: who fails it over elsewhere at the same time finds it here, with its new names. */
 static int carry_out(struct failover *f, struct err *e)
 {
     struct guest_entry to = f->guest;
-    struct jobs jobs;
     _cleanup_(lock_freep) struct lock *edits = NULL;
     if (lock_edits(f, &edits, e) < 0)
         return -1;
@@ -399,12 +415,8 @@ static int carry_out(struct failover *f, struct err *e)
             e, "the guest is on this node now, but its disks have the names of node '%s'; repeat this",
             f->guest.node);
     buf_addf(f->out, "guest %" PRIu32 " is on node '%s' now\n", f->guest.id, to.node);
-    if (env_guests_again(f->env, e) < 0 ||
-        jobs_load_repaired(f->env->tree, &f->env->guests, to.node, &jobs, e) < 0)
+    if (turn_jobs(f, to.node, e) < 0)
         return err_wrap(e, "the guest is on this node now, but its jobs were not turned round yet");
-    struct err ignored; /* a state is a hint */
-    job_states_forget_turned(f->env->settings.state_dir, to.node, &jobs, &ignored);
-    jobs_release(&jobs);
     return 0;
 }
 

@@ -304,6 +304,16 @@ int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer
     return r;
 }
 
+int peer_still_there(struct peer *p, const char *volid, const char *id, struct err *e)
+{
+    struct peer_digests *none = xcalloc(1, sizeof *none);
+    int r = peer_digest_ask(p, volid, id, 0, 0, e) < 0 || peer_digest_take(p, 0, 0, none, e) < 0
+                ? -1
+                : none->wanted;
+    free(none);
+    return r;
+}
+
 int peer_mark(struct peer *p, const char *volid, const char *id, bool damaged, char problem[PEER_PROBLEM_MAX],
               struct err *e)
 {

@@ -56,6 +56,10 @@ struct peer_digests {
 };
 /* The answer to the oldest question, which was for `blocks` from `offset` on. */
 int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer_digests *ret, struct err *e);
+/* After the last answer: is what they were of there still, the same as when the volumes were opened?
+ * ERR_GONE: it was removed or replaced meanwhile; 1: somebody else needs the volume. A node of an older
+ * version says that it is there. */
+int peer_still_there(struct peer *p, const char *volid, const char *id, struct err *e);
 /* Note at the restore point with this id there that it was found to be another than it should be (damaged),
  * or that it is not. *problem gets why it cannot be noted, "" if it is. 1: somebody else there needs the
  * guest's replicas, nothing was changed. */

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "cluster/jobs.h"
 #include "state/journal.h"
 
 #include <inttypes.h>
@@ -94,20 +95,40 @@ static void remember_last(const struct verify *v, struct job_state *state)
     remember(state, &v->found[v->n - 1], true); /* what is there stays until all has been compared */
 }
 
-/* Of the state as it is by now. 1: a run came in between, and what differs is of before it. */
+/* Whoever takes it out of the file waits for nobody. */
+static int check_job(const struct verify *v, struct err *e)
+{
+    struct jobs jobs;
+    if (jobs_load(v->env->tree, &jobs, e) < 0)
+        return -1;
+    const struct job *now = jobs_find(&jobs, v->job.id);
+    bool there = now && strcmp(now->target, v->job.target) == 0;
+    jobs_release(&jobs);
+    return there ? 0
+                 : err_set(e, ERR_GONE, 0, "job '%s' to node '%s' was removed while its replica was verified",
+                           v->job.id, v->job.target);
+}
+
+static int store(const struct verify *v, const struct job_state *state, struct err *e)
+{
+    const char *dir = v->env->settings.state_dir;
+    return state->exists ? job_state_renew(dir, v->job.guest, v->job.target, state, e)
+                         : job_state_store(dir, v->job.guest, v->job.target, state, e);
+}
+
+/* Of the state as it is by now. 1: a run came in between, or the job is another one. */
 static int rewrite(struct verify *v, void (*apply)(const struct verify *, struct job_state *), struct err *e)
 {
     _cleanup_(lock_freep) struct lock *lock = lock_guest(v, e);
-    const char *dir = v->env->settings.state_dir;
     struct job_state state = {0};
     if (!lock)
         return e->kind == ERR_BUSY ? 1 : -1;
-    if (job_state_load_of(dir, &v->job, &state, e) < 0)
+    if (check_job(v, e) < 0 || job_state_load_of(v->env->settings.state_dir, &v->job, &state, e) < 0)
         return -1;
     int r = state.last_sync != v->state.last_sync;
-    if (r == 0 || !verify_differing(v)) {
+    if (r == 0) {
         apply(v, &state);
-        r = job_state_store(dir, v->job.guest, v->job.target, &state, e);
+        r = store(v, &state, e);
     }
     job_state_release(&state);
     return r;
@@ -140,7 +161,7 @@ void verify_record_failure(struct verify *v, const struct err *failure)
     _cleanup_(lock_freep) struct lock *lock = lock_guest(v, &ignored);
     if (lock && job_state_load_of(dir, &v->job, &state, &ignored) == 0 && state.exists) {
         state.verify_next = clock_epoch() + (failure->kind == ERR_CONFIG ? DAY : RETRY_SECONDS);
-        job_state_store(dir, v->job.guest, v->job.target, &state, &ignored);
+        job_state_renew(dir, v->job.guest, v->job.target, &state, &ignored);
     }
     job_state_release(&state);
 }

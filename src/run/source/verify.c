@@ -193,6 +193,28 @@ static int keep(struct verify *v, size_t i, const struct compare *c, bool live, 
     return r;
 }
 
+/* The id by which the target is asked for it. */
+static const char *id_there(const struct sync_volume *one, const struct snapshot *point, bool live)
+{
+    return live || !one->replica.info.many ? "" : point->id;
+}
+
+/* What is open can be read to its end although it was removed: is it on both nodes still? 1: somebody there
+ * needs it. */
+static int confirm(struct verify *v, size_t i, const struct snapshot *point, bool live, struct err *e)
+{
+    struct sync_volume *one = &v->sync.volumes[i];
+    _cleanup_snapshots_ struct snapshots here = {0};
+    if (volume_snapshots(one->local.volume, &here, e) < 0)
+        return -1;
+    if (!snapshots_find_id(&here, point->id))
+        return err_set(
+            e, ERR_GONE, 0,
+            "restore point '%s' of '%s' was removed or replaced on this node while it was compared",
+            point->name, one->local.volid);
+    return peer_still_there(&v->sync.peer, v->sync.there.v[i], id_there(one, point, live), e);
+}
+
 /* live: what the replica is now, beside a restore point that has data of its own. */
 static int compare_one(struct verify *v, size_t i, const struct snapshot *point, bool live, struct err *e)
 {
@@ -203,12 +225,14 @@ static int compare_one(struct verify *v, size_t i, const struct snapshot *point,
                         .volume = one->local.volume,
                         .snapshot = point,
                         .there = v->sync.there.v[i],
-                        .id = live || !one->replica.info.many ? "" : point->id,
+                        .id = id_there(one, point, live),
                         .stop = is_wanted,
                         .arg = v,
                         .at = from,
                         .end = v->o->part ? from + v->left : 0};
     int r = compare_volume(&c, e);
+    if (r == 0)
+        r = confirm(v, i, point, live, e);
     uint64_t compared = r < 0 ? 0 : c.at - from;
     v->done += compared;
     v->left -= compared < v->left ? compared : v->left;
@@ -270,8 +294,20 @@ static size_t first(struct verify *v)
     return 0;
 }
 
+/* The volumes that were compared before the last one, from the finding n on. */
+static int confirm_all(struct verify *v, size_t n, struct err *e)
+{
+    int r = 0;
+    for (; r == 0 && n < v->n; n++)
+        for (size_t i = 0; r == 0 && i < v->sync.n; i++)
+            if (strcmp(v->sync.volids.v[i], v->found[n].volid) == 0)
+                r = confirm(v, i, &v->found[n].point, v->found[n].live, e);
+    return r;
+}
+
 static int verify_all(struct verify *v, struct err *e)
 {
+    size_t found = v->n;
     int r = 0;
     for (size_t i = first(v); r == 0 && i < v->sync.n; i++) {
         if (is_tree(&v->sync.volumes[i].info))
@@ -286,7 +322,7 @@ static int verify_all(struct verify *v, struct err *e)
             go_on_at(v, v->sync.volids.v[i + 1], false, 0);
     }
     v->complete = r == 0;
-    return r == 2 ? 0 : r;
+    return r == 0 || r == 2 ? confirm_all(v, found, e) : r;
 }
 
 static int measure(struct verify *v, struct err *e)

@@ -5,6 +5,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/message.h"
+#include "run/target/replica.h"
 #include "volume/name.h"
 
 #include <string.h>
@@ -48,6 +49,20 @@ static int open_reading(struct agent *a, struct env_volume *v, const char *id, s
     a->reading->volume = v;
     strcpy(a->reading->id, id);
     return volume_read_open(v->volume, s, &a->reading->reader, e);
+}
+
+/* What is open can be read to its end although it was removed. */
+static int check_there(struct agent *a, struct env_volume *v, const char *id, struct err *e)
+{
+    struct replica now = {0};
+    const struct replica *before = &a->seen[v - a->replicas.v];
+    agent_end_reading(a);
+    if (replica_look(v->volume, &now, e) < 0)
+        return -1;
+    bool same = *id ? snapshots_find_id(&now.snapshots, id) != NULL
+                    : now.info.exists && strcmp(now.base_id, before->base_id) == 0;
+    replica_release(&now);
+    return same ? 0 : err_set(e, ERR_GONE, 0, "what was compared here was removed or replaced meanwhile");
 }
 
 /* Does anybody want what we read? */
@@ -120,9 +135,9 @@ int agent_call_digest(struct agent *a, const json_t *o, json_t **reply, struct e
     bool wanted = is_wanted(a);
     if (wanted)
         agent_end_reading(a);
-    else if (open_reading(a, v, id, e) < 0)
+    else if ((blocks ? open_reading(a, v, id, e) : check_there(a, v, id, e)) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
-    else
+    else if (blocks)
         size = a->reading->reader.blocks.size;
     uint64_t left = offset < size ? (size - offset + DIGEST_BLOCK - 1) / DIGEST_BLOCK : 0;
     if (answer(a, offset, (size_t)(blocks < left ? blocks : left), &bad, e) < 0)

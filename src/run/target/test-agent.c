@@ -189,6 +189,7 @@ static const struct lie {
      "…of a point that is not",
      {CALL(LOOK), CALL(DIGEST(ID_A, "0", "1"))},
      "is not there any more"},
+    {__LINE__, "…of what was read", {CALL(LOOK), CALL(DIGEST("", "0", "0"))}, "removed or replaced"},
     {__LINE__, "…of half a block", {CALL(LOOK), CALL(DIGEST("", "512", "1"))}, "of no blocks"},
     {__LINE__, "…of too many", {CALL(LOOK), CALL(DIGEST("", "0", "4097"))}, "of no blocks"},
     {__LINE__, "…of a negative number", {CALL(LOOK), CALL(DIGEST("", "-65536", "1"))}, "'offset'"},
