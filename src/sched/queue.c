@@ -96,7 +96,8 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
 /* A job without a guest stays in the queue, never due, so that it is told. */
 static bool concerns(const struct job *job, const struct guest_list *guests, const char *node, char **lost)
 {
-    *lost = job->disabled || job->remove != REMOVE_NOT ? NULL : jobs_lost_guest(job, guests, node);
+    bool rests = job->disabled && job->remove == REMOVE_NOT;
+    *lost = rests ? NULL : jobs_lost_guest(job, guests, node);
     return *lost || due_concerns(job, guests, node);
 }
 
@@ -116,7 +117,7 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
         if (lost) {
             free(v[n].fault);
             v[n].fault = lost;
-            v[n].faulty = true;
+            v[n].faulty = v[n].guestless = true;
         }
         if (before) {
             carry_over(&v[n], before);
@@ -190,7 +191,7 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     job.fault = j->faulty ? j->id : NULL;
     if (s->exists && s->last_try == 0 && j->last_try != 0)
         j->not_before = 0; /* asked for by schedule-now */
-    j->next = due_time(&job, s, j->target_online, now);
+    j->next = j->guestless ? 0 : due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
     j->told = j->last_sync == s->last_sync && j->told <= now ? j->told : 0;
