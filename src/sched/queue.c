@@ -184,7 +184,8 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
                       const struct queue_events *ev)
 {
     char age[24];
-    struct job job = {.target = j->target, .schedule = j->schedule, .remove = j->remove};
+    struct job job = {
+        .target = j->target, .schedule = j->schedule, .remove = j->guestless ? REMOVE_NOT : j->remove};
     snprintf(age, sizeof age, "%" PRId64, j->max_age);
     job.max_age = j->max_age ? age : NULL;
     job.guest = j->guest;

@@ -56,6 +56,18 @@ static void test_removal_of_local_target(void **state)
     assert_int_equal(w->q.n, 0);
 }
 
+/* No run can remove it: it is told what does, and none is started. */
+static void test_removal_without_a_guest(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 777-1\n\tremove_job full\n\ttarget pve2\n");
+    look(w, 1000);
+    const struct queue_job *j = queue_find(&w->q, "777-1");
+    assert_non_null(strstr(j->fault, "pvesr delete 777-1 --force"));
+    assert_int_equal(j->next, 0);
+    assert_string_equal(start(w, 1000), "");
+}
+
 /* N7: the guest is busy: no failure, no report, once more within a minute. */
 static void test_busy_guest(void **state)
 {
@@ -316,6 +328,7 @@ int main(void)
         WORLD_TEST(test_timeline_failure),
         WORLD_TEST(test_asked_for_at_the_end),
         WORLD_TEST(test_removal_of_local_target),
+        WORLD_TEST(test_removal_without_a_guest),
         WORLD_TEST(test_busy_guest),
         WORLD_TEST(test_run_without_trace),
         WORLD_TEST(test_parallel),
