@@ -209,6 +209,14 @@ def file_that_lost_what_it_said(w):
     assert "full sync" not in w.log(), w.log()
 
 
+def remove_live(w, path):
+    """The disk alone, as who destroys a guest does it."""
+    if w.kind == "btrfs":
+        rig.sh("btrfs", "subvolume", "delete", os.path.dirname(path))
+    else:
+        os.unlink(path)
+
+
 @scenario("xfs", "plain", "btrfs")
 def destroyed_on_its_own_node(w):
     """what a guest leaves on its own node that was destroyed with its disks is named and goes; what a target has of it stays"""
@@ -218,10 +226,7 @@ def destroyed_on_its_own_node(w):
     there = w.lab.names.entries(w.b.store)
     os.unlink(os.path.join(w.c.tree, f"nodes/pve1/qemu-server/{w.lab.guest}.conf"))
     assert doctor(w, w.a, "--repair")[0] == [], "its disks are there"
-    if w.kind == "btrfs":
-        subprocess.run(["btrfs", "subvolume", "delete", os.path.dirname(w.lab.live(0))], check=True, stdout=subprocess.DEVNULL)
-    else:
-        os.unlink(w.lab.live(0))
+    remove_live(w, w.lab.live(0))
     assert doctor(w, w.a, "--repair")[0] == [], "its job is there"
     w.a.pvesr("delete", "100-0", "--force", check=True)
     finds(w, w.a, "left")
@@ -230,6 +235,9 @@ def destroyed_on_its_own_node(w):
     finds(w, w.b, "kept")
     assert doctor(w, w.b, "--repair")[0][0][0] == "kept"
     assert w.lab.names.entries(w.b.store) == there and same_file(w.lab.replica(0), kept)
+    remove_live(w, w.lab.replica(0))
+    assert "removed" not in w.b.pvesr("doctor", "--repair").stdout, "restore points may be all that is left of the guest"
+    assert points_of(w, w.b.store, "100-0")
 
 
 @scenario("xfs")
