@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import rig
+import rigdaemon
 from guestlab import same_file
 from scenario import play_all, scenario
 
@@ -100,18 +101,158 @@ def died_between_two_renames(w):
 
 @scenario("xfs")
 def one_of_two_jobs(w):
-    """the points of a removed job stay while the guest has another: it may go on from them"""
+    """the points of a removed job stay while the guest has another that has no newer one of its own: it may go on from them; then they go"""
     w.c.add_node("pve3")
     w.create()
     w.create(job="100-1", target="pve3")
-    w.run()
     w.run(job="100-1")
+    w.run()
     w.a.pvesr("delete", "100-0", "--force", check=True)
     before = w.lab.names.entries(w.a.store)
     assert doctor(w, w.a, "--repair")[0] == [] and w.lab.names.entries(w.a.store) == before
     finds(w, w.b, "kept")
     assert doctor(w, w.c.node("pve3"), "--repair")[0] == []
     w.run(job="100-1")
+    finds(w, w.a, "removed")
+    finds(w, w.c.node("pve3"), "removed")
+    finds(w, w.b, "kept")
+    w.face("pve3")
+    assert same_file(w.lab.live(0), w.lab.replica(0))
+
+
+def points_of(w, store, job):
+    return {snap for _, snap in w.lab.names.entries(store)[0] if snap and snap.startswith(f"__replicate_{job}_")}
+
+
+@scenario("xfs", "plain", "btrfs", "zfspool", "lvmthin")
+def job_of_another_id(w):
+    """what a removed job made goes once a job of another id has a newer point on both sides, and not before; another target's base stays"""
+    w.create("--keep", "last=3")
+    for _ in range(3):
+        w.lab.write(0, 3)
+        w.run()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    w.create(job="100-5")
+    for node in (w.a, w.b):
+        assert doctor(w, node, "--repair")[0] == [], "the first run of the new job needs its base"
+    w.lab.write(0, 3)
+    w.run(job="100-5")
+    assert "full sync" not in w.log(job="100-5"), w.log(job="100-5")
+    w.c.add_node("pve3")
+    w.create(job="100-6", target="pve3")
+    w.lab.write(0, 3)
+    w.run(job="100-5")
+    for node in (w.a, w.b):
+        assert doctor(w, node, "--repair")[0] == [], "it may be the base of a job that has not run yet"
+    w.a.pvesr("delete", "100-6", "--force", check=True)
+    for node in (w.a, w.b):
+        old = points_of(w, node.store, "100-0")
+        assert old or node is w.b
+        found, _ = doctor(w, node)  # on ZFS bookmarks of older ones, too
+        assert len(found) >= len(old) and all((state, n) == ("left", 0) and "__replicate_100-0_" in text for state, n, text in found), found
+        finds(w, node, *["removed"] * len(found))
+        assert not points_of(w, node.store, "100-0") and points_of(w, node.store, "100-5")
+        finds(w, node)
+    w.lab.write(0, 3)
+    w.run(job="100-5")
+    assert "full sync" not in w.log(job="100-5"), w.log(job="100-5")
+    assert same_file(w.lab.live(0), w.lab.replica(0))
+
+
+@scenario("xfs")
+def job_that_fails_keeps_its_way_back(w):
+    """the points of a removed job stay while the last run of the guest's job did not go well"""
+    w.create()
+    w.run()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    w.create(job="100-5")
+    w.lab.write(0, 3)
+    w.run(job="100-5")
+    w.c.set_agent("pve2", ["/nonexistent"], whole=True)
+    w.lab.write(0, 3)
+    w.run(want=1, job="100-5")
+    w.c.set_agent("pve2", None)
+    assert doctor(w, w.a, "--repair")[0] == [] and points_of(w, w.a.store, "100-0")
+    w.run(job="100-5")
+    finds(w, w.a, "removed")
+    assert same_file(w.lab.live(0), w.lab.replica(0))
+
+
+@scenario("xfs", "btrfs")
+def file_that_lost_what_it_said(w):
+    """a guest's file that is empty, cut or not understood makes nothing useless: --repair removes no base, and the job goes on when it is back"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    path = os.path.join(w.c.tree, f"nodes/pve1/qemu-server/{w.lab.guest}.conf")
+    with open(path) as f:
+        good = f.read()
+    cut_short = good[:good.index("scsi1")]
+    before = w.lab.names.entries(w.a.store), w.lab.names.entries(w.b.store)
+    for job in (True, False):
+        if not job:
+            w.a.pvesr("delete", "100-0", "--force", check=True)
+        for text in ("", "name: lab\n", "\x01\x02 what is that?\n", *([cut_short] if job else [])):
+            with open(path, "w") as f:
+                f.write(text)
+            for node in (w.a, w.b):
+                assert "removed" not in node.pvesr("doctor", "--repair").stdout, f"{text!r}, job: {job}"
+            assert (w.lab.names.entries(w.a.store), w.lab.names.entries(w.b.store)) == before, f"{text!r}, job: {job}"
+    with open(path, "w") as f:
+        f.write(good)
+    w.create()
+    w.lab.write(0, 3)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log(), w.log()
+
+
+def remove_live(w, path):
+    """The disk alone, as who destroys a guest does it."""
+    if w.kind == "btrfs":
+        rig.sh("btrfs", "subvolume", "delete", os.path.dirname(path))
+    else:
+        os.unlink(path)
+
+
+@scenario("xfs", "plain", "btrfs")
+def destroyed_on_its_own_node(w):
+    """what a guest leaves on its own node that was destroyed with its disks is named and goes; what a target has of it stays"""
+    w.create()
+    w.run()
+    kept = w.copy(w.lab.replica(0))
+    there = w.lab.names.entries(w.b.store)
+    os.unlink(os.path.join(w.c.tree, f"nodes/pve1/qemu-server/{w.lab.guest}.conf"))
+    assert doctor(w, w.a, "--repair")[0] == [], "its disks are there"
+    remove_live(w, w.lab.live(0))
+    assert doctor(w, w.a, "--repair")[0] == [], "its job is there"
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    finds(w, w.a, "left")
+    finds(w, w.a, "removed")
+    assert w.lab.names.entries(w.a.store) == (set(), [])
+    finds(w, w.b, "kept")
+    assert doctor(w, w.b, "--repair")[0][0][0] == "kept"
+    assert w.lab.names.entries(w.b.store) == there and same_file(w.lab.replica(0), kept)
+    remove_live(w, w.lab.replica(0))
+    assert "removed" not in w.b.pvesr("doctor", "--repair").stdout, "restore points may be all that is left of the guest"
+    assert points_of(w, w.b.store, "100-0")
+
+
+@scenario("xfs")
+def removal_without_its_guest(w):
+    """a job that is marked for removal and whose guest is gone says that no run can remove it, and what does: in status, and by mail when its restore point is too old"""
+    w.create("--max-age", "2s")
+    w.run()
+    w.a.pvesr("delete", "100-0", check=True)
+    os.unlink(os.path.join(w.c.tree, f"nodes/pve1/qemu-server/{w.lab.guest}.conf"))
+    said = w.status()["100-0"]["error"]
+    assert "no run can remove job '100-0'" in said and "pvesr delete 100-0 --force" in said, said
+    box = rig.Mailbox(w.a)
+    d = rigdaemon.Daemon(w.a)
+    rig.wait_for(lambda: any("no run can remove job" in mail for mail in box.mails()), "the mail")
+    d.end()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    assert w.status() == {}
 
 
 @scenario("xfs")

@@ -3,24 +3,38 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 
 import rig
+import rigdaemon
 from guestlab import same_file
 from scenario import GUEST, play_all, scenario
 
 REFUSED_LATER = "is no longer to be removed"
 
 
+def look_like_pmxcfs(tree, quorate):
+    """Both nodes are members; locks are made anew, since those of the two engines differ."""
+    shutil.rmtree(os.path.join(tree, "priv/lock"), ignore_errors=True)
+    texts = {".vmlist": {"version": 1, "ids": {str(GUEST): {"node": "pve1", "type": "qemu", "version": 1}}},
+             ".members": {"nodename": "pve1", "version": 1, "cluster": {"name": "c", "version": 1, "nodes": 2, "quorate": quorate},
+                          "nodelist": {n: {"id": 1, "online": 1, "ip": "127.0.0.1"} for n in ("pve1", "pve2")}}}
+    for name, text in texts.items():
+        path = os.path.join(tree, name)
+        with open(path + ".new", "w") as f:
+            json.dump(text, f)
+        os.rename(path + ".new", path)
+
+
 @contextlib.contextmanager
-def minority(w):
-    """The tree looks like pmxcfs without quorum."""
-    w.c.write(".vmlist", json.dumps({"version": 1, "ids": {str(GUEST): {"node": "pve1", "type": "qemu", "version": 1}}}))
-    w.c.write(".members", json.dumps({"nodename": "pve1", "version": 1, "cluster": {"name": "c", "version": 1, "nodes": 2, "quorate": 0},
-                                      "nodelist": {n: {"id": 1, "online": 1, "ip": "127.0.0.1"} for n in ("pve1", "pve2")}}))
+def minority(w, quorate=0):
+    """The tree looks like pmxcfs, without quorum."""
+    look_like_pmxcfs(w.c.tree, quorate)
     yield
     for name in (".members", ".vmlist"):
         os.unlink(os.path.join(w.c.tree, name))
+    shutil.rmtree(os.path.join(w.c.tree, "priv/lock"), ignore_errors=True)
 
 
 class Gate:
@@ -91,6 +105,84 @@ def no_quorum(w):
         assert (now["fail_count"], now["last_try"]) == (0, before["last_try"]), now
     w.run()
     assert not os.path.exists(w.lab.replica(0))
+
+
+def refuses(node, *words):
+    done = node.pvesr(*words)
+    assert done.returncode == 75 and "no quorum!" in done.stderr, f"{words}: {done.returncode} {done.stdout}{done.stderr}"
+
+
+def cut_commit(node):
+    """A record of a commit that was cut, which nobody can carry out."""
+    folder = os.path.join(node.state_dir, "pvesr-commits")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f"{GUEST}.json"), "w") as f:
+        f.write("{}")
+
+
+@scenario("xfs", "btrfs")
+def nothing_is_removed(w):
+    """without quorum a node removes and replaces nothing of a guest, whoever asks: status 75; what only looks goes on; one that is quorate again does it"""
+    w.create()
+    w.run()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    here, there = w.lab.names.entries(w.a.store), w.lab.names.entries(w.b.store)
+    kept = w.copy(w.lab.replica(0))
+    point = next(snap for n, snap in there[0] if snap)
+    prepare = ["prepare-local-job", "100-0", "--scan", w.c.storage_id, "--last_sync", "1", "--force"]
+    finalize = ["finalize-local-job", "100-0", "--last_sync", "1", f"{w.c.storage_id}:{w.lab.names.volname(0)}"]
+    cut_commit(w.b)
+    with minority(w):
+        for words in (prepare, finalize, ["doctor", "--repair"], ["failover", "100", "--force"], ["settle"], ["settle", "--as-is"],
+                      ["clone", "100", point, "300"]):
+            refuses(w.b, *words)
+        os.unlink(os.path.join(w.b.state_dir, "pvesr-commits", "100.json"))
+        refuses(w.a, "doctor", "--repair")
+        for node in (w.a, w.b):
+            node.pvesr("doctor", check=True)
+        assert point in w.b.pvesr("restore-points", "100", check=True).stdout
+        assert (w.lab.names.entries(w.a.store), w.lab.names.entries(w.b.store)) == (here, there)
+        assert same_file(w.lab.replica(0), kept)
+    with minority(w, quorate=1):
+        w.a.pvesr("doctor", "--repair", check=True)
+        assert w.lab.names.entries(w.a.store)[0] == {(0, None)}
+        w.b.pvesr(*prepare, check=True)
+        assert not os.path.exists(w.lab.replica(0))
+
+
+@scenario("xfs", "btrfs")
+def target_without_quorum(w):
+    """a target whose own tree has no quorum takes nothing and prunes nothing, which is no failure of the job; it still lets its replica be compared"""
+    w.create()
+    w.run()
+    names, kept = held(w)
+    tree = os.path.join(w.c.dir, "tree-of-pve2")
+    shutil.copytree(w.c.tree, tree)
+    look_like_pmxcfs(tree, 0)
+    w.b.write_config(cluster="dir:" + tree)
+    w.lab.write(0, 5)
+    refuses(w.a, "run", "--id", "100-0")
+    assert w.status()["100-0"]["fail_count"] == 0
+    assert w.lab.names.entries(w.b.store) == (names, []) and same_file(w.lab.replica(0), kept)
+    w.a.pvesr("verify", "100-0", check=True)
+    look_like_pmxcfs(tree, 1)
+    w.run()
+    w.proved()
+
+
+@scenario("xfs")
+def daemon_starts_without_quorum(w):
+    """a daemon that starts before its node has a quorum ends what was cut of commits once it has"""
+    w.create()
+    w.run()
+    cut_commit(w.b)
+    with minority(w):
+        d = rigdaemon.Daemon(w.b)
+        rig.wait_for(lambda: "commits was not ended" in d.words(), "the first look")
+        assert "no quorum!" in d.words() and "could not be ended" not in d.words(), d.words()
+        look_like_pmxcfs(w.c.tree, 1)
+        rig.wait_for(lambda: "commits could not be ended" in d.words(), "the second look")
+        d.end()
 
 
 play_all()

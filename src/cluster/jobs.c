@@ -281,6 +281,11 @@ char *jobs_lost_guest(const struct job *job, const struct guest_list *guests, co
     bool twice = guests_has_two(guests, job->guest);
     if ((job->source && strcmp(job->source, node) != 0) || guests_find(guests, job->guest))
         return NULL;
+    if (job->remove != REMOVE_NOT && !twice)
+        return xasprintf("there is no guest %u, so no run can remove job '%s': put the guest's configuration "
+                         "file back, or remove the job alone with 'pvesr delete %s --force'; what it leaves "
+                         "on both nodes 'pvesr doctor' names there",
+                         (unsigned)job->guest, job->id, job->id);
     return twice ? xasprintf("guest %u has two configuration files: remove the one of the node that it does "
                              "not run on ('pvesr doctor' names them)",
                              (unsigned)job->guest)

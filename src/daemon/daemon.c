@@ -198,6 +198,21 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
     return 0;
 }
 
+/* Before anything runs, and before a guest is started on this node's replicas (systemd/pvesrd.service.in). */
+static int settle(const struct daemon *d)
+{
+    struct err problem = {0};
+    _cleanup_buf_ struct buf said = BUF_INIT;
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    int r = worker_settle(d->program, d->config, &said, &problem);
+    strv_split(&lines, buf_str(&said), "\n");
+    for (size_t i = 0; i < lines.n; i++)
+        log_line(LOG_NOTICE, "%s", lines.v[i]);
+    if (r < 0)
+        log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
+    return r;
+}
+
 static void refresh(struct daemon *d)
 {
     struct err e = {0};
@@ -208,6 +223,9 @@ static void refresh(struct daemon *d)
         refresh_soon(d, RETRY_SECONDS);
     } else {
         tell_problem(d, NULL);
+        if (d->unsettled)
+            settle(d);
+        d->unsettled = false;
     }
     d->refresh_cost = clock_mono() - begin;
     schedule(d);
@@ -394,20 +412,6 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
 
-/* Before anything runs, and before a guest is started on this node's replicas (systemd/pvesrd.service.in). */
-static void settle(const struct daemon *d)
-{
-    struct err problem = {0};
-    _cleanup_buf_ struct buf said = BUF_INIT;
-    _cleanup_strv_ struct strv lines = STRV_INIT;
-    int r = worker_settle(d->program, d->config, &said, &problem);
-    strv_split(&lines, buf_str(&said), "\n");
-    for (size_t i = 0; i < lines.n; i++)
-        log_line(LOG_NOTICE, "%s", lines.v[i]);
-    if (r < 0)
-        log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
-}
-
 /* ---- the API ---- */
 
 static void on_keys_made(const struct child_result *r, void *arg)
@@ -491,8 +495,9 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
 
 int daemon_run(struct daemon *d, struct err *e)
 {
-    settle(d);
+    int settled = settle(d);
     refresh(d);
+    d->unsettled = settled < 0 && d->paused;
     spool_sweep(d->settings.state_dir);
     courier_look(&d->courier);
     start_api(d);

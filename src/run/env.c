@@ -8,6 +8,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+static int may_remove(void *tree, struct err *e)
+{
+    return tree_check_quorum(tree, e);
+}
+
 int env_open(struct env *env, const char *config, struct err *e)
 {
     *env = (struct env){0};
@@ -18,6 +23,7 @@ int env_open(struct env *env, const char *config, struct err *e)
         settings_release(&env->settings);
         return -1;
     }
+    env->volumes = (struct volume_context){.allowed = may_remove, .allowed_arg = env->tree};
     return 0;
 }
 

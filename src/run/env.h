@@ -17,7 +17,8 @@
 
 struct env {
     struct settings settings;
-    struct volume_context volumes; /* of all volumes that are opened with env_store */
+    struct volume_context volumes; /* of all volumes that are opened with env_store: without quorum nothing of
+                                      them is removed (tree_check_quorum) */
     struct tree *tree;
     bool has_guests, has_members, has_storages, has_transport;
     struct guest_list guests;   /* env_guests */

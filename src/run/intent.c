@@ -251,9 +251,10 @@ static int end(struct env *env, const struct intent *i, struct volume *const vol
 int intent_carry_out(struct env *env, struct intent *i, struct volume *const volumes[],
                      const struct intent_watch *watch, struct err *e)
 {
-    if (look_before(i, volumes, e) < 0 || each(i, volumes, check_complete, e) < 0 ||
-        each(i, volumes, check_points, e) < 0 || each(i, volumes, check_unused, e) < 0 ||
-        keep_all_written(i, volumes, watch, e) < 0 || intent_remember(env, i, e) < 0)
+    if (tree_check_quorum(env->tree, e) < 0 || look_before(i, volumes, e) < 0 ||
+        each(i, volumes, check_complete, e) < 0 || each(i, volumes, check_points, e) < 0 ||
+        each(i, volumes, check_unused, e) < 0 || keep_all_written(i, volumes, watch, e) < 0 ||
+        intent_remember(env, i, e) < 0)
         return -1;
     return end(env, i, volumes, watch, e);
 }
@@ -290,7 +291,7 @@ static int cut_open(struct env *env, uint32_t guest, struct cut *c, struct err *
             return -1;
         c->volumes[k] = c->opened[k].volume;
     }
-    return 0;
+    return tree_check_quorum(env->tree, e);
 }
 
 /* What the commit kept already is not kept again. */

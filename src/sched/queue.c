@@ -97,7 +97,8 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
 /* A job without a guest stays in the queue, never due, so that it is told. */
 static bool concerns(const struct job *job, const struct guest_list *guests, const char *node, char **lost)
 {
-    *lost = job->disabled || job->remove != REMOVE_NOT ? NULL : jobs_lost_guest(job, guests, node);
+    bool rests = job->disabled && job->remove == REMOVE_NOT;
+    *lost = rests ? NULL : jobs_lost_guest(job, guests, node);
     return *lost || due_concerns(job, guests, node);
 }
 
@@ -117,7 +118,7 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
         if (lost) {
             free(v[n].fault);
             v[n].fault = lost;
-            v[n].faulty = true;
+            v[n].faulty = v[n].guestless = true;
         }
         if (before) {
             carry_over(&v[n], before);
@@ -184,7 +185,8 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
                       const struct queue_events *ev)
 {
     char age[24];
-    struct job job = {.target = j->target, .schedule = j->schedule, .remove = j->remove};
+    struct job job = {
+        .target = j->target, .schedule = j->schedule, .remove = j->guestless ? REMOVE_NOT : j->remove};
     snprintf(age, sizeof age, "%" PRId64, j->max_age);
     job.max_age = j->max_age ? age : NULL;
     job.guest = j->guest;
@@ -192,7 +194,7 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     bool asked = s->asked && s->asked != j->asked;
     if (s->exists && s->last_try == 0 && j->last_try != 0)
         j->not_before = 0; /* this is all that Proxmox VE's own schedule-now says */
-    j->next = due_time(&job, s, j->target_online, now);
+    j->next = j->guestless ? 0 : due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
     j->asked = s->asked;

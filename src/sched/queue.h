@@ -32,7 +32,8 @@ struct queue_job {
     char id[24];
     uint32_t guest;
     bool target_online, faulty;
-    char *fault; /* why it can never run, or NULL */
+    bool guestless; /* faulty for want of a guest: no run will come, not even to remove it */
+    char *fault;    /* why it can never run, or NULL */
     enum remove_mode remove;
     char *target, *schedule; /* schedule NULL: the default */
 

@@ -56,6 +56,18 @@ static void test_removal_of_local_target(void **state)
     assert_int_equal(w->q.n, 0);
 }
 
+/* No run can remove it: it is told what does, and none is started. */
+static void test_removal_without_a_guest(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 777-1\n\tremove_job full\n\ttarget pve2\n");
+    look(w, 1000);
+    const struct queue_job *j = queue_find(&w->q, "777-1");
+    assert_non_null(strstr(j->fault, "pvesr delete 777-1 --force"));
+    assert_int_equal(j->next, 0);
+    assert_string_equal(start(w, 1000), "");
+}
+
 /* N7: the guest is busy: no failure, no report, once more within a minute. */
 static void test_busy_guest(void **state)
 {
@@ -347,14 +359,23 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_timeline_success),        WORLD_TEST(test_timeline_failure),
-        WORLD_TEST(test_asked_for_at_the_end),    WORLD_TEST(test_asked_for_while_put_off),
-        WORLD_TEST(test_removal_of_local_target), WORLD_TEST(test_busy_guest),
-        WORLD_TEST(test_run_without_trace),       WORLD_TEST(test_parallel),
-        WORLD_TEST(test_order_of_service),        WORLD_TEST(test_workers_per_target),
-        WORLD_TEST(test_foreign_run_to_target),   WORLD_TEST(test_foreign_run),
-        WORLD_TEST(test_reconfiguration),         WORLD_TEST(test_target_away),
-        WORLD_TEST(test_clock_put_back),          WORLD_TEST(test_verify),
+        WORLD_TEST(test_timeline_success),
+        WORLD_TEST(test_timeline_failure),
+        WORLD_TEST(test_asked_for_at_the_end),
+        WORLD_TEST(test_asked_for_while_put_off),
+        WORLD_TEST(test_removal_of_local_target),
+        WORLD_TEST(test_removal_without_a_guest),
+        WORLD_TEST(test_busy_guest),
+        WORLD_TEST(test_run_without_trace),
+        WORLD_TEST(test_parallel),
+        WORLD_TEST(test_order_of_service),
+        WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_foreign_run_to_target),
+        WORLD_TEST(test_foreign_run),
+        WORLD_TEST(test_reconfiguration),
+        WORLD_TEST(test_target_away),
+        WORLD_TEST(test_clock_put_back),
+        WORLD_TEST(test_verify),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }

@@ -83,7 +83,10 @@ void job_view_look(struct job_view *v, const struct members *members, const stru
     const struct member *target = members_find(members, v->job->target);
     job_states_get_of(states, v->job->guest, v->job->target, v->job->id, &v->state);
     v->next_sync = v->lost ? 0 : job_next_sync(v->job, &v->state, target && target->online, now);
-    int64_t overdue = v->job->disabled ? 0 : job_overdue_at(v->job, &v->state, written, now);
+    struct job as = *v->job;
+    if (v->lost) /* no removal will come */
+        as.remove = REMOVE_NOT;
+    int64_t overdue = as.disabled ? 0 : job_overdue_at(&as, &v->state, written, now);
     v->overdue = overdue && overdue <= now ? overdue : 0;
     v->newest = v->state.last_sync ? job_age_begins(&v->state, written, now) : 0;
     if (v->state.verified > now + JOB_CLOCK_SLACK)

@@ -9,6 +9,8 @@
 int volume_failed(const struct volume *v, struct err *e);
 /* `r`, of a driver, with volume_failed when it is negative. */
 int volume_done(const struct volume *v, int r, struct err *e);
+/* volume_context.allowed: whoever removes something asks. */
+int volume_allowed(const struct volume *v, struct err *e);
 /* -1: storages of its type cannot do `what`. */
 int volume_lacks(const struct volume *v, const char *what, struct err *e);
 /* volume_read_digests, of any file with a volume's data. */

@@ -69,7 +69,8 @@ static int discard_unasked(struct volume *v, const struct stage_want *want, stru
 
 struct stage *stage_open(struct volume *v, const struct stage_want *want, uint64_t *offset, struct err *e)
 {
-    if (check_want(v, want, e) < 0 || check_snapshots(v, want, e) < 0 || discard_unasked(v, want, e) < 0)
+    if (check_want(v, want, e) < 0 || volume_allowed(v, e) < 0 || check_snapshots(v, want, e) < 0 ||
+        discard_unasked(v, want, e) < 0)
         return NULL;
     struct stage *s = xcalloc(1, sizeof *s);
     s->volume = v;
@@ -167,7 +168,7 @@ int stage_seal(struct stage *s, struct err *e)
 
 int stage_discard(struct volume *v, struct err *e)
 {
-    return volume_done(v, v->driver->stage_discard(v, e), e);
+    return volume_allowed(v, e) < 0 ? -1 : volume_done(v, v->driver->stage_discard(v, e), e);
 }
 
 /* One that comes between this and the driver's commit is not replaced either: a driver replaces what it saw.

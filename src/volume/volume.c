@@ -84,6 +84,12 @@ int volume_done(const struct volume *v, int r, struct err *e)
     return r < 0 ? volume_failed(v, e) : r;
 }
 
+int volume_allowed(const struct volume *v, struct err *e)
+{
+    const struct volume_context *c = v->store.context;
+    return c && c->allowed ? volume_done(v, c->allowed(c->allowed_arg, e), e) : 0;
+}
+
 int volume_lacks(const struct volume *v, const char *what, struct err *e)
 {
     err_set(e, ERR_CONFIG, 0, "a storage of type '%s' cannot %s", v->driver->type, what);
@@ -401,7 +407,7 @@ static int check_not_strange(struct volume *v, const char *name, struct err *e)
 int volume_snapshot_destroy(struct volume *v, const char *name, const char *id, struct err *e)
 {
     if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0 ||
-        check_not_strange(v, name, e) < 0)
+        volume_allowed(v, e) < 0 || check_not_strange(v, name, e) < 0)
         return -1;
     return volume_done(v, v->driver->snapshot_destroy(v, name, id, e), e);
 }
@@ -410,7 +416,7 @@ static int destroy_seen(struct volume *v, const struct snapshots *all, const str
                         struct err *e)
 {
     if (volume_check_snapshot_name(v, s->name, e) < 0 || volume_check_id(v, s->id, e) < 0 ||
-        refuse_strange(v, all, s->name, e) < 0)
+        volume_allowed(v, e) < 0 || refuse_strange(v, all, s->name, e) < 0)
         return -1;
     return volume_done(v, v->driver->snapshot_destroy(v, s->name, s->id, e), e);
 }
@@ -437,7 +443,7 @@ int volume_snapshots_destroy(struct volume *v, const struct snapshots *go, volum
 int volume_snapshot_reduce(struct volume *v, const char *name, const char *id, struct err *e)
 {
     if (volume_check_snapshot_name(v, name, e) < 0 || volume_check_id(v, id, e) < 0 ||
-        check_not_strange(v, name, e) < 0)
+        volume_allowed(v, e) < 0 || check_not_strange(v, name, e) < 0)
         return -1;
     return v->driver->snapshot_reduce ? volume_done(v, v->driver->snapshot_reduce(v, name, id, e), e) : 1;
 }
@@ -510,7 +516,7 @@ int volume_check_unused(struct volume *v, struct err *e)
 
 int volume_destroy(struct volume *v, struct err *e)
 {
-    return volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0
+    return volume_allowed(v, e) < 0 || volume_alone(v, e) < 0 || volume_check_unused(v, e) < 0
                ? -1
                : volume_done(v, v->driver->destroy(v, e), e);
 }

@@ -50,6 +50,10 @@ struct volume_context {
      * it was asked to remove, its caller tells. */
     void (*removed)(void *arg, const char *text);
     void *removed_arg;
+    /* Asked before anything of a volume is removed, or staged over what is there: -1, *e says why that must
+     * not be now. What is written down of a commit goes on once it was begun (run/intent.h). NULL: it may. */
+    int (*allowed)(void *arg, struct err *e);
+    void *allowed_arg;
 };
 
 /* Where a storage lies on this node. All is borrowed and must outlive the volumes opened with it. */

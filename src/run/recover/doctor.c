@@ -30,7 +30,14 @@ struct doctor {
     bool sure;          /* all jobs and guests could be read */
     bool named;         /* `volids` are known */
     struct strv volids; /* what is replicated of it, wherever it is */
-    char points_of[24]; /* of the volume: a job that sent it restore points… */
+    struct strv known;  /* what its configuration has of it besides */
+    /* of the volume */
+    const char *volid;
+    bool live;                  /* it is there itself */
+    struct snapshots snapshots; /* what there is of it */
+    char owner[32];             /* whose replica it is, and from which of them it was made */
+    char base[SNAPSHOT_ID_LEN + 1];
+    char points_of[24]; /* a job that sent it restore points… */
     int64_t newest;     /* …and the epoch of the newest of them */
 };
 
@@ -51,15 +58,16 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
             strv_add(to, from->v[i]);
 }
 
-/* What cannot be read may name anything. */
+/* What cannot be read may name anything, and so may a file that lost what it said. */
 static void know_volids(struct doctor *d, const struct guest_entry *g)
 {
     struct err ignored;
     strv_release(&d->volids);
-    d->named = false;
+    strv_release(&d->known);
     struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
-    if (c)
-        d->named = env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 && !c->hides;
+    d->named = c && env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 &&
+               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &d->known, &ignored) == 0 && !c->hides &&
+               d->known.n;
     guest_config_free(c);
 }
 
@@ -86,6 +94,12 @@ static void know_guest(struct doctor *d, uint32_t guest)
 
 /* ---- one volume ---- */
 
+/* The guest's file says nothing of a disk that is there: it may have lost that. */
+static bool is_vague(const struct doctor *d)
+{
+    return d->here && (d->named ? d->live && !strv_has(&d->known, d->volid) : d->live || !d->jobless);
+}
+
 /* Takes `text` over. */
 static void add(struct doctor *d, enum finding_state state, const char *volid, char *text)
 {
@@ -105,7 +119,7 @@ static void look_at_stage(struct doctor *d, struct volume *v, const char *volid,
                           const struct stage_info *stage)
 {
     struct err e;
-    if ((!stage->exists && !stage->scrap) || (d->wanted && !d->here))
+    if ((!stage->exists && !stage->scrap) || (d->wanted && !d->here) || is_vague(d))
         return;
     enum finding_state state = d->repair ? removed(d, volid, stage_discard(v, &e), &e) : FINDING_LEFT;
     add(d, state, volid,
@@ -118,22 +132,67 @@ struct leftover {
     const char *volid;
 };
 
-/* Why nobody will ever need this point on the guest's own node; NULL: somebody may. */
-static const char *useless(const struct doctor *d, const char *volid, const struct snapshot *s)
+/* The point that the job goes on from next, as far as this node can tell: on the guest's node the one that
+ * its last run made, if that went well, on the target the one that the replica shows. NULL: who knows. */
+static const struct snapshot *next_base(const struct doctor *d, const struct job *job)
 {
-    if (!d->here || s->flags & SNAPSHOT_STRANGE || !snapshot_epoch(s->name))
+    struct err ignored;
+    _cleanup_free_ char *made = NULL;
+    struct job_state state = {0};
+    bool leads_here = strcmp(job->target, d->env->settings.node) == 0;
+    if (leads_here)
+        return d->here || strcmp(d->owner, job->id) != 0 ? NULL : snapshots_find_id(&d->snapshots, d->base);
+    if (d->here && job_state_load_of(d->env->settings.state_dir, job, &state, &ignored) == 0 &&
+        state.last_sync > 0 && state.fail_count == 0)
+        made = xasprintf("__replicate_%s_%" PRId64 "__", job->id, state.last_sync);
+    job_state_release(&state);
+    return made ? snapshots_find(&d->snapshots, made) : NULL;
+}
+
+/* Of a job that is no more, and each job of today goes on from a newer point: none of them will ever need an
+ * older one, nor a guest that moves, since that newer one is on both of its sides. */
+static bool is_outlived(const struct doctor *d, const struct snapshot *s)
+{
+    char of[24];
+    struct jobs *jobs = &d->env->jobs.jobs;
+    snapshot_job(s->name, of);
+    if (d->jobless || !d->sure || jobs_find(jobs, of))
+        return false;
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++) {
+        const struct snapshot *base = next_base(d, &jobs->v[i]);
+        if (!base || !snapshot_is_of_job(base->name, jobs->v[i].id) || base->seq <= s->seq || base->damaged ||
+            base->flags & SNAPSHOT_CHANGED)
+            return false;
+    }
+    return true;
+}
+
+/* Why nobody will ever need this point; NULL: somebody may. On a node that the guest is not on, what was
+ * received is a copy of its data: only what the replica has newer from another job makes that useless. */
+static const char *useless(const struct doctor *d, const struct snapshot *s)
+{
+    bool its = snapshot_is_of_guest(s->name, d->guest);
+    if (s->flags & SNAPSHOT_STRANGE || !snapshot_epoch(s->name) || is_vague(d))
         return NULL;
-    if (!snapshot_is_of_guest(s->name, d->guest))
+    if (!d->exists)
+        return its && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED)
+                   ? "the guest and its disk are no more"
+                   : NULL;
+    if (d->here && !its)
         return "it is of a guest whose disk this was";
-    if (d->jobless)
+    if (d->here && d->jobless)
         return "the guest has no job any more";
-    return d->named && !strv_has(&d->volids, volid) ? "no job replicates this disk" : NULL;
+    if (d->here && d->named && !strv_has(&d->volids, d->volid))
+        return "no job replicates this disk";
+    return its && is_outlived(d, s) ? "its job is no more, and the guest's jobs of today have newer ones"
+                                    : NULL;
 }
 
 static void add_leftover(struct doctor *d, enum finding_state state, const char *volid,
                          const struct snapshot *s)
 {
-    add(d, state, volid, xasprintf("'%s': %s", s->name, useless(d, volid, s)));
+    add(d, state, volid, xasprintf("'%s': %s", s->name, useless(d, s)));
 }
 
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
@@ -144,13 +203,11 @@ static void tell_removed(const struct snapshot *s, int result, const struct err 
 
 static int look_at_snapshots(struct doctor *d, struct volume *v, const char *volid, struct err *e)
 {
-    _cleanup_snapshots_ struct snapshots all = {0}, left = {0};
-    if (volume_snapshots(v, &all, e) < 0)
-        return -1;
+    _cleanup_snapshots_ struct snapshots left = {0};
     d->points_of[0] = 0;
     d->newest = 0;
-    for (size_t i = 0; i < all.n; i++) {
-        const struct snapshot *s = &all.v[i];
+    for (size_t i = 0; i < d->snapshots.n; i++) {
+        const struct snapshot *s = &d->snapshots.v[i];
         if (s->flags & SNAPSHOT_RECEIVED && snapshot_epoch(s->name)) {
             snapshot_job(s->name, d->points_of);
             d->newest = snapshot_epoch(s->name);
@@ -159,7 +216,7 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
             add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
         if (s->damaged)
             add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
-        if (!useless(d, volid, s))
+        if (!useless(d, s))
             continue;
         if (d->repair)
             snapshots_add(&left, s);
@@ -221,11 +278,10 @@ static void look_at_former(struct doctor *d, const char *volid, uint64_t size, c
 }
 
 /* Nothing here removes it: it may be all that there is of the guest. */
-static void look_at_replica(struct doctor *d, const char *volid, const struct volume_info *info,
-                            const char *owner)
+static void look_at_replica(struct doctor *d, const char *volid, const struct volume_info *info)
 {
     bool live = info->exists;
-    const char *job = live ? owner : d->points_of;
+    const char *job = live ? d->owner : d->points_of;
     if (d->here || !*job)
         return;
     if (d->wanted) {
@@ -241,21 +297,34 @@ static void look_at_replica(struct doctor *d, const char *volid, const struct vo
                   "tools"));
 }
 
+/* What there is of a volume, once what a crash left of it is tidied. 1: it had lost its name. */
+static int know_volume(struct doctor *d, struct volume *v, const char *volid, struct volume_info *info,
+                       struct err *e)
+{
+    struct volume_info before;
+    snapshots_release(&d->snapshots);
+    if (volume_info(v, &before, e) < 0 || volume_tidy(v, e) < 0 || volume_info(v, info, e) < 0 ||
+        volume_replica(v, d->owner, d->base, e) < 0 || volume_snapshots(v, &d->snapshots, e) < 0)
+        return -1;
+    d->volid = volid;
+    d->live = info->exists;
+    return info->exists && !before.exists;
+}
+
 static int look_at_volume(struct volume *v, const char *volid, void *arg, struct err *e)
 {
     struct doctor *d = arg;
-    struct volume_info before, info;
+    struct volume_info info;
     struct stage_info stage;
-    char owner[32], base[SNAPSHOT_ID_LEN + 1];
-    if (volume_info(v, &before, e) < 0 || volume_tidy(v, e) < 0 || volume_info(v, &info, e) < 0 ||
-        stage_info(v, &stage, e) < 0 || volume_replica(v, owner, base, e) < 0)
+    int r = know_volume(d, v, volid, &info, e);
+    if (r < 0 || stage_info(v, &stage, e) < 0)
         return -1;
-    if (info.exists && !before.exists)
+    if (r > 0)
         add(d, FINDING_ENDED, volid, xstrdup("had lost its name in a crash and has it again"));
     look_at_stage(d, v, volid, &stage);
     if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    look_at_replica(d, volid, &info, owner);
+    look_at_replica(d, volid, &info);
     return 0;
 }
 
@@ -359,9 +428,11 @@ int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *r
 {
     *ret = (struct findings){0};
     struct doctor d = {.env = env, .found = ret, .repair = repair};
-    int r = look(&d, guest, e);
+    int r = repair && tree_check_quorum(env->tree, e) < 0 ? -1 : look(&d, guest, e);
     lookup_release(&d.told);
     strv_release(&d.volids);
+    strv_release(&d.known);
+    snapshots_release(&d.snapshots);
     if (r < 0)
         findings_release(ret);
     return r;

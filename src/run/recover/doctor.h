@@ -1,6 +1,6 @@
 /* What is left over of replication on this node, found by looking at its storages under the locks of each
  * guest. What a crash interrupted is always brought to its end; more is removed only on request, and never a
- * volume or anything that somebody else may need. */
+ * volume or anything that somebody else may need. Without quorum nothing is (ERR_BUSY). */
 #pragma once
 
 #include "base/err.h"

@@ -432,7 +432,9 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
     _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
     if (!agent_lock)
         return err_wrap(e, "a run for guest %" PRIu32 " is writing to its replicas", guest);
-    int r = look(&f, guest, e);
+    int r = o->dry_run ? 0 : tree_check_quorum(env->tree, e);
+    if (r == 0)
+        r = look(&f, guest, e);
     if (r == 0)
         r = align_disks(&f, e);
     if (r == 0)

@@ -100,6 +100,13 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
     return agent_check_owner(a, e); /* it may have moved while we waited */
 }
 
+/* The cluster may have decided otherwise, and this node would not know: only who looks is served. */
+static int check_quorum(struct agent *a, struct err *e)
+{
+    return tree_check_quorum(a->env->tree, e) < 0 ? err_wrap(e, "target node '%s'", a->env->settings.node)
+                                                  : 0;
+}
+
 /* A commit that was cut. Where it cannot be ended, this run may: it shows newer restore points of all. */
 static void settle(struct agent *a)
 {
@@ -172,6 +179,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
         (json_object_get(o, "since") && message_u64(o, "since", &since, e) < 0) || open_guest(a, o, e) < 0)
         return -1;
     bool looks = json_is_true(json_object_get(o, "look"));
+    if (!looks && check_quorum(a, e) < 0)
+        return -1;
     a->asks_to_resume = json_object_get(o, "since") != NULL;
     settle(a);
     if (replicas_open(a->env, &volids, a->guest, &a->replicas, e) < 0)
@@ -321,7 +330,7 @@ static int call_stage(struct agent *a, const json_t *o, json_t **reply, struct e
     want.created = (int64_t)created;
     want.resume |= !a->asks_to_resume && !a->seen[v - a->replicas.v].info.stream;
     want.anew = json_is_true(json_object_get(o, "anew")); /* a source of an older version does not say */
-    if (replace && (tree_check_quorum(a->env->tree, e) < 0 || replica_replace(v, a->job, e) < 0))
+    if (replace && replica_replace(v, a->job, e) < 0)
         return err_wrap(e, "volume '%s'", v->volid);
     if (replace)
         strv_addf(&a->removed, "%s: the unfinished first copy of this job: it begins anew", v->volid);
@@ -431,7 +440,8 @@ static int dispatch(struct agent *a, const json_t *o, struct err *e)
         if (!may_call(a, calls[i].needs))
             return err_set(e, ERR_DATA, 0, "the peer calls '%s' before 'open'", name);
         /* the guest may have moved since */
-        if (calls[i].needs != NEEDS_NOTHING && agent_check_owner(a, e) < 0)
+        if ((calls[i].needs != NEEDS_NOTHING && agent_check_owner(a, e) < 0) ||
+            (calls[i].needs == NEEDS_OPEN && check_quorum(a, e) < 0))
             return -1;
         if (calls[i].serve != agent_call_digest) /* what is open cannot be removed on every storage */
             agent_end_reading(a);
@@ -501,7 +511,9 @@ int agent_serve(struct env *env, int in, int out, const struct agent_options *o,
         tell_removed(&a, failure);
         message_send(channel, FRAME_ERROR, failure, &ignored);
     }
-    env->volumes = (struct volume_context){0};
+    env->volumes.tick = (struct tick){0};
+    env->volumes.removed = NULL;
+    env->volumes.lock_fd = 0;
     agent_end_reading(&a);
     for (size_t i = 0; i < a.replicas.n && a.seen; i++)
         replica_release(&a.seen[i]);

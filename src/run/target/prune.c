@@ -132,8 +132,6 @@ int prune_serve(struct pruning *p, const json_t *o, json_t **reply, struct err *
         message_volids(o, "drop", &drop, e) < 0 ||
         (json_object_get(o, "named") && message_volids(o, "named", &named, e) < 0))
         return -1;
-    if (drop.n && tree_check_quorum(p->env->tree, e) < 0)
-        return -1;
     json_t *problems = json_array();
     int r = 0;
     for (size_t i = 0; r == 0 && i < json_array_size(array); i++)

@@ -75,7 +75,7 @@ static struct lock *lock_replicas(struct env *env, const char *job_id, uint32_t 
     _cleanup_(lock_freep) struct lock *lock = lock_take(path, true, LOCK_SECONDS, false, e);
     if (!lock && e->kind == ERR_BUSY)
         err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", id.guest);
-    if (!lock || env_guests_again(env, e) < 0)
+    if (!lock || tree_check_quorum(env->tree, e) < 0 || env_guests_again(env, e) < 0)
         return NULL;
     const struct guest_entry *g = guests_find(&env->guests, id.guest);
     struct policy_guest facts = {.guest = id.guest, .self = env->settings.node, .owner = g ? g->node : NULL};
