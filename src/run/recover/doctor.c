@@ -30,7 +30,6 @@ struct doctor {
     bool sure;          /* all jobs and guests could be read */
     bool named;         /* `volids` are known */
     struct strv volids; /* what is replicated of it, wherever it is */
-    struct strv known;  /* what its configuration has of it besides */
     /* of the volume */
     const char *volid;
     bool live;                  /* it is there itself */
@@ -62,12 +61,11 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
 static void know_volids(struct doctor *d, const struct guest_entry *g)
 {
     struct err ignored;
+    _cleanup_strv_ struct strv all = STRV_INIT;
     strv_release(&d->volids);
-    strv_release(&d->known);
     struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
     d->named = c && env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 &&
-               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &d->known, &ignored) == 0 && !c->hides &&
-               d->known.n;
+               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n;
     guest_config_free(c);
 }
 
@@ -94,10 +92,10 @@ static void know_guest(struct doctor *d, uint32_t guest)
 
 /* ---- one volume ---- */
 
-/* The guest's file says nothing of a disk that is there: it may have lost that. */
+/* The guest's file names no volume, but there is one: it may have lost them all. */
 static bool is_vague(const struct doctor *d)
 {
-    return d->here && (d->named ? d->live && !strv_has(&d->known, d->volid) : d->live || !d->jobless);
+    return d->here && !d->named && (d->live || !d->jobless);
 }
 
 /* Takes `text` over. */
