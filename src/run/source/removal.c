@@ -2,6 +2,7 @@
 #include "run/source/sync.h"
 
 #include "base/mem.h"
+#include "run/known.h"
 #include "run/source/retain.h"
 #include "run/source/sync-parts.h"
 
@@ -92,6 +93,17 @@ static void remove_local_snapshots(struct sync *s)
     sync_clear_gone(s); /* nor must what cannot be reached there block it */
 }
 
+/* What another guest's disks left here is not the job's. */
+static int leave_former(struct sync *s, struct err *e)
+{
+    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->guest);
+    _cleanup_(known_release) struct known known = {0};
+    if (known_load(path, &known, e) < 0)
+        return -1;
+    s->former = known.since;
+    return sync_hide_former(s, path, e);
+}
+
 /* A volume that cannot be opened any more has nothing to clean up that we could reach: it must not block the
  * removal. */
 static int look_here(struct sync *s, struct err *e)
@@ -118,7 +130,7 @@ static int look_here(struct sync *s, struct err *e)
             i++;
         }
     }
-    return 0;
+    return leave_former(s, e);
 }
 
 int sync_removal_look(struct sync *s, struct err *e)

@@ -41,8 +41,10 @@ struct sync {
     struct joblog *log;          /* may be NULL */
     struct steps *steps;
     bool terminal;
-    bool resync; /* plan_input.resync */
-    bool locked; /* the guest's locks are held, so a volume may be brought in order */
+    bool resync;    /* plan_input.resync */
+    bool locked;    /* the guest's locks are held, so a volume may be brought in order */
+    int64_t former; /* what is older on this node is another guest's of this id (known.since) */
+    bool other;     /* …and so is what the state tells of the last sync */
 
     struct guest_config *config;
     struct storagemap map;
