@@ -12,12 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_CAP (64 << 10)
+#define FILE_CAP (16 << 20)
 #define FOLDER "pvesr-guests"
 #define DIGEST_LEN 16
 
 void known_release(struct known *k)
 {
+    strv_release(&k->former);
     strv_release(&k->guest);
     strv_release(&k->disks);
 }
@@ -39,6 +40,8 @@ static void take_line(char *line, struct known *ret)
     *value++ = 0;
     if (strcmp(line, "since") == 0 && num_parse_u64("", value, 0, INT64_MAX, &since, &ignored) == 0)
         ret->since = (int64_t)since;
+    else if (strcmp(line, "former") == 0)
+        strv_add(&ret->former, value);
     else if (strcmp(line, "guest") == 0)
         strv_add_once(&ret->guest, value);
     else if (strcmp(line, "disk") == 0)
@@ -69,6 +72,7 @@ int known_store(const char *path, const struct known *k, struct err *e)
     _cleanup_buf_ struct buf text = BUF_INIT;
     _cleanup_free_ char *folder = xasprintf("%.*s", (int)(strrchr(path, '/') - path), path);
     buf_addf(&text, "since %" PRId64 "\n", k->since);
+    add_lines("former", &k->former, &text);
     add_lines("guest", &k->guest, &text);
     add_lines("disk", &k->disks, &text);
     if (fs_mkdir_p(folder, MODE_NOTES, e) < 0 || fs_write_atomic(path, text.data, text.len, MODE_NOTE, e) < 0)
@@ -106,7 +110,8 @@ static bool same_list(const struct strv *a, const struct strv *b)
 
 bool known_equal(const struct known *a, const struct known *b)
 {
-    return a->since == b->since && same_list(&a->guest, &b->guest) && same_list(&a->disks, &b->disks);
+    return a->since == b->since && same_list(&a->former, &b->former) && same_list(&a->guest, &b->guest) &&
+           same_list(&a->disks, &b->disks);
 }
 
 bool known_is_other(const struct known *was, const struct known *now)
@@ -117,14 +122,31 @@ bool known_is_other(const struct known *was, const struct known *now)
 
 /* ---- what is another's ---- */
 
-size_t known_hide(int64_t since, const struct strv *listed, struct snapshots *all)
+static bool is_own(const struct strv *listed, const struct snapshot *s)
+{
+    return (listed && strv_has(listed, s->name)) || strcmp(s->name, TEMPLATE_SNAPSHOT) == 0;
+}
+
+static bool is_older(const struct known *k, const struct snapshot *s)
+{
+    int64_t epoch = snapshot_epoch(s->name);
+    return (epoch ? epoch : s->created) < k->since;
+}
+
+void known_add_former(struct known *k, const struct strv *listed, const struct snapshots *all)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (!is_own(listed, &all->v[i]) && !is_older(k, &all->v[i]))
+            strv_add_once(&k->former, all->v[i].id);
+}
+
+size_t known_hide(const struct known *k, const struct strv *listed, struct snapshots *all)
 {
     struct snapshots kept = {0};
     size_t had = all->n;
-    for (size_t i = 0; i < all->n; i++) {
+    for (size_t i = 0; i < had; i++) {
         const struct snapshot *s = &all->v[i];
-        int64_t epoch = snapshot_epoch(s->name), made = epoch ? epoch : s->created;
-        if (made >= since || (listed && strv_has(listed, s->name)) || strcmp(s->name, TEMPLATE_SNAPSHOT) == 0)
+        if (is_own(listed, s) || !(is_older(k, s) || strv_has(&k->former, s->id)))
             snapshots_add(&kept, s);
     }
     snapshots_release(all);

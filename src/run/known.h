@@ -1,7 +1,8 @@
 /* Which guest had its restore points on this node? An id comes again, and of a guest that was destroyed they
  * may still lie there under the names that the new one's disks get (docs/ARCHITECTURE.md, "What is ours").
  *
- * STATE-DIR/pvesr-guests/VMID, text, a line each: `since EPOCH`, `guest DIGEST`, `disk DIGEST`. It outlives
+ * STATE-DIR/pvesr-guests/VMID, text, a line each: `since EPOCH`, `former ID`, `guest DIGEST`, `disk
+ * DIGEST`. It outlives
  * jobs and their state. It is a hint: without it nothing is known, and all points count as the guest's. */
 #pragma once
 
@@ -13,9 +14,10 @@
 #include <stdint.h>
 
 struct known {
-    int64_t since;     /* epoch: what is older is another guest's (known_hide); 0: nothing is */
-    struct strv guest; /* guest_config_identity */
-    struct strv disks; /* known_add_disk: its disks as the last run saw them */
+    int64_t since;      /* epoch: what is older is another guest's (known_hide); 0: nothing is */
+    struct strv former; /* ids of what is another's as well, whatever clock it was made by */
+    struct strv guest;  /* guest_config_identity */
+    struct strv disks;  /* known_add_disk: its disks as the last run saw them */
 };
 void known_release(struct known *k);
 
@@ -33,6 +35,10 @@ bool known_equal(const struct known *a, const struct known *b);
  * of it is the same, nor any of their disks: a guest may get another UUID, or another disk. */
 bool known_is_other(const struct known *was, const struct known *now);
 
-/* Take from *all what is older than `since`, but what the guest's configuration lists and what makes a
- * template: how many. The age of a restore point is its run's, of others that of their making. */
-size_t known_hide(int64_t since, const struct strv *listed, struct snapshots *all);
+/* All of these are another guest's than k's, but what the guest's configuration lists and what makes a
+ * template.
+ */
+void known_add_former(struct known *k, const struct strv *listed, const struct snapshots *all);
+/* Take from *all what is another's, with the same exceptions: how many. The age of a restore point is its
+ * run's, of others that of their making. */
+size_t known_hide(const struct known *k, const struct strv *listed, struct snapshots *all);

@@ -60,6 +60,7 @@ static void test_file(void **state)
     struct err e = {0};
     _cleanup_free_ char *path = known_path(dir, 100);
     _cleanup_(known_release) struct known none = {0}, one = {.since = 12}, again = {0};
+    strv_add(&one.former, "0123");
     assert_int_equal(known_load(path, &none, &e), 0);
     assert_true(none.since == 0 && !none.guest.n && !none.disks.n);
     parse("u,m a,b", &one);
@@ -85,24 +86,30 @@ static void test_hide(void **state)
 {
     (void)state;
     static const struct snapshot all[] = {
-        {.name = "__base__", .seq = 1, .created = 1},
-        {.name = "__replicate_100-0_5__", .seq = 2, .created = 20}, /* its name counts */
-        {.name = "listed", .seq = 3, .created = 6},
-        {.name = "mine", .seq = 4, .created = 7},
-        {.name = "__replicate_100-1_10__", .seq = 5, .created = 3},
-        {.name = "later", .seq = 6, .created = 11},
+        {.name = "__base__", .id = "a", .seq = 1, .created = 1},
+        {.name = "__replicate_100-0_5__", .id = "b", .seq = 2, .created = 20}, /* its name counts */
+        {.name = "listed", .id = "c", .seq = 3, .created = 6},
+        {.name = "mine", .id = "d", .seq = 4, .created = 7},
+        {.name = "__replicate_100-1_10__", .id = "e", .seq = 5, .created = 3},
+        {.name = "later", .id = "f", .seq = 6, .created = 11},
     };
     _cleanup_snapshots_ struct snapshots s = {0};
     _cleanup_strv_ struct strv listed = STRV_INIT;
     strv_add(&listed, "listed");
     for (size_t i = 0; i < ELEMENTS(all); i++)
         snapshots_add(&s, &all[i]);
-    assert_int_equal(known_hide(0, &listed, &s), 0);
-    assert_int_equal(known_hide(10, &listed, &s), 2);
+    _cleanup_(known_release) struct known k = {0};
+    assert_int_equal(known_hide(&k, &listed, &s), 0);
+    k.since = 10;
+    assert_int_equal(known_hide(&k, &listed, &s), 2);
     assert_null(snapshots_find(&s, "__replicate_100-0_5__"));
     assert_null(snapshots_find(&s, "mine"));
     assert_non_null(snapshots_find(&s, "listed"));
     assert_int_equal(s.n, 4);
+    known_add_former(&k, &listed, &s); /* whatever its clock says */
+    assert_int_equal(known_hide(&k, &listed, &s), 2);
+    assert_non_null(snapshots_find(&s, "listed"));
+    assert_non_null(snapshots_find(&s, "__base__"));
 }
 
 int main(void)

@@ -2,7 +2,6 @@
 #include "run/source/sync.h"
 
 #include "base/mem.h"
-#include "run/known.h"
 #include "run/source/retain.h"
 #include "run/source/sync-parts.h"
 
@@ -97,10 +96,8 @@ static void remove_local_snapshots(struct sync *s)
 static int leave_former(struct sync *s, struct err *e)
 {
     _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->guest);
-    _cleanup_(known_release) struct known known = {0};
-    if (known_load(path, &known, e) < 0)
+    if (known_load(path, &s->known, e) < 0)
         return -1;
-    s->former = known.since;
     return sync_hide_former(s, path, e);
 }
 

@@ -2,7 +2,6 @@
  * renamed, or replicate=0. Their replicas are stale, so what runs of the job left on them is of no use. */
 #include "base/mem.h"
 #include "cluster/jobs.h"
-#include "run/known.h"
 #include "run/places.h"
 #include "run/source/placement.h"
 #include "run/source/sync-parts.h"
@@ -84,7 +83,7 @@ static int clear_volume(struct gone *g, struct volume *v, const char *volid, str
         return seen < 0 ? -1 : 0;
     if (volume_tidy(v, e) < 0 || stage_discard(v, e) < 0 || volume_snapshots(v, &all, e) < 0)
         return -1;
-    known_hide(g->s->former, NULL, &all);
+    known_hide(&g->s->known, NULL, &all);
     choose(g->s, &all, &go);
     return sync_destroy_of(g->s, v, volid, &go, "stale", e);
 }

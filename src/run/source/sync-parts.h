@@ -7,8 +7,8 @@
 /* The storage of a volume's replica. */
 const char *sync_storage_there(const struct sync *s, size_t i);
 
-/* Where s->former is set: what is older than that on the guest's disks is no more in s->volumes, and the log
- * says so. path: of what said so (run/known.h). */
+/* What is another guest's by s->known is no more in s->volumes, and the log says so. path: of the file that
+ * tells. */
 int sync_hide_former(struct sync *s, const char *path, struct err *e);
 
 /* ---- sync-prove.c ---- */

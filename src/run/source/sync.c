@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "guest/runtime.h"
-#include "run/known.h"
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/source/placement.h"
@@ -35,6 +34,7 @@ void sync_release(struct sync *s)
     strv_release(&s->stale);
     strv_release(&s->compared);
     plan_release(&s->plan);
+    known_release(&s->known);
 }
 
 /* ---- look, ask, plan ---- */
@@ -115,34 +115,53 @@ static int all_came_by_runs(const struct sync *s, struct err *e)
 
 static void tell_hidden(const struct sync *s, const char *path, size_t hidden)
 {
-    char since[32];
-    clock_print_log(s->former, since);
     if (hidden)
         joblog_add(s->log,
-                   "WARNING: %zu snapshots on this node, from before %s, are of another guest %" PRIu32
+                   "WARNING: %zu snapshots of the guest's disks on this node are of another guest %" PRIu32
                    ", whose UUID, network addresses and disks were others: they are no base, and stay. If "
                    "nobody needs them, remove them; if they are this guest's, remove '%s'",
-                   hidden, since, s->job->guest, path);
+                   hidden, s->job->guest, path);
+}
+
+static void list_own(const struct sync *s, struct strv *ret)
+{
+    const struct strv *own = guest_config_snapshots(s->config);
+    for (size_t i = 0; i < own->n; i++)
+        strv_add(ret, own->v[i]);
+    if (guest_config_parent(s->config))
+        strv_add(ret, guest_config_parent(s->config));
 }
 
 int sync_hide_former(struct sync *s, const char *path, struct err *e)
 {
     _cleanup_strv_ struct strv listed = STRV_INIT;
-    const struct strv *own = guest_config_snapshots(s->config);
     size_t hidden = 0;
-    for (size_t i = 0; i < own->n; i++)
-        strv_add(&listed, own->v[i]);
-    if (guest_config_parent(s->config))
-        strv_add(&listed, guest_config_parent(s->config));
-    for (size_t i = 0; s->former && i < s->n; i++) {
+    list_own(s, &listed);
+    for (size_t i = 0; s->known.since && i < s->n; i++) {
         struct sync_volume *v = &s->volumes[i];
         int came = v->info.one_line ? 1 : came_by_run(v, e); /* one line: nothing outlives its volume */
         if (came < 0)
             return -1;
+        if (!came && s->other)
+            known_add_former(&s->known, &listed, &v->snapshots);
         if (!came)
-            hidden += known_hide(s->former, &listed, &v->snapshots);
+            hidden += known_hide(&s->known, &listed, &v->snapshots);
     }
     tell_hidden(s, path, hidden);
+    return 0;
+}
+
+/* What was known of the former one stays, as long as it is about what lies here. */
+static int compare_known(struct sync *s, struct known *was, struct err *e)
+{
+    bool other = known_is_other(was, &s->known);
+    int came = other ? all_came_by_runs(s, e) : 0;
+    if (came < 0)
+        return -1;
+    s->other = other && !came;
+    s->known.since = s->other ? s->start : was->since;
+    for (size_t i = 0; i < was->former.n; i++)
+        strv_add(&s->known.former, was->former.v[i]);
     return 0;
 }
 
@@ -150,21 +169,14 @@ int sync_hide_former(struct sync *s, const char *path, struct err *e)
 static int look_whose(struct sync *s, struct err *e)
 {
     _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->guest);
-    _cleanup_(known_release) struct known was = {0}, now = {0};
-    if (known_load(path, &was, e) < 0 || know(s, &now, e) < 0)
+    _cleanup_(known_release) struct known was = {0};
+    if (known_load(path, &was, e) < 0 || know(s, &s->known, e) < 0 || compare_known(s, &was, e) < 0 ||
+        sync_hide_former(s, path, e) < 0)
         return -1;
-    bool other = known_is_other(&was, &now);
-    int came = other ? all_came_by_runs(s, e) : 0;
-    if (came < 0)
-        return -1;
-    s->other = other && !came;
-    s->former = now.since = s->other ? s->start : was.since;
     if (s->other && s->locked)
         s->state->last_sync = 0;
-    if (sync_hide_former(s, path, e) < 0)
-        return -1;
-    bool keep = s->locked && now.guest.n && !known_equal(&was, &now);
-    return keep ? known_store(path, &now, e) : 0;
+    bool keep = s->locked && s->known.guest.n && !known_equal(&was, &s->known);
+    return keep ? known_store(path, &s->known, e) : 0;
 }
 
 int sync_look(struct sync *s, struct err *e)
@@ -259,8 +271,7 @@ static int64_t oldest_point(const struct sync *s)
         for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
             const struct snapshot *one = &s->volumes[i].snapshots.v[k];
             int64_t epoch = snapshot_is_of_job(one->name, s->job->id) ? snapshot_epoch(one->name) : 0;
-            if (epoch >= s->former && epoch && !(one->flags & SNAPSHOT_STRANGE) &&
-                (!oldest || epoch < oldest))
+            if (epoch && !(one->flags & SNAPSHOT_STRANGE) && (!oldest || epoch < oldest))
                 oldest = epoch;
         }
     return oldest;
@@ -440,7 +451,7 @@ int sync_plan(struct sync *s, struct err *e)
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
                             .last_sync =
-                                s->other || s->state->last_sync < s->former ? 0 : s->state->last_sync,
+                                s->other || s->state->last_sync < s->known.since ? 0 : s->state->last_sync,
                             .first_copies = &s->state->first_copies,
                             .new_snapshot = s->snapshot,
                             .parent = guest_config_parent(s->config),
