@@ -125,5 +125,9 @@ struct plan {
     size_t n;
 };
 
+/* Is it, of this node, a guest's own snapshot (in->guest_snapshots) that the target should have and has not,
+ * under its id? */
+bool plan_is_missing(const struct plan_input *in, const struct plan_input_volume *v,
+                     const struct snapshot *s);
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);
