@@ -95,7 +95,7 @@ def another_guest(w):
 
 @scenario(*EVERY)
 def another_guest_in_its_job(w):
-    """the same where nobody removed the job: the guest is another than that of which its state tells"""
+    """the same where nobody removed the job: the guest is another than that of which its state tells; after --resync its rules of --keep take nothing of the dead one"""
     known_as(w, *ONE)
     w.create("--keep", "last=3")
     some_runs(w)
@@ -107,6 +107,11 @@ def another_guest_in_its_job(w):
         assert "No common base snapshot" in w.run(want=1).stderr
         unchanged(w, w.b.store, was)
     assert points(w, w.a.store) == left
+    had = [w.copy(w.lab.names.snapshot(w.b.store, 0, point)) for point in points(w, w.b.store)] if w.lab.names.points_have_data else [
+        w.copy(w.lab.replica(0))]
+    w.a.pvesr("run", "--id", "100-0", "--resync", check=True)
+    some_runs(w, 4)
+    assert all(w.kept_aside(w.b.store, 0, copy) for copy in had), w.asides(w.b.store)
 
 
 @scenario("xfs", "btrfs")

@@ -59,6 +59,7 @@ struct plan_input {
     const char *job_id;
     uint32_t guest;
     int64_t last_sync;
+    int64_t former; /* epoch: what is not younger on the target is another guest's of this id; 0: nothing */
     const struct strv
         *first_copies;           /* names of new snapshots whose full copy was begun, never acknowledged */
     const struct strv *siblings; /* see retain.h; NULL: there are none */

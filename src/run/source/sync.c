@@ -452,6 +452,7 @@ int sync_plan(struct sync *s, struct err *e)
                             .guest = s->job->guest,
                             .last_sync =
                                 s->other || s->state->last_sync < s->known.since ? 0 : s->state->last_sync,
+                            .former = s->known.since,
                             .first_copies = &s->state->first_copies,
                             .new_snapshot = s->snapshot,
                             .parent = guest_config_parent(s->config),
