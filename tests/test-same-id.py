@@ -44,7 +44,9 @@ def destroy(w):
 
 def renew(w):
     """The live disk is another of the same name."""
-    if w.kind == "btrfs":
+    if w.kind == "lvmthin":
+        subprocess.run(["lvremove", "-q", "-f", w.lab.names.lv(w.a.store, 0)], check=True, capture_output=True)
+    elif w.kind == "btrfs":
         subprocess.run(["btrfs", "subvolume", "delete", w.lab.names.subvolume(w.a.store, 0)], check=True, capture_output=True)
     else:
         os.unlink(w.lab.live(0))
@@ -53,7 +55,9 @@ def renew(w):
 
 
 def all_of(w, store):
-    """What the storage has, by bytes."""
+    """What the storage has, by bytes where it has files."""
+    if w.kind == "lvmthin":
+        return w.lab.names.entries(store), w.copy(w.lab.replica(0))
     to = os.path.join(w.c.dir, f"all-{w.copies}")
     w.copies += 1
     shutil.copytree(w.lab.names.folder(store), to)
@@ -61,12 +65,15 @@ def all_of(w, store):
 
 
 def unchanged(w, store, copy):
+    if w.kind == "lvmthin":
+        assert w.lab.names.entries(store) == copy[0] and same_file(w.lab.replica(0), copy[1]), w.log()
+        return
     there = w.lab.names.folder(store)
     assert sorted(os.listdir(there)) == sorted(os.listdir(copy)), f"{os.listdir(there)}, and there was {os.listdir(copy)}"
     subprocess.run(["diff", "-r", there, copy], check=True)
 
 
-@scenario(*EVERY)
+@scenario(*EVERY, "lvmthin")
 def another_guest(w):
     """a new guest gets the id, the disk's name and the job's of one that was destroyed: refused, nothing on either node goes; with --resync it has its replica, and what the dead one had is there"""
     known_as(w, *ONE)
@@ -114,7 +121,7 @@ def another_guest_in_its_job(w):
     assert all(w.kept_aside(w.b.store, 0, copy) for copy in had), w.asides(w.b.store)
 
 
-@scenario("xfs", "btrfs")
+@scenario("xfs", "btrfs", "lvmthin")
 def its_removal_leaves_the_dead_ones(w):
     """the job of the new guest is removed again: what the destroyed one left on either node stays"""
     known_as(w, *ONE)

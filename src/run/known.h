@@ -1,9 +1,9 @@
-/* Which guest had its restore points on this node? An id comes again, and of a guest that was destroyed they
- * may still lie there under the names that the new one's disks get (docs/ARCHITECTURE.md, "What is ours").
+/* Which guest had its restore points on this node? An id comes again, and what a destroyed guest's disks had
+ * may still lie there under the names that the new one's get (BEHAVIOUR.md#whose-things).
  *
- * STATE-DIR/pvesr-guests/VMID, text, a line each: `since EPOCH`, `former ID`, `guest DIGEST`, `disk
- * DIGEST`. It outlives
- * jobs and their state. It is a hint: without it nothing is known, and all points count as the guest's. */
+ * STATE-DIR/pvesr-guests/VMID, text, a line each: `since EPOCH`, `former ID`, `guest DIGEST`, `disk DIGEST`.
+ * It outlives jobs and their state. It is a hint: without it nothing is known, and all points count as the
+ * guest's. */
 #pragma once
 
 #include "base/err.h"

@@ -334,14 +334,15 @@ static const char *what_is_wrong(const struct failover *f, const struct volume_i
                                  const struct snapshot *s)
 {
     if (!s)
-        return "is not here";
+        return "is not here: the guest cannot go back to it";
     if (s->damaged)
-        return "was found damaged";
+        return "was found damaged: do not let the guest go back to it";
     if (s->flags & (SNAPSHOT_CHANGED | SNAPSHOT_STRANGE))
-        return "is not what was received: somebody wrote to it, or gave it this name";
+        return "is not what was received (somebody wrote to it, or gave it this name): do not let the guest "
+               "go back to it";
     /* on a storage of one line Proxmox VE's own tool may have received it */
     if (!(s->flags & SNAPSHOT_RECEIVED) && !f->here && !info->one_line)
-        return "was made here, not received";
+        return "was made here, not received: unless the guest was here then, it is not the guest's";
     return NULL;
 }
 
@@ -357,9 +358,8 @@ static int tell_snapshots_of(struct failover *f, const struct guest_config *conf
     for (size_t k = 0; r == 0 && k < names->n; k++) {
         const char *wrong = what_is_wrong(f, &info, snapshots_find(&all, names->v[k]));
         if (wrong && guest_config_snapshot_has(config, names->v[k], f->named.v[i]))
-            buf_addf(f->out,
-                     "WARNING: %s: the guest's snapshot '%s' %s: do not let the guest go back to it\n",
-                     f->volids.v[i], names->v[k], wrong);
+            buf_addf(f->out, "WARNING: %s: the guest's snapshot '%s' %s\n", f->volids.v[i], names->v[k],
+                     wrong);
     }
     env_volume_close(&v);
     return r;
