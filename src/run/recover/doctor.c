@@ -429,7 +429,6 @@ int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *r
     int r = repair && tree_check_quorum(env->tree, e) < 0 ? -1 : look(&d, guest, e);
     lookup_release(&d.told);
     strv_release(&d.volids);
-    strv_release(&d.known);
     snapshots_release(&d.snapshots);
     if (r < 0)
         findings_release(ret);
