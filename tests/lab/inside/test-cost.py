@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""How many programs an incremental run starts, on both sides: each costs tens of milliseconds and, of LVM's, the lock of the group, and there
+are hundreds of runs in an hour. What was executed is seen by strace. The bounds are what is needed: who adds a call here raises one.
+
+PVESR_COST_SHOW: print each command, in its order.
+"""
+import os
+import re
+import shlex
+from collections import Counter
+
+import rig
+import told
+from guestlab import GuestLab
+from treelab import TreeLab
+
+SHOW = "PVESR_COST_SHOW" in os.environ
+OURS = ("pvesr", "strace")
+# what a kind of guest may cost with so many volumes
+BOUNDS = {
+    "thin volumes": {1: 61, 3: 167},
+    "zvols": {1: 31, 3: 90},
+    "container's datasets": {1: 37, 3: 108},
+}
+
+
+class World:
+    """The guest of a lab, and its job."""
+
+    def __init__(self, c, lab_of):
+        self.c, self.a = c, c.node("pve1")
+        self.lab = lab_of(c, c.node("pve1").store, c.node("pve2").store)
+
+
+class Machine(World):
+    guest, job = 100, "100-0"
+
+    def __init__(self, c):
+        super().__init__(c, lambda c, here, there: GuestLab(c.storage, c.storage_id, here, there, self.write_guest, seed=5))
+
+    def write_guest(self, text):
+        self.c.write_guest("pve1", self.guest, text)
+
+    def grow(self, n):
+        for _ in range(n):
+            self.lab.add_disk()
+
+    def change(self):
+        for n in self.lab.disks:
+            self.lab.write(n, 5)
+
+
+class Container(World):
+    guest, job = 200, "200-0"
+
+    def __init__(self, c):
+        super().__init__(c, lambda c, here, there: TreeLab(c.storage, c.storage_id, here, there, self.write_guest, seed=5))
+
+    def write_guest(self, text):
+        self.c.write_guest("pve1", self.guest, text, kind="lxc")
+
+    def grow(self, n):
+        for _ in range(n):
+            self.lab.add_volume()
+
+    def change(self):
+        for n in self.lab.volumes:
+            with open(os.path.join(self.lab.live(n), "changed"), "ab") as f:
+                f.write(os.urandom(3000))
+
+
+def what(argv):
+    """A program with the word that says what it does."""
+    name = os.path.basename(argv[0])
+    return f"{name} {argv[1]}" if name in ("zfs", "zpool", "dmsetup") else name
+
+
+def cost(kind, storage, make, n):
+    with rig.Cluster(storage=storage, ssh=False) as c:
+        w = make(c)
+        w.grow(n)
+        w.a.pvesr("create-local-job", w.job, "pve2", check=True)
+        for _ in range(2):  # the second has what a first one leaves
+            w.a.pvesr("run", "--id", w.job, check=True)
+            w.change()
+        programs = [argv for argv in told.traced(w, w.job)[1] if os.path.basename(argv[0]) not in OURS]
+        assert not w.lab.faults(), w.lab.faults()
+        with open(os.path.join(w.a.log_dir, w.job)) as f:
+            log = f.read()
+        assert len(re.findall("incremental sync", log)) == n, log
+    for argv in programs if SHOW else ():
+        print("#   " + shlex.join(argv)[:300], flush=True)
+    counted = Counter(map(what, programs))
+    print(f"# {kind}, {n}: {len(programs)} programs: " + ", ".join(f"{k} {v}" for k, v in sorted(counted.items())), flush=True)
+    assert len(programs) <= BOUNDS[kind][n], f"{len(programs)} programs, not {BOUNDS[kind][n]}"
+
+
+for kind, storage, make in (("thin volumes", "lvmthin", Machine), ("zvols", "zfspool", Machine), ("container's datasets", "zfspool", Container)):
+    for n in BOUNDS[kind]:
+        rig.check(f"what an increment of {n} costs: {kind}", lambda kind=kind, storage=storage, make=make, n=n: cost(kind, storage, make, n),
+                  needs=("root", storage, "strace"))
+rig.main()
