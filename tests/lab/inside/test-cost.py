@@ -18,9 +18,9 @@ SHOW = "PVESR_COST_SHOW" in os.environ
 OURS = ("pvesr", "strace")
 # what a kind of guest may cost with so many volumes
 BOUNDS = {
-    "thin volumes": {1: 61, 3: 167},
-    "zvols": {1: 31, 3: 90},
-    "container's datasets": {1: 37, 3: 108},
+    "thin volumes": {1: 32, 3: 86},
+    "zvols": {1: 28, 3: 84},
+    "container's datasets": {1: 34, 3: 99},
 }
 
 
