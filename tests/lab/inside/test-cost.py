@@ -22,8 +22,8 @@ RUNS = 3  # the best of them counts
 # of a kind of guest, with so many volumes: (looks, all others)
 BOUNDS = {
     "thin volumes": {1: (8, 24), 3: (15, 68)},
-    "zvols": {1: (12, 17), 3: (19, 39)},
-    "container's datasets": {1: (14, 18), 3: (21, 42)},
+    "zvols": {1: (12, 14), 3: (19, 36)},
+    "container's datasets": {1: (14, 14), 3: (21, 38)},
 }
 
 
