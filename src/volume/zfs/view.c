@@ -178,13 +178,6 @@ void zfs_closed(const struct zfs *z)
     }
 }
 
-/* Does a look at another volume of its pool save one at this? exact: it has `written` as it is, which is
- * worth something where no guest writes meanwhile. */
-static bool is_served(const struct zfs *z, bool exact)
-{
-    return !believed(z) || (exact && z->volume->idle && !z->exact);
-}
-
 /* One command for this volume and all of its pool that are to be looked at, too: they are those of one
  * guest. */
 static int look_around(struct zfs *z, bool exact, struct err *e)
@@ -196,7 +189,7 @@ static int look_around(struct zfs *z, bool exact, struct err *e)
         return -1;
     all[n++] = z;
     for (size_t i = 0; i < opened.n; i++)
-        if (opened.v[i] != z && strcmp(opened.v[i]->pool, z->pool) == 0 && is_served(opened.v[i], exact))
+        if (opened.v[i] != z && strcmp(opened.v[i]->pool, z->pool) == 0 && !believed(opened.v[i]))
             all[n++] = opened.v[i];
     for (size_t i = 0; i < n; i++) {
         zfs_forget(all[i]);
@@ -204,8 +197,9 @@ static int look_around(struct zfs *z, bool exact, struct err *e)
     }
     int r = zfs_look(all, n, e);
     for (size_t i = 0; i < n; i++) {
-        all[i]->looked = all[i]->looked || all[i]->known;
-        all[i]->exact = all[i]->known && exact && all[i]->volume->idle; /* a guest may write at any time */
+        /* The first look alone, and no guest writes: who asks again wants to know what happened since. */
+        all[i]->exact = all[i]->known && exact && !all[i]->looked && all[i]->volume->idle;
+        all[i]->looked |= all[i]->known;
     }
     return r;
 }

@@ -239,7 +239,9 @@ void zfs_closed(const struct zfs *z);
 /* What there is, as it was at the last look: after the last change of ours, and some seconds ago at most. */
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
- * runs, the first look of this process does for the first such question. */
+ * runs, this process's first look at the volume, be it one at another of the pool, does for the first such
+ * question, for as long as a look is believed. Each further question has a look of its own, so that what was
+ * written since the last answer is seen. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
 /* Of a live volume on which no guest runs: unmount it, unless somebody uses it, and find out whether it was
