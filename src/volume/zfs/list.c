@@ -424,13 +424,26 @@ static int end_look(struct look *l, struct err *e)
     return 0;
 }
 
+/* *n becomes 1 where the others could not be looked at with the first: one may have vanished on the way. */
+static int look_at_some(struct look *all, size_t *n, struct err *e)
+{
+    if (look_at_all(all, *n, e) == 0)
+        return 0;
+    for (size_t i = 0; i < *n; i++)
+        zfs_view_release(all[i].w);
+    if (*n == 1)
+        return -1;
+    *n = 1;
+    return look_at_all(all, 1, e);
+}
+
 int zfs_look(struct zfs *const z[], size_t n, struct err *e)
 {
     struct err ignored;
     struct look *all = xcalloc(n, sizeof *all);
     for (size_t i = 0; i < n; i++)
         all[i] = (struct look){.z = z[i], .w = &z[i]->seen};
-    int r = look_at_all(all, n, e);
+    int r = look_at_some(all, &n, e);
     for (size_t i = 0; i < n; i++) {
         bool done = r == 0 && end_look(&all[i], i ? &ignored : e) == 0;
         if (!done)

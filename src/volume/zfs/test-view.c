@@ -119,6 +119,42 @@ static void test_asked_anew(void **state)
     expect_written(0, 0);
 }
 
+/* A volume that is destroyed while others are asked after is none of theirs. */
+static void destroy(int i)
+{
+    char dataset[80];
+    snprintf(dataset, sizeof dataset, "%s/" VOLUME, w.pool, i);
+    assert_int_equal(RUN("zfs", "destroy", "-r", dataset), 0);
+}
+
+static void test_gone_before_traits(void **state)
+{
+    char traits[VOLUME_TRAITS_MAX + 1];
+    expect_written(0, 0);
+    expect_written(1, 0);
+    destroy(1);
+    if (volume_traits(w.v[0], traits, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+/* One that the first command of a look lists, and the second does not find. */
+static void test_gone_within_look(void **state)
+{
+    struct zfs *z[] = {zfs_of(w.v[0]), zfs_of(w.v[1])};
+    destroy(1);
+    for (int i = 0; i < 2; i++) {
+        zfs_forget(z[i]);
+        strv_release(&z[i]->expected);
+    }
+    snprintf(z[1]->seen.live.name, sizeof z[1]->seen.live.name, "%s", z[1]->live);
+    if (zfs_look(z, 2, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_true(z[0]->known);
+    assert_string_equal(z[0]->seen.live.name, z[0]->live);
+    assert_false(z[1]->known);
+    assert_string_equal(z[1]->seen.live.name, "");
+}
+
 #define on_a_pool(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -129,6 +165,7 @@ int main(void)
         print_message("SKIPPED: there is no ZFS, or PVESR_TEST_ZFS=1 does not say that a pool may be made\n");
         return 0;
     }
-    const struct CMUnitTest tests[] = {on_a_pool(test_asked_anew)};
+    const struct CMUnitTest tests[] = {on_a_pool(test_asked_anew), on_a_pool(test_gone_before_traits),
+                                       on_a_pool(test_gone_within_look)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

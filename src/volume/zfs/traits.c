@@ -58,14 +58,10 @@ static void take_local(char *line, struct zfs *const all[], size_t n)
             strv_add(&all[i]->local, line);
 }
 
-/* Of the volumes of the guest that lie beside it, too: they are asked next. */
-static int ask_local(struct zfs *z, struct err *e)
+static int ask_local_of(struct zfs *const all[], size_t n, struct buf *ret, struct err *e)
 {
     _cleanup_buf_ struct buf keys = BUF_INIT;
-    _cleanup_buf_ struct buf out = BUF_INIT;
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_free_ struct zfs **all = NULL;
-    size_t n = zfs_beside_open(z, &all);
     for (size_t i = 0; i < ELEMENTS(known); i++)
         buf_addf(&keys, "%s,", known[i].key);
     buf_adds(&keys, LACKING);
@@ -74,7 +70,22 @@ static int ask_local(struct zfs *z, struct err *e)
     for (size_t i = 0; i < n; i++)
         if (i == 0 || all[i]->seen.live.name[0])
             strv_add_once(&argv, all[i]->live);
-    if (zfs_command(zfs_tick(z), &argv, &out, e) < 0)
+    return zfs_command(zfs_tick(*all), &argv, ret, e);
+}
+
+/* Of the volumes of the guest that lie beside it, too: they are asked next. */
+static int ask_local(struct zfs *z, struct err *e)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    _cleanup_free_ struct zfs **all = NULL;
+    size_t n = zfs_beside_open(z, &all);
+    int r = ask_local_of(all, n, &out, e);
+    if (r < 0 && n > 1) { /* one of the others may have vanished meanwhile */
+        buf_clear(&out);
+        n = 1;
+        r = ask_local_of(all, n, &out, e);
+    }
+    if (r < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
         strv_release(&all[i]->local);

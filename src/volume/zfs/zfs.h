@@ -229,7 +229,7 @@ char *zfs_name_text(const char *volume, const char *snapshot, const char *also);
 /* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
 /* Look at volumes of one pool: one command, or two where what is there is not what was expected. Of each,
- * `seen` and `known`; -1: nothing is known of the first. */
+ * `seen` and `known`; -1: nothing is known of the first. Where that fails, the first is looked at alone. */
 int zfs_look(struct zfs *const z[], size_t n, struct err *e);
 /* From now on, and no longer, a look at another volume of the pool may be one at this, too. */
 void zfs_opened(struct zfs *z);
