@@ -1,4 +1,7 @@
-/* The device mapper by the kernel's own calls. dmsetup(8) would be every other program that a run starts. */
+/* The device mapper by the kernel's own calls. dmsetup(8) would be every other program that a run starts.
+ *
+ * Each blocks the process until the kernel has done it: no tick comes, no time limit ends it, and where the
+ * pool's disk does not answer, not even SIGKILL does before that answers again. */
 #pragma once
 
 #include "base/buf.h"
