@@ -46,7 +46,7 @@ int sync_read_map(struct sync *s, struct err *e)
 
 int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e)
 {
-    if (env_volume_open(s->env, volid, s->job->guest, &v->local, e) < 0)
+    if (!v->local.volume && env_volume_open(s->env, volid, s->job->guest, &v->local, e) < 0)
         return -1;
     struct volume *volume = v->local.volume;
     if (volume_info(volume, &v->info, e) < 0 ||
@@ -179,6 +179,21 @@ static int look_whose(struct sync *s, struct err *e)
     return keep ? known_store(path, &s->known, e) : 0;
 }
 
+/* Once all are open: a driver may look at all of them at once. */
+static int open_and_look(struct sync *s, struct err *e)
+{
+    s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
+    while (s->n < s->volids.n) {
+        size_t i = s->n++; /* first: a half-opened one is released, too */
+        if (env_volume_open(s->env, s->volids.v[i], s->job->guest, &s->volumes[i].local, e) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < s->n; i++)
+        if (sync_look_volume(s, s->volids.v[i], &s->volumes[i], e) < 0)
+            return -1;
+    return 0;
+}
+
 int sync_look(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "look");
@@ -198,12 +213,8 @@ int sync_look(struct sync *s, struct err *e)
     joblog_add(s->log, "volumes => %s", list);
     if (look_at_map(s, e) < 0)
         return -1;
-    s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
-    for (; s->n < s->volids.n; s->n++)
-        if (sync_look_volume(s, s->volids.v[s->n], &s->volumes[s->n], e) < 0) {
-            s->n++; /* the half-opened one is released, too */
-            return s->job->target_storage ? hint_at_failover(s, e) : -1;
-        }
+    if (open_and_look(s, e) < 0)
+        return s->job->target_storage ? hint_at_failover(s, e) : -1;
     for (size_t i = 0; i < s->n; i++)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;

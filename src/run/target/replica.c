@@ -132,6 +132,9 @@ int replicas_open(struct env *env, const struct strv *volids, uint32_t guest, st
             return -1;
         ret->n++;
         volume_idle(ret->v[i].volume);
+    }
+    /* once all are open: a driver may look at all of them at once */
+    for (size_t i = 0; i < ret->n; i++) {
         if (replicas_check_sign(ret, ret->v[i].volume, volids->v[i], e) < 0 ||
             check_keeper(env, ret->v[i].volume, volids->v[i], guest, e) < 0)
             return -1;

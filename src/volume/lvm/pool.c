@@ -1,4 +1,4 @@
-/* The pool through dmsetup: how full it is, and its metadata snapshot.
+/* The pool: how full it is, and its metadata snapshot.
  *
  * A pool can hold one metadata snapshot, and nothing in it says whose it is. Ours is held only while
  * thin_delta runs, under a lock of the pool; before it is taken a note is written (durably, into the lock's
@@ -8,11 +8,11 @@
 #include "volume/lvm/lvm.h"
 
 #include "base/clock.h"
-#include "base/debug.h"
 #include "base/fs.h"
 #include "base/modes.h"
 #include "base/num.h"
 #include "base/proc.h"
+#include "volume/lvm/dm.h"
 #include "volume/lvm/thinmap.h"
 
 #include <errno.h>
@@ -93,23 +93,14 @@ static char *pool_device(const struct lvm *l)
 int pool_room(const struct lvm *l, struct pool_room *ret, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
-    char *argv[] = {"dmsetup", "status", device, NULL};
-    struct proc_options options = {.tick = l->tick};
-    struct proc_result r = {0};
+    _cleanup_buf_ struct buf status = BUF_INIT;
     uint64_t chunk = chunk_of(l, e);
     if (!chunk)
         return -1;
-    int result = proc_run(argv, &options, &r, e);
-    if (result == 0 && r.status != 0)
-        result = strstr(buf_str(&r.err), "does not exist") || strstr(buf_str(&r.err), "not found")
-                     ? 1
-                     : err_set(e, ERR_SYSTEM, 0, "thin pool '%s/%s': dmsetup status: %.300s", l->vg, l->pool,
-                               buf_str(&r.err));
-    else if (result == 0 && !pool_room_parse(buf_str(&r.out), chunk, ret))
-        result = err_set(e, ERR_DATA, 0, "thin pool '%s/%s': its status '%.200s' is not understood", l->vg,
-                         l->pool, buf_str(&r.out));
-    proc_result_release(&r);
-    return result;
+    int r = dm_status(device, &status, e);
+    if (r == 0 && !pool_room_parse(buf_str(&status), chunk, ret))
+        r = err_set(e, ERR_DATA, 0, "its status '%.200s' is not understood", buf_str(&status));
+    return r < 0 ? err_wrap(e, "thin pool '%s/%s'", l->vg, l->pool) : r;
 }
 
 /* What must stay free: a pool that is full makes all its guests wait, or fail. */
@@ -198,23 +189,11 @@ static void pause_a_moment(const struct lvm *l)
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 }
 
-/* ERR_BUSY: the kernel says that somebody was faster. dmsetup(8) ends with "Command failed.", whatever it
- * was. */
+/* ERR_BUSY: somebody was faster. */
 static int message(const struct lvm *l, const char *text, struct err *e)
 {
     _cleanup_free_ char *device = pool_device(l);
-    char *argv[] = {"dmsetup", "message", device, "0", (char *)text, NULL};
-    struct proc_options options = {.tick = l->tick};
-    struct proc_result r = {0};
-    debug_command(argv);
-    int result = proc_run(argv, &options, &r, e);
-    if (result == 0 && r.status != 0) {
-        const char *said = buf_str(&r.err);
-        result = err_set(e, strstr(said, "busy") ? ERR_BUSY : ERR_SYSTEM, 0, "%.*s", (int)strcspn(said, "\n"),
-                         said);
-    }
-    proc_result_release(&r);
-    return result < 0 ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text) : 0;
+    return dm_message(device, text, e) < 0 ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text) : 0;
 }
 
 static int lock_note(struct hold *h, struct err *e)

@@ -52,6 +52,7 @@ int zfs_settle(struct zfs *z, struct err *e)
     if ((first.live.mounted && zfs_change(z, e, "unmount", z->live, NULL) < 0) ||
         zfs_view_exact(z, &w, e) < 0)
         return -1;
+    z->exact = true; /* for the question before which this is called, unless something is changed below */
     const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
     if (!newest || !zfs_written(z, &w.live))
         return 0;

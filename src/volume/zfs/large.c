@@ -5,6 +5,7 @@
  * record; and one that has such blocks, or whose dataset once had, is followed by none that has not. */
 #include "volume/zfs/zfs.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/proc.h"
 #include "volume/stream/streamproc.h"
@@ -13,22 +14,35 @@
 #include <string.h>
 
 /* 1: no dataset of the pool has any. */
-static int pool_has_none(const struct zfs *z, struct err *e)
+static int ask_pool(const struct zfs *z, const char *pool, struct err *e)
 {
-    _cleanup_free_ char *pool = xstrndup(z->pool, strcspn(z->pool, "/"));
-    char *argv[] = {(char *)"zpool",
-                    (char *)"get",
-                    (char *)"-H",
-                    (char *)"-o",
-                    (char *)"value",
-                    (char *)"feature@large_blocks",
-                    pool,
-                    NULL};
+    char *argv[] = {(char *)"zpool", (char *)"get",
+                    (char *)"-H",    (char *)"-o",
+                    (char *)"value", (char *)"feature@large_blocks",
+                    (char *)pool,    NULL};
     struct proc_options o = {.cap = 4096, .seconds = 60, .tick = zfs_tick(z)};
     _cleanup_buf_ struct buf out = BUF_INIT;
     if (proc_check(argv, &o, &out, e) < 0)
         return -1;
     return strncmp(buf_str(&out), "active", strlen("active")) != 0;
+}
+
+/* What was asked after the look at this volume is true of all that was seen then. */
+static int pool_has_none(const struct zfs *z, struct err *e)
+{
+    static char *of;
+    static double asked;
+    static int none;
+    size_t n = strcspn(z->pool, "/");
+    if (of && strlen(of) == n && strncmp(of, z->pool, n) == 0 && asked > z->asked)
+        return none;
+    free(of);
+    of = xstrndup(z->pool, n);
+    asked = clock_mono();
+    none = ask_pool(z, of, e);
+    if (none < 0)
+        free(take_ptr(of));
+    return none;
 }
 
 /* 1, 0; -1: it cannot be sent in plain (it is sent as it is stored then, whatever it has), or is gone. */

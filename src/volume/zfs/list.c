@@ -14,9 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STAGE "pvesr-stage-"
-#define OLD "pvesr-old-"
-#define KEPT "pvesr-kept-"
 #define REPLICATION "__replicate_"
 
 /* ---- fields ---- */
@@ -135,50 +132,6 @@ static bool take_dataset(char **f, const char *live, struct zfs_dataset *ret)
     return true;
 }
 
-struct takers {
-    void (*dataset)(const struct zfs_dataset *d, void *arg);
-    void (*snapshot)(char **fields, void *arg);
-    void *arg;
-    const char *live; /* see take_replica */
-};
-
-static void take_line(char *line, const struct takers *to)
-{
-    char *f[FIELDS];
-    struct zfs_dataset d;
-    if (split(line, f, FIELDS) != FIELDS)
-        return;
-    bool snapshot = strcmp(f[F_TYPE], "snapshot") == 0 || strcmp(f[F_TYPE], "bookmark") == 0;
-    if (snapshot && to->snapshot)
-        to->snapshot(f, to->arg);
-    else if (!snapshot && take_dataset(f, to->live, &d))
-        to->dataset(&d, to->arg);
-}
-
-/* The datasets `names` and what is directly below them. */
-static int list(const struct tick *tick, const struct strv *names, const char *types, const struct takers *to,
-                struct err *e)
-{
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_buf_ struct buf out = BUF_INIT;
-    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", types, "-s", "createtxg", "-o", COLUMNS, "--",
-              NULL);
-    for (size_t i = 0; i < names->n; i++)
-        strv_add(&argv, names->v[i]);
-    if (zfs_command(tick, &argv, &out, e) < 0)
-        return -1;
-    char *rest = out.data;
-    for (char *line; rest && (line = strsep(&rest, "\n"));)
-        take_line(line, to);
-    return 0;
-}
-
-static const char *below(const char *pool, const char *dataset)
-{
-    size_t n = strlen(pool);
-    return strncmp(dataset, pool, n) == 0 && dataset[n] == '/' ? dataset + n + 1 : NULL;
-}
-
 struct look {
     struct zfs *z;
     struct zfs_view *w;
@@ -186,19 +139,31 @@ struct look {
     bool past;          /* it came by */
 };
 
+/* "POOL/pvesr-kept-NAME-GUID" */
+static bool is_kept(const struct zfs *z, const char *dataset)
+{
+    const char *name = zfs_below(z->pool, dataset);
+    size_t n = strlen(z->name), k = strlen(ZFS_KEPT);
+    return name && strncmp(name, ZFS_KEPT, k) == 0 && strncmp(name + k, z->name, n) == 0 &&
+           name[k + n] == '-' && strlen(name + k + n + 1) == SNAPSHOT_ID_LEN;
+}
+
+static bool is_own(const struct zfs *z, const char *dataset)
+{
+    return strcmp(dataset, z->live) == 0 || strcmp(dataset, z->stage) == 0 || strcmp(dataset, z->old) == 0 ||
+           is_kept(z, dataset);
+}
+
 static bool is_below(const char *name, const char *dataset)
 {
     size_t n = strlen(dataset);
     return strncmp(name, dataset, n) == 0 && name[n] == '/';
 }
 
-static void look_at(const struct zfs_dataset *d, void *arg)
+static void look_at(const struct zfs_dataset *d, struct look *l)
 {
-    struct look *l = arg;
     if (is_below(d->name, l->z->live) || is_below(d->name, l->z->stage) || is_below(d->name, l->z->old))
         strv_add_once(&l->w->below, d->name);
-    const char *name = below(l->z->pool, d->name);
-    size_t n = strlen(l->z->name);
     if (d->origin[0]) {
         _cleanup_free_ char *clone = xasprintf("%s %s", d->origin, d->name);
         strv_add_once(&l->w->clones, clone);
@@ -211,57 +176,8 @@ static void look_at(const struct zfs_dataset *d, void *arg)
         l->w->stage = *d;
     else if (strcmp(d->name, l->z->old) == 0)
         l->w->old = *d;
-    else if (name && strncmp(name, KEPT, strlen(KEPT)) == 0 &&
-             strncmp(name + strlen(KEPT), l->z->name, n) == 0 && name[strlen(KEPT) + n] == '-' &&
-             strlen(name + strlen(KEPT) + n + 1) == SNAPSHOT_ID_LEN)
+    else if (is_kept(l->z, d->name))
         strv_add_once(&l->w->kept, d->name);
-}
-
-/* The name of the guest's volume that this dataset is something of; malloc'ed, NULL: of none. */
-static char *name_of(const char *pool, const char *dataset, bool asides, uint32_t *vmid)
-{
-    static const char *const prefixes[] = {STAGE, OLD, KEPT, ""};
-    const char *name = below(pool, dataset), *prefix = "";
-    for (size_t i = 0; name && !*prefix && i < ELEMENTS(prefixes); i++)
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            prefix = prefixes[i];
-    bool kept = strcmp(prefix, KEPT) == 0;
-    size_t all = name ? strlen(name + strlen(prefix)) : 0, guid = kept ? SNAPSHOT_ID_LEN + 1 : 0;
-    if ((kept && !asides) || all <= guid)
-        return NULL;
-    _cleanup_free_ char *ret = xstrndup(name + strlen(prefix), all - guid);
-    return volume_name_valid(ret, vmid, NULL) ? take_ptr(ret) : NULL;
-}
-
-static int each_name(const struct volume_store *store, bool asides, volume_name_fn *each, void *arg,
-                     struct err *e)
-{
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_buf_ struct buf out = BUF_INIT;
-    strv_adds(&argv, "zfs", "list", "-H", "-d", "1", "-t", "filesystem,volume", "-o", "name", "--",
-              store->pool, NULL);
-    if (zfs_command(store_tick(store), &argv, &out, e) < 0) {
-        e->kind = strstr(e->text, "does not exist") ? ERR_GONE : e->kind;
-        return -1;
-    }
-    char *rest = out.data;
-    for (char *line; rest && (line = strsep(&rest, "\n"));) {
-        uint32_t vmid;
-        _cleanup_free_ char *name = name_of(store->pool, line, asides, &vmid);
-        if (name)
-            each(name, vmid, arg);
-    }
-    return 0;
-}
-
-int zfs_names(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret, struct err *e)
-{
-    return each_name(store, asides, volume_name_add, &(struct volume_names){vmid, ret}, e);
-}
-
-int zfs_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e)
-{
-    return each_name(store, true, volume_name_tell, &(struct volume_telling){tell, arg}, e);
 }
 
 /* ---- snapshots ---- */
@@ -316,21 +232,16 @@ static bool take_apart(struct zfs_view *w, const struct zfs_snapshot *x, const c
     return true;
 }
 
-/* Of a dataset that belongs to the volume: POOL's own are none. */
-static void take_snapshot(char **f, void *arg)
+/* Of a dataset that belongs to the volume: those of POOL itself, and of other volumes, are none. F_NAME: the
+ * dataset's. */
+static void take_snapshot(char **f, const char *name, bool is_bookmark, struct look *l)
 {
-    struct look *l = arg;
     struct zfs_view *w = l->w;
-    struct zfs_snapshot x = {0};
-    char *name = strpbrk(f[F_NAME], "@#");
-    if (!name)
-        return;
-    x.is_bookmark = *name == '#';
-    *name++ = 0;
+    struct zfs_snapshot x = {.is_bookmark = is_bookmark};
     x.of_origin = l->origin && zfs_stands_on(l->origin, f[F_NAME]);
-    if (x.of_origin && !is_of_past(l, f, name))
+    if (x.of_origin ? !is_of_past(l, f, name) : !is_own(l->z, f[F_NAME]))
         return;
-    if (!copy(x.dataset, sizeof x.dataset, f[F_NAME]) || strcmp(x.dataset, l->z->pool) == 0)
+    if (!copy(x.dataset, sizeof x.dataset, f[F_NAME]))
         return;
     if (take_apart(w, &x, name))
         return;
@@ -352,8 +263,8 @@ static void take_snapshot(char **f, void *arg)
                 (of.doubtful && !x.is_bookmark ? SNAPSHOT_DOUBTFUL : 0u) | whose(l->z, f, &x);
     if (!f[F_QUOTA][strspn(f[F_QUOTA], "0123456789")])
         copy(x.quota, sizeof x.quota, f[F_QUOTA]);
-    const char *own = below(l->z->pool, x.dataset);
-    if (own && strncmp(own, KEPT, strlen(KEPT)) == 0)
+    const char *own = zfs_below(l->z->pool, x.dataset);
+    if (own && strncmp(own, ZFS_KEPT, strlen(ZFS_KEPT)) == 0)
         x.s.flags |= SNAPSHOT_APART;
     w->snapshots = xgrow(w->snapshots, w->n, sizeof *w->snapshots);
     w->snapshots[w->n++] = x;
@@ -403,8 +314,44 @@ bool zfs_stands_elsewhere(const struct zfs_view *w)
     return !own;
 }
 
+static void take_line(char *line, struct look *all, size_t n)
+{
+    char *f[FIELDS];
+    struct zfs_dataset d;
+    if (split(line, f, FIELDS) != FIELDS)
+        return;
+    char *name = strpbrk(f[F_NAME], "@#");
+    bool is_bookmark = name && *name == '#';
+    if (name)
+        *name++ = 0;
+    else
+        zfs_names_add(f[F_NAME]);
+    for (size_t i = 0; i < n; i++)
+        if (name)
+            take_snapshot(f, name, is_bookmark, &all[i]);
+        else if (take_dataset(f, all[i].z->live, &d))
+            look_at(&d, &all[i]);
+}
+
+/* The datasets `names` and what is directly below them. */
+static int list(struct look *all, size_t n, const struct strv *names, const char *types, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", types, "-s", "createtxg", "-o", COLUMNS, "--",
+              NULL);
+    for (size_t i = 0; i < names->n; i++)
+        strv_add(&argv, names->v[i]);
+    if (zfs_command(zfs_tick(all->z), &argv, &out, e) < 0)
+        return -1;
+    char *rest = out.data;
+    for (char *line; rest && (line = strsep(&rest, "\n"));)
+        take_line(line, all, n);
+    return 0;
+}
+
 /* What a linked clone stands on, or would; or what somebody made the volume stand on. */
-static int look_at_origin(struct look *l, const struct takers *to, struct err *e)
+static int look_at_origin(struct look *l, struct err *e)
 {
     struct zfs_view *w = l->w;
     bool elsewhere = zfs_stands_elsewhere(w);
@@ -417,7 +364,7 @@ static int look_at_origin(struct look *l, const struct takers *to, struct err *e
     strv_add(&name, elsewhere ? dataset : origin);
     struct err problem;
     l->origin = origin;
-    int r = list(zfs_tick(l->z), &name, "snapshot", to, &problem);
+    int r = list(l, 1, &name, "snapshot", &problem);
     l->origin = NULL;
     if (r == 0 || strstr(problem.text, "does not exist"))
         return 0;
@@ -440,30 +387,72 @@ static void add_unnamed(const struct zfs_view *w, const struct strv *named, stru
 }
 
 /* Mostly one command says it all: what is there is what was expected. */
-int zfs_look(struct zfs *z, struct zfs_view *w, struct err *e)
+static int look_at_all(struct look *all, size_t n, struct err *e)
 {
-    struct look l = {.z = z, .w = w};
-    struct takers to = {.dataset = look_at, .snapshot = take_snapshot, .arg = &l, .live = z->live};
     _cleanup_strv_ struct strv names = STRV_INIT;
     _cleanup_strv_ struct strv more = STRV_INIT;
-    strv_add(&names, z->pool);
-    for (size_t i = 0; i < z->expected.n; i++)
-        strv_add(&names, z->expected.v[i]);
-    if (list(zfs_tick(z), &names, ALL_TYPES, &to, e) < 0) {
-        zfs_view_release(w);
+    strv_add(&names, all->z->pool);
+    zfs_names_begin(all->z->pool);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < all[i].z->expected.n; k++)
+            strv_add_once(&names, all[i].z->expected.v[k]);
+    if (list(all, n, &names, ALL_TYPES, e) < 0) {
+        for (size_t i = 0; i < n; i++)
+            zfs_view_release(all[i].w);
         strv_release(&names);
-        strv_add(&names, z->pool);
-        if (list(zfs_tick(z), &names, "filesystem,volume", &to, e) < 0)
+        strv_add(&names, all->z->pool);
+        zfs_names_begin(all->z->pool);
+        if (list(all, n, &names, "filesystem,volume", e) < 0) {
+            zfs_names_forget();
             return -1;
+        }
     }
-    add_unnamed(w, &names, &more);
-    if ((more.n && list(zfs_tick(z), &more, ALL_TYPES, &to, e) < 0) || look_at_origin(&l, &to, e) < 0)
+    for (size_t i = 0; i < n; i++)
+        add_unnamed(all[i].w, &names, &more);
+    return more.n ? list(all, n, &more, ALL_TYPES, e) : 0;
+}
+
+static int end_look(struct look *l, struct err *e)
+{
+    _cleanup_strv_ struct strv none = STRV_INIT;
+    if (look_at_origin(l, e) < 0)
         return -1;
-    join_bookmarks(w);
-    strv_release(&names);
-    strv_release(&z->expected);
-    add_unnamed(w, &names, &z->expected);
+    join_bookmarks(l->w);
+    strv_release(&l->z->expected);
+    add_unnamed(l->w, &none, &l->z->expected);
+    l->z->known = true;
     return 0;
+}
+
+/* *n becomes 1 where the others could not be looked at with the first: one may have vanished on the way. */
+static int look_at_some(struct look *all, size_t *n, struct err *e)
+{
+    if (look_at_all(all, *n, e) == 0)
+        return 0;
+    for (size_t i = 0; i < *n; i++)
+        zfs_view_release(all[i].w);
+    if (*n == 1)
+        return -1;
+    *n = 1;
+    return look_at_all(all, 1, e);
+}
+
+int zfs_look(struct zfs *const z[], size_t n, struct err *e)
+{
+    struct err ignored;
+    struct look *all = xcalloc(n, sizeof *all);
+    for (size_t i = 0; i < n; i++)
+        all[i] = (struct look){.z = z[i], .w = &z[i]->seen};
+    int r = look_at_some(all, &n, e);
+    for (size_t i = 0; i < n; i++) {
+        bool done = r == 0 && end_look(&all[i], i ? &ignored : e) == 0;
+        if (!done)
+            zfs_view_release(all[i].w);
+        if (!done && i == 0)
+            r = -1;
+    }
+    free(all);
+    return r;
 }
 
 const struct zfs_snapshot *zfs_newest(const struct zfs_view *w, const char *dataset)
@@ -529,5 +518,5 @@ const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w)
 
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d)
 {
-    return xasprintf("%s/" KEPT "%s-%s", z->pool, z->name, d->guid);
+    return xasprintf("%s/" ZFS_KEPT "%s-%s", z->pool, z->name, d->guid);
 }

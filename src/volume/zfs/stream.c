@@ -119,6 +119,7 @@ int zfs_stage_discard(struct volume *v, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;
+    z->bare_stage = false;
     return w.stage.name[0] ? zfs_destroy(z, z->stage, e) : 0;
 }
 
@@ -243,7 +244,9 @@ static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
     strv_adds(&argv, "--", z->stage, NULL);
     debug_command(argv.v);
     zfs_forget(z);
+    zfs_names_forget();
     zfs_expect(z, &argv);
+    z->bare_stage = z->bare_stage || x->use == STAGE_NEW;
     return streamproc_start(&x->proc, argv.v, false, z->volume->store.context, e);
 }
 
@@ -539,6 +542,8 @@ static int switch_live(struct volume *v, const char *id, struct err *e)
         (live && zfs_change(z, e, "rename", "--", z->live, z->old, NULL) < 0) ||
         zfs_change(z, e, "rename", "--", z->stage, z->live, NULL) < 0)
         return -1;
+    z->bare_live = z->bare_stage;
+    z->bare_stage = false;
     return live ? zfs_tidy(v, e) : 0;
 }
 

@@ -49,38 +49,70 @@ static void add(struct strv *ret, const struct zfs_dataset *d, const char *key, 
         strv_addf(ret, "%s=%s", key, value);
 }
 
-/* What is set on the dataset itself, and what it was to have and could not. */
-static int look(struct zfs *z, const struct zfs_dataset *d, struct strv *set, struct strv *lacking,
-                struct err *e)
+/* "NAME PROPERTY VALUE" by line goes to whom it is of. */
+static void take_local(char *line, struct zfs *const all[], size_t n)
+{
+    char *name = strsep(&line, "\t");
+    for (size_t i = 0; line && i < n; i++)
+        if (strcmp(all[i]->live, name) == 0)
+            strv_add(&all[i]->local, line);
+}
+
+static int ask_local_of(struct zfs *const all[], size_t n, struct buf *ret, struct err *e)
 {
     _cleanup_buf_ struct buf keys = BUF_INIT;
-    _cleanup_buf_ struct buf out = BUF_INIT;
+    _cleanup_strv_ struct strv argv = STRV_INIT;
     for (size_t i = 0; i < ELEMENTS(known); i++)
         buf_addf(&keys, "%s,", known[i].key);
     buf_adds(&keys, LACKING);
-    char *argv[] = {(char *)"zfs",
-                    (char *)"get",
-                    (char *)"-Hp",
-                    (char *)"-s",
-                    (char *)"local,received",
-                    (char *)"-o",
-                    (char *)"property,value",
-                    (char *)buf_str(&keys),
-                    (char *)d->name,
-                    NULL};
-    struct proc_options o = {.cap = 64 << 10, .seconds = 600, .tick = zfs_tick(z)};
-    if (proc_check(argv, &o, &out, e) < 0)
+    strv_adds(&argv, "zfs", "get", "-Hp", "-s", "local,received", "-o", "name,property,value", buf_str(&keys),
+              NULL);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || all[i]->seen.live.name[0])
+            strv_add_once(&argv, all[i]->live);
+    return zfs_command(zfs_tick(*all), &argv, ret, e);
+}
+
+/* Of the volumes of the guest that lie beside it, too: they are asked next. */
+static int ask_local(struct zfs *z, struct err *e)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    _cleanup_free_ struct zfs **all = NULL;
+    size_t n = zfs_beside_open(z, &all);
+    int r = ask_local_of(all, n, &out, e);
+    if (r < 0 && n > 1) { /* one of the others may have vanished meanwhile */
+        buf_clear(&out);
+        n = 1;
+        r = ask_local_of(all, n, &out, e);
+    }
+    if (r < 0)
         return -1;
+    for (size_t i = 0; i < n; i++) {
+        strv_release(&all[i]->local);
+        all[i]->has_local = i == 0 || all[i]->seen.live.name[0];
+    }
     char *rest = out.data;
-    for (char *line; rest && (line = strsep(&rest, "\n"));) {
-        char *value = strchr(line, '\t');
+    for (char *line; rest && (line = strsep(&rest, "\n"));)
+        take_local(line, all, n);
+    return 0;
+}
+
+/* What is set on the live volume itself, and what it was to have and could not. */
+static int look(struct zfs *z, const struct zfs_dataset *d, struct strv *set, struct strv *lacking,
+                struct err *e)
+{
+    if (!z->has_local && ask_local(z, e) < 0)
+        return -1;
+    z->has_local = false;
+    for (size_t i = 0; i < z->local.n; i++) {
+        char *value = strchr(z->local.v[i], '\t');
         if (!value)
             continue;
         *value++ = 0;
-        if (strcmp(line, LACKING) == 0)
+        if (strcmp(z->local.v[i], LACKING) == 0)
             strv_split(lacking, value, " ");
         else
-            add(set, d, line, value);
+            add(set, d, z->local.v[i], value);
     }
     for (size_t i = lacking->n; i-- > 0;)
         if (!trait_valid(lacking->v[i]))
@@ -136,8 +168,9 @@ static int set_all(struct zfs *z, const struct zfs_dataset *live, const struct s
     _cleanup_strv_ struct strv set = STRV_INIT;
     _cleanup_strv_ struct strv had = STRV_INIT;
     _cleanup_strv_ struct strv lacking = STRV_INIT;
-    if (look(z, live, &set, &had, e) < 0)
+    if (!z->bare_live && look(z, live, &set, &had, e) < 0)
         return -1;
+    z->bare_live = false;
     for (size_t k = 0; k < ELEMENTS(known); k++) {
         const char *want = trait_value(traits, known[k].key), *have = trait_value(&set, known[k].key);
         struct err problem;

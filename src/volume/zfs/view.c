@@ -13,8 +13,6 @@
 
 #define COMMAND_SECONDS 600
 #define LIST_MAX (64u << 20)
-/* Others change datasets, too: what was seen is believed for that long. */
-#define BELIEVED_SECONDS 5.0
 
 /* ---- commands ---- */
 
@@ -75,6 +73,8 @@ int zfs_change_known(struct zfs *z, struct err *e, const char *first, ...)
 int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e)
 {
     debug_command(argv->v);
+    if (!strpbrk(argv->v[argv->n - 1], "@#"))
+        zfs_names_forget();
     int r = zfs_command(zfs_tick(z), argv, NULL, e);
     if (r == 0)
         zfs_expect(z, argv);
@@ -118,8 +118,9 @@ static int flush_pool(const struct zfs *z, struct err *e)
 
 void zfs_forget(struct zfs *z)
 {
-    z->known = z->exact = false;
+    z->known = z->exact = z->has_local = false;
     zfs_view_release(&z->seen);
+    strv_release(&z->local);
 }
 
 static void copy_strings(const struct strv *from, struct strv *to)
@@ -148,42 +149,87 @@ static void copy_view(const struct zfs_view *from, struct zfs_view *to)
 
 static bool believed(const struct zfs *z)
 {
-    return z->known && clock_mono() - z->asked < BELIEVED_SECONDS;
+    return z->known && clock_mono() - z->asked < ZFS_BELIEVED_SECONDS;
+}
+
+/* ---- the volumes that are open, of whatever pool ---- */
+
+static struct {
+    struct zfs **v;
+    size_t n;
+} opened;
+
+void zfs_opened(struct zfs *z)
+{
+    opened.v = xgrow(opened.v, opened.n, sizeof(struct zfs *));
+    opened.v[opened.n++] = z;
+}
+
+void zfs_closed(const struct zfs *z)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < opened.n; i++)
+        if (opened.v[i] != z)
+            opened.v[n++] = opened.v[i];
+    opened.n = n;
+    if (!n) {
+        free(opened.v);
+        opened.v = NULL;
+    }
+}
+
+/* One command for this volume and all of its pool that are to be looked at, too: they are those of one
+ * guest. */
+static int look_around(struct zfs *z, bool exact, struct err *e)
+{
+    _cleanup_free_ struct zfs **all = xcalloc(opened.n + 1, sizeof(struct zfs *));
+    size_t n = 0;
+    zfs_forget(z);
+    if (exact && flush_pool(z, e) < 0)
+        return -1;
+    all[n++] = z;
+    for (size_t i = 0; i < opened.n; i++)
+        if (opened.v[i] != z && strcmp(opened.v[i]->pool, z->pool) == 0 && !believed(opened.v[i]))
+            all[n++] = opened.v[i];
+    for (size_t i = 0; i < n; i++) {
+        zfs_forget(all[i]);
+        all[i]->asked = clock_mono();
+    }
+    int r = zfs_look(all, n, e);
+    for (size_t i = 0; i < n; i++) {
+        /* The first look alone, and no guest writes: who asks again wants to know what happened since. */
+        all[i]->exact = all[i]->known && exact && !all[i]->looked && all[i]->volume->idle;
+        all[i]->looked |= all[i]->known;
+    }
+    return r;
+}
+
+size_t zfs_beside_open(struct zfs *z, struct zfs ***ret)
+{
+    size_t n = 0;
+    *ret = xcalloc(opened.n + 1, sizeof(struct zfs *));
+    (*ret)[n++] = z;
+    for (size_t i = 0; i < opened.n; i++)
+        if (opened.v[i] != z && strcmp(opened.v[i]->pool, z->pool) == 0 && believed(opened.v[i]))
+            (*ret)[n++] = opened.v[i];
+    return n;
 }
 
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e)
 {
-    bool first = !z->looked;
-    if (!believed(z)) {
-        zfs_forget(z);
-        if (first && z->volume->idle && flush_pool(z, e) < 0)
-            return -1;
-        z->asked = clock_mono();
-        if (zfs_look(z, &z->seen, e) < 0) {
-            zfs_view_release(&z->seen);
-            return -1;
-        }
-        z->known = z->looked = true;
-        z->exact = first && z->volume->idle; /* a guest may write at any time */
-    }
+    if (!believed(z) && look_around(z, !z->looked && z->volume->idle, e) < 0)
+        return -1;
     copy_view(&z->seen, ret);
     return 0;
 }
 
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e)
 {
-    bool first = !z->looked && z->volume->idle;
-    if (z->exact && believed(z)) {
-        z->exact = false;
-        copy_view(&z->seen, ret);
-        return 0;
-    }
-    zfs_forget(z);
-    if (!first && flush_pool(z, e) < 0)
+    if (!(z->exact && believed(z)) && look_around(z, true, e) < 0)
         return -1;
-    int r = zfs_view(z, ret, e);
     z->exact = false;
-    return r;
+    copy_view(&z->seen, ret);
+    return 0;
 }
 
 void zfs_seen_bookmark(struct zfs *z, const char *snapshot)

@@ -45,6 +45,7 @@ static int zfs_open(struct volume *v, struct err *e)
     z->old = xasprintf("%s/pvesr-old-%s", z->pool, z->name);
     strv_add(&z->expected, z->live);
     v->priv = z;
+    zfs_opened(z);
     return 0;
 }
 
@@ -53,7 +54,9 @@ static void zfs_close(struct volume *v)
     struct zfs *z = v->priv;
     if (!z)
         return;
+    zfs_closed(z);
     zfs_view_release(&z->seen);
+    strv_release(&z->local);
     strv_release(&z->expected);
     free(z->pool);
     free(z->name);
@@ -390,9 +393,22 @@ static const struct zfs_snapshot *newest_known(const struct zfs_view *w)
     return own;
 }
 
+/* What was seen as written since a snapshot that is still the newest has not become unwritten; that it was
+ * not is true of that moment only. A replica is asked exactly all the same: what is kept aside depends on it.
+ */
+static bool seen_written(const struct volume *v, const struct zfs *z)
+{
+    return !v->idle && z->known && z->seen.live.name[0] && z->seen.live.written &&
+           zfs_newest(&z->seen, z->seen.live.name);
+}
+
 static int slot_written(struct volume *v, char *since, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
+    if (seen_written(v, zfs_of(v))) {
+        strcpy(since, zfs_newest(&zfs_of(v)->seen, zfs_of(v)->live)->s.name);
+        return 1;
+    }
     if ((v->idle && zfs_settle(zfs_of(v), e) < 0) || zfs_view_exact(zfs_of(v), &w, e) < 0)
         return -1;
     if (!w.live.name[0])

@@ -37,7 +37,9 @@
  * - commit 4: pvesr-old- is destroyed or kept.
  *
  * A `zfs` command takes longer than anything else here, so what there is is asked for once and again only
- * after a change, or after a while (struct zfs.seen).
+ * after a change, or after a while (struct zfs.seen), and of all volumes of the guest that are open at once.
+ * What decides what is kept or destroyed is asked at that time: whether a live volume was written to, once
+ * the pool is flushed (zfs_view_exact), and what there is when the names have been exchanged (zfs_tidy).
  *
  * Each snapshot that was taken here of a volume without guest snapshots has a bookmark of its name
  * (zfs-bookmark(8)): should somebody destroy the snapshot, it is a base still. Where there are guest
@@ -95,7 +97,12 @@
 #include <stdbool.h>
 
 #define ZFS_NAME_MAX 256
+/* Others change datasets, too: what was seen is believed for that long. */
+#define ZFS_BELIEVED_SECONDS 5.0
 #define ZFS_BASE "pvesr-base-"
+#define ZFS_STAGE "pvesr-stage-"
+#define ZFS_OLD "pvesr-old-"
+#define ZFS_KEPT "pvesr-kept-"
 #define ZFS_HEADER "pvesr-zfs 1 "
 #define ZFS_PROPERTIES_MAX 320
 /* With that of the snapshot. */
@@ -168,8 +175,11 @@ struct zfs { /* volume.priv */
     bool known, looked, exact;
     struct zfs_view held; /* while `holds`: of what is destroyed one after the other */
     bool holds;
-    double asked;                       /* when that was, clock_mono */
-    struct strv expected;               /* which datasets the volume will have at the next look: a guess */
+    double asked;      /* when that was, clock_mono */
+    struct strv local; /* what `zfs get` told of the live volume beside another; for one question */
+    bool has_local;
+    bool bare_stage, bare_live; /* this process received it: nothing is set on it but what that says */
+    struct strv expected;       /* which datasets the volume will have at the next look: a guess */
     char times_of[SNAPSHOT_ID_LEN + 1]; /* a dataset of which `times` bytes are written: access times alone */
     uint64_t times;
 };
@@ -218,12 +228,20 @@ char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot);
 char *zfs_name_text(const char *volume, const char *snapshot, const char *also);
 /* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
-/* Look: one command, or two where what is there is not what was expected. */
-int zfs_look(struct zfs *z, struct zfs_view *w, struct err *e);
+/* Look at volumes of one pool: one command, or two where what is there is not what was expected. Of each,
+ * `seen` and `known`; -1: nothing is known of the first. Where that fails, the first is looked at alone. */
+int zfs_look(struct zfs *const z[], size_t n, struct err *e);
+/* From now on, and no longer, a look at another volume of the pool may be one at this, too. */
+void zfs_opened(struct zfs *z);
+/* It, and those of its pool that were looked at a moment ago: to be asked with it. */
+size_t zfs_beside_open(struct zfs *z, struct zfs ***ret);
+void zfs_closed(const struct zfs *z);
 /* What there is, as it was at the last look: after the last change of ours, and some seconds ago at most. */
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
- * runs, the first look of this process does for the first such question. */
+ * runs, this process's first look at the volume, be it one at another of the pool, does for the first such
+ * question, for as long as a look is believed. Each further question has a look of its own, so that what was
+ * written since the last answer is seen. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
 /* Of a live volume on which no guest runs: unmount it, unless somebody uses it, and find out whether it was
@@ -248,6 +266,13 @@ const struct zfs_snapshot *zfs_find_id(const struct zfs_view *w, const char *id)
 const struct zfs_snapshot *zfs_find_on(const struct zfs_view *w, const char *dataset, const char *id);
 /* The names in POOL that say of a volume of this guest that something of it is here. */
 int zfs_names(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret, struct err *e);
+/* What is right below this pool is listed: each dataset that may be. */
+void zfs_names_begin(const char *pool);
+void zfs_names_add(const char *dataset);
+/* A dataset of whatever pool comes or goes. */
+void zfs_names_forget(void);
+/* The dataset's name below POOL, NULL: it is elsewhere. */
+const char *zfs_below(const char *pool, const char *dataset);
 /* volume_guests */
 int zfs_guests(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e);
 /* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to

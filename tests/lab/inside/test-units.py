@@ -15,7 +15,7 @@ import rig
 
 # Programs of the build, and what each is told in its environment. PVESR_TEST_PLACE: one of places[] in src/volume/test-world.c.
 UNITS = (
-    ("test-zfs*", {}),
+    ("test-zfs*", {"PVESR_TEST_ZFS": "1"}),
     ("test-zvol*", {}),
     ("test-lvm*", {}),
     ("test-thin*", {}),
