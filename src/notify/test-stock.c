@@ -1,4 +1,5 @@
 /* notifications.cfg of Proxmox VE: its targets, who of them is told of what, and its templates. */
+#include "notify/pattern.h"
 #include "notify/stock.h"
 #include "notify/template.h"
 
@@ -131,6 +132,80 @@ static void test_matchers(void **state)
     }
 }
 
+/* 1, 0; -1: not understood. */
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *value;
+        int expected;
+    } rows[] = {
+        {"^100-", "100-0", 1},
+        {"^pve[12]$|^x$", "pve2", 1},
+        {"^pve[12]$", "pve21", 0},
+        {"^\\d+-\\d$", "100-0", 1},
+        {"^\\d+-\\d$", "a100-0", 0},
+        {"^[\\w.-]+$", "pve-1.a_b", 1},
+        {"^[\\w.-]+$", "pve 1", 0},
+        {"a\\sb", "a b", 1},
+        {"a\\.b", "axb", 0},
+        {"[]a]", "]", 1},
+        {"[^[:digit:]]", "12", 0},
+        {"^(pve|node)(1|2)?$", "node", 1},
+        {"", "a", 1},
+        {"((((((((((((((((a))))))))))))))))", "a", 1},
+        {"(((((((((((((((((a)))))))))))))))))", "a", -1},
+        {"a+a+a+a+a+a+a+a+", "aaaaaaaaa", 1},
+        {"a+a+a+a+a+a+a+a+a+", "aaaaaaaaa", -1},
+        {"a++", "a", -1},
+        {"a+?", "a", -1},
+        {"*a", "a", -1},
+        {"a{2}", "aa", -1},
+        {"((a{1,200}){1,200}){1,30}", "a", -1},
+        {"((((((((^|a|$)*|^)*|$)*|^)*|^)*|$)*|^)*|^)*", "aaaaaaaaaaaaaaaa", -1},
+        {"(a)\\1", "aa", -1},
+        {"(?i)a", "A", -1},
+        {"\\bpve", "pve", -1},
+        {"\\<pve", "pve", -1},
+        {"[\\.]", ".", -1},
+        {"[a", "a", -1},
+        {"[[:digit:", "1", -1},
+        {"a\\", "a", -1},
+        {"(", "(", -1},
+        {")", ")", -1},
+    };
+    const char *wrong;
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        int r = pattern_matches(rows[i].pattern, rows[i].value, &wrong);
+        if (r != rows[i].expected || (r < 0 && !wrong))
+            fail_msg("'%s' and '%s' give %d", rows[i].pattern, rows[i].value, r);
+        assert_int_equal(pattern_matches(rows[i].pattern, NULL, &wrong), r < 0 ? -1 : 0);
+    }
+    char longest[PATTERN_MAX + 2] = {0};
+    memset(longest, 'a', PATTERN_MAX);
+    assert_int_equal(pattern_matches(longest, "a", &wrong), 0);
+    longest[PATTERN_MAX] = 'a';
+    assert_int_equal(pattern_matches(longest, "a", &wrong), -1);
+}
+
+/* 20000 "(" overflow the stack of regcomp. */
+static void test_deep_pattern(void **state)
+{
+    (void)state;
+    enum { DEEP = 20000 };
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    char ret[8];
+    buf_adds(&text, M "\tmatch-field regex:hostname=");
+    for (int i = 0; i < DEEP; i++)
+        buf_addc(&text, '(');
+    buf_addc(&text, 'a');
+    for (int i = 0; i < DEEP; i++)
+        buf_addc(&text, ')');
+    buf_addc(&text, '\n');
+    told(buf_str(&text), ret);
+    assert_string_equal(ret, "ar");
+}
+
 static void test_templates(void **state)
 {
     (void)state;
@@ -167,6 +242,7 @@ static void test_templates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets), cmocka_unit_test(test_matchers),
+                                       cmocka_unit_test(test_patterns), cmocka_unit_test(test_deep_pattern),
                                        cmocka_unit_test(test_templates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
