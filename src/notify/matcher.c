@@ -171,7 +171,7 @@ static const char *add_rule(struct matcher *m, const char *key, const char *valu
     return wrong;
 }
 
-const char *matcher_set(struct matcher *m, const char *key, const char *value)
+static const char *set(struct matcher *m, const char *key, const char *value)
 {
     struct err e;
     if (strncmp(key, "match-", 6) == 0 &&
@@ -194,11 +194,20 @@ const char *matcher_set(struct matcher *m, const char *key, const char *value)
                                                                                          : NULL;
 }
 
+const char *matcher_set(struct matcher *m, const char *key, const char *value)
+{
+    const char *wrong = set(m, key, value);
+    m->in_doubt = m->in_doubt || wrong;
+    return wrong;
+}
+
 bool matcher_takes(const struct matcher *m, const char *target, const json_t *event, int64_t at)
 {
     const char *wrong;
     if (m->disabled || !strv_has(&m->targets, target))
         return false;
+    if (m->in_doubt)
+        return true;
     bool matches = !m->any || !m->rules.n;
     for (size_t i = 0; i < m->rules.n; i++) {
         bool one = judge(m->rules.v[i], event, at, &wrong) > 0;

@@ -182,7 +182,7 @@ static void read_property(struct reader *r, char *line, unsigned number)
     } else if (r->in == MATCHER) {
         const char *wrong = matcher_set(&r->matcher, key, value);
         if (wrong)
-            warn_at(&r->ret->warnings, STOCK_FILE, number, "matcher '%.40s': left out: %s: '%.40s %.80s'",
+            warn_at(&r->ret->warnings, STOCK_FILE, number, "matcher '%.40s' takes whatever comes: %s: '%.40s %.80s'",
                     r->matcher.name, wrong, key, value);
     }
 }

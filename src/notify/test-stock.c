@@ -114,7 +114,13 @@ static void test_matchers(void **state)
         {M "\tmatch-calendar mon..fri 8:30-17:45\n", "ar"},
         {M "\tmatch-calendar sun,tue-sat 0-24\n", "r"},
         {M "\tmatch-calendar fri-Monday 0-24\n", "ar"},
-        /* what is not understood is as if it was not there: rather told once more than never */
+        /* what is not understood makes its matcher take everything: rather told once more than never */
+        {M "\tmode any\n\tmatch-severity loud\n\tmatch-severity info\n", "ar"},
+        {M "\tinvert-match 1\n\tmatch-severity loud\n", "ar"},
+        {M "\tmatch-severity info\n\tmatch-field regex:type=a{2}\n", "ar"},
+        {M "\tmatch-severity info\n\tmatch-phase moon\n", "ar"},
+        {M "\tmatch-severity info\n\tmode some\n", "ar"},
+        {M "\tdisable 1\n\tmatch-severity loud\n", "r"},
         {M "\tmatch-calendar nonsense\n", "ar"},
         {M "\tmatch-field glob:type=*\n", "ar"},
         {M "\tmatch-field regex:type=(\n", "ar"},
