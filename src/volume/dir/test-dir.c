@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/testsleep.h"
+#include "volume/dir/dir.h"
 #include "volume/file/stage.h"
 #include "volume/mark.h"
 #include "volume/name.h"
@@ -302,6 +303,26 @@ static void test_symlinks(void **state)
     assert_string_equal(buf_str(&text), "untouched");
 }
 
+/* Whether files share blocks is asked without a lock, in a file of that name. */
+static void test_created_by_two(void **state)
+{
+    int fd, r = 0, status;
+    if (!at("dir in /var/tmp"))
+        return;
+    struct dir d = {.fd = open(w.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    pid_t pid = fork();
+    for (int i = 0; i < 5000 && r == 0; i++) {
+        r = dir_create(&d, "one", &fd, &err);
+        close(r == 0 ? fd : -1);
+    }
+    if (pid == 0)
+        _exit(r != 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(d.fd);
+    ok(r);
+    assert_int_equal(status, 0);
+}
+
 /* ---- a full file system ---- */
 
 static const struct place small = {
@@ -558,6 +579,7 @@ int main(void)
         cmocka_unit_test_teardown(test_plain, close_world),
         cmocka_unit_test_teardown(test_chain, close_world),
         cmocka_unit_test_teardown(test_symlinks, close_world),
+        cmocka_unit_test_teardown(test_created_by_two, close_world),
         cmocka_unit_test_teardown(test_image, close_world),
         cmocka_unit_test_teardown(test_full, close_world),
         cmocka_unit_test_teardown(test_memory, close_world),
