@@ -261,8 +261,8 @@ static void read_secrets(struct notify_targets *all, const char *text, size_t le
     struct notify_target *of = NULL;
     struct lines l = LINES_INIT(text, len);
     while (lines_next(&l)) {
-        size_t n = line_trim(l.text, l.len);
-        _cleanup_free_ char *line = xstrndup(l.text, n);
+        _cleanup_free_ char *line = xstrndup(l.text, line_trim(l.text, l.len));
+        size_t n = strlen(line); /* less where there is a zero byte */
         char *key = line + strspn(line, " \t"), *value = key + strcspn(key, " \t");
         if (key == line)
             of = target_of_head(all, line);

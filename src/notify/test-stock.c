@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -66,6 +67,20 @@ static void test_targets(void **state)
     assert_string_equal(secret_find(&hook->secrets, "key"), "k1");
     assert_true(targets_find(&t, "phone")->disabled);
     assert_string_equal(targets_find(&t, "mail-to-root")->mail_to, "admin@example.com");
+    targets_release(&t);
+}
+
+/* A line ends at a zero byte: what is overwritten of it is no more than was copied. */
+static void test_zero_in_secrets(void **state)
+{
+    (void)state;
+    struct notify_targets t;
+    char secrets[4096];
+    memset(secrets, 'y', sizeof secrets);
+    snprintf(secrets, sizeof secrets, "gotify: phone\n\ttoken t1\n\tx"); /* with its zero byte */
+    const char *text = "gotify: phone\n\tserver http://g/\n";
+    stock_parse(text, strlen(text), secrets, sizeof secrets, "", 0, &t);
+    assert_string_equal(secret_find(&targets_find(&t, "phone")->secrets, "token"), "t1");
     targets_release(&t);
 }
 
@@ -247,8 +262,9 @@ static void test_templates(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets), cmocka_unit_test(test_matchers),
-                                       cmocka_unit_test(test_patterns), cmocka_unit_test(test_deep_pattern),
-                                       cmocka_unit_test(test_templates)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_targets),      cmocka_unit_test(test_zero_in_secrets),
+        cmocka_unit_test(test_matchers),     cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_deep_pattern), cmocka_unit_test(test_templates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
