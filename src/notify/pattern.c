@@ -8,9 +8,10 @@
 #include <string.h>
 
 struct scan {
-    const char *at;
-    unsigned depth, groups, pluses;
-    char before; /* 'x': something that may be repeated; otherwise the operator */
+    const char *begin, *at;
+    unsigned depth, groups, repeated, pluses;
+    char before; /* 'x': something that may be repeated; otherwise the operator, also ')' */
+    bool begins, ends, alternatives; /* "^" and "$" are no part of `out`; outside of groups */
     struct buf out;
 };
 
@@ -71,24 +72,33 @@ static const char *scan_brackets(struct scan *s)
     return NULL; /* a "]" comes next, or regcomp misses it */
 }
 
+/* The C library never comes to an end with some that have them. */
+static const char *scan_anchor(struct scan *s, bool fits, bool *ret)
+{
+    *ret = true;
+    s->before = '^';
+    s->at++;
+    return fits ? NULL : "a regular expression with '^' behind its beginning, or '$' before its end";
+}
+
 static const char *scan_operator(struct scan *s, char c)
 {
     if (c == '{')
         return "'{' is not known in regular expressions here";
-    if (strchr("*+?", c) && s->before != 'x')
+    if (strchr("*+?", c) && !strchr("x)", s->before))
         return "a regular expression repeats nothing, or a repetition";
-    if (strchr("^$", c) && s->depth)
-        return "a regular expression with '^' or '$' within '('";
     if (c == '(' && s->at[1] == '?')
         return "'(?' is not known in regular expressions here";
     s->groups += c == '(';
     s->pluses += c == '+';
-    if (s->groups > PATTERN_GROUPS || s->pluses > PATTERN_PLUSES)
-        return "a regular expression with more than 16 '(', or 8 '+'";
+    s->repeated += s->before == ')' && strchr("*+?", c);
+    if (s->groups > PATTERN_GROUPS || s->pluses > PATTERN_PLUSES || s->repeated > PATTERN_REPEATED)
+        return "a regular expression with more than 16 '(', 8 '+' or 4 '(' that are repeated";
     if (c == ')' && !s->depth)
         return "a regular expression with a ')' too many";
     s->depth += (c == '(') - (c == ')');
-    s->before = c == ')' ? 'x' : c;
+    s->alternatives = s->alternatives || (c == '|' && !s->depth);
+    s->before = c;
     buf_addc(&s->out, *s->at++);
     return NULL;
 }
@@ -100,7 +110,11 @@ static const char *scan_next(struct scan *s)
         return scan_escape(s);
     if (c == '[')
         return scan_brackets(s);
-    if (strchr("{*+?^$()|", c))
+    if (c == '^')
+        return scan_anchor(s, s->at == s->begin, &s->begins);
+    if (c == '$')
+        return scan_anchor(s, !s->at[1], &s->ends);
+    if (strchr("{*+?()|", c))
         return scan_operator(s, c);
     buf_addc(&s->out, *s->at++);
     s->before = 'x';
@@ -109,27 +123,47 @@ static const char *scan_next(struct scan *s)
 
 /* ---- the whole ---- */
 
-static const char *translate(const char *pattern, struct buf *out)
+static const char *translate(struct scan *s)
 {
-    struct scan s = {.at = pattern, .before = '|', .out = BUF_INIT};
-    const char *wrong = strlen(pattern) > PATTERN_MAX ? "a regular expression of more than 256 bytes" : NULL;
-    while (*s.at && !wrong)
-        wrong = scan_next(&s);
-    *out = s.out;
-    return wrong;
+    if (strlen(s->begin) > PATTERN_MAX)
+        return "a regular expression of more than 256 bytes";
+    while (*s->at) {
+        const char *wrong = scan_next(s);
+        if (wrong)
+            return wrong;
+    }
+    return (s->begins || s->ends) && s->alternatives
+               ? "a regular expression with '^' or '$' and '|' outside of '(': write '^(A|B)$'"
+               : NULL;
+}
+
+/* What regexec finds is the first one, and the longest that begins there. */
+static bool is_found(const regex_t *re, const struct scan *s, const char *value)
+{
+    regmatch_t m;
+    for (;; value++) {
+        if (regexec(re, value, 1, &m, 0) != 0 || (s->begins && m.rm_so > 0))
+            return false;
+        if (!s->ends || !value[m.rm_eo])
+            return true;
+        value += m.rm_so;
+        if (s->begins || !*value)
+            return false;
+    }
 }
 
 int pattern_matches(const char *pattern, const char *value, const char **wrong)
 {
     regex_t re;
-    _cleanup_buf_ struct buf text = BUF_INIT;
-    *wrong = translate(pattern, &text);
+    struct scan s = {.begin = pattern, .at = pattern, .before = '|', .out = BUF_INIT};
+    *wrong = translate(&s);
+    _cleanup_free_ char *text = buf_take(&s.out);
     if (*wrong)
         return -1;
     *wrong = "no regular expression";
-    if (regcomp(&re, buf_str(&text), REG_EXTENDED | REG_NOSUB) != 0)
+    if (regcomp(&re, text, REG_EXTENDED) != 0)
         return -1;
-    int r = value && regexec(&re, value, 0, NULL, 0) == 0;
+    int r = value && is_found(&re, &s, value);
     regfree(&re);
     return r;
 }

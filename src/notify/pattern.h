@@ -2,11 +2,12 @@
  * bound, or overflows the stack, for some that are short: of these nothing reaches it. Pure. */
 #pragma once
 
-#define PATTERN_MAX 256   /* bytes */
-#define PATTERN_GROUPS 16 /* "(" in all */
-#define PATTERN_PLUSES 8  /* "+" in all: each one doubles what it repeats */
+#define PATTERN_MAX 256    /* bytes */
+#define PATTERN_GROUPS 16  /* "(" in all */
+#define PATTERN_REPEATED 4 /* groups with "*", "+" or "?" */
+#define PATTERN_PLUSES 8   /* "+" in all: each one doubles what it repeats */
 
 /* Is there a match of `pattern` anywhere in value? 1, 0; -1: it is not understood, *wrong says why. It is
- * POSIX's extended syntax with \d, \w and \s, but without "{", "(?", back-references, anchors within "(" and
- * repetitions of repetitions. NULL as value: nothing matches. */
+ * POSIX's extended syntax with \d, \w and \s, but without "{", "(?", back-references, anchors but at its very
+ * ends and repetitions of repetitions. NULL as value: nothing matches. */
 int pattern_matches(const char *pattern, const char *value, const char **wrong);

@@ -182,8 +182,9 @@ static void read_property(struct reader *r, char *line, unsigned number)
     } else if (r->in == MATCHER) {
         const char *wrong = matcher_set(&r->matcher, key, value);
         if (wrong)
-            warn_at(&r->ret->warnings, STOCK_FILE, number, "matcher '%.40s' takes whatever comes: %s: '%.40s %.80s'",
-                    r->matcher.name, wrong, key, value);
+            warn_at(&r->ret->warnings, STOCK_FILE, number,
+                    "matcher '%.40s' takes whatever comes: %s: '%.40s %.80s'", r->matcher.name, wrong, key,
+                    value);
     }
 }
 
@@ -211,7 +212,8 @@ static void add_built_in(struct reader *r)
     struct notify_targets *all = r->ret;
     if (!targets_find(all, ROOT_TARGET)) {
         begin_target(r, "sendmail", ROOT_TARGET);
-        r->good = r->in == TARGET && !set_property(&r->target, r->users, r->users_len, "mailto-user", ROOT_USER);
+        r->good =
+            r->in == TARGET && !set_property(&r->target, r->users, r->users_len, "mailto-user", ROOT_USER);
         end_section(r);
     }
     for (size_t i = 0; i < all->n_matchers; i++)
