@@ -9,7 +9,7 @@
 
 struct scan {
     const char *begin, *at;
-    unsigned depth, groups, repeated, pluses;
+    unsigned depth, groups, repeated, repeats;
     char before; /* 'x': something that may be repeated; otherwise the operator, also ')' */
     bool begins, ends, alternatives; /* "^" and "$" are no part of `out`; outside of groups */
     struct buf out;
@@ -90,10 +90,10 @@ static const char *scan_operator(struct scan *s, char c)
     if (c == '(' && s->at[1] == '?')
         return "'(?' is not known in regular expressions here";
     s->groups += c == '(';
-    s->pluses += c == '+';
+    s->repeats += strchr("*+?", c) != NULL;
     s->repeated += s->before == ')' && strchr("*+?", c);
-    if (s->groups > PATTERN_GROUPS || s->pluses > PATTERN_PLUSES || s->repeated > PATTERN_REPEATED)
-        return "a regular expression with more than 16 '(', 8 '+' or 4 '(' that are repeated";
+    if (s->groups > PATTERN_GROUPS || s->repeats > PATTERN_REPEATS || s->repeated > PATTERN_REPEATED)
+        return "a regular expression with more than 16 '(', 8 repetitions, or 2 of groups";
     if (c == ')' && !s->depth)
         return "a regular expression with a ')' too many";
     s->depth += (c == '(') - (c == ')');

@@ -4,8 +4,8 @@
 
 #define PATTERN_MAX 256    /* bytes */
 #define PATTERN_GROUPS 16  /* "(" in all */
-#define PATTERN_REPEATED 4 /* groups with "*", "+" or "?" */
-#define PATTERN_PLUSES 8   /* "+" in all: each one doubles what it repeats */
+#define PATTERN_REPEATED 2 /* of these, behind groups */
+#define PATTERN_REPEATS 8  /* "*", "+" and "?" in all: what they cost multiplies */
 
 /* Is there a match of `pattern` anywhere in value? 1, 0; -1: it is not understood, *wrong says why. It is
  * POSIX's extended syntax with \d, \w and \s, but without "{", "(?", back-references, anchors but at its very
