@@ -209,14 +209,14 @@ def who_does_not_read(w):
         for one in dawdlers:
             for _ in range(LOST // 3):
                 one.next()
-    first, rounds = (2, 12) if os.environ.get("PVESR_SANITIZED") else (8, 24)  # what is kept is less than 6 of them
-    for n in range(first):
+    sanitized = os.environ.get("PVESR_SANITIZED")
+    rounds, held = 12 if sanitized else 40, []
+    for n in range(rounds):
         round_of(n)
-    before = resident(w)
-    for n in range(first, rounds):
-        round_of(n)
-    grown = resident(w) - before
-    assert grown < 8 << 10 or os.environ.get("PVESR_SANITIZED"), f"{grown} KiB for who does not read"
+        held.append(resident(w))
+    # what is kept is less than 6 of them; a moment's need is not counted, only what stays
+    grown = min(held[-6:]) - max(held[4:10])
+    assert grown < 8 << 10 or sanitized, f"{grown} KiB for who does not read: {held}"
     for one in slow + dawdlers:
         seen = []
         while event := one.next():

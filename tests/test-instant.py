@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import re
+import signal
 import subprocess
 import time
 
@@ -460,11 +461,25 @@ def written_within_the_commit(w):
 
 
 def no_room(w, former, when):
-    """A run whose agent finds no room for another name of that file; what is replaced is left alone for a while before it is asked about."""
+    """A run whose agent finds no room for another name of that file, from the nth on, and stops where the replica is replaced."""
     names = [word for path in (former, w.lab.replica(0)) for word in ("-P", os.path.basename(path))]
-    w.c.set_agent("pve2", ["strace", "-f", "-b", "execve", "-qq", "-o", "/dev/null", *names, "-e", "trace=linkat,renameat,renameat2",
-                           "-e", f"inject=linkat:error=ENOSPC:when={when}+", "-e", "inject=renameat,renameat2:delay_exit=3000000"])
+    w.c.set_agent("pve2", ["strace", "-f", "-b", "execve", "-qq", "-o", os.path.join(w.c.dir, "trace"), *names, "-e", "trace=linkat,renameat,renameat2",
+                           "-e", f"inject=linkat:error=ENOSPC:when={when}+", "-e", "inject=renameat,renameat2:signal=SIGSTOP"])
     return w.a.popen("run", "--id", "100-0", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def words_of(pid):
+    with open(f"/proc/{pid}/cmdline") as f:
+        return f.read()
+
+
+def go_on(w):
+    """Whom no_room has stopped: nothing it does comes between the replacement and this."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as f:
+            tracer = f.read().split("TracerPid:")[1].split()[0]
+            if tracer != "0" and os.path.join(w.c.dir, "trace") in words_of(tracer):
+                os.kill(int(pid), signal.SIGCONT)
 
 
 def begins_with_mine(path):
@@ -483,19 +498,16 @@ def no_room_for_what_is_written_within_the_commit(w):
     w.create()
     w.run()
     former, live = os.path.join(w.lab.names.folder(w.b.store), f".pvesr-tmp.{os.path.basename(w.lab.replica(0))}@@former"), w.lab.replica(0)
-    for _ in range(20):
-        change(w)
-        ran = no_room(w, former, 2)
-        rig.wait_for(lambda ran=ran: ran.poll() is not None or replaced(former, live), "the moment in which the replica is replaced")
-        with contextlib.suppress(OSError), open(former, "r+b", buffering=0) as f:
-            f.write(MINE)
-            os.fsync(f.fileno())
-        said = ran.communicate()[0]
-        assert ran.returncode == 0, said
-        if begins_with_mine(former):
-            break
-    else:
-        raise AssertionError("no commit was met in 20 runs")
+    change(w)
+    ran = no_room(w, former, 2)
+    rig.wait_for(lambda: ran.poll() is not None or replaced(former, live), "the moment in which the replica is replaced", seconds=120)
+    with open(former, "r+b", buffering=0) as f:
+        f.write(MINE)
+        os.fsync(f.fileno())
+    go_on(w)
+    said = ran.communicate()[0]
+    assert ran.returncode == 0, said
+    assert begins_with_mine(former), said
     assert same_file(w.lab.replica(0), w.lab.live(0))
     change(w)
     said = no_room(w, former, 1).communicate()[0]

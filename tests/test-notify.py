@@ -513,6 +513,21 @@ def refused(w):
     assert not w.a.pvesr("status").stderr
 
 
+def refused_without_its_secret(w):
+    """what a web server refuses for a wrong secret is sent when priv/notify.cfg has the right one"""
+    web = Web(w.c, status=401)
+    w.notify(hook(web, more="\theader-X-Key {{ secret key }}\n"), "webhook: hook\n\tkey wrong\n")
+    w.break_target()
+    d = Daemon(w.a)
+    rig.wait_for(lambda: "is refused for good" in d.words(), "the word of the log")
+    web.status = 200
+    w.c.write("priv/notify.cfg", f"webhook: hook\n\tkey {SECRET}\n")
+    rig.wait_for(lambda: web.events() == ["failure"] and not w.spooled(), "the failure")
+    assert web.got[0][1]["X-Key"] == SECRET, web.got
+    d.stop()
+    assert SECRET not in d.words(), "a secret is in the log"
+
+
 def waits_for_a_web_server(w):
     """a web server that wants to be asked later, or is out of order, is"""
     web = Web(w.c, status=429)
@@ -668,7 +683,7 @@ def play(f):
     return run
 
 
-for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, as_of_backups, by_hand, turned_off, full, read_only, many_at_once, edited, refused,
+for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, as_of_backups, by_hand, turned_off, full, read_only, many_at_once, edited, refused, refused_without_its_secret,
              waits_for_a_web_server, mail_refused, by_tls, stopped_while_it_is_sent, killed_while_it_is_sent,
              not_removed, other_state_dir):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))

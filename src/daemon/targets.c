@@ -1,8 +1,32 @@
 #include "daemon/targets.h"
 
+#include "conf/digest.h"
 #include "notify/stock.h"
 
 #include <string.h>
+
+static int read_secrets(struct tree *t, const char *file, struct buf *ret, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("priv/%s", file);
+    return tree_read(t, path, ret, e);
+}
+
+static void forget(struct buf *secrets)
+{
+    if (secrets->data)
+        explicit_bzero(secrets->data, secrets->room);
+    buf_release(secrets);
+}
+
+static void digest_secrets(struct tree *t, const char *file, char ret[41])
+{
+    struct err ignored;
+    struct buf secrets = BUF_INIT;
+    *ret = 0;
+    if (read_secrets(t, file, &secrets, &ignored) >= 0)
+        digest_sha1(buf_str(&secrets), secrets.len, ret);
+    forget(&secrets);
+}
 
 int targets_text_read(struct tree *t, struct targets_text *ret, struct err *e)
 {
@@ -14,6 +38,8 @@ int targets_text_read(struct tree *t, struct targets_text *ret, struct err *e)
     }
     if (r < 0)
         targets_text_release(ret);
+    else
+        digest_secrets(t, ret->file, ret->secrets);
     return r < 0 ? -1 : 0;
 }
 
@@ -25,7 +51,7 @@ static bool same(const struct buf *a, const struct buf *b)
 bool targets_text_equal(const struct targets_text *a, const struct targets_text *b)
 {
     return a->file && b->file && strcmp(a->file, b->file) == 0 && same(&a->text, &b->text) &&
-           same(&a->users, &b->users);
+           same(&a->users, &b->users) && strcmp(a->secrets, b->secrets) == 0;
 }
 
 void targets_text_release(struct targets_text *x)
@@ -52,15 +78,13 @@ void targets_of_text(const struct targets_text *x, struct notify_targets *ret)
 int targets_load(struct tree *t, struct notify_targets *ret, struct err *e)
 {
     struct targets_text x;
-    _cleanup_buf_ struct buf secrets = BUF_INIT;
+    struct buf secrets = BUF_INIT;
     if (targets_text_read(t, &x, e) < 0)
         return -1;
-    _cleanup_free_ char *path = xasprintf("priv/%s", x.file);
-    int r = tree_read(t, path, &secrets, e);
+    int r = read_secrets(t, x.file, &secrets, e);
     if (r >= 0)
         parse(&x, &secrets, ret);
-    if (secrets.data)
-        explicit_bzero(secrets.data, secrets.room);
+    forget(&secrets);
     targets_text_release(&x);
     return r < 0 ? -1 : 0;
 }

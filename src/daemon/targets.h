@@ -6,10 +6,11 @@
 #include "cluster/tree.h"
 #include "notify/targets.h"
 
-/* What they were read from; it holds no secrets. */
+/* What they were read from; of the secrets only whether they are the same. */
 struct targets_text {
     const char *file;
     struct buf text, users;
+    char secrets[41]; /* digest of their file; "": it cannot be read, which is an error for who sends */
 };
 int targets_text_read(struct tree *t, struct targets_text *ret, struct err *e);
 bool targets_text_equal(const struct targets_text *a, const struct targets_text *b);

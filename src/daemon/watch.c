@@ -112,7 +112,8 @@ void watch_update(struct watch *w, struct tree *tree, const char *state_dir)
     w->tree = tree;
     watch_dir(w, IN_CLOSE_WRITE, state_dir);
     watch_dir(w, IN_CLOSE_WRITE, root);
-    _cleanup_free_ char *nodes = xasprintf("%s/nodes", root);
+    _cleanup_free_ char *nodes = xasprintf("%s/nodes", root), *priv = xasprintf("%s/priv", root);
+    watch_dir(w, IN_CLOSE_WRITE, priv);
     watch_dir(w, 0, nodes);
     if (tree_list(tree, "nodes", &names, &ignored) == 0)
         for (size_t i = 0; i < names.n; i++) {

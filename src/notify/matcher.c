@@ -3,8 +3,8 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "notify/event.h"
+#include "notify/pattern.h"
 
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,17 +31,6 @@ static const char *field(const json_t *event, const char *name)
     return *value ? value : NULL;
 }
 
-/* 1, 0; -1: no regular expression. */
-static int matches_regex(const char *pattern, const char *value)
-{
-    regex_t re;
-    if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB) != 0)
-        return -1;
-    int r = value && regexec(&re, value, 0, NULL, 0) == 0;
-    regfree(&re);
-    return r;
-}
-
 /* "exact:NAME=VALUE,…" or "regex:NAME=PATTERN". */
 static int matches_field(const char *rule, const json_t *event, const char **wrong)
 {
@@ -52,10 +41,8 @@ static int matches_field(const char *rule, const json_t *event, const char **wro
         return -1;
     _cleanup_free_ char *name = xstrndup(colon + 1, (size_t)(equals - colon) - 1);
     const char *value = field(event, name);
-    if (regex) {
-        *wrong = "no regular expression";
-        return matches_regex(equals + 1, value);
-    }
+    if (regex)
+        return pattern_matches(equals + 1, value, wrong);
     _cleanup_strv_ struct strv values = STRV_INIT;
     strv_split(&values, equals + 1, ",");
     return value && strv_has(&values, value);
@@ -184,7 +171,7 @@ static const char *add_rule(struct matcher *m, const char *key, const char *valu
     return wrong;
 }
 
-const char *matcher_set(struct matcher *m, const char *key, const char *value)
+static const char *set(struct matcher *m, const char *key, const char *value)
 {
     struct err e;
     if (strncmp(key, "match-", 6) == 0 &&
@@ -207,11 +194,20 @@ const char *matcher_set(struct matcher *m, const char *key, const char *value)
                                                                                          : NULL;
 }
 
+const char *matcher_set(struct matcher *m, const char *key, const char *value)
+{
+    const char *wrong = set(m, key, value);
+    m->in_doubt = m->in_doubt || wrong;
+    return wrong;
+}
+
 bool matcher_takes(const struct matcher *m, const char *target, const json_t *event, int64_t at)
 {
     const char *wrong;
     if (m->disabled || !strv_has(&m->targets, target))
         return false;
+    if (m->in_doubt)
+        return true;
     bool matches = !m->any || !m->rules.n;
     for (size_t i = 0; i < m->rules.n; i++) {
         bool one = judge(m->rules.v[i], event, at, &wrong) > 0;

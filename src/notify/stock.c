@@ -182,8 +182,9 @@ static void read_property(struct reader *r, char *line, unsigned number)
     } else if (r->in == MATCHER) {
         const char *wrong = matcher_set(&r->matcher, key, value);
         if (wrong)
-            warn_at(&r->ret->warnings, STOCK_FILE, number, "matcher '%.40s': left out: %s: '%.40s %.80s'",
-                    r->matcher.name, wrong, key, value);
+            warn_at(&r->ret->warnings, STOCK_FILE, number,
+                    "matcher '%.40s' takes whatever comes: %s: '%.40s %.80s'", r->matcher.name, wrong, key,
+                    value);
     }
 }
 
@@ -211,7 +212,8 @@ static void add_built_in(struct reader *r)
     struct notify_targets *all = r->ret;
     if (!targets_find(all, ROOT_TARGET)) {
         begin_target(r, "sendmail", ROOT_TARGET);
-        r->good = r->in == TARGET && !set_property(&r->target, r->users, r->users_len, "mailto-user", ROOT_USER);
+        r->good =
+            r->in == TARGET && !set_property(&r->target, r->users, r->users_len, "mailto-user", ROOT_USER);
         end_section(r);
     }
     for (size_t i = 0; i < all->n_matchers; i++)
@@ -261,8 +263,8 @@ static void read_secrets(struct notify_targets *all, const char *text, size_t le
     struct notify_target *of = NULL;
     struct lines l = LINES_INIT(text, len);
     while (lines_next(&l)) {
-        size_t n = line_trim(l.text, l.len);
-        _cleanup_free_ char *line = xstrndup(l.text, n);
+        _cleanup_free_ char *line = xstrndup(l.text, line_trim(l.text, l.len));
+        size_t n = strlen(line); /* less where there is a zero byte */
         char *key = line + strspn(line, " \t"), *value = key + strcspn(key, " \t");
         if (key == line)
             of = target_of_head(all, line);

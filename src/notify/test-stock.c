@@ -1,4 +1,5 @@
 /* notifications.cfg of Proxmox VE: its targets, who of them is told of what, and its templates. */
+#include "notify/pattern.h"
 #include "notify/stock.h"
 #include "notify/template.h"
 
@@ -6,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -68,6 +70,20 @@ static void test_targets(void **state)
     targets_release(&t);
 }
 
+/* A line ends at a zero byte: what is overwritten of it is no more than was copied. */
+static void test_zero_in_secrets(void **state)
+{
+    (void)state;
+    struct notify_targets t;
+    char secrets[4096];
+    memset(secrets, 'y', sizeof secrets);
+    snprintf(secrets, sizeof secrets, "gotify: phone\n\ttoken t1\n\tx"); /* with its zero byte */
+    const char *text = "gotify: phone\n\tserver http://g/\n";
+    stock_parse(text, strlen(text), secrets, sizeof secrets, "", 0, &t);
+    assert_string_equal(secret_find(&targets_find(&t, "phone")->secrets, "token"), "t1");
+    targets_release(&t);
+}
+
 /* Which of the targets "a" and "mail-to-root" is told: "a", "r", "ar", "". */
 static void told(const char *text, char ret[3])
 {
@@ -113,7 +129,13 @@ static void test_matchers(void **state)
         {M "\tmatch-calendar mon..fri 8:30-17:45\n", "ar"},
         {M "\tmatch-calendar sun,tue-sat 0-24\n", "r"},
         {M "\tmatch-calendar fri-Monday 0-24\n", "ar"},
-        /* what is not understood is as if it was not there: rather told once more than never */
+        /* what is not understood makes its matcher take everything: rather told once more than never */
+        {M "\tmode any\n\tmatch-severity loud\n\tmatch-severity info\n", "ar"},
+        {M "\tinvert-match 1\n\tmatch-severity loud\n", "ar"},
+        {M "\tmatch-severity info\n\tmatch-field regex:type=a{2}\n", "ar"},
+        {M "\tmatch-severity info\n\tmatch-phase moon\n", "ar"},
+        {M "\tmatch-severity info\n\tmode some\n", "ar"},
+        {M "\tdisable 1\n\tmatch-severity loud\n", "r"},
         {M "\tmatch-calendar nonsense\n", "ar"},
         {M "\tmatch-field glob:type=*\n", "ar"},
         {M "\tmatch-field regex:type=(\n", "ar"},
@@ -129,6 +151,92 @@ static void test_matchers(void **state)
         if (strcmp(ret, rows[i].told) != 0)
             fail_msg("'%s' tells '%s'", rows[i].text, ret);
     }
+}
+
+/* 1, 0; -1: not understood. */
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *value;
+        int expected;
+    } rows[] = {
+        {"^100-", "100-0", 1},
+        {"^pve[12]$|^x$", "pve2", -1},
+        {"^(pve[12]|x)$", "pve2", 1},
+        {"0$", "100-0", 1},
+        {"^(a|ab)$", "ab", 1},
+        {"(a|b)b$", "abab", 1},
+        {"a$", "ab", 0},
+        {"^b", "ab", 0},
+        {"^$", "", 1},
+        {"b*$", "abbc", 1},
+        {"a^b", "a^b", -1},
+        {"^pve[12]$", "pve21", 0},
+        {"^\\d+-\\d$", "100-0", 1},
+        {"^\\d+-\\d$", "a100-0", 0},
+        {"^[\\w.-]+$", "pve-1.a_b", 1},
+        {"^[\\w.-]+$", "pve 1", 0},
+        {"a\\sb", "a b", 1},
+        {"a\\.b", "axb", 0},
+        {"[]a]", "]", 1},
+        {"[^[:digit:]]", "12", 0},
+        {"^(pve|node)(1|2)?$", "node", 1},
+        {"", "a", 1},
+        {"((((((((((((((((a))))))))))))))))", "a", 1},
+        {"(((((((((((((((((a)))))))))))))))))", "a", -1},
+        {"a+a+a+a+a+a+a+a+", "aaaaaaaaa", 1},
+        {"a+a+a+a+a+a+a+a+a+", "aaaaaaaaa", -1},
+        {"a++", "a", -1},
+        {"a+?", "a", -1},
+        {"*a", "a", -1},
+        {"a{2}", "aa", -1},
+        {"((a{1,200}){1,200}){1,30}", "a", -1},
+        {"((((((((^|a|$)*|^)*|$)*|^)*|^)*|$)*|^)*|^)*", "aaaaaaaaaaaaaaaa", -1},
+        {"\\d+$|.*b|^(((((\\d+)*((()*)+)*)*)*)+)+)*", "aababababaabab", -1},
+        {"^(a)*(b)+c?$", "abb", 1},
+        {"^(a)*(b)+(c)?$", "abb", -1},
+        {"(a)\\1", "aa", -1},
+        {"(?i)a", "A", -1},
+        {"\\bpve", "pve", -1},
+        {"\\<pve", "pve", -1},
+        {"[\\.]", ".", -1},
+        {"[a", "a", -1},
+        {"[[:digit:", "1", -1},
+        {"a\\", "a", -1},
+        {"(", "(", -1},
+        {")", ")", -1},
+    };
+    const char *wrong;
+    for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        int r = pattern_matches(rows[i].pattern, rows[i].value, &wrong);
+        if (r != rows[i].expected || (r < 0 && !wrong))
+            fail_msg("'%s' and '%s' give %d", rows[i].pattern, rows[i].value, r);
+        assert_int_equal(pattern_matches(rows[i].pattern, NULL, &wrong), r < 0 ? -1 : 0);
+    }
+    char longest[PATTERN_MAX + 2] = {0};
+    memset(longest, 'a', PATTERN_MAX);
+    assert_int_equal(pattern_matches(longest, "a", &wrong), 0);
+    longest[PATTERN_MAX] = 'a';
+    assert_int_equal(pattern_matches(longest, "a", &wrong), -1);
+}
+
+/* 20000 "(" overflow the stack of regcomp. */
+static void test_deep_pattern(void **state)
+{
+    (void)state;
+    enum { DEEP = 20000 };
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    char ret[8];
+    buf_adds(&text, M "\tmatch-field regex:hostname=");
+    for (int i = 0; i < DEEP; i++)
+        buf_addc(&text, '(');
+    buf_addc(&text, 'a');
+    for (int i = 0; i < DEEP; i++)
+        buf_addc(&text, ')');
+    buf_addc(&text, '\n');
+    told(buf_str(&text), ret);
+    assert_string_equal(ret, "ar");
 }
 
 static void test_templates(void **state)
@@ -166,7 +274,9 @@ static void test_templates(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets), cmocka_unit_test(test_matchers),
-                                       cmocka_unit_test(test_templates)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_targets),      cmocka_unit_test(test_zero_in_secrets),
+        cmocka_unit_test(test_matchers),     cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_deep_pattern), cmocka_unit_test(test_templates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

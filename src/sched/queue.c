@@ -191,13 +191,14 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     job.max_age = j->max_age ? age : NULL;
     job.guest = j->guest;
     job.fault = j->faulty ? j->id : NULL;
-    bool asked = s->asked && s->asked != j->asked;
+    /* not before a run that is under way has ended, and was judged: it may be put off */
+    bool asked = !j->running && s->asked && s->asked != j->asked;
     if (s->exists && s->last_try == 0 && j->last_try != 0)
         j->not_before = 0; /* this is all that Proxmox VE's own schedule-now says */
     j->next = j->guestless ? 0 : due_time(&job, s, j->target_online, now);
     j->last_iteration = s->last_iteration;
     j->last_try = s->last_try;
-    j->asked = s->asked;
+    j->asked = j->running ? j->asked : s->asked;
     j->told = j->last_sync == s->last_sync && j->told <= now ? j->told : 0;
     j->postponed =
         j->last_sync == s->last_sync ? j->postponed : 0; /* somebody else's run may have succeeded */

@@ -158,6 +158,23 @@ static void test_asked_for_while_put_off(void **state)
     assert_string_equal(start(w, now), "100-0");
 }
 
+/* It is seen while the run is under way that is then put off. */
+static void test_asked_for_during_a_run(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 100-0\n\ttarget pve2\n");
+    look(w, 1000);
+    assert_string_equal(start(w, 1000), "100-0");
+    ask_for(w, "100-0");
+    look(w, 1001);
+    queue_ended(&w->q, "100-0", QUEUE_POSTPONED);
+    look(w, 1002);
+    assert_string_equal(start(w, 1002), "100-0");
+    queue_ended(&w->q, "100-0", QUEUE_POSTPONED);
+    look(w, 1003);
+    assert_string_equal(start(w, 1003), ""); /* once only */
+}
+
 /* schedule-now, which waits for the guest's lock, comes before the end of a run is seen that began at once
  * itself: the first one of a job, or one that was asked for. It left its trace, and another one is to follow.
  */
@@ -363,6 +380,7 @@ int main(void)
         WORLD_TEST(test_timeline_failure),
         WORLD_TEST(test_asked_for_at_the_end),
         WORLD_TEST(test_asked_for_while_put_off),
+        WORLD_TEST(test_asked_for_during_a_run),
         WORLD_TEST(test_removal_of_local_target),
         WORLD_TEST(test_removal_without_a_guest),
         WORLD_TEST(test_busy_guest),

@@ -342,16 +342,16 @@ static int slot_tidy(struct volume *v, struct err *e)
 }
 
 /* The live file goes last: as long as anything is left, the volume is listed and the removal can be done
- * again. */
+ * again. What is nobody's data goes first, since the former file may need room to be kept. */
 static int slot_destroy(struct volume *v, struct err *e)
 {
     struct dir *d = v->priv;
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (former_settle(v, true, e) != 0 || dir_remove_all(d, DIR_TEMP, e) < 0 ||
-        dir_remove_all(d, DIR_STAGE, e) < 0 || dir_remove_snapshots(d, e) < 0 ||
-        dir_remove(d, d->file, e) < 0 || dir_traits_forget(d, e) < 0)
+    if (dir_remove_all(d, DIR_TEMP, e) < 0 || dir_remove_all(d, DIR_STAGE, e) < 0 ||
+        former_settle(v, true, e) != 0 || dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0 ||
+        dir_traits_forget(d, e) < 0)
         return -1;
     keeper_end(d->fd, d->file);
     seal_tidy(d);

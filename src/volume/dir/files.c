@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#define CREATE_TRIES 1000
+
 struct dir_name dir_name(const struct dir *d, enum dir_kind kind, const char *tag)
 {
     static const char *const prefix[] = {
@@ -64,9 +66,15 @@ int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct e
 
 int dir_create(const struct dir *d, const char *name, int *fd, struct err *e)
 {
-    if (unlinkat(d->fd, name, 0) < 0 && errno != ENOENT)
-        return err_sys(e, "cannot remove '%s'", name);
-    *fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE_DISK);
+    *fd = -1;
+    /* another process may make it in between, where no lock keeps it from that */
+    for (int tries = 0; *fd < 0 && tries < CREATE_TRIES; tries++) {
+        if (unlinkat(d->fd, name, 0) < 0 && errno != ENOENT)
+            return err_sys(e, "cannot remove '%s'", name);
+        *fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE_DISK);
+        if (*fd < 0 && errno != EEXIST)
+            break;
+    }
     return *fd < 0 ? err_sys(e, "cannot create '%s'", name) : 0;
 }
 

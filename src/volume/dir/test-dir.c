@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/testsleep.h"
+#include "volume/dir/dir.h"
 #include "volume/file/stage.h"
 #include "volume/mark.h"
 #include "volume/name.h"
@@ -302,6 +303,35 @@ static void test_symlinks(void **state)
     assert_string_equal(buf_str(&text), "untouched");
 }
 
+/* Whether files share blocks is asked without a lock, in a file of that name. */
+static void test_created_by_two(void **state)
+{
+    int fd, r = 0, status;
+    if (!at("dir in /var/tmp"))
+        return;
+    struct dir d = {.fd = open(w.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    pid_t pid = fork();
+    for (int i = 0; i < 5000 && r == 0; i++)
+        if ((r = dir_create(&d, "one", &fd, &err)) == 0)
+            close(fd);
+    if (pid == 0)
+        _exit(r != 0);
+    close(d.fd);
+    assert_true(waitpid(pid, &status, 0) == pid && status == 0 && r == 0);
+}
+
+/* What is removed anyway goes first: what a former file is kept with may need its room. */
+static void test_destroyed_in_order(void **state)
+{
+    if (!at("dir in /var/tmp"))
+        return;
+    world_create(&w, 4096);
+    put(beside(&w.src_store, ".pvesr-stage." FILE_NAME), "x");
+    assert_int_equal(symlink("x", beside(&w.src_store, ".pvesr-tmp." FILE_NAME "@@former")), 0);
+    refused(volume_destroy(w.src, &err), ERR_DATA, "symlink"); /* this one cannot be kept */
+    assert_false(fs_exists(beside(&w.src_store, ".pvesr-stage." FILE_NAME)));
+}
+
 /* ---- a full file system ---- */
 
 static const struct place small = {
@@ -558,6 +588,8 @@ int main(void)
         cmocka_unit_test_teardown(test_plain, close_world),
         cmocka_unit_test_teardown(test_chain, close_world),
         cmocka_unit_test_teardown(test_symlinks, close_world),
+        cmocka_unit_test_teardown(test_created_by_two, close_world),
+        cmocka_unit_test_teardown(test_destroyed_in_order, close_world),
         cmocka_unit_test_teardown(test_image, close_world),
         cmocka_unit_test_teardown(test_full, close_world),
         cmocka_unit_test_teardown(test_memory, close_world),
