@@ -2,9 +2,11 @@
 """The API of pvesrd over real HTTPS, on two nodes, by Python's own client, by curl and by clients that know nothing of us."""
 import concurrent.futures
 import contextlib
+import fcntl
 import functools
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -227,6 +229,60 @@ def bodies(w):
     # as a query, and percent-encoded in the path
     expect(200, w.api.call("PUT", "/cluster/replication/100%2d0?rate=6"))
     assert expect(200, w.api.get("/cluster/replication/100-0")).data["rate"] == 6
+
+
+# ---- while a child is under way ----
+
+def child_of(daemon, *words):
+    """The process that pvesrd began with these words, or 0."""
+    pid = daemon.process.pid
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        children = f.read().split()
+    for child in children:
+        with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline", "rb") as f:
+            if not {word.encode() for word in words} - set(f.read().split(b"\0")):
+                return int(child)
+    return 0
+
+
+@contextlib.contextmanager
+def held(path):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def hold_agent(w):
+    """The agent of pve2 waits for whoever holds this file."""
+    path = os.path.join(w.c.dir, "agent-waits")
+    w.c.set_agent("pve2", ["flock", path])
+    return path
+
+
+@told
+def who_goes_meanwhile(w):
+    """while children are under way it becomes unknown who may what: each answers with that, or what needs no rights, and the daemon goes on"""
+    users = os.path.join(w.c.tree, "user.cfg")
+    w.create(schedule="yearly")
+    w.wait_synced()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, held(hold_agent(w)), contextlib.ExitStack() as lock:
+        lock.enter_context(held(os.path.join(w.a.lock_dir, "pve-migrate-100")))
+        doctor = pool.submit(w.api.post, "/nodes/pve1/doctor", guest="100")
+        plan = pool.submit(w.api.get, "/nodes/pve1/replication/100-0/plan")
+        rig.wait_for(lambda: child_of(w.a.daemon, "doctor") and child_of(w.a.daemon, "plan"), "both children")
+        os.rename(users, users + ".away")
+        os.mkdir(users)
+        expect(401, w.api.get("/version"))
+        lock.close()
+        expect(500, doctor.result(), "user.cfg")
+        os.rmdir(users)
+        os.rename(users + ".away", users)
+        expect(200, w.api.get("/version"))
+        os.kill(child_of(w.a.daemon, "plan"), signal.SIGKILL)
+        expect(500, plan.result(), "pvesr ended with status 137")
+    assert w.a.daemon.process.poll() is None
+    expect(200, w.api.post("/nodes/pve1/doctor", guest="100"))
 
 
 # ---- who may ----

@@ -134,12 +134,19 @@ static bool pause_answer(struct call *c)
 
 privileges call_may(const struct call *c, const char *path)
 {
-    return caller_may(c->api->who.access, &c->caller, path, c->now);
+    const struct access *a = c->api->who.access;
+    return a ? caller_may(a, &c->caller, path, c->now) : 0;
 }
 
 privileges call_may_guest(const struct call *c, uint32_t guest)
 {
-    return users_may_guest(c->api->who.access->users, c->caller.who, guest, c->now);
+    const struct access *a = c->api->who.access;
+    return a ? users_may_guest(a->users, c->caller.who, guest, c->now) : 0;
+}
+
+int call_check_who(const struct call *c, struct err *e)
+{
+    return c->api->who.access ? 0 : err_set(e, ERR_CONFIG, 0, "%s", c->api->who.problem);
 }
 
 static int identify(struct call *c)

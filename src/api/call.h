@@ -109,10 +109,13 @@ int call_refuse(struct call *c, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A parameter's fault: 400 with it in `errors`. -1. */
 int call_refuse_parameter(struct call *c, const char *name, const char *reason);
+/* Of who asks; none while nothing says who may what, as may come to be while a child is under way. */
 privileges call_may(const struct call *c, const char *path);
 /* 0, or 403. One of `wanted` is enough. */
 int call_require(struct call *c, const char *path, privileges wanted);
 privileges call_may_guest(const struct call *c, uint32_t guest);
+/* For a `finish` or `then` that shows what the caller may see: -1 and *e while nothing says what that is. */
+int call_check_who(const struct call *c, struct err *e);
 static inline const char *call_text(const struct call *c, enum parameter_id id)
 {
     return c->request.value[id].text;

@@ -21,13 +21,10 @@ static int take_json(struct call *c, const struct child_result *r, struct err *e
     return c->data ? 0 : err_set(e, ERR_SYSTEM, 0, "what pvesr says is no JSON");
 }
 
-/* Of the guests that the caller may see now, with the node that was asked. Meanwhile the tree may have become
- * unreadable. */
+/* Of the guests that the caller may see now, with the node that was asked. */
 static int take_risks(struct call *c, const struct child_result *r, struct err *e)
 {
-    if (!c->api->who.access)
-        return err_set(e, ERR_CONFIG, 0, "%s", c->api->who.problem);
-    if (take_json(c, r, e) < 0)
+    if (call_check_who(c, e) < 0 || take_json(c, r, e) < 0)
         return -1;
     for (size_t i = json_array_size(c->data); i-- > 0;) {
         json_t *row = json_array_get(c->data, i);

@@ -180,6 +180,8 @@ static json_t *warnings_seen(const struct call *c, const struct buf *said)
 /* It fails where not all could be looked at, and what it found is there all the same. */
 static int give_findings(struct call *c, const struct child_result *r, struct err *e)
 {
+    if (call_check_who(c, e) < 0)
+        return -1;
     json_t *all = json_loadb(buf_str(&r->out), r->out.len, 0, NULL);
     if (!json_is_array(all)) {
         json_decref(all);
