@@ -135,6 +135,7 @@ class World:
             self.jobs.append(job(guest, 0, "pve2", comment=f"number {i}"))
         self.permissions = {"/": {p: 1 for p in ("VM.Audit", "VM.Replicate", "VM.Migrate", "Sys.Audit", "VM.Backup")}}
         self.silent = set()
+        self.busy = 0  # so many looks are refused
         self.alive = True  # pve1, as far as a failover knows
         self.asked = 0
         self.permissions["/"]["Sys.Modify"] = 1
@@ -181,6 +182,9 @@ class World:
         return [row for row in RISKS if row["node"] == node]
 
     def points(self, form, node, guest):
+        if self.busy:
+            self.busy -= 1
+            raise Refused(503, "8 requests that take long are under way: try again")
         found = POINTS.get(node, []) if guest == "100" else []
         return {"points": found, "problems": [LOOKED] if node == "pve3" and found else []}
 

@@ -285,6 +285,62 @@ def who_goes_meanwhile(w):
     expect(200, w.api.post("/nodes/pve1/doctor", guest="100"))
 
 
+@told
+def few_looks(w):
+    """whoever may only look takes at most 2 children, one at a guest; those that nobody waits for count; all have 8, and log-ins and changes go on"""
+    plan, begun = "/nodes/pve1/replication/{}/plan", []
+    has_keys(w)
+    set_password(w, "auditor")
+    for job in ("100-0", "101-0"):
+        w.create(job, schedule="yearly")
+        w.wait_synced(job)
+    auditor = w.by("auditor@pve!test")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, held(hold_agent(w)):
+        begun.append(pool.submit(auditor.get, plan.format("100-0")))
+        rig.wait_for(lambda: child_of(w.a.daemon, "plan", "100-0"), "the first")
+        for api in (auditor, w.api):
+            expect(503, api.get(plan.format("100-0")), "the same is being done for guest 100: try again")
+        gone = auditor.connect()
+        gone.request("GET", "/api2/json" + plan.format("101-0"), headers={"Authorization": auditor.auth})
+        rig.wait_for(lambda: child_of(w.a.daemon, "plan", "101-0"), "the second")
+        gone.close()
+        for path in ("/nodes/pve1/at-risk", "/nodes/pve1/restore-points/100", "/metrics"):
+            expect(503, auditor.get(path), "2 requests of yours that take long are under way: try again")
+        expect(503, w.api.get(plan.format("101-0")), "the same is being done for guest 101: try again")
+        assert w.api.get("/nodes/pve1/at-risk").status == 200
+        expect(200, log_in(w, "auditor@pve"))
+        expect(200, w.api.put("/cluster/replication/101-0", comment="meanwhile"))
+    expect(200, begun[0].result())
+    rig.wait_for(lambda: not child_of(w.a.daemon, "plan"), "their end")
+    assert expect(200, auditor.get(plan.format("101-0"))).data
+
+
+@told
+def few_of_all(w):
+    """8 looks are all that there are at a time, whoever asks and whatever for, and each endpoint that has a child that takes long is one of them"""
+    for guest in range(103, 112):
+        w.add_guest(guest, w.a)
+    names = [f"root@pam!many{n}" for n in range(5)]
+    with open(os.path.join(w.c.tree, "user.cfg"), "a") as users, open(os.path.join(w.c.tree, "priv/token.cfg"), "a") as tokens:
+        users.writelines(f"token:{name}:0:0::\n" for name in names)
+        tokens.writelines(f"{name} {rigapi.SECRET}\n" for name in names)
+    many = [rigapi.Api(w.a, token(name)) for name in names]
+    expect(200, many[4].get("/version"))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as locks:
+        for guest in range(103, 111):
+            locks.enter_context(held(os.path.join(w.a.lock_dir, f"pve-migrate-{guest}")))
+        begun = [pool.submit(many[n // 2].post, "/nodes/pve1/doctor", guest=103 + n) for n in range(8)]
+        rig.wait_for(lambda: all(child_of(w.a.daemon, f"--guest={guest}") for guest in range(103, 111)), "eight doctors")
+        for path in ("/nodes/pve1/at-risk", "/nodes/pve1/restore-points/111", "/nodes/pve1/failover/102", "/metrics"):
+            expect(503, many[4].get(path), "8 requests that take long are under way: try again")
+        expect(503, many[4].post("/nodes/pve1/doctor"), "8 requests that take long are under way: try again")
+        w.create("111-0", disable="1")
+        expect(503, many[4].get("/nodes/pve1/replication/111-0/plan"), "8 requests that take long are under way: try again")
+    for answer in begun:
+        expect(200, answer.result())
+    expect(200, many[4].post("/nodes/pve1/doctor"))
+
+
 # ---- who may ----
 
 PLAN = "/nodes/{node}/replication/{job}/plan"

@@ -652,7 +652,8 @@ def points_that_can_be_read(world, b, url):
     assert [text.strip() for text in b.texts(css=".rows .cell.state")][:2] == ["What the replica shows", "Not of all disks"]
     b.click(css="[id='row-pve2 __replicate_100-0_1767224700__']")
     b.sees("pvesr mount 100 __replicate_100-0_1767224700__ /mnt")
-    b.button("Fail over")
+    world.busy = 1
+    b.button("Fail over")  # whose question is sent again
     b.wait(css="dialog .lines >> text=at __replicate_100-0_1767224700__")
     b.press(key="Escape")
     b.wait(css="dialog", state="detached")

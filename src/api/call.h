@@ -22,6 +22,8 @@
 #include <systemd/sd-event.h>
 
 #define API_CHILDREN_MAX 16  /* at a time */
+#define API_LOOKS_MAX 8      /* …that look: log-ins and changes need the others */
+#define API_LOOKS_OF_ONE 2   /* …of one caller */
 #define API_CHILD_SECONDS 45 /* a change waits up to 10 s each for the locks of tree, guest and state */
 #define API_BODY_MAX (128 << 10)
 
@@ -39,7 +41,6 @@ struct api {
     struct who who;
     struct jobs_kept jobs;
     struct children *children;
-    unsigned busy; /* requests that wait for one of them */
     struct attempts *attempts;
     struct events *events; /* of the server; NULL: there is none */
     struct often refused;  /* lines of the log */
@@ -143,6 +144,7 @@ int call_pvesr_always(struct call *c, struct strv *argv,
                       int (*finish)(struct call *c, const struct child_result *r, struct err *e),
                       struct err *e);
 int call_refuse_as_said(struct call *c, const struct child_result *r);
-/* The same with any program; finish is called whatever it says. */
+/* The same with any program; finish is called whatever it says. 503 where there are too many, of all, of the
+ * caller or at the same guest, as the row says. */
 int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
                int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e);

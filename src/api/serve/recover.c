@@ -6,15 +6,6 @@
 
 #include <syslog.h>
 
-/* Pages ask these again and again: log-ins and changes need the other children. */
-static int check_busy(struct call *c)
-{
-    return c->api->busy < API_CHILDREN_MAX / 2
-               ? 0
-               : call_refuse(c, 503, "%d requests that take long are under way: try again",
-                             API_CHILDREN_MAX / 2);
-}
-
 static int take_json(struct call *c, const struct child_result *r, struct err *e)
 {
     c->data = json_loadb(buf_str(&r->out), r->out.len, 0, NULL);
@@ -43,7 +34,7 @@ int serve_at_risk(struct call *c, struct err *e)
     strv_adds(&argv, "at-risk", "--output-format=json", NULL);
     if (call_given(c, P_GUEST))
         strv_addf(&argv, "--guest=%s", call_text(c, P_GUEST));
-    return check_busy(c) < 0 ? -1 : call_pvesr(c, &argv, take_risks, e);
+    return call_pvesr(c, &argv, take_risks, e);
 }
 
 /* Where one storage cannot be read, what the others have is shown nevertheless, and which it is. */
@@ -67,7 +58,7 @@ int serve_points(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, "restore-points", call_text(c, P_VMID), "--output-format=json", NULL);
-    return check_busy(c) < 0 ? -1 : call_pvesr_always(c, &argv, take_points, e);
+    return call_pvesr_always(c, &argv, take_points, e);
 }
 
 /* ---- failover ---- */
@@ -84,7 +75,7 @@ int serve_failover_plan(struct call *c, struct err *e)
     _cleanup_strv_ struct strv argv = STRV_INIT;
     failover_words(c, &argv);
     strv_add(&argv, "--dry-run");
-    return check_busy(c) < 0 ? -1 : call_pvesr(c, &argv, take_json, e);
+    return call_pvesr(c, &argv, take_json, e);
 }
 
 int serve_failover(struct call *c, struct err *e)
