@@ -2,7 +2,6 @@
 """The API of pvesrd over real HTTPS, on two nodes, by Python's own client, by curl and by clients that know nothing of us."""
 import concurrent.futures
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -17,6 +16,7 @@ import rig
 import rigapi
 from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
 from rigapi import token
+from rigdaemon import child_of, held, stop_doctor
 
 
 @told
@@ -233,26 +233,6 @@ def bodies(w):
 
 # ---- while a child is under way ----
 
-def child_of(daemon, *words):
-    """The process that pvesrd began with these words, or 0."""
-    pid = daemon.process.pid
-    with open(f"/proc/{pid}/task/{pid}/children") as f:
-        children = f.read().split()
-    for child in children:
-        with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline", "rb") as f:
-            if not {word.encode() for word in words} - set(f.read().split(b"\0")):
-                return int(child)
-    return 0
-
-
-@contextlib.contextmanager
-def held(path):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
-
-
 def hold_agent(w):
     """The agent of pve2 waits for whoever holds this file."""
     path = os.path.join(w.c.dir, "agent-waits")
@@ -326,11 +306,12 @@ def few_of_all(w):
         tokens.writelines(f"{name} {rigapi.SECRET}\n" for name in names)
     many = [rigapi.Api(w.a, token(name)) for name in names]
     expect(200, many[4].get("/version"))
-    with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as locks:
-        for guest in range(103, 111):
-            locks.enter_context(held(os.path.join(w.a.lock_dir, f"pve-migrate-{guest}")))
-        begun = [pool.submit(many[n // 2].post, "/nodes/pve1/doctor", guest=103 + n) for n in range(8)]
-        rig.wait_for(lambda: all(child_of(w.a.daemon, f"--guest={guest}") for guest in range(103, 111)), "eight doctors")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as stopped:
+        begun = []
+        for n in range(8):
+            with held(os.path.join(w.a.lock_dir, f"pve-migrate-{103 + n}")):
+                begun.append(pool.submit(many[n // 2].post, "/nodes/pve1/doctor", guest=103 + n))
+                stopped.callback(os.kill, stop_doctor(w.a.daemon, 103 + n), signal.SIGCONT)
         for path in ("/nodes/pve1/at-risk", "/nodes/pve1/restore-points/111", "/nodes/pve1/failover/102", "/metrics"):
             expect(503, many[4].get(path), "8 requests that take long are under way: try again")
         expect(503, many[4].post("/nodes/pve1/doctor"), "8 requests that take long are under way: try again")

@@ -3,7 +3,7 @@
 
 const BASE = '/api2/json';
 const DEADLINE = 30000; // ms
-export const LONG = 120000; // of what goes on behind that
+export const LONG = 620000; // of what takes long, as the server ends it
 const AGAIN = 2000; // behind an answer that there is too much to do
 
 export class ApiError extends Error {
@@ -59,7 +59,7 @@ async function answer(method, path, parameters, signal) {
 /* A server that has too much to do is asked again; what would change something is not: who sent it decides. */
 async function patient(method, path, parameters, deadline) {
     const signal = AbortSignal.timeout(deadline);
-    for (const end = Date.now() + deadline; ;) {
+    for (const end = Date.now() + Math.min(deadline, DEADLINE); ;) {
         const response = await answer(method, path, parameters, signal);
         if (response.status !== 503 || method !== 'GET' || Date.now() + AGAIN >= end)
             return response;

@@ -382,9 +382,7 @@ int call_child(struct call *c, const struct strv *argv, const char *input, size_
     if (check_room(c, what, guest) < 0)
         return -1;
     c->finish = finish;
-    unsigned seconds = ep->seconds;
-    c->child = child_start(c->api->children, argv, input, input_len, seconds ? seconds : API_CHILD_SECONDS,
-                           on_child, c, e);
+    c->child = child_start(c->api->children, argv, input, input_len, call_seconds(c), on_child, c, e);
     if (!c->child)
         return -1;
     child_mark(c->child, ep->look ? asker(c) : NULL, what);

@@ -95,6 +95,11 @@ struct call {
 };
 
 int call_begin(struct call *c);
+/* That its child may take, here or on another node. */
+static inline unsigned call_seconds(const struct call *c)
+{
+    return c->request.endpoint->seconds ? c->request.endpoint->seconds : API_CHILD_SECONDS;
+}
 /* The body of the answer, once there is one. */
 void call_print(const struct call *c, struct buf *body);
 /* Ends its stream. Wipes what was sent. Of a call that is not answered its child goes on, and nobody waits
