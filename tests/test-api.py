@@ -148,13 +148,40 @@ def long_logs(w):
     """of many runs with long logs only the newest have theirs in one answer"""
     history = "/nodes/pve1/replication/100-0/history"
     w.create(disable="1")
-    assert expect(200, w.api.get(history)).data == []
+    w.a.pvesr("history", check=True)  # makes it
     with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as journal, journal:
         journal.executemany("INSERT INTO run (job, node, target, start, duration, result, err_kind, bytes, delta, log, pid, ptime, boot)"
                             " VALUES ('100-0', 'pve1', 'pve2', ?, 1, 'ok', '', 0, 0, ?, 0, 0, '')", [(at, "x" * (1 << 18)) for at in range(40)])
     answer = expect(200, w.api.get(history, limit="1000"))
     assert [(run["start"], "log" in run) for run in answer.data] == [(at, at >= 24) for at in range(39, -1, -1)], [list(run) for run in answer.data]
     assert len(answer.text) < 5 << 20
+
+
+@told
+def a_damaged_journal(w):
+    """a damaged journal is said, and not mended by who asks, nor waited for; where none is yet none is made"""
+    history, path = "/nodes/pve1/replication/100-0/history", os.path.join(w.a.state_dir, "pvesr-journal.db")
+    w.create(disable="1")
+    assert expect(200, w.api.get(history)).data == []
+    assert not [name for name in os.listdir(w.a.state_dir) if name.startswith("pvesr-journal")]
+    for garbage in (b"garbage" * 4000, b""):
+        with open(path, "wb") as f:
+            f.write(garbage)
+        with held(path + ".lck"):
+            answer = w.api.get(history)
+            if garbage:
+                expect(503, answer, "file is not a database")
+            else:
+                assert expect(200, answer).data == []
+        with open(path, "rb") as f:
+            assert f.read() == garbage
+    os.unlink(path)
+    os.mkfifo(path)
+    expect(503, w.api.get(history), "is no regular file")
+    os.unlink(path)
+    expect(200, w.api.put("/cluster/replication/100-0", delete="disable", schedule="yearly"))
+    w.wait_synced()
+    assert [run["result"] for run in expect(200, w.api.get(history)).data] == ["ok"]
 
 
 @told

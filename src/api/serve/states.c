@@ -118,12 +118,15 @@ int serve_history(struct call *c, struct err *e)
 {
     if (!call_job(c, "replication job", e))
         return -1;
-    _cleanup_(journal_freep) struct journal *journal = journal_open(c->api->settings->state_dir, e);
+    _cleanup_(journal_freep) struct journal *journal = journal_open_to_read(c->api->settings->state_dir, e);
     struct collected all = {.runs = json_array()};
     c->data = all.runs;
-    return journal ? journal_list(journal, call_text(c, P_ID), (unsigned)c->request.value[P_RUNS].integer,
-                                  c->request.value[P_LOGS].flag, collect_run, &all, e)
-                   : -1;
+    if (journal && journal_list(journal, call_text(c, P_ID), (unsigned)c->request.value[P_RUNS].integer,
+                                c->request.value[P_LOGS].flag, collect_run, &all, e) == 0)
+        return 0;
+    json_decref(c->data);
+    c->data = NULL;
+    return call_refuse(c, 503, "%s", e->text); /* the next run mends it */
 }
 
 /* ---- plan ---- */
