@@ -491,6 +491,9 @@ def restore_points(w):
         assert [v["volid"] for v in points[1]["volumes"]] == ["st:100/vm-100-disk-0.raw"] and points[1]["volumes"][0]["shown"], points
     none = expect(200, w.api.get("/nodes/pve2/restore-points/101")).data
     assert none["points"] == [] and "of storage 'local' is not there" in none["problems"][0], none  # which is nowhere on the rig
+    assert expect(200, w.by("auditor@pve!test").get("/nodes/pve2/restore-points/101")).data == none
+    mine = expect(200, w.by("pool@pve!test").get("/nodes/pve2/restore-points/101")).data
+    assert mine == {"points": [], "problems": ["some storages cannot be read: who has VM.Audit on /vms is told which, and why"]}, mine
     expect(400, w.api.get("/nodes/pve2/restore-points/1"), None, "vmid")
 
 

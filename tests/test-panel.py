@@ -649,6 +649,7 @@ def points_that_can_be_read(world, b, url):
     b.sees("No target has a restore point of this guest.")
     b.goto(url=f"{url}/#/guest/100/points")
     b.sees("pve3: warning: the path '/srv/old' of storage 'old' is not there")
+    b.sees("pve3: Some storages cannot be read: who has VM.Audit on /vms is told which")
     assert [text.strip() for text in b.texts(css=".rows .cell.state")][:2] == ["What the replica shows", "Not of all disks"]
     b.click(css="[id='row-pve2 __replicate_100-0_1767224700__']")
     b.sees("pvesr mount 100 __replicate_100-0_1767224700__ /mnt")

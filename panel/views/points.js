@@ -98,7 +98,7 @@ export class Points extends Component {
                 el('div', { class: 'buttons', role: 'toolbar', 'aria-label': t('points') }, el('button', { type: 'button', disabled: targets.length === 0,
                     onClick: () => this.setState({ dialog: true }) }, icon('failover'), ' ', el('span', null, t('failover'))))) : null,
             silent.map(([node, why]) => el('p', { class: 'banner warning', role: 'status', key: node }, node ? t('node.away', node, t(why)) : t('trouble', t(why)))),
-            problems.map(([node, text]) => el('p', { class: 'banner warning', role: 'status', key: node + text }, `${node}: ${text}`)),
+            problems.map(([node, text]) => el('p', { class: 'banner warning', role: 'status', key: node + text }, `${node}: ${t(text)}`)),
             this.body(),
             row ? this.commands(row, view.name) : null,
             dialog ? this.failover() : null);

@@ -159,6 +159,7 @@ export default {
     'point.state.whole': 'Vollständig',
     'points.empty': 'Kein Ziel hat einen Wiederherstellungspunkt dieses Gasts.',
     'points.nojob': 'Kein Job repliziert diesen Gast.',
+    'some storages cannot be read: who has VM.Audit on /vms is told which, and why': 'Einige Speicher sind nicht lesbar: Wer VM.Audit auf /vms hat, erfährt, welche und warum.',
     'points.use': 'Um hineinzusehen oder ihn auf einen neuen Gast zu kopieren, auf {0}:',
     'points.newid': 'NEUE-ID',
     'failover': 'Übernehmen',

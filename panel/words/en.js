@@ -159,6 +159,7 @@ export default {
     'point.state.whole': 'Whole',
     'points.empty': 'No target has a restore point of this guest.',
     'points.nojob': 'No job replicates this guest.',
+    'some storages cannot be read: who has VM.Audit on /vms is told which, and why': 'Some storages cannot be read: who has VM.Audit on /vms is told which, and why.',
     'points.use': 'To look into it, or copy it to a new guest, on {0}:',
     'points.newid': 'NEW-ID',
     'failover': 'Fail over',

@@ -91,7 +91,8 @@ const struct endpoint endpoints[] = {
      .may = PRIV(VM_Audit), .on_node = true, .serve = serve_points, .look = true, .one_at_a_time = true,
      .help = "What the node can give back of a guest, the oldest first.",
      .returns = "object: `points`, array of objects: `name`, `time`, `job`, `aside`, `volumes`, `lacks`; "
-                "`problems`, array of lines: what could not be read, so that there may be more"},
+                "`problems`, array of lines: what could not be read, so that there may be more; which it is, "
+                "only with VM.Audit on /vms"},
     {API_GET, "/nodes/{node}/failover/{vmid}", .in_path = {P_NODE, P_VMID}, .parameters = {P_POINT},
      .guard = GUARD_GUEST, .may = PRIV(VM_Migrate), .on_node = true, .serve = serve_failover_plan,
      .look = true, .one_at_a_time = true,

@@ -6,6 +6,9 @@
 
 #include <syslog.h>
 
+/* The panel has it in other languages. */
+#define UNREAD "some storages cannot be read: who has VM.Audit on /vms is told which, and why"
+
 static int take_json(struct call *c, const struct child_result *r, struct err *e)
 {
     c->data = json_loadb(buf_str(&r->out), r->out.len, 0, NULL);
@@ -37,20 +40,31 @@ int serve_at_risk(struct call *c, struct err *e)
     return call_pvesr(c, &argv, take_risks, e);
 }
 
+/* They name storages and paths of the node: whoever sees single guests is told that there may be more. */
+static json_t *problems_seen(const struct call *c, const struct buf *said)
+{
+    json_t *seen = json_array();
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    strv_split(&lines, buf_str(said), "\n");
+    if (!(call_may(c, "/vms") & PRIV(VM_Audit))) {
+        if (lines.n)
+            json_array_append_new(seen, json_string(UNREAD));
+        return seen;
+    }
+    for (size_t i = 0; i < lines.n; i++)
+        json_array_append_new(seen, json_text(lines.v[i]));
+    return seen;
+}
+
 /* Where one storage cannot be read, what the others have is shown nevertheless, and which it is. */
 static int take_points(struct call *c, const struct child_result *r, struct err *e)
 {
-    _cleanup_strv_ struct strv lines = STRV_INIT;
     struct err ignored;
-    json_t *points = take_json(c, r, &ignored) < 0 ? NULL : c->data, *problems;
+    json_t *points = take_json(c, r, &ignored) < 0 ? NULL : c->data;
     c->data = NULL;
     if (!points)
         return call_refuse_as_said(c, r);
-    problems = json_array();
-    strv_split(&lines, buf_str(&r->err), "\n");
-    for (size_t i = 0; i < lines.n; i++)
-        json_array_append_new(problems, json_text(lines.v[i]));
-    c->data = json_pack("{s:o, s:o}", "points", points, "problems", problems);
+    c->data = json_pack("{s:o, s:o}", "points", points, "problems", problems_seen(c, &r->err));
     return 0;
 }
 
