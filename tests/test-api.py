@@ -434,6 +434,13 @@ def who_may_what(w):
             else:
                 expect(403, api.delete(f"/cluster/replication/{job}", force="1"), "Permission check failed (/vms/")
                 expect(403, api.post("/cluster/replication", id=job, target="pve1", type="local"), "VM.Replicate")
+    # that a node is gone says who may change that node
+    mover, path = w.by("mover@pve!test"), "/nodes/pve2/failover/101"
+    expect(403, mover.post(path, force="1"), "Permission check failed (/nodes/pve1, Sys.Modify)")
+    for node, status in (("pve2", 403), ("pve1", 500)):
+        with open(os.path.join(w.c.tree, "user.cfg"), "a") as f:
+            f.write(f"acl:1:/nodes/{node}:mover@pve:Keep:\n")
+        expect(status, mover.post(path, force="1"), "Sys.Modify" if status == 403 else "has no replica on this node")
     # where replicas go is also for who may fill these storages
     one = w.by("one@pve!test")
     for fields in ({"target-storage": "st=other"}, {"target-storage": "other=st"}):

@@ -69,10 +69,10 @@ export class Points extends Component {
 
     /* Of a chosen point; without one it is asked in the dialog. The newest of a node is what it takes anyway. */
     failover() {
-        const { data, view } = this.props, { rows, chosen } = this.state;
+        const { data, may, view } = this.props, { rows, chosen } = this.state;
         const row = (rows || []).find((one) => one.id === chosen);
         const newest = row && rows.filter((one) => one.node === row.node && !one.aside).reduce((most, one) => Math.max(most, one.time), 0);
-        return el(Failover, { data, guest: Number(view.name), target: row && row.node, point: row && (row.aside || row.time !== newest) ? row.name : undefined,
+        return el(Failover, { data, may, guest: Number(view.name), target: row && row.node, point: row && (row.aside || row.time !== newest) ? row.name : undefined,
             done: this.done, close: this.close });
     }
 

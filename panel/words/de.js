@@ -172,6 +172,7 @@ export default {
     'failover.move': 'Gast {0} zieht von {1} nach {2} auf seine Replikate dort. Er wird nicht gestartet, und seine Jobs kehren sich um.',
     'failover.force': 'Gast {0} läuft nicht auf {1} und wird dort nicht gestartet',
     'failover.force.hint': 'Nötig, wo nichts sagt, dass der Knoten fort ist. Ein Gast, der auf beiden Knoten läuft, ist zwei Gäste.',
+    'failover.force.not': 'Solange Knoten {0} am Leben sein kann, kann nur übernehmen, wer Sys.Modify auf ihm hat.',
     'failover.type': 'Zur Bestätigung {0} eintippen',
     'failover.do': 'Jetzt übernehmen',
     'failover.busy': 'Wird übernommen …',

@@ -172,6 +172,7 @@ export default {
     'failover.move': 'Guest {0} moves from {1} to {2}, to its replicas there. It is not started, and its jobs turn round.',
     'failover.force': 'Guest {0} does not run on {1}, and will not be started there',
     'failover.force.hint': 'Needed where nothing tells that the node is gone. A guest that runs on both nodes is two guests.',
+    'failover.force.not': 'While node {0} may be alive, only somebody with Sys.Modify on it can fail over.',
     'failover.type': 'Type {0} to confirm',
     'failover.do': 'Fail over now',
     'failover.busy': 'Failing over …',

@@ -92,11 +92,26 @@ int serve_failover_plan(struct call *c, struct err *e)
     return call_pvesr(c, &argv, take_json, e);
 }
 
+/* Force says of the guest's node, and so of all that it does, that it is gone. */
+static int require_force(struct call *c, struct err *e)
+{
+    struct guest_list guests = {0};
+    if (guests_load(c->tree, &guests, e) < 0)
+        return -1;
+    const struct guest_entry *guest = guests_find(&guests, (uint32_t)c->request.value[P_VMID].integer);
+    _cleanup_free_ char *path = guest ? xasprintf("/nodes/%s", guest->node) : xstrdup("/nodes");
+    guests_release(&guests);
+    return call_require(c, path, PRIV(Sys_Modify));
+}
+
 int serve_failover(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
+    bool force = c->request.value[P_FORCE_FAILOVER].flag;
+    if (force && require_force(c, e) < 0)
+        return -1;
     failover_words(c, &argv);
-    if (c->request.value[P_FORCE_FAILOVER].flag)
+    if (force)
         strv_add(&argv, "--force");
     c->api->log(LOG_NOTICE, "API: failover of guest %s to this node, asked for by %s from %s",
                 call_text(c, P_VMID), c->caller.who, c->address);
