@@ -102,8 +102,7 @@ const struct endpoint endpoints[] = {
      .parameters = {P_POINT, P_FORCE_FAILOVER}, .guard = GUARD_GUEST, .may = PRIV(VM_Migrate),
      .on_node = true, .serve = serve_failover, .one_at_a_time = true, .seconds = 3600,
      .help = "Make the node the owner of the guest, on its replicas; goes on if nobody waits for its end. "
-             "`force` "
-             "needs Sys.Modify on the node that has the guest, too.",
+             "`force` needs Sys.Modify on the node that has the guest, too.",
      .returns = "the same, of what was done"},
 
     {API_GET, "/cluster/jobs/schedule-analyze", .parameters = {P_SCHEDULE, P_STARTTIME, P_EVENTS},

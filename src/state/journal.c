@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, KEEP_PER_JOB = 10 };
+enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, READER_BUSY_MS = 100, KEEP_PER_JOB = 10 };
 
 struct journal {
     sqlite3 *db;
@@ -220,6 +220,7 @@ static int open_to_read(struct journal *j, struct err *e)
                      : sqlite3_open(":memory:", &j->db);
     if (code != SQLITE_OK)
         return db_error(j, code, "open", e);
+    sqlite3_busy_timeout(j->db, READER_BUSY_MS);
     if (pragma(j, "PRAGMA user_version", version, e) < 0)
         return -1;
     if (there && atoi(version) == 0) {
