@@ -113,6 +113,7 @@ def point(at, state=None, job="100-0", **more):
 
 POINTS = {"pve2": [point(NOW - 2700, "damaged"), point(NOW - 1800, "aside"), point(NOW - 900, lacks=["local-xfs:100/vm-100-disk-2.raw"]), point(NOW, "shown")],
           "pve3": [point(NOW - 1800, "shown", "100-1")]}
+UNREAD = "some storages cannot be read: who has VM.Audit on /vms is told which, and why"
 LOOKED = "warning: the path '/srv/old' of storage 'old' is not there (No such file or directory): is it mounted?"
 
 
@@ -135,6 +136,7 @@ class World:
             self.jobs.append(job(guest, 0, "pve2", comment=f"number {i}"))
         self.permissions = {"/": {p: 1 for p in ("VM.Audit", "VM.Replicate", "VM.Migrate", "Sys.Audit", "VM.Backup")}}
         self.silent = set()
+        self.busy = 0  # so many looks are refused
         self.alive = True  # pve1, as far as a failover knows
         self.asked = 0
         self.permissions["/"]["Sys.Modify"] = 1
@@ -181,8 +183,11 @@ class World:
         return [row for row in RISKS if row["node"] == node]
 
     def points(self, form, node, guest):
+        if self.busy:
+            self.busy -= 1
+            raise Refused(503, "8 requests that take long are under way: try again")
         found = POINTS.get(node, []) if guest == "100" else []
-        return {"points": found, "problems": [LOOKED] if node == "pve3" and found else []}
+        return {"points": found, "problems": [LOOKED, UNREAD] if node == "pve3" and found else []}
 
     def failover_plan(self, form, node, guest):
         if not self.points(form, node, guest)["points"]:

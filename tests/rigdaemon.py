@@ -1,5 +1,6 @@
 """A pvesrd of one of the rig's nodes."""
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -13,6 +14,35 @@ import rig
 def find_leaks():
     """What lives long must have none, whatever the short ones are asked for."""
     return {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=1"}
+
+
+def child_of(daemon, *words):
+    """The process that pvesrd began with these words, or 0."""
+    pid = daemon.process.pid
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        children = f.read().split()
+    for child in children:
+        with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline", "rb") as f:
+            if not {word.encode() for word in words} - set(f.read().split(b"\0")):
+                return int(child)
+    return 0
+
+
+@contextlib.contextmanager
+def held(path):
+    """A lock file that somebody else has."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def stop_doctor(daemon, guest):
+    """The process of the doctor of this guest, which is asked for meanwhile: it stands still until it gets a SIGCONT."""
+    rig.wait_for(lambda: child_of(daemon, f"--guest={guest}"), "the doctor")
+    child = child_of(daemon, f"--guest={guest}")
+    os.kill(child, signal.SIGSTOP)
+    return child
 
 
 class Daemon:

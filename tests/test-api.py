@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ import rig
 import rigapi
 from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
 from rigapi import token
+from rigdaemon import child_of, held, stop_doctor
 
 
 @told
@@ -146,13 +148,40 @@ def long_logs(w):
     """of many runs with long logs only the newest have theirs in one answer"""
     history = "/nodes/pve1/replication/100-0/history"
     w.create(disable="1")
-    assert expect(200, w.api.get(history)).data == []
+    w.a.pvesr("history", check=True)  # makes it
     with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as journal, journal:
         journal.executemany("INSERT INTO run (job, node, target, start, duration, result, err_kind, bytes, delta, log, pid, ptime, boot)"
                             " VALUES ('100-0', 'pve1', 'pve2', ?, 1, 'ok', '', 0, 0, ?, 0, 0, '')", [(at, "x" * (1 << 18)) for at in range(40)])
     answer = expect(200, w.api.get(history, limit="1000"))
     assert [(run["start"], "log" in run) for run in answer.data] == [(at, at >= 24) for at in range(39, -1, -1)], [list(run) for run in answer.data]
     assert len(answer.text) < 5 << 20
+
+
+@told
+def a_damaged_journal(w):
+    """a damaged journal is said, and not mended by who asks, nor waited for; where none is yet none is made"""
+    history, path = "/nodes/pve1/replication/100-0/history", os.path.join(w.a.state_dir, "pvesr-journal.db")
+    w.create(disable="1")
+    assert expect(200, w.api.get(history)).data == []
+    assert not [name for name in os.listdir(w.a.state_dir) if name.startswith("pvesr-journal")]
+    for garbage in (b"garbage" * 4000, b""):
+        with open(path, "wb") as f:
+            f.write(garbage)
+        with held(path + ".lck"):
+            answer = w.api.get(history)
+            if garbage:
+                expect(503, answer, "file is not a database")
+            else:
+                assert expect(200, answer).data == []
+        with open(path, "rb") as f:
+            assert f.read() == garbage
+    os.unlink(path)
+    os.mkfifo(path)
+    expect(503, w.api.get(history), "is no regular file")
+    os.unlink(path)
+    expect(200, w.api.put("/cluster/replication/100-0", delete="disable", schedule="yearly"))
+    w.wait_synced()
+    assert [run["result"] for run in expect(200, w.api.get(history)).data] == ["ok"]
 
 
 @told
@@ -227,6 +256,97 @@ def bodies(w):
     # as a query, and percent-encoded in the path
     expect(200, w.api.call("PUT", "/cluster/replication/100%2d0?rate=6"))
     assert expect(200, w.api.get("/cluster/replication/100-0")).data["rate"] == 6
+
+
+# ---- while a child is under way ----
+
+def hold_agent(w):
+    """The agent of pve2 waits for whoever holds this file."""
+    path = os.path.join(w.c.dir, "agent-waits")
+    w.c.set_agent("pve2", ["flock", path])
+    return path
+
+
+@told
+def who_goes_meanwhile(w):
+    """while children are under way it becomes unknown who may what: each answers with that, or what needs no rights, and the daemon goes on"""
+    users = os.path.join(w.c.tree, "user.cfg")
+    w.create(schedule="yearly")
+    w.wait_synced()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, held(hold_agent(w)), contextlib.ExitStack() as lock:
+        lock.enter_context(held(os.path.join(w.a.lock_dir, "pve-migrate-100")))
+        doctor = pool.submit(w.api.post, "/nodes/pve1/doctor", guest="100")
+        plan = pool.submit(w.api.get, "/nodes/pve1/replication/100-0/plan")
+        rig.wait_for(lambda: child_of(w.a.daemon, "doctor") and child_of(w.a.daemon, "plan"), "both children")
+        os.rename(users, users + ".away")
+        os.mkdir(users)
+        expect(401, w.api.get("/version"))
+        lock.close()
+        expect(500, doctor.result(), "user.cfg")
+        os.rmdir(users)
+        os.rename(users + ".away", users)
+        expect(200, w.api.get("/version"))
+        os.kill(child_of(w.a.daemon, "plan"), signal.SIGKILL)
+        expect(500, plan.result(), "pvesr ended with status 137")
+    assert w.a.daemon.process.poll() is None
+    expect(200, w.api.post("/nodes/pve1/doctor", guest="100"))
+
+
+@told
+def few_looks(w):
+    """whoever may only look takes at most 2 children, one at a guest; those that nobody waits for count; all have 8, and log-ins and changes go on"""
+    plan, begun = "/nodes/pve1/replication/{}/plan", []
+    has_keys(w)
+    set_password(w, "auditor")
+    for job in ("100-0", "101-0"):
+        w.create(job, schedule="yearly")
+        w.wait_synced(job)
+    auditor = w.by("auditor@pve!test")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, held(hold_agent(w)):
+        begun.append(pool.submit(auditor.get, plan.format("100-0")))
+        rig.wait_for(lambda: child_of(w.a.daemon, "plan", "100-0"), "the first")
+        for api in (auditor, w.api):
+            expect(503, api.get(plan.format("100-0")), "the same is being done for guest 100: try again")
+        gone = auditor.connect()
+        gone.request("GET", "/api2/json" + plan.format("101-0"), headers={"Authorization": auditor.auth})
+        rig.wait_for(lambda: child_of(w.a.daemon, "plan", "101-0"), "the second")
+        gone.close()
+        for path in ("/nodes/pve1/at-risk", "/nodes/pve1/restore-points/100", "/metrics"):
+            expect(503, auditor.get(path), "2 requests of yours that take long are under way: try again")
+        expect(503, w.api.get(plan.format("101-0")), "the same is being done for guest 101: try again")
+        assert w.api.get("/nodes/pve1/at-risk").status == 200
+        expect(200, log_in(w, "auditor@pve"))
+        expect(200, w.api.put("/cluster/replication/101-0", comment="meanwhile"))
+    expect(200, begun[0].result())
+    rig.wait_for(lambda: not child_of(w.a.daemon, "plan"), "their end")
+    assert expect(200, auditor.get(plan.format("101-0"))).data
+
+
+@told
+def few_of_all(w):
+    """8 looks are all that there are at a time, whoever asks and whatever for, and each endpoint that has a child that takes long is one of them"""
+    for guest in range(103, 112):
+        w.add_guest(guest, w.a)
+    names = [f"root@pam!many{n}" for n in range(5)]
+    with open(os.path.join(w.c.tree, "user.cfg"), "a") as users, open(os.path.join(w.c.tree, "priv/token.cfg"), "a") as tokens:
+        users.writelines(f"token:{name}:0:0::\n" for name in names)
+        tokens.writelines(f"{name} {rigapi.SECRET}\n" for name in names)
+    many = [rigapi.Api(w.a, token(name)) for name in names]
+    expect(200, many[4].get("/version"))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as stopped:
+        begun = []
+        for n in range(8):
+            with held(os.path.join(w.a.lock_dir, f"pve-migrate-{103 + n}")):
+                begun.append(pool.submit(many[n // 2].post, "/nodes/pve1/doctor", guest=103 + n))
+                stopped.callback(os.kill, stop_doctor(w.a.daemon, 103 + n), signal.SIGCONT)
+        for path in ("/nodes/pve1/at-risk", "/nodes/pve1/restore-points/111", "/nodes/pve1/failover/102", "/metrics"):
+            expect(503, many[4].get(path), "8 requests that take long are under way: try again")
+        expect(503, many[4].post("/nodes/pve1/doctor"), "8 requests that take long are under way: try again")
+        w.create("111-0", disable="1")
+        expect(503, many[4].get("/nodes/pve1/replication/111-0/plan"), "8 requests that take long are under way: try again")
+    for answer in begun:
+        expect(200, answer.result())
+    expect(200, many[4].post("/nodes/pve1/doctor"))
 
 
 # ---- who may ----
@@ -314,6 +434,13 @@ def who_may_what(w):
             else:
                 expect(403, api.delete(f"/cluster/replication/{job}", force="1"), "Permission check failed (/vms/")
                 expect(403, api.post("/cluster/replication", id=job, target="pve1", type="local"), "VM.Replicate")
+    # that a node is gone says who may change that node
+    mover, path = w.by("mover@pve!test"), "/nodes/pve2/failover/101"
+    expect(403, mover.post(path, force="1"), "Permission check failed (/nodes/pve1, Sys.Modify)")
+    for node, status in (("pve2", 403), ("pve1", 500)):
+        with open(os.path.join(w.c.tree, "user.cfg"), "a") as f:
+            f.write(f"acl:1:/nodes/{node}:mover@pve:Keep:\n")
+        expect(status, mover.post(path, force="1"), "Sys.Modify" if status == 403 else "has no replica on this node")
     # where replicas go is also for who may fill these storages
     one = w.by("one@pve!test")
     for fields in ({"target-storage": "st=other"}, {"target-storage": "other=st"}):
@@ -371,6 +498,9 @@ def restore_points(w):
         assert [v["volid"] for v in points[1]["volumes"]] == ["st:100/vm-100-disk-0.raw"] and points[1]["volumes"][0]["shown"], points
     none = expect(200, w.api.get("/nodes/pve2/restore-points/101")).data
     assert none["points"] == [] and "of storage 'local' is not there" in none["problems"][0], none  # which is nowhere on the rig
+    assert expect(200, w.by("auditor@pve!test").get("/nodes/pve2/restore-points/101")).data == none
+    mine = expect(200, w.by("pool@pve!test").get("/nodes/pve2/restore-points/101")).data
+    assert mine == {"points": [], "problems": ["some storages cannot be read: who has VM.Audit on /vms is told which, and why"]}, mine
     expect(400, w.api.get("/nodes/pve2/restore-points/1"), None, "vmid")
 
 

@@ -29,6 +29,8 @@ acl:1:/:looker@pve:PVEAuditor:
 acl:1:/:one@pve:PVEAuditor:
 acl:1:/vms/101:one@pve:Repl:
 acl:1:/:keeper@pve:PVEAuditor,Keep:
+user:boss@pve:1:0::::::
+acl:1:/:boss@pve:PVEAdmin,Keep:
 """
 MB = 1 << 20
 CHANGES = ("Add", "Edit", "Enable", "Disable", "Schedule now", "Remove")
@@ -49,7 +51,7 @@ class World:
                 f.write(os.urandom(MB))
                 f.truncate(256 * MB)
             c.write_guest("pve1", guest, f"scsi0: st:{guest}/vm-{guest}-disk-0.raw,size=256M\n")
-        c.write("priv/shadow.cfg", "".join(f"{user}:{SHADOW}:\n" for user in ("admin", "looker", "one", "keeper")))
+        c.write("priv/shadow.cfg", "".join(f"{user}:{SHADOW}:\n" for user in ("admin", "looker", "one", "keeper", "boss")))
         panel = panelbrowser.lay_out(os.path.join(c.dir, "panel"))
         for node in (self.a, self.b):
             node.settings["panel-dir"] = panel
@@ -303,6 +305,15 @@ def failover(w, b):
     b.button("Fail over now")
     b.sees("node 'pve1' may be alive: make sure that guest 100 does not run there")
     assert where(w, 100) == "pve1"
+    b.sees("While node pve1 may be alive, only somebody with Sys.Modify on it can fail over.")
+    assert b.count(css="#failover-force") == 0
+    b.press(key="Escape")
+    b.wait(css="dialog", state="detached")
+    b.button("Log out")
+    w.log_in("boss", "#/guest/100/points")
+    b.wait(css=".rows .row")
+    b.button("Fail over")
+    b.fill(label="Type 100 to confirm", value="100")
     b.tick(label="Guest 100 does not run on pve1, and will not be started there", value=True)
     b.button("Fail over now")
     b.wait(css="dialog .banner.good >> text=Guest 100 is on pve2 now. It was not started.", seconds=LONG * rig.SLOW)
@@ -333,7 +344,7 @@ def failover_from_the_dead(w, b):
     w.a.daemon.stop()
     w.api = rigapi.Api(w.b)
     w.url = f"https://{w.api.host}:{w.api.port}"
-    w.log_in("admin", "#/guest/100/points")
+    w.log_in("boss", "#/guest/100/points")
     b.wait(css=".rows .row >> nth=1")
     b.click(css=f"[id='row-pve2 __replicate_100-0_{first}__']")
     b.button("Fail over")
@@ -649,10 +660,12 @@ def points_that_can_be_read(world, b, url):
     b.sees("No target has a restore point of this guest.")
     b.goto(url=f"{url}/#/guest/100/points")
     b.sees("pve3: warning: the path '/srv/old' of storage 'old' is not there")
+    b.sees("pve3: Some storages cannot be read: who has VM.Audit on /vms is told which")
     assert [text.strip() for text in b.texts(css=".rows .cell.state")][:2] == ["What the replica shows", "Not of all disks"]
     b.click(css="[id='row-pve2 __replicate_100-0_1767224700__']")
     b.sees("pvesr mount 100 __replicate_100-0_1767224700__ /mnt")
-    b.button("Fail over")
+    world.busy = 1
+    b.button("Fail over")  # whose question is sent again
     b.wait(css="dialog .lines >> text=at __replicate_100-0_1767224700__")
     b.press(key="Escape")
     b.wait(css="dialog", state="detached")

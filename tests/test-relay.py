@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What is another node's to answer goes there: two pvesrd, one asked for the other's jobs."""
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -9,11 +10,13 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.parse
+from http.client import HTTPSConnection
 
 import rig
 from apiworld import SECRETS, as_browser, expect, has_keys, log_in, play_all, set_password, told
-from rigapi import Api, token
-from rigdaemon import Daemon
+from rigapi import Answer, Api, token
+from rigdaemon import Daemon, held, stop_doctor
 
 
 @told
@@ -279,6 +282,30 @@ def one_of_many(w):
     finally:
         holding.released.set()
         holding.socket.close()
+
+
+def ask_patiently(api, path, **fields):
+    connection = HTTPSConnection(api.host, api.port, timeout=600, context=api.context)
+    with contextlib.closing(connection):
+        connection.request("POST", "/api2/json" + path, urllib.parse.urlencode(fields),
+                           {"Authorization": api.auth, "Content-Type": "application/x-www-form-urlencoded"})
+        return Answer(connection.getresponse())
+
+
+@told
+def what_takes_long(w):
+    """a doctor that takes longer than other requests may is waited for, by the node itself and by the one in between"""
+    w.add_guest(112, w.b)
+    begun, answers = time.monotonic(), []
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as stopped:
+        for api, guest in ((w.api2, 102), (w.api, 112)):
+            with held(os.path.join(w.b.lock_dir, f"pve-migrate-{guest}")):
+                answers.append(pool.submit(ask_patiently, api, "/nodes/pve2/doctor", guest=guest))
+                stopped.callback(os.kill, stop_doctor(w.b.daemon, guest), signal.SIGCONT)
+        rig.wait_for(lambda: time.monotonic() > begun + 125 or any(answer.done() for answer in answers), "the end of what other requests have", 200)
+        stopped.close()
+        for answer in answers:
+            assert {"findings", "warnings"} == set(expect(200, answer.result()).data)
 
 
 @told

@@ -3,7 +3,8 @@
 
 const BASE = '/api2/json';
 const DEADLINE = 30000; // ms
-export const LONG = 120000; // of what goes on behind that
+export const LONG = 620000; // of what takes long, as the server ends it
+const AGAIN = 2000; // behind an answer that there is too much to do
 
 export class ApiError extends Error {
     constructor(status, text, fields = {}) {
@@ -55,11 +56,22 @@ async function answer(method, path, parameters, signal) {
     return fetch(BASE + path + query, { method, headers, signal, credentials: 'same-origin', body: inUrl ? undefined : form });
 }
 
+/* A server that has too much to do is asked again; what would change something is not: who sent it decides. */
+async function patient(method, path, parameters, deadline) {
+    const signal = AbortSignal.timeout(deadline);
+    for (const end = Date.now() + Math.min(deadline, DEADLINE); ;) {
+        const response = await answer(method, path, parameters, signal);
+        if (response.status !== 503 || method !== 'GET' || Date.now() + AGAIN >= end)
+            return response;
+        await new Promise((then) => setTimeout(then, AGAIN));
+    }
+}
+
 /* The whole envelope: `data`, for some calls `total`. */
 export async function call(method, path, parameters = {}, deadline = DEADLINE) {
     let response;
     try {
-        response = await answer(method, path, parameters, AbortSignal.timeout(deadline));
+        response = await patient(method, path, parameters, deadline);
     } catch (e) {
         throw new ApiError(0, e.name === 'TimeoutError' ? 'timeout' : 'unreachable');
     }

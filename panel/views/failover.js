@@ -1,5 +1,5 @@
 /* Let a guest live on its replicas on another node. First it is said what that loses; then it needs the guest's number typed. What speaks against it the command
- * line decides, and its words are shown. Props: data, guest, target (may be left out), point (a restore point's name; the newest, when left out), done(text),
+ * line decides, and its words are shown. Props: data, may, guest, target (may be left out), point (a restore point's name; the newest, when left out), done(text),
  * close(). */
 import { el, Component } from '../parts/dom.js';
 import { Dialog, field } from '../parts/dialog.js';
@@ -82,7 +82,8 @@ export class Failover extends Component {
 
     deliberate() {
         const { guest } = this.props, { plan, force, typed, busy } = this.state;
-        return [field({ id: 'failover-force', label: t('failover.force', guest, plan.from), hint: t('failover.force.hint'), control: { type: 'checkbox', checked: force,
+        const mayForce = this.props.may.may('Sys.Modify', `/nodes/${plan.from}`);
+        return [!mayForce ? el('p', { class: 'hint', key: 'force' }, t('failover.force.not', plan.from)) : field({ id: 'failover-force', label: t('failover.force', guest, plan.from), hint: t('failover.force.hint'), control: { type: 'checkbox', checked: force,
             disabled: busy, onChange: (event) => this.setState({ force: event.target.checked }) } }),
         field({ id: 'failover-typed', label: t('failover.type', guest), control: { value: typed, inputmode: 'numeric', autocomplete: 'off', disabled: busy,
             onInput: (event) => this.setState({ typed: event.target.value.trim() }) } })];

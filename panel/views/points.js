@@ -69,10 +69,10 @@ export class Points extends Component {
 
     /* Of a chosen point; without one it is asked in the dialog. The newest of a node is what it takes anyway. */
     failover() {
-        const { data, view } = this.props, { rows, chosen } = this.state;
+        const { data, may, view } = this.props, { rows, chosen } = this.state;
         const row = (rows || []).find((one) => one.id === chosen);
         const newest = row && rows.filter((one) => one.node === row.node && !one.aside).reduce((most, one) => Math.max(most, one.time), 0);
-        return el(Failover, { data, guest: Number(view.name), target: row && row.node, point: row && (row.aside || row.time !== newest) ? row.name : undefined,
+        return el(Failover, { data, may, guest: Number(view.name), target: row && row.node, point: row && (row.aside || row.time !== newest) ? row.name : undefined,
             done: this.done, close: this.close });
     }
 
@@ -98,7 +98,7 @@ export class Points extends Component {
                 el('div', { class: 'buttons', role: 'toolbar', 'aria-label': t('points') }, el('button', { type: 'button', disabled: targets.length === 0,
                     onClick: () => this.setState({ dialog: true }) }, icon('failover'), ' ', el('span', null, t('failover'))))) : null,
             silent.map(([node, why]) => el('p', { class: 'banner warning', role: 'status', key: node }, node ? t('node.away', node, t(why)) : t('trouble', t(why)))),
-            problems.map(([node, text]) => el('p', { class: 'banner warning', role: 'status', key: node + text }, `${node}: ${text}`)),
+            problems.map(([node, text]) => el('p', { class: 'banner warning', role: 'status', key: node + text }, `${node}: ${t(text)}`)),
             this.body(),
             row ? this.commands(row, view.name) : null,
             dialog ? this.failover() : null);

@@ -98,13 +98,13 @@ export class Risk extends Component {
             open: (row) => go('guest', String(row.guest), 'points') });
     }
 
-    render({ data }, { rows, silent, chosen, dialog }) {
+    render({ data, may }, { rows, silent, chosen, dialog }) {
         const row = rows && rows.find((one) => one.id === chosen);
         return el('section', { class: 'replication risk', 'aria-label': t('risk') },
             el('div', { class: 'bar' }, this.buttons(row)),
             silent.map(([node, why]) => el('p', { class: 'banner warning', role: 'status', key: node }, node ? t('node.away', node, t(why)) : t('trouble', t(why)))),
             this.body(rows),
             el('p', { class: 'count', role: 'status' }, rows ? this.count(rows) : ''),
-            dialog && row ? el(Failover, { data, guest: row.guest, target: row.target, done: this.done, close: this.close }) : null);
+            dialog && row ? el(Failover, { data, may, guest: row.guest, target: row.target, done: this.done, close: this.close }) : null);
     }
 }

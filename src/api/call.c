@@ -134,12 +134,19 @@ static bool pause_answer(struct call *c)
 
 privileges call_may(const struct call *c, const char *path)
 {
-    return caller_may(c->api->who.access, &c->caller, path, c->now);
+    const struct access *a = c->api->who.access;
+    return a ? caller_may(a, &c->caller, path, c->now) : 0;
 }
 
 privileges call_may_guest(const struct call *c, uint32_t guest)
 {
-    return users_may_guest(c->api->who.access->users, c->caller.who, guest, c->now);
+    const struct access *a = c->api->who.access;
+    return a ? users_may_guest(a->users, c->caller.who, guest, c->now) : 0;
+}
+
+int call_check_who(const struct call *c, struct err *e)
+{
+    return c->api->who.access ? 0 : err_set(e, ERR_CONFIG, 0, "%s", c->api->who.problem);
 }
 
 static int identify(struct call *c)
@@ -324,7 +331,6 @@ static void on_child(const struct child_result *r, void *arg)
 {
     struct call *c = arg;
     struct err e = {0};
-    c->api->busy--;
     c->child = NULL;
     int rc = r->late      ? err_set(&e, ERR_SYSTEM, 0, "the request took too long and was ended")
              : r->too_big ? err_set(&e, ERR_SYSTEM, 0, "the answer is too large")
@@ -341,18 +347,45 @@ void call_end(struct call *c, int r)
     c->answered(c);
 }
 
+static int refuse_many(struct call *c, unsigned n, const char *whose)
+{
+    return call_refuse(c, 503, "%u requests%s that take long are under way: try again", n, whose);
+}
+
+/* Whoever may ask without being anybody is an address. */
+static const char *asker(const struct call *c)
+{
+    return *c->caller.who ? c->caller.who : c->address;
+}
+
+/* Those that nobody waits for any more count until their end. */
+static int check_room(struct call *c, const char *what, uint32_t guest)
+{
+    const struct children *all = c->api->children;
+    if (what && children_at(all, what))
+        return call_refuse(c, 503, "the same is being done for guest %" PRIu32 ": try again", guest);
+    if (c->request.endpoint->look && children_of(all, asker(c)) >= API_LOOKS_OF_ONE)
+        return refuse_many(c, API_LOOKS_OF_ONE, " of yours");
+    if (c->request.endpoint->look && children_of(all, NULL) >= API_LOOKS_MAX)
+        return refuse_many(c, API_LOOKS_MAX, "");
+    return children_count(all) >= API_CHILDREN_MAX ? refuse_many(c, API_CHILDREN_MAX, "") : 0;
+}
+
 int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
                int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e)
 {
-    if (c->api->busy >= API_CHILDREN_MAX)
-        return call_refuse(c, 503, "%d requests that take long are under way: try again", API_CHILDREN_MAX);
+    const struct endpoint *ep = c->request.endpoint;
+    uint32_t guest = call_given(c, P_GUEST) ? (uint32_t)c->request.value[P_GUEST].integer : guest_of(c);
+    _cleanup_free_ char *what =
+        ep->one_at_a_time && guest ? xasprintf("%s %s %" PRIu32, api_method_name(ep->method), ep->path, guest)
+                                   : NULL;
+    if (check_room(c, what, guest) < 0)
+        return -1;
     c->finish = finish;
-    unsigned seconds = c->request.endpoint->seconds;
-    c->child = child_start(c->api->children, argv, input, input_len, seconds ? seconds : API_CHILD_SECONDS,
-                           on_child, c, e);
+    c->child = child_start(c->api->children, argv, input, input_len, call_seconds(c), on_child, c, e);
     if (!c->child)
         return -1;
-    c->api->busy++;
+    child_mark(c->child, ep->look ? asker(c) : NULL, what);
     return 1;
 }
 
@@ -457,7 +490,6 @@ static void leave(struct call *c)
 {
     if (c->child) {
         child_forget(c->child);
-        c->api->busy--;
     }
     forward_cancel(c->forward);
     c->pause = sd_event_source_disable_unref(c->pause);

@@ -22,6 +22,8 @@
 #include <systemd/sd-event.h>
 
 #define API_CHILDREN_MAX 16  /* at a time */
+#define API_LOOKS_MAX 8      /* …that look: log-ins and changes need the others */
+#define API_LOOKS_OF_ONE 2   /* …of one caller */
 #define API_CHILD_SECONDS 45 /* a change waits up to 10 s each for the locks of tree, guest and state */
 #define API_BODY_MAX (128 << 10)
 
@@ -39,7 +41,6 @@ struct api {
     struct who who;
     struct jobs_kept jobs;
     struct children *children;
-    unsigned busy; /* requests that wait for one of them */
     struct attempts *attempts;
     struct events *events; /* of the server; NULL: there is none */
     struct often refused;  /* lines of the log */
@@ -94,6 +95,11 @@ struct call {
 };
 
 int call_begin(struct call *c);
+/* That its child may take, here or on another node. */
+static inline unsigned call_seconds(const struct call *c)
+{
+    return c->request.endpoint->seconds ? c->request.endpoint->seconds : API_CHILD_SECONDS;
+}
 /* The body of the answer, once there is one. */
 void call_print(const struct call *c, struct buf *body);
 /* Ends its stream. Wipes what was sent. Of a call that is not answered its child goes on, and nobody waits
@@ -109,10 +115,13 @@ int call_refuse(struct call *c, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A parameter's fault: 400 with it in `errors`. -1. */
 int call_refuse_parameter(struct call *c, const char *name, const char *reason);
+/* Of who asks; none while nothing says who may what, as may come to be while a child is under way. */
 privileges call_may(const struct call *c, const char *path);
 /* 0, or 403. One of `wanted` is enough. */
 int call_require(struct call *c, const char *path, privileges wanted);
 privileges call_may_guest(const struct call *c, uint32_t guest);
+/* For a `finish` or `then` that shows what the caller may see: -1 and *e while nothing says what that is. */
+int call_check_who(const struct call *c, struct err *e);
 static inline const char *call_text(const struct call *c, enum parameter_id id)
 {
     return c->request.value[id].text;
@@ -140,6 +149,7 @@ int call_pvesr_always(struct call *c, struct strv *argv,
                       int (*finish)(struct call *c, const struct child_result *r, struct err *e),
                       struct err *e);
 int call_refuse_as_said(struct call *c, const struct child_result *r);
-/* The same with any program; finish is called whatever it says. */
+/* The same with any program; finish is called whatever it says. 503 where there are too many, of all, of the
+ * caller or at the same guest, as the row says. */
 int call_child(struct call *c, const struct strv *argv, const char *input, size_t input_len,
                int (*finish)(struct call *c, const struct child_result *r, struct err *e), struct err *e);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/wait.h>
 
 struct child {
@@ -13,6 +14,7 @@ struct child {
     struct proc proc;
     sd_event_source *exit, *out, *err, *timer;
     bool ended;
+    char *who, *what; /* child_mark */
     struct child_result result;
     void (*done)(const struct child_result *r, void *arg);
     void *arg;
@@ -38,12 +40,19 @@ static void destroy(struct child *c)
     sd_event_source_disable_unref(c->timer);
     buf_release(&c->result.out);
     buf_release(&c->result.err);
+    free(c->who);
+    free(c->what);
     free(c);
+}
+
+static bool is_over(const struct child *c)
+{
+    return c->ended && c->proc.out < 0 && c->proc.err < 0;
 }
 
 static void end_if_over(struct child *c)
 {
-    if (!c->ended || c->proc.out >= 0 || c->proc.err >= 0)
+    if (!is_over(c))
         return;
     if (c->done)
         c->done(&c->result, c->arg);
@@ -144,6 +153,36 @@ struct child *child_start(struct children *all, const struct strv *argv, const c
     err_set(e, ERR_SYSTEM, -r, "cannot follow '%s'", c->proc.name);
     child_free(c);
     return NULL;
+}
+
+void child_mark(struct child *c, const char *who, const char *what)
+{
+    c->who = who ? xstrdup(who) : NULL;
+    c->what = what ? xstrdup(what) : NULL;
+}
+
+unsigned children_count(const struct children *all)
+{
+    unsigned n = 0;
+    for (const struct child *c = all->first; c; c = c->next)
+        n += !is_over(c);
+    return n;
+}
+
+unsigned children_of(const struct children *all, const char *who)
+{
+    unsigned n = 0;
+    for (const struct child *c = all->first; c; c = c->next)
+        n += c->who && !is_over(c) && (!who || strcmp(c->who, who) == 0);
+    return n;
+}
+
+bool children_at(const struct children *all, const char *what)
+{
+    for (const struct child *c = all->first; c; c = c->next)
+        if (c->what && !is_over(c) && strcmp(c->what, what) == 0)
+            return true;
+    return false;
 }
 
 void child_forget(struct child *c)

@@ -31,6 +31,13 @@ void children_release(struct children *all);
 struct child *child_start(struct children *all, const struct strv *argv, const char *input, size_t input_len,
                           double seconds, void (*done)(const struct child_result *r, void *arg), void *arg,
                           struct err *e);
+/* For whom it looks, and what is done by one at a time; NULL: neither counts. */
+void child_mark(struct child *c, const char *who, const char *what);
+/* Also those that were forgotten: how many there are; those that look for `who` (NULL: for anybody); is there
+ * one that does `what`? */
+unsigned children_count(const struct children *all);
+unsigned children_of(const struct children *all, const char *who);
+bool children_at(const struct children *all, const char *what);
 /* Nobody waits for it any more: done is not called. It is left to its end (a change that has begun is better
  * ended), or its deadline. */
 void child_forget(struct child *c);

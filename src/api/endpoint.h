@@ -42,6 +42,8 @@ struct endpoint {
     privileges or_on_node; /* or one of these on /nodes/{node} */
     bool on_node;          /* a request for another node than this one goes there */
     unsigned seconds;      /* that its child may take; 0: API_CHILD_SECONDS */
+    bool look;             /* pages ask for it again and again, and its child takes long: API_LOOKS_MAX */
+    bool one_at_a_time;    /* of a guest: it takes the guest's locks, or reads all that there is of it */
     const char *help;      /* one sentence */
     const char *returns;   /* what `data` is, for the page */
     /* Parameters are checked, and the caller may. 0: call->data (NULL: null) is the answer; 1: a child

@@ -67,12 +67,13 @@ const struct endpoint endpoints[] = {
                 "bytes that had changed; where there are any `duration`, `error`, `error-kind`, `steps` "
                 "(array of objects: `name`, `seconds`), `log`"},
     {API_GET, "/nodes/{node}/replication/{id}/plan", .in_path = {P_NODE, P_ID}, .guard = GUARD_GUEST,
-     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_plan,
+     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_plan, .look = true, .one_at_a_time = true,
      .help = "What a run of the job would do now, and why, as `pvesr plan` says it; the target is asked.",
      .returns = "array of strings, its lines"},
 
     {API_POST, "/nodes/{node}/doctor", .in_path = {P_NODE}, .parameters = {P_GUEST}, .guard = GUARD_NODE,
-     .may = PRIV(Sys_Modify), .on_node = true, .serve = serve_doctor, .seconds = 600,
+     .may = PRIV(Sys_Modify), .on_node = true, .serve = serve_doctor, .look = true, .one_at_a_time = true,
+     .seconds = 600,
      .help = "End what a crash of the node interrupted, and list what is left over of replication there, as "
              "`pvesr doctor` does: under the locks of each guest, which its runs wait for.",
      .returns =
@@ -80,25 +81,28 @@ const struct endpoint endpoints[] = {
          "on which the caller has VM.Audit; `warnings`, array of strings, with VM.Audit on /vms alone"},
 
     {API_GET, "/nodes/{node}/at-risk", .in_path = {P_NODE}, .parameters = {P_GUEST}, .guard = GUARD_USER,
-     .on_node = true, .serve = serve_at_risk,
+     .on_node = true, .serve = serve_at_risk, .look = true,
      .help = "What would be lost if the node died now: of its guests on which the caller has VM.Audit, that "
              "with most to lose first.",
      .returns = "array of objects, one for each target of a guest: `guest`, `vmtype`, `node`, `state`, "
                 "`job`, `target`, `newest`, `age` and `allowed` in seconds, `left-out`: volumes that no job "
                 "carries"},
     {API_GET, "/nodes/{node}/restore-points/{vmid}", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
-     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_points,
+     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_points, .look = true, .one_at_a_time = true,
      .help = "What the node can give back of a guest, the oldest first.",
      .returns = "object: `points`, array of objects: `name`, `time`, `job`, `aside`, `volumes`, `lacks`; "
-                "`problems`, array of lines: what could not be read, so that there may be more"},
+                "`problems`, array of lines: what could not be read, so that there may be more; which it is, "
+                "only with VM.Audit on /vms"},
     {API_GET, "/nodes/{node}/failover/{vmid}", .in_path = {P_NODE, P_VMID}, .parameters = {P_POINT},
      .guard = GUARD_GUEST, .may = PRIV(VM_Migrate), .on_node = true, .serve = serve_failover_plan,
+     .look = true, .one_at_a_time = true,
      .help = "What a failover of the guest to the node would do; nothing is changed.",
      .returns = "object: `guest`, `from`, `point`, `time` of that: what is newer is lost; `said`: lines"},
     {API_POST, "/nodes/{node}/failover/{vmid}", .in_path = {P_NODE, P_VMID},
      .parameters = {P_POINT, P_FORCE_FAILOVER}, .guard = GUARD_GUEST, .may = PRIV(VM_Migrate),
-     .on_node = true, .serve = serve_failover, .seconds = 3600,
-     .help = "Make the node the owner of the guest, on its replicas; goes on if nobody waits for its end.",
+     .on_node = true, .serve = serve_failover, .one_at_a_time = true, .seconds = 3600,
+     .help = "Make the node the owner of the guest, on its replicas; goes on if nobody waits for its end. "
+             "`force` needs Sys.Modify on the node that has the guest, too.",
      .returns = "the same, of what was done"},
 
     {API_GET, "/cluster/jobs/schedule-analyze", .parameters = {P_SCHEDULE, P_STARTTIME, P_EVENTS},
@@ -126,7 +130,7 @@ const struct endpoint endpoints[] = {
              "of guests on which the caller has VM.Audit.",
      .returns = "no JSON: server-sent events without an end"},
 
-    {API_GET, "/metrics", .guard = GUARD_SCRAPE, .may = PRIV(Sys_Audit), .serve = serve_metrics,
+    {API_GET, "/metrics", .guard = GUARD_SCRAPE, .may = PRIV(Sys_Audit), .serve = serve_metrics, .look = true,
      .help = "Figures of this node's jobs and of pvesrd, for Prometheus; also at /metrics itself.",
      .returns = "no JSON: OpenMetrics text"},
     {API_GET, "/nodes/{node}/qemu/{vmid}/config", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,

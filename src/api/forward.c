@@ -138,7 +138,6 @@ static void set_limits(CURL *c)
     curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(c, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)(FORWARD_CONNECT_SECONDS * 1000));
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, FORWARD_SECONDS * 1000L);
     /* the pin says who it is: names and authorities are not asked, nor are the system's read, which takes
      * long */
     curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
@@ -154,6 +153,7 @@ static CURLcode describe(struct forward *f, const struct forward_request *r)
     set_limits(c);
     for (size_t i = 0; i < r->headers->n; i++)
         f->headers = curl_slist_append(f->headers, r->headers->v[i]);
+    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)r->seconds);
     curl_easy_setopt(c, CURLOPT_PRIVATE, f);
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->problem);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take);

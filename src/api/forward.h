@@ -12,7 +12,7 @@
 #define FORWARDS_MAX 64    /* at a time */
 #define FORWARDS_OF_ONE 16 /* …of one caller */
 #define FORWARD_CONNECT_SECONDS 2.5
-#define FORWARD_SECONDS 50 /* somewhat more than the other side gives itself */
+#define FORWARD_MORE_SECONDS 5 /* than the other side gives itself */
 #define FORWARD_ANSWER_MAX (8 << 20)
 
 struct forwards;
@@ -22,6 +22,7 @@ struct forward_request {
     const char *who; /* for whom; borrowed until forward_start returns, as all of it */
     const char *url, *pin, *method;
     const struct strv *headers;
+    unsigned seconds; /* that the answer may take */
     const char *body; /* NULL: none */
     size_t len;
 };

@@ -125,6 +125,7 @@ static int send_to(struct call *c, const struct place *p, struct err *e)
         buf_addf(&url, "?%s", buf_str(&form));
     add_headers(c, &headers);
     struct forward_request r = {.who = c->caller.who,
+                                .seconds = call_seconds(c) + FORWARD_MORE_SECONDS,
                                 .url = buf_str(&url),
                                 .pin = p->pin,
                                 .method = api_method_name(c->verb),

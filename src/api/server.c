@@ -440,6 +440,9 @@ static enum MHD_Result begin(struct http_request *r, const char *method)
         return send_file(r, file);
     if (call_begin(&r->call) == 0)
         return send_answer(r);
+    unsigned seconds = call_seconds(&r->call) + SERVER_MORE_SECONDS;
+    if (seconds > SERVER_ANSWER_SECONDS)
+        set_deadline(r->mhd, seconds);
     wait_begin(r);
     MHD_suspend_connection(r->mhd);
     return MHD_YES;
@@ -471,8 +474,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
         r->seen = true;
         return is_refused_early(mhd) ? refuse_early(r, 413, "the request's body is too large") : MHD_YES;
     }
-    if (r->ready)
+    if (r->ready) {
+        set_deadline(mhd, SERVER_ANSWER_SECONDS);
         return send_answer(r);
+    }
     if (*size)
         return take_body(r, data, size);
     return r->waiting ? MHD_YES : begin(r, method);

@@ -13,7 +13,8 @@
 #define SERVER_HEAD_MAX (32 << 10)     /* bytes of memory for a connection: request line, headers, buffers */
 #define SERVER_REQUEST_SECONDS                                                                               \
     30 /* for a request to arrive, from the connection's begin or the last answer */
-#define SERVER_ANSWER_SECONDS 120 /* for an answer to be made and taken */
+#define SERVER_ANSWER_SECONDS 120 /* for an answer to be made, and again to be taken */
+#define SERVER_MORE_SECONDS 15    /* …to be made, than its child, or another node's, may take */
 
 struct server;
 

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, KEEP_PER_JOB = 10 };
+enum { SCHEMA_VERSION = 1, BUSY_MS = 5000, READER_BUSY_MS = 100, KEEP_PER_JOB = 10 };
 
 struct journal {
     sqlite3 *db;
@@ -203,6 +203,40 @@ struct journal *journal_open(const char *state_dir, struct err *e)
         return NULL;
     }
     return j;
+}
+
+/* Where no run has made it yet, an empty one. */
+static int open_to_read(struct journal *j, struct err *e)
+{
+    char version[16];
+    struct stat st;
+    bool there = lstat(j->path, &st) == 0;
+    if (there && !S_ISREG(st.st_mode))
+        return err_set(e, ERR_CONFIG, 0, "the journal '%s' is no regular file", j->path);
+    int code = there ? sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL)
+                     : sqlite3_open(":memory:", &j->db);
+    if (code != SQLITE_OK)
+        return db_error(j, code, "open", e);
+    sqlite3_busy_timeout(j->db, READER_BUSY_MS);
+    if (pragma(j, "PRAGMA user_version", version, e) < 0)
+        return -1;
+    if (there && atoi(version) == 0) {
+        close_db(j);
+        code = sqlite3_open(":memory:", &j->db);
+    }
+    if (code == SQLITE_OK && atoi(version) == 0)
+        code = sqlite3_exec(j->db, schema, NULL, NULL, NULL);
+    return code == SQLITE_OK ? 0 : db_error(j, code, "open", e);
+}
+
+struct journal *journal_open_to_read(const char *state_dir, struct err *e)
+{
+    struct journal *j = xcalloc(1, sizeof *j);
+    j->path = xasprintf("%s/pvesr-journal.db", state_dir);
+    if (open_to_read(j, e) == 0)
+        return j;
+    journal_free(j);
+    return NULL;
 }
 
 void journal_free(struct journal *j)

@@ -31,6 +31,9 @@ struct journal_run {
 };
 
 struct journal *journal_open(const char *state_dir, struct err *e);
+/* For journal_list alone, by whoever must not wait long: nothing is made, mended or waited for more than a
+ * moment. Damage is ERR_DATA. */
+struct journal *journal_open_to_read(const char *state_dir, struct err *e);
 void journal_free(struct journal *j);
 static inline void journal_freep(struct journal **j)
 {

@@ -32,8 +32,6 @@ static int add_own(struct call *c, const struct child_result *r, struct err *e)
 int serve_metrics(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    if (c->api->busy >= API_CHILDREN_MAX / 2) /* log-ins need the others */
-        return call_refuse(c, 503, "%u requests that take long are under way: try again", c->api->busy);
     strv_add(&argv, "metrics");
     return call_pvesr(c, &argv, add_own, e);
 }

@@ -6,14 +6,8 @@
 
 #include <syslog.h>
 
-/* Pages ask these again and again: log-ins and changes need the other children. */
-static int check_busy(struct call *c)
-{
-    return c->api->busy < API_CHILDREN_MAX / 2
-               ? 0
-               : call_refuse(c, 503, "%d requests that take long are under way: try again",
-                             API_CHILDREN_MAX / 2);
-}
+/* The panel has it in other languages. */
+#define UNREAD "some storages cannot be read: who has VM.Audit on /vms is told which, and why"
 
 static int take_json(struct call *c, const struct child_result *r, struct err *e)
 {
@@ -21,13 +15,10 @@ static int take_json(struct call *c, const struct child_result *r, struct err *e
     return c->data ? 0 : err_set(e, ERR_SYSTEM, 0, "what pvesr says is no JSON");
 }
 
-/* Of the guests that the caller may see now, with the node that was asked. Meanwhile the tree may have become
- * unreadable. */
+/* Of the guests that the caller may see now, with the node that was asked. */
 static int take_risks(struct call *c, const struct child_result *r, struct err *e)
 {
-    if (!c->api->who.access)
-        return err_set(e, ERR_CONFIG, 0, "%s", c->api->who.problem);
-    if (take_json(c, r, e) < 0)
+    if (call_check_who(c, e) < 0 || take_json(c, r, e) < 0)
         return -1;
     for (size_t i = json_array_size(c->data); i-- > 0;) {
         json_t *row = json_array_get(c->data, i);
@@ -46,23 +37,34 @@ int serve_at_risk(struct call *c, struct err *e)
     strv_adds(&argv, "at-risk", "--output-format=json", NULL);
     if (call_given(c, P_GUEST))
         strv_addf(&argv, "--guest=%s", call_text(c, P_GUEST));
-    return check_busy(c) < 0 ? -1 : call_pvesr(c, &argv, take_risks, e);
+    return call_pvesr(c, &argv, take_risks, e);
+}
+
+/* They name storages and paths of the node: whoever sees single guests is told that there may be more. */
+static json_t *problems_seen(const struct call *c, const struct buf *said)
+{
+    json_t *seen = json_array();
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    strv_split(&lines, buf_str(said), "\n");
+    if (!(call_may(c, "/vms") & PRIV(VM_Audit))) {
+        if (lines.n)
+            json_array_append_new(seen, json_string(UNREAD));
+        return seen;
+    }
+    for (size_t i = 0; i < lines.n; i++)
+        json_array_append_new(seen, json_text(lines.v[i]));
+    return seen;
 }
 
 /* Where one storage cannot be read, what the others have is shown nevertheless, and which it is. */
 static int take_points(struct call *c, const struct child_result *r, struct err *e)
 {
-    _cleanup_strv_ struct strv lines = STRV_INIT;
     struct err ignored;
-    json_t *points = take_json(c, r, &ignored) < 0 ? NULL : c->data, *problems;
+    json_t *points = take_json(c, r, &ignored) < 0 ? NULL : c->data;
     c->data = NULL;
     if (!points)
         return call_refuse_as_said(c, r);
-    problems = json_array();
-    strv_split(&lines, buf_str(&r->err), "\n");
-    for (size_t i = 0; i < lines.n; i++)
-        json_array_append_new(problems, json_text(lines.v[i]));
-    c->data = json_pack("{s:o, s:o}", "points", points, "problems", problems);
+    c->data = json_pack("{s:o, s:o}", "points", points, "problems", problems_seen(c, &r->err));
     return 0;
 }
 
@@ -70,7 +72,7 @@ int serve_points(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, "restore-points", call_text(c, P_VMID), "--output-format=json", NULL);
-    return check_busy(c) < 0 ? -1 : call_pvesr_always(c, &argv, take_points, e);
+    return call_pvesr_always(c, &argv, take_points, e);
 }
 
 /* ---- failover ---- */
@@ -87,14 +89,29 @@ int serve_failover_plan(struct call *c, struct err *e)
     _cleanup_strv_ struct strv argv = STRV_INIT;
     failover_words(c, &argv);
     strv_add(&argv, "--dry-run");
-    return check_busy(c) < 0 ? -1 : call_pvesr(c, &argv, take_json, e);
+    return call_pvesr(c, &argv, take_json, e);
+}
+
+/* Force says of the guest's node, and so of all that it does, that it is gone. */
+static int require_force(struct call *c, struct err *e)
+{
+    struct guest_list guests = {0};
+    if (guests_load(c->tree, &guests, e) < 0)
+        return -1;
+    const struct guest_entry *guest = guests_find(&guests, (uint32_t)c->request.value[P_VMID].integer);
+    _cleanup_free_ char *path = guest ? xasprintf("/nodes/%s", guest->node) : xstrdup("/nodes");
+    guests_release(&guests);
+    return call_require(c, path, PRIV(Sys_Modify));
 }
 
 int serve_failover(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
+    bool force = c->request.value[P_FORCE_FAILOVER].flag;
+    if (force && require_force(c, e) < 0)
+        return -1;
     failover_words(c, &argv);
-    if (c->request.value[P_FORCE_FAILOVER].flag)
+    if (force)
         strv_add(&argv, "--force");
     c->api->log(LOG_NOTICE, "API: failover of guest %s to this node, asked for by %s from %s",
                 call_text(c, P_VMID), c->caller.who, c->address);

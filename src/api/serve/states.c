@@ -121,12 +121,15 @@ int serve_history(struct call *c, struct err *e)
 {
     if (!call_job(c, "replication job", e))
         return -1;
-    _cleanup_(journal_freep) struct journal *journal = journal_open(c->api->settings->state_dir, e);
+    _cleanup_(journal_freep) struct journal *journal = journal_open_to_read(c->api->settings->state_dir, e);
     struct collected all = {.runs = json_array()};
     c->data = all.runs;
-    return journal ? journal_list(journal, call_text(c, P_ID), (unsigned)c->request.value[P_RUNS].integer,
-                                  c->request.value[P_LOGS].flag, collect_run, &all, e)
-                   : -1;
+    if (journal && journal_list(journal, call_text(c, P_ID), (unsigned)c->request.value[P_RUNS].integer,
+                                c->request.value[P_LOGS].flag, collect_run, &all, e) == 0)
+        return 0;
+    json_decref(c->data);
+    c->data = NULL;
+    return call_refuse(c, 503, "%s", e->text); /* the next run mends it */
 }
 
 /* ---- plan ---- */
@@ -183,6 +186,8 @@ static json_t *warnings_seen(const struct call *c, const struct buf *said)
 /* It fails where not all could be looked at, and what it found is there all the same. */
 static int give_findings(struct call *c, const struct child_result *r, struct err *e)
 {
+    if (call_check_who(c, e) < 0)
+        return -1;
     json_t *all = json_loadb(buf_str(&r->out), r->out.len, 0, NULL);
     if (!json_is_array(all)) {
         json_decref(all);
