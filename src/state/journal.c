@@ -209,12 +209,12 @@ struct journal *journal_open(const char *state_dir, struct err *e)
 static int open_to_read(struct journal *j, struct err *e)
 {
     char version[16];
-    struct stat st;
-    bool there = lstat(j->path, &st) == 0;
-    if (there && !S_ISREG(st.st_mode))
-        return err_set(e, ERR_CONFIG, 0, "the journal '%s' is no regular file", j->path);
-    int code = there ? sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL)
-                     : sqlite3_open(":memory:", &j->db);
+    int code;
+    bool there = faccessat(AT_FDCWD, j->path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there)
+        code = sqlite3_open(":memory:", &j->db);
+    else if (journal_file_open(j->path, SQLITE_OPEN_READONLY, &j->db, &code, e) < 0)
+        return -1;
     if (code != SQLITE_OK)
         return db_error(j, code, "open", e);
     sqlite3_busy_timeout(j->db, READER_BUSY_MS);
