@@ -376,24 +376,15 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_timeline_success),
-        WORLD_TEST(test_timeline_failure),
-        WORLD_TEST(test_asked_for_at_the_end),
-        WORLD_TEST(test_asked_for_while_put_off),
-        WORLD_TEST(test_asked_for_during_a_run),
-        WORLD_TEST(test_removal_of_local_target),
-        WORLD_TEST(test_removal_without_a_guest),
-        WORLD_TEST(test_busy_guest),
-        WORLD_TEST(test_run_without_trace),
-        WORLD_TEST(test_parallel),
-        WORLD_TEST(test_order_of_service),
-        WORLD_TEST(test_workers_per_target),
-        WORLD_TEST(test_foreign_run_to_target),
-        WORLD_TEST(test_foreign_run),
-        WORLD_TEST(test_reconfiguration),
-        WORLD_TEST(test_target_away),
-        WORLD_TEST(test_clock_put_back),
-        WORLD_TEST(test_verify),
+        WORLD_TEST(test_timeline_success),        WORLD_TEST(test_timeline_failure),
+        WORLD_TEST(test_asked_for_at_the_end),    WORLD_TEST(test_asked_for_while_put_off),
+        WORLD_TEST(test_asked_for_during_a_run),  WORLD_TEST(test_removal_of_local_target),
+        WORLD_TEST(test_removal_without_a_guest), WORLD_TEST(test_busy_guest),
+        WORLD_TEST(test_run_without_trace),       WORLD_TEST(test_parallel),
+        WORLD_TEST(test_order_of_service),        WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_foreign_run_to_target),   WORLD_TEST(test_foreign_run),
+        WORLD_TEST(test_reconfiguration),         WORLD_TEST(test_target_away),
+        WORLD_TEST(test_clock_put_back),          WORLD_TEST(test_verify),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }

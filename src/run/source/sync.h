@@ -73,8 +73,8 @@ int sync_plan(struct sync *s, struct err *e);
 int sync_carry_out(struct sync *s, struct err *e);
 
 /* Parts that the removal shares: read the job's map of storages; open one volume of the guest, unless it is
- * open, and list what it holds; where the target is searched for images that the guest no longer has (where its volumes are and
- * were); connect. */
+ * open, and list what it holds; where the target is searched for images that the guest no longer has (where
+ * its volumes are and were); connect. */
 int sync_read_map(struct sync *s, struct err *e);
 int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, struct err *e);
 int sync_scan_list(struct sync *s, struct strv *scan, struct err *e);
