@@ -6,7 +6,6 @@ import resource
 import subprocess
 
 import rig
-import treeworld
 from guestlab import same_file
 from scenario import play_all, scenario
 
@@ -179,173 +178,6 @@ def long_names(w):
         w.proved()
 
 
-# ---- what the target had is not there any more ----
-
-def gone(w, snap):
-    w.lab.names.drop_snapshot(w.b.store, 0, snap)
-
-
-def replaced(w, snap):
-    gone(w, snap)
-    w.lab.names.make_snapshot(w.b.store, 0, snap)
-
-
-def written(w, snap):
-    """And sealed again, as whoever did it might."""
-    there = w.lab.names.subvolume(w.b.store, 0, snap)
-    subprocess.run(["btrfs", "property", "set", "-f", "-ts", there, "ro", "false"], check=True)
-    with open(w.lab.names.snapshot(w.b.store, 0, snap), "r+b") as f:
-        f.write(b"somebody")
-    subprocess.run(["btrfs", "property", "set", "-ts", there, "ro", "true"], check=True)
-
-
-def is_told(w, snap, job="100-0"):
-    """By each run, by plan, by a failover; and by verify, whose finding the next run sets right."""
-    volid = f"{w.c.storage_id}:{w.lab.names.volname(0)}"
-    word = f"WARNING: the target has not the guest's snapshot '{snap}'"
-    for _ in range(2):
-        w.run()
-        assert [line for line in w.log().splitlines() if word in line and volid in line and f"verify {job} --point {snap} --repair" in line], w.log()
-    plan = w.a.pvesr("plan", job, check=True).stdout
-    assert word in plan, plan
-    over = w.b.pvesr("failover", job.partition("-")[0], "--dry-run", check=True).stdout
-    assert f"WARNING: {volid}: the guest's snapshot '{snap}' " in over, over
-    for more in ((), ("--point", snap)):
-        done = w.a.pvesr("verify", job, *more)
-        assert done.returncode == 1 and f"{volid}: the guest's snapshot '{snap}' is NOT on 'pve2'" in done.stdout, done.stdout + done.stderr
-
-
-def sent_again(w, snap):
-    w.run()
-    assert f"'{snap}'" not in "".join(line for line in w.log().splitlines() if "WARNING" in line), w.log()
-    w.run()
-    assert "WARNING" not in w.log(), w.log()
-
-
-def lost_on_the_target(w, how, aside):
-    """Two guest snapshots, of which the older is lost there."""
-    snap = w.lab.take_guest_snapshot()
-    w.lab.write(0, 20)
-    w.create()
-    w.run()
-    w.lab.write(0, 20)
-    w.lab.take_guest_snapshot()
-    w.lab.write(0, 20)
-    w.run()
-    w.proved()
-    how(w, snap)
-    was = w.copy(w.lab.names.snapshot(w.b.store, 0, snap)) if aside else None
-    w.lab.write(0, 20)
-    is_told(w, snap)
-    sent_again(w, snap)
-    w.proved(asides=aside)
-    assert not aside or w.kept_aside(w.b.store, 0, was), w.asides(w.b.store)
-    assert w.a.pvesr("verify", "100-0").returncode == 0
-
-
-@scenario()
-def lost_guest_snapshot(w):
-    """a guest snapshot is removed on the target: each run, plan, failover and verify name it, and it is sent again after verify"""
-    lost_on_the_target(w, gone, aside=False)
-
-
-@scenario("xfs", "btrfs")
-def repaired_guest_snapshot(w):
-    """verify --point --repair sends it again at once"""
-    snap = w.lab.take_guest_snapshot()
-    w.lab.write(0, 20)
-    w.create()
-    w.run()
-    gone(w, snap)
-    w.lab.write(0, 20)
-    done = w.a.pvesr("verify", "100-0", "--point", snap, "--repair")
-    assert done.returncode == 0, done.stdout + done.stderr
-    w.proved()
-
-
-@scenario("xfs", "btrfs", "dir-on-btrfs")
-def replaced_guest_snapshot(w):
-    """a guest snapshot on the target is made anew there, of the replica: the same, and that one is kept aside"""
-    lost_on_the_target(w, replaced, aside=True)
-
-
-@scenario("btrfs")
-def written_guest_snapshot(w):
-    """somebody wrote to a guest snapshot on the target, and made it read-only again: the same"""
-    lost_on_the_target(w, written, aside=True)
-
-
-@scenario("xfs", "btrfs")
-def newer_is_not_lost(w):
-    """a guest snapshot taken since the last run is nothing that verify misses; a failover says that it is not there"""
-    w.create()
-    w.run()
-    snap = w.lab.take_guest_snapshot()
-    assert w.a.pvesr("verify", "100-0").returncode == 0
-    over = w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
-    assert f"the guest's snapshot '{snap}' is not here" in over, over
-    w.run()
-    w.proved()
-    assert "WARNING" not in w.log() and "WARNING" not in w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
-
-
-@scenario("xfs", "btrfs")
-def renamed_guest_snapshot(w):
-    """somebody gave a guest snapshot on the target another name: that is said, until it has its own again"""
-    snap = w.lab.take_guest_snapshot()
-    w.create()
-    w.run()
-    image = (lambda name: w.lab.names.subvolume(w.b.store, 0, name)) if w.kind == "btrfs" else (lambda name: w.lab.names.snapshot(w.b.store, 0, name))
-    os.rename(image(snap), image("mine"))
-    w.lab.write(0, 20)
-    w.run()
-    assert f"WARNING: the target has the guest's snapshot '{snap}' by the name 'mine'" in w.log(), w.log()
-    assert f"the guest's snapshot '{snap}' is not here" in w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
-    os.rename(image("mine"), image(snap))
-    w.run()
-    w.proved()
-    assert "WARNING" not in w.log(), w.log()
-
-
-def container_lost(w, how):
-    snap = w.lab.take_guest_snapshot()
-    w.lab.step(drop=False)
-    w.create()
-    w.run()
-    w.lab.change(0)
-    w.run()
-    path = w.lab.names.path(w.b.store, 0, snap)
-    if how == "written":
-        subprocess.run(["btrfs", "property", "set", "-f", "-ts", path, "ro", "false"], check=True)
-        with open(os.path.join(path, "somebody"), "w") as f:
-            f.write("was here")
-        subprocess.run(["btrfs", "property", "set", "-ts", path, "ro", "true"], check=True)
-    else:
-        w.lab.names.drop_snapshot(w.b.store, 0, snap)
-    if how == "replaced":
-        subprocess.run(["btrfs", "subvolume", "snapshot", "-r", w.lab.names.path(w.b.store, 0), path], check=True, capture_output=True)
-    is_told(w, snap, job="200-0")
-    sent_again(w, snap)
-    faults = w.lab.faults()
-    assert not faults, faults
-    assert bool(w.lab.asides(w.b.store)) == (how != "gone"), w.lab.asides(w.b.store)
-    if how == "written":
-        aside = w.lab.names.path(w.b.store, 0, w.lab.asides(w.b.store)[0][1])
-        assert os.path.exists(os.path.join(aside, "somebody"))
-
-
-def container_lost_one(w):
-    container_lost(w, "gone")
-
-
-def container_replaced_one(w):
-    container_lost(w, "replaced")
-
-
-def container_written_one(w):
-    container_lost(w, "written")
-
-
 # ---- many ----
 
 def bounded(most):
@@ -448,7 +280,4 @@ def too_many_volumes(w):
     assert {snap for _, snap in w.lab.names.entries(w.a.store)[0]} == {None}, "a snapshot was left"
 
 
-treeworld.play("a container's snapshot is removed on the target: it is named everywhere, and sent again after verify", "btrfs", container_lost_one)
-treeworld.play("…or made anew there: that one is kept aside", "btrfs", container_replaced_one)
-treeworld.play("…or written to: the same", "btrfs", container_written_one)
 play_all()

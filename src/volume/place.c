@@ -29,19 +29,6 @@ int place_of_file(int dir, int root, const char *below, const char *name, struct
     return 0;
 }
 
-int made_of_file(int dir, const char *name, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
-{
-    struct statx st;
-    if (dir < 0)
-        return 0;
-    if (statx(dir, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) < 0)
-        return errno == ENOENT ? 0 : err_sys(e, "cannot stat '%s'", name);
-    if (st.stx_mask & STATX_BTIME)
-        snprintf(ret, VOLUME_SIGN_MAX + 1, "file:%" PRIu64 ":%" PRId64 ".%09u", (uint64_t)st.stx_ino,
-                 (int64_t)st.stx_btime.tv_sec, (unsigned)st.stx_btime.tv_nsec);
-    return 0;
-}
-
 #define SIGN "file:"
 
 /* The file that a sign means, NULL: it is none of these, or asks for something else. */

@@ -92,61 +92,11 @@ bool plan_is_patched(const struct plan_input *in, const struct plan_input_volume
            s == plan_newest_common(in, v);
 }
 
-/* ---- what the target has not ---- */
-
-static bool is_listed(const struct plan_input *in, const struct snapshot *s)
-{
-    return in->guest_snapshots && strv_has(in->guest_snapshots, s->name);
-}
-
-bool plan_is_missing(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
-{
-    return v->replica->info.many && s->flags & SNAPSHOT_READABLE && !s->damaged && is_listed(in, s) &&
-           !snapshots_find_id(&v->replica->snapshots, s->id);
-}
-
-static bool is_sent(const struct plan_volume *p, const struct snapshot *s)
-{
-    for (size_t i = 0; i < p->n_steps; i++)
-        if (strcmp(p->steps[i].snapshot.id, s->id) == 0)
-            return true;
-    return false;
-}
-
-void plan_tell_missing(const struct plan_input *in, const struct plan_input_volume *v,
-                       struct plan_volume *ret)
-{
-    for (size_t i = 0; i < v->snapshots->n; i++) {
-        const struct snapshot *s = &v->snapshots->v[i];
-        const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-        if (is_sent(ret, s))
-            continue;
-        if (plan_is_missing(in, v, s))
-            strv_addf(&ret->reasons,
-                      PLAN_WARNING "the target has not the guest's snapshot '%s'%s: the guest could not go "
-                                   "back to it there. 'pvesr verify %s --point %s --repair' sends it again",
-                      s->name,
-                      snapshots_find(&v->replica->snapshots, s->name)
-                          ? ", but another one of that name, or this one after somebody wrote to it"
-                          : "",
-                      in->job_id, s->name);
-        else if (there && is_listed(in, s) && strcmp(there->name, s->name) != 0)
-            strv_addf(&ret->reasons,
-                      PLAN_WARNING "the target has the guest's snapshot '%s' by the name '%s': give it its "
-                                   "name again there",
-                      s->name, there->name);
-    }
-}
-
-/* Another one is sent again, if it is one that travels by itself and was received; one that the target has
- * not, if that was asked for. */
+/* Another one is sent again, if it is one that travels by itself and was received. */
 bool plan_is_sent_again(const struct plan_input *in, const struct plan_input_volume *v,
                         const struct snapshot *s)
 {
     const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
-    _cleanup_ranges_ struct ranges all = {0};
-    if (plan_is_missing(in, v, s))
-        return damage_find(in->damaged, v->volid, s->id, &all) && all.n;
     return plan_is_damaged(in, v, s) && v->replica->info.many && !plan_is_patched(in, v, s) &&
            plan_mirrored(in, s) && !snapshot_is_of_job(s->name, in->job_id) &&
            there->flags & SNAPSHOT_RECEIVED;
@@ -195,8 +145,7 @@ static bool is_sound(const struct plan_input *in, const struct plan_input_volume
     if ((v->info.stream || !v->replica->info.many) && any(in, v, plan_is_marked))
         return false;
     for (size_t i = 0; i < v->snapshots->n; i++)
-        if ((v->info.one_line || v->snapshots->v[i].seq <= s->seq) &&
-            plan_is_sent_again(in, v, &v->snapshots->v[i]))
+        if (v->snapshots->v[i].seq <= s->seq && plan_is_sent_again(in, v, &v->snapshots->v[i]))
             return false;
     return true;
 }

@@ -152,14 +152,13 @@ bool plan_without_base(const struct plan_input *in, const struct plan_input_volu
             return false;
         ret->unrelated = true;
         ret->keep_live_aside = r->info.exists && !r->info.many;
-        strv_addf(&ret->reasons,
-                  PLAN_WARNING
-                  "the target has the volume, and no restore point in common with this node: all that "
-                  "it has is kept aside%s",
-                  in->history && !in->former
-                      ? ", but for restore points of --keep, which stay and go as its rules say: 'pvesr "
-                        "clone' copies one that is to stay"
-                      : "");
+        strv_addf(
+            &ret->reasons,
+            PLAN_WARNING "the target has the volume, and no restore point in common with this node: all that "
+                         "it has is kept aside%s",
+            in->history ? ", but for restore points of --keep, which stay and go as its rules say: 'pvesr "
+                          "clone' copies one that is to stay"
+                        : "");
         resync(in, v, ret);
     }
     return true;
@@ -173,12 +172,11 @@ static bool in_asides(const struct asides *a, const char *name)
     return false;
 }
 
-/* Does the job's history of this guest have it, in which it goes when the rules say so? Its other disks'
- * points of the same instant keep their name, too. */
+/* Does the job's history have it, in which it goes when the rules say so? Its other disks' points of the same
+ * instant keep their name, too. */
 static bool is_history(const struct plan_input *in, const struct snapshot *s)
 {
-    return in->history && s->flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(s->name, in->job_id) &&
-           snapshot_epoch(s->name) > in->former;
+    return in->history && s->flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(s->name, in->job_id);
 }
 
 /* What pruning would take, since this node has none of it. */

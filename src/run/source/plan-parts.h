@@ -25,10 +25,6 @@ bool plan_is_patched(const struct plan_input *in, const struct plan_input_volume
                      const struct snapshot *s);
 bool plan_is_sent_again(const struct plan_input *in, const struct plan_input_volume *v,
                         const struct snapshot *s);
-/* Warns of what is missing (plan_is_missing) and not sent by this run, and of those that have another name
- * there. */
-void plan_tell_missing(const struct plan_input *in, const struct plan_input_volume *v,
-                       struct plan_volume *ret);
 /* A finding is noted at it (snapshot.damaged), here or on the target, and what it is about is not known: the
  * guest came here since, or this node's state was lost. Where nothing can be compared, nothing is sound. */
 bool plan_is_marked(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s);

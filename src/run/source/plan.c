@@ -437,13 +437,11 @@ static void plan_adopt(const struct plan_input *in, const struct plan_input_volu
 /* A guest snapshot that was deleted and made anew has its old name with another id on the target. One that
  * was made there is nobody else's; and what this node has by another name, which somebody gave it, may be the
  * base: nothing that a base may need goes before what is to come is safe. */
-static bool stays_aside(const struct plan_input *in, const struct plan_input_volume *v,
-                        const struct plan_volume *p, const struct plan_step *step,
-                        const struct snapshot *there)
+static bool stays_aside(const struct plan_input_volume *v, const struct plan_volume *p,
+                        const struct plan_step *step, const struct snapshot *there)
 {
-    bool sent_again = plan_is_missing(in, v, &step->snapshot) && plan_is_sent_again(in, v, &step->snapshot);
     bool same = strcmp(there->id, step->snapshot.id) == 0;
-    return !(there->flags & SNAPSHOT_RECEIVED) || p->unrelated || sent_again ||
+    return !(there->flags & SNAPSHOT_RECEIVED) || p->unrelated ||
            (!same && snapshots_find_id(v->snapshots, there->id));
 }
 
@@ -456,7 +454,7 @@ static void plan_clear(const struct plan_input *in, const struct plan_input_volu
         if (!there || (!step->is_new && strcmp(there->id, step->snapshot.id) == 0 &&
                        !plan_is_sent_again(in, v, &step->snapshot)))
             continue;
-        if (!stays_aside(in, v, ret, step, there)) {
+        if (!stays_aside(v, ret, step, there)) {
             snapshots_add(&ret->clear_target, there);
             continue;
         }
@@ -503,7 +501,6 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
         ret->full = ret->resync = false;
     }
     plan_chain(in, v, ret);
-    plan_tell_missing(in, v, ret);
     if (!ret->replace)
         plan_aside(in, v, ret);
     plan_clear(in, v, ret);

@@ -59,7 +59,6 @@ struct plan_input {
     const char *job_id;
     uint32_t guest;
     int64_t last_sync;
-    int64_t former; /* epoch: what is not younger on the target is another guest's of this id; 0: nothing */
     const struct strv
         *first_copies;           /* names of new snapshots whose full copy was begun, never acknowledged */
     const struct strv *siblings; /* see retain.h; NULL: there are none */
@@ -126,9 +125,5 @@ struct plan {
     size_t n;
 };
 
-/* Is it, of this node, a guest's own snapshot (in->guest_snapshots) that the target should have and has not,
- * under its id? */
-bool plan_is_missing(const struct plan_input *in, const struct plan_input_volume *v,
-                     const struct snapshot *s);
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);

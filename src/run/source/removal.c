@@ -92,15 +92,6 @@ static void remove_local_snapshots(struct sync *s)
     sync_clear_gone(s); /* nor must what cannot be reached there block it */
 }
 
-/* What another guest's disks left here is not the job's. */
-static int leave_former(struct sync *s, struct err *e)
-{
-    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->guest);
-    if (known_load(path, &s->known, e) < 0)
-        return -1;
-    return sync_hide_former(s, path, e);
-}
-
 /* A volume that cannot be opened any more has nothing to clean up that we could reach: it must not block the
  * removal. */
 static int look_here(struct sync *s, struct err *e)
@@ -127,7 +118,7 @@ static int look_here(struct sync *s, struct err *e)
             i++;
         }
     }
-    return leave_former(s, e);
+    return 0;
 }
 
 int sync_removal_look(struct sync *s, struct err *e)

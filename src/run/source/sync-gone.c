@@ -83,7 +83,6 @@ static int clear_volume(struct gone *g, struct volume *v, const char *volid, str
         return seen < 0 ? -1 : 0;
     if (volume_tidy(v, e) < 0 || stage_discard(v, e) < 0 || volume_snapshots(v, &all, e) < 0)
         return -1;
-    known_hide(&g->s->known, NULL, &all);
     choose(g->s, &all, &go);
     return sync_destroy_of(g->s, v, volid, &go, "stale", e);
 }

@@ -7,10 +7,6 @@
 /* The storage of a volume's replica. */
 const char *sync_storage_there(const struct sync *s, size_t i);
 
-/* What is another guest's by s->known is no more in s->volumes, and the log says so. path: of the file that
- * tells. */
-int sync_hide_former(struct sync *s, const char *path, struct err *e);
-
 /* ---- sync-prove.c ---- */
 
 /* Afterwards the plan has no base in doubt (plan_volume.prove). */

@@ -34,7 +34,6 @@ void sync_release(struct sync *s)
     strv_release(&s->stale);
     strv_release(&s->compared);
     plan_release(&s->plan);
-    known_release(&s->known);
 }
 
 /* ---- look, ask, plan ---- */
@@ -83,102 +82,6 @@ static int hint_at_failover(const struct sync *s, struct err *e)
                    why.text, s->job->guest);
 }
 
-/* ---- another guest's ---- */
-
-/* What this node's guest of the id is known by, now. */
-static int know(const struct sync *s, struct known *ret, struct err *e)
-{
-    guest_config_identity(s->config, &ret->guest);
-    for (size_t i = 0; i < s->n; i++) {
-        char made[VOLUME_SIGN_MAX + 1];
-        if (volume_made(s->volumes[i].local.volume, made, e) < 0)
-            return -1;
-        known_add_disk(ret, made);
-    }
-    return 0;
-}
-
-/* Did a run bring it here? Then it is older than what this node knew before. -1: nobody can tell. */
-static int came_by_run(const struct sync_volume *v, struct err *e)
-{
-    char owner[32], base[SNAPSHOT_ID_LEN + 1];
-    return volume_replica(v->local.volume, owner, base, e) < 0 ? -1 : *owner != 0;
-}
-
-static int all_came_by_runs(const struct sync *s, struct err *e)
-{
-    int all = 1;
-    for (size_t i = 0; all > 0 && i < s->n; i++)
-        all = came_by_run(&s->volumes[i], e);
-    return all;
-}
-
-static void tell_hidden(const struct sync *s, const char *path, size_t hidden)
-{
-    if (hidden)
-        joblog_add(s->log,
-                   "WARNING: %zu snapshots of the guest's disks on this node are of another guest %" PRIu32
-                   ", whose UUID, network addresses and disks were others: they are no base, and stay. If "
-                   "nobody needs them, remove them; if they are this guest's, remove '%s'",
-                   hidden, s->job->guest, path);
-}
-
-static void list_own(const struct sync *s, struct strv *ret)
-{
-    const struct strv *own = guest_config_snapshots(s->config);
-    for (size_t i = 0; i < own->n; i++)
-        strv_add(ret, own->v[i]);
-    if (guest_config_parent(s->config))
-        strv_add(ret, guest_config_parent(s->config));
-}
-
-int sync_hide_former(struct sync *s, const char *path, struct err *e)
-{
-    _cleanup_strv_ struct strv listed = STRV_INIT;
-    size_t hidden = 0;
-    list_own(s, &listed);
-    for (size_t i = 0; s->known.since && i < s->n; i++) {
-        struct sync_volume *v = &s->volumes[i];
-        int came = v->info.one_line ? 1 : came_by_run(v, e); /* one line: nothing outlives its volume */
-        if (came < 0)
-            return -1;
-        if (!came && s->other)
-            known_add_former(&s->known, &listed, &v->snapshots);
-        if (!came)
-            hidden += known_hide(&s->known, &listed, &v->snapshots);
-    }
-    tell_hidden(s, path, hidden);
-    return 0;
-}
-
-/* What was known of the former one stays, as long as it is about what lies here. */
-static int compare_known(struct sync *s, struct known *was, struct err *e)
-{
-    bool other = known_is_other(was, &s->known);
-    int came = other ? all_came_by_runs(s, e) : 0;
-    if (came < 0)
-        return -1;
-    s->other = other && !came;
-    s->known.since = s->other ? s->start : was->since;
-    for (size_t i = 0; i < was->former.n; i++)
-        strv_add(&s->known.former, was->former.v[i]);
-    return 0;
-}
-
-/* A guest that is another one than that of the last run here has nothing in common with any target. */
-static int look_whose(struct sync *s, struct err *e)
-{
-    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->guest);
-    _cleanup_(known_release) struct known was = {0};
-    if (known_load(path, &was, e) < 0 || know(s, &s->known, e) < 0 || compare_known(s, &was, e) < 0 ||
-        sync_hide_former(s, path, e) < 0)
-        return -1;
-    if (s->other && s->locked)
-        s->state->last_sync = 0;
-    bool keep = s->locked && s->known.guest.n && !known_equal(&was, &s->known);
-    return keep ? known_store(path, &s->known, e) : 0;
-}
-
 /* Once all are open: a driver may look at all of them at once. */
 static int open_and_look(struct sync *s, struct err *e)
 {
@@ -218,7 +121,7 @@ int sync_look(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
-    return look_whose(s, e);
+    return 0;
 }
 
 /* The storage of a volume's replica. */
@@ -461,9 +364,7 @@ int sync_plan(struct sync *s, struct err *e)
     struct keep rules;
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
-                            .last_sync =
-                                s->other || s->state->last_sync < s->known.since ? 0 : s->state->last_sync,
-                            .former = s->known.since,
+                            .last_sync = s->state->last_sync,
                             .first_copies = &s->state->first_copies,
                             .new_snapshot = s->snapshot,
                             .parent = guest_config_parent(s->config),

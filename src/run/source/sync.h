@@ -8,7 +8,6 @@
 #include "base/err.h"
 #include "conf/storagemap.h"
 #include "run/env.h"
-#include "run/known.h"
 #include "run/source/peer.h"
 #include "run/source/plan.h"
 #include "run/source/progress.h"
@@ -44,10 +43,8 @@ struct sync {
     bool terminal;
     bool resync; /* plan_input.resync */
     bool locked; /* the guest's locks are held, so a volume may be brought in order */
-    bool other;  /* what the state tells of the last sync is about another guest of this id */
 
     struct guest_config *config;
-    struct known known; /* what the guest is known by, and what lies here of a former one */
     struct storagemap map;
     struct strv volids;
     struct strv there;           /* as volids: what the target calls them */

@@ -53,7 +53,6 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
 struct target_facts {
     bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
     bool history;
-    int former; /* plan_input.former */
     bool linked;
     bool lossy;
     bool stream;          /* both sides' storages are of the stream family */
@@ -190,7 +189,6 @@ static inline void check_case(const struct plan_case *c)
                             .resyncs = c->facts.resyncs,
                             .resync = c->facts.asked,
                             .history = c->facts.history,
-                            .former = c->facts.former,
                             .volumes = &volume,
                             .n = 1};
     compare(c, &in);

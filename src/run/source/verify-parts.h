@@ -12,7 +12,6 @@ struct finding {
     struct snapshot point; /* as the source has it */
     bool live;             /* compared was the live volume, which was written to since */
     struct ranges ranges;  /* that differ; none: it is sound */
-    bool missing;          /* the target has it not, nor anything under its id: all of it differs */
 };
 
 struct verify {

@@ -265,60 +265,6 @@ static int verify_volume(struct verify *v, size_t i, struct err *e)
     return r;
 }
 
-/* ---- the guest's own snapshots ---- */
-
-static const struct finding *find_missing(const struct verify *v, const char *volid, const char *id)
-{
-    for (size_t i = 0; i < v->n; i++)
-        if (v->found[i].missing && strcmp(v->found[i].volid, volid) == 0 &&
-            (!id || strcmp(v->found[i].point.id, id) == 0))
-            return &v->found[i];
-    return NULL;
-}
-
-/* The next run sends it again. 1 as verify_remember. */
-static int note_missing(struct verify *v, size_t i, const struct snapshot *s, struct err *e)
-{
-    const char *volid = v->sync.volids.v[i];
-    if (find_missing(v, volid, s->id))
-        return 0;
-    v->found = xgrow(v->found, v->n, sizeof *v->found);
-    struct finding *f = &v->found[v->n++];
-    *f = (struct finding){.volid = xstrdup(volid), .point = *s, .missing = true};
-    ranges_add(&f->ranges, 0, s->size ? s->size : 1);
-    verify_say(v, "%s: the guest's snapshot '%s' is NOT on '%s'%s", volid, s->name, v->job.target,
-               snapshots_find(&v->sync.volumes[i].replica.snapshots, s->name)
-                   ? ": what has its name there is another one, or was written to"
-                   : "");
-    return verify_remember(v, e);
-}
-
-/* What is newer goes with the next run. */
-static uint64_t newest_common(const struct sync_volume *one)
-{
-    for (size_t i = one->snapshots.n; i-- > 0;)
-        if (snapshots_find_id(&one->replica.snapshots, one->snapshots.v[i].id))
-            return one->snapshots.v[i].seq;
-    return 0;
-}
-
-static int look_for_missing(struct verify *v, struct err *e)
-{
-    struct plan_input in = {.guest_snapshots = guest_config_snapshots(v->sync.config)};
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < v->sync.n && !v->o->part; i++) {
-        struct sync_volume *one = &v->sync.volumes[i];
-        struct plan_input_volume pair = {.snapshots = &one->snapshots, .replica = &one->replica};
-        uint64_t newest = newest_common(one);
-        for (size_t k = 0; r == 0 && k < one->snapshots.n && one->snapshots.v[k].seq < newest; k++) {
-            const struct snapshot *s = &one->snapshots.v[k];
-            if (plan_is_missing(&in, &pair, s) && (!v->o->point || strcmp(v->o->point, s->name) == 0))
-                r = note_missing(v, i, s, e);
-        }
-    }
-    return r;
-}
-
 /* ---- all of them ---- */
 
 static void tell_tree(struct verify *v, size_t i)
@@ -368,8 +314,6 @@ static int verify_all(struct verify *v, struct err *e)
             tell_tree(v, i);
         else if (v->o->part && !v->left)
             r = 2;
-        else if (v->o->point && find_missing(v, v->sync.volids.v[i], NULL))
-            continue;
         else if ((r = verify_volume(v, i, e)) == 3) {
             leave_out(v, i, e);
             r = 0;
@@ -413,10 +357,7 @@ static int look_there(struct verify *v, struct err *e)
 static int conversation(struct verify *v, struct err *e)
 {
     struct sync *s = &v->sync;
-    int r = sync_look(s, e) < 0 || look_there(v, e) < 0 ? -1 : look_for_missing(v, e);
-    if (r == 0 && measure(v, e) < 0)
-        r = v->n ? 2 : -1;
-    r = r == 0 ? verify_all(v, e) : r == 2 ? 0 : r;
+    int r = sync_look(s, e) < 0 || measure(v, e) < 0 || look_there(v, e) < 0 ? -1 : verify_all(v, e);
     if (s->connected) {
         v->sent += channel_sent(s->peer.link.channel) + channel_received(s->peer.link.channel);
         peer_close(&s->peer, e);
