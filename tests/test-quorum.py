@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What the cluster decides counts until the moment in which something is removed, and where it cannot decide, nothing is done."""
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -112,14 +113,6 @@ def refuses(node, *words):
     assert done.returncode == 75 and "no quorum!" in done.stderr, f"{words}: {done.returncode} {done.stdout}{done.stderr}"
 
 
-def cut_commit(node):
-    """A record of a commit that was cut, which nobody can carry out."""
-    folder = os.path.join(node.state_dir, "pvesr-commits")
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, f"{GUEST}.json"), "w") as f:
-        f.write("{}")
-
-
 @scenario("xfs", "btrfs")
 def nothing_is_removed(w):
     """without quorum a node removes and replaces nothing of a guest, whoever asks: status 75; what only looks goes on; one that is quorate again does it"""
@@ -131,12 +124,9 @@ def nothing_is_removed(w):
     point = next(snap for n, snap in there[0] if snap)
     prepare = ["prepare-local-job", "100-0", "--scan", w.c.storage_id, "--last_sync", "1", "--force"]
     finalize = ["finalize-local-job", "100-0", "--last_sync", "1", f"{w.c.storage_id}:{w.lab.names.volname(0)}"]
-    cut_commit(w.b)
     with minority(w):
-        for words in (prepare, finalize, ["doctor", "--repair"], ["failover", "100", "--force"], ["settle"], ["settle", "--as-is"],
-                      ["clone", "100", point, "300"]):
+        for words in (prepare, finalize, ["doctor", "--repair"], ["failover", "100", "--force"], ["clone", "100", point, "300"]):
             refuses(w.b, *words)
-        os.unlink(os.path.join(w.b.state_dir, "pvesr-commits", "100.json"))
         refuses(w.a, "doctor", "--repair")
         for node in (w.a, w.b):
             node.pvesr("doctor", check=True)
@@ -170,19 +160,55 @@ def target_without_quorum(w):
     w.proved()
 
 
-@scenario("xfs")
-def daemon_starts_without_quorum(w):
-    """a daemon that starts before its node has a quorum ends what was cut of commits once it has"""
+def cut_commit(w):
+    """The agent and its guard die between the two disks of a commit. Copies of the disks: what they showed, and what they are to show."""
+    w.lab.add_disk()
     w.create()
     w.run()
-    cut_commit(w.b)
+    old = [w.copy(w.lab.live(n)) for n in w.lab.disks]
+    for n in w.lab.disks:
+        w.lab.write(n, 5)
+    new = [w.copy(w.lab.live(n)) for n in w.lab.disks]
+    name = os.path.basename(w.lab.names.subvolume(w.b.store, 1) if w.kind == "btrfs" else w.lab.replica(1))
+    w.c.set_agent("pve2", ["strace", "-f", "-b", "execve", "-qq", "-o", os.path.join(w.c.dir, "trace"), "-P", name, "-e", "trace=renameat,renameat2",
+                           "-e", "inject=renameat,renameat2:signal=SIGKILL"])
+    w.run(want=1)
+    w.c.set_agent("pve2", [])
+    rig.wait_for(lambda: lock_is_free(w.b), "the end of the agent and its guard")
+    assert is_mixed(w, old, new)
+    return old, new
+
+
+def lock_is_free(node):
+    with open(os.path.join(node.lock_dir, f"pvesr-agent-{GUEST}"), "a") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def records(node):
+    folder = os.path.join(node.state_dir, "pvesr-commits")
+    return [name for name in os.listdir(folder) if name.endswith(".json")]
+
+
+def is_mixed(w, old, new):
+    return same_file(w.lab.replica(0), new[0]) and same_file(w.lab.replica(1), old[1]) and records(w.b)
+
+
+@scenario("xfs", "btrfs")
+def daemon_starts_without_quorum(w):
+    """a daemon that starts before its node has a quorum, as every node does that boots, has ended what was cut of commits when it is ready"""
+    _, new = cut_commit(w)
     with minority(w):
-        d = rigdaemon.Daemon(w.b)
-        rig.wait_for(lambda: "commits was not ended" in d.words(), "the first look")
-        assert "no quorum!" in d.words() and "could not be ended" not in d.words(), d.words()
-        look_like_pmxcfs(w.c.tree, 1)
-        rig.wait_for(lambda: "commits could not be ended" in d.words(), "the second look")
+        d = rigdaemon.Daemon(w.b)  # it is ready
+        shown = [same_file(w.lab.replica(n), new[n]) for n in w.lab.disks]
+        assert shown == [True, True] and not records(w.b), (shown, d.words())
+        assert "no quorum!" in d.words() and "was not ended" not in d.words(), d.words()
         d.end()
+    w.run()
+    w.proved()
 
 
 play_all()

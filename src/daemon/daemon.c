@@ -199,7 +199,7 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
 }
 
 /* Before anything runs, and before a guest is started on this node's replicas (systemd/pvesrd.service.in). */
-static int settle(const struct daemon *d)
+static void settle(const struct daemon *d)
 {
     struct err problem = {0};
     _cleanup_buf_ struct buf said = BUF_INIT;
@@ -210,7 +210,6 @@ static int settle(const struct daemon *d)
         log_line(LOG_NOTICE, "%s", lines.v[i]);
     if (r < 0)
         log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
-    return r;
 }
 
 static void refresh(struct daemon *d)
@@ -221,12 +220,8 @@ static void refresh(struct daemon *d)
     if (reload(d, clock_epoch(), &e) < 0) {
         tell_problem(d, e.text);
         refresh_soon(d, RETRY_SECONDS);
-    } else {
+    } else
         tell_problem(d, NULL);
-        if (d->unsettled)
-            settle(d);
-        d->unsettled = false;
-    }
     d->refresh_cost = clock_mono() - begin;
     schedule(d);
 }
@@ -495,9 +490,8 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
 
 int daemon_run(struct daemon *d, struct err *e)
 {
-    int settled = settle(d);
+    settle(d);
     refresh(d);
-    d->unsettled = settled < 0 && d->paused;
     spool_sweep(d->settings.state_dir);
     courier_look(&d->courier);
     start_api(d);

@@ -44,7 +44,6 @@ struct daemon {
     double jobs_loaded;                /* monotonic */
     double refresh_cost;               /* seconds the last refresh took */
     bool paused;                       /* the last load failed */
-    bool unsettled; /* a node that starts without quorum ends what was cut of commits when it has one */
     char *problem, *warnings, *status; /* as last told */
     int64_t began;                     /* epoch */
     int64_t paused_at, pause_told;     /* epoch; 0: it is not, has not been */

@@ -291,7 +291,7 @@ static int cut_open(struct env *env, uint32_t guest, struct cut *c, struct err *
             return -1;
         c->volumes[k] = c->opened[k].volume;
     }
-    return tree_check_quorum(env->tree, e);
+    return 0;
 }
 
 /* What the commit kept already is not kept again. */

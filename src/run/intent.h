@@ -1,6 +1,8 @@
 /* A guest's disks are one. What a commit is about to show of several volumes is written down before the first
  * of them changes, and forgotten when all of them show it; whoever comes after a commit that was cut brings
- * it to an end, forwards or backwards (docs/ARCHITECTURE.md#a-guests-disks-are-one).
+ * it to an end, forwards or backwards (docs/ARCHITECTURE.md#a-guests-disks-are-one). Only what begins one
+ * needs a quorum: a node that boots has none yet, and a guest that starts there must not find disks of two
+ * instants.
  *
  * The caller holds the guest's agent lock, or its guest lock on the node that the guest is on. */
 #pragma once

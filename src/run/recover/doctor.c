@@ -9,7 +9,6 @@
 #include "guest/runtime.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
-#include "state/jobstate.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -34,10 +33,9 @@ struct doctor {
     const char *volid;
     bool live;                  /* it is there itself */
     struct snapshots snapshots; /* what there is of it */
-    char owner[32];             /* whose replica it is, and from which of them it was made */
-    char base[SNAPSHOT_ID_LEN + 1];
-    char points_of[24]; /* a job that sent it restore points… */
-    int64_t newest;     /* …and the epoch of the newest of them */
+    char owner[32];             /* whose replica it is */
+    char points_of[24];         /* a job that sent it restore points… */
+    int64_t newest;             /* …and the epoch of the newest of them */
 };
 
 /* ---- what it is for ---- */
@@ -130,73 +128,68 @@ struct leftover {
     const char *volid;
 };
 
-/* The point that the job goes on from next, as far as this node can tell: on the guest's node the one that
- * its last run made, if that went well, on the target the one that the replica shows. NULL: who knows. */
-static const struct snapshot *next_base(const struct doctor *d, const struct job *job)
-{
-    struct err ignored;
-    _cleanup_free_ char *made = NULL;
-    struct job_state state = {0};
-    bool leads_here = strcmp(job->target, d->env->settings.node) == 0;
-    if (leads_here)
-        return d->here || strcmp(d->owner, job->id) != 0 ? NULL : snapshots_find_id(&d->snapshots, d->base);
-    if (d->here && job_state_load_of(d->env->settings.state_dir, job, &state, &ignored) == 0 &&
-        state.last_sync > 0 && state.fail_count == 0)
-        made = xasprintf("__replicate_%s_%" PRId64 "__", job->id, state.last_sync);
-    job_state_release(&state);
-    return made ? snapshots_find(&d->snapshots, made) : NULL;
-}
-
-/* Of a job that is no more, and each job of today goes on from a newer point: none of them will ever need an
- * older one, nor a guest that moves, since that newer one is on both of its sides. */
+/* Of a job that is no more, and one of today has a newer point of this volume. */
 static bool is_outlived(const struct doctor *d, const struct snapshot *s)
 {
     char of[24];
     struct jobs *jobs = &d->env->jobs.jobs;
     snapshot_job(s->name, of);
-    if (d->jobless || !d->sure || jobs_find(jobs, of))
+    if (d->jobless || !d->sure || !(d->here || d->wanted) || jobs_find(jobs, of))
         return false;
-    size_t end;
-    for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++) {
-        const struct snapshot *base = next_base(d, &jobs->v[i]);
-        if (!base || !snapshot_is_of_job(base->name, jobs->v[i].id) || base->seq <= s->seq || base->damaged ||
-            base->flags & SNAPSHOT_CHANGED)
-            return false;
+    for (size_t i = d->snapshots.n; i-- > 0;) {
+        const struct snapshot *newer = &d->snapshots.v[i];
+        snapshot_job(newer->name, of);
+        if (newer->seq > s->seq && snapshot_is_of_guest(newer->name, d->guest) && jobs_find(jobs, of))
+            return true;
     }
-    return true;
+    return false;
 }
 
-/* Why nobody will ever need this point; NULL: somebody may. On a node that the guest is not on, what was
- * received is a copy of its data: only what the replica has newer from another job makes that useless. */
+/* Did a run make it, and may anything be concluded from what this node knows? */
+static bool is_judged(const struct doctor *d, const struct snapshot *s)
+{
+    return !(s->flags & SNAPSHOT_STRANGE) && snapshot_epoch(s->name) && !is_vague(d);
+}
+
+/* Why nobody will ever need this point; NULL: somebody may. On a node that the guest is not on it is a copy
+ * of its data, and may be the last one. */
 static const char *useless(const struct doctor *d, const struct snapshot *s)
 {
-    bool its = snapshot_is_of_guest(s->name, d->guest);
-    if (s->flags & SNAPSHOT_STRANGE || !snapshot_epoch(s->name) || is_vague(d))
+    if (!d->here || !is_judged(d, s))
         return NULL;
-    if (!d->exists)
-        return its && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED)
-                   ? "the guest and its disk are no more"
-                   : NULL;
-    if (d->here && !its)
+    if (!snapshot_is_of_guest(s->name, d->guest))
         return "it is of a guest whose disk this was";
-    if (d->here && d->jobless)
+    if (d->jobless)
         return "the guest has no job any more";
-    if (d->here && d->named && !strv_has(&d->volids, d->volid))
-        return "no job replicates this disk";
-    return its && is_outlived(d, s) ? "its job is no more, and the guest's jobs of today have newer ones"
-                                    : NULL;
+    return d->named && !strv_has(&d->volids, d->volid) ? "no job replicates this disk" : NULL;
 }
 
-static void add_leftover(struct doctor *d, enum finding_state state, const char *volid,
-                         const struct snapshot *s)
+/* What it is that probably nobody needs; NULL: it is not. What other nodes hold, and what was copied or moved
+ * to elsewhere, cannot be seen here: it may be the only point in common with a replica, or the last copy. */
+static const char *doubtful(const struct doctor *d, const struct snapshot *s)
 {
-    add(d, state, volid, xasprintf("'%s': %s", s->name, useless(d, s)));
+    if (!is_judged(d, s) || !snapshot_is_of_guest(s->name, d->guest) || useless(d, s))
+        return NULL;
+    if (!d->exists && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED))
+        return "the guest and its disk are no more. It may be the last copy: unless you need it, destroy it "
+               "with the storage's own tools";
+    return d->exists && is_outlived(d, s)
+               ? "its job is no more, and a job of today has a newer one. It may be the only one in common "
+                 "with another node's replica: if nothing is to be replicated there again, and 'pvesr plan' "
+                 "of none of the guest's jobs names it, destroy it with the storage's own tools"
+               : NULL;
+}
+
+static void add_point(struct doctor *d, enum finding_state state, const char *volid, const struct snapshot *s,
+                      const char *what)
+{
+    add(d, state, volid, xasprintf("'%s': %s", s->name, what));
 }
 
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
 {
     const struct leftover *l = arg;
-    add_leftover(l->d, removed(l->d, l->volid, result, e), l->volid, s);
+    add_point(l->d, removed(l->d, l->volid, result, e), l->volid, s, useless(l->d, s));
 }
 
 static int look_at_snapshots(struct doctor *d, struct volume *v, const char *volid, struct err *e)
@@ -211,15 +204,17 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
             d->newest = snapshot_epoch(s->name);
         }
         if (snapshot_is_aside(s->name))
-            add(d, FINDING_KEPT, volid, xasprintf("'%s': kept because nobody else had it", s->name));
+            add_point(d, FINDING_KEPT, volid, s, "kept because nobody else had it");
         if (s->damaged)
             add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
+        if (doubtful(d, s))
+            add_point(d, FINDING_KEPT, volid, s, doubtful(d, s));
         if (!useless(d, s))
             continue;
         if (d->repair)
             snapshots_add(&left, s);
         else
-            add_leftover(d, FINDING_LEFT, volid, s);
+            add_point(d, FINDING_LEFT, volid, s, useless(d, s));
     }
     return volume_snapshots_destroy(v, &left, tell_removed, &(struct leftover){d, volid}, e);
 }
@@ -300,9 +295,10 @@ static int know_volume(struct doctor *d, struct volume *v, const char *volid, st
                        struct err *e)
 {
     struct volume_info before;
+    char shown[SNAPSHOT_ID_LEN + 1];
     snapshots_release(&d->snapshots);
     if (volume_info(v, &before, e) < 0 || volume_tidy(v, e) < 0 || volume_info(v, info, e) < 0 ||
-        volume_replica(v, d->owner, d->base, e) < 0 || volume_snapshots(v, &d->snapshots, e) < 0)
+        volume_replica(v, d->owner, shown, e) < 0 || volume_snapshots(v, &d->snapshots, e) < 0)
         return -1;
     d->volid = volid;
     d->live = info->exists;
