@@ -120,6 +120,9 @@ READ = {
     "its options first": lambda line: ": cache=none,discard=on,".join(line.split(": ", 1)),
     "the other name of its volume": lambda line: line.replace(": ", ": cache=none,volume="),
     "the name of its volume behind options": lambda line: line.replace(": ", ": cache=none,file="),
+    "words about it": lambda line: line + "\ndescription: was " + line + "\nargs: -device x,drive=" + line[line.index(":") + 2:],
+    "words about it of a snapshot": lambda line: line + "\n[before]\ndescription: was " + line + "\n" + line,
+    "words of its options": lambda line: line + ",serial=a:vm-100-disk-1,wwn=a:vm-100-x",
 }
 
 
