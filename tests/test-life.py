@@ -113,6 +113,7 @@ DAMAGE = {
     "its key in capitals": str.upper,
     "its key in capitals, the volume as it was": lambda line: line[:line.index(":")].upper() + line[line.index(":"):],
     "a slot that there is not": lambda line: "scsi31" + line[line.index(":"):],
+    "a section of its own before it": lambda line: "[special:x]\n" + line,
     "a bus that nobody knows": lambda line: "nvme1" + line[line.index(":"):],
 }
 

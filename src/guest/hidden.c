@@ -95,12 +95,13 @@ static char *options_hide(uint32_t id, const struct guest_key *line, const char 
 char *guest_key_hides(enum guest_type type, uint32_t id, enum section_kind section,
                       const struct guest_key *line)
 {
-    bool image = names_image(id, line->value, strlen(line->value));
+    bool key = guest_key_is_volume(type, line->key);
+    bool image =
+        (key || resembles_volume_key(type, line->key)) && names_image(id, line->value, strlen(line->value));
     if (section == SECTION_OTHER)
         return image ? xstrdup("names a volume in a section that nobody knows") : NULL;
-    if (!guest_key_is_volume(type, line->key))
-        return is_key_in_capitals(type, line->key, strlen(line->key)) ||
-                       (image && resembles_volume_key(type, line->key))
+    if (!key)
+        return image || is_key_in_capitals(type, line->key, strlen(line->key))
                    ? xasprintf("names a volume, but '%s' is not a key of volumes", line->key)
                    : NULL;
     const char *volid;
