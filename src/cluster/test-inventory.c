@@ -440,7 +440,7 @@ static void test_node_of_the_tree(void **state)
         {"nodes/pve1/qemu-server/101.conf", "", "pve1", true, NULL},
         {"nodes.cfg", "node: pve3\n\taddress local\n", "pve3", true, NULL},
         {"nodes.cfg", "node: pve3\n\taddress local\n", "pve4", false,
-         "(known: pve1, pve2, pve3)"},
+         "(known: pve1, pve2, pve3); add a section 'node: pve4' to nodes.cfg, or put"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct err e = {0};
