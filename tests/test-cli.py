@@ -408,10 +408,11 @@ def test_status():
         c.write("replication.cfg", "local: 100-0\n\ttarget pve2\n\tschedule nonsense\n\tsource pve1\n\n")
         expect("status: invalid schedule", c.run("status"), 0,
                re.compile(r" +- +- +- +0 invalid schedule 'nonsense'"))
-        for event in ("2-30", "2019-1-1"):
+        for event, state in (("2-30", "invalid schedule '2-30': .* it never comes"), ("2019-1-1", "OK")):
             c.write("replication.cfg", f"local: 100-0\n\ttarget pve2\n\tschedule {event}\n\tsource pve1\n\n")
-            expect(f"status: {event}", c.run("status"), 0, re.compile(f" 0 invalid schedule '{event}': .* it never comes"))
+            expect(f"status: {event}", c.run("status"), 0, re.compile(f"(?m) 0 {state}$"))
             expect(f"update: {event}", c.run("update", "100-0", "--schedule", f"{event} 3:00"), 255, "", re.compile("schedule: .* it never comes"))
+            expect(f"update beside {event}", c.run("update", "100-0", "--comment", event), 0, "", "" if state == "OK" else re.compile(state))
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tsource pve1\n\n")
         expect("status: job to this node", c.run("status"), 0, STATUS_HEAD, "")
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tremove_job full\n\tsource pve1\n\n")

@@ -113,6 +113,7 @@ DAMAGE = {
     "its key in capitals": str.upper,
     "its key in capitals, the volume as it was": lambda line: line[:line.index(":")].upper() + line[line.index(":"):],
     "a slot that there is not": lambda line: "scsi31" + line[line.index(":"):],
+    "a section of its own before it": lambda line: "[special:x]\n" + line,
     "a bus that nobody knows": lambda line: "nvme1" + line[line.index(":"):],
 }
 
@@ -120,6 +121,9 @@ READ = {
     "its options first": lambda line: ": cache=none,discard=on,".join(line.split(": ", 1)),
     "the other name of its volume": lambda line: line.replace(": ", ": cache=none,volume="),
     "the name of its volume behind options": lambda line: line.replace(": ", ": cache=none,file="),
+    "words about it": lambda line: line + "\ndescription: was " + line + "\nargs: -device x,drive=" + line[line.index(":") + 2:],
+    "words about it of a snapshot": lambda line: line + "\n[before]\ndescription: was " + line + "\n" + line,
+    "words of its options": lambda line: line + ",serial=a:vm-100-disk-1,wwn=a:vm-100-x",
 }
 
 

@@ -119,12 +119,14 @@ static bool is_misplaced(const struct job *job, const struct guest_list *guests,
     return g && strcmp(g->node, node) == 0;
 }
 
-static bool has_misplaced(const struct jobs *j, const struct guest_list *guests, const char *node)
+/* The first job whose guest is on `node` while its source says otherwise. */
+static const struct job *find_misplaced(const struct jobs *j, const struct guest_list *guests,
+                                        const char *node)
 {
     for (size_t i = 0; i < j->n; i++)
         if (is_misplaced(&j->v[i], guests, node))
-            return true;
-    return false;
+            return &j->v[i];
+    return NULL;
 }
 
 static void note_misplaced(const struct jobs *j, const struct guest_list *guests, const char *node,
@@ -195,21 +197,30 @@ static void mark_misplaced(struct jobs *j, const struct guest_list *guests, cons
     }
 }
 
-/* What is misplaced is put right in the file and in *jobs. 1: that was done; -1: it could not be, and those
- * jobs have a fault. */
-static int put_right(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *jobs)
+enum putting {
+    PUT_FAILED = -1, /* for now */
+    PUT_NOTHING,
+    PUT_RIGHT,
+    PUT_ASIDE, /* it cannot be done: those jobs have a fault */
+};
+
+/* What is misplaced is put right in the file and in *jobs. */
+static enum putting put_right(struct tree *t, const struct guest_list *guests, const char *node,
+                              struct jobs *jobs, struct err *e)
 {
     struct jobs repaired;
-    struct err problem;
-    if (!has_misplaced(jobs, guests, node))
-        return 0;
-    if (repair(t, node, &repaired, &problem) < 0) {
-        mark_misplaced(jobs, guests, node, &problem);
-        return -1;
+    const struct job *misplaced = find_misplaced(jobs, guests, node);
+    if (!misplaced)
+        return PUT_NOTHING;
+    if (repair(t, node, &repaired, e) < 0) {
+        if (e->kind == ERR_BUSY)
+            return err_wrap(e, "cannot repair the source of job '%s'", misplaced->id);
+        mark_misplaced(jobs, guests, node, e);
+        return PUT_ASIDE;
     }
     jobs_release(jobs);
     *jobs = repaired;
-    return 1;
+    return PUT_RIGHT;
 }
 
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
@@ -217,8 +228,10 @@ int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const ch
 {
     if (jobs_load(t, ret, e) < 0)
         return -1;
-    put_right(t, guests, node, ret);
-    return 0;
+    if (put_right(t, guests, node, ret, e) != PUT_FAILED)
+        return 0;
+    jobs_release(ret);
+    return -1;
 }
 
 /* ---- kept ---- */
@@ -253,13 +266,20 @@ int jobs_again_repaired(struct tree *t, const struct guest_list *guests, const c
                         struct jobs_kept *k, struct err *e)
 {
     int r = jobs_again(t, k, e);
-    int repaired = r < 0 ? 0 : put_right(t, guests, node, &k->jobs);
-    if (repaired < 0) {
+    if (r < 0)
+        return -1;
+    switch (put_right(t, guests, node, &k->jobs, e)) {
+    case PUT_NOTHING:
+        return r;
+    case PUT_FAILED:
+        jobs_kept_release(k);
+        return -1;
+    case PUT_ASIDE:
         k->loaded = false; /* the next time it may be done */
         return 1;
+    case PUT_RIGHT:
+        break;
     }
-    if (repaired == 0)
-        return r;
     struct strv turned = k->jobs.turned;
     k->jobs.turned = (struct strv)STRV_INIT;
     jobs_kept_release(k);

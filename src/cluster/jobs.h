@@ -36,7 +36,8 @@ int jobs_sweep(struct tree *t, struct err *e);
 
 /* Load, and repair `source`/`target` of jobs whose guest is on `node` but whose source says otherwise. The
  * lock is taken (and the file written) only when there is something to repair. Where that fails, those jobs
- * have a fault, with a warning each, and the others are as they are. */
+ * have a fault, with a warning each, and the others are as they are; but ERR_BUSY is the caller's, who tries
+ * again. */
 int jobs_load_repaired(struct tree *t, const struct guest_list *guests, const char *node, struct jobs *ret,
                        struct err *e);
 

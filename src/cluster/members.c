@@ -1,5 +1,6 @@
 #include "cluster/members.h"
 
+#include "base/mem.h"
 #include "cluster/dotmembers.h"
 
 #include <string.h>
@@ -69,12 +70,15 @@ int members_check_node(struct tree *t, const struct members *m, const char *node
         return err_set(e, ERR_CONFIG, 0,
                        "the configuration tree '%s' is empty, and this node has had jobs: is it mounted?",
                        tree_root(t));
+    bool pmxcfs = tree_is_pmxcfs(t);
     _cleanup_free_ char *names = strv_join(&known, ", ");
+    _cleanup_free_ char *remedy =
+        pmxcfs ? xstrdup("") : xasprintf("add a section 'node: %s' to nodes.cfg, or ", node);
     return err_set(e, ERR_CONFIG, 0,
                    "the configuration tree '%s' does not know this node, '%s', so nothing says what its jobs "
-                   "are: it is in neither nodes.cfg nor nodes/ (known: %s); put 'node' or 'cluster' in "
-                   "pvesr.conf right",
-                   tree_root(t), node, known.n ? names : "none");
+                   "are: it is in neither %s nor nodes/ (known: %s); %sput 'node' or 'cluster' in pvesr.conf "
+                   "right",
+                   tree_root(t), node, pmxcfs ? ".members" : "nodes.cfg", known.n ? names : "none", remedy);
 }
 
 void members_release(struct members *m)

@@ -4,6 +4,7 @@
 #include "cluster/guests.h"
 #include "cluster/jobs.h"
 #include "cluster/members.h"
+#include "cluster/tree_engine.h"
 
 #include <sys/wait.h>
 
@@ -234,6 +235,40 @@ static void test_jobs_kept(void **state)
     guests_release(&g);
 }
 
+static int lock_is_busy(struct tree *t, const char *name, double seconds, void **ret, struct err *e)
+{
+    return err_set(e, ERR_BUSY, 0, "can't lock file '%s' - got timeout", name);
+}
+
+/* That is no fault of the jobs: whoever loads them tries again. */
+static void test_repair_while_the_lock_is_busy(void **state)
+{
+    struct test_tree *tt = *state;
+    struct err e = {0};
+    struct guest_list g;
+    struct jobs j;
+    struct jobs_kept k = {0};
+    const struct tree_engine *usual = tt->tree->engine;
+    struct tree_engine busy = *usual;
+    busy.lock = lock_is_busy;
+    put(tt, "nodes/pve2/qemu-server/100.conf", "");
+    put(tt, "replication.cfg", JOB("100-0", "pve2", "pve1") JOB("200-0", "pve1", "pve2"));
+    assert_int_equal(guests_load(tt->tree, &g, &e), 0);
+    tt->tree->engine = &busy;
+    assert_int_equal(jobs_load_repaired(tt->tree, &g, "pve2", &j, &e), -1);
+    assert_int_equal(e.kind, ERR_BUSY);
+    assert_non_null(strstr(e.text, "cannot repair the source of job '100-0': can't lock"));
+    e = (struct err){0};
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve2", &k, &e), -1);
+    assert_int_equal(e.kind, ERR_BUSY);
+    tt->tree->engine = usual;
+    assert_int_equal(jobs_again_repaired(tt->tree, &g, "pve2", &k, &e), 1);
+    _cleanup_free_ char *seen = describe(&k.jobs);
+    assert_string_equal(seen, "100-0:pve2>pve1 200-0:pve2>pve1 ");
+    jobs_kept_release(&k);
+    guests_release(&g);
+}
+
 /* One guest moved, and the file cannot be written: its jobs cannot run, the others can. */
 static void test_no_repair_stops_only_its_jobs(void **state)
 {
@@ -404,7 +439,8 @@ static void test_node_of_the_tree(void **state)
         {"nodes/pve2/qemu-server/100.conf", "", "pve1", false, "'pve1', so nothing says"},
         {"nodes/pve1/qemu-server/101.conf", "", "pve1", true, NULL},
         {"nodes.cfg", "node: pve3\n\taddress local\n", "pve3", true, NULL},
-        {"nodes.cfg", "node: pve3\n\taddress local\n", "pve4", false, "(known: pve1, pve2, pve3)"},
+        {"nodes.cfg", "node: pve3\n\taddress local\n", "pve4", false,
+         "(known: pve1, pve2, pve3); add a section 'node: pve4' to nodes.cfg, or put"},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct err e = {0};
@@ -444,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_repair_of_the_source),
         DIR_TEST(test_repair_looks_again_under_the_lock),
         DIR_TEST(test_jobs_kept),
+        DIR_TEST(test_repair_while_the_lock_is_busy),
         DIR_TEST(test_no_repair_stops_only_its_jobs),
         DIR_TEST(test_many_extras),
         DIR_TEST(test_guest_still_there),

@@ -26,23 +26,18 @@ int job_check_schedule(const char *text, struct err *e)
     return c ? 0 : -1;
 }
 
-/* What is no event is said elsewhere. */
-static bool comes_again(const char *text)
-{
-    struct err ignored;
-    int64_t next;
-    _cleanup_(calendar_freep) struct calendar *c = calendar_parse(text, &ignored);
-    return !c || calendar_next(c, clock_epoch(), &next);
-}
+#define EVER INT64_MIN
 
-/* An event that a job can wait for. */
-static int check_event(const char *text, struct err *e)
+/* An event that comes at all, after a time; `when` says which. */
+static int check_event(const char *text, int64_t after, const char *when, struct err *e)
 {
+    int64_t next;
     if (job_check_schedule(text, e) < 0)
         return -1;
-    return comes_again(text)
+    _cleanup_(calendar_freep) struct calendar *c = calendar_parse(text, e);
+    return c && calendar_next(c, after, &next)
                ? 0
-               : err_set(e, ERR_USAGE, 0, "invalid calendar event '%s': it never comes from now on", text);
+               : err_set(e, ERR_USAGE, 0, "invalid calendar event '%s': it never comes%s", text, when);
 }
 
 int job_check_rate(const char *text, double *ret, struct err *e)
@@ -75,7 +70,7 @@ static int check_schedule_line(const char *text, struct err *e)
     size_t n = strlen(text);
     if (strpbrk(text, "\r\n") || line_lead(text, n) || line_trim(text, n) != n)
         return err_set(e, ERR_USAGE, 0, "invalid calendar event '%s': blanks or line breaks around it", text);
-    return check_event(text, e);
+    return check_event(text, clock_epoch(), " from now on", e);
 }
 
 int job_check(const struct job *job, const struct job *old, struct err *e)
@@ -98,7 +93,8 @@ void job_judge(struct job *job)
     struct err e;
     free(job->fault);
     job->fault = NULL;
-    if (job->schedule && check_event(job->schedule, &e) < 0)
+    /* one that does not come any more is over; the job runs by hand */
+    if (job->schedule && check_event(job->schedule, EVER, "", &e) < 0)
         job->fault = xasprintf("invalid schedule '%s': %s", job->schedule, e.text);
     else
         job->fault = job_extras_fault(job);

@@ -91,7 +91,9 @@ static const struct {
     {"local: 100-0\n\ttarget b\n\tschedule */00\n", "100-0>b schedule=*/00", ""},
     {"local: 100-0\n\ttarget b\n\tschedule never ever\n", "100-0>b schedule=never ever FAULT", "1"},
     {"local: 100-0\n\ttarget b\n\tschedule 2-30\n", "100-0>b schedule=2-30 FAULT", "1"},
-    {"local: 100-0\n\ttarget b\n\tschedule 2020-1-1\n", "100-0>b schedule=2020-1-1 FAULT", "1"},
+    /* once only, and that is over: runs by hand */
+    {"local: 100-0\n\ttarget b\n\tschedule 2019-11-1 3:00\n", "100-0>b schedule=2019-11-1 3:00", ""},
+    {"local: 100-0\n\ttarget b\n\tschedule 1969-1-1\n", "100-0>b schedule=1969-1-1", ""},
     {"local: 100-0\n\ttarget b\n\tschedule 2190-1-1\n", "100-0>b schedule=2190-1-1", ""},
     {"local: 100-0\n\ttarget b\n\tschedule\n", "100-0>b", "3"},
     {"local: 100-0\n\ttarget b\n\tcomment %25 100%\n", "100-0>b comment=% 100%", ""},

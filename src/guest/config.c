@@ -45,7 +45,7 @@ static void header_line(struct guest_config *g, const struct lines *l, const cha
     } else if (n == 11 && strncasecmp(name, "pve:pending", 11) == 0) { /* of a container */
         add_section(g, SECTION_PENDING, name, n);
     } else {
-        if (n < 8 || strncmp(name, "special:", 8) != 0) {
+        if (n < 8 || strncasecmp(name, "special:", 8) != 0) {
             warn_at(&g->warnings, g->file, l->number, "section ignored, not a snapshot's name: '%.*s'",
                     WARN_QUOTE(name, n));
             if (!memchr(name, ':', n)) /* that is a section of another kind */
@@ -76,11 +76,12 @@ static void key_line(struct guest_config *g, const struct lines *l, size_t n)
     struct guest_section *s = &g->sections[g->n - 1];
     size_t v, k = key_length(l->text, n, &v);
     if (k == 0 || memchr(l->text, 0, n)) {
-        if (s->kind == SECTION_OTHER)
+        bool cut = l->raw[l->raw_len - 1] != '\n'; /* more may be gone than the rest of this line */
+        if (s->kind == SECTION_OTHER && !cut)
             return;
         warn_at(&g->warnings, g->file, l->number, "line ignored, not 'key: value': '%.*s'",
                 WARN_QUOTE(l->text, n));
-        if (guest_line_hides(g->type, g->id, l->text, n))
+        if (cut || guest_line_hides(g->type, g->id, l->text, n))
             may_hide(g, l->number, "is not 'key: value'");
         return;
     }
@@ -118,8 +119,8 @@ static void settle_twice(struct guest_config *g, const struct guest_section *s, 
 
 static void check_key(struct guest_config *g, const struct guest_section *s, const struct guest_key *k)
 {
-    if (s->kind == SECTION_OTHER && strncmp(s->name, "special:", 8) == 0)
-        return;
+    if (strcasecmp(s->name, "special:cloudinit") == 0 || strcasecmp(s->name, "special:fleecing") == 0)
+        return; /* of images that are no disks */
     _cleanup_free_ char *why = guest_key_hides(g->type, g->id, s->kind, k);
     if (why)
         may_hide(g, k->line, why);

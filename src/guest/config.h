@@ -41,6 +41,6 @@ size_t guest_value_volumes(enum guest_type type, const char *value, const char *
 /* What is not understood is not to be taken for what is not there. */
 /* May a line that is not 'key: value' hide a volume, or a section? */
 bool guest_line_hides(enum guest_type type, uint32_t id, const char *s, size_t n);
-/* Why this one of guest `id` may, in a section of this kind but [special:…]; malloc'ed. NULL: it does not. */
+/* Why this one of guest `id` may, in a section of this kind; malloc'ed. NULL: it does not. */
 char *guest_key_hides(enum guest_type type, uint32_t id, enum section_kind section,
                       const struct guest_key *line);
