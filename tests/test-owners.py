@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The guest changes its owner: stolen by its target, by another target, by a stranger, in the middle of a run; and the owner that comes back
 with something that nobody else has. That is kept aside on it, bit by bit, and replication goes on from what is common."""
+import contextlib
 import fcntl
 import json
 import os
@@ -199,10 +200,8 @@ def is_renamed(w, store, n):
     folder = w.lab.names.folder(store)
     marks = []
     for path in (folder, *(os.path.join(folder, name) for name in os.listdir(folder))):
-        try:
+        with contextlib.suppress(OSError):  # a run is under way: files and attributes go
             marks += [os.getxattr(path, name) for name in os.listxattr(path)]
-        except FileNotFoundError:
-            pass
     return any(b"diverged_" in mark and f"disk-{n}".encode() in mark for mark in marks)
 
 
