@@ -36,8 +36,8 @@ def empty_tree(w):
     away = w.c.tree + ".away"
     os.rename(w.c.tree, away)
     os.mkdir(w.c.tree)  # as a file system that is not mounted
-    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the pause")
-    assert "is empty, and this node has had jobs: is it mounted?" in d.words(), d.words()
+    rig.wait_for(lambda: "is empty, and this node has had jobs: is it mounted?" in d.words(), "the pause, behind another one where it was not there", 60)
+    assert d.told("STATUS=Paused: ")
     refused(w, "is empty, and this node has had jobs")
     assert d.stop() == 0
     d = Daemon(w.a)  # one that has never seen the jobs
