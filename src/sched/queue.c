@@ -79,6 +79,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->running = from->running;
     to->stale = from->stale;
     to->outcome = from->outcome;
+    to->removing = from->removing;
     to->try_before = from->try_before;
     to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
@@ -154,6 +155,10 @@ static void judge_run(struct queue_job *j, const struct job_state *s, int64_t no
     j->postponed = j->outcome == QUEUE_POSTPONED ? j->postponed + 1 : 0;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
+    } else if (j->outcome == QUEUE_DONE && j->removing) {
+        /* what is there is another job, that was made under its id since */
+        j->lost = 0;
+        j->not_before = now + QUEUE_MADE_ANEW;
     } else if (traced) {
         j->lost = 0;
         j->not_before = 0;
@@ -443,6 +448,7 @@ char *queue_why_overdue(const struct queue_job *j)
 void queue_started(struct queue *q, struct queue_job *j)
 {
     j->running = true;
+    j->removing = j->remove != REMOVE_NOT;
     j->try_before = j->last_try;
     j->sync_before = j->last_sync;
     j->fails_before = j->fail_count;

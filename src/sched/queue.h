@@ -21,6 +21,8 @@
 
 /* A run that found its guest locked is tried again after this many seconds. */
 #define QUEUE_POSTPONE 30
+/* A job that was made under the id of one that has just been removed. */
+#define QUEUE_MADE_ANEW 2
 
 enum queue_outcome {
     QUEUE_DONE,
@@ -50,7 +52,8 @@ struct queue_job {
     bool stale;   /* our run is over, its state not yet read */
     bool gone;    /* no longer ours to start; stays for the sake of its run */
     enum queue_outcome outcome;
-    /* last_try, last_sync and fail_count when our run was started */
+    bool removing; /* what our run was started for */
+    /* last_try, last_sync and fail_count when it was started */
     int64_t try_before, sync_before, fails_before;
     unsigned lost;          /* runs in a row that left no trace in the state */
     unsigned postponed;     /* runs in a row that found the guest, or its replica, busy */

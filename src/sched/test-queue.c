@@ -56,6 +56,20 @@ static void test_removal_of_local_target(void **state)
     assert_int_equal(w->q.n, 0);
 }
 
+/* Made anew under its id, and marked again, before the end of the run was seen: its removal is not put off.
+ */
+static void test_removed_and_made_anew(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 900-1\n\tremove_job full\n\ttarget pve1\n");
+    look(w, 0);
+    assert_string_equal(start(w, 60), "900-1");
+    queue_ended(&w->q, "900-1", QUEUE_DONE);
+    configure(w, "local: 900-1\n\trate 5\n\tremove_job full\n\ttarget pve1\n");
+    look(w, 60);
+    assert_string_equal(start(w, 60 + QUEUE_MADE_ANEW), "900-1");
+}
+
 /* No run can remove it: it is told what does, and none is started. */
 static void test_removal_without_a_guest(void **state)
 {
@@ -376,15 +390,25 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_timeline_success),        WORLD_TEST(test_timeline_failure),
-        WORLD_TEST(test_asked_for_at_the_end),    WORLD_TEST(test_asked_for_while_put_off),
-        WORLD_TEST(test_asked_for_during_a_run),  WORLD_TEST(test_removal_of_local_target),
-        WORLD_TEST(test_removal_without_a_guest), WORLD_TEST(test_busy_guest),
-        WORLD_TEST(test_run_without_trace),       WORLD_TEST(test_parallel),
-        WORLD_TEST(test_order_of_service),        WORLD_TEST(test_workers_per_target),
-        WORLD_TEST(test_foreign_run_to_target),   WORLD_TEST(test_foreign_run),
-        WORLD_TEST(test_reconfiguration),         WORLD_TEST(test_target_away),
-        WORLD_TEST(test_clock_put_back),          WORLD_TEST(test_verify),
+        WORLD_TEST(test_timeline_success),
+        WORLD_TEST(test_timeline_failure),
+        WORLD_TEST(test_asked_for_at_the_end),
+        WORLD_TEST(test_asked_for_while_put_off),
+        WORLD_TEST(test_asked_for_during_a_run),
+        WORLD_TEST(test_removal_of_local_target),
+        WORLD_TEST(test_removal_without_a_guest),
+        WORLD_TEST(test_removed_and_made_anew),
+        WORLD_TEST(test_busy_guest),
+        WORLD_TEST(test_run_without_trace),
+        WORLD_TEST(test_parallel),
+        WORLD_TEST(test_order_of_service),
+        WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_foreign_run_to_target),
+        WORLD_TEST(test_foreign_run),
+        WORLD_TEST(test_reconfiguration),
+        WORLD_TEST(test_target_away),
+        WORLD_TEST(test_clock_put_back),
+        WORLD_TEST(test_verify),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }
