@@ -50,7 +50,7 @@ def has(o, fields, lacking=()):
 def gone(w):
     """As Terraform knows it: DELETE without parameters, then the list, until it is not there; no minute is waited for."""
     assert expect(200, w.api.delete("/cluster/replication/100-0")).data is None
-    rig.wait_for(lambda: w.ids() == [], "the end of the job", 120)  # a guest that is busy with its first run is tried again after 30 s
+    rig.wait_for(lambda: w.ids() == [], "the end of the job", 60)  # a guest that is busy with its first run is tried again after 30 s
     answer = expect(404, w.api.get("/cluster/replication/100-0"), "no such replication job '100-0'")
     assert answer.body["message"] == "no such replication job '100-0'\n", answer
     expect(404, w.api.delete("/cluster/replication/100-0"), "no such job '100-0'")  # the words that the CSI plugin looks for
