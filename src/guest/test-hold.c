@@ -97,36 +97,24 @@ static void say_running(pid_t pid)
 
 static int set_up(void **state)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
     (void)state;
     alarm(110);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || !mkdtemp(root))
         return -1;
     say_running(getpid());
-    snprintf(a.sun_path, sizeof a.sun_path, "%s/run/qemu-server/%d.qmp", root, ID);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 5) < 0)
+    _cleanup_free_ char *path = xasprintf("%s/run/qemu-server/%d.qmp", root, ID);
+    if ((fake = play_at(path, serve)) < 0)
         return -1;
-    if ((fake = fork()) == 0)
-        play_socket(fd, serve);
-    close(fd);
     say_running(fake);
     guest_runtime_root = root;
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     (void)state;
-    kill(fake, SIGKILL);
-    waitpid(fake, NULL, 0);
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return end_playing(fake, root);
 }
 
 static struct guest_config *machine(void)

@@ -126,7 +126,6 @@ static void put_file(const char *path, const char *text)
 
 static int set_up(void **state)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
     char pid[32];
     (void)state;
     alarm(110);
@@ -135,30 +134,19 @@ static int set_up(void **state)
     if (shared == MAP_FAILED || !mkdtemp(root))
         return -1;
     put_file("/run/qemu-server/1.pid", "x");
-    snprintf(a.sun_path, sizeof a.sun_path, "%s/run/qemu-server/%d.qga", root, ID);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 5) < 0)
+    _cleanup_free_ char *path = xasprintf("%s/run/qemu-server/%d.qga", root, ID);
+    if ((fake = play_at(path, serve)) < 0)
         return -1;
-    if ((fake = fork()) == 0)
-        play_socket(fd, serve);
-    close(fd);
     snprintf(pid, sizeof pid, "%d\n", (int)fake);
     put_file("/run/qemu-server/100.pid", pid);
     guest_runtime_root = root;
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static int tear_down(void **state)
 {
     (void)state;
-    kill(fake, SIGKILL);
-    waitpid(fake, NULL, 0);
-    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return end_playing(fake, root);
 }
 
 static struct guest_config *machine(const char *agent)

@@ -1,11 +1,15 @@
 /* For tests: what a QEMU's sockets are to us, its agent's and its monitor's. */
 #pragma once
 
+#include <ftw.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Until the client goes. */
@@ -34,4 +38,31 @@ static inline _Noreturn void play_socket(int fd, void serve(int fd))
         serve(client);
         close(client);
     }
+}
+
+/* Its process: kill it at the end. -1: it could not be made. */
+static inline pid_t play_at(const char *path, void serve(int fd))
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 5) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid == 0)
+        play_socket(fd, serve);
+    close(fd);
+    return pid;
+}
+
+static inline int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+static inline int end_playing(pid_t pid, const char *root)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
