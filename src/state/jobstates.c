@@ -6,6 +6,7 @@
 #include "state/statecodec.h"
 #include "state/statefile.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct entry {
@@ -64,21 +65,31 @@ static int by_place(const void *a, const void *b, void *arg)
     return by_target ? by_target : (x->state > y->state) - (x->state < y->state);
 }
 
-/* only: 0: all guests. */
-static struct job_states *load(const char *state_dir, uint32_t only, struct err *e)
+static void index_all(struct job_states *s)
 {
-    struct job_states *s = xcalloc(1, sizeof *s);
-    if (state_file_read(state_dir, &s->file, e) < 0) {
-        free(s);
-        return NULL;
-    }
-    s->dir = xstrdup(state_dir);
     struct json_iter it = json_iter(s->file.root);
     struct json_span key, object;
     uint32_t guest;
     while (json_next(&it, &key, &object))
-        if (state_key_guest(key, &guest) && (!only || guest == only) && json_is_object(object))
+        if (state_key_guest(key, &guest) && json_is_object(object))
             index_guest(s, guest, object);
+}
+
+/* only: 0: all guests. */
+static struct job_states *load(const char *state_dir, uint32_t only, struct err *e)
+{
+    struct job_states *s = xcalloc(1, sizeof *s);
+    char wanted[16];
+    snprintf(wanted, sizeof wanted, "%u", (unsigned)only);
+    if (state_file_read(state_dir, only ? wanted : NULL, &s->file, e) < 0) {
+        free(s);
+        return NULL;
+    }
+    s->dir = xstrdup(state_dir);
+    if (only && json_is_object(s->file.guest.value))
+        index_guest(s, only, s->file.guest.value);
+    else if (!only)
+        index_all(s);
     if (s->n)
         qsort_r(s->v, s->n, sizeof *s->v, by_place, s->file.text.data);
     return s;
@@ -224,7 +235,7 @@ static void purge_all(struct purge *p, const struct state_file *f, struct buf *o
 static int purge_once(const char *state_dir, struct purge *p, bool write, struct err *e)
 {
     struct state_file f;
-    if (state_file_read(state_dir, &f, e) < 0)
+    if (state_file_read(state_dir, NULL, &f, e) < 0)
         return -1;
     _cleanup_buf_ struct buf out = BUF_INIT;
     p->dropped = false;
