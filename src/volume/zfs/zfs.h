@@ -176,6 +176,7 @@ struct zfs { /* volume.priv */
     struct zfs_view held; /* while `holds`: of what is destroyed one after the other */
     bool holds;
     double asked;      /* when that was, clock_mono */
+    double flushed;    /* when the pool was, by a receive after which nothing else was done; 0: it was not */
     struct strv local; /* what `zfs get` told of the live volume beside another; for one question */
     bool has_local;
     bool bare_stage, bare_live; /* this process received it: nothing is set on it but what that says */
@@ -240,10 +241,14 @@ void zfs_closed(const struct zfs *z);
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
  * runs, this process's first look at the volume, be it one at another of the pool, does for the first such
- * question, for as long as a look is believed. Each further question has a look of its own, so that what was
- * written since the last answer is seen. */
+ * question, for as long as a look is believed, and so does the first behind a receive (zfs_received). Each
+ * further question has a look of its own, so that what was written since the last answer is seen. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
+/* A receive for this volume ended well: as each command that changes something it waited until the pool had
+ * on the disk all that was written before. The commit that follows asks what was written meanwhile, and once
+ * more when the names have been exchanged. */
+void zfs_received(struct zfs *z);
 /* Of a live volume on which no guest runs: unmount it, unless somebody uses it, and find out whether it was
  * but read in. */
 int zfs_settle(struct zfs *z, struct err *e);
@@ -332,10 +337,10 @@ struct zfs_token_want {
 };
 int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sent, struct err *e);
 
-/* Is the stream that begins with this record one of the snapshot `id`, from base_id ("": whole), and nothing
- * else? ERR_DATA. */
-int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
-                    const char *base_id, struct err *e);
+/* Is the stream that begins with this record one of the snapshot of this name and id, from base_id ("":
+ * whole), and nothing else? ERR_DATA. */
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *snapshot,
+                    const char *id, const char *base_id, struct err *e);
 /* May it have embedded blocks that can be lost? */
 bool zfs_begin_embeds(const unsigned char record[ZFSRECORD_SIZE]);
 /* Has it blocks above 128 KiB as they are? */
