@@ -518,11 +518,8 @@ static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, st
         return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
-        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
-        _cleanup_free_ char *name = zfs_name_text(z->name, x->s.name, NULL);
         if (strcmp(x->dataset, w->stage.name) == 0 && !x->is_bookmark &&
-            !(x->s.flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) &&
-            zfs_change(z, e, "set", "pvesr:received=1", name, full, NULL) < 0)
+            !(x->s.flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) && zfs_mark_received(z, x, e) < 0)
             return -1;
     }
     if (zfs_properties_apply(z, &w->stage, e) < 0)

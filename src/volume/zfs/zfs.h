@@ -58,8 +58,8 @@
  *
  * What is ours. Properties travel with `zfs send -p`, go down to children, and stay with what is renamed. So
  * pvesr:at beside pvesr:owner is the name of the live volume for which the dataset was made, and pvesr:name
- * of a snapshot says "@SNAP VOLUME…" (more of both while we rename it, or where one command took the
- * snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is theirs. Where it
+ * of a snapshot says "@SNAP VOLUME…" (more of both while we rename it, or where one command took or
+ * marked the snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is theirs. Where it
  * is missing an earlier version, or Proxmox VE, made it. A bookmark has no properties: ours are those of
  * replication snapshots' names; others are somebody's: `zfs promote` takes those along that are as
  * old as the base, and for others the dataset before is kept. Datasets below a volume's
@@ -223,10 +223,13 @@ int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
 /* One dataset or snapshot. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
  */
 int zfs_destroy_one(struct zfs *z, const char *name, struct err *e);
-/* The same text for a snapshot of several volumes that one command takes. */
-char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot);
+/* The same text for a snapshot of several volumes that one command takes or marks. */
+char *zfs_names_text(const struct strv *volumes, const char *snapshot);
 /* "pvesr:name=@SNAP VOLUME" of a snapshot; `also`: NULL, or its other name while it is renamed. malloc'ed */
 char *zfs_name_text(const char *volume, const char *snapshot, const char *also);
+/* That snapshot of the stage was received. The same command says so of those of its name that the stages of
+ * other volumes of the guest have (zfs_beside_open), which are committed next. */
+int zfs_mark_received(struct zfs *z, const struct zfs_snapshot *x, struct err *e);
 /* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
 /* Look at volumes of one pool: one command, or two where what is there is not what was expected. Of each,
