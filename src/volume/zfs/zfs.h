@@ -59,12 +59,11 @@
  * What is ours. Properties travel with `zfs send -p`, go down to children, and stay with what is renamed. So
  * pvesr:at beside pvesr:owner is the name of the live volume for which the dataset was made, and pvesr:name
  * of a snapshot says "@SNAP VOLUME…" (more of both while we rename it, or where one command took or
- * marked the snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is theirs. Where it
- * is missing an earlier version, or Proxmox VE, made it. A bookmark has no properties: ours are those of
- * replication snapshots' names; others are somebody's: `zfs promote` takes those along that are as
- * old as the base, and for others the dataset before is kept. Datasets below a volume's
- * are nobody's concern but a person's: with them it is neither sent nor replaced. Nothing is destroyed
- * recursively.
+ * marked the snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is
+ * theirs. Where it is missing an earlier version, or Proxmox VE, made it. A bookmark has no properties: ours
+ * are those of replication snapshots' names; others are somebody's: `zfs promote` takes those along that are
+ * as old as the base, and for others the dataset before is kept. Datasets below a volume's are nobody's
+ * concern but a person's: with them it is neither sent nor replaced. Nothing is destroyed recursively.
  *
  * Embedded blocks. `zfs send -e` of OpenZFS 2.3 and later loses a block of system attributes that is embedded
  * in its pointer: long symbolic links and extended attributes of filesystems are gone, contents of small
