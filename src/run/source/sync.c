@@ -245,12 +245,28 @@ int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan
     return r;
 }
 
+/* Does nothing of it have blocks above 128 KiB, as far as is known? Then it is no matter what has here, but
+ * to the settings (plan_large). */
+static bool is_small(const struct replica *r)
+{
+    bool small = !r->stage.exists || r->stage.large & SNAPSHOT_SMALL;
+    for (size_t i = 0; small && i < r->snapshots.n; i++)
+        small = r->snapshots.v[i].flags & SNAPSHOT_SMALL;
+    return small;
+}
+
+static int ask_large(const struct sync *s, struct sync_volume *v, struct err *e)
+{
+    unsigned stage; /* there is none here */
+    bool matters = s->env->settings.large_blocks || !is_small(&v->replica);
+    return matters ? volume_large(v->local.volume, &v->snapshots, &stage, e) : 0;
+}
+
 int sync_ask(struct sync *s, struct err *e)
 {
     _cleanup_strv_ struct strv scan = STRV_INIT;
     if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
         return -1;
-    unsigned stage; /* there is none here */
     steps_enter(s->steps, "open");
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
     int r = sync_open(s, &s->there, &scan, replicas, e);
@@ -258,7 +274,7 @@ int sync_ask(struct sync *s, struct err *e)
         s->volumes[i].replica = replicas[i];
     free(replicas);
     for (size_t i = 0; r == 0 && i < s->n; i++)
-        r = volume_large(s->volumes[i].local.volume, &s->volumes[i].snapshots, &stage, e);
+        r = ask_large(s, &s->volumes[i], e);
     return r;
 }
 

@@ -181,8 +181,10 @@ static int slot_snapshot(struct volume *v, const char *name, bool busy, struct e
 
 static int slot_snapshot_all(struct volume *const v[], size_t n, const char *name, struct err *e)
 {
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_free_ char *mark = zfs_names_text(v, n, name);
+    _cleanup_strv_ struct strv argv = STRV_INIT, volumes = STRV_INIT;
+    for (size_t i = 0; i < n; i++)
+        strv_add(&volumes, zfs_of(v[i])->name);
+    _cleanup_free_ char *mark = zfs_names_text(&volumes, name);
     strv_adds(&argv, "zfs", "snapshot", "-o", mark, "--", NULL);
     for (size_t i = 0; i < n; i++) {
         strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
