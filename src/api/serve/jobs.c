@@ -5,13 +5,6 @@
 #include "conf/storagemap.h"
 #include "view/world.h"
 
-#include <string.h>
-
-static int by_id(const void *a, const void *b)
-{
-    return strcmp((*(const struct job *const *)a)->id, (*(const struct job *const *)b)->id);
-}
-
 static int load(struct call *c, struct world *w, struct err *e)
 {
     const struct jobs *jobs = call_jobs(c, e);
@@ -23,15 +16,11 @@ int serve_jobs(struct call *c, struct err *e)
     _cleanup_(world_release) struct world w = {0};
     if (load(c, &w, e) < 0)
         return -1;
-    size_t all = world_jobs(&w), n = 0;
-    _cleanup_free_ const struct job **sorted = xcalloc(all + 1, sizeof(struct job *));
-    for (size_t i = 0; i < all; i++)
-        if (call_may_guest(c, world_job(&w, i)->guest) & PRIV(VM_Audit))
-            sorted[n++] = world_job(&w, i);
-    qsort(sorted, n, sizeof *sorted, by_id);
+    _cleanup_free_ const struct job **sorted = world_by_id(&w);
     c->data = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(c->data, world_config(&w, sorted[i]));
+    for (size_t i = 0; i < world_jobs(&w); i++)
+        if (call_may_guest(c, sorted[i]->guest) & PRIV(VM_Audit))
+            json_array_append_new(c->data, world_config(&w, sorted[i]));
     return 0;
 }
 

@@ -19,7 +19,7 @@ static int load(struct call *c, struct world *w, struct err *e)
     const struct settings *s = c->api->settings;
     return world_load_states(w, s->state_dir, e) < 0
                ? -1
-               : members_check_node(c->tree, &w->members, s->node, job_states_had_any(s->state_dir), e);
+               : members_check_node(c->tree, &w->members, s->node, job_states_any(w->states), e);
 }
 
 static bool is_wanted(const struct call *c, const struct job *job)
@@ -28,28 +28,18 @@ static bool is_wanted(const struct call *c, const struct job *job)
     return (!only || job->guest == only) && (call_may_guest(c, job->guest) & PRIV(VM_Audit));
 }
 
-static int by_id(const void *a, const void *b)
-{
-    const json_t *const *x = a, *const *y = b;
-    return strcmp(json_string_value(json_object_get(*x, "id")), json_string_value(json_object_get(*y, "id")));
-}
-
 int serve_states(struct call *c, struct err *e)
 {
     _cleanup_(world_release) struct world w = {0};
     if (load(c, &w, e) < 0)
         return -1;
-    size_t all = world_jobs(&w), n = 0;
-    _cleanup_free_ json_t **found = xcalloc(all + 1, sizeof(json_t *));
-    for (size_t i = 0; i < all; i++) {
-        const struct job *job = world_job(&w, i);
-        if (is_wanted(c, job) && (found[n] = world_state(&w, job, c->now)))
-            n++;
-    }
-    qsort(found, n, sizeof(json_t *), by_id);
+    _cleanup_free_ const struct job **sorted = world_by_id(&w);
     c->data = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(c->data, found[i]);
+    for (size_t i = 0; i < world_jobs(&w); i++) {
+        json_t *row = is_wanted(c, sorted[i]) ? world_state(&w, sorted[i], c->now) : NULL;
+        if (row)
+            json_array_append_new(c->data, row);
+    }
     return 0;
 }
 
