@@ -2,6 +2,7 @@
 
 #include "api/attempts.h"
 #include "api/events.h"
+#include "api/gather.h"
 #include "api/relay.h"
 #include "api/serve/serve.h"
 #include "base/clock.h"
@@ -20,6 +21,7 @@ void api_release(struct api *a)
 {
     who_release(&a->who);
     jobs_kept_release(&a->jobs);
+    names_release(&a->names);
     attempts_free(a->attempts);
     a->attempts = NULL;
     forwards_free(a->forwards);
@@ -112,8 +114,12 @@ static void answer(struct call *c, int r, const struct err *e)
 {
     if (r < 0 && c->status == 0)
         call_refuse(c, status_of(e->kind), "%s", e->text);
-    if (r >= 0)
+    if (r >= 0) {
         c->status = 200;
+        return;
+    }
+    json_decref(c->data); /* what was found before it failed */
+    c->data = NULL;
     if (c->status >= 500)
         log_failure(c);
 }
@@ -335,6 +341,8 @@ static void on_child(const struct child_result *r, void *arg)
     int rc = r->late      ? err_set(&e, ERR_SYSTEM, 0, "the request took too long and was ended")
              : r->too_big ? err_set(&e, ERR_SYSTEM, 0, "the answer is too large")
                           : c->finish(c, r, &e);
+    if (rc > 0)
+        return;
     answer(c, rc, &e);
     if (!pause_answer(c))
         c->answered(c);
@@ -492,9 +500,11 @@ static void leave(struct call *c)
         child_forget(c->child);
     }
     forward_cancel(c->forward);
+    gather_free(c->gather);
     c->pause = sd_event_source_disable_unref(c->pause);
     c->child = NULL;
     c->forward = NULL;
+    c->gather = NULL;
 }
 
 void call_cut(struct call *c)

@@ -10,6 +10,7 @@
 #include "access/caller.h"
 #include "api/child.h"
 #include "api/forward.h"
+#include "api/names.h"
 #include "api/often.h"
 #include "api/request.h"
 #include "api/who.h"
@@ -40,6 +41,7 @@ struct api {
 
     struct who who;
     struct jobs_kept jobs;
+    struct names names; /* of guests */
     struct children *children;
     struct attempts *attempts;
     struct events *events; /* of the server; NULL: there is none */
@@ -80,9 +82,11 @@ struct call {
     double begun; /* monotonic */
     double steps; /* 0, or the answer comes a multiple of so many seconds after that, and not at 0 */
     sd_event_source *pause;
-    struct child *child; /* one of both, or none: who is asked for the answer */
+    struct child *child; /* who is asked for the answer: one of both, or none… */
     struct forward *forward;
-    int (*finish)(struct call *c, const struct child_result *r, struct err *e);
+    struct gather *gather; /* …and with the child all other nodes (gather.h) */
+    int (*finish)(struct call *c, const struct child_result *r,
+                  struct err *e);                                             /* 1: others are asked still */
     int (*then)(struct call *c, const struct child_result *r, struct err *e); /* of call_pvesr */
 
     /* the answer */
