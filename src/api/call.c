@@ -22,6 +22,8 @@ void api_release(struct api *a)
     who_release(&a->who);
     jobs_kept_release(&a->jobs);
     names_release(&a->names);
+    rows_release(&a->configs);
+    rows_release(&a->states);
     attempts_free(a->attempts);
     a->attempts = NULL;
     forwards_free(a->forwards);
@@ -467,12 +469,29 @@ const struct job *call_job(struct call *c, const char *what, struct err *e)
     return job;
 }
 
+void call_list(struct call *c, const struct rows *rows, bool (*wanted)(const struct call *c, uint32_t guest))
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct row *row = &rows->v[i];
+        if (!row->text.len || !wanted(c, row->guest))
+            continue;
+        buf_addc(&c->list, c->list.len ? ',' : '[');
+        buf_add(&c->list, row->text.data, row->text.len);
+    }
+    buf_adds(&c->list, c->list.len ? "]" : "[]");
+}
+
 /* ---- the answer ---- */
 
 void call_print(const struct call *c, struct buf *body)
 {
     if (c->text.len) {
         buf_add(body, c->text.data, c->text.len);
+        return;
+    }
+    if (c->list.len && c->status == 200) {
+        buf_addf(body, "{\"data\":%s%s}\n", buf_str(&c->list),
+                 c->extjs ? ",\"status\":200,\"success\":1" : "");
         return;
     }
     json_t *o = json_object();
@@ -522,6 +541,7 @@ void call_release(struct call *c)
         explicit_bzero(c->body.data, c->body.room);
     buf_release(&c->body);
     buf_release(&c->text);
+    buf_release(&c->list);
     request_release(&c->request);
     tree_free(c->tree);
     free(c->message);

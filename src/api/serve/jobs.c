@@ -11,16 +11,18 @@ static int load(struct call *c, struct world *w, struct err *e)
     return jobs ? world_load(w, c->tree, c->api->settings->node, jobs, e) : -1;
 }
 
+static bool is_seen(const struct call *c, uint32_t guest)
+{
+    return call_may_guest(c, guest) & PRIV(VM_Audit);
+}
+
 int serve_jobs(struct call *c, struct err *e)
 {
     _cleanup_(world_release) struct world w = {0};
     if (load(c, &w, e) < 0)
         return -1;
-    _cleanup_free_ const struct job **sorted = world_by_id(&w);
-    c->data = json_array();
-    for (size_t i = 0; i < world_jobs(&w); i++)
-        if (call_may_guest(c, sorted[i]->guest) & PRIV(VM_Audit))
-            json_array_append_new(c->data, world_config(&w, sorted[i]));
+    rows_look(&c->api->configs, &w, c->api->jobs.version, c->now);
+    call_list(c, &c->api->configs, is_seen);
     return 0;
 }
 

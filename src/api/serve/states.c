@@ -22,10 +22,10 @@ static int load(struct call *c, struct world *w, struct err *e)
                : members_check_node(c->tree, &w->members, s->node, job_states_any(w->states), e);
 }
 
-static bool is_wanted(const struct call *c, const struct job *job)
+static bool is_wanted(const struct call *c, uint32_t guest)
 {
     int64_t only = c->request.value[P_GUEST].integer;
-    return (!only || job->guest == only) && (call_may_guest(c, job->guest) & PRIV(VM_Audit));
+    return (!only || guest == only) && (call_may_guest(c, guest) & PRIV(VM_Audit));
 }
 
 int serve_states(struct call *c, struct err *e)
@@ -33,13 +33,8 @@ int serve_states(struct call *c, struct err *e)
     _cleanup_(world_release) struct world w = {0};
     if (load(c, &w, e) < 0)
         return -1;
-    _cleanup_free_ const struct job **sorted = world_by_id(&w);
-    c->data = json_array();
-    for (size_t i = 0; i < world_jobs(&w); i++) {
-        json_t *row = is_wanted(c, sorted[i]) ? world_state(&w, sorted[i], c->now) : NULL;
-        if (row)
-            json_array_append_new(c->data, row);
-    }
+    rows_look(&c->api->states, &w, c->api->jobs.version, c->now);
+    call_list(c, &c->api->states, is_wanted);
     return 0;
 }
 
