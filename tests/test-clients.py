@@ -101,7 +101,10 @@ def watched(w):
     local, = (n for n in expect(200, w.api.get("/cluster/status")).data if n["type"] == "node" and n["local"] == 1)
     shaped(local, {"name": str, "online": int, "nodeid": int, "ip": str}, {})
     for guest in expect(200, w.api.get("/cluster/resources", type="vm")).data:
-        shaped(guest, {"id": str, "vmid": int, "node": str, "type": str}, {})
+        shaped(guest, {"id": str, "vmid": int, "node": str, "type": str, "name": str, "status": str, "template": int}, {})
+        now = expect(200, w.api.get(f"/nodes/{guest['node']}/{guest['type']}/{guest['vmid']}/status/current")).data
+        shaped(now, {"vmid": int, "name": str, "status": str, "cpus": int, "maxmem": int}, {})
+        assert now["vmid"] == guest["vmid"] and now["name"] == guest["name"] and now["status"] == "stopped", now
         config = expect(200, w.api.get(f"/nodes/{guest['node']}/{guest['type']}/{guest['vmid']}/config")).data
         assert config["scsi0"].startswith("st:") and len(config["digest"]) == 40, config
 
@@ -121,6 +124,32 @@ def guests(w):
     expect(400, w.api.get("/nodes/pve2/qemu/x/config"), None, "vmid")
 
 
+def running(w):
+    """a guest's status is what its own node knows: running while its process is there, with what its configuration gives it"""
+    w.c.write_guest("pve1", 103, "name: 007\ncores: 2\nsockets: 2\nmemory: current=2048\nlock: backup\ntags: a;b\n\n[s]\nname: old\ncores: 7\n")
+    w.c.write_guest("pve2", 104, "hostname: ct\nmemory: 256\nswap: 0\ntemplate: 1\n", kind="lxc")
+    machine, container = "/nodes/pve1/qemu/103/status/current", "/nodes/pve2/lxc/104/status/current"
+    stopped = {"vmid": 103, "name": "007", "status": "stopped", "cpus": 4, "maxmem": 2048 << 20, "lock": "backup", "tags": "a;b"}
+    with rig.fake_running_vm(103) as process:
+        for api in (w.api, w.api2):
+            now = expect(200, api.get(machine)).data
+            assert isinstance(now["uptime"], int) and 0 <= now.pop("uptime") < 600, now
+            assert now == {**stopped, "status": "running", "pid": process.pid}, now
+        assert [(r["vmid"], r["name"], r["status"]) for r in expect(200, w.api2.get("/nodes/pve1/qemu")).data] == [
+            (100, "VM 100", "stopped"), (101, "VM 101", "stopped"), (103, "007", "running")]
+        status = {r["vmid"]: r["status"] for r in expect(200, w.api.get("/cluster/resources", type="vm")).data}
+        assert status == {100: "stopped", 101: "stopped", 102: "unknown", 103: "running", 104: "unknown"}, status
+    assert expect(200, w.api.get(machine)).data == stopped
+    now = expect(200, w.api.get(container)).data
+    assert now == {"vmid": 104, "type": "lxc", "name": "ct", "status": "stopped", "maxmem": 256 << 20, "maxswap": 0, "template": 1}, now
+    row, = expect(200, w.api.get("/nodes/pve2/lxc")).data
+    assert (row["vmid"], row["name"], row["status"], row["type"], row["template"]) == (104, "ct", "stopped", "lxc", 1), row
+    w.c.write_guest("pve2", 104, "hostname: other\n", kind="lxc")
+    rig.wait_for(lambda: expect(200, w.api.get("/nodes/pve2/lxc")).data[0]["name"] == "other", "the new name in the list", 60)
+    for path in ("/nodes/pve1/qemu/104/status/current", "/nodes/pve2/qemu/104/status/current", "/nodes/pve1/lxc/103/status/current"):
+        expect(500, w.api.get(path), "does not exist")
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -128,6 +157,6 @@ def play(f):
     return run
 
 
-for test in (configured, watched, guests):
+for test in (configured, watched, guests, running):
     rig.check("clients: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

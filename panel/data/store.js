@@ -7,6 +7,9 @@ import { poll } from './poll.js';
 const JOBS = 3000, RESOURCES = 10000, SILENCE = 15000; // ms between two questions
 const JOBS_LIVE = 60000, JOBS_BESIDE = 10000; // where all that is shown is told by itself; where a part of it is
 
+/* What a guest without a name is called says no more than its number. */
+const named = (guest) => ([`VM ${guest.vmid}`, `CT${guest.vmid}`].includes(guest.name) ? { ...guest, name: '' } : guest);
+
 export function createStore(onChange) {
     const data = { nodes: [], guests: [], jobs: null, trouble: null, silent: {} };
     const later = {}; // node → not before
@@ -96,7 +99,7 @@ export function createStore(onChange) {
                 const first = data.nodes.length === 0;
                 changed({
                     nodes: rows.filter((row) => row.type === 'node').sort((a, b) => a.node.localeCompare(b.node)),
-                    guests: rows.filter((row) => row.type === 'qemu' || row.type === 'lxc').sort((a, b) => a.vmid - b.vmid),
+                    guests: rows.filter((row) => row.type === 'qemu' || row.type === 'lxc').map(named).sort((a, b) => a.vmid - b.vmid),
                     trouble: null,
                 });
                 if (first && jobs)

@@ -6,7 +6,7 @@ import { call, get, part } from '../data/api.js';
 import { poll } from '../data/poll.js';
 import { bytes, duration, timestamp } from '../data/format.js';
 import { guestPath } from '../data/may.js';
-import { mergedLog, planOf, progressOf, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../data/runs.js';
+import { mergedLog, planOf, progressOf, seriesOf, SIZE_UNITS, startOf, stepOf, TIME_UNITS } from '../data/runs.js';
 import { nodeOf } from '../data/store.js';
 import { locale, t } from '../words/words.js';
 import { columnsOf } from './columns.js';
@@ -18,6 +18,12 @@ const FACTS = ['state', 'target', 'last', 'duration', 'next', 'schedule', 'rate'
 
 /* Another one: something has happened. */
 const markOf = (job) => (job ? [job.pid, job.last_try, job.last_sync, job.fail_count, job.postponed, job.disable, job.remove_job].join() : '');
+
+/* A line of the plan in the viewer's language, as far as there are words for it. */
+function planLine(line) {
+    const said = stepOf(line);
+    return said ? said.map(([key, ...values]) => t(key, ...values)).join('; ') : el('span', { lang: 'en' }, line);
+}
 
 export class Job extends Component {
     constructor(props) {
@@ -137,9 +143,9 @@ export class Job extends Component {
             return el('p', { class: 'hint', role: 'status' }, t('loading'));
         const when = !job.next_sync ? t('plan.never') : job.next_sync * 1000 <= Date.now() ? t('plan.now') :
             t('plan.at', timestamp(job.next_sync), duration(job.next_sync - Date.now() / 1000, locale()));
-        return [el('p', null, when), plan.notes.map((note) => el('p', { class: 'banner', key: note }, note)),
+        return [el('p', null, when), plan.notes.map((note) => el('p', { class: 'banner', key: note }, planLine(note))),
             el('ul', { class: 'plan' }, plan.volumes.map((volume) => el('li', { key: volume.name }, el('strong', null, volume.name),
-                volume.lines.length === 0 ? ` ${t('plan.nothing')}` : el('ul', null, volume.lines.map((line, i) => el('li', { key: i }, line))))))];
+                volume.lines.length === 0 ? ` ${t('plan.nothing')}` : el('ul', null, volume.lines.map((line, i) => el('li', { key: i }, planLine(line)))))))];
     }
 
     /* Who is at its end stays there. */

@@ -255,7 +255,9 @@ int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e)
         job_files_release(&now);
         return r;
     }
+    uint64_t version = k->version + 1;
     jobs_kept_release(k);
+    k->version = version;
     parse(t, &now, &k->jobs);
     k->files = now;
     k->loaded = true;

@@ -19,6 +19,7 @@ struct jobs_kept {
     struct jobs jobs;
     struct job_files files; /* as it was parsed */
     bool loaded;
+    uint64_t version; /* another one each time that it was parsed */
 };
 /* Bring it up to date. 1: it was parsed anew, so pointers into it are invalid. */
 int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e);

@@ -110,7 +110,8 @@ struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, 
 void job_states_free(struct job_states *s);
 /* As it was loaded from; borrowed. */
 const char *job_states_dir(const struct job_states *s);
-/* Is there any entry? A file that cannot be read is none that has nothing. */
+bool job_states_any(const struct job_states *s);
+/* The same of the file as it is now. One that cannot be read is none that has nothing. */
 bool job_states_had_any(const char *state_dir);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);

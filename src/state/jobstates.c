@@ -110,11 +110,16 @@ const char *job_states_dir(const struct job_states *s)
     return s->dir;
 }
 
+bool job_states_any(const struct job_states *s)
+{
+    return s->n > 0;
+}
+
 bool job_states_had_any(const char *state_dir)
 {
     struct err ignored;
     struct job_states *s = job_states_load(state_dir, &ignored);
-    bool any = !s || s->n > 0;
+    bool any = !s || job_states_any(s);
     job_states_free(s);
     return any;
 }

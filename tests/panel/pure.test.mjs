@@ -1,6 +1,7 @@
 /* The panel's modules that take values and give values: node --test tests/panel/pure.test.mjs. */
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
 import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
@@ -13,7 +14,7 @@ import en from '../../panel/words/en.js';
 import de from '../../panel/words/de.js';
 import { dayAndTime } from '../../panel/data/format.js';
 import { commandsOf } from '../../panel/data/findings.js';
-import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../../panel/data/runs.js';
+import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, stepOf, TIME_UNITS } from '../../panel/data/runs.js';
 import { languageOf, t, useLanguage } from '../../panel/words/words.js';
 
 const rows = (cases, check) => cases.forEach((one) => check(...one));
@@ -214,6 +215,41 @@ test('a plan', () => {
         volumes: [{ name: 'st:a', lines: ["take snapshot 's'", 'send s'] }, { name: 'st:b', lines: [] }],
     });
     assert.deepEqual(planOf([]), { notes: [], volumes: [] });
+});
+
+/* Each text of pvesr's plan, and what the panel makes of it. */
+const SAID = [
+    ["take snapshot 's'", [['plan.take', 's']], "  take snapshot '%s'\\n"],
+    ['send a => b', [['plan.delta', 'a', 'b']], '  send %s => %s%s\\n'],
+    ['send a => b (resumed)', [['plan.delta', 'a', 'b'], ['plan.resumed']], ' (resumed)'],
+    ['send a in full: the target does not have the volume', [['plan.full', 'a'], ['plan.why.none']], '  send %s %s%s: %s\\n', 'in full', 'the target does not have the volume'],
+    ['send a in full (resumed): the target has no usable snapshot', [['plan.full', 'a'], ['plan.resumed'], ['plan.why.unusable']], 'the target has no usable snapshot'],
+    ['send a in full: to take the place of the replica', [['plan.full', 'a'], ['plan.why.anew']], 'to take the place of the replica'],
+    ['send a by digests (resumed): what differs from the replica, which is kept aside if it is of value', [['plan.digests', 'a'], ['plan.resumed'], ['plan.why.differs']],
+        'by digests', 'what differs from the replica, which is kept aside if it is of value'],
+    ["remove stale snapshot 'a' here", [['plan.stale.here', 'a']], "  %s '%s' %s\\n", 'remove stale snapshot'],
+    ["remove stale snapshot 'a' on the target", [['plan.stale.there', 'a']], 'on the target'],
+    ["then remove 'a' here", [['plan.remove.here', 'a']], 'then remove'],
+    ["remove 'a' here", [['plan.remove.here', 'a']]],
+    ["then remove 'a' on the target", [['plan.remove.there', 'a']]],
+    ['destroy the unfinished copy on the target', [['plan.destroy.part']], '  destroy the unfinished copy on the target\\n'],
+    ["destroy 'st:x' on the target: the guest no longer has it", [['plan.destroy.gone', 'st:x']], "destroy '%s' on the target: the guest no longer has it\\n"],
+    ["destroy 'st:x' on the target: the job is removed", [['plan.destroy.removed', 'st:x']], "destroy '%s' on the target: the job is removed\\n"],
+    ['note: the run would be postponed: a disk is busy', [['plan.postponed', 'a disk is busy']], 'note: the run would be postponed: %s\\n'],
+    ['note: the replica was written to on the target: that state is kept aside', null, '  note: %s\\n'],
+];
+
+test('the steps of a plan in words', () => {
+    for (const [line, said] of SAID) {
+        assert.deepEqual(stepOf(line), said, line);
+        for (const [key] of said || [])
+            assert.ok(en[key] && de[key], key);
+    }
+    // pvesr says nothing in its plan for which there are no words here, but the first line, which the page does not show
+    const source = readFileSync(new URL('../../src/run/source/sync-tell.c', import.meta.url), 'utf8').replace(/"\s*(PRI\w+)\s*"/g, '$1');
+    const texts = [...source.matchAll(/"((?:[^"\\\n]|\\.)*)"/g)].map(([, text]) => text).filter((text) => / [a-z%]/.test(text) && !text.startsWith('job %s'));
+    const known = new Set(SAID.flatMap(([, , ...all]) => all));
+    assert.deepEqual(texts.filter((text) => !known.has(text)), []);
 });
 
 test('commands of findings', () => rows([

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "conf/calendar.h"
+#include "view/json.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -82,25 +83,33 @@ int serve_cluster_status(struct call *c, struct err *e)
 
 /* ---- guests ---- */
 
-static json_t *resource_json(const struct guest_entry *g)
+static json_t *resource_json(const struct call *c, const struct guest_entry *g)
 {
+    bool is_template;
     json_t *o = json_object();
+    const char *name = names_get(&c->api->names, g->id, &is_template);
     _cleanup_free_ char *id = xasprintf("%s/%" PRIu32, guest_type_name(g->type), g->id);
     json_object_set_new(o, "id", json_string(id));
     json_object_set_new(o, "type", json_string(guest_type_name(g->type)));
     json_object_set_new(o, "node", json_string(g->node));
     json_object_set_new(o, "vmid", json_integer(g->id));
+    json_object_set_new(o, "name", json_text(name));
+    json_object_set_new(o, "template", json_integer(is_template));
+    json_object_set_new(o, "status", json_string(guest_status(c, g)));
     return o;
 }
 
-static int add_guests(struct call *c, struct err *e)
+/* Those that `wanted` takes (NULL: all) and the caller may see. */
+static int add_guests(struct call *c, bool (*wanted)(const struct call *c, const struct guest_entry *g),
+                      struct err *e)
 {
     struct guest_list guests = {0};
     if (guests_load(c->tree, &guests, e) < 0)
         return -1;
+    names_look(&c->api->names, c->tree, &guests, clock_mono());
     for (size_t i = 0; i < guests.n; i++)
-        if (call_may_guest(c, guests.v[i].id) & PRIV(VM_Audit))
-            json_array_append_new(c->data, resource_json(&guests.v[i]));
+        if ((!wanted || wanted(c, &guests.v[i])) && (call_may_guest(c, guests.v[i].id) & PRIV(VM_Audit)))
+            json_array_append_new(c->data, resource_json(c, &guests.v[i]));
     guests_release(&guests);
     return 0;
 }
@@ -112,33 +121,34 @@ int serve_resources(struct call *c, struct err *e)
         c->data = json_array();
     else if (serve_nodes(c, e) < 0)
         return -1;
-    return only && strcmp(only, "vm") != 0 ? 0 : add_guests(c, e);
+    return only && strcmp(only, "vm") != 0 ? 0 : add_guests(c, NULL, e);
 }
 
-static int serve_guests(struct call *c, enum guest_type type, struct err *e)
+static bool is_there(const struct call *c, const struct guest_entry *g)
 {
-    struct guest_list guests = {0};
-    if (guests_load(c->tree, &guests, e) < 0)
-        return -1;
-    c->data = json_array();
-    for (size_t i = 0; i < guests.n; i++) {
-        const struct guest_entry *g = &guests.v[i];
-        if (g->type == type && strcmp(g->node, call_text(c, P_NODE)) == 0 &&
-            (call_may_guest(c, g->id) & PRIV(VM_Audit)))
-            json_array_append_new(c->data, resource_json(g));
-    }
-    guests_release(&guests);
-    return 0;
+    return strcmp(g->node, call_text(c, P_NODE)) == 0;
+}
+
+static bool is_machine(const struct call *c, const struct guest_entry *g)
+{
+    return g->type == GUEST_QEMU && is_there(c, g);
+}
+
+static bool is_container(const struct call *c, const struct guest_entry *g)
+{
+    return g->type == GUEST_LXC && is_there(c, g);
 }
 
 int serve_qemu(struct call *c, struct err *e)
 {
-    return serve_guests(c, GUEST_QEMU, e);
+    c->data = json_array();
+    return add_guests(c, is_machine, e);
 }
 
 int serve_lxc(struct call *c, struct err *e)
 {
-    return serve_guests(c, GUEST_LXC, e);
+    c->data = json_array();
+    return add_guests(c, is_container, e);
 }
 
 /* ---- schedules ---- */

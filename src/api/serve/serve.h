@@ -23,6 +23,7 @@ int serve_doctor(struct call *c, struct err *e);
 
 /* recover.c: what would be lost, what there is to go back to, and going there */
 int serve_at_risk(struct call *c, struct err *e);
+int serve_all_at_risk(struct call *c, struct err *e);
 int serve_points(struct call *c, struct err *e);
 int serve_failover_plan(struct call *c, struct err *e);
 int serve_failover(struct call *c, struct err *e);
@@ -47,6 +48,10 @@ int serve_events(struct call *c, struct err *e);
 /* guests.c: /nodes/{node}/qemu and lxc */
 int serve_qemu_config(struct call *c, struct err *e);
 int serve_lxc_config(struct call *c, struct err *e);
+int serve_qemu_now(struct call *c, struct err *e);
+int serve_lxc_now(struct call *c, struct err *e);
+/* Whether a guest runs, as far as this node knows: "running", "stopped", or "unknown" of another node's. */
+const char *guest_status(const struct call *c, const struct guest_entry *g);
 
 /* access.c: /access */
 int serve_ticket(struct call *c, struct err *e);
