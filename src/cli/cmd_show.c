@@ -181,9 +181,7 @@ static void tell_spooled(const struct spooled *x, size_t n)
 {
     char since[32];
     bool one = n == 1;
-    const char *how = x->refused ? (one ? "is refused for good" : "are refused for good")
-                      : one      ? "waits"
-                                 : "wait";
+    const char *how = x->refused ? (one ? "is refused" : "are refused") : one ? "waits" : "wait";
     clock_print_log(x->made, since);
     if (x->tries || clock_epoch() - x->made > WAITING_SECONDS)
         put_line(stderr, "warning: %zu notification%s for '%s' %s since %s: %s%s", n, one ? "" : "s",

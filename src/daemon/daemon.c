@@ -401,8 +401,11 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
                             .ended = on_process_ended,
                             .arg = d};
     d->children = (struct children){.event = d->event};
-    d->courier = (struct courier){
-        .event = d->event, .children = &d->children, .settings = &d->settings, .config = config};
+    d->courier = (struct courier){.event = d->event,
+                                  .children = &d->children,
+                                  .settings = &d->settings,
+                                  .config = config,
+                                  .retried = d->began};
     d->jobs_changed = d->states_changed = true;
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
