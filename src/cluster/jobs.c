@@ -1,5 +1,7 @@
 #include "cluster/jobs.h"
 
+#include "conf/lines.h"
+
 #include <string.h>
 #include <sys/stat.h>
 
@@ -69,13 +71,26 @@ static int save_extras(struct tree *t, const struct jobs *j, struct err *e)
     return tree_write(t, extras_name, buf_str(&new), new.len, e);
 }
 
+/* That the last job goes is said in the file, and no longer than there is none. */
+static void print(const struct jobs *j, struct buf *out)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    jobs_print(j, &text);
+    struct lines l = LINES_INIT(buf_str(&text), text.len);
+    while (lines_next(&l))
+        if (!jobs_says_none(l.text, l.len))
+            buf_add(out, l.raw, l.raw_len);
+    if (!j->file.n)
+        buf_addf(out, "%s: the last one was removed\n", JOBS_NONE);
+}
+
 /* After a crash in between, an entry without its job is left, never a job without its entry: that would be a
  * job that keeps one restore point and removes all others. */
 int jobs_save(struct tree *t, struct jobs *j, struct err *e)
 {
     sweep(t);
     _cleanup_buf_ struct buf text = BUF_INIT;
-    jobs_print(j, &text);
+    print(j, &text);
     if (save_extras(t, j, e) < 0 || tree_write(t, file_name, buf_str(&text), text.len, e) < 0 ||
         (jobs_drop_extras(j) && save_extras(t, j, e) < 0))
         return err_wrap(e, "cannot save the replication jobs");

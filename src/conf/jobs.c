@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "conf/digest.h"
+#include "conf/lines.h"
 #include "conf/warn.h"
 
 #include <inttypes.h>
@@ -196,11 +197,24 @@ static void drop_read(struct jobs *j)
     j->n_unread = n;
 }
 
+bool jobs_says_none(const char *line, size_t len)
+{
+    return len >= strlen(JOBS_NONE) && memcmp(line, JOBS_NONE, strlen(JOBS_NONE)) == 0;
+}
+
+bool jobs_may_be_lost(const struct jobs *j)
+{
+    return !j->n && !j->n_unread && !j->emptied;
+}
+
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret)
 {
+    struct lines l = LINES_INIT(text, len);
     *ret = (struct jobs){0};
     if (text)
         digest_sha1(text, len, ret->digest);
+    while (lines_next(&l))
+        ret->emptied = ret->emptied || jobs_says_none(l.text, l.len);
     section_parse(name, text, len, &ret->file);
     section_parse("replication-ext.cfg", NULL, 0, &ret->extras);
     ret->warnings = ret->file.warnings;

@@ -166,8 +166,11 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
         return err_set(e, ERR_SYSTEM, ENOENT, "cannot read the cluster's configuration in '%s'",
                        tree_root(tree));
     tell_load(d);
-    if (load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e) < 0)
-        return -1;
+    int r = load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e);
+    if (r != 0) {
+        refresh_soon(d, 1);
+        return r < 0 ? -1 : 0;
+    }
     tell_warnings(d, &warnings);
     d->jobs_changed = false;
     d->states_changed = true;

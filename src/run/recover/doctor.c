@@ -7,6 +7,7 @@
 #include "conf/storagemap.h"
 #include "guest/config.h"
 #include "guest/runtime.h"
+#include "run/orphans.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
 
@@ -73,7 +74,7 @@ static void know_guest(struct doctor *d, uint32_t guest)
     const struct jobs *jobs = &d->env->jobs.jobs;
     /* what could not be read, or is not there at all, may be a job of this guest, or the guest: then
      * everything may be needed */
-    bool sure = *jobs->digest && !jobs->warnings.n && !d->env->guests.warnings.n;
+    bool sure = *jobs->digest && !jobs_may_be_lost(jobs) && !jobs->warnings.n && !d->env->guests.warnings.n;
     d->guest = guest;
     d->sure = sure;
     d->exists = g || !sure;
@@ -290,6 +291,21 @@ static void look_at_replica(struct doctor *d, const char *volid, const struct vo
                   "tools"));
 }
 
+/* Replicas and restore points say that there were jobs, where the job file does not. */
+static void look_for_lost(struct doctor *d, const char *volid)
+{
+    char job[24] = "";
+    const struct jobs *jobs = &d->env->jobs.jobs;
+    for (size_t i = 0; i < d->snapshots.n; i++)
+        if (snapshot_epoch(d->snapshots.v[i].name) && !(d->snapshots.v[i].flags & SNAPSHOT_STRANGE))
+            snapshot_job(d->snapshots.v[i].name, job);
+    if (jobs_may_be_lost(jobs) && *job)
+        add(d, FINDING_KEPT, volid,
+            xasprintf("restore points of job '%s', and replication.cfg %s: put it back. Where all jobs were "
+                      "deleted on purpose, write the line '%s' into it, and look again",
+                      job, *jobs->digest ? "names no job at all" : "is missing", JOBS_NONE));
+}
+
 /* What there is of a volume, once what a crash left of it is tidied. 1: it had lost its name. */
 static int know_volume(struct doctor *d, struct volume *v, const char *volid, struct volume_info *info,
                        struct err *e)
@@ -319,6 +335,7 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
     look_at_replica(d, volid, &info);
+    look_for_lost(d, volid);
     return 0;
 }
 
@@ -398,10 +415,20 @@ static void tidy_files(struct doctor *d)
         strv_add(&d->found->warnings, problem.text);
 }
 
+static void look_for_orphans(struct doctor *d)
+{
+    struct err problem;
+    if (orphans_look(d->env, &d->env->jobs.jobs, &d->found->warnings, &problem) < 0)
+        strv_add(&d->found->problems, problem.text);
+}
+
 static int look(struct doctor *d, uint32_t guest, struct err *e)
 {
-    if (env_guests(d->env, e) < 0)
+    if (env_guests(d->env, e) < 0 || env_jobs(d->env, e) < 0)
         return -1;
+    look_for_orphans(d);
+    add_untold(d, &d->env->jobs.jobs.warnings, &d->found->problems);
+    add_untold(d, &d->env->guests.warnings, &d->found->problems);
     if (guest)
         return look_at_guest(d, guest, e);
     tidy_files(d);
