@@ -146,7 +146,7 @@ def nothing_is_removed(w):
     prepare = ["prepare-local-job", "100-0", "--scan", w.c.storage_id, "--last_sync", "1", "--force"]
     finalize = ["finalize-local-job", "100-0", "--last_sync", "1", f"{w.c.storage_id}:{w.lab.names.volname(0)}"]
     with minority(w):
-        for words in (prepare, finalize, ["doctor", "--repair"], ["failover", "100", "--force"], ["clone", "100", point, "300"]):
+        for words in (prepare, finalize, ["doctor", "--repair"], ["doctor", "--free", "st:x"], ["failover", "100", "--force"], ["clone", "100", point, "300"]):
             refuses(w.b, *words)
         refuses(w.a, "doctor", "--repair")
         for node in (w.a, w.b):
