@@ -223,6 +223,51 @@ def nothing_recorded(w):
 
 
 @test
+def no_lock(w):
+    """where a run cannot be recorded because what is to be its lock is no file, that is why a job is overdue"""
+    w.create("--max-age", "2s")
+    w.run()
+    path = os.path.join(w.a.state_dir, "pve-replication-state.lck")
+    os.unlink(path)
+    os.mkdir(path)
+    told_overdue(w, "'pve-replication-state.lck' is no regular file: remove it")
+    os.rmdir(path)
+    w.run()
+
+
+@test
+def settings_lost(w):
+    """a replication-ext.cfg that is gone or emptied costs no restore point: runs fail with what was kept and both ways out; who takes the setting back means it"""
+    w.create("--keep", "last=3")
+    for _ in range(3):
+        w.run()
+    path = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(path) as f:
+        text = f.read()
+    points = lambda: {snap for _, snap in w.lab.names.entries(w.b.store)[0] if snap}
+    before = points()
+    assert len(before) == 3, before
+    for lose in (lambda: os.unlink(path), lambda: w.c.write("replication-ext.cfg", ""), lambda: w.c.write("replication-ext.cfg", "\n")):
+        lose()
+        w.a.pvesr("update", "100-0", "--rate", "10", check=True)
+        said = w.run(want=1).stderr
+        assert "keep 'last=3'" in said and "'pvesr update 100-0 --keep last=3'" in said, said
+        assert said.strip() in w.status()["100-0"]["error"] and w.status()["100-0"]["fail_count"] == 1 and points() == before
+        w.c.write("replication-ext.cfg", text)
+        w.run()
+        before = points()
+        assert len(before) == 3, before
+    os.unlink(path)
+    w.run(want=1)
+    w.a.pvesr("update", "100-0", "--keep", "last=2", check=True)
+    w.run()
+    assert len(points()) == 2
+    w.a.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.run()
+    assert len(points()) == 1
+
+
+@test
 def no_state_dir(w):
     """a state directory that is a symlink to nowhere, or a file, is no node without runs"""
     w.create()

@@ -45,6 +45,7 @@ struct jobs {
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
     int64_t written; /* epoch: since when the file is as it is; 0: unknown */
     bool emptied;    /* the file has the line JOBS_NONE: that it names no job is meant so */
+    bool bare;       /* replication-ext.cfg has nothing, and not the line JOBS_PLAIN, either */
     /* Jobs that cannot be read from their sections: target is "-", fault says why; id, guest, source,
      * schedule, disabled as far as they are known. Nobody may run, change or replace them, and nothing of
      * theirs is nobody's. In the order of the file. */
@@ -61,6 +62,9 @@ struct jobs {
  * emptied by mistake has it not. jobs_print knows nothing of it (cluster/jobs.h writes it). */
 #define JOBS_NONE "# no jobs"
 bool jobs_says_none(const char *line, size_t len);
+/* The same in replication-ext.cfg: no job has settings of its own any more. */
+#define JOBS_PLAIN "# no settings"
+bool jobs_says_plain(const char *line, size_t len);
 
 /* text NULL: the file is missing. Never fails on content. */
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret);

@@ -202,6 +202,11 @@ bool jobs_says_none(const char *line, size_t len)
     return len >= strlen(JOBS_NONE) && memcmp(line, JOBS_NONE, strlen(JOBS_NONE)) == 0;
 }
 
+bool jobs_says_plain(const char *line, size_t len)
+{
+    return len >= strlen(JOBS_PLAIN) && memcmp(line, JOBS_PLAIN, strlen(JOBS_PLAIN)) == 0;
+}
+
 bool jobs_may_be_lost(const struct jobs *j)
 {
     return !j->n && !j->n_unread && !j->emptied;
@@ -416,8 +421,12 @@ static void doubt(struct jobs *j, const struct job *job, const char *name)
 
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
 {
+    struct lines l = LINES_INIT(text, len);
     section_file_release(&j->extras);
     section_parse(name, text, len, &j->extras);
+    j->bare = !j->extras.n;
+    while (lines_next(&l))
+        j->bare = j->bare && !jobs_says_plain(l.text, l.len);
     for (size_t i = 0; i < j->extras.warnings.n; i++)
         strv_add(&j->warnings, j->extras.warnings.v[i]);
     _cleanup_lookup_ struct lookup at = {0}, jobs = {0};

@@ -44,6 +44,8 @@ struct job_state {
     char *postponed;
     int64_t postponements;
     char *last_node;
+    char *keep; /* how many restore points the last success left to the target (job.keep); not Proxmox VE's;
+                   NULL: one, or unknown */
     char *job;  /* the id of the job whose run wrote it; not Proxmox VE's; NULL: unknown */
     pid_t pid;  /* 0: not running (a dead pid is given as 0 by job_state_load, and as `lost`) */
     pid_t lost; /* the process of a run that is gone and recorded no end, 0: none */

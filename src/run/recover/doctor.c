@@ -457,7 +457,7 @@ static void look_for_orphans(struct doctor *d)
 {
     struct err problem;
     if (orphans_look(d->env, &d->env->jobs.jobs, &d->found->warnings, &problem) < 0)
-        strv_add(&d->found->problems, problem.text);
+        strv_add(problem.kind == ERR_CONFIG ? &d->found->problems : &d->found->warnings, problem.text);
 }
 
 static int look(struct doctor *d, uint32_t guest, struct err *e)
