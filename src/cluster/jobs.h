@@ -7,7 +7,8 @@
 
 /* replication.cfg and replication-ext.cfg as they are now. */
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e);
-/* Print and write both files; the caller holds tree_lock(t, "replication.cfg"). */
+/* Print and write both files, with JOBS_NONE where there is no job; the caller holds tree_lock(t,
+ * "replication.cfg"). */
 int jobs_save(struct tree *t, struct jobs *j, struct err *e);
 
 /* The same, kept: what has not changed in the files is not parsed again. */

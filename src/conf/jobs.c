@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "conf/digest.h"
+#include "conf/lines.h"
 #include "conf/warn.h"
 
 #include <inttypes.h>
@@ -196,11 +197,29 @@ static void drop_read(struct jobs *j)
     j->n_unread = n;
 }
 
+bool jobs_says_none(const char *line, size_t len)
+{
+    return len >= strlen(JOBS_NONE) && memcmp(line, JOBS_NONE, strlen(JOBS_NONE)) == 0;
+}
+
+bool jobs_says_plain(const char *line, size_t len)
+{
+    return len >= strlen(JOBS_PLAIN) && memcmp(line, JOBS_PLAIN, strlen(JOBS_PLAIN)) == 0;
+}
+
+bool jobs_may_be_lost(const struct jobs *j)
+{
+    return !j->n && !j->n_unread && !j->emptied;
+}
+
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret)
 {
+    struct lines l = LINES_INIT(text, len);
     *ret = (struct jobs){0};
     if (text)
         digest_sha1(text, len, ret->digest);
+    while (lines_next(&l))
+        ret->emptied = ret->emptied || jobs_says_none(l.text, l.len);
     section_parse(name, text, len, &ret->file);
     section_parse("replication-ext.cfg", NULL, 0, &ret->extras);
     ret->warnings = ret->file.warnings;
@@ -402,8 +421,12 @@ static void doubt(struct jobs *j, const struct job *job, const char *name)
 
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
 {
+    struct lines l = LINES_INIT(text, len);
     section_file_release(&j->extras);
     section_parse(name, text, len, &j->extras);
+    j->bare = !j->extras.n;
+    while (lines_next(&l))
+        j->bare = j->bare && !jobs_says_plain(l.text, l.len);
     for (size_t i = 0; i < j->extras.warnings.n; i++)
         strv_add(&j->warnings, j->extras.warnings.v[i]);
     _cleanup_lookup_ struct lookup at = {0}, jobs = {0};

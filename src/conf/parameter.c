@@ -119,6 +119,10 @@ const struct parameter parameters[P_COUNT] = {
                  .help = "Leave the disks as they are, though they be of different instants."},
     [P_REPAIR] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                   .help = "Remove what is left over, too."},
+    [P_FREE] =
+        {"free", TYPE_LIST, .max = 4096, .ours = true,
+         .help = "Remove this as well: a replica, or VOLID@POINT a restore point, of which doctor says that "
+                 "only a person can tell whether anybody needs it."},
     [P_REPAIR_REPLICA] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                           .help = "Let a run send anew what differs."},
     [P_JOBS] = {"job", TYPE_LIST, .max = 0, .check = check_job_id, .ours = true, .help = "Replication jobs."},

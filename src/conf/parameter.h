@@ -45,6 +45,7 @@ enum parameter_id {
     P_DRY_RUN,
     P_AS_IS,
     P_REPAIR,
+    P_FREE,
     P_REPAIR_REPLICA,
     P_JOBS,
     P_ALL_JOBS,

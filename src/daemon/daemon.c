@@ -166,8 +166,11 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
         return err_set(e, ERR_SYSTEM, ENOENT, "cannot read the cluster's configuration in '%s'",
                        tree_root(tree));
     tell_load(d);
-    if (load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e) < 0)
-        return -1;
+    int r = load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e);
+    if (r != 0) {
+        refresh_soon(d, 1);
+        return r < 0 ? -1 : 0;
+    }
     tell_warnings(d, &warnings);
     d->jobs_changed = false;
     d->states_changed = true;
@@ -401,8 +404,11 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
                             .ended = on_process_ended,
                             .arg = d};
     d->children = (struct children){.event = d->event};
-    d->courier = (struct courier){
-        .event = d->event, .children = &d->children, .settings = &d->settings, .config = config};
+    d->courier = (struct courier){.event = d->event,
+                                  .children = &d->children,
+                                  .settings = &d->settings,
+                                  .config = config,
+                                  .retried = d->began};
     d->jobs_changed = d->states_changed = true;
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }

@@ -14,6 +14,7 @@ void job_state_release(struct job_state *s)
     free(s->error);
     free(s->last_node);
     free(s->job);
+    free(s->keep);
     strv_release(&s->storages);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);

@@ -186,6 +186,64 @@ void job_states_get_of(const struct job_states *s, uint32_t guest, const char *t
     state_of_job(ret, job);
 }
 
+/* ---- what has no job ---- */
+
+static bool is_named(const struct jobs *jobs, uint32_t guest, const char *id)
+{
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, guest, &end); i < end; i++)
+        if (strcmp(jobs->v[i].id, id) == 0)
+            return true;
+    for (size_t i = 0; i < jobs->n_unread; i++)
+        if (jobs->unread[i].guest == guest)
+            return true;
+    return false;
+}
+
+static bool has_job_to(const struct job_states *s, const struct jobs *jobs, const struct entry *at)
+{
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, at->guest, &end); i < end; i++)
+        if (strlen(jobs->v[i].target) == at->target_len &&
+            memcmp(jobs->v[i].target, text_of(s) + at->target, at->target_len) == 0)
+            return true;
+    return false;
+}
+
+void job_states_orphans(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
+                        const void *arg, struct strv *ret)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct entry *at = &s->v[i];
+        struct job_state state = {0};
+        if (has_job_to(s, jobs, at) || !here(at->guest, arg))
+            continue;
+        state_decode((struct json_span){text_of(s) + at->state, at->state_len}, &state);
+        if (state.job && !state.pid && !is_named(jobs, at->guest, state.job))
+            strv_addf(ret, "'%s' (guest %u to node '%.*s')", state.job, (unsigned)at->guest,
+                      (int)at->target_len, text_of(s) + at->target);
+        job_state_release(&state);
+    }
+}
+
+int job_states_check_lost(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
+                          const void *arg, struct err *e)
+{
+    _cleanup_strv_ struct strv orphans = STRV_INIT;
+    if (!jobs_may_be_lost(jobs))
+        return 0;
+    job_states_orphans(s, jobs, here, arg, &orphans);
+    if (!orphans.n)
+        return 0;
+    _cleanup_free_ char *names = strv_join(&orphans, ", ");
+    return err_set(e, ERR_CONFIG, 0,
+                   "replication.cfg %s, and nothing of these is replicated any more: %s. Put the file back; "
+                   "where they were deleted on purpose, write the line '%s' into it",
+                   *jobs->digest ? "names no job" : "is missing", names, JOBS_NONE);
+}
+
+/* ---- purging ---- */
+
 struct purge {
     bool (*keep)(uint32_t guest, const char *target, void *arg);
     void *arg;

@@ -13,6 +13,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define LOCK_NAME "pve-replication-state.lck"
+
 enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10, ROOM_LEAST = 16 << 10 };
 
 static int check(struct state_file *f, const char *guest, struct err *e)
@@ -59,11 +61,22 @@ static int check_folder(const char *dir, struct err *e)
         "'%s', which 'state-dir' in pvesr.conf names, is no folder, or a symlink to none: put it right", dir);
 }
 
+static int check_lock_file(const char *dir, struct err *e)
+{
+    struct stat st;
+    _cleanup_free_ char *path = xasprintf("%s/" LOCK_NAME, dir);
+    return lstat(path, &st) < 0 || S_ISREG(st.st_mode)
+               ? 0
+               : err_set(e, ERR_SYSTEM, 0,
+                         "nothing can be recorded in '%s': '%s' is no regular file: remove it", dir,
+                         LOCK_NAME);
+}
+
 int job_states_recordable(const char *state_dir, struct err *e)
 {
     struct statvfs fs;
     int code = faccessat(AT_FDCWD, state_dir, W_OK, AT_EACCESS) == 0 ? 0 : errno;
-    if (check_folder(state_dir, e) < 0)
+    if (check_folder(state_dir, e) < 0 || check_lock_file(state_dir, e) < 0)
         return -1;
     if (code != EROFS) /* who may not write there can be another than who asks */
         code = 0;
@@ -105,7 +118,7 @@ int state_file_write(const struct state_file *f, const struct buf *text, struct 
 
 struct lock *state_file_lock(const char *state_dir, struct err *e)
 {
-    _cleanup_free_ char *path = xasprintf("%s/pve-replication-state.lck", state_dir);
+    _cleanup_free_ char *path = xasprintf("%s/" LOCK_NAME, state_dir);
     return lock_take(path, true, LOCK_SECONDS, false, e);
 }
 

@@ -287,7 +287,7 @@ static int tidy_one(const char *rest, void *volume, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(volume);
     char name[BTRFS_NAME_MAX + NAME_MAX];
-    if (*rest && *rest != '@') /* of another image whose name begins with ours */
+    if (*rest != '@') /* of another image whose name begins with ours, or for which there was no room */
         return 0;
     snprintf(name, sizeof name, "%s%s", b->tmp, rest);
     if (strncmp(rest, SIGN_TAG, strlen(SIGN_TAG)) == 0) /* a file */

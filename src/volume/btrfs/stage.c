@@ -401,7 +401,10 @@ static int replace_live(struct volume *v, const struct btrfs_snapshot *snapshot,
     char by[VOLUME_USER_MAX + 1];
     struct subvol made;
     int exists = fs_look_at(b->dir, b->image, e);
-    if (exists < 0 || btrfs_former_settle(v, e) < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
+    if (exists >= 0 && btrfs_former_settle(v, e) != 0) /* of a commit that was cut, or found no room for it */
+        return err_wrap(e, "what was written to '%s/%s' while it was being replaced is to be kept first",
+                        b->dir_path, b->image);
+    if (exists < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
         btrfs_owner_set(to, owner, e) < 0 || subvol_read(to, &made, e) < 0 ||
         btrfs_bond_set(b, made.uuid, b->image, NULL, e) < 0)
