@@ -400,8 +400,8 @@ static int failed(const struct errand *x, const json_t *event, const char *targe
     struct err problem = *e;
     bool refused = problem.kind == ERR_DATA;
     if (spool_failed(x->state_dir, x->name, problem.text, refused, &x->had, clock_epoch(), e) < 0) {
-        struct err why = *e;
-        return x->had.n > had ? stays(event, "told to a part of", target, why.text, e) : -1;
+        _cleanup_free_ char *why = xasprintf("%s; and that cannot be noted: %s", problem.text, e->text);
+        return x->had.n > had ? stays(event, "told to a part of", target, why, e) : -1;
     }
     *e = problem;
     if (!refused)

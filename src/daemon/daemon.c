@@ -152,6 +152,7 @@ static void schedule(struct daemon *d)
 
 /* ---- loading ---- */
 
+/* As load_jobs. */
 static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
 {
     _cleanup_strv_ struct strv warnings = STRV_INIT;
@@ -167,10 +168,8 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
                        tree_root(tree));
     tell_load(d);
     int r = load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e);
-    if (r != 0) {
-        refresh_soon(d, 1);
-        return r < 0 ? -1 : 0;
-    }
+    if (r != 0)
+        return r;
     tell_warnings(d, &warnings);
     d->jobs_changed = false;
     d->states_changed = true;
@@ -181,10 +180,15 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
 static int reload(struct daemon *d, int64_t now, struct err *e)
 {
     struct queue_events events = {is_own, on_run_ended, d};
+    int r = 0;
     if (!d->jobs_changed)
         tell_load(d); /* on pmxcfs nothing tells when it changes */
-    else if (reload_jobs(d, now, e) < 0)
+    else if ((r = reload_jobs(d, now, e)) < 0)
         return -1;
+    if (r > 0) {
+        refresh_soon(d, 1);
+        return 0;
+    }
     if (!d->states_changed)
         return 0;
     d->states_changed = false; /* first, so that following a run may ask for another look */
