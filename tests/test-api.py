@@ -507,6 +507,15 @@ def at_risk(w):
     away, unknown = every["silent"]
     assert (away["node"], unknown["node"]) == ("pve2", "pve3") and away["problem"], every
     assert unknown["problem"].startswith("no node of that name has served its API in this cluster yet"), every
+    many = [f"pve{n}" for n in range(4, 24)]  # more than one caller may have under way to other nodes
+    with open(os.path.join(w.c.tree, "nodes.cfg"), "a") as f:
+        f.write("".join(f"\nnode: {node}\n\taddress 127.0.0.1\n" for node in many))
+    for node in many:
+        w.c.write(f"nodes/{node}/pvesr-api", f"127.0.0.1:1 sha256//{'A' * 43}=\n")
+    every = expect(200, w.api.get("/cluster/at-risk")).data
+    assert [row["guest"] for row in every["risks"]] == [101, 100], every
+    assert {one["node"] for one in every["silent"]} == {"pve2", "pve3", *many}, every
+    assert not [one for one in every["silent"] if "under way" in one["problem"]], every
 
 
 @told

@@ -140,6 +140,7 @@ def running(w):
         status = {r["vmid"]: r["status"] for r in expect(200, w.api.get("/cluster/resources", type="vm")).data}
         assert status == {100: "stopped", 101: "stopped", 102: "unknown", 103: "running", 104: "unknown"}, status
     assert expect(200, w.api.get(machine)).data == stopped
+    rig.wait_for(lambda: {r["status"] for r in expect(200, w.api.get("/nodes/pve1/qemu")).data} == {"stopped"}, "the end in the list", 60)
     now = expect(200, w.api.get(container)).data
     assert now == {"vmid": 104, "type": "lxc", "name": "ct", "status": "stopped", "maxmem": 256 << 20, "maxswap": 0, "template": 1}, now
     row, = expect(200, w.api.get("/nodes/pve2/lxc")).data

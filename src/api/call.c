@@ -21,7 +21,7 @@ void api_release(struct api *a)
 {
     who_release(&a->who);
     jobs_kept_release(&a->jobs);
-    names_release(&a->names);
+    facts_release(&a->facts);
     rows_release(&a->configs);
     rows_release(&a->states);
     attempts_free(a->attempts);

@@ -9,8 +9,8 @@
 
 #include "access/caller.h"
 #include "api/child.h"
+#include "api/facts.h"
 #include "api/forward.h"
-#include "api/names.h"
 #include "api/often.h"
 #include "api/request.h"
 #include "api/who.h"
@@ -42,7 +42,7 @@ struct api {
 
     struct who who;
     struct jobs_kept jobs;
-    struct names names;          /* of guests */
+    struct facts facts;          /* of guests */
     struct rows configs, states; /* of the lists of jobs */
     struct children *children;
     struct attempts *attempts;

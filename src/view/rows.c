@@ -61,6 +61,8 @@ static void make(struct row *row, const struct world *w, const struct job *job, 
         return;
     json_print(o, false, &row->text);
     row->text.data[--row->text.len] = '\0';
+    row->text.room = row->text.len + 1; /* it stays */
+    row->text.data = xrealloc(row->text.data, row->text.room);
     row->until = is_steady(o) ? now + ROWS_SECONDS - job->guest % APART : 0;
     json_decref(o);
 }

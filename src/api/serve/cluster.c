@@ -85,17 +85,16 @@ int serve_cluster_status(struct call *c, struct err *e)
 
 static json_t *resource_json(const struct call *c, const struct guest_entry *g)
 {
-    bool is_template;
     json_t *o = json_object();
-    const char *name = names_get(&c->api->names, g->id, &is_template);
+    const struct fact *fact = facts_get(&c->api->facts, g->id);
     _cleanup_free_ char *id = xasprintf("%s/%" PRIu32, guest_type_name(g->type), g->id);
     json_object_set_new(o, "id", json_string(id));
     json_object_set_new(o, "type", json_string(guest_type_name(g->type)));
     json_object_set_new(o, "node", json_string(g->node));
     json_object_set_new(o, "vmid", json_integer(g->id));
-    json_object_set_new(o, "name", json_text(name));
-    json_object_set_new(o, "template", json_integer(is_template));
-    json_object_set_new(o, "status", json_string(guest_status(c, g)));
+    json_object_set_new(o, "name", json_text(fact->name));
+    json_object_set_new(o, "template", json_integer(fact->is_template));
+    json_object_set_new(o, "status", json_string(guest_status(c, g, fact->running)));
     return o;
 }
 
@@ -106,7 +105,7 @@ static int add_guests(struct call *c, bool (*wanted)(const struct call *c, const
     struct guest_list guests = {0};
     if (guests_load(c->tree, &guests, e) < 0)
         return -1;
-    names_look(&c->api->names, c->tree, &guests, clock_mono());
+    facts_look(&c->api->facts, c->tree, &guests, c->api->settings->node, clock_mono());
     for (size_t i = 0; i < guests.n; i++)
         if ((!wanted || wanted(c, &guests.v[i])) && (call_may_guest(c, guests.v[i].id) & PRIV(VM_Audit)))
             json_array_append_new(c->data, resource_json(c, &guests.v[i]));

@@ -104,11 +104,11 @@ int serve_lxc_config(struct call *c, struct err *e)
 
 /* ---- now ---- */
 
-const char *guest_status(const struct call *c, const struct guest_entry *g)
+const char *guest_status(const struct call *c, const struct guest_entry *g, bool running)
 {
     if (strcmp(g->node, c->api->settings->node) != 0)
         return "unknown";
-    return guest_running(g->type, g->id) ? "running" : "stopped";
+    return running ? "running" : "stopped";
 }
 
 /* A number of the main section, also as `current=N` of several properties. */
@@ -130,14 +130,15 @@ static void put_number(json_t *o, const char *key, uint64_t n)
 }
 
 /* What both kinds have; new. */
-static json_t *now_json(const struct call *c, const struct guest_entry *g, const struct buf *config)
+static json_t *now_json(const struct call *c, const struct guest_entry *g, const struct buf *config,
+                        bool running)
 {
     static const char *const texts[] = {"lock", "tags"};
     json_t *o = json_object();
     _cleanup_free_ char *name = name_of(g, buf_str(config), config->len);
     put_number(o, "vmid", g->id);
     json_object_set_new(o, "name", json_text(name));
-    json_object_set_new(o, "status", json_string(guest_status(c, g)));
+    json_object_set_new(o, "status", json_string(guest_status(c, g, running)));
     put_number(o, "maxmem", number_of(config, "memory", MEMORY_DEFAULT) << 20);
     for (size_t i = 0; i < ELEMENTS(texts); i++) {
         _cleanup_free_ char *value = config_value(buf_str(config), config->len, texts[i]);
@@ -168,7 +169,7 @@ int serve_qemu_now(struct call *c, struct err *e)
     if (read_config(c, GUEST_QEMU, &g, &config, e) < 0)
         return -1;
     pid_t pid = guest_running(GUEST_QEMU, g.id);
-    c->data = now_json(c, &g, &config);
+    c->data = now_json(c, &g, &config, pid);
     put_number(c->data, "cpus", number_of(&config, "cores", 1) * number_of(&config, "sockets", 1));
     if (pid)
         put_process(c->data, pid);
@@ -182,7 +183,7 @@ int serve_lxc_now(struct call *c, struct err *e)
     if (read_config(c, GUEST_LXC, &g, &config, e) < 0)
         return -1;
     uint64_t cores = number_of(&config, "cores", 0);
-    c->data = now_json(c, &g, &config);
+    c->data = now_json(c, &g, &config, guest_running(GUEST_LXC, g.id));
     json_object_set_new(c->data, "type", json_string("lxc"));
     put_number(c->data, "maxswap", number_of(&config, "swap", MEMORY_DEFAULT) << 20);
     if (cores)

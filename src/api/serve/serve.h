@@ -50,8 +50,8 @@ int serve_qemu_config(struct call *c, struct err *e);
 int serve_lxc_config(struct call *c, struct err *e);
 int serve_qemu_now(struct call *c, struct err *e);
 int serve_lxc_now(struct call *c, struct err *e);
-/* Whether a guest runs, as far as this node knows: "running", "stopped", or "unknown" of another node's. */
-const char *guest_status(const struct call *c, const struct guest_entry *g);
+/* "running", "stopped", or of another node's guest "unknown". */
+const char *guest_status(const struct call *c, const struct guest_entry *g, bool running);
 
 /* access.c: /access */
 int serve_ticket(struct call *c, struct err *e);

@@ -1,24 +1,25 @@
-#include "api/names.h"
+#include "api/facts.h"
 
 #include "conf/lines.h"
+#include "guest/runtime.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
-struct name {
-    uint32_t guest;
-    double looked;
-    struct stat file; /* as it was read: which one, and of when */
-    char *text;
-    bool is_template;
-};
+#define APART 7 /* seconds within which guests of one age are looked at again: not all for the same list */
 
-void names_release(struct names *n)
+static void release(struct fact *f)
 {
-    for (size_t i = 0; i < n->n; i++)
-        free(n->v[i].text);
-    free(n->v);
-    *n = (struct names){0};
+    free(f->name);
+    free(f->file);
+}
+
+void facts_release(struct facts *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        release(&f->v[i]);
+    free(f->v);
+    *f = (struct facts){0};
 }
 
 char *config_value(const char *config, size_t len, const char *key)
@@ -55,7 +56,7 @@ static bool is_same(const struct stat *a, const struct stat *b)
 }
 
 /* A file that cannot be read says nothing. */
-static void look(struct name *n, struct tree *t, const struct guest_entry *g)
+static void look_at_file(struct fact *f, struct tree *t, const struct guest_entry *g)
 {
     struct stat now = {0};
     struct err ignored;
@@ -64,50 +65,55 @@ static void look(struct name *n, struct tree *t, const struct guest_entry *g)
     _cleanup_free_ char *full = xasprintf("%s/%s", tree_root(t), path);
     if (stat(full, &now) < 0)
         now = (struct stat){0};
-    if (n->text && is_same(&now, &n->file))
+    if (f->name && is_same(&now, f->file))
         return;
     tree_read(t, path, &config, &ignored);
-    free(n->text);
     _cleanup_free_ char *template = config_value(buf_str(&config), config.len, "template");
-    n->text = name_of(g, buf_str(&config), config.len);
-    n->is_template = template && strcmp(template, "1") == 0;
-    n->file = now;
+    release(f);
+    f->name = name_of(g, buf_str(&config), config.len);
+    f->is_template = template && strcmp(template, "1") == 0;
+    f->file = xmalloc(sizeof now);
+    *f->file = now;
 }
 
-void names_look(struct names *n, struct tree *t, const struct guest_list *guests, double now)
+static void look(struct fact *f, struct tree *t, const struct guest_entry *g, const char *node, double now)
 {
-    struct names is = {.v = xcalloc(guests->n + 1, sizeof *is.v)};
+    look_at_file(f, t, g);
+    f->running = strcmp(g->node, node) == 0 && guest_running(g->type, g->id);
+    f->until = now + FACTS_SECONDS - g->id % APART;
+}
+
+void facts_look(struct facts *f, struct tree *t, const struct guest_list *guests, const char *node,
+                double now)
+{
+    struct facts is = {.v = xcalloc(guests->n + 1, sizeof *is.v)};
     size_t was = 0;
     for (; is.n < guests->n; is.n++) {
         const struct guest_entry *g = &guests->v[is.n];
-        struct name *one = &is.v[is.n];
-        *one = (struct name){.guest = g->id};
-        while (was < n->n && n->v[was].guest < g->id)
+        struct fact *one = &is.v[is.n];
+        *one = (struct fact){.guest = g->id};
+        while (was < f->n && f->v[was].guest < g->id)
             was++;
-        if (was < n->n && n->v[was].guest == g->id) {
-            *one = n->v[was];
-            n->v[was].text = NULL;
+        if (was < f->n && f->v[was].guest == g->id) {
+            *one = f->v[was];
+            f->v[was] = (struct fact){.guest = g->id};
         }
-        if (one->text && now - one->looked < NAMES_SECONDS)
-            continue;
-        look(one, t, g);
-        one->looked = now;
+        if (!one->name || now >= one->until)
+            look(one, t, g, node, now);
     }
-    names_release(n);
-    *n = is;
+    facts_release(f);
+    *f = is;
 }
 
-const char *names_get(const struct names *n, uint32_t guest, bool *is_template)
+const struct fact *facts_get(const struct facts *f, uint32_t guest)
 {
-    size_t low = 0, high = n->n;
+    size_t low = 0, high = f->n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (n->v[middle].guest < guest)
+        if (f->v[middle].guest < guest)
             low = middle + 1;
         else
             high = middle;
     }
-    bool known = low < n->n && n->v[low].guest == guest;
-    *is_template = known && n->v[low].is_template;
-    return known ? n->v[low].text : "";
+    return &f->v[low];
 }
