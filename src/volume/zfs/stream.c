@@ -338,11 +338,7 @@ int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
 static int seal_filesystem(struct zfs *z, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view(z, &w, e) < 0 || zfs_properties_apply(z, &w.stage, e) < 0)
-        return -1;
-    if (!z->known)
-        zfs_received(z);
-    return 0;
+    return zfs_view(z, &w, e) < 0 ? -1 : zfs_properties_apply(z, &w.stage, e);
 }
 
 /* zfs receive returns when the snapshot is on the disk. Which one it is, its stream's beginning said. */
