@@ -39,7 +39,8 @@ static void end_of_line(struct link_process *p)
     p->partial[p->partial_len] = 0;
     p->partial_len = 0;
     text_clean(p->partial);
-    snprintf(p->last, sizeof p->last, "%s", p->partial);
+    if (strncmp(p->last, "ERROR: ", 7) != 0) /* how a tool is used may follow, which says nothing */
+        snprintf(p->last, sizeof p->last, "%s", p->partial);
     if (p->line)
         p->line(p->partial, p->line_arg);
 }

@@ -367,7 +367,7 @@ static int rename_volumes(struct failover *f, const struct guest_entry *g, struc
     _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
     int r = tree_read(f->env->tree, path, &old, e);
     if (r != 0)
-        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' is gone", path);
+        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' was removed or moved meanwhile", path);
     _cleanup_(guest_config_freep) struct guest_config *c =
         guest_config_parse(path, g->type, g->id, buf_str(&old), old.len);
     guest_config_rename(c, buf_str(&old), old.len, &f->from, &f->to, &new);

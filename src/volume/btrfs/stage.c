@@ -463,7 +463,8 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
     }
     const struct btrfs_snapshot *snapshot = btrfs_find_id(&all, id);
     if (!snapshot)
-        return err_set(e, ERR_GONE, 0, "snapshot %s of '%s/%s' vanished", id, b->dir_path, b->image);
+        return err_set(e, ERR_GONE, 0, "the snapshot with id %s of '%s/%s' was removed meanwhile", id,
+                       b->dir_path, b->image);
     if (how != COMMIT_POINT && bring_live(v, snapshot, mark.owner, how, e) < 0)
         return -1;
     if (btrfs_former_settle(v, e) < 0 || (ours && info_remove(b, e) < 0))

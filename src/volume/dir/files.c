@@ -52,7 +52,8 @@ int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct e
     if (got < 0 && errno == ENOENT)
         return 1;
     if (got < 0 && errno == ELOOP)
-        return err_set(e, ERR_DATA, 0, "'%s' is a symlink: it is not followed", name);
+        return err_set(e, ERR_DATA, 0, "'%s' is a symlink, which is not followed: put the file itself there",
+                       name);
     if (got < 0)
         return err_sys(e, "cannot open '%s'", name);
     struct stat st;

@@ -73,8 +73,10 @@ struct filedelta *filedelta_new(int base_fd, int fd, uint64_t size, uint64_t fro
         return NULL;
     }
     if ((uint64_t)st.st_size < size) {
-        err_set(e, ERR_DATA, 0, "the image has %lld bytes instead of %llu", (long long)st.st_size,
-                (unsigned long long)size);
+        err_set(e, ERR_DATA, 0,
+                "the image has only %lld of the %llu bytes that it had: if somebody made it smaller, the "
+                "next run goes on",
+                (long long)st.st_size, (unsigned long long)size);
         return NULL;
     }
     struct filedelta *d = xcalloc(1, sizeof *d);
