@@ -110,7 +110,7 @@ int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool m
         mode_t mode = i + 1 < parts.n ? MODE_FOLDER : MODE_GUEST_FOLDER;
         int r = step_into(at >= 0 ? at : root, parts.v[i], make, mode, &next, e);
         if (r != 0)
-            return r;
+            return r < 0 ? err_wrap(e, "path '%s' of storage '%s'", store->path, store->id) : r;
         if (at >= 0)
             close(at);
         at = next;

@@ -437,7 +437,8 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
     char uuid[SUBVOL_UUID_LEN + 1];
     _cleanup_close_ int stage = -1;
     if (b->dir < 0)
-        return err_set(e, ERR_GONE, 0, "there is nothing to commit for '%s/%s'", b->dir_path, b->image);
+        return err_set(e, ERR_GONE, 0, "nothing was received for '%s/%s' that it could show", b->dir_path,
+                       b->image);
     fs_restrict(b->dir, MODE_GUEST_FOLDER); /* of a replica that has not changed since an earlier version */
     int r = info_read(b, &mark, uuid, e);
     if (r < 0 || btrfs_scan(b, &all, e) < 0)

@@ -60,7 +60,7 @@ int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct e
     if (fstat(got, &st) < 0)
         return err_sys(e, "cannot stat '%s'", name);
     if (!S_ISREG(st.st_mode))
-        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", name);
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file: move it away", name);
     *fd = take_fd(&got);
     return 0;
 }
