@@ -29,11 +29,11 @@ static const struct {
 
 static char *known_hosts_hint(const struct link_target *t)
 {
-    return xasprintf(
-        "the key of the machine at %s is looked for under the name '%s' in %s: put its new one there if it "
-        "was installed anew, else find out who answers at that address",
-        t->address, t->node,
-        t->known_hosts ? t->known_hosts : "~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts");
+    return xasprintf("the key of the machine at %s is looked for under the name '%s' in %s: put the "
+                     "machine's new key there if it "
+                     "was installed anew, else find out who answers at that address",
+                     t->address, t->node,
+                     t->known_hosts ? t->known_hosts : "~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts");
 }
 
 void peer_hint(const struct link_target *t, struct err *e)

@@ -291,7 +291,7 @@ static int read_at(int fd, uint8_t *out, uint64_t n, uint64_t offset, struct err
     while (done < n) {
         ssize_t r = pread(fd, out + done, n - done, (off_t)(offset + done));
         if (r < 0)
-            return err_sys(e, "cannot read the image at %llu", (unsigned long long)(offset + done));
+            return err_sys(e, "cannot read the image at byte %llu", (unsigned long long)(offset + done));
         if (r == 0)
             break;
         done += (uint64_t)r;
