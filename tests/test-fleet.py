@@ -32,7 +32,7 @@ WAYS = {
     "alive": ("pve1", GONE, ()), "alive too": ("pve1", GONE, ()),
     "drip": ("pve1", GONE, ()), "drip too": ("pve1", GONE, ()),
     "throttle": ("pve1", GONE, ()), "throttle too": ("pve1", GONE, ()),
-    "garbage": ("pve2", "damaged frame|unknown type", ()),
+    "garbage": ("pve2", "is damaged|unknown type", ()),
     "huge": ("pve2", "would take more than", ()),
     "liar": ("pve2", "damaged message", ()),
     "owner": ("pve2", "is on node 'pve1'", ()),

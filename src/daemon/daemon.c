@@ -91,7 +91,9 @@ static void on_run_ended(const struct queue_job *j, void *arg)
     if (j->outcome != QUEUE_FAILED)
         return;
     if (j->lost)
-        log_line(LOG_WARNING, "the run of job '%s' failed without leaving a trace in the state file", j->id);
+        log_line(LOG_WARNING,
+                 "the run of job '%s' failed, and its state does not say why: see 'pvesr log %s'", j->id,
+                 j->id);
     else if (job_reports(j->fail_count))
         report_failure(arg, j);
 }
@@ -216,7 +218,10 @@ static void settle(const struct daemon *d)
     for (size_t i = 0; i < lines.n; i++)
         log_line(LOG_NOTICE, "%s", lines.v[i]);
     if (r < 0)
-        log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
+        log_line(
+            LOG_ERR,
+            "replicas that a crash left half replaced are not put right ('pvesr settle' tries it again): %s",
+            problem.text);
 }
 
 static void refresh(struct daemon *d)
@@ -324,7 +329,8 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
         swap(&d->settings.mail_to, &now.mail_to);
         if (!same(now.node, d->settings.node) || !same(now.cluster, d->settings.cluster) ||
             !same(now.state_dir, d->settings.state_dir) || !same(now.run_dir, d->settings.run_dir))
-            log_line(LOG_WARNING, "a change of 'node', 'cluster', 'state-dir' or 'run-dir' needs a restart");
+            log_line(LOG_WARNING, "a change of 'node', 'cluster', 'state-dir' or 'run-dir' needs a restart: "
+                                  "systemctl restart pvesrd");
         settings_release(&now);
     }
     d->jobs_changed = d->states_changed = true;
@@ -445,7 +451,7 @@ static bool serve_api(struct daemon *d)
 {
     struct err e = {0};
     if (!d->tree)
-        err_set(&e, ERR_SYSTEM, 0, "the cluster's tree is not there");
+        err_set(&e, ERR_SYSTEM, 0, "the configuration tree, 'cluster' in pvesr.conf, is not there yet");
     else
         d->server = server_start(&d->api, &e);
     if (!d->server && is_news(&d->api_problem, e.text))

@@ -39,7 +39,7 @@ static void keep_mail(struct daemon *d, const char *title, const struct buf *tex
     struct err e = {0};
     json_t *event = json_pack("{s:s, s:s}", "title", title, COURIER_MAIL, buf_str(text));
     int r = event ? courier_add(&d->courier, COURIER_MAIL_TARGET, event, &e)
-                  : err_set(&e, ERR_DATA, 0, "it is no text");
+                  : err_set(&e, ERR_DATA, 0, "it is not valid UTF-8");
     json_decref(event);
     if (r < 0)
         log_line(LOG_ERR, "the mail '%s' is lost: %s", title, e.text);

@@ -73,7 +73,7 @@ static void save_told(struct daemon *d)
     _cleanup_free_ char *text = json_dumps(d->tell.told, JSON_COMPACT | JSON_SORT_KEYS);
     if (fs_mkdir_p(folder, MODE_NOTES, &e) < 0 ||
         fs_write_atomic(path, text, strlen(text), MODE_NOTE, &e) < 0)
-        log_line(LOG_WARNING, "what was told may be told again: %s", e.text);
+        log_line(LOG_WARNING, "notifications that were sent may come again: %s", e.text);
 }
 
 /* Of a job; borrowed. */

@@ -105,7 +105,8 @@ int run_check_job(struct env *env, const struct job *job, struct guest_entry *gu
     if (!g)
         return -1;
     if (strcmp(g->node, node) != 0)
-        return err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is not on local node: it is on '%s'",
+        return err_set(e, ERR_CONFIG, 0,
+                       "guest '%" PRIu32 "' is not on local node: it is on '%s', where its jobs run",
                        job->guest, g->node);
     if (strcmp(job->target, node) == 0 && !removal)
         return err_set(e, ERR_CONFIG, 0, "unable to sync to local node");

@@ -118,7 +118,8 @@ static const struct volume_driver *check_type(const struct volume_store *store, 
 {
     const struct volume_driver *driver = driver_find(store->type);
     if (!driver)
-        err_set(e, ERR_CONFIG, 0, "storage '%s': type '%s' cannot replicate", store->id, store->type);
+        err_set(e, ERR_CONFIG, 0, "storage '%s': a storage of type '%s' cannot replicate", store->id,
+                store->type);
     return driver;
 }
 

@@ -367,7 +367,7 @@ static int rename_volumes(struct failover *f, const struct guest_entry *g, struc
     _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
     int r = tree_read(f->env->tree, path, &old, e);
     if (r != 0)
-        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' is gone", path);
+        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' was removed or moved meanwhile", path);
     _cleanup_(guest_config_freep) struct guest_config *c =
         guest_config_parse(path, g->type, g->id, buf_str(&old), old.len);
     guest_config_rename(c, buf_str(&old), old.len, &f->from, &f->to, &new);
@@ -416,7 +416,8 @@ static int carry_out(struct failover *f, struct err *e)
             f->guest.node);
     buf_addf(f->out, "guest %" PRIu32 " is on node '%s' now\n", f->guest.id, to.node);
     if (turn_jobs(f, to.node, e) < 0)
-        return err_wrap(e, "the guest is on this node now, but its jobs were not turned round yet");
+        return err_wrap(
+            e, "the guest is on this node now, but its jobs do not replicate from here yet; repeat this");
     return 0;
 }
 
@@ -431,7 +432,10 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
         return -1;
     _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
     if (!agent_lock)
-        return err_wrap(e, "a run for guest %" PRIu32 " is writing to its replicas", guest);
+        return err_wrap(e,
+                        "a run of another node is writing to the replicas of guest %" PRIu32
+                        " on this one; if that node is dead, it ends within minutes",
+                        guest);
     int r = o->dry_run ? 0 : tree_check_quorum(env->tree, e);
     if (r == 0)
         r = look(&f, guest, e);

@@ -56,7 +56,8 @@ int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, s
         return err_wrap(e, "volume '%s'", volid);
     if (!v->info.exists)
         return err_set(e, ERR_GONE, 0,
-                       "no such volume '%s': it is in the guest's configuration but not on its storage",
+                       "no such volume '%s': it is in the guest's configuration but not on its storage; "
+                       "restore it there, or take it out of the configuration",
                        volid);
     return 0;
 }
@@ -110,7 +111,9 @@ int sync_look(struct sync *s, struct err *e)
     if (s->volids.n == 0)
         return err_set(e, ERR_CONFIG, 0, "No replicatable volumes found");
     if (s->volids.n > MESSAGE_VOLUMES_MAX)
-        return err_set(e, ERR_CONFIG, 0, "guest %" PRIu32 " has %zu volumes, at most %d can be replicated",
+        return err_set(e, ERR_CONFIG, 0,
+                       "guest %" PRIu32
+                       " has %zu volumes, at most %d can be replicated: set replicate=0 on some of them",
                        s->job->guest, s->volids.n, MESSAGE_VOLUMES_MAX);
     _cleanup_free_ char *list = strv_join(&s->volids, ",");
     joblog_add(s->log, "volumes => %s", list);

@@ -173,7 +173,7 @@ static const struct {
     {OTHER_OFFSET, -1, "", "pve2: the answer is of other blocks"},
     {TOO_MANY, -1, "", "pve2: the answer is of other blocks"},
     {HALF_A_DIGEST, -1, "", "pve2: the answer is of other blocks"},
-    {OTHER_FRAME, -1, "", "pve2: unexpected frame of type 7"},
+    {OTHER_FRAME, -1, "", "pve2: unexpected message of type 7"},
     {NO_REPLY, -1, "", ""},
     {BAD_SIZE, -1, "", "'size'"},
     {ERROR, -1, "", "it went away"},

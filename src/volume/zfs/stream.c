@@ -195,7 +195,9 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     const struct zfs_snapshot *base = full ? NULL : zfs_find_id(&w, x->mark.base_id);
     if (!full && (!base || base->is_bookmark ||
                   (!base->of_origin && (x->anew || strcmp(base->dataset, w.live.name) != 0))))
-        return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
+        return err_set(e, ERR_DATA, 0,
+                       "the base snapshot with id %s is not there: the next run looks for another",
+                       x->mark.base_id);
     _cleanup_free_ char *whole = whole_after(x, base && base->s.flags & SNAPSHOT_DOUBTFUL);
     strv_adds(argv, "-o", whole, NULL);
     if (base)
@@ -511,7 +513,10 @@ static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, st
 {
     struct stage_mark m;
     if (!mark_parse(w->stage.stage, &m))
-        return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
+        return err_set(e, ERR_DATA, 0,
+                       "'%s' has lost the property that says which volume and restore point it is of: "
+                       "destroy it, and the next run begins anew",
+                       z->stage);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         if (strcmp(x->dataset, w->stage.name) == 0 && !x->is_bookmark &&

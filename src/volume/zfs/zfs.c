@@ -365,7 +365,7 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
     if (x->is_bookmark && snapshot_is_aside(to))
         return drop_bookmark(z, x->s.name, e); /* it holds nothing that could be lost */
     if (x->is_bookmark)
-        return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
+        return err_set(e, ERR_GONE, 0, "of snapshot '%s' only a bookmark is left, which has no data", from);
     _cleanup_free_ char *old = at(x->dataset, from);
     _cleanup_free_ char *new = at(x->dataset, to);
     _cleanup_free_ char *mark = zfs_name_text(z->name, to, from);
