@@ -121,6 +121,33 @@ def guests(w):
     expect(400, w.api.get("/nodes/pve2/qemu/x/config"), None, "vmid")
 
 
+def monitors(w):
+    """what monitors ask of cluster and node is there, as numbers where they are, of each node by either, and for who has Sys.Audit there"""
+    assert set(expect(200, w.api.get("/cluster/options")).data) == {"digest"}
+    w.c.write("datacenter.cfg", "#a note%3A\nkeyboard: de\nmigration: insecure,network=10.0.0.0/24\nreplication: secure\nmax_workers: 4\nemail_from: a@b\n")
+    for api in (w.api, w.api2, w.by("auditor@pve!test")):
+        options = expect(200, api.get("/cluster/options")).data
+        assert len(options.pop("digest")) == 40 and options == {
+            "description": "a note:\n", "keyboard": "de", "migration": {"type": "insecure", "network": "10.0.0.0/24"}, "replication": {"type": "secure"},
+            "max_workers": 4, "email_from": "a@b"}, options
+    w.c.write("datacenter.cfg", "migration: network=10.0.0.0/24\nreplication: type=secure,network=10.0.0.1/33\n")
+    assert set(expect(200, w.api.get("/cluster/options")).data) == {"digest"}, "what is wrong counts as not there"
+    for api in (w.api, w.api2):
+        for node in ("pve1", "pve2"):
+            status = expect(200, api.get(f"/nodes/{node}/status")).data
+            shaped(status, {"uptime": int, "loadavg": list, "memory": dict, "swap": dict, "rootfs": dict, "cpuinfo": dict, "kversion": str, "pveversion": str}, {})
+            for key in ("memory", "swap", "rootfs"):
+                shaped(status[key], {"total": int, "used": int, "free": int}, {"avail": int})
+                assert status[key]["total"] == status[key]["used"] + status[key]["free"] >= status[key]["used"] >= 0, status
+            assert status["memory"]["total"] > 1 << 26 and status["cpuinfo"]["cpus"] >= 1 and len([float(one) for one in status["loadavg"]]) == 3, status
+    for who in ("one@pve!test", "nobody@pve!test", "pool@pve!test"):
+        expect(403, w.by(who).get("/cluster/options"), "Permission check failed (/, Sys.Audit)")
+        for node in ("pve1", "pve2"):
+            expect(403, w.by(who).get(f"/nodes/{node}/status"), f"Permission check failed (/nodes/{node}, Sys.Audit)")
+    expect(200, w.by("auditor@pve!test").get("/nodes/pve2/status"))
+    expect(595, w.api.get("/nodes/pve9/status"))
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -128,6 +155,6 @@ def play(f):
     return run
 
 
-for test in (configured, watched, guests):
+for test in (configured, watched, guests, monitors):
     rig.check("clients: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* "[type=]secure|insecure[,network=CIDR]" */
-static bool parse_transport(const char *text, struct transport *ret)
+bool transport_parse(const char *text, struct transport *ret)
 {
     struct transport t = {0};
     struct cidr cidr;
@@ -48,9 +47,9 @@ static void take(struct found *f, const char *name, unsigned number, const char 
 {
     bool ok = true;
     if (strcmp(key, "replication") == 0 && !f->replication)
-        ok = f->replication = parse_transport(value, &f->of_replication);
+        ok = f->replication = transport_parse(value, &f->of_replication);
     else if (strcmp(key, "migration") == 0 && !f->migration)
-        ok = f->migration = parse_transport(value, &f->of_migration);
+        ok = f->migration = transport_parse(value, &f->of_migration);
     else if (strcmp(key, "migration_unsecure") == 0)
         f->unsecure = strcmp(value, "1") == 0;
     if (!ok)

@@ -17,4 +17,6 @@ void datacenter_parse(const char *name, const char *text, size_t len, struct tra
                       struct strv *warnings);
 /* The value of the first line `email_from: ADDRESS`, malloc'ed, or NULL. */
 char *datacenter_email_from(const char *text, size_t len);
+/* "[type=]secure|insecure[,network=CIDR]", whole, or false and *ret as it was. */
+bool transport_parse(const char *text, struct transport *ret);
 void transport_release(struct transport *t);

@@ -48,6 +48,12 @@ int serve_events(struct call *c, struct err *e);
 int serve_qemu_config(struct call *c, struct err *e);
 int serve_lxc_config(struct call *c, struct err *e);
 
+/* What such a file says ("KEY: VALUE", the main section alone), with `description` and `digest`; new. */
+json_t *config_json(const struct buf *text);
+
+/* monitor.c: what monitors ask of cluster and node beside the jobs */
+int serve_options(struct call *c, struct err *e);
+int serve_node_status(struct call *c, struct err *e);
 /* access.c: /access */
 int serve_ticket(struct call *c, struct err *e);
 int serve_no_login(struct call *c, struct err *e);
