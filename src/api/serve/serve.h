@@ -35,6 +35,7 @@ int serve_resources(struct call *c, struct err *e);
 int serve_qemu(struct call *c, struct err *e);
 int serve_lxc(struct call *c, struct err *e);
 int serve_analyze(struct call *c, struct err *e);
+json_t *cluster_name_json(struct call *c); /* new */
 
 /* metrics.c: /metrics */
 int serve_metrics(struct call *c, struct err *e);
@@ -47,13 +48,13 @@ int serve_events(struct call *c, struct err *e);
 /* guests.c: /nodes/{node}/qemu and lxc */
 int serve_qemu_config(struct call *c, struct err *e);
 int serve_lxc_config(struct call *c, struct err *e);
-
 /* What such a file says ("KEY: VALUE", the main section alone), with `description` and `digest`; new. */
 json_t *config_json(const struct buf *text);
 
 /* monitor.c: what monitors ask of cluster and node beside the jobs */
 int serve_options(struct call *c, struct err *e);
 int serve_node_status(struct call *c, struct err *e);
+
 /* access.c: /access */
 int serve_ticket(struct call *c, struct err *e);
 int serve_no_login(struct call *c, struct err *e);
