@@ -4,6 +4,8 @@
 
 #define NOT_DEFINED "property is not defined in schema and the schema does not allow additional properties"
 #define MISSING "property is missing and it is not optional"
+#define TWICE "was sent twice, with different values"
+#define NO_CACHE "_dc" /* by which Proxmox VE's panel keeps answers out of caches; of no meaning */
 
 static void complain(struct request *r, const char *name, const char *reason)
 {
@@ -41,9 +43,14 @@ static void take_all(struct request *r)
     for (size_t i = 0; i < r->path.n; i++)
         take(r, r->endpoint->in_path[i], r->path.v[i]);
     for (size_t i = 0; i < r->form.name.n; i++) {
-        enum parameter_id id = find(r->endpoint, r->form.name.v[i]);
-        if (id == P_NONE)
-            complain(r, r->form.name.v[i], NOT_DEFINED);
+        const char *name = r->form.name.v[i];
+        enum parameter_id id = find(r->endpoint, name);
+        if (id == P_NONE && strcmp(name, NO_CACHE) != 0)
+            complain(r, name, NOT_DEFINED);
+        else if (id == P_NONE)
+            continue;
+        else if (parameters[id].type != TYPE_LIST && strv_has(&r->form.again, name))
+            complain(r, name, TWICE);
         else
             take(r, id, r->form.value.v[i]);
     }
