@@ -2,6 +2,7 @@
 
 #include "base/num.h"
 #include "conf/calendar.h"
+#include "conf/comment.h"
 #include "conf/job.h"
 #include "conf/keep.h"
 #include "conf/storagemap.h"
@@ -84,7 +85,8 @@ const struct parameter parameters[P_COUNT] = {
     [P_EXPR] = {"expr", TYPE_TEXT, .max = CALENDAR_TEXT_MAX, .check = job_check_schedule,
                 .help = "Calendar event, as in '*/15' or 'mon..fri 22:00'."},
     [P_COMMAND] = {"command", TYPE_TEXT, .max = 64, .help = "The command to explain."},
-    [P_COMMENT] = {"comment", TYPE_TEXT, .max = 4096, .check = job_check_comment, .help = "Description."},
+    [P_COMMENT] = {"comment", TYPE_TEXT, .max = COMMENT_MAX, .characters = true, .check = job_check_comment,
+                   .help = "Description."},
     [P_DISABLE] = {"disable", TYPE_BOOLEAN, .help = "Keep the job, but do not run it."},
     [P_RATE] = {"rate", TYPE_NUMBER, .min = 1, .max = 1000000000,
                 .help = "Rate limit in MB/s (10^6 bytes a second)."},
@@ -193,11 +195,20 @@ const struct parameter parameters[P_COUNT] = {
 
 /* ---- texts to values ---- */
 
+static size_t count_characters(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += (*text & 0xc0) != 0x80; /* which begins one, of UTF-8 */
+    return n;
+}
+
 static int check_text(const struct parameter *d, const char *text, struct err *e)
 {
-    if (d->max && strlen(text) > (size_t)d->max)
+    size_t n = d->characters ? count_characters(text) : strlen(text);
+    if (d->max && n > (size_t)d->max)
         return err_set(e, ERR_USAGE, 0, "%s: value may only be %lld characters long, not %zu", d->name,
-                       (long long)d->max, strlen(text));
+                       (long long)d->max, n);
     if (strpbrk(text, "\r\n"))
         return err_set(e, ERR_USAGE, 0, "%s: value must not contain line breaks", d->name);
     return d->check && d->check(text, e) < 0 ? err_wrap(e, "%s", d->name) : 0;
