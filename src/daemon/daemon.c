@@ -189,6 +189,7 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
         d->states_changed = true;
         return -1;
     }
+    report_adopted(d);
     tell_look(d, now);
     runs_count_lost(&d->runs); /* its change of the file asks for another look */
     if (!runs_follow_foreign(&d->runs)) {
@@ -488,6 +489,15 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
     return r;
 }
 
+/* Of runs that ended while we waited for them; whoever ends a run tells no failure of it. */
+static void tell_the_last(struct daemon *d)
+{
+    struct queue_events events = {is_own, on_run_ended, d};
+    struct err e = {0};
+    if (d->runs.stop == STOP_WAITING && load_states(&d->queue, &d->settings, clock_epoch(), &events, &e) < 0)
+        log_line(LOG_WARNING, "how the last runs ended is not known: %s", e.text);
+}
+
 int daemon_run(struct daemon *d, struct err *e)
 {
     settle(d);
@@ -497,6 +507,7 @@ int daemon_run(struct daemon *d, struct err *e)
     start_api(d);
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
+    tell_the_last(d);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
 }
 

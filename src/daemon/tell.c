@@ -225,6 +225,13 @@ static void look_for_fault(struct daemon *d, const struct queue_job *j, json_t *
     if (known == (j->fault != NULL))
         return;
     note(d, one, "stuck", j->fault ? json_integer(clock_epoch()) : NULL);
+/* Its end was seen by no daemon that could tell it: that was stopped, or killed, meanwhile. */
+static void look_for_untold(struct daemon *d, const struct queue_job *j, const json_t *one)
+{
+    if (j->fail_count && !told_time(one, "failing"))
+        tell_failure(d, j);
+}
+
     if (j->fault)
         tell_of(d, j, EVENT_CANNOT_RUN, 0, j->fault);
 }
@@ -290,9 +297,13 @@ void tell_look(struct daemon *d, int64_t now)
 void tell_release(struct daemon *d)
 {
     if (d->tell.flush)
+    bool first = !d->tell.looked;
+    d->tell.looked = true;
         flush(d);
     sd_event_source_disable_unref(d->tell.flush);
     targets_release(&d->tell.targets);
     targets_text_release(&d->tell.text);
     json_decref(d->tell.told);
 }
+        if (first)
+            look_for_untold(d, j, one);

@@ -18,6 +18,7 @@ struct tell {
     json_t *told; /* by job: "failing", "overdue": since when; "stuck": why; "kept": names. NULL: not read */
     bool changed; /* `told`, since it was written */
     json_t *pending;        /* events (notify/event.h), NULL: none */
+    bool looked;  /* at the states, for the first time */
     sd_event_source *flush; /* deferred, one shot: it is on while there are any, or told was changed */
 };
 
