@@ -775,6 +775,23 @@ def fails_without_a_daemon(w):
         w.again()
 
 
+def many_one_by_one(w):
+    """80 jobs that fail one behind the other are not 80 messages: behind some of them the rest of a minute's come as one"""
+    web, slow, guests = Web(w.c), SlowFailure(w), range(100, 180)
+    for guest in guests[1:]:
+        w.add_guest(guest)
+    w.notify(hook(web))
+    w.a.write_config(**{"max-workers": "80", "max-workers-per-target": "80"})
+    d = Daemon(w.a)
+    slow.wait()
+    slow.fail()
+    named = lambda guest: any(g[2]["job"] == f"{guest}-0" or f"{guest}-0 (guest" in g[2]["message"] for g in web.got)
+    rig.wait_for(lambda: all(map(named, guests)), "a word of each job", seconds=180)
+    many = [g[2]["title"] for g in web.got if not g[2]["job"]]
+    assert len(web.got) <= 40 and len(many) >= 1 and many[0].endswith("jobs: replication failed"), [g[2]["title"] for g in web.got]
+    d.stop()
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -785,6 +802,6 @@ def play(f):
 for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, as_of_backups, by_hand, turned_off, full, read_only, many_at_once, edited, refused, refused_without_its_secret,
              waits_for_a_web_server, mail_refused, by_tls, stopped_while_it_is_sent, killed_while_it_is_sent,
              not_removed, other_state_dir, fails_while_it_stops, fails_while_it_stops_by_mail, ended_by_the_stop,
-             fails_without_a_daemon):
+             fails_without_a_daemon, many_one_by_one):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define TOLD_MAX (8 << 20)
+#define MINUTE_SECONDS 60
 
 /* ---- targets ---- */
 
@@ -112,6 +113,7 @@ static void flush(struct daemon *d)
     json_t *all = events_group(t->pending);
     json_decref(t->pending);
     t->pending = NULL;
+    t->spooled += json_array_size(all);
     for (size_t i = 0; i < json_array_size(all); i++)
         spool(d, json_array_get(all, i));
     json_decref(all);
@@ -120,7 +122,7 @@ static void flush(struct daemon *d)
     t->changed = false;
 }
 
-static int on_flush(sd_event_source *s, void *arg)
+static int on_flush(sd_event_source *s, uint64_t usec, void *arg)
 {
     struct daemon *d = arg;
     flush(d);
@@ -128,11 +130,26 @@ static int on_flush(sd_event_source *s, void *arg)
     return 0;
 }
 
+/* Seconds until more may go to the spool: whoever has heard of many within a minute hears of the rest at its
+ * end, of all together. */
+static double rest_of_minute(struct tell *t)
+{
+    double now = clock_mono();
+    if (now - t->minute >= MINUTE_SECONDS) {
+        t->minute = now;
+        t->spooled = 0;
+    }
+    return t->pending && t->spooled >= EVENTS_APART ? t->minute + MINUTE_SECONDS - now : 0;
+}
+
 static void flush_soon(struct daemon *d)
 {
     struct tell *t = &d->tell;
-    int r = t->flush ? sd_event_source_set_enabled(t->flush, SD_EVENT_ONESHOT)
-                     : sd_event_add_defer(d->event, &t->flush, on_flush, d);
+    uint64_t usec = (uint64_t)(rest_of_minute(t) * 1e6);
+    int r = t->flush ? sd_event_source_set_time_relative(t->flush, usec)
+                     : sd_event_add_time_relative(d->event, &t->flush, CLOCK_MONOTONIC, usec, 1, on_flush, d);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(t->flush, SD_EVENT_ONESHOT);
     if (r < 0)
         flush(d);
 }
@@ -208,6 +225,13 @@ void tell_paused(struct daemon *d, int64_t now)
 
 /* ---- what the states say ---- */
 
+/* Its end was seen by no daemon that could tell it: that was stopped, or killed, meanwhile. */
+static void look_for_untold(struct daemon *d, const struct queue_job *j, const json_t *one)
+{
+    if (j->fail_count && !told_time(one, "failing"))
+        tell_failure(d, j);
+}
+
 static void look_for_recovery(struct daemon *d, const struct queue_job *j, json_t *one, int64_t now)
 {
     int64_t failing = told_time(one, "failing"), overdue = told_time(one, "overdue");
@@ -225,13 +249,6 @@ static void look_for_fault(struct daemon *d, const struct queue_job *j, json_t *
     if (known == (j->fault != NULL))
         return;
     note(d, one, "stuck", j->fault ? json_integer(clock_epoch()) : NULL);
-/* Its end was seen by no daemon that could tell it: that was stopped, or killed, meanwhile. */
-static void look_for_untold(struct daemon *d, const struct queue_job *j, const json_t *one)
-{
-    if (j->fail_count && !told_time(one, "failing"))
-        tell_failure(d, j);
-}
-
     if (j->fault)
         tell_of(d, j, EVENT_CANNOT_RUN, 0, j->fault);
 }
@@ -280,6 +297,8 @@ static void forget_the_gone(struct daemon *d)
 
 void tell_look(struct daemon *d, int64_t now)
 {
+    bool first = !d->tell.looked;
+    d->tell.looked = true;
     if (!tell_is_on(d))
         return;
     for (size_t i = 0; i < d->queue.n; i++) {
@@ -287,6 +306,8 @@ void tell_look(struct daemon *d, int64_t now)
         json_t *one = told_of(d, j->id);
         if (j->gone)
             continue;
+        if (first)
+            look_for_untold(d, j, one);
         look_for_recovery(d, j, one, now);
         look_for_fault(d, j, one);
         look_for_kept(d, j, one);
@@ -297,13 +318,9 @@ void tell_look(struct daemon *d, int64_t now)
 void tell_release(struct daemon *d)
 {
     if (d->tell.flush)
-    bool first = !d->tell.looked;
-    d->tell.looked = true;
         flush(d);
     sd_event_source_disable_unref(d->tell.flush);
     targets_release(&d->tell.targets);
     targets_text_release(&d->tell.text);
     json_decref(d->tell.told);
 }
-        if (first)
-            look_for_untold(d, j, one);
