@@ -1,11 +1,11 @@
 /* The columns of the replication grid, and which of them are shown. */
 import { el } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
-import { DEFAULT_SCHEDULE, stateOf } from '../data/jobs.js';
-import { duration, megabytes, timestamp, utc } from '../data/format.js';
+import { DEFAULT_SCHEDULE, notesOf, stateOf } from '../data/jobs.js';
+import { duration, iso, megabytes, timestamp, utc } from '../data/format.js';
 import { locale, t } from '../words/words.js';
 
-export const time = (seconds) => el('time', { datetime: new Date(seconds * 1000).toISOString(), title: `${timestamp(seconds)} (${utc(seconds)})` },
+export const time = (seconds) => el('time', { datetime: iso(seconds), title: `${timestamp(seconds)} (${utc(seconds)})` },
     timestamp(seconds).slice(0, 16));
 
 function stateText(job, state) {

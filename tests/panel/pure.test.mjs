@@ -2,7 +2,7 @@
 import { mock, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
-import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
+import { bytes, duration, iso, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
 import { alarmOf, byPain, inDanger, pointState, sizeOf, targetsOf } from '../../panel/data/risk.js';
 import { permissionsOf } from '../../panel/data/may.js';
@@ -236,6 +236,18 @@ test('both languages say all, with the same gaps', () => {
     assert.equal(t('count', 3), '3 Jobs');
     useLanguage('xx');
     assert.equal(t('count', 3), '3 jobs');
+});
+
+test('a moment that is no date is shown as it came', () => rows([1e14, Infinity, NaN, 'soon'].map((one) => [one]), (moment) => {
+    assert.equal(iso(moment), null);
+    for (const shown of [timestamp, utc, (at) => dayAndTime(at, 'en')])
+        assert.equal(shown(moment), String(moment));
+}));
+
+test('what a server says is no key, and stays as it is', () => {
+    for (const said of ['constructor', 'toString', '__proto__', "no volume '{0}' of {1}"])
+        assert.equal(t(said), said);
+    assert.match(t('failed', "volume '{0}' $&"), /volume '\{0\}' \$&/);
 });
 
 /* A browser as far as a session needs one. tickets: what the server takes for a log-in, and gives for it. */
