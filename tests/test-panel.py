@@ -604,6 +604,23 @@ def texts_are_texts(world, b, url):
     assert b.count(css="img") == 0 and "[object Object]" in b.text(css="[id='row-100-0'] .cell.comment")
 
 
+def what_is_wrong_beside(world, b, url):
+    """what is overdue, differs, was postponed or kept aside is said in the grid and on the job's page; a moment that is no date breaks neither"""
+    kept = ["diverged_100-0_1 of st:x", "diverged_100-0_2 of st:x"]
+    world.jobs[0].update(overdue=panelworld.NOW, kept_aside=kept, postponed=4, verified=panelworld.NOW)
+    world.find("200-0").update(last_sync=panelworld.NOW, differs="65536 bytes of st:x")
+    world.find("101-0").update(overdue=panelworld.NOW, next_sync=1e17, last_sync=1e17)
+    begin(b, url)
+    state = lambda job: b.text(css=f"[id='row-{job}'] .cell.state").strip()
+    assert state("100-0") == "Overdue · kept aside: 2 · postponed 4 times in a row", state("100-0")
+    assert state("200-0") == "Differs from the guest" and state("101-0") == f"{panelworld.ERROR} · Overdue", (state("200-0"), state("101-0"))
+    assert not b.serious()
+    b.goto(url=f"{url}/#/guest/100/job/100-0")
+    for text in ("Older than it may be since 2026-01-01 00:00:00", ", ".join(kept), "postponed 4 times in a row"):
+        b.wait(css=f".banner >> text={text}")
+    b.wait(css=".cell-verified >> text=2026-01-01 00:00")
+
+
 def one_is_silent(world, b, url):
     """a node that does not answer is said beside it, and the other jobs are there; a server that is away is said, and the page goes on when it is back"""
     world.silent.add("pve2")
@@ -735,7 +752,7 @@ if __name__ == "__main__":
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
     lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself)
-    once += (pages_by_keyboard,)
+    once += (pages_by_keyboard, what_is_wrong_beside)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()
     for test in lives:

@@ -7,7 +7,7 @@ export function compareJobs(a, b) {
     return a.guest - b.guest || a.jobnum - b.jobnum;
 }
 
-/* One of: running, removal, error, disabled, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
+/* One of: running, removal, error, disabled, overdue, differs, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
  * /cluster/replication gave has no state. */
 export function stateOf(job) {
     if (job.pid)
@@ -18,9 +18,26 @@ export function stateOf(job) {
         return 'removal';
     if (job.disable)
         return 'disabled';
+    if (job.overdue)
+        return 'overdue';
+    if (job.differs)
+        return 'differs';
     if (job.last_sync === undefined)
         return 'unknown';
     return job.last_sync > 0 ? 'ok' : 'waiting';
+}
+
+const POSTPONED = 3; // in a row: now and then one is, as for pvesr status
+
+/* What is to be known beside the state, keys of words/ and what they say it of: [['note.kept', 2], …]. */
+export function notesOf(job) {
+    const state = stateOf(job);
+    return [
+        job.overdue && state !== 'overdue' && ['state.overdue'],
+        job.differs && state !== 'differs' && ['state.differs'],
+        job.kept_aside?.length > 0 && ['note.kept', job.kept_aside.length],
+        job.postponed >= POSTPONED && ['note.postponed', job.postponed],
+    ].filter(Boolean);
 }
 
 /* The number of a new job: one more than the highest that is seen. */

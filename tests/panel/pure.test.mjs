@@ -1,7 +1,7 @@
 /* The panel's modules that take values and give values: node --test tests/panel/pure.test.mjs. */
 import { mock, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
+import { changesOf, compareJobs, matches, newJob, nextNumber, notesOf, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
 import { bytes, duration, iso, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
 import { alarmOf, byPain, inDanger, pointState, sizeOf, targetsOf } from '../../panel/data/risk.js';
@@ -26,7 +26,24 @@ test('the state of a job', () => rows([
     [{}, 'unknown'],
     [{ last_sync: 0 }, 'waiting'],
     [{ last_sync: 5 }, 'ok'],
+    [{ last_sync: 5, overdue: 9 }, 'overdue'],
+    [{ last_sync: 0, overdue: 9 }, 'overdue'],
+    [{ last_sync: 5, differs: 'x', overdue: 9 }, 'overdue'],
+    [{ last_sync: 5, differs: 'x' }, 'differs'],
+    [{ last_sync: 5, overdue: 9, error: 'x' }, 'error'],
 ], (job, state) => assert.equal(stateOf(job), state)));
+
+test('what is to be known beside the state', () => rows([
+    [{ last_sync: 5 }, []],
+    [{ last_sync: 5, overdue: 9, differs: 'x' }, ['state.differs']],
+    [{ pid: 1, overdue: 9, postponed: 2, kept_aside: [] }, ['state.overdue']],
+    [{ last_sync: 5, error: 'x', overdue: 9, differs: 'x', postponed: 3, kept_aside: ['a', 'b'] },
+        ['state.overdue', 'state.differs', 'note.kept 2', 'note.postponed 3']],
+], (job, notes) => {
+    assert.deepEqual(notesOf(job).map((note) => note.join(' ')), notes);
+    for (const [key] of notesOf(job))
+        assert.ok(en[key] && de[key], key);
+}));
 
 test('numbers and order', () => {
     const jobs = [{ guest: 100, jobnum: 10 }, { guest: 100, jobnum: 2 }, { guest: 99, jobnum: 7 }];
