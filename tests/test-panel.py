@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -621,6 +622,27 @@ def what_is_wrong_beside(world, b, url):
     b.wait(css=".cell-verified >> text=2026-01-01 00:00")
 
 
+def typed_too_early(world, b, url):
+    """what is typed before the job has been read is kept, and what somebody else changed stays as they left it"""
+    read, answer, job = threading.Event(), world.answer, world.find("100-0")
+
+    def late(method, path, form):
+        if (method, path) == ("GET", "/cluster/replication/100-0"):
+            read.wait(60)
+        return answer(method, path, form)
+    world.answer = late
+    begin(b, url)
+    b.click(css="[id='row-100-0']", twice=True)
+    b.wait(css="dialog[open]")
+    b.fill(css="#schedule", value=" hourly ")
+    job["comment"] = "by somebody else"
+    read.set()
+    b.wait(css="dialog .primary:enabled")
+    b.button("Save", within="dialog")
+    b.sees("Job 100-0 is changed.")
+    assert (job["schedule"], job["comment"]) == ("hourly", "by somebody else"), job
+
+
 def one_is_silent(world, b, url):
     """a node that does not answer is said beside it, and the other jobs are there; a server that is away is said, and the page goes on when it is back"""
     world.silent.add("pve2")
@@ -752,7 +774,7 @@ if __name__ == "__main__":
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
     lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself)
-    once += (pages_by_keyboard, what_is_wrong_beside)
+    once += (pages_by_keyboard, what_is_wrong_beside, typed_too_early)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()
     for test in lives:

@@ -76,7 +76,7 @@ export function changesOf(job, form) {
         else
             changes[key] = now;
     };
-    put('schedule', form.schedule || DEFAULT_SCHEDULE, job.schedule || DEFAULT_SCHEDULE, DEFAULT_SCHEDULE);
+    put('schedule', form.schedule.trim() || DEFAULT_SCHEDULE, job.schedule || DEFAULT_SCHEDULE, DEFAULT_SCHEDULE);
     put('rate', form.rate, job.rate === undefined ? '' : String(job.rate), '');
     put('comment', form.comment, job.comment || '', '');
     put('disable', form.enabled ? 0 : 1, job.disable ? 1 : 0, 0);
@@ -87,11 +87,12 @@ export function changesOf(job, form) {
 
 /* What POST wants: nothing that is so by default. */
 export function newJob(form, jobs) {
+    const schedule = form.schedule.trim();
     return {
         id: `${form.guest}-${nextNumber(jobs, form.guest)}`,
         type: 'local',
         target: form.target,
-        schedule: form.schedule && form.schedule !== DEFAULT_SCHEDULE ? form.schedule : undefined,
+        schedule: schedule && schedule !== DEFAULT_SCHEDULE ? schedule : undefined,
         rate: form.rate || undefined,
         comment: form.comment || undefined,
         disable: form.enabled ? undefined : 1,
