@@ -210,6 +210,21 @@ def who_may_only_look(w, b):
     w.state("101-0", "Disabled")
 
 
+def other_rights(w, b):
+    """what somebody may is what they may now: buttons come and go with it, without a reload"""
+    assert w.api.post("/cluster/replication", id="101-0", target="pve2", type="local", disable="1").status == 200
+    path = os.path.join(w.c.tree, "user.cfg")
+    with open(path, encoding="utf-8") as f:
+        before = f.read()
+    w.log_in("one")
+    w.choose("101-0")
+    b.wait(role="button", name="Edit")
+    w.c.write("user.cfg", before.replace("acl:1:/vms/101:one@pve:Repl:\n", ""))
+    b.wait(role="button", name="Edit", state="detached", seconds=LONG * rig.SLOW)
+    w.c.write("user.cfg", before)
+    b.wait(role="button", name="Edit", seconds=LONG * rig.SLOW)
+
+
 def who_is_not_let_in(w, b):
     """a wrong password is refused with a text, a reload keeps the session, a log-out ends it, a node that is asked in vain is said beside it"""
     b.open(url=w.url)
@@ -773,7 +788,7 @@ if __name__ == "__main__":
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
-    lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself)
+    lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself, other_rights)
     once += (pages_by_keyboard, what_is_wrong_beside, typed_too_early)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()

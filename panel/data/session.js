@@ -62,8 +62,11 @@ async function begin(username, password, realm) {
     keep(data.ticket);
     apiUseToken(data.CSRFPreventionToken);
     renewIn(RENEW, data.username);
-    return { user: data.username, cluster: data.clustername || '', may: permissionsOf(await get('/access/permissions')) };
+    return { user: data.username, cluster: data.clustername || '', may: await rights() };
 }
+
+/* As they are now: somebody may change them meanwhile. */
+export const rights = async () => permissionsOf(await get('/access/permissions'));
 
 export const logIn = begin;
 
