@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What real clients of Proxmox VE's API send and how they read what comes: each as a row of a table, against two real pvesrd."""
 import json
+import os
 
 import rig
 from apiworld import World, expect
@@ -148,6 +149,32 @@ def monitors(w):
     expect(595, w.api.get("/nodes/pve9/status"))
 
 
+def settings(w):
+    """how replication goes is changed in datacenter.cfg by who has Sys.Modify on /, and every other line stays as it is"""
+    path = os.path.join(w.c.tree, "datacenter.cfg")
+
+    def text():
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+    assert expect(200, w.api.put("/cluster/options", replication="insecure,network=10.0.0.0/24")).data is None
+    assert text() == "replication: insecure,network=10.0.0.0/24\n"
+    w.c.write("datacenter.cfg", "# ours\nreplication: secure\nkeyboard:de\n\n  migration: secure\nreplication: insecure\nlast: 1")
+    expect(200, w.api2.put("/cluster/options", replication="type=secure,network=fd00::/64"))
+    assert text() == "# ours\nreplication: type=secure,network=fd00::/64\nkeyboard:de\n\n  migration: secure\nlast: 1", text()
+    options = expect(200, w.api.get("/cluster/options")).data
+    assert options["replication"] == {"type": "secure", "network": "fd00::/64"} and options["keyboard"] == "de", options
+    expect(200, w.api.put("/cluster/options", delete="replication", migration="insecure"))
+    before = "# ours\nkeyboard:de\n\nmigration: insecure\nlast: 1"
+    assert text() == before, text()
+    for field, value in (("replication", "network=10.0.0.0/24"), ("replication", "fast"), ("migration", ""), ("delete", "keyboard"), ("keyboard", "en")):
+        expect(400, w.api.put("/cluster/options", **{field: value}), "Parameter verification failed.", field)
+    expect(400, w.api.put("/cluster/options", replication="secure", delete="replication"), None, "delete")
+    expect(200, w.api.put("/cluster/options"))
+    for who in ("auditor@pve!test", "one@pve!test", "keeper@pve!test"):
+        expect(403, w.by(who).put("/cluster/options", replication="secure"), "Permission check failed (/, Sys.Modify)")
+    assert text() == before, text()
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -155,6 +182,6 @@ def play(f):
     return run
 
 
-for test in (configured, watched, guests, monitors):
+for test in (configured, watched, guests, monitors, settings):
     rig.check("clients: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

@@ -117,6 +117,9 @@ const struct endpoint endpoints[] = {
      .help = "The cluster's settings, of `datacenter.cfg`.",
      .returns = "object of its settings, `replication` and `migration` as objects: `type`, `network`; "
                 "`description`, `digest`"},
+    {API_PUT, "/cluster/options", .parameters = {P_REPLICATION, P_MIGRATION, P_DELETE_OPTIONS},
+     .guard = GUARD_ROOT, .may = PRIV(Sys_Modify), .serve = serve_options_set,
+     .help = "Change those of the cluster's settings that say how replication goes.", .returns = "null"},
     {API_GET, "/cluster/resources", .parameters = {P_RESOURCE}, .guard = GUARD_USER, .serve = serve_resources,
      .help = "The nodes, and the guests on which the caller has VM.Audit.",
      .returns = "array of objects: `id`, `type`, `node`, of guests `vmid`"},

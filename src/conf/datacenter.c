@@ -100,6 +100,32 @@ char *datacenter_email_from(const char *text, size_t len)
     return NULL;
 }
 
+static bool has_key(const struct lines *l, const char *wanted)
+{
+    _cleanup_free_ char *key = NULL;
+    _cleanup_free_ char *value = NULL;
+    return split_line(l, &key, &value) && strcmp(key, wanted) == 0;
+}
+
+/* Where it was first, else at the end. */
+void datacenter_set(const char *text, size_t len, const char *key, const char *value, struct buf *ret)
+{
+    struct lines l = LINES_INIT(text, len);
+    size_t begin = ret->len;
+    while (lines_next(&l)) {
+        if (!has_key(&l, key)) {
+            buf_add(ret, l.raw, l.raw_len);
+        } else if (value) {
+            buf_addf(ret, "%s: %s\n", key, value);
+            value = NULL;
+        }
+    }
+    if (value && ret->len > begin && ret->data[ret->len - 1] != '\n')
+        buf_addc(ret, '\n');
+    if (value)
+        buf_addf(ret, "%s: %s\n", key, value);
+}
+
 void transport_release(struct transport *t)
 {
     free(t->network);

@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "conf/calendar.h"
 #include "conf/comment.h"
+#include "conf/datacenter.h"
 #include "conf/job.h"
 #include "conf/keep.h"
 #include "conf/storagemap.h"
@@ -64,6 +65,22 @@ static int check_deletable(const char *text, struct err *e)
     return err_set(e, ERR_USAGE, 0,
                    "unknown option '%s': comment, disable, keep, max-age, rate, remove_job, schedule, "
                    "scrub-days, source and target-storage can be deleted",
+                   text);
+}
+
+static int check_transport(const char *text, struct err *e)
+{
+    struct transport t = {0};
+    bool ok = transport_parse(text, &t);
+    transport_release(&t);
+    return ok ? 0 : err_set(e, ERR_USAGE, 0, "'%s' is not [type=]secure|insecure[,network=CIDR]", text);
+}
+
+static int check_option(const char *text, struct err *e)
+{
+    if (strcmp(text, "replication") == 0 || strcmp(text, "migration") == 0)
+        return 0;
+    return err_set(e, ERR_USAGE, 0, "unknown option '%s': replication and migration can be deleted here",
                    text);
 }
 
@@ -191,6 +208,12 @@ const struct parameter parameters[P_COUNT] = {
     [P_RUNS] = {"limit", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "50", .help = "Most runs."},
     [P_LOGS] = {"logs", TYPE_BOOLEAN, .fallback = "1",
                 .help = "Each run with its log; of many long ones only the newest have it."},
+    [P_REPLICATION] = {"replication", TYPE_TEXT, .max = 256, .check = check_transport,
+                       .help = "How replication goes to other nodes: [type=]secure|insecure[,network=CIDR]."},
+    [P_MIGRATION] = {"migration", TYPE_TEXT, .max = 256, .check = check_transport,
+                     .help = "The same of migrations; of replication, too, where that has none of its own."},
+    [P_DELETE_OPTIONS] = {"delete", TYPE_LIST, .max = 4096, .check = check_option,
+                          .help = "Settings to remove: replication, migration."},
 };
 
 /* ---- texts to values ---- */

@@ -83,6 +83,9 @@ enum parameter_id {
     P_NEW_FORMAT,
     P_RUNS,
     P_LOGS,
+    P_REPLICATION,
+    P_MIGRATION,
+    P_DELETE_OPTIONS,
     P_COUNT
 };
 

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/modes.h"
 #include "api/events.h"
+#include "api/options.h"
 #include "api/who.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -483,6 +484,7 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
             : errand == ERRAND_CHECK_LOGIN ? who_check_login(t, clock_epoch(), e)
             : errand == ERRAND_SEND        ? courier_errand(&s, t, e)
             : errand == ERRAND_TEST        ? courier_test(&s, t, arg, e)
+            : errand == ERRAND_OPTIONS     ? options_write(t, arg, e)
                                            : who_make_keys(t, clock_epoch(), e);
     tree_free(t);
     settings_release(&s);

@@ -40,6 +40,43 @@ int serve_options(struct call *c, struct err *e)
     return 0;
 }
 
+static int say_set(struct call *c, const struct child_result *r, struct err *e)
+{
+    return r->status == 0 ? 0 : call_refuse_as_said(c, r);
+}
+
+static int refuse_both(struct call *c, const char *name)
+{
+    _cleanup_free_ char *why = xasprintf("cannot set and delete '%s' at the same time", name);
+    return call_refuse_parameter(c, "delete", why);
+}
+
+/* By pvesrd itself, in a process of its own. */
+int serve_options_set(struct call *c, struct err *e)
+{
+    static const enum parameter_id known[] = {P_REPLICATION, P_MIGRATION};
+    const struct strv *deleted = &c->request.value[P_DELETE_OPTIONS].list;
+    _cleanup_strv_ struct strv argv = STRV_INIT, changes = STRV_INIT;
+    for (size_t i = 0; i < ELEMENTS(known); i++) {
+        const char *name = parameters[known[i]].name;
+        bool gone = strv_has(deleted, name);
+        if (gone && call_given(c, known[i]))
+            return refuse_both(c, name);
+        if (gone)
+            strv_add(&changes, name);
+        else if (call_given(c, known[i]))
+            strv_addf(&changes, "%s=%s", name, call_text(c, known[i]));
+    }
+    if (!changes.n)
+        return 0;
+    _cleanup_free_ char *lines = strv_join(&changes, "\n");
+    strv_add(&argv, "/proc/self/exe");
+    strv_addf(&argv, "--set-options=%s", lines);
+    if (c->api->config)
+        strv_addf(&argv, "--config=%s", c->api->config);
+    return call_child(c, &argv, NULL, 0, say_set, e);
+}
+
 /* ---- the node ---- */
 
 static json_t *room_json(uint64_t total, uint64_t free)

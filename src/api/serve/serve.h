@@ -53,6 +53,7 @@ json_t *config_json(const struct buf *text);
 
 /* monitor.c: what monitors ask of cluster and node beside the jobs */
 int serve_options(struct call *c, struct err *e);
+int serve_options_set(struct call *c, struct err *e);
 int serve_node_status(struct call *c, struct err *e);
 
 /* access.c: /access */
