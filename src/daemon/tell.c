@@ -111,9 +111,9 @@ static void flush(struct daemon *d)
 {
     struct tell *t = &d->tell;
     json_t *all = events_group(t->pending);
+    t->events += json_array_size(t->pending);
     json_decref(t->pending);
     t->pending = NULL;
-    t->spooled += json_array_size(all);
     for (size_t i = 0; i < json_array_size(all); i++)
         spool(d, json_array_get(all, i));
     json_decref(all);
@@ -130,16 +130,18 @@ static int on_flush(sd_event_source *s, uint64_t usec, void *arg)
     return 0;
 }
 
-/* Seconds until more may go to the spool: whoever has heard of many within a minute hears of the rest at its
- * end, of all together. */
+/* Seconds until more may go to the spool: whoever has heard of many within a minute, this one or the last,
+ * hears of the others at its end, of all together. */
 static double rest_of_minute(struct tell *t)
 {
     double now = clock_mono();
     if (now - t->minute >= MINUTE_SECONDS) {
+        t->gathers = now - t->minute < 2 * MINUTE_SECONDS && t->events > EVENTS_APART;
         t->minute = now;
-        t->spooled = 0;
+        t->events = 0;
     }
-    return t->pending && t->spooled >= EVENTS_APART ? t->minute + MINUTE_SECONDS - now : 0;
+    bool waits = t->pending && (t->gathers || t->events >= EVENTS_APART);
+    return waits ? t->minute + MINUTE_SECONDS - now : 0;
 }
 
 static void flush_soon(struct daemon *d)

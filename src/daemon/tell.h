@@ -22,7 +22,8 @@ struct tell {
     json_t *pending;        /* events (notify/event.h), NULL: none */
     sd_event_source *flush; /* one shot: it is on while there are any, or told was changed */
     double minute;          /* monotonic: when the present one began… */
-    size_t spooled;         /* …and how many messages since */
+    size_t events;          /* …how many went to the spool since… */
+    bool gathers;           /* …and there were many in the one before it */
 };
 
 /* The targets as they are now. */
