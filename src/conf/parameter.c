@@ -208,8 +208,10 @@ const struct parameter parameters[P_COUNT] = {
     [P_RUNS] = {"limit", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "50", .help = "Most runs."},
     [P_LOGS] = {"logs", TYPE_BOOLEAN, .fallback = "1",
                 .help = "Each run with its log; of many long ones only the newest have it."},
-    [P_REPLICATION] = {"replication", TYPE_TEXT, .max = 256, .check = check_transport,
-                       .help = "How replication goes to other nodes: [type=]secure|insecure[,network=CIDR]."},
+    [P_REPLICATION] =
+        {"replication", TYPE_TEXT, .max = 256, .check = check_transport,
+         .help = "How replication goes to other nodes: secure or insecure, and by which network, as in "
+                 "secure,network=10.0.0.0/24."},
     [P_MIGRATION] = {"migration", TYPE_TEXT, .max = 256, .check = check_transport,
                      .help = "The same of migrations; of replication, too, where that has none of its own."},
     [P_DELETE_OPTIONS] = {"delete", TYPE_LIST, .max = 4096, .check = check_option,
