@@ -786,9 +786,10 @@ def many_one_by_one(w):
     slow.wait()
     slow.fail()
     named = lambda guest: any(g[2]["job"] == f"{guest}-0" or f"{guest}-0 (guest" in g[2]["message"] for g in web.got)
-    rig.wait_for(lambda: all(map(named, guests)), "a word of each job", seconds=180)
+    rig.wait_for(lambda: all(map(named, guests)), "a word of each job", seconds=400)
     many = [g[2]["title"] for g in web.got if not g[2]["job"]]
-    assert len(web.got) <= 40 and len(many) >= 1 and many[0].endswith("jobs: replication failed"), [g[2]["title"] for g in web.got]
+    # on a slow machine their minutes are several, and of the first one up to 60 stand alone
+    assert len(web.got) <= 65 and many and many[0].endswith("jobs: replication failed"), [g[2]["title"] for g in web.got]
     d.stop()
 
 
