@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What real clients of Proxmox VE's API send and how they read what comes: each as a row of a table, against two real pvesrd."""
 import json
+import os
 
 import rig
 from apiworld import World, expect
@@ -151,6 +152,59 @@ def running(w):
         expect(500, w.api.get(path), "does not exist")
 
 
+def monitors(w):
+    """what monitors ask of cluster and node is there, as numbers where they are, of each node by either, and for who has Sys.Audit there"""
+    assert set(expect(200, w.api.get("/cluster/options")).data) == {"digest"}
+    w.c.write("datacenter.cfg", "#a note%3A\nkeyboard: de\nmigration: insecure,network=10.0.0.0/24\nreplication: secure\nmax_workers: 4\nemail_from: a@b\n")
+    for api in (w.api, w.api2, w.by("auditor@pve!test")):
+        options = expect(200, api.get("/cluster/options")).data
+        assert len(options.pop("digest")) == 40 and options == {
+            "description": "a note:\n", "keyboard": "de", "migration": {"type": "insecure", "network": "10.0.0.0/24"}, "replication": {"type": "secure"},
+            "max_workers": 4, "email_from": "a@b"}, options
+    w.c.write("datacenter.cfg", "migration: network=10.0.0.0/24\nreplication: type=secure,network=10.0.0.1/33\n")
+    assert set(expect(200, w.api.get("/cluster/options")).data) == {"digest"}, "what is wrong counts as not there"
+    for api in (w.api, w.api2):
+        for node in ("pve1", "pve2"):
+            status = expect(200, api.get(f"/nodes/{node}/status")).data
+            shaped(status, {"uptime": int, "loadavg": list, "memory": dict, "swap": dict, "rootfs": dict, "cpuinfo": dict, "kversion": str, "pveversion": str}, {})
+            for key in ("memory", "swap", "rootfs"):
+                shaped(status[key], {"total": int, "used": int, "free": int}, {"avail": int})
+                assert status[key]["total"] == status[key]["used"] + status[key]["free"] >= status[key]["used"] >= 0, status
+            assert status["memory"]["total"] > 1 << 26 and status["cpuinfo"]["cpus"] >= 1 and len([float(one) for one in status["loadavg"]]) == 3, status
+    for who in ("one@pve!test", "nobody@pve!test", "pool@pve!test"):
+        expect(403, w.by(who).get("/cluster/options"), "Permission check failed (/, Sys.Audit)")
+        for node in ("pve1", "pve2"):
+            expect(403, w.by(who).get(f"/nodes/{node}/status"), f"Permission check failed (/nodes/{node}, Sys.Audit)")
+    expect(200, w.by("auditor@pve!test").get("/nodes/pve2/status"))
+    expect(595, w.api.get("/nodes/pve9/status"))
+
+
+def settings(w):
+    """how replication goes is changed in datacenter.cfg by who has Sys.Modify on /, and every other line stays as it is"""
+    path = os.path.join(w.c.tree, "datacenter.cfg")
+
+    def text():
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+    assert expect(200, w.api.put("/cluster/options", replication="insecure,network=10.0.0.0/24")).data is None
+    assert text() == "replication: insecure,network=10.0.0.0/24\n"
+    w.c.write("datacenter.cfg", "# ours\nreplication: secure\nkeyboard:de\n\n  migration: secure\nreplication: insecure\nlast: 1")
+    expect(200, w.api2.put("/cluster/options", replication="type=secure,network=fd00::/64"))
+    assert text() == "# ours\nreplication: type=secure,network=fd00::/64\nkeyboard:de\n\n  migration: secure\nlast: 1", text()
+    options = expect(200, w.api.get("/cluster/options")).data
+    assert options["replication"] == {"type": "secure", "network": "fd00::/64"} and options["keyboard"] == "de", options
+    expect(200, w.api.put("/cluster/options", delete="replication", migration="insecure"))
+    before = "# ours\nkeyboard:de\n\nmigration: insecure\nlast: 1"
+    assert text() == before, text()
+    for field, value in (("replication", "network=10.0.0.0/24"), ("replication", "fast"), ("migration", ""), ("delete", "keyboard"), ("keyboard", "en")):
+        expect(400, w.api.put("/cluster/options", **{field: value}), "Parameter verification failed.", field)
+    expect(400, w.api.put("/cluster/options", replication="secure", delete="replication"), None, "delete")
+    expect(200, w.api.put("/cluster/options"))
+    for who in ("auditor@pve!test", "one@pve!test", "keeper@pve!test"):
+        expect(403, w.by(who).put("/cluster/options", replication="secure"), "Permission check failed (/, Sys.Modify)")
+    assert text() == before, text()
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -158,6 +212,6 @@ def play(f):
     return run
 
 
-for test in (configured, watched, guests, running):
+for test in (configured, watched, guests, running, monitors, settings):
     rig.check("clients: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

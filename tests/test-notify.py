@@ -729,6 +729,122 @@ def other_state_dir(w):
     assert back.events() == ["failure"], back.got
 
 
+class SlowFailure:
+    """Runs on pve1 that are under way until they may fail."""
+
+    def __init__(self, w):
+        self.begun, self.may = (os.path.join(w.c.dir, name) for name in ("run-begun", "run-may-fail"))
+        agent = os.path.join(w.c.dir, "slow-agent")
+        with open(agent, "w", encoding="utf-8") as f:
+            f.write(f"#!/bin/sh\ntouch {self.begun}\nuntil [ -e {self.may} ]; do sleep 0.1; done\nexit 1\n")
+        os.chmod(agent, 0o755)
+        w.c.set_agent("pve2", [agent], whole=True)
+
+    def wait(self):
+        rig.wait_for(lambda: os.path.exists(self.begun), "a run")
+
+    def fail(self):
+        with open(self.may, "w", encoding="utf-8"):
+            pass
+
+
+def stopped_before_a_failure(w):
+    slow = SlowFailure(w)
+    d = Daemon(w.a)
+    slow.wait()
+    d.kill(signal.SIGTERM)
+    rig.wait_for(lambda: "stopping: waiting" in d.words(), "the word of the log")
+    slow.fail()
+    assert d.process.wait(timeout=120 * rig.SLOW) == 0
+    w.mend_target()
+
+
+def fails_while_it_stops(w):
+    """a run that fails while the daemon waits for its end is told of, once"""
+    web = Web(w.c)
+    w.notify(hook(web))
+    stopped_before_a_failure(w)
+    Daemon(w.a)
+    rig.wait_for(lambda: web.events() == ["failure"], "the failure")
+    w.again()
+    w.wait_synced()
+    rig.wait_for(lambda: web.events() == ["failure", "recovery"], "the recovery")
+
+
+def fails_while_it_stops_by_mail(w):
+    """…and where nobody has targets, by mail"""
+    box = rig.Mailbox(w.a)
+    stopped_before_a_failure(w)
+    rig.wait_for(box.mails, "the mail")
+    assert len(box.mails()) == 1 and "Subject: Replication Job: '100-0' failed\n" in box.mails()[0], box.mails()
+
+
+def ended_by_the_stop(w):
+    """what the daemon itself ends because it stops is no failure, and nobody is told of it"""
+    web, slow = Web(w.c), SlowFailure(w)
+    w.notify(hook(web))
+    d = Daemon(w.a, "--stop-timeout", "1")
+    slow.wait()
+    assert d.stop() == 0 and "stopping: ending 1 runs" in d.words(), d.words()
+    os.unlink(slow.begun)
+    w.mend_target()
+    Daemon(w.a)
+    w.again()
+    w.wait_synced()
+    w.set_state(kept_aside=["diverged_100-0_1 of st:x"])
+    rig.wait_for(lambda: web.events()[-1:] == ["kept-aside"], "what is kept aside")
+    assert web.events() == ["kept-aside"], web.got
+
+
+def fails_without_a_daemon(w):
+    """a run that fails behind the death of its daemon is told of by the next one, whether that comes before its end or behind it; once"""
+    for before in (True, False):
+        web, slow = Web(w.c), SlowFailure(w)
+        w.notify(hook(web))
+        d = Daemon(w.a)
+        slow.wait()
+        d.kill(signal.SIGKILL)
+        d.process.wait()
+        if before:
+            d = Daemon(w.a)
+            rig.wait_for(lambda: "pid" in w.state(), "the run")
+        slow.fail()
+        rig.wait_for(lambda: w.state()["fail_count"] == 1 and "pid" not in w.state(), "the failure of the run")
+        if not before:
+            d = Daemon(w.a)
+        rig.wait_for(lambda web=web: web.events() == ["failure"], "the failure")
+        w.mend_target()
+        w.again()
+        w.wait_synced(w.state()["last_sync"])
+        rig.wait_for(lambda web=web: web.events() == ["failure", "recovery"], "the recovery")
+        d.stop()
+        d = Daemon(w.a)
+        d.stop()
+        rig.wait_for(lambda: not w.spooled(), "an empty spool")
+        assert web.events() == ["failure", "recovery"], web.events()
+        os.unlink(slow.begun)
+        os.unlink(slow.may)
+        w.again()
+
+
+def many_one_by_one(w):
+    """80 jobs that fail one behind the other are not 80 messages: behind some of them the rest of a minute's come as one"""
+    web, slow, guests = Web(w.c), SlowFailure(w), range(100, 180)
+    for guest in guests[1:]:
+        w.add_guest(guest)
+    w.notify(hook(web))
+    w.a.write_config(**{"max-workers": "80", "max-workers-per-target": "80"})
+    d = Daemon(w.a)
+    slow.wait()
+    slow.fail()
+    named = lambda guest: any(g[2]["job"] == f"{guest}-0" or f"{guest}-0 (guest" in g[2]["message"] for g in web.got)
+    rig.wait_for(lambda: all(map(named, guests)), "a word of each job", seconds=400)
+    many = [g[2]["title"] for g in web.got if not g[2]["job"]]
+    # on a slow machine their minutes are several, and of the first one up to 60 stand alone
+    assert len(web.got) <= 65 and many and many[0].endswith("jobs: replication failed"), [g[2]["title"] for g in web.got]
+    d.stop()
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -738,6 +854,7 @@ def play(f):
 
 for test in (failure_and_recovery, too_old_once, kept_and_stuck, server_away, server_hangs, mistakes, as_of_backups, by_hand, turned_off, full, read_only, many_at_once, edited, refused, refused_and_mended_elsewhere, one_recipient_refused, refused_without_its_secret,
              waits_for_a_web_server, mail_refused, by_tls, stopped_while_it_is_sent, killed_while_it_is_sent,
-             not_removed, other_state_dir):
+             not_removed, other_state_dir, fails_while_it_stops, fails_while_it_stops_by_mail, ended_by_the_stop,
+             fails_without_a_daemon, many_one_by_one):
     rig.check("notify: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

@@ -1,4 +1,5 @@
-/* What the server said last, for all who show it. `onChange` is told of each change; a page's questions end with it. */
+/* What the server said last, for all who show it. `onChange` is told of each change, `onReset` when there may be some that nobody told, and that of anybody's
+ * rights is among them; a page's questions end with it. */
 import { get, part } from './api.js';
 import { compareJobs, withChange, withStates } from './jobs.js';
 import { listen } from './live.js';
@@ -10,7 +11,7 @@ const JOBS_LIVE = 60000, JOBS_BESIDE = 10000; // where all that is shown is told
 /* What a guest without a name is called says no more than its number. */
 const named = (guest) => ([`VM ${guest.vmid}`, `CT${guest.vmid}`].includes(guest.name) ? { ...guest, name: '' } : guest);
 
-export function createStore(onChange) {
+export function createStore(onChange, onReset) {
     const data = { nodes: [], guests: [], jobs: null, trouble: null, silent: {} };
     const later = {}; // node → not before
     let resources = null, jobs = null, live = null, shown = null;
@@ -105,7 +106,10 @@ export function createStore(onChange) {
                 if (first && jobs)
                     jobs.now();
             }, (trouble) => changed({ trouble }));
-            live = listen(onTold, () => jobs?.now());
+            live = listen(onTold, () => {
+                jobs?.now();
+                onReset();
+            });
         },
 
         /* Shows another page's jobs from now on. */

@@ -14,10 +14,10 @@ import { runList } from './runs.js';
 
 const LOG = 1000; // ms between two looks at the log of a run that goes on
 const PLOTTED = 96, LISTED = 10; // runs
-const FACTS = ['state', 'target', 'last', 'duration', 'next', 'schedule', 'rate', 'comment'];
+const FACTS = ['state', 'target', 'last', 'duration', 'next', 'verified', 'schedule', 'rate', 'comment'];
 
 /* Another one: something has happened. */
-const markOf = (job) => (job ? [job.pid, job.last_try, job.last_sync, job.fail_count, job.postponed, job.disable, job.remove_job].join() : '');
+const markOf = (job) => (job ? [job.pid, job.last_try, job.last_sync, job.fail_count, job.postponed, job.verified, job.disable, job.remove_job].join() : '');
 
 /* A line of the plan in the viewer's language, as far as there are words for it. */
 function planLine(line) {
@@ -106,6 +106,14 @@ export class Job extends Component {
             el('div', { key: column.key, class: `cell-${column.key}` }, el('dt', null, column.label), el('dd', null, column.cell(job)))));
     }
 
+    /* What the state has in few words. */
+    warnings(job) {
+        const kept = job.kept_aside || [];
+        return [job.overdue ? t('overdue.since', timestamp(job.overdue)) : null, job.differs ? `${t('state.differs')}: ${job.differs}` : null,
+            kept.length > 0 ? `${t('note.kept', kept.length)}: ${kept.join(', ')}` : null, job.postponed ? t('note.postponed', job.postponed) : null].filter(Boolean)
+            .map((text) => el('p', { class: 'banner warning', key: text }, text));
+    }
+
     progress(job) {
         const far = job.pid ? progressOf(this.state.lines) : null;
         if (!job.pid)
@@ -161,7 +169,7 @@ export class Job extends Component {
             return el('p', { class: 'calm', role: 'status' }, t(data.jobs ? 'job.gone' : 'loading', view.item));
         const mayChange = may.may('VM.Replicate', guestPath(job.guest));
         return el('section', { class: 'page job', 'aria-label': t('job', job.id) },
-            this.facts(job),
+            this.facts(job), this.warnings(job),
             mayChange ? el('p', null, el('button', { type: 'button', onClick: () => this.schedule(job) }, icon('now'), ' ', t('now'))) : null,
             this.progress(job),
             fault ? el('p', { class: 'banner error', role: 'alert' }, fault) : null,

@@ -119,12 +119,24 @@ const struct endpoint endpoints[] = {
      .help = "The cluster and its nodes.",
      .returns =
          "array of objects: one of `type` cluster (where there are several nodes), one of `type` node each"},
+    {API_GET, "/cluster/options", .guard = GUARD_ROOT, .may = PRIV(Sys_Audit), .serve = serve_options,
+     .help = "The cluster's settings, of `datacenter.cfg`.",
+     .returns = "object of its settings, `replication` and `migration` as objects: `type`, `network`; "
+                "`description`, `digest`"},
+    {API_PUT, "/cluster/options", .parameters = {P_REPLICATION, P_MIGRATION, P_DELETE_OPTIONS},
+     .guard = GUARD_ROOT, .may = PRIV(Sys_Modify), .serve = serve_options_set,
+     .help = "Change those of the cluster's settings that say how replication goes.", .returns = "null"},
     {API_GET, "/cluster/resources", .parameters = {P_RESOURCE}, .guard = GUARD_USER, .serve = serve_resources,
      .help = "The nodes, and the guests on which the caller has VM.Audit.",
      .returns = "array of objects: `id`, `type`, `node`, `status`, of guests `vmid`, `name`, `template`; "
                 "whether a guest of another node runs is `unknown`"},
     {API_GET, "/nodes", .guard = GUARD_USER, .serve = serve_nodes, .help = "The nodes of the cluster.",
      .returns = "array of objects: `node`, `id`, `type`, `status`"},
+    {API_GET, "/nodes/{node}/status", .in_path = {P_NODE}, .guard = GUARD_NODE, .may = PRIV(Sys_Audit),
+     .on_node = true, .serve = serve_node_status, .help = "How the node itself is doing.",
+     .returns = "object: `uptime` in seconds, `loadavg` (array of texts), `memory`, `swap` and `rootfs` "
+                "(objects of bytes: `total`, `used`, `free`; of the last `avail`), `cpuinfo` (`cpus`), "
+                "`kversion`, `pveversion`"},
     {API_GET, "/nodes/{node}/qemu", .in_path = {P_NODE}, .guard = GUARD_USER, .on_node = true,
      .serve = serve_qemu, .help = "The node's virtual machines on which the caller has VM.Audit.",
      .returns = "array of objects: `vmid`, `name`, `status`, `template`"},

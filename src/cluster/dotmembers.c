@@ -79,6 +79,7 @@ int dotmembers_parse(const struct buf *text, struct nodes *nodes, struct members
     if (check(text, &root, &me, e) < 0)
         return -1;
     m->quorate = is_quorate(root);
+    m->cluster = json_to_string(json_get(json_get(root, "cluster"), "name"));
     struct json_span list = json_get(root, "nodelist"), key, info;
     if (!json_is_object(list)) {
         add_single_node(nodes, m, me);

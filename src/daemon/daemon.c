@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/modes.h"
 #include "api/events.h"
+#include "api/options.h"
 #include "api/who.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -198,6 +199,7 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
         d->states_changed = true;
         return -1;
     }
+    report_adopted(d);
     tell_look(d, now);
     runs_count_lost(&d->runs); /* its change of the file asks for another look */
     if (!runs_follow_foreign(&d->runs)) {
@@ -498,10 +500,20 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
             : errand == ERRAND_CHECK_LOGIN ? who_check_login(t, clock_epoch(), e)
             : errand == ERRAND_SEND        ? courier_errand(&s, t, e)
             : errand == ERRAND_TEST        ? courier_test(&s, t, arg, e)
+            : errand == ERRAND_OPTIONS     ? options_write(t, arg, e)
                                            : who_make_keys(t, clock_epoch(), e);
     tree_free(t);
     settings_release(&s);
     return r;
+}
+
+/* Of runs that ended while we waited for them; whoever ends a run tells no failure of it. */
+static void tell_the_last(struct daemon *d)
+{
+    struct queue_events events = {is_own, on_run_ended, d};
+    struct err e = {0};
+    if (d->runs.stop == STOP_WAITING && load_states(&d->queue, &d->settings, clock_epoch(), &events, &e) < 0)
+        log_line(LOG_WARNING, "how the last runs ended is not known: %s", e.text);
 }
 
 int daemon_run(struct daemon *d, struct err *e)
@@ -513,6 +525,7 @@ int daemon_run(struct daemon *d, struct err *e)
     start_api(d);
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
+    tell_the_last(d);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
 }
 

@@ -65,6 +65,22 @@ static json_t *status_json(const struct call *c, const struct member *m, size_t 
     return o;
 }
 
+/* A cluster without a name has ours; new. */
+static json_t *cluster_name(const struct members *m)
+{
+    return json_text(m->cluster && *m->cluster ? m->cluster : "pvesr");
+}
+
+json_t *cluster_name_json(struct call *c)
+{
+    struct err ignored;
+    struct members members = {0};
+    (void)members_load(c->tree, &members, &ignored);
+    json_t *name = cluster_name(&members);
+    members_release(&members);
+    return name;
+}
+
 int serve_cluster_status(struct call *c, struct err *e)
 {
     struct members members = {0};
@@ -72,9 +88,9 @@ int serve_cluster_status(struct call *c, struct err *e)
         return -1;
     c->data = json_array();
     if (members.n > 1)
-        json_array_append_new(c->data, json_pack("{s:s, s:s, s:s, s:i, s:i}", "type", "cluster", "id",
-                                                 "cluster", "name", "pvesr", "nodes", (int)members.n,
-                                                 "quorate", (int)members.quorate));
+        json_array_append_new(c->data, json_pack("{s:s, s:s, s:o, s:i, s:i}", "type", "cluster", "id",
+                                                 "cluster", "name", cluster_name(&members), "nodes",
+                                                 (int)members.n, "quorate", (int)members.quorate));
     for (size_t i = 0; i < members.n; i++)
         json_array_append_new(c->data, status_json(c, &members.v[i], i + 1));
     members_release(&members);

@@ -52,8 +52,7 @@ static void put_note(const char *text, size_t len, struct buf *note)
     buf_addf(note, "%s\n", decoded ? decoded : line);
 }
 
-/* The main section alone; new. */
-static json_t *config_json(const struct buf *text)
+json_t *config_json(const struct buf *text)
 {
     char digest[41];
     json_t *o = json_object();
