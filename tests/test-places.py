@@ -145,6 +145,40 @@ def doctor_sees_one(w):
     w.proved()
 
 
+@scenario(*FILES, *ON_DISK)
+def doctor_without_the_storage(w):
+    """the guest's storage is disabled for a while, and another entry leads to the same place: doctor removes nothing, and calls nothing superfluous"""
+    alias(w)
+    w.create()
+    w.run()
+    change(w)
+    w.run()
+    text = open(os.path.join(w.c.tree, "storage.cfg")).read()
+    before = points(w), w.lab.names.entries(w.a.store)[0]
+    first, rest = text.split("\n", 1)
+    w.c.write("storage.cfg", f"{first}\n\tdisable\n{rest}")
+    for node in (w.a, w.b):
+        done = node.pvesr("doctor", "--repair")
+        assert done.returncode == 0 and not done.stdout, f"{done.stdout}{done.stderr}"
+    assert (points(w), w.lab.names.entries(w.a.store)[0]) == before
+    w.c.write("storage.cfg", text)
+    w.run()
+    w.proved()
+
+
+@scenario(*FILES)
+def doctor_knows_the_mapped(w):
+    """the storage of a map has a second entry, which comes first: doctor does not call the replica one of a disk that the guest has not"""
+    for node in (w.a, w.b):
+        os.mkdir(os.path.join(node.mount, "x"))
+    sections = [w.c.storage_section(w.kind, name, "/x") for name in ("twin", "other")]
+    w.c.write("storage.cfg", "\n".join([*sections, w.c.storage_section(w.kind, "st")]))
+    w.create("--target-storage", "st=other")
+    w.run()
+    done = w.b.pvesr("doctor", check=True)
+    assert not done.stdout, done.stdout
+
+
 @scenario(*FILES)
 def two_in_one(w):
     """two volumes of the guest that would be one on the target are refused before anything is written there"""

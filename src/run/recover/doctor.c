@@ -55,6 +55,28 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
             strv_add(to, from->v[i]);
 }
 
+static int find_place(struct doctor *d, const char *volid, struct volume_place *ret)
+{
+    struct err ignored;
+    struct env_volume v = {0};
+    int r = env_volume_open(d->env, volid, d->guest, &v, &ignored) < 0
+                ? -1
+                : volume_place(v.volume, ret, &ignored);
+    env_volume_close(&v);
+    return r;
+}
+
+/* Where a volume lies whose storage is disabled, or not there, is not known: another entry of storage.cfg may
+ * lead to it. */
+static bool are_all_found(struct doctor *d)
+{
+    struct volume_place place;
+    for (size_t i = 0; i < d->volids.n; i++)
+        if (find_place(d, d->volids.v[i], &place) < 0)
+            return false;
+    return true;
+}
+
 /* What cannot be read may name anything, and so may a file that lost what it said. */
 static void know_volids(struct doctor *d, const struct guest_entry *g)
 {
@@ -63,7 +85,8 @@ static void know_volids(struct doctor *d, const struct guest_entry *g)
     strv_release(&d->volids);
     struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
     d->named = c && env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 &&
-               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n;
+               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n &&
+               (!d->here || are_all_found(d));
     guest_config_free(c);
 }
 
@@ -230,7 +253,16 @@ static int look_at_strays(struct doctor *d, struct volume *v, const char *volid,
     return 0;
 }
 
-static bool replicates_to(const struct doctor *d, const struct job *job, const char *volid)
+/* Is it that volume, by whatever name? Yes, where that one cannot be looked at. */
+static bool is_at(struct doctor *d, struct volume *v, const char *volid)
+{
+    struct err ignored;
+    struct volume_place place, other;
+    return volume_place(v, &place, &ignored) < 0 || find_place(d, volid, &other) < 0 ||
+           volume_place_same(&place, &other);
+}
+
+static bool replicates_to(struct doctor *d, const struct job *job, struct volume *v)
 {
     struct err ignored;
     _cleanup_storagemap_ struct storagemap map = {0};
@@ -238,27 +270,28 @@ static bool replicates_to(const struct doctor *d, const struct job *job, const c
                  storagemap_parse(job->target_storage, &map, &ignored) < 0;
     for (size_t i = 0; !found && i < d->volids.n; i++) {
         _cleanup_free_ char *there = storagemap_volid(&map, &d->env->storages, d->volids.v[i], &ignored);
-        found = !there || strcmp(there, volid) == 0;
+        found = !there || is_at(d, v, there);
     }
     return found;
 }
 
 /* Does it replicate a disk that the guest has? Yes, where that is not known. */
-static bool is_current(const struct doctor *d, const char *volid)
+static bool is_current(struct doctor *d, struct volume *v)
 {
     const struct jobs *jobs = &d->env->jobs.jobs;
     size_t end;
     for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++)
-        if (replicates_to(d, &jobs->v[i], volid))
+        if (replicates_to(d, &jobs->v[i], v))
             return true;
     return !d->named || !d->sure;
 }
 
 /* A guest of this id that was destroyed left it, and no run of the jobs of today's takes it for its own. */
-static void look_at_former(struct doctor *d, const char *volid, uint64_t size, const char *job)
+static void look_at_former(struct doctor *d, struct volume *v, const char *volid, uint64_t size,
+                           const char *job)
 {
     char when[32] = "no time that is known";
-    if (is_current(d, volid))
+    if (is_current(d, v))
         return;
     if (d->newest)
         clock_print_log(d->newest, when);
@@ -271,14 +304,15 @@ static void look_at_former(struct doctor *d, const char *volid, uint64_t size, c
 }
 
 /* Nothing here removes it: it may be all that there is of the guest. */
-static void look_at_replica(struct doctor *d, const char *volid, const struct volume_info *info)
+static void look_at_replica(struct doctor *d, struct volume *v, const char *volid,
+                            const struct volume_info *info)
 {
     bool live = info->exists;
     const char *job = live ? d->owner : d->points_of;
     if (d->here || !*job)
         return;
     if (d->wanted) {
-        look_at_former(d, volid, info->size, job);
+        look_at_former(d, v, volid, info->size, job);
         return;
     }
     add(d, FINDING_KEPT, volid,
@@ -318,7 +352,7 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     look_at_stage(d, v, volid, &stage);
     if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    look_at_replica(d, volid, &info);
+    look_at_replica(d, v, volid, &info);
     return 0;
 }
 
