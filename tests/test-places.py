@@ -254,6 +254,25 @@ def one_for_both(w):
         w.lab.source = w.b.store
 
 
+@scenario(*FILES)
+def no_failover_to_the_one(w):
+    """the same: a failover to the other node does not take the guest's own disk for its replica, and takes nothing of it back"""
+    w.create()
+    w.run()
+    w.steal("pve2")
+    w.status()  # turns the job round
+    w.lab.source = w.b.store
+    w.lab.write(0, 5)
+    see_one(w, w.b, w.a)
+    before = w.copy(w.lab.live(0))
+    for more in ((), ("--dry-run",)):
+        done = w.a.pvesr("failover", "100", "--force", *more)
+        assert done.returncode and "both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
+        assert same_file(w.lab.live(0), before)
+    w.a.pvesr("failover", "100", "--force", "--as-is", check=True)
+    assert same_file(w.lab.live(0), before)
+
+
 @scenario(*FILES, *ON_DISK)
 def one_for_both_at_once(w):
     """the same at the first run"""
