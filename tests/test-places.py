@@ -227,7 +227,7 @@ def untouched(w, act):
 
 @scenario(*FILES, *ON_DISK)
 def one_for_both(w):
-    """both nodes see one storage that is not called shared: no run, plan or removal touches the guest's own disk"""
+    """both nodes see one storage that is not called shared: no run, plan or removal touches the guest's own disk, and no verification calls it sound"""
     w.create()
     w.run()
     w.steal("pve2")
@@ -244,12 +244,16 @@ def one_for_both(w):
         done = w.b.pvesr("plan", "100-0")
         assert done.returncode and "which both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
 
+    def verify():
+        done = w.b.pvesr("verify", "100-0")
+        assert done.returncode and "which both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
+
     def remove():
         w.b.pvesr("delete", "100-0", check=True)
         done = w.run(want=1)
         assert "which both nodes see" in done.stderr, done.stderr
 
-    for act in (run, plan, remove):
+    for act in (run, plan, verify, remove):
         untouched(w, act)
         w.lab.source = w.b.store
 
@@ -279,6 +283,36 @@ def one_for_both_at_once(w):
     w.create()
     see_one(w, w.a, w.b)
     untouched(w, lambda: w.run(want=1))
+
+
+@scenario(*FILES)
+def detached_in_the_one(w):
+    """the same of a disk that the guest has no more, or has on a shared storage: neither a run nor the end of the job takes it for a replica"""
+    kind = w.c.storage_section(w.kind, "x").split(":")[0]
+    w.c.storages_more = f"{kind}: other\n\tpath /other\n\n{kind}: two\n\tpath /st\n\n"
+    w.c.write_tree()
+    for node in (w.a, w.b):
+        os.mkdir(os.path.join(node.mount, "other"))
+    elsewhere = os.path.join(w.a.mount, "other")
+    w.lab.names.create(elsewhere, 7, 1 << 20)
+    w.lab.add_disk()
+    has = [f"scsi7: other:{w.lab.names.volname(7)}", f"scsi0: st:{w.lab.names.volname(0)}", f"scsi1: two:{w.lab.names.volname(1)}"]
+    w.write_guest("\n".join(has) + "\n")
+    w.create()
+    w.run()
+    see_one(w, w.a, w.b)
+    before = [w.copy(w.lab.live(n)) for n in (0, 1)]
+    for now, shared in ((has[:1], []), (has[:2], ["shared 1"])):
+        w.write_guest("\n".join(now) + "\n")
+        w.c.storage_more = shared
+        w.c.write_tree()
+        for remove in (False, True):
+            if remove:
+                w.a.pvesr("delete", "100-0", check=True)
+            done = w.run(want=1)
+            assert "which both nodes see" in done.stderr, done.stderr
+            assert all(same_file(w.lab.live(n), before[n]) for n in (0, 1))
+        w.a.pvesr("update", "100-0", "--delete", "remove_job", check=True)
 
 
 # ---- two targets that see one storage ----

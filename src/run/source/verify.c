@@ -362,7 +362,7 @@ static int look_there(struct verify *v, struct err *e)
 {
     struct sync *s = &v->sync;
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
-    int r = sync_connect(s, e) < 0 ? -1 : peer_look(&s->peer, s->job->id, &s->there, replicas, e);
+    int r = sync_connect(s, e) < 0 ? -1 : sync_look_there(s, replicas, e);
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);
