@@ -258,6 +258,19 @@ def restored_as_a_directory(w):
     assert sent(w) < 8 * BLOCK, w.log()
 
 
+@scenario("btrfs")
+def file_removed(w):
+    """somebody removed the file of a replica and not its subvolume: the run says what to do, and then it is made anew from its restore points"""
+    filled(w)
+    os.unlink(w.lab.replica(0))
+    change(w, MIB)
+    command = re.search(r"'(btrfs subvolume delete [^']*)'", w.run(want=1).stderr)[1]
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log() and sent(w) < 8 * BLOCK, w.log()
+
+
 @scenario("plain")
 def written_there(w):
     """a file without reflinks that was written to"""

@@ -295,7 +295,9 @@ static int put_up_more_signs(struct sync *s, const struct strv *scan, struct str
             (strcmp(here, scan->v[i]) == 0 || sign_storage(s, scan->v[i], more, told, e) == 0))
             strv_add(safe, scan->v[i]);
         else if (s->job->remove)
-            return -1;
+            return err_wrap(
+                e, "storage '%s' cannot be searched for the job's replicas (which 'delete --keep' leaves)",
+                scan->v[i]);
         else
             joblog_add(s->log,
                        "what the target has on '%s' of disks that are not replicated any more stays: %s",
