@@ -58,6 +58,28 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
             strv_add(to, from->v[i]);
 }
 
+static int find_place(struct doctor *d, const char *volid, struct volume_place *ret)
+{
+    struct err ignored;
+    struct env_volume v = {0};
+    int r = env_volume_open(d->env, volid, d->guest, &v, &ignored) < 0
+                ? -1
+                : volume_place(v.volume, ret, &ignored);
+    env_volume_close(&v);
+    return r;
+}
+
+/* Where a volume lies whose storage is disabled, or not there, is not known: another entry of storage.cfg may
+ * lead to it. */
+static bool are_all_found(struct doctor *d)
+{
+    struct volume_place place;
+    for (size_t i = 0; i < d->volids.n; i++)
+        if (find_place(d, d->volids.v[i], &place) < 0)
+            return false;
+    return true;
+}
+
 /* What cannot be read may name anything, and so may a file that lost what it said. */
 static void know_volids(struct doctor *d, const struct guest_entry *g)
 {
@@ -66,7 +88,8 @@ static void know_volids(struct doctor *d, const struct guest_entry *g)
     strv_release(&d->volids);
     struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
     d->named = c && env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 &&
-               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n;
+               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n &&
+               (!d->here || are_all_found(d));
     guest_config_free(c);
 }
 
@@ -259,7 +282,16 @@ static int look_at_strays(struct doctor *d, struct volume *v, const char *volid,
     return 0;
 }
 
-static bool replicates_to(const struct doctor *d, const struct job *job, const char *volid)
+/* Is it that volume, by whatever name? Yes, where that one cannot be looked at. */
+static bool is_at(struct doctor *d, struct volume *v, const char *volid)
+{
+    struct err ignored;
+    struct volume_place place, other;
+    return volume_place(v, &place, &ignored) < 0 || find_place(d, volid, &other) < 0 ||
+           volume_place_same(&place, &other);
+}
+
+static bool replicates_to(struct doctor *d, const struct job *job, struct volume *v)
 {
     struct err ignored;
     _cleanup_storagemap_ struct storagemap map = {0};
@@ -267,29 +299,29 @@ static bool replicates_to(const struct doctor *d, const struct job *job, const c
                  storagemap_parse(job->target_storage, &map, &ignored) < 0;
     for (size_t i = 0; !found && i < d->volids.n; i++) {
         _cleanup_free_ char *there = storagemap_volid(&map, &d->env->storages, d->volids.v[i], &ignored);
-        found = !there || strcmp(there, volid) == 0;
+        found = !there || is_at(d, v, there);
     }
     return found;
 }
 
 /* Does it replicate a disk that the guest has? Yes, where that is not known. */
-static bool is_current(const struct doctor *d, const char *volid)
+static bool is_current(struct doctor *d, struct volume *v)
 {
     const struct jobs *jobs = &d->env->jobs.jobs;
     size_t end;
     for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++)
-        if (replicates_to(d, &jobs->v[i], volid))
+        if (replicates_to(d, &jobs->v[i], v))
             return true;
     return !d->named || !d->sure;
 }
 
 /* A guest of this id that was destroyed left it, and no run of the jobs of today's takes it for its own.
  * Malloc'ed, or NULL. */
-static char *describe_former(const struct doctor *d, const char *volid, uint64_t size, const char *job,
-                             const char *command)
+static char *describe_former(struct doctor *d, struct volume *v, const char *volid, uint64_t size,
+                             const char *job, const char *command)
 {
     char when[32] = "no time that is known";
-    if (is_current(d, volid))
+    if (is_current(d, v))
         return NULL;
     if (d->newest)
         clock_print_log(d->newest, when);
@@ -302,14 +334,14 @@ static char *describe_former(const struct doctor *d, const char *volid, uint64_t
 }
 
 /* It may be all that there is of the guest. */
-static char *describe_replica(const struct doctor *d, const char *volid, const struct volume_info *info,
-                              const char *command)
+static char *describe_replica(struct doctor *d, struct volume *v, const char *volid,
+                              const struct volume_info *info, const char *command)
 {
     const char *job = info->exists ? d->owner : d->points_of;
     if (d->here || !*job)
         return NULL;
     if (d->wanted)
-        return describe_former(d, volid, info->size, job, command);
+        return describe_former(d, v, volid, info->size, job, command);
     return xasprintf(
         "%s of job '%s', %s: if %s not needed, remove %s: %s", info->exists ? "a replica" : "restore points",
         job, d->exists ? "which does not replicate to this node any more" : "of a guest that exists no more",
@@ -322,7 +354,7 @@ static void look_at_replica(struct doctor *d, struct volume *v, const char *voli
 {
     struct err e;
     _cleanup_free_ char *command = free_command(d, volid);
-    char *text = describe_replica(d, volid, info, command);
+    char *text = describe_replica(d, v, volid, info, command);
     if (text && is_freed(d, volid))
         add(d, removed(d, volid, volume_destroy(v, &e), &e), volid, text);
     else if (text)

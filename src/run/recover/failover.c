@@ -106,12 +106,30 @@ static bool stays(struct failover *f, const char *volid, char point[SNAPSHOT_NAM
     return is_here(f, volid, !f->here, point, &ignored);
 }
 
-static int check_writable(struct failover *f, const char *volid, struct err *e)
+/* What the guest's node was sent while it was a target is the guest's disk now, wherever it is seen. */
+static int check_not_its_own(struct failover *f, struct volume *v, const char *volid, struct err *e)
+{
+    char keeper[VOLUME_KEEPER_MAX + 1];
+    if (f->here || f->options->as_is)
+        return 0;
+    if (volume_keeper(v, keeper, e) < 0)
+        return -1;
+    if (strcmp(keeper, f->guest.node) != 0)
+        return 0;
+    return err_set(e, ERR_CONFIG, 0,
+                   "volume '%s' is no replica, but the disk that guest %" PRIu32
+                   " has on node '%s', and both "
+                   "nodes see the storage: mark it 'shared 1' in storage.cfg and move the guest's "
+                   "configuration, or give each node a place of its own; --as-is takes it as it is",
+                   volid, f->guest.id, f->guest.node);
+}
+
+static int check_disk(struct failover *f, const char *volid, struct err *e)
 {
     struct env_volume v;
     if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
         return -1;
-    int r = volume_writable(v.volume, e);
+    int r = check_not_its_own(f, v.volume, volid, e) < 0 ? -1 : volume_writable(v.volume, e);
     env_volume_close(&v);
     return r;
 }
@@ -125,7 +143,7 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
         there = xstrdup(volid);
     if (!there)
         return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
-    if (check_writable(f, there, e) < 0)
+    if (check_disk(f, there, e) < 0)
         return err_wrap(e, "nothing was changed");
     bool renamed = strcmp(there, volid) != 0;
     buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",

@@ -241,13 +241,14 @@ static int take_replicas(struct peer *p, const json_t *reply, size_t n, struct r
     return r;
 }
 
-int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
-              struct err *e)
+int peer_look(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *signs,
+              struct replica *replicas, struct err *e)
 {
-    json_t *reply = call(p,
-                         json_pack("{s:s, s:s, s:o, s:[], s:[], s:b}", "do", "open", "job", job_id, "volumes",
-                                   message_strings(volids), "scan", "signs", "look", 1),
-                         e);
+    json_t *reply =
+        call(p,
+             json_pack("{s:s, s:s, s:o, s:[], s:o, s:b}", "do", "open", "job", job_id, "volumes",
+                       message_strings(volids), "scan", "signs", message_strings(signs), "look", 1),
+             e);
     if (!reply)
         return -1;
     int r = json_is_true(json_object_get(reply, "looks"))

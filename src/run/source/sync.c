@@ -170,13 +170,16 @@ int sync_connect(struct sync *s, struct err *e)
     return 0;
 }
 
-static int put_up_signs(struct sync *s, struct strv *signs, struct err *e)
+/* told: those that there are. */
+static int put_up_signs(struct sync *s, struct strv *signs, struct strv *told, struct err *e)
 {
     for (size_t i = 0; i < s->n; i++) {
         char sign[VOLUME_SIGN_MAX + 1];
         if (volume_sign(s->volumes[i].local.volume, sign, e) < 0)
             return err_wrap(e, "volume '%s'", s->volids.v[i]);
         strv_add(signs, sign);
+        if (*sign)
+            strv_add_once(told, sign);
     }
     return 0;
 }
@@ -230,21 +233,118 @@ static void tell_former(const struct sync *s)
                    s->peer.former.v[i], s->job->id);
 }
 
+static void take_down_signs(struct sync *s, const struct strv *signs)
+{
+    for (size_t i = 0; i < signs->n; i++)
+        volume_sign_end(s->volumes[i].local.volume, signs->v[i]);
+}
+
+/* Of images that are not among the run's volumes: what the guest has no more, or has through another entry of
+ * storage.cfg. */
+struct more_signs {
+    struct env_volume *v; /* room for two of each storage: an open one must not move */
+    struct strv put;      /* of each */
+};
+
+static bool has_own_sign(const struct sync *s, const char *storage)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->volumes[i].local.store.store.id, storage) == 0)
+            return true;
+    return false;
+}
+
+/* The names of images here; none where the storage is not there. Only a directory can be in use on two
+ * nodes. */
+static void list_here(struct sync *s, const char *storage, struct strv *names)
+{
+    struct err ignored;
+    struct env_store store;
+    const struct storage *one = storages_find(&s->env->storages, storage);
+    if (!one || !one->path || !volume_type_known(one->type) || has_own_sign(s, storage) ||
+        env_store(s->env, storage, &store, &ignored) < 0)
+        return;
+    volume_list(&store.store, s->job->guest, names, &ignored);
+    env_store_release(&store);
+}
+
+/* Beside one image, for all of them lie in one directory. */
+static int sign_storage(struct sync *s, const char *storage, struct more_signs *more, struct strv *told,
+                        struct err *e)
+{
+    char sign[VOLUME_SIGN_MAX + 1] = "";
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    list_here(s, storage, &names);
+    if (!names.n)
+        return 0;
+    _cleanup_free_ char *volid = xasprintf("%s:%s", storage, names.v[0]);
+    struct env_volume *v = &more->v[more->put.n];
+    int r = env_volume_open(s->env, volid, s->job->guest, v, e) < 0 ? -1 : volume_sign(v->volume, sign, e);
+    strv_add(&more->put, r < 0 ? "" : sign);
+    if (r == 0 && *sign)
+        strv_add_once(told, sign);
+    return r < 0 ? err_wrap(e, "volume '%s'", volid) : 0;
+}
+
+/* Where the target is to look for images that the guest has no more, this node may have them itself, in a
+ * directory that both see. A storage that takes no sign is not searched; a removal must search all. */
+static int put_up_more_signs(struct sync *s, const struct strv *scan, struct strv *safe,
+                             struct more_signs *more, struct strv *told, struct err *e)
+{
+    more->v = xcalloc(2 * scan->n + 1, sizeof *more->v);
+    for (size_t i = 0; i < scan->n; i++) {
+        const char *here = storagemap_other(&s->map, scan->v[i]);
+        if (sign_storage(s, here, more, told, e) == 0 &&
+            (strcmp(here, scan->v[i]) == 0 || sign_storage(s, scan->v[i], more, told, e) == 0))
+            strv_add(safe, scan->v[i]);
+        else if (s->job->remove)
+            return err_wrap(
+                e, "storage '%s' cannot be searched for the job's replicas (which 'delete --keep' leaves)",
+                scan->v[i]);
+        else
+            joblog_add(s->log,
+                       "what the target has on '%s' of disks that are not replicated any more stays: %s",
+                       scan->v[i], e->text);
+    }
+    return 0;
+}
+
+static void take_down_more_signs(struct more_signs *more)
+{
+    for (size_t i = 0; i < more->put.n; i++) {
+        if (*more->put.v[i])
+            volume_sign_end(more->v[i].volume, more->put.v[i]);
+        env_volume_close(&more->v[i]);
+    }
+    free(more->v);
+    strv_release(&more->put);
+}
+
 int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
               struct err *e)
 {
-    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT;
-    int r = put_up_signs(s, &signs, e);
-    for (size_t i = 0; i < signs.n; i++)
-        if (*signs.v[i])
-            strv_add_once(&told, signs.v[i]);
+    struct more_signs more = {0};
+    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT, safe = STRV_INIT;
+    int r = put_up_signs(s, &signs, &told, e);
+    if (r == 0)
+        r = put_up_more_signs(s, scan, &safe, &more, &told, e);
     s->peer.since = s->state->began = exists_since(s);
     if (r == 0)
-        r = peer_open(&s->peer, s->job->id, volids, scan, &told, replicas, &s->stale, e);
+        r = peer_open(&s->peer, s->job->id, volids, &safe, &told, replicas, &s->stale, e);
     if (r == 0)
         tell_former(s);
-    for (size_t i = 0; i < signs.n; i++)
-        volume_sign_end(s->volumes[i].local.volume, signs.v[i]);
+    take_down_more_signs(&more);
+    take_down_signs(s, &signs);
+    return r;
+}
+
+int sync_look_there(struct sync *s, struct replica *replicas, struct err *e)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT;
+    put_up_signs(s, &signs, &told, &ignored);
+    int r = peer_look(&s->peer, s->job->id, &s->there, &told, replicas, e);
+    take_down_signs(s, &signs);
     return r;
 }
 

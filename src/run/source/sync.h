@@ -79,6 +79,8 @@ int sync_connect(struct sync *s, struct err *e);
 /* peer_open of these volids, with the signs of the guest's own volumes put up meanwhile. */
 int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
               struct err *e);
+/* peer_look in the same way. Where no sign can be put up (the storage is read-only) it looks without. */
+int sync_look_there(struct sync *s, struct replica *replicas, struct err *e);
 
 /* Job removal (BEHAVIOUR.md#removal): the replicas on the target (full), then the local snapshots of the
  * job. */

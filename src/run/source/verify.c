@@ -252,9 +252,6 @@ static int verify_volume(struct verify *v, size_t i, struct err *e)
 {
     struct sync_volume *one = &v->sync.volumes[i];
     const struct replica *there = &one->replica;
-    if (!there->info.exists)
-        verify_say(v, "%s: the replica on '%s' is not there, only its restore points are",
-                   v->sync.volids.v[i], v->job.target);
     const struct snapshot *point = choose(v, one, e);
     if (!point)
         return 3;
@@ -284,6 +281,23 @@ static void leave_out(struct verify *v, size_t i, struct err *e)
     *e = (struct err){0};
 }
 
+/* Its restore points may be sound, but whoever starts the guest there finds no disk. */
+static void tell_missing(struct verify *v, size_t i)
+{
+    struct err why = {0};
+    const struct replica *there = &v->sync.volumes[i].replica;
+    if (there->info.exists || !there->snapshots.n)
+        return;
+    err_set(
+        &why, ERR_GONE, 0,
+        "the replica of '%s' on node '%s' is not there, only its restore points are: the next run makes it "
+        "anew from them",
+        v->sync.volids.v[i], v->job.target);
+    verify_say(v, "%s", why.text);
+    if (v->left_out.kind == ERR_NONE)
+        v->left_out = why;
+}
+
 static size_t first(struct verify *v)
 {
     for (size_t i = 0; v->volid && i < v->sync.n; i++)
@@ -310,6 +324,7 @@ static int verify_all(struct verify *v, struct err *e)
     size_t found = v->n;
     int r = 0;
     for (size_t i = first(v); r == 0 && i < v->sync.n; i++) {
+        tell_missing(v, i);
         if (is_tree(&v->sync.volumes[i].info))
             tell_tree(v, i);
         else if (v->o->part && !v->left)
@@ -347,7 +362,7 @@ static int look_there(struct verify *v, struct err *e)
 {
     struct sync *s = &v->sync;
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
-    int r = sync_connect(s, e) < 0 ? -1 : peer_look(&s->peer, s->job->id, &s->there, replicas, e);
+    int r = sync_connect(s, e) < 0 ? -1 : sync_look_there(s, replicas, e);
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);

@@ -116,7 +116,14 @@ static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
     if (r != 0)
         return r < 0 ? -1 : 0;
     ret->exists = true;
-    return btrfs_disk_size(b, live, &ret->size, e);
+    r = btrfs_disk_size(b, live, &ret->size, e);
+    if (r < 0 && e->code == ENOENT)
+        return err_set(e, ERR_DATA, ENOENT,
+                       "'%s/%s' has no file '" BTRFS_DISK_FILE
+                       "' any more: restore it if it is the guest's own; if "
+                       "it is a replica, 'btrfs subvolume delete %s/%s' lets the next run make it anew",
+                       b->dir_path, b->image, b->dir_path, b->image);
+    return r;
 }
 
 static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)

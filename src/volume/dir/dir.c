@@ -343,9 +343,9 @@ static int slot_destroy(struct volume *v, struct err *e)
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (dir_remove_all(d, DIR_TEMP, e) < 0 || dir_remove_all(d, DIR_STAGE, e) < 0 ||
-        former_settle(v, true, e) != 0 || dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0 ||
-        dir_traits_forget(d, e) < 0)
+    if (dir_check_clones(d, e) < 0 || dir_remove_all(d, DIR_TEMP, e) < 0 ||
+        dir_remove_all(d, DIR_STAGE, e) < 0 || former_settle(v, true, e) != 0 ||
+        dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0 || dir_traits_forget(d, e) < 0)
         return -1;
     keeper_end(d->fd, d->file);
     seal_tidy(d);

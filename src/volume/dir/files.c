@@ -125,6 +125,8 @@ int dir_replace_live(const struct dir *d, const char *from, struct err *e)
         r = users_writing(fd, store_tick(d->store), by, e);
     if (r < 0 || (r > 0 && fd >= 0))
         return r < 0 ? -1 : users_refuse(by, e);
+    if (fd >= 0 && dir_check_clones_of(d, fd, from, e) < 0)
+        return -1;
     /* what came since it was looked for is somebody's */
     return dir_move(d, from, d->file, fd >= 0, e) < 0 ? -1 : dir_sync(d, e);
 }
