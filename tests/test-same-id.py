@@ -136,6 +136,31 @@ def its_other_disk(w):
     assert same_file(w.lab.names.live(w.b.store, 1), dead), w.log()
 
 
+@scenario("xfs", "btrfs")
+def cut_behind_its_commit(w):
+    """the same, of a first run that is cut before it could note anything of its end: the next one knows whose it was"""
+    known_as(w, *ONE)
+    w.lab.add_disk()
+    w.create()
+    some_runs(w)
+    dead = [w.copy(w.lab.replica(n)) for n in (0, 1)]
+    remove_live(w, 1)
+    w.lab.disks.pop(1)
+    renew(w)
+    known_as(w, *TWO)
+    undo = w.block(0)
+    w.run(want=1)
+    undo()
+    left = os.path.join(w.c.dir, "left")
+    shutil.copytree(w.a.state_dir, left)
+    w.run()
+    for name in ("pvesr-guests/100-0", "pve-replication-state.json"):
+        shutil.copy(os.path.join(left, name), os.path.join(w.a.state_dir, name))
+    some_runs(w)
+    assert same_file(w.lab.names.live(w.b.store, 1), dead[1]), w.log()
+    assert w.kept_aside(w.b.store, 0, dead[0]) and same_file(w.lab.live(0), w.lab.replica(0)), w.asides(w.b.store)
+
+
 @scenario("xfs", "btrfs", "lvmthin")
 def removed_before_it_ran(w):
     """the job of the new guest is removed before it ran: the log says whose points go here, and the dead one's replica stays"""
