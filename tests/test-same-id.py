@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 
-import rig
 import treeworld
 from guestlab import same_file
 from scenario import play_all, scenario
@@ -40,7 +39,7 @@ def some_runs(w, n=3):
         w.run()
 
 
-def destroy(w, node=None):
+def destroy(w):
     """The guest and its disk go as Proxmox VE's own tools remove them, who know nothing of what ours keep beside it."""
     w.c.node(w.owner).pvesr("delete", "100-0", "--force", check=True)
     renew(w)
@@ -64,7 +63,7 @@ def renew(w):
 
 
 def is_told(w, done):
-    """By plan before, by the run on stderr and in its log; by no run after it, and the dead one's stays."""
+    """On stderr and in the log."""
     assert OTHER in done.stderr and OTHER in w.log(), done.stderr + w.log()
 
 
