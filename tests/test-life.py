@@ -373,7 +373,7 @@ def killed(w, node, call, nth):
 # What is kept of each guest or job that ever was: nothing that grows with its runs, and of no content. A guest's folder stays, as stock
 # leaves it; attributes of subvolumes that are gone are removed when there are more of them than names.
 KEPT = re.compile(r"lock/(pvesr\.lck|pve-migrate-\d+|pvesr-(agent|verify)-\d+)$|state/pvesr-journal\.db(-wal|-shm|\.lck)?$|"
-                  r"state/pve-replication-state\.(json|lck)$|state/pvesr-commits$|log/100-0$|tree/priv(/lock(/file-replication_cfg)?)?$|"
+                  r"state/pve-replication-state\.(json|lck)$|state/pvesr-(commits|guests(/100-0)?)$|log/100-0$|tree/priv(/lock(/file-replication_cfg)?)?$|"
                   r"images(/100)?( user\.pvesr\.(bonds|at\.\w+))?$")
 
 

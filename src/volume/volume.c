@@ -227,6 +227,12 @@ int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
     return volume_done(v, v->driver->sign(v, ret, e), e);
 }
 
+int volume_made(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
+{
+    *ret = 0;
+    return volume_done(v, v->driver->made(v, ret, e), e);
+}
+
 int volume_sign_seen(struct volume *v, const char *sign, struct err *e)
 {
     return *sign && strlen(sign) <= VOLUME_SIGN_MAX ? volume_done(v, v->driver->sign_seen(v, sign, e), e) : 0;

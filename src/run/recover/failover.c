@@ -368,6 +368,54 @@ static int set_lacking(struct failover *f, struct err *e)
     return r;
 }
 
+/* ---- the guest's own snapshots ---- */
+
+/* NULL: nothing that can be known here; who made it, is not. */
+static const char *what_is_wrong(const struct snapshot *s)
+{
+    if (!s)
+        return "is not here: the guest cannot go back to it";
+    if (s->damaged)
+        return "was found damaged: do not let the guest go back to it";
+    if (s->flags & (SNAPSHOT_CHANGED | SNAPSHOT_STRANGE))
+        return "is not what was received (somebody wrote to it, or gave it this name): do not let the guest "
+               "go back to it";
+    return NULL;
+}
+
+static int tell_snapshots_of(struct failover *f, const struct guest_config *config, size_t i, struct err *e)
+{
+    struct env_volume v;
+    _cleanup_snapshots_ struct snapshots all = {0};
+    const struct strv *names = guest_config_snapshots(config);
+    if (env_volume_open(f->env, f->volids.v[i], f->guest.id, &v, e) < 0)
+        return -1;
+    int r = volume_snapshots(v.volume, &all, e);
+    for (size_t k = 0; r == 0 && k < names->n; k++) {
+        const char *wrong = what_is_wrong(snapshots_find(&all, names->v[k]));
+        if (wrong && guest_config_snapshot_has(config, names->v[k], f->named.v[i]))
+            buf_addf(f->out, "WARNING: %s: the guest's snapshot '%s' %s\n", f->volids.v[i], names->v[k],
+                     wrong);
+    }
+    env_volume_close(&v);
+    return r;
+}
+
+/* They keep no guest from starting: what was taken since the last run is never here. */
+static void tell_snapshots(struct failover *f)
+{
+    struct err problem = {0};
+    _cleanup_(guest_config_freep) struct guest_config *config = NULL;
+    if (f->here)
+        return;
+    config = env_guest_config(f->env, &f->guest, &problem);
+    int r = config ? 0 : -1;
+    for (size_t i = 0; r == 0 && i < f->volids.n; i++)
+        r = tell_snapshots_of(f, config, i, &problem);
+    if (r < 0)
+        buf_addf(f->out, "note: whether the guest's snapshots are here cannot be told: %s\n", problem.text);
+}
+
 /* ---- do it ---- */
 
 static int move(struct failover *f, struct guest_entry *to, struct err *e)
@@ -461,6 +509,8 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
         r = align_disks(&f, e);
     if (r == 0)
         r = set_lacking(&f, e);
+    if (r == 0)
+        tell_snapshots(&f);
     if (r == 0 && !o->dry_run)
         r = carry_out(&f, e);
     jobs_release(&f.jobs);

@@ -34,6 +34,8 @@ void sync_release(struct sync *s)
     strv_release(&s->stale);
     strv_release(&s->compared);
     plan_release(&s->plan);
+    known_release(&s->was);
+    known_release(&s->known);
 }
 
 /* ---- look, ask, plan ---- */
@@ -83,6 +85,54 @@ static int hint_at_failover(const struct sync *s, struct err *e)
                    why.text, s->job->guest);
 }
 
+/* ---- whose they are ---- */
+
+static int64_t newest_point(const struct sync *s)
+{
+    int64_t newest = s->state->last_sync;
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
+            const char *name = s->volumes[i].snapshots.v[k].name;
+            int64_t epoch = snapshot_is_of_job(name, s->job->id) ? snapshot_epoch(name) : 0;
+            newest = epoch > newest ? epoch : newest;
+        }
+    return newest;
+}
+
+static int load_known(struct sync *s, const char *path, struct err *e)
+{
+    struct volume **volumes = xcalloc(s->n + 1, sizeof(struct volume *));
+    for (size_t i = 0; i < s->n; i++)
+        volumes[i] = s->volumes[i].local.volume;
+    int r = known_look(s->config, volumes, s->n, &s->known, e);
+    free(volumes);
+    return r < 0 ? -1 : known_load(path, &s->was, e);
+}
+
+/* A note of before the last run tells nothing of its guest, nor does one of another clock. What a run found
+ * out and did not end holds: its own points are newer. */
+static bool is_other(const struct sync *s)
+{
+    const struct known *was = &s->was;
+    return was->epoch <= s->start && known_is_other(was, &s->known) &&
+           (was->epoch >= newest_point(s) || was->former == was->epoch);
+}
+
+void sync_look_whose(struct sync *s)
+{
+    struct err problem = {0};
+    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->id);
+    int r = load_known(s, path, &problem);
+    if (is_other(s))
+        s->former = s->was.former = s->was.epoch;
+    s->known.former = s->was.former <= s->start ? s->was.former : 0;
+    /* should this run be cut, also behind its commit */
+    if (r == 0 && s->former && s->locked)
+        r = known_store(path, &s->was, &problem);
+    if (r < 0)
+        joblog_add(s->log, "WARNING: %s", problem.text);
+}
+
 /* Once all are open: a driver may look at all of them at once. */
 static int open_and_look(struct sync *s, struct err *e)
 {
@@ -124,6 +174,7 @@ int sync_look(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
+    sync_look_whose(s);
     return 0;
 }
 
@@ -222,6 +273,13 @@ static int64_t exists_since(struct sync *s)
     if (!began)
         return s->state->last_sync ? 0 : oldest;
     return began < oldest ? began : oldest;
+}
+
+/* …and no replica that another guest of this id left is its. */
+static int64_t own_since(struct sync *s)
+{
+    int64_t since = exists_since(s), former = s->known.former;
+    return former && since <= former ? former + 1 : since;
 }
 
 static void tell_former(const struct sync *s)
@@ -328,7 +386,7 @@ int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan
     int r = put_up_signs(s, &signs, &told, e);
     if (r == 0)
         r = put_up_more_signs(s, scan, &safe, &more, &told, e);
-    s->peer.since = s->state->began = exists_since(s);
+    s->peer.since = s->state->began = own_since(s);
     if (r == 0)
         r = peer_open(&s->peer, s->job->id, volids, &safe, &told, replicas, &s->stale, e);
     if (r == 0)
@@ -483,6 +541,7 @@ int sync_plan(struct sync *s, struct err *e)
     struct keep rules;
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
+                            .former = s->former,
                             .last_sync = s->state->last_sync,
                             .first_copies = &s->state->first_copies,
                             .new_snapshot = s->snapshot,

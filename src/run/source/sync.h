@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "conf/storagemap.h"
 #include "run/env.h"
+#include "run/known.h"
 #include "run/source/peer.h"
 #include "run/source/plan.h"
 #include "run/source/progress.h"
@@ -45,6 +46,8 @@ struct sync {
     bool locked; /* the guest's locks are held, so a volume may be brought in order */
 
     struct guest_config *config;
+    struct known was, known; /* by what the last run knew the guest, and what it is known by now */
+    int64_t former; /* the run that was of another guest of this id, by `was`; 0: it was of this one */
     struct storagemap map;
     struct strv volids;
     struct strv there;           /* as volids: what the target calls them */

@@ -150,6 +150,19 @@ static void slot_sign_end(struct volume *v, const char *sign)
     sign_end(btrfs_of(v)->dir, sign);
 }
 
+static int slot_made(struct volume *v, char *ret, struct err *e)
+{
+    struct subvol live;
+    _cleanup_close_ int fd = -1;
+    int r = btrfs_open_live(btrfs_of(v), &fd, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (subvol_read(fd, &live, e) < 0)
+        return -1;
+    snprintf(ret, VOLUME_SIGN_MAX + 1, "btrfs:%s", live.uuid);
+    return 0;
+}
+
 static int slot_keeper(struct volume *v, char *ret, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
@@ -375,6 +388,7 @@ const struct volume_driver driver_btrfs = {
     .sign = slot_sign,
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
+    .made = slot_made,
     .keeper = slot_keeper,
     .keeper_set = slot_keeper_set,
     .keeper_remedy = slot_keeper_remedy,

@@ -532,6 +532,7 @@ const struct volume_driver driver_zfspool = {
     .info = slot_info,
     .place = slot_place,
     .sign = slot_sign,
+    .made = slot_sign,
     .sign_seen = slot_sign_seen,
     .snapshots = slot_snapshots,
     .strays = zfs_strays,
