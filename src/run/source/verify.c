@@ -318,7 +318,7 @@ static void leave_out(struct verify *v, size_t i, struct err *e)
 }
 
 /* Its restore points may be sound, but whoever starts the guest there finds no disk. */
-static void tell_missing(struct verify *v, size_t i)
+static void tell_gone(struct verify *v, size_t i)
 {
     struct err why = {0};
     const struct replica *there = &v->sync.volumes[i].replica;
@@ -360,7 +360,7 @@ static int verify_all(struct verify *v, struct err *e)
     size_t found = v->n;
     int r = 0;
     for (size_t i = first(v); r == 0 && i < v->sync.n; i++) {
-        tell_missing(v, i);
+        tell_gone(v, i);
         if (is_tree(&v->sync.volumes[i].info))
             tell_tree(v, i);
         else if (v->o->part && !v->left)
