@@ -77,7 +77,19 @@ def lost(w, how):
     """Whoever looks says that jobs are lost, each in its way; what there is, is shown all the same."""
     for look in LOOKS:
         done = w.a.pvesr(*look)
-        assert done.returncode == 1 and "'100-0' (guest 100 to node 'pve2')" in done.stderr and how in done.stderr, f"{look}: {done}"
+        assert done.returncode == (look[0] not in ("status", "metrics")) and "'100-0' (guest 100 to node 'pve2')" in done.stderr and how in done.stderr, f"{look}: {done}"
+
+
+def age(w, days):
+    """What this node knows of the runs is of so many days before."""
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    with open(path) as f:
+        states = json.load(f)
+    for state in (one for of_guest in states.values() for one in of_guest.values()):
+        for key in ("last_sync", "last_try"):
+            state[key] -= days * 86400
+    with open(path, "w") as f:
+        json.dump(states, f)
 
 
 @test
@@ -105,6 +117,82 @@ def job_file_lost(w):
         os.unlink(d.log)
         assert w.status()["100-0"]["last_sync"] >= before
         assert w.lab.names.entries(w.a.store) == names[0] and w.lab.names.entries(w.b.store) == names[1]
+
+
+@test
+def removed_by_another_tool(w):
+    """the last job was removed at once on another node by who knows nothing of our word: after eight days without a run nobody misses it"""
+    w.create()
+    w.run()
+    w.c.write("replication.cfg", "")
+    age(w, 7)
+    lost(w, "or wait: a job that did not run for 8 days is missed no more")
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.told("STATUS=Paused: replication.cfg"), "the pause")
+    age(w, 2)
+    rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the end of it", 60)
+    d.stop()
+    for look in LOOKS:
+        done = w.a.pvesr(*look)
+        assert done.returncode == 0 and "100-0" not in done.stderr, f"{look}: {done}"
+
+
+@test
+def settings_of_lost_jobs(w):
+    """while the job file is emptied, no node takes the settings of its jobs for left over, also one that has run none"""
+    w.create("--keep", "last=3")
+    for _ in range(2):
+        w.run()
+    texts = [open(os.path.join(w.c.tree, name)).read() for name in ("replication.cfg", "replication-ext.cfg")]
+    w.c.write("replication.cfg", "")
+    d = Daemon(w.b)
+    rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
+    d.stop()
+    assert open(os.path.join(w.c.tree, "replication-ext.cfg")).read() == texts[1]
+    w.c.write("replication.cfg", texts[0])
+    w.run()
+    assert len([snap for _, snap in w.lab.names.entries(w.b.store)[0] if snap]) == 3
+
+
+@test
+def what_persons_write(w):
+    """a person's comments stay as they are, whatever they begin with and the file ends with"""
+    mine = "# no jobs at night"
+    w.create()
+    w.run()
+    path = os.path.join(w.c.tree, "replication.cfg")
+    with open(path) as f:
+        text = f.read()
+    w.c.write("replication.cfg", text + mine)
+    w.a.pvesr("update", "100-0", "--rate", "10", check=True)
+    assert open(path).read().endswith(mine), open(path).read()
+    w.c.write("replication.cfg", mine)
+    lost(w, "names no job")
+    w.c.write("replication.cfg", text + mine)
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    assert open(path).read() == mine + "\n# no jobs: the last one was removed\n", open(path).read()
+    w.create()
+    assert "no jobs:" not in open(path).read() and mine + "\n" in open(path).read(), open(path).read()
+
+
+@test
+def settings_without_an_end(w):
+    """a replication-ext.cfg without a line feed at its end: a warning, and a run goes on unless another number of restore points is left than the last one kept"""
+    w.create("--keep", "last=30")
+    w.run()
+    path = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(path) as f:
+        text = f.read()
+    end = text.index("last=30") + len("last=30")
+    w.c.write("replication-ext.cfg", text[:end])
+    w.run()
+    assert "ends in the midst of a line" in w.a.pvesr("status", check=True).stderr
+    for cut in (end - 1, end - len("last=30"), end - len("keep last=30")):
+        w.c.write("replication-ext.cfg", text[:cut])
+        done = w.a.pvesr("run", "--id", "100-0")
+        assert done.returncode == 1, f"{text[:cut]!r}: {done}"
+    w.c.write("replication-ext.cfg", text)
+    w.run()
 
 
 @test

@@ -229,7 +229,7 @@ static int show_status(struct env *env, const struct args *a, struct err *e)
         json_put(list, false);
     job_states_free(states);
     tell_waiting(env);
-    return tell_orphans(env, &jobs, e);
+    return warn_orphans(env, &jobs, e);
 }
 
 /* Whoever looks on sees what is wrong just now, and when it is over. */

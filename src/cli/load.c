@@ -40,6 +40,16 @@ int tell_orphans(struct env *env, const struct jobs *jobs, struct err *e)
     return r;
 }
 
+int warn_orphans(struct env *env, const struct jobs *jobs, struct err *e)
+{
+    if (tell_orphans(env, jobs, e) == 0)
+        return 0;
+    if (e->kind != ERR_CONFIG)
+        return -1;
+    fprintf(stderr, "warning: %s\n", e->text);
+    return 0;
+}
+
 int edit_begin(struct env *env, struct edit *edit, struct err *e)
 {
     *edit = (struct edit){0};

@@ -11,6 +11,8 @@ int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e);
 
 /* orphans_look, for the end of what is shown: the warnings go to stderr. */
 int tell_orphans(struct env *env, const struct jobs *jobs, struct err *e);
+/* The same where it is a warning, too, that the file names no job at all. */
+int warn_orphans(struct env *env, const struct jobs *jobs, struct err *e);
 
 /* A change of replication.cfg: begin takes the lock and loads; save writes; end releases both. */
 struct edit {

@@ -66,8 +66,10 @@ static void print(const struct section_file *f, bool (*says)(const char *line, s
     while (lines_next(&l))
         if (!says(l.text, l.len))
             buf_add(out, l.raw, l.raw_len);
+    if (!f->n && out->len && out->data[out->len - 1] != '\n')
+        buf_addc(out, '\n');
     if (!f->n)
-        buf_addf(out, "%s: the last one was removed\n", word);
+        buf_addf(out, "%s" JOBS_WHY "\n", word);
 }
 
 /* Nothing is written where nothing changes: most clusters never have this file, and of one that was lost or
@@ -108,9 +110,11 @@ int jobs_sweep(struct tree *t, struct err *e)
     return 0;
 }
 
+/* Of a file that was emptied by mistake they are not: put back without them, its jobs would keep one restore
+ * point each. */
 static bool drop_gone(struct jobs *j)
 {
-    return *j->digest && j->warnings.n == 0 && jobs_drop_extras(j);
+    return *j->digest && !jobs_may_be_lost(j) && j->warnings.n == 0 && jobs_drop_extras(j);
 }
 
 int jobs_tidy_extras(struct tree *t, struct jobs *seen, struct err *e)

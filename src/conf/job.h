@@ -35,6 +35,8 @@ struct job {
     bool disabled;
     bool unturned; /* its source and target are not in the file yet (cluster/jobs.h): fault says why */
     enum remove_mode remove;
+    bool cut; /* its section ends replication-ext.cfg, in the midst of a line: `keep` may be what is left of
+                 it */
     char *fault;    /* NULL, or why this job cannot run ("invalid schedule '…': why") */
     size_t section; /* private to jobs.c */
 };
@@ -58,9 +60,11 @@ struct jobs {
     struct section_file file, extras; /* private */
 };
 
-/* A comment, which begins a line: the last job was removed by somebody who meant to. A file that was cut or
- * emptied by mistake has it not. jobs_print knows nothing of it (cluster/jobs.h writes it). */
+/* A comment, which is a line, with nothing behind it but what cluster/jobs.h writes: the last job was removed
+ * by somebody who meant to. A file that was cut or emptied by mistake has it not. jobs_print knows nothing of
+ * it (cluster/jobs.h writes it). */
 #define JOBS_NONE "# no jobs"
+#define JOBS_WHY ": the last one was removed"
 bool jobs_says_none(const char *line, size_t len);
 /* The same in replication-ext.cfg: no job has settings of its own any more. */
 #define JOBS_PLAIN "# no settings"

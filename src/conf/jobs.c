@@ -6,6 +6,7 @@
 #include "conf/lines.h"
 #include "conf/warn.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -197,14 +198,24 @@ static void drop_read(struct jobs *j)
     j->n_unread = n;
 }
 
+/* Nobody's comment that begins like it: "# no jobs at night". */
+static bool says(const char *line, size_t len, const char *word)
+{
+    size_t n = strlen(word);
+    while (len && isspace((unsigned char)line[len - 1]))
+        len--;
+    return len >= n && memcmp(line, word, n) == 0 &&
+           (len == n || (len == n + strlen(JOBS_WHY) && memcmp(line + n, JOBS_WHY, strlen(JOBS_WHY)) == 0));
+}
+
 bool jobs_says_none(const char *line, size_t len)
 {
-    return len >= strlen(JOBS_NONE) && memcmp(line, JOBS_NONE, strlen(JOBS_NONE)) == 0;
+    return says(line, len, JOBS_NONE);
 }
 
 bool jobs_says_plain(const char *line, size_t len)
 {
-    return len >= strlen(JOBS_PLAIN) && memcmp(line, JOBS_PLAIN, strlen(JOBS_PLAIN)) == 0;
+    return says(line, len, JOBS_PLAIN);
 }
 
 bool jobs_may_be_lost(const struct jobs *j)
@@ -428,17 +439,15 @@ static void doubt(struct jobs *j, const struct job *job, const char *name)
               job->id, name, job->id);
 }
 
-/* "last=30" may have become "last=3", and a run would remove what is one too many. */
+/* "last=30" may have become "last=3", and a run would remove what is one too many; or somebody's editor ends
+ * no file with a line feed. A run can tell by what was kept at the last one. */
 static void doubt_last(struct jobs *j, const char *name)
 {
     struct job *job = j->extras.n ? jobs_find(j, j->extras.sections[j->extras.n - 1].id) : NULL;
-    if (!job || job->fault)
-        return;
-    job->fault =
-        xasprintf("its settings may be cut off: %s ends in the midst of a line; put it right, and end it "
-                  "with a line feed",
-                  name);
-    strv_addf(&j->warnings, "job '%s' is not run: %s", job->id, job->fault);
+    strv_addf(&j->warnings, "%s ends in the midst of a line: it was cut off, or lacks a line feed at its end",
+              name);
+    if (job)
+        job->cut = true;
 }
 
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)

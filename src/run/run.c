@@ -315,10 +315,20 @@ static int settle_own(struct run *r, struct err *e)
     return intent_settle_own(r->env, r->job.guest, guest_running(r->guest.type, r->guest.id), e);
 }
 
-/* A job whose settings were lost keeps one restore point and would remove all others. */
+/* A job whose settings were lost or cut keeps fewer restore points and would remove all others. */
 static int check_keep(const struct run *r, struct err *e)
 {
-    if (r->job.remove != REMOVE_NOT || r->job.keep || !r->state.keep || !r->env->jobs.jobs.bare)
+    const char *now = r->job.keep, *kept = r->state.keep;
+    if (r->job.remove != REMOVE_NOT || !kept)
+        return 0;
+    if (r->job.cut && (!now || strcmp(now, kept) != 0))
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "the settings of job '%s' may be cut off: the target was to keep '%s', and "
+            "replication-ext.cfg ends in the midst of a line; put it right, and end it with a line "
+            "feed",
+            r->job.id, kept);
+    if (now || !r->env->jobs.jobs.bare)
         return 0;
     return err_set(
         e, ERR_CONFIG, 0,

@@ -126,7 +126,10 @@ void job_states_get_of(const struct job_states *s, uint32_t guest, const char *t
 int job_state_load_of(const char *state_dir, const struct job *job, struct job_state *ret, struct err *e);
 /* Jobs that runs of this node have recorded and that `jobs` does not name, of guests that are here, as
  * "'100-0' (guest 100 to node 'pve2')". A removal takes its entry along, and migrations take the guest along:
- * these have lost their section otherwise. Not one whose run is under way, which may be its removal. */
+ * these have lost their section otherwise, but for a removal at once by another node, which nobody can tell
+ * from that: so none is missed whose last run was more than ORPHAN_SECONDS ago. Not one whose run is under
+ * way, which may be its removal. */
+#define ORPHAN_SECONDS (8 * 86400) /* what runs each week is missed, too */
 typedef bool guest_here_fn(uint32_t guest, const void *arg);
 void job_states_orphans(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
                         const void *arg, struct strv *ret);

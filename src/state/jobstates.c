@@ -2,6 +2,7 @@
  * asked for. */
 #include "state/jobstate.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "state/statecodec.h"
 #include "state/statefile.h"
@@ -210,16 +211,24 @@ static bool has_job_to(const struct job_states *s, const struct jobs *jobs, cons
     return false;
 }
 
+/* Of a removal that nobody here could see, as by another tool on another node, this is the end. */
+static bool is_recent(const struct job_state *s, int64_t now)
+{
+    int64_t last = s->last_try > s->last_sync ? s->last_try : s->last_sync;
+    return last && last > now - ORPHAN_SECONDS && last < now + ORPHAN_SECONDS;
+}
+
 void job_states_orphans(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
                         const void *arg, struct strv *ret)
 {
+    int64_t now = clock_epoch();
     for (size_t i = 0; i < s->n; i++) {
         const struct entry *at = &s->v[i];
         struct job_state state = {0};
         if (has_job_to(s, jobs, at) || !here(at->guest, arg))
             continue;
         state_decode((struct json_span){text_of(s) + at->state, at->state_len}, &state);
-        if (state.job && !state.pid && !is_named(jobs, at->guest, state.job))
+        if (state.job && !state.pid && is_recent(&state, now) && !is_named(jobs, at->guest, state.job))
             strv_addf(ret, "'%s' (guest %u to node '%.*s')", state.job, (unsigned)at->guest,
                       (int)at->target_len, text_of(s) + at->target);
         job_state_release(&state);
@@ -238,8 +247,10 @@ int job_states_check_lost(const struct job_states *s, const struct jobs *jobs, g
     _cleanup_free_ char *names = strv_join(&orphans, ", ");
     return err_set(e, ERR_CONFIG, 0,
                    "replication.cfg %s, and nothing of these is replicated any more: %s. Put the file back; "
-                   "where they were deleted on purpose, write the line '%s' into it",
-                   *jobs->digest ? "names no job" : "is missing", names, JOBS_NONE);
+                   "where they were deleted on purpose, write the line '%s' into it, or wait: a job that did "
+                   "not run for "
+                   "%d days is missed no more",
+                   *jobs->digest ? "names no job" : "is missing", names, JOBS_NONE, ORPHAN_SECONDS / 86400);
 }
 
 /* ---- purging ---- */

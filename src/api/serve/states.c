@@ -17,11 +17,9 @@ static int load(struct call *c, struct world *w, struct err *e)
     if (!jobs || world_load(w, c->tree, c->api->settings->node, jobs, e) < 0)
         return -1;
     const struct settings *s = c->api->settings;
-    struct guests_on here = {&w->guests, s->node};
-    if (world_load_states(w, s->state_dir, e) < 0 ||
-        members_check_node(c->tree, &w->members, s->node, job_states_any(w->states), e) < 0)
-        return -1;
-    return job_states_check_lost(w->states, jobs, guests_is_on, &here, e);
+    return world_load_states(w, s->state_dir, e) < 0
+               ? -1
+               : members_check_node(c->tree, &w->members, s->node, job_states_any(w->states), e);
 }
 
 static bool is_wanted(const struct call *c, uint32_t guest)
