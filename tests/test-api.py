@@ -54,6 +54,17 @@ def the_life_of_a_job(w):
 
 
 @told
+def the_job_file_is_emptied(w):
+    """what removes the last job at once on another node may leave an empty job file: lists are empty then, no error"""
+    w.create()
+    w.wait_synced()
+    w.c.write("replication.cfg", "")
+    for path in ("/cluster/replication", "/nodes/pve1/replication"):
+        rig.wait_for(lambda path=path: expect(200, w.api.get(path)).data == [], path)
+    expect(404, w.api.get("/nodes/pve1/replication/100-0/status"), "no such replication job '100-0'")
+
+
+@told
 def what_is_refused(w):
     """what Proxmox VE refuses is refused with its words, in the status line and the body"""
     def create(**more):

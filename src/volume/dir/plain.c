@@ -246,7 +246,10 @@ static int check_room(struct dir *d, int live, struct err *e)
         return err_sys(e, "cannot stat '%s'", d->file);
     uint64_t needed = (uint64_t)st.st_blocks * 512, room = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (needed > room)
-        return err_set(e, ERR_FULL, ENOSPC, "a second copy of '%s' needs %" PRIu64 " bytes", d->file, needed);
+        return err_set(e, ERR_FULL, ENOSPC,
+                       "a second copy of '%s' needs %" PRIu64
+                       " bytes ('pvesr doctor' there says what was kept aside, and how it goes)",
+                       d->file, needed);
     return 0;
 }
 

@@ -371,7 +371,7 @@ static void test_full(void **state)
     ok(volume_commit(w.dst, want.id, COMMIT_LIVE, &err));
     struct stage_want next = {.snapshot = "t", .id = "1123456789abcdef0123456789abcdef", .base_id = want.id};
     next.size = want.size;
-    refused(stage_open(w.dst, &next, &from, &err) ? 0 : -1, ERR_FULL, "bytes free");
+    refused(stage_open(w.dst, &next, &from, &err) ? 0 : -1, ERR_FULL, "('pvesr doctor' there");
     struct stage_info info;
     ok(stage_info(w.dst, &info, &err));
     assert_false(info.exists);
