@@ -686,6 +686,20 @@ def by_keyboard(world, b, url):
     assert b.run(script="document.activeElement.className") == "grid"
 
 
+def sorted_by_keyboard(world, b, url):
+    """the heads of a grid sort it without a mouse, and open no row meanwhile"""
+    begin(b, url)
+    b.click(css="[id='row-100-0']")
+    b.run(script="document.querySelector('.grid').focus()")
+    for key in ("Tab", "Tab", "Enter"):
+        b.press(key=key)
+    b.wait(css=".head .cell.guest[aria-sort=descending]")
+    assert b.texts(css=".rows .cell.guest")[0].startswith("300") and b.count(css="dialog") == 0, b.texts(css=".rows .cell.guest")
+    b.run(script="document.querySelector('.grid').focus()")
+    b.press(key="Enter")
+    b.wait(css="dialog[open] >> text=Replication job 100-0")
+
+
 def pages_by_keyboard(world, b, url):
     """from a row to the job's page, open one of its runs, and back to the jobs, without a mouse"""
     begin(b, url, "#/guest/100")
@@ -789,7 +803,7 @@ if __name__ == "__main__":
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
     lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself, other_rights)
-    once += (pages_by_keyboard, what_is_wrong_beside, typed_too_early)
+    once += (pages_by_keyboard, sorted_by_keyboard, what_is_wrong_beside, typed_too_early)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()
     for test in lives:

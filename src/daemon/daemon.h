@@ -58,7 +58,8 @@ struct daemon {
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e);
 /* What a daemon has done in a process of its own, instead of being one (api/who.h, courier.h). */
 enum errand { ERRAND_NONE, ERRAND_CHECK_LOGIN, ERRAND_MAKE_KEYS, ERRAND_SEND, ERRAND_TEST, ERRAND_OPTIONS };
-/* arg: of ERRAND_TEST the target, of ERRAND_OPTIONS the changes (api/options.h). Its exit status; -1: it failed. */
+/* arg: of ERRAND_TEST the target, of ERRAND_OPTIONS the changes (api/options.h). Its exit status; -1: it
+ * failed. */
 int daemon_errand(const char *config, enum errand errand, const char *arg, struct err *e);
 /* Until a signal ends it; 0, or -1. */
 int daemon_run(struct daemon *d, struct err *e);
