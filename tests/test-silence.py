@@ -138,6 +138,16 @@ def removed_by_another_tool(w):
 
 
 @test
+def made_anew(w):
+    """the last job, which kept many, is removed at once on another node and made anew without that: this is meant"""
+    w.create("--keep", "last=3")
+    w.run()
+    w.b.pvesr("delete", "100-0", "--force", check=True)
+    w.create()
+    w.run()
+
+
+@test
 def settings_of_lost_jobs(w):
     """while the job file is emptied, no node takes the settings of its jobs for left over, also one that has run none"""
     w.create("--keep", "last=3")

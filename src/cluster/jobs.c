@@ -81,6 +81,8 @@ static int save_extras(struct tree *t, const struct jobs *j, struct err *e)
     int has = tree_read(t, extras_name, &old, e);
     if (has < 0)
         return -1;
+    if (has > 0 && j->emptied && j->file.n && !j->extras.n) /* the first job: no settings can be missed */
+        return tree_write(t, extras_name, buf_str(&new), new.len, e);
     if (has == 0 && !j->extras.n && !j->file.n && !j->bare)
         return tree_remove(t, extras_name, e) < 0 ? -1 : 0;
     if (strcmp(buf_str(&old), buf_str(&new)) == 0 || (!j->extras.n && (has > 0 || j->bare)))
