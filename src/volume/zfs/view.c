@@ -193,10 +193,11 @@ static bool is_flushed(const struct zfs *z)
 }
 
 /* What was seen is forgotten. Will the next look do for a question of what was written? The first one alone,
- * and the first behind a receive, and no guest writes: who asks again wants to know what happened since. */
-static void begin_look(struct zfs *z, bool exact)
+ * where the pool was flushed for it, and the first behind a receive, and no guest writes: who asks again
+ * wants to know what happened since. */
+static void begin_look(struct zfs *z, bool flush)
 {
-    bool does = z->volume->idle && (is_flushed(z) || (exact && !z->looked));
+    bool does = z->volume->idle && (is_flushed(z) || (flush && !z->looked));
     zfs_forget(z);
     z->exact = does;
     z->asked = clock_mono();
@@ -208,7 +209,8 @@ static int look_around(struct zfs *z, bool exact, struct err *e)
 {
     _cleanup_free_ struct zfs **all = xcalloc(opened.n + 1, sizeof(struct zfs *));
     size_t n = 0;
-    if (exact && !is_flushed(z) && flush_pool(z, e) < 0) {
+    bool flush = exact && !is_flushed(z);
+    if (flush && flush_pool(z, e) < 0) {
         zfs_forget(z);
         return -1;
     }
@@ -217,7 +219,7 @@ static int look_around(struct zfs *z, bool exact, struct err *e)
         if (opened.v[i] != z && strcmp(opened.v[i]->pool, z->pool) == 0 && !believed(opened.v[i]))
             all[n++] = opened.v[i];
     for (size_t i = 0; i < n; i++)
-        begin_look(all[i], exact);
+        begin_look(all[i], flush);
     int r = zfs_look(all, n, e);
     for (size_t i = 0; i < n; i++) {
         all[i]->exact = all[i]->exact && all[i]->known;
