@@ -148,6 +148,8 @@ def running(w):
     assert (row["vmid"], row["name"], row["status"], row["type"], row["template"]) == (104, "ct", "stopped", "lxc", 1), row
     w.c.write_guest("pve2", 104, "hostname: other\n", kind="lxc")
     rig.wait_for(lambda: expect(200, w.api.get("/nodes/pve2/lxc")).data[0]["name"] == "other", "the new name in the list", 60)
+    w.c.write_guest("pve1", 103, "cores: 4294967295\nsockets: 4294967295\nmemory: 4294967295\n")
+    assert expect(200, w.api.get(machine)).data == {"vmid": 103, "name": "VM 103", "status": "stopped", "cpus": 1, "maxmem": 512 << 20}, "what no guest has counts as not there"
     for path in ("/nodes/pve1/qemu/104/status/current", "/nodes/pve2/qemu/104/status/current", "/nodes/pve1/lxc/103/status/current"):
         expect(500, w.api.get(path), "does not exist")
 

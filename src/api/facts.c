@@ -76,11 +76,17 @@ static void look_at_file(struct fact *f, struct tree *t, const struct guest_entr
     *f->file = now;
 }
 
-static void look(struct fact *f, struct tree *t, const struct guest_entry *g, const char *node, double now)
+static void look(struct fact *f, struct tree *t, const struct guest_entry *g, double now)
 {
     look_at_file(f, t, g);
-    f->running = strcmp(g->node, node) == 0 && guest_running(g->type, g->id);
+    f->running = f->here && guest_running(g->type, g->id);
     f->until = now + FACTS_SECONDS - g->id % APART;
+}
+
+/* A guest that came here, or another one of that number, is looked at anew. */
+static bool is_of(const struct fact *was, const struct fact *is)
+{
+    return was->guest == is->guest && was->type == is->type && was->here == is->here;
 }
 
 void facts_look(struct facts *f, struct tree *t, const struct guest_list *guests, const char *node,
@@ -91,15 +97,15 @@ void facts_look(struct facts *f, struct tree *t, const struct guest_list *guests
     for (; is.n < guests->n; is.n++) {
         const struct guest_entry *g = &guests->v[is.n];
         struct fact *one = &is.v[is.n];
-        *one = (struct fact){.guest = g->id};
+        *one = (struct fact){.guest = g->id, .type = g->type, .here = strcmp(g->node, node) == 0};
         while (was < f->n && f->v[was].guest < g->id)
             was++;
-        if (was < f->n && f->v[was].guest == g->id) {
+        if (was < f->n && is_of(&f->v[was], one)) {
             *one = f->v[was];
             f->v[was] = (struct fact){.guest = g->id};
         }
         if (!one->name || now >= one->until)
-            look(one, t, g, node, now);
+            look(one, t, g, now);
     }
     facts_release(f);
     *f = is;

@@ -12,6 +12,8 @@
 
 struct fact {
     uint32_t guest;
+    enum guest_type type;
+    bool here; /* it is this node's */
     char *name;
     bool is_template;
     bool running;      /* false of another node's guest: nobody knows */

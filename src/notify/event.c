@@ -199,13 +199,43 @@ static json_t *one_of_many(const json_t *events, const json_t *first, enum event
     return o;
 }
 
-json_t *events_group(const json_t *events)
+static bool tells_how_it_does(enum event_kind k)
+{
+    return k == EVENT_FAILURE || k == EVENT_OVERDUE || k == EVENT_RECOVERY;
+}
+
+/* Without those that a later event of the same job undoes: groups have no order between them, and whoever
+ * reads last that a job failed which works again, or the other way round, would believe it. New. */
+static json_t *not_undone(const json_t *events)
+{
+    json_t *left = json_array(), *works = json_object(); /* by job: at last */
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *ev = json_array_get(events, i);
+        if (tells_how_it_does(kind_of(ev)))
+            json_object_set_new(works, event_text(ev, "job"), json_boolean(kind_of(ev) == EVENT_RECOVERY));
+    }
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        json_t *ev = json_array_get(events, i);
+        if (!tells_how_it_does(kind_of(ev)) ||
+            json_is_true(json_object_get(works, event_text(ev, "job"))) == (kind_of(ev) == EVENT_RECOVERY))
+            json_array_append(left, ev);
+    }
+    json_decref(works);
+    return left;
+}
+
+static bool are_many(const json_t *events, size_t *n)
+{
+    bool many = false;
+    for (size_t i = 0; i < json_array_size(events); i++)
+        many |= ++n[kind_of(json_array_get(events, i))] > EVENTS_APART;
+    return many;
+}
+
+static json_t *group(const json_t *events, const size_t *n)
 {
     json_t *all = json_array();
-    size_t n[EVENT_KINDS] = {0};
     bool done[EVENT_KINDS] = {false};
-    for (size_t i = 0; i < json_array_size(events); i++)
-        n[kind_of(json_array_get(events, i))]++;
     for (size_t i = 0; i < json_array_size(events); i++) {
         json_t *ev = json_array_get(events, i);
         enum event_kind k = kind_of(ev);
@@ -215,6 +245,18 @@ json_t *events_group(const json_t *events)
             json_array_append_new(all, one_of_many(events, ev, k, n[k]));
         done[k] = true;
     }
+    return all;
+}
+
+json_t *events_group(const json_t *events)
+{
+    size_t n[EVENT_KINDS] = {0}, left[EVENT_KINDS] = {0};
+    if (!are_many(events, n))
+        return group(events, n);
+    json_t *last = not_undone(events);
+    are_many(last, left);
+    json_t *all = group(last, left);
+    json_decref(last);
     return all;
 }
 

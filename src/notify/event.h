@@ -37,7 +37,8 @@ struct event {
  * target, time, timestamp (epoch), since, next, failures, error, command. New. */
 json_t *event_json(const struct event *ev);
 /* Of many at once: where there are more than EVENTS_APART of a kind, one in place of all of them that has a
- * line for each, as far as they fit; the others as they are, in order. New. */
+ * line for each, as far as they fit, and of a failure that is over, or that came back, only the last is told;
+ * the others as they are, in order. New. */
 #define EVENTS_APART 20
 json_t *events_group(const json_t *events);
 /* A text of it, "" where there is none. */

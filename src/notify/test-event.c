@@ -91,6 +91,7 @@ static void test_groups(void **state)
     add_some(all, EVENT_FAILURE, EVENTS_APART, "no room");
     add_some(all, EVENT_OVERDUE, EVENTS_APART + 1, "pve2 is not online");
     add_some(all, EVENT_RECOVERY, 1, NULL);
+    json_object_set_new(json_array_get(all, json_array_size(all) - 1), "job", json_string("another"));
     json_t *few = events_group(all);
     assert_int_equal(json_array_size(few), EVENTS_APART + 2);
     for (size_t i = 0; i < EVENTS_APART; i++)
@@ -113,6 +114,27 @@ static void test_groups(void **state)
     json_decref(all);
     all = events_group(NULL);
     assert_int_equal(json_array_size(all), 0);
+    json_decref(all);
+}
+
+/* What is read last of a job is how it is. */
+static void test_undone(void **state)
+{
+    (void)state;
+    json_t *all = json_array(), *few;
+    add_some(all, EVENT_RECOVERY, 1, NULL);                    /* 100-0… */
+    add_some(all, EVENT_FAILURE, EVENTS_APART + 3, "no room"); /* …fails again, as 22 others */
+    json_t *back = json_deep_copy(json_array_get(all, 0));
+    json_object_set_new(back, "job", json_string("110-0"));
+    json_array_append_new(all, back); /* one of which works again */
+    few = events_group(all);
+    assert_int_equal(json_array_size(few), 2);
+    const json_t *one = json_array_get(few, 0);
+    assert_string_equal(event_text(one, "title"), "22 jobs: replication failed");
+    assert_non_null(strstr(event_text(one, "message"), "\n100-0 (guest"));
+    assert_null(strstr(event_text(one, "message"), "\n110-0 (guest"));
+    assert_ptr_equal(json_array_get(few, 1), back);
+    json_decref(few);
     json_decref(all);
 }
 
@@ -170,8 +192,9 @@ static void test_templates(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_texts), cmocka_unit_test(test_kinds),
-                                       cmocka_unit_test(test_past),  cmocka_unit_test(test_groups),
-                                       cmocka_unit_test(test_sizes), cmocka_unit_test(test_templates)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_texts),    cmocka_unit_test(test_kinds),
+                                       cmocka_unit_test(test_past),     cmocka_unit_test(test_groups),
+                                       cmocka_unit_test(test_undone),   cmocka_unit_test(test_sizes),
+                                       cmocka_unit_test(test_templates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

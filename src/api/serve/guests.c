@@ -120,7 +120,7 @@ static uint64_t number_of(const struct buf *config, const char *key, uint64_t ot
     if (!value || (!propstring_get(value, NULL, text, sizeof text) &&
                    !propstring_get(value, "current", text, sizeof text)))
         return otherwise;
-    return num_parse_u64(key, text, 0, UINT32_MAX, &n, &ignored) < 0 ? otherwise : n;
+    return num_parse_u64(key, text, 0, INT32_MAX, &n, &ignored) < 0 ? otherwise : n;
 }
 
 static void put_number(json_t *o, const char *key, uint64_t n)
