@@ -143,7 +143,7 @@ def made_anew(w):
     w.create("--keep", "last=3")
     w.run()
     w.b.pvesr("delete", "100-0", "--force", check=True)
-    w.create()
+    w.b.pvesr("create-local-job", "100-0", "pve2", check=True)
     w.run()
 
 
