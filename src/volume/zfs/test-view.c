@@ -1,5 +1,6 @@
 /* What a look at one volume says of another of its pool, and what it does not: on a pool of its own, where
  * the kernel has ZFS. That is made only where PVESR_TEST_ZFS=1 says that it may. */
+#include "base/mem.h"
 #include "volume/test-mount.h"
 #include "volume/zfs/zfs.h"
 
@@ -147,6 +148,17 @@ static void test_asked_behind_receive(void **state)
     expect_written(1, 1);
 }
 
+/* The look behind a receive is none at another volume, of which nothing was received. */
+static void test_asked_beside_receive(void **state)
+{
+    struct snapshots all;
+    receive(0);
+    write_to(1, "the only copy");
+    assert_int_equal(volume_snapshots(w.v[0], &all, &err), 0);
+    snapshots_release(&all);
+    expect_written(1, 1);
+}
+
 /* Something was done in between, perhaps an unmount that wrote times: then it is asked anew. */
 static void test_changed_behind_receive(void **state)
 {
@@ -193,6 +205,43 @@ static void test_gone_within_look(void **state)
     assert_string_equal(z[1]->seen.live.name, "");
 }
 
+/* ---- stages ---- */
+
+/* It was received and stands on the live volume, as behind an increment. Its snapshot's id into `id`. */
+static void make_stage(int i, char id[SNAPSHOT_ID_LEN + 1])
+{
+    struct zfs *z = zfs_of(w.v[i]);
+    _cleanup_view_ struct zfs_view seen = {0};
+    _cleanup_free_ char *base = xasprintf("%s@s1", z->live), *snapshot = xasprintf("%s@s2", z->stage);
+    assert_int_equal(RUN("zfs", "clone", base, z->stage), 0);
+    assert_int_equal(RUN("zfs", "snapshot", snapshot), 0);
+    zfs_forget(z);
+    assert_int_equal(zfs_view(z, &seen, &err), 0);
+    memcpy(id, zfs_newest(&seen, z->stage)->s.id, SNAPSHOT_ID_LEN + 1);
+    _cleanup_free_ char *mark =
+        xasprintf("pvesr:stage=1 s2 %s %s 100-0", id, zfs_newest(&seen, z->live)->s.id);
+    assert_int_equal(RUN("zfs", "set", mark, z->stage), 0);
+    zfs_forget(z);
+    zfs_received(z);
+}
+
+/* Written after the receive and before the look behind it, which may not see it yet: the commit keeps it. */
+static void test_written_before_commit(void **state)
+{
+    char id[SNAPSHOT_ID_LEN + 1];
+    struct snapshots all;
+    _cleanup_view_ struct zfs_view seen = {0};
+    make_stage(0, id);
+    write_to(0, "the only copy");
+    assert_int_equal(volume_snapshots(w.v[0], &all, &err), 0);
+    snapshots_release(&all);
+    if (volume_commit(w.v[0], id, COMMIT_LIVE, &err) < 0)
+        fail_msg("%s", err.text);
+    zfs_forget(zfs_of(w.v[0]));
+    assert_int_equal(zfs_view(zfs_of(w.v[0]), &seen, &err), 0);
+    assert_int_equal(seen.kept.n, 1);
+}
+
 #define on_a_pool(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -203,8 +252,10 @@ int main(void)
         print_message("SKIPPED: there is no ZFS, or PVESR_TEST_ZFS=1 does not say that a pool may be made\n");
         return 0;
     }
-    const struct CMUnitTest tests[] = {on_a_pool(test_asked_anew), on_a_pool(test_asked_behind_receive),
-                                       on_a_pool(test_changed_behind_receive),
-                                       on_a_pool(test_gone_before_traits), on_a_pool(test_gone_within_look)};
+    const struct CMUnitTest tests[] = {
+        on_a_pool(test_asked_anew),           on_a_pool(test_asked_behind_receive),
+        on_a_pool(test_asked_beside_receive), on_a_pool(test_changed_behind_receive),
+        on_a_pool(test_gone_before_traits),   on_a_pool(test_gone_within_look),
+        on_a_pool(test_written_before_commit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
