@@ -93,7 +93,7 @@ static int see_again(struct agent *a, const struct env_volume *v, struct err *e)
 {
     _cleanup_snapshots_ struct snapshots now = {0};
     struct snapshots *seen = &a->seen[v - a->replicas.v].snapshots;
-    if (volume_snapshots(v->volume, &now, e) < 0)
+    if (volume_snapshots(v->volume, &now, e) < 0 || volume_seals(v->volume, &now, e) < 0)
         return -1;
     for (size_t i = 0; i < seen->n; i++) {
         const struct snapshot *s = snapshots_find_id(&now, seen->v[i].id);

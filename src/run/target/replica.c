@@ -25,8 +25,10 @@ int replica_look(struct volume *v, struct replica *ret, struct err *e)
             goto fail;
         r.written = written;
     }
-    if (volume_snapshots(v, &r.snapshots, e) < 0 || stage_info(v, &r.stage, e) < 0)
+    int untold = volume_snapshots(v, &r.snapshots, e) < 0 ? -1 : volume_seals(v, &r.snapshots, e);
+    if (untold < 0 || stage_info(v, &r.stage, e) < 0)
         goto fail;
+    r.info.proves = r.info.proves && !untold;
     if (volume_large(v, &r.snapshots, &r.stage.large, e) < 0)
         goto fail;
     *ret = r;
