@@ -1,7 +1,7 @@
 /* The panel: who is there, what they look at, and the view of it. */
 import { el, Component, render } from './parts/dom.js';
 import { apiOnUnknown } from './data/api.js';
-import { logOut, resume } from './data/session.js';
+import { logOut, resume, rights } from './data/session.js';
 import { createStore } from './data/store.js';
 import { hashOf, routeOf } from './data/route.js';
 import { languageOf, t, useLanguage } from './words/words.js';
@@ -23,7 +23,7 @@ class Panel extends Component {
     constructor() {
         super();
         this.state = { session: undefined, notice: null, view: routeOf(location.hash), data: null, theme: localStorage.getItem(THEME) || 'auto' };
-        this.store = createStore((data) => this.setState({ data: { ...data } }));
+        this.store = createStore((data) => this.setState({ data: { ...data } }), () => this.refreshRights());
         this.enter = this.enter.bind(this);
         speak(localStorage.getItem(LANGUAGE) || languageOf(navigator.languages || []));
         paint(this.state.theme);
@@ -39,6 +39,13 @@ class Panel extends Component {
         this.setState({ session, notice: null, data: { ...this.store.data } });
         this.store.begin();
         this.store.view(this.state.view);
+    }
+
+    /* Where nobody answers they stay as they were: what is not allowed the server refuses. */
+    async refreshRights() {
+        const { session } = this.state, may = await rights().catch(() => null);
+        if (may && session && session === this.state.session)
+            this.setState({ session: { ...session, may } });
     }
 
     leave(notice) {

@@ -64,7 +64,7 @@ class BlockNames:
     def __init__(self, guest):
         self.guest = guest
         self.copies = os.path.join(tempfile.gettempdir(), "points")
-        self.identities = {}
+        self.identities, self.sizes = {}, {}
         self.still = False
 
     @contextlib.contextmanager
@@ -76,13 +76,15 @@ class BlockNames:
         finally:
             self.still = False
             self.identities.clear()
+            self.sizes.clear()
 
     def is_spare(self, _name, _store):
         return False
 
-    def note(self, name, identity):
+    def note(self, name, identity, size=None):
         if self.still:
             self.identities[name] = identity
+            self.sizes[name] = size
 
     def volname(self, n):
         return f"vm-{self.guest}-disk-{n}"
@@ -173,7 +175,7 @@ class ZvolNames(BlockNames):
         """Not through a clone: it waits for the pool twice and for udev. That a stream says what the device has is seen where a live
         volume is compared with its snapshot."""
         with open(path, "wb") as f, subprocess.Popen(["zfs", "send", "-L", snapshot], stdout=subprocess.PIPE) as p:
-            f.truncate(int(self.get("volsize", snapshot)))
+            f.truncate(int(self.sizes.get(snapshot) or self.get("volsize", snapshot)))
             for offset, data in blocks_of(p.stdout):
                 f.seek(offset)
                 f.write(data)
@@ -213,15 +215,15 @@ class ZvolNames(BlockNames):
 
     def entries(self, store):
         odd, bookmarks, guids = [], {}, set()
-        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o", "name,receive_resume_token,guid", store).splitlines()
+        lines = run("zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot,bookmark", "-o", "name,receive_resume_token,guid,volsize", store).splitlines()
         found = set(self.kept_among(line.partition("\t")[0] for line in lines))
         for line in lines:
-            name, token, guid = line.split("\t")
+            name, token, guid, size = line.split("\t")
             if "#" in name:
                 bookmarks[name] = guid
                 continue
             guids.add(guid)
-            self.note(name, guid)
+            self.note(name, guid, size)
             volume, _, snap = name.removeprefix(store).lstrip("/").partition("@")
             n = self.number(volume)
             if n is not None and snap.startswith("pvesr-base-") and self.get("defer_destroy", name) == "on":

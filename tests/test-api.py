@@ -221,7 +221,9 @@ def what_clients_ask_first(w):
     resources = expect(200, w.api.get("/cluster/resources", type="vm")).data
     assert [(r["id"], r["vmid"], r["node"]) for r in resources] == [("qemu/100", 100, "pve1"), ("qemu/101", 101, "pve1"),
                                                                     ("qemu/102", 102, "pve2")], resources
-    assert [r["vmid"] for r in expect(200, w.api.get("/nodes/pve2/qemu")).data] == [102]
+    assert [(r["name"], r["status"]) for r in resources] == [("VM 100", "stopped"), ("VM 101", "stopped"), ("VM 102", "unknown")], resources
+    there, = expect(200, w.api.get("/nodes/pve2/qemu")).data  # as that node knows it
+    assert (there["vmid"], there["name"], there["status"]) == (102, "VM 102", "stopped"), there
     assert expect(200, w.api.get("/nodes/pve1/lxc")).data == []
     links = expect(200, w.api.get("/nodes/pve1/replication/100-0")).data
     assert [x["name"] for x in links] == ["schedule_now", "log", "status", "history", "plan"], links
@@ -375,12 +377,13 @@ STRANGERS = {"no credentials": {}, "a wrong secret": {"Authorization": token("au
 MOVERS = {"root@pam!test": {100, 101, 102}, "mover@pve!test": {101}}  # whose guests they may fail over
 
 READ_LIST = (("GET", "/cluster/replication"), ("GET", "/nodes/pve1/replication"), ("GET", "/cluster/resources?type=vm"), ("GET", "/nodes/pve1/at-risk"),
-             ("GET", "/nodes/pve2/at-risk"))
+             ("GET", "/nodes/pve2/at-risk"), ("GET", "/cluster/at-risk"))
 READ_ONE = (("GET", "/cluster/replication/{job}"), ("GET", "/nodes/{node}/replication/{job}/status"), ("GET", "/nodes/{node}/replication/{job}/log"),
             ("GET", "/nodes/{node}/replication/{job}/history"))
 ANY_USER = (("GET", "/version"), ("GET", "/nodes"), ("GET", "/cluster/status"), ("GET", "/nodes/pve1/qemu"), ("GET", "/nodes/pve1/lxc"),
             ("GET", "/nodes/pve1/replication/100-0"), ("GET", "/cluster/jobs/schedule-analyze?schedule=daily"), ("GET", "/access/permissions"))
-READ_GUEST = (("GET", "/nodes/pve1/restore-points/{guest}"), ("GET", "/nodes/pve2/restore-points/{guest}"))
+READ_GUEST = (("GET", "/nodes/pve1/restore-points/{guest}"), ("GET", "/nodes/pve2/restore-points/{guest}"),
+              ("GET", "/nodes/{home}/qemu/{guest}/config"), ("GET", "/nodes/{home}/qemu/{guest}/status/current"))
 FAILOVERS = (("GET", "/nodes/{target}/failover/{guest}"), ("POST", "/nodes/{target}/failover/{guest}"))
 CHANGES = (("PUT", "/cluster/replication/{job}", {"comment": "x"}), ("POST", "/nodes/{node}/replication/{job}/schedule_now", {}))
 
@@ -395,7 +398,7 @@ def who_may_what(w):
         for method, path in (("GET", PLAN), ("POST", DOCTOR)):
             expect(401, w.api.call(method, path.format(job="100-0", node="pve1"), headers=headers), "authentication failure")
         for method, path in READ_LIST + READ_ONE + READ_GUEST + FAILOVERS + ANY_USER + (("GET", "/nothing"), ("POST", "/cluster/replication"), ("DELETE", "/cluster/replication/100-0")):
-            answer = w.api.call(method, path.format(job="100-0", node="pve1", guest=100, target="pve2"), headers=headers)
+            answer = w.api.call(method, path.format(job="100-0", node="pve1", home="pve1", guest=100, target="pve2"), headers=headers)
             assert answer.status == 401 and answer.reason == "authentication failure" and answer.data is None, f"{name}: {path}: {answer}"
     for who, (seen, changed) in CALLERS.items():
         api = w.by(who) if who in SECRETS else w.api
@@ -406,9 +409,10 @@ def who_may_what(w):
         assert {r["vmid"] for r in api.get("/cluster/resources", type="vm").data} == seen, who
         assert {r["vmid"] for r in api.get("/nodes/pve1/qemu").data} == seen - {102}, who
         assert [{r["guest"] for r in api.get(f"/nodes/{node}/at-risk").data} for node in ("pve1", "pve2")] == [seen - {102}, seen & {102}], who
+        assert {r["guest"] for r in all_at_risk(api)} == seen, who
         for guest in GUESTS.values():
             for method, path in READ_GUEST:
-                answer = api.call(method, path.format(guest=guest))
+                answer = api.call(method, path.format(guest=guest, home="pve2" if guest == 102 else "pve1"))
                 assert answer.status == (200 if guest in seen else 403), f"{who} {path} {guest}: {answer}"
             for method, path in FAILOVERS:  # of replicas that were never made
                 answer = api.call(method, path.format(guest=guest, target="pve1" if guest == 102 else "pve2"), {} if method == "POST" else None)
@@ -466,6 +470,17 @@ def bytes_of(w, node, guest=100):
         return f.read()
 
 
+def all_at_risk(api, **fields):
+    """What all nodes say: one that was too slow for the other is asked again."""
+    said = {}
+
+    def complete():
+        said.update(expect(200, api.get("/cluster/at-risk", **fields)).data)
+        return not said["silent"]
+    rig.wait_for(complete, "an answer of all nodes", 60)
+    return said["risks"]
+
+
 @told
 def at_risk(w):
     """what would be lost is said of each node's guests, that with most to lose first"""
@@ -480,6 +495,27 @@ def at_risk(w):
     assert (found["guest"], found["state"], found["left-out"]) == (102, "no job", []), found
     assert [row["guest"] for row in expect(200, w.api.get("/nodes/pve1/at-risk", guest="100")).data] == [100]
     expect(400, w.api.get("/nodes/pve1/at-risk", guest="1"), None, "guest")
+    # of all nodes at once; whoever does not say is named
+    assert [(row["guest"], row["node"], row["state"]) for row in all_at_risk(w.api)] == [(101, "pve1", "never"), (102, "pve2", "no job"), (100, "pve1", "ok")]
+    assert [row["guest"] for row in all_at_risk(w.api2, guest="102")] == [102]
+    expect(400, w.api.get("/cluster/at-risk", guest="1"), None, "guest")
+    w.b.daemon.stop()
+    with open(os.path.join(w.c.tree, "nodes.cfg"), "a") as f:
+        f.write("\nnode: pve3\n\taddress 127.0.0.3\n")
+    every = expect(200, w.api.get("/cluster/at-risk")).data
+    assert [row["guest"] for row in every["risks"]] == [101, 100], every
+    away, unknown = every["silent"]
+    assert (away["node"], unknown["node"]) == ("pve2", "pve3") and away["problem"], every
+    assert unknown["problem"].startswith("no node of that name has served its API in this cluster yet"), every
+    many = [f"pve{n}" for n in range(4, 24)]  # more than one caller may have under way to other nodes
+    with open(os.path.join(w.c.tree, "nodes.cfg"), "a") as f:
+        f.write("".join(f"\nnode: {node}\n\taddress 127.0.0.1\n" for node in many))
+    for node in many:
+        w.c.write(f"nodes/{node}/pvesr-api", f"127.0.0.1:1 sha256//{'A' * 43}=\n")
+    every = expect(200, w.api.get("/cluster/at-risk")).data
+    assert [row["guest"] for row in every["risks"]] == [101, 100], every
+    assert {one["node"] for one in every["silent"]} == {"pve2", "pve3", *many}, every
+    assert not [one for one in every["silent"] if "under way" in one["problem"]], every
 
 
 @told

@@ -285,7 +285,7 @@ def test_update():
         expect("update: bad keep", c.run("update", "100-0", "--keep", "last=3,daily=x"), 255, "",
                re.compile("keep: .*'x'"))
         expect("update: delete keep", c.run("update", "100-0", "--delete", "keep"), 0, "", "")
-        expect_text("update: delete keep: file", c.read("replication-ext.cfg"), "")
+        expect_text("update: delete keep: file", c.read("replication-ext.cfg"), "# no settings: the last one was removed\n")
         for command in ("update", "enable", "disable", "delete"):
             expect(command + ": unknown job", c.run(command, "300-0"), "fail", "", "no such job '300-0'\n")
         expect("disable", c.run("disable", "100-0"), 0, "", "")
@@ -300,7 +300,7 @@ def test_update():
 def test_delete():
     marked = "local: 100-0\n\ttarget pve2\n\tremove_job %s\n\tsource pve1\n\n"
     for name, args, after in (("full", [], marked % "full"), ("keep", ["--keep"], marked % "local"),
-                              ("keep 0", ["--keep", "0"], marked % "full"), ("force", ["--force"], "")):
+                              ("keep 0", ["--keep", "0"], marked % "full"), ("force", ["--force"], "# no jobs: the last one was removed\n")):
         with Cluster() as c:
             c.write("replication.cfg", JOB)
             expect("delete: " + name, c.run("delete", "100-0", *args), 0, "",
@@ -324,7 +324,7 @@ def test_delete():
                    re.compile(r"\Ano such guest '150': .*'pvesr delete 150-0 --force' removes it without any cleanup\n\Z"))
             expect_text("delete: guest is gone: file", c.read(), before)
         expect("delete: by the remedy", c.run(*remedy[1].split()), 0, "", "")
-        expect_text("delete: by the remedy: file", c.read(), "")
+        expect_text("delete: by the remedy: file", c.read(), "# no jobs: the last one was removed\n")
 
 
 # ---- status ----

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What real clients of Proxmox VE's API send and how they read what comes: each as a row of a table, against two real pvesrd."""
 import json
+import os
 
 import rig
 from apiworld import World, expect
@@ -101,7 +102,10 @@ def watched(w):
     local, = (n for n in expect(200, w.api.get("/cluster/status")).data if n["type"] == "node" and n["local"] == 1)
     shaped(local, {"name": str, "online": int, "nodeid": int, "ip": str}, {})
     for guest in expect(200, w.api.get("/cluster/resources", type="vm")).data:
-        shaped(guest, {"id": str, "vmid": int, "node": str, "type": str}, {})
+        shaped(guest, {"id": str, "vmid": int, "node": str, "type": str, "name": str, "status": str, "template": int}, {})
+        now = expect(200, w.api.get(f"/nodes/{guest['node']}/{guest['type']}/{guest['vmid']}/status/current")).data
+        shaped(now, {"vmid": int, "name": str, "status": str, "cpus": int, "maxmem": int}, {})
+        assert now["vmid"] == guest["vmid"] and now["name"] == guest["name"] and now["status"] == "stopped", now
         config = expect(200, w.api.get(f"/nodes/{guest['node']}/{guest['type']}/{guest['vmid']}/config")).data
         assert config["scsi0"].startswith("st:") and len(config["digest"]) == 40, config
 
@@ -121,6 +125,86 @@ def guests(w):
     expect(400, w.api.get("/nodes/pve2/qemu/x/config"), None, "vmid")
 
 
+def running(w):
+    """a guest's status is what its own node knows: running while its process is there, with what its configuration gives it"""
+    w.c.write_guest("pve1", 103, "name: 007\ncores: 2\nsockets: 2\nmemory: current=2048\nlock: backup\ntags: a;b\n\n[s]\nname: old\ncores: 7\n")
+    w.c.write_guest("pve2", 104, "hostname: ct\nmemory: 256\nswap: 0\ntemplate: 1\n", kind="lxc")
+    machine, container = "/nodes/pve1/qemu/103/status/current", "/nodes/pve2/lxc/104/status/current"
+    stopped = {"vmid": 103, "name": "007", "status": "stopped", "cpus": 4, "maxmem": 2048 << 20, "lock": "backup", "tags": "a;b"}
+    with rig.fake_running_vm(103) as process:
+        for api in (w.api, w.api2):
+            now = expect(200, api.get(machine)).data
+            assert isinstance(now["uptime"], int) and 0 <= now.pop("uptime") < 600, now
+            assert now == {**stopped, "status": "running", "pid": process.pid}, now
+        assert [(r["vmid"], r["name"], r["status"]) for r in expect(200, w.api2.get("/nodes/pve1/qemu")).data] == [
+            (100, "VM 100", "stopped"), (101, "VM 101", "stopped"), (103, "007", "running")]
+        status = {r["vmid"]: r["status"] for r in expect(200, w.api.get("/cluster/resources", type="vm")).data}
+        assert status == {100: "stopped", 101: "stopped", 102: "unknown", 103: "running", 104: "unknown"}, status
+    assert expect(200, w.api.get(machine)).data == stopped
+    rig.wait_for(lambda: {r["status"] for r in expect(200, w.api.get("/nodes/pve1/qemu")).data} == {"stopped"}, "the end in the list", 60)
+    now = expect(200, w.api.get(container)).data
+    assert now == {"vmid": 104, "type": "lxc", "name": "ct", "status": "stopped", "maxmem": 256 << 20, "maxswap": 0, "template": 1}, now
+    row, = expect(200, w.api.get("/nodes/pve2/lxc")).data
+    assert (row["vmid"], row["name"], row["status"], row["type"], row["template"]) == (104, "ct", "stopped", "lxc", 1), row
+    w.c.write_guest("pve2", 104, "hostname: other\n", kind="lxc")
+    rig.wait_for(lambda: expect(200, w.api.get("/nodes/pve2/lxc")).data[0]["name"] == "other", "the new name in the list", 60)
+    for path in ("/nodes/pve1/qemu/104/status/current", "/nodes/pve2/qemu/104/status/current", "/nodes/pve1/lxc/103/status/current"):
+        expect(500, w.api.get(path), "does not exist")
+
+
+def monitors(w):
+    """what monitors ask of cluster and node is there, as numbers where they are, of each node by either, and for who has Sys.Audit there"""
+    assert set(expect(200, w.api.get("/cluster/options")).data) == {"digest"}
+    w.c.write("datacenter.cfg", "#a note%3A\nkeyboard: de\nmigration: insecure,network=10.0.0.0/24\nreplication: secure\nmax_workers: 4\nemail_from: a@b\n")
+    for api in (w.api, w.api2, w.by("auditor@pve!test")):
+        options = expect(200, api.get("/cluster/options")).data
+        assert len(options.pop("digest")) == 40 and options == {
+            "description": "a note:\n", "keyboard": "de", "migration": {"type": "insecure", "network": "10.0.0.0/24"}, "replication": {"type": "secure"},
+            "max_workers": 4, "email_from": "a@b"}, options
+    w.c.write("datacenter.cfg", "migration: network=10.0.0.0/24\nreplication: type=secure,network=10.0.0.1/33\n")
+    assert set(expect(200, w.api.get("/cluster/options")).data) == {"digest"}, "what is wrong counts as not there"
+    for api in (w.api, w.api2):
+        for node in ("pve1", "pve2"):
+            status = expect(200, api.get(f"/nodes/{node}/status")).data
+            shaped(status, {"uptime": int, "loadavg": list, "memory": dict, "swap": dict, "rootfs": dict, "cpuinfo": dict, "kversion": str, "pveversion": str}, {})
+            for key in ("memory", "swap", "rootfs"):
+                shaped(status[key], {"total": int, "used": int, "free": int}, {"avail": int})
+                assert status[key]["total"] == status[key]["used"] + status[key]["free"] >= status[key]["used"] >= 0, status
+            assert status["memory"]["total"] > 1 << 26 and status["cpuinfo"]["cpus"] >= 1 and len([float(one) for one in status["loadavg"]]) == 3, status
+    for who in ("one@pve!test", "nobody@pve!test", "pool@pve!test"):
+        expect(403, w.by(who).get("/cluster/options"), "Permission check failed (/, Sys.Audit)")
+        for node in ("pve1", "pve2"):
+            expect(403, w.by(who).get(f"/nodes/{node}/status"), f"Permission check failed (/nodes/{node}, Sys.Audit)")
+    expect(200, w.by("auditor@pve!test").get("/nodes/pve2/status"))
+    expect(595, w.api.get("/nodes/pve9/status"))
+
+
+def settings(w):
+    """how replication goes is changed in datacenter.cfg by who has Sys.Modify on /, and every other line stays as it is"""
+    path = os.path.join(w.c.tree, "datacenter.cfg")
+
+    def text():
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+    assert expect(200, w.api.put("/cluster/options", replication="insecure,network=10.0.0.0/24")).data is None
+    assert text() == "replication: insecure,network=10.0.0.0/24\n"
+    w.c.write("datacenter.cfg", "# ours\nreplication: secure\nkeyboard:de\n\n  migration: secure\nreplication: insecure\nlast: 1")
+    expect(200, w.api2.put("/cluster/options", replication="type=secure,network=fd00::/64"))
+    assert text() == "# ours\nreplication: type=secure,network=fd00::/64\nkeyboard:de\n\n  migration: secure\nlast: 1", text()
+    options = expect(200, w.api.get("/cluster/options")).data
+    assert options["replication"] == {"type": "secure", "network": "fd00::/64"} and options["keyboard"] == "de", options
+    expect(200, w.api.put("/cluster/options", delete="replication", migration="insecure"))
+    before = "# ours\nkeyboard:de\n\nmigration: insecure\nlast: 1"
+    assert text() == before, text()
+    for field, value in (("replication", "network=10.0.0.0/24"), ("replication", "fast"), ("migration", ""), ("delete", "keyboard"), ("keyboard", "en")):
+        expect(400, w.api.put("/cluster/options", **{field: value}), "Parameter verification failed.", field)
+    expect(400, w.api.put("/cluster/options", replication="secure", delete="replication"), None, "delete")
+    expect(200, w.api.put("/cluster/options"))
+    for who in ("auditor@pve!test", "one@pve!test", "keeper@pve!test"):
+        expect(403, w.by(who).put("/cluster/options", replication="secure"), "Permission check failed (/, Sys.Modify)")
+    assert text() == before, text()
+
+
 def play(f):
     def run():
         with rig.Cluster("xfs") as c:
@@ -128,6 +212,6 @@ def play(f):
     return run
 
 
-for test in (configured, watched, guests):
+for test in (configured, watched, guests, running, monitors, settings):
     rig.check("clients: " + test.__doc__, play(test), needs=("root", "xfs"))
 rig.main()

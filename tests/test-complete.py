@@ -65,6 +65,39 @@ def backing_file(w):
     refused(w, "/etc/shadow")
 
 
+@scenario("xfs", "dir-on-btrfs", "plain")
+def clones_stand_on_it(w):
+    """a template's replica on which linked clones stand, there, is neither removed nor replaced by another; a run that changes nothing goes on"""
+    w.create("--keep", "last=2")
+    for name, content in (("base-100-disk-5.qcow2", qcow2()), ("base-100-disk-5.raw", os.urandom(1 << 20))):
+        path = image(w, name, content)
+        replica = path.replace(w.a.store, w.b.store)
+        w.run()
+        clone = os.path.join(w.b.store, "images", "101", "vm-101-disk-0.qcow2")
+        os.makedirs(os.path.dirname(clone), exist_ok=True)
+        with open(clone, "wb") as f:
+            f.write(qcow2(backing=f"../100/{name}".encode()))
+        w.lab.write(0, 5)
+        w.run()
+        before, others = w.copy(replica), w.copy(w.lab.replica(0))
+        assert same_file(path, before)
+        with open(path, "r+b") as f:
+            f.seek(9000)
+            f.write(b"another template")
+        w.lab.write(0, 5)
+        assert "vm-101-disk-0.qcow2" in w.run(want=1).stderr
+        assert same_file(replica, before) and same_file(w.lab.replica(0), others)
+        w.lab.save()
+        w.run()  # it is a disk that the guest has no more
+        assert "vm-101-disk-0.qcow2" in w.log() and same_file(replica, before), w.log()
+        os.unlink(clone)
+        w.run()
+        assert not os.path.exists(replica)
+        os.unlink(path)
+    w.a.pvesr("delete", "100-0", check=True)
+    w.run()
+
+
 NEEDY = ((qcow2(backing=b"/etc/shadow"), "/etc/shadow", "qemu-img rebase"), (qcow2(data_file=b"other.data"), "other.data", "qemu-img convert"))
 NAMED = ("unused0: {}", "vmstate: {}", "\n[old]\nsnaptime: 1\nscsi1: {}", "\n[PENDING]\nscsi1: {}",
          "scsi1: {},replicate=0\n\n[old]\nsnaptime: 1\nscsi1: {}")

@@ -252,6 +252,7 @@ def lost_run(w):
     w.a.pvesr("update", "101-0", "--delete", "rate", check=True)
     w.a.pvesr("schedule-now", "101-0", check=True)
     w.wait_synced("101-0")
+    rig.wait_for(lambda: not w.running("101-0"), "its end")  # which takes the failures back
     assert w.same(101) and w.state("101-0")["fail_count"] == 0 and len(box.mails()) == 1
 
 

@@ -109,7 +109,7 @@ def stays(w, node, job, says):
     named, _ = doctor(w, node)
     assert doctor(w, node, "--repair")[0] == named and w.lab.names.entries(node.store) == before, named
     for state, n, text in named:
-        assert (state, n) == ("kept", 0) and f"'__replicate_{job}_" in text and says in text and "with the storage's own tools" in text, named
+        assert (state, n) == ("kept", 0) and f"'__replicate_{job}_" in text and says in text and "'pvesr doctor --guest 100 --free " in text, named
     assert {snap for snap in points_of(w, node.store, job) if not any(f"'{snap}'" in text for _, _, text in named)} == set(), named
     return named
 
@@ -239,6 +239,73 @@ def destroyed_on_its_own_node(w):
     remove_live(w, w.lab.replica(0))
     assert "removed" not in w.b.pvesr("doctor", "--repair").stdout, "restore points may be all that is left of the guest"
     assert points_of(w, w.b.store, "100-0")
+
+
+def commands(found):
+    """What doctor says to type, by the line that says so."""
+    return [re.search(r"'pvesr (doctor --guest 100 --free [^']+)'$", text)[1].split() for _, _, text in found if "--free" in text]
+
+
+def refuses_to_free(w, node, *names):
+    """These stay, and doctor says of each that it did not remove it."""
+    before = w.lab.names.entries(node.store)
+    done = node.pvesr("doctor", "--free", ",".join(names))
+    assert done.returncode == 1 and all(f"'{name}' is not removed" in done.stderr for name in names), done
+    assert w.lab.names.entries(node.store) == before
+
+
+@scenario("xfs", "plain", "btrfs", "zfspool", "lvmthin")
+def freed_by_name(w):
+    """what only a person can judge goes by the command that doctor gives, and nothing else does: not what a job needs, the guest's own, what is in use, nor what is misspelt"""
+    volid = f"{w.c.storage_id}:{w.lab.names.volname(0)}"
+    w.create("--keep", "last=3")
+    for _ in range(2):
+        w.lab.write(0, 3)
+        w.run()
+    mine = [f"{volid}@{point}" for point in points_of(w, w.a.store, "100-0")]
+    for node in (w.a, w.b):
+        refuses_to_free(w, node, volid, *mine)
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    w.create(job="100-5")
+    w.lab.write(0, 3)
+    w.run(job="100-5")
+    for node in (w.a, w.b):
+        refuses_to_free(w, node, volid, f"{volid}@__replicate_100-0_1__", *(f"{volid}@{point}" for point in points_of(w, node.store, "100-5")))
+        for words in commands(doctor(w, node)[0]):
+            assert node.pvesr(*words, check=True).stdout.split()[0] == "removed"
+        assert points_of(w, node.store, "100-0") == set() and doctor(w, node)[0] == []
+    w.lab.write(0, 3)
+    w.run(job="100-5")
+    assert "full sync" not in w.log(job="100-5") and same_file(w.lab.live(0), w.lab.replica(0))
+    w.a.pvesr("delete", "100-5", "--force", check=True)
+    (words,) = commands(doctor(w, w.b)[0])
+    assert words[-1] == volid, words
+    if w.kind != "zfspool":
+        with open(w.lab.replica(0), "r+b"):
+            done = w.b.pvesr(*words)
+            assert done.returncode == 1 and "in use" in done.stderr, done
+    assert same_file(w.lab.live(0), w.lab.replica(0))
+    w.b.pvesr(*words, check=True)
+    assert w.lab.names.entries(w.b.store)[0] == set() and doctor(w, w.b)[0] == []
+    assert (0, None) in w.lab.names.entries(w.a.store)[0]
+
+
+@scenario("xfs", "btrfs")
+def freed_when_the_guest_is_gone(w):
+    """what a destroyed guest left goes on both sides by the commands that doctor gives, and what was kept aside by its own"""
+    w.create()
+    w.run()
+    w.write_there()
+    w.run()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    os.unlink(os.path.join(w.c.tree, f"nodes/pve1/qemu-server/{w.lab.guest}.conf"))
+    remove_live(w, w.lab.live(0))
+    for node in (w.a, w.b):
+        all_of_it = commands(doctor(w, node)[0])
+        assert all_of_it
+        for words in all_of_it:
+            assert "removed" in node.pvesr(*words, check=True).stdout, words
+        assert doctor(w, node)[0] == [] and w.lab.names.entries(node.store) == (set(), []), w.lab.names.entries(node.store)
 
 
 @scenario("xfs")

@@ -32,7 +32,7 @@ WAYS = {
     "alive": ("pve1", GONE, ()), "alive too": ("pve1", GONE, ()),
     "drip": ("pve1", GONE, ()), "drip too": ("pve1", GONE, ()),
     "throttle": ("pve1", GONE, ()), "throttle too": ("pve1", GONE, ()),
-    "garbage": ("pve2", "damaged frame|unknown type", ()),
+    "garbage": ("pve2", "is damaged|unknown type", ()),
     "huge": ("pve2", "would take more than", ()),
     "liar": ("pve2", "damaged message", ()),
     "owner": ("pve2", "is on node 'pve1'", ()),
@@ -245,13 +245,16 @@ class Fleet:
         yield
         self.c.serve(node)
 
+    def ask_again(self, ways):
+        for way in ways:
+            self.c.node(WAYS[way][0]).pvesr("schedule-now", f"{BAD[way]}-0")
+
     def long_form(self, until):
         """The bad node goes on: silent, dead, and back; its jobs are asked for again each time."""
         rounds = 0
         while time.monotonic() < until:
             rounds += 1
-            for way, (source, *_) in WAYS.items():
-                self.c.node(source).pvesr("schedule-now", f"{BAD[way]}-0")
+            self.ask_again(WAYS)
             with self.silence() if rounds % 3 == 1 else self.dead() if rounds % 3 == 2 else contextlib.nullcontext():
                 for _ in range(60):
                     time.sleep(1)
@@ -299,8 +302,10 @@ class Fleet:
         self.wait_told([way for way in WAYS if WAYS[way][0] == "pve2"], 120)
         self.wait_told(WAYS, 180)
         self.long_form(begun + SECONDS)
-        if SECONDS:
-            self.wait_told(WAYS, 600)
+        if SECONDS:  # a node that is back is no fault any more
+            lasting = [way for way in WAYS if way not in ("silent", "refused")]
+            self.ask_again(lasting)
+            self.wait_told(lasting, 600)
         self.over.set()
         self.wait_all_synced(time.time(), 150)
         return time.monotonic() - begun

@@ -6,6 +6,7 @@ import resource
 import subprocess
 
 import rig
+import treeworld
 from guestlab import same_file
 from scenario import play_all, scenario
 
@@ -178,6 +179,217 @@ def long_names(w):
         w.proved()
 
 
+# ---- what the target had is not there any more ----
+
+LACKS = "WARNING: the target has not the guest's snapshot"
+
+
+def gone(w, snap):
+    w.lab.names.drop_snapshot(w.b.store, 0, snap)
+
+
+def replaced(w, snap):
+    gone(w, snap)
+    w.lab.names.make_snapshot(w.b.store, 0, snap)
+
+
+def written(w, snap):
+    """And sealed again, as whoever did it might."""
+    there = w.lab.names.subvolume(w.b.store, 0, snap)
+    subprocess.run(["btrfs", "property", "set", "-f", "-ts", there, "ro", "false"], check=True)
+    with open(w.lab.names.snapshot(w.b.store, 0, snap), "r+b") as f:
+        f.write(b"somebody")
+    subprocess.run(["btrfs", "property", "set", "-ts", there, "ro", "true"], check=True)
+
+
+def writable(w, snap):
+    """A person's own, of that name."""
+    gone(w, snap)
+    there = w.lab.names.subvolume(w.b.store, 0, snap)
+    subprocess.run(["btrfs", "subvolume", "snapshot", w.lab.names.subvolume(w.b.store, 0), there], check=True, capture_output=True)
+    with open(w.lab.names.snapshot(w.b.store, 0, snap), "r+b") as f:
+        f.write(b"mine")
+
+
+def a_folder(w, snap):
+    gone(w, snap)
+    os.mkdir(w.lab.names.snapshot(w.b.store, 0, snap))
+
+
+def is_told(w, snap, job="100-0"):
+    """By the next run, and by none after it; by plan and verify, each time, which change nothing; by a failover, if it is not there."""
+    volid = f"{w.c.storage_id}:{w.lab.names.volname(0)}"
+    done = w.run()
+    assert [line for line in w.log().splitlines() if f"{LACKS} '{snap}'" in line and volid in line], w.log()
+    assert f"{job}: {volid}: {LACKS} '{snap}'" in done.stderr, done.stderr
+    for _ in range(2):
+        done = w.run()
+        assert "WARNING" not in w.log() + done.stderr, w.log()
+    plan = w.a.pvesr("plan", job, check=True).stdout
+    assert f"{LACKS} '{snap}'" in plan, plan
+    was = w.lab.names.entries(w.b.store)
+    done = w.a.pvesr("verify", job)
+    assert f"WARNING: {volid}: the guest's snapshot '{snap}' is not on 'pve2'" in done.stdout, done.stdout + done.stderr
+    assert job[0] == "2" or done.returncode == 0, done.stdout + done.stderr
+    assert was == w.lab.names.entries(w.b.store)
+    return w.b.pvesr("failover", job.partition("-")[0], "--dry-run", check=True).stdout
+
+
+def lost_on_the_target(w, how):
+    """Two guest snapshots, of which the older is lost there, and then the other."""
+    snap = w.lab.take_guest_snapshot()
+    w.lab.write(0, 20)
+    w.create()
+    w.run()
+    w.lab.write(0, 20)
+    other = w.lab.take_guest_snapshot()
+    w.lab.write(0, 20)
+    w.run()
+    w.proved()
+    how(w, snap)
+    over = is_told(w, snap)
+    assert how is not gone or f"the guest's snapshot '{snap}' is not here" in over, over
+    assert f"'{other}'" not in over and same_file(w.lab.live(0), w.lab.replica(0)), over
+    gone(w, other)
+    w.run()
+    assert f"{LACKS} '{other}'" in w.log() and f"'{snap}'" not in w.log(), w.log()
+    for lost in (snap, other):
+        w.lab.drop_guest_snapshot(lost)
+    w.lab.write(0, 20)
+    done = w.run()
+    assert "WARNING" not in w.log() + done.stderr and same_file(w.lab.live(0), w.lab.replica(0)), w.log()
+
+
+@scenario()
+def lost_guest_snapshot(w):
+    """a guest snapshot is removed on the target: the next run, plan, verify and failover name it"""
+    lost_on_the_target(w, gone)
+
+
+@scenario("xfs", "btrfs", "dir-on-btrfs")
+def replaced_guest_snapshot(w):
+    """a guest snapshot on the target is made anew there, of the replica: the same"""
+    lost_on_the_target(w, replaced)
+
+
+@scenario("btrfs")
+def written_guest_snapshot(w):
+    """somebody wrote to a guest snapshot on the target, and made it read-only again: the same"""
+    lost_on_the_target(w, written)
+
+
+@scenario("btrfs")
+def a_persons_subvolume(w):
+    """a person's writable subvolume has its name: the same, nothing fails, and it stays as it is"""
+    lost_on_the_target(w, writable)
+    with open(w.lab.names.snapshot(w.b.store, 0, "snap0"), "rb") as f:
+        assert f.read(4) == b"mine"
+
+
+@scenario("xfs")
+def a_persons_folder(w):
+    """a person's folder has its name: the same"""
+    lost_on_the_target(w, a_folder)
+
+
+@scenario("xfs", "btrfs")
+def newer_is_not_lost(w):
+    """a guest snapshot taken since the last run is nothing that verify misses; a failover says that it is not there"""
+    w.create()
+    w.run()
+    snap = w.lab.take_guest_snapshot()
+    done = w.a.pvesr("verify", "100-0", check=True)
+    assert "WARNING" not in done.stdout, done.stdout
+    over = w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
+    assert f"the guest's snapshot '{snap}' is not here" in over, over
+    w.run()
+    w.proved()
+    assert "WARNING" not in w.log() and "WARNING" not in w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
+
+
+@scenario("xfs", "btrfs")
+def lived_here_then(w):
+    """guest snapshots of all times and nodes of a guest that fails over there and back, and is rolled back: nobody is warned"""
+    w.lab.take_guest_snapshot()
+    w.create()
+    w.run()
+    for node, other in (("pve2", "pve1"), ("pve1", "pve2")) * 2:
+        over = w.c.node(node).pvesr("failover", "100", "--force", check=True).stdout
+        assert "WARNING" not in over, over
+        w.owner = node
+        w.face(other)
+        snap = w.lab.take_guest_snapshot()
+        w.lab.write(0, 20)
+        w.run()
+        assert "WARNING" not in w.log(), w.log()
+        w.lab.roll_back(snap)
+        w.run()
+        assert "WARNING" not in w.log() + w.c.node(node).pvesr("plan", "100-0", check=True).stdout, w.log()
+        assert "WARNING" not in w.c.node(node).pvesr("verify", "100-0", check=True).stdout
+
+
+@scenario("xfs", "btrfs")
+def renamed_guest_snapshot(w):
+    """somebody gave a guest snapshot on the target another name: that is said once, until it has its own again"""
+    snap = w.lab.take_guest_snapshot()
+    w.create()
+    w.run()
+    image = (lambda name: w.lab.names.subvolume(w.b.store, 0, name)) if w.kind == "btrfs" else (lambda name: w.lab.names.snapshot(w.b.store, 0, name))
+    os.rename(image(snap), image("mine"))
+    w.lab.write(0, 20)
+    w.run()
+    assert f"WARNING: the target has the guest's snapshot '{snap}' by the name 'mine'" in w.log(), w.log()
+    assert f"the guest's snapshot '{snap}' is not here" in w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
+    os.rename(image("mine"), image(snap))
+    w.run()
+    w.proved()
+    assert "WARNING" not in w.log(), w.log()
+
+
+@scenario("plain")
+def not_held_there(w):
+    """a storage that keeps one restore point has no guest snapshots: that is so, and nobody is warned of it"""
+    w.create()
+    w.run()
+    w.lab.snapshots["snap0"] = [0]
+    w.lab.save()
+    w.run()
+    assert "WARNING" not in w.log(), w.log()
+
+
+def container_lost(w, how):
+    snap = w.lab.take_guest_snapshot()
+    w.lab.step(drop=False)
+    w.create()
+    w.run()
+    w.lab.change(0)
+    w.run()
+    path = w.lab.names.path(w.b.store, 0, snap)
+    if how == "written":
+        subprocess.run(["btrfs", "property", "set", "-f", "-ts", path, "ro", "false"], check=True)
+        with open(os.path.join(path, "somebody"), "w") as f:
+            f.write("was here")
+        subprocess.run(["btrfs", "property", "set", "-ts", path, "ro", "true"], check=True)
+    else:
+        w.lab.names.drop_snapshot(w.b.store, 0, snap)
+    if how == "replaced":
+        subprocess.run(["btrfs", "subvolume", "snapshot", "-r", w.lab.names.path(w.b.store, 0), path], check=True, capture_output=True)
+    over = is_told(w, snap, job="200-0")
+    assert how != "gone" or f"the guest's snapshot '{snap}' is not here" in over, over
+
+
+def container_lost_one(w):
+    container_lost(w, "gone")
+
+
+def container_replaced_one(w):
+    container_lost(w, "replaced")
+
+
+def container_written_one(w):
+    container_lost(w, "written")
+
+
 # ---- many ----
 
 def bounded(most):
@@ -280,4 +492,7 @@ def too_many_volumes(w):
     assert {snap for _, snap in w.lab.names.entries(w.a.store)[0]} == {None}, "a snapshot was left"
 
 
+treeworld.play("a container's snapshot is removed on the target: run, plan, verify and failover name it", "btrfs", container_lost_one)
+treeworld.play("…or made anew there", "btrfs", container_replaced_one)
+treeworld.play("…or written to", "btrfs", container_written_one)
 play_all()

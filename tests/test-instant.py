@@ -520,6 +520,45 @@ def no_room_for_what_is_written_within_the_commit(w):
     w.proved(asides=True)
 
 
+def run_stopped_behind_the_exchange(w, names):
+    """A run whose agent stops once it has replaced the replica, and the log of its calls."""
+    log = os.path.join(w.c.dir, "trace")
+    words = [word for name in names for word in ("-P", name)]
+    w.c.set_agent("pve2", ["strace", "-f", "-b", "execve", "-qq", "-o", log, *words, "-e", "trace=renameat2", "-e", "inject=renameat2:signal=SIGSTOP"])
+    ran = w.a.popen("run", "--id", "100-0", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    rig.wait_for(lambda: ran.poll() is not None or os.path.exists(log) and "stopped by SIGSTOP" in open(log).read(), "the exchange", seconds=120)
+    assert ran.poll() is None, ran.communicate()
+    return ran
+
+
+@scenario("btrfs")
+def no_room_for_a_subvolume_that_is_written_within_the_commit(w):
+    """what is written to a subvolume within a commit, and for which a full file system has no second name, stays: that run succeeds, and it is kept once there is room"""
+    w.create()
+    w.run()
+    image = os.path.basename(w.lab.names.subvolume(w.b.store, 0))
+    former = os.path.join(w.lab.names.folder(w.b.store), f".pvesr-tmp.{image}")
+    change(w)
+    ran = run_stopped_behind_the_exchange(w, (os.path.basename(former), image))
+    with open(os.path.join(former, "disk.raw"), "r+b", buffering=0) as f:
+        f.write(MINE)
+        os.fsync(f.fileno())
+    for words in (("quota", "enable"), ("quota", "rescan", "-w"), ("qgroup", "limit", "16K")):
+        rig.sh("btrfs", *words, w.b.mount)
+    go_on(w)
+    said = ran.communicate()[0]
+    assert ran.returncode == 0 and begins_with_mine(os.path.join(former, "disk.raw")), said
+    assert same_file(w.lab.replica(0), w.lab.live(0))
+    w.c.set_agent("pve2", [])
+    w.b.pvesr("doctor", check=True)
+    assert begins_with_mine(os.path.join(former, "disk.raw"))
+    rig.sh("btrfs", "quota", "disable", w.b.mount)
+    change(w)
+    w.run()
+    assert MINE in told(w) and not os.path.exists(former), w.asides(w.b.store)
+    w.proved(asides=True)
+
+
 # ---- the guest was started in the middle ----
 
 @scenario(*FILES)

@@ -256,7 +256,7 @@ def next_guest_of_this_id(w):
     assert entries(w, w.b.store, 1) == left, w.log()
     assert "is of a former job '100-0'" in w.log(), w.log()
     told = [f for f in doctor(w.b) if "former guest" in f[2]]
-    assert [f[0] for f in told] == ["kept"] and "disk-1" in told[0][1] and f"'pvesm free {told[0][1]}'" in told[0][2], told
+    assert [f[0] for f in told] == ["kept"] and "disk-1" in told[0][1] and f"'pvesr doctor --guest 100 --free {told[0][1]}'" in told[0][2], told
     w.lab.next_disk = 2
     w.lab.add_disk()
     w.run()
@@ -373,7 +373,7 @@ def killed(w, node, call, nth):
 # What is kept of each guest or job that ever was: nothing that grows with its runs, and of no content. A guest's folder stays, as stock
 # leaves it; attributes of subvolumes that are gone are removed when there are more of them than names.
 KEPT = re.compile(r"lock/(pvesr\.lck|pve-migrate-\d+|pvesr-(agent|verify)-\d+)$|state/pvesr-journal\.db(-wal|-shm|\.lck)?$|"
-                  r"state/pve-replication-state\.(json|lck)$|state/pvesr-commits$|log/100-0$|tree/priv(/lock(/file-replication_cfg)?)?$|"
+                  r"state/pve-replication-state\.(json|lck)$|state/pvesr-(commits|guests(/100-0)?)$|log/100-0$|tree/priv(/lock(/file-replication_cfg)?)?$|"
                   r"images(/100)?( user\.pvesr\.(bonds|at\.\w+))?$")
 
 

@@ -247,7 +247,7 @@ def host_key(w):
         right = f.read()
     with open(os.path.join(w.c.dir, "keys", "user.pub")) as f:
         w.c.write(pinned, "pve2 " + " ".join(f.read().split()[:2]) + "\n")
-    w.fails("Host key verification failed")
+    w.fails("Host key verification failed: the key of the machine at ")
     w.c.write(pinned, right)
     w.works_again()
 

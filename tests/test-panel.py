@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -207,6 +208,21 @@ def who_may_only_look(w, b):
     w.choose("101-0")
     b.button("Disable")
     w.state("101-0", "Disabled")
+
+
+def other_rights(w, b):
+    """what somebody may is what they may now: buttons come and go with it, without a reload"""
+    assert w.api.post("/cluster/replication", id="101-0", target="pve2", type="local", disable="1").status == 200
+    path = os.path.join(w.c.tree, "user.cfg")
+    with open(path, encoding="utf-8") as f:
+        before = f.read()
+    w.log_in("one")
+    w.choose("101-0")
+    b.wait(role="button", name="Edit")
+    w.c.write("user.cfg", before.replace("acl:1:/vms/101:one@pve:Repl:\n", ""))
+    b.wait(role="button", name="Edit", state="detached", seconds=LONG * rig.SLOW)
+    w.c.write("user.cfg", before)
+    b.wait(role="button", name="Edit", seconds=LONG * rig.SLOW)
 
 
 def who_is_not_let_in(w, b):
@@ -604,6 +620,44 @@ def texts_are_texts(world, b, url):
     assert b.count(css="img") == 0 and "[object Object]" in b.text(css="[id='row-100-0'] .cell.comment")
 
 
+def what_is_wrong_beside(world, b, url):
+    """what is overdue, differs, was postponed or kept aside is said in the grid and on the job's page; a moment that is no date breaks neither"""
+    kept = ["diverged_100-0_1 of st:x", "diverged_100-0_2 of st:x"]
+    world.jobs[0].update(overdue=panelworld.NOW, kept_aside=kept, postponed=4, verified=panelworld.NOW)
+    world.find("200-0").update(last_sync=panelworld.NOW, differs="65536 bytes of st:x")
+    world.find("101-0").update(overdue=panelworld.NOW, next_sync=1e17, last_sync=1e17)
+    begin(b, url)
+    state = lambda job: b.text(css=f"[id='row-{job}'] .cell.state").strip()
+    assert state("100-0") == "Overdue · kept aside: 2 · postponed 4 times in a row", state("100-0")
+    assert state("200-0") == "Differs from the guest" and state("101-0") == f"{panelworld.ERROR} · Overdue", (state("200-0"), state("101-0"))
+    assert not b.serious()
+    b.goto(url=f"{url}/#/guest/100/job/100-0")
+    for text in ("Older than it may be since 2026-01-01 00:00:00", ", ".join(kept), "postponed 4 times in a row"):
+        b.wait(css=f".banner >> text={text}")
+    b.wait(css=".cell-verified >> text=2026-01-01 00:00")
+
+
+def typed_too_early(world, b, url):
+    """what is typed before the job has been read is kept, and what somebody else changed stays as they left it"""
+    read, answer, job = threading.Event(), world.answer, world.find("100-0")
+
+    def late(method, path, form):
+        if (method, path) == ("GET", "/cluster/replication/100-0"):
+            read.wait(60)
+        return answer(method, path, form)
+    world.answer = late
+    begin(b, url)
+    b.click(css="[id='row-100-0']", twice=True)
+    b.wait(css="dialog[open]")
+    b.fill(css="#schedule", value=" hourly ")
+    job["comment"] = "by somebody else"
+    read.set()
+    b.wait(css="dialog .primary:enabled")
+    b.button("Save", within="dialog")
+    b.sees("Job 100-0 is changed.")
+    assert (job["schedule"], job["comment"]) == ("hourly", "by somebody else"), job
+
+
 def one_is_silent(world, b, url):
     """a node that does not answer is said beside it, and the other jobs are there; a server that is away is said, and the page goes on when it is back"""
     world.silent.add("pve2")
@@ -630,6 +684,20 @@ def by_keyboard(world, b, url):
     b.sees("Job 100-1 is changed.")
     assert world.find("100-1")["comment"] == "typed"
     assert b.run(script="document.activeElement.className") == "grid"
+
+
+def sorted_by_keyboard(world, b, url):
+    """the heads of a grid sort it without a mouse, and open no row meanwhile"""
+    begin(b, url)
+    b.click(css="[id='row-100-0']")
+    b.run(script="document.querySelector('.grid').focus()")
+    for key in ("Tab", "Tab", "Enter"):
+        b.press(key=key)
+    b.wait(css=".head .cell.guest[aria-sort=descending]")
+    assert b.texts(css=".rows .cell.guest")[0].startswith("300") and b.count(css="dialog") == 0, b.texts(css=".rows .cell.guest")
+    b.run(script="document.querySelector('.grid').focus()")
+    b.press(key="Enter")
+    b.wait(css="dialog[open] >> text=Replication job 100-0")
 
 
 def pages_by_keyboard(world, b, url):
@@ -734,8 +802,8 @@ if __name__ == "__main__":
     # what the daemon does for a browser; of the panel itself, which is of no C, the plain build tells
     lives = (the_life_of_a_job, changed_meanwhile, of_the_other_node, what_is_at_risk, failover, failover_from_the_dead, who_may_only_look, who_is_not_let_in, two_panels)
     once = (nothing_serious, texts_are_texts, one_is_silent, by_keyboard, points_that_can_be_read, failover_by_keyboard, columns_are_kept)
-    lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself)
-    once += (pages_by_keyboard,)
+    lives += (the_page_of_a_job, when_it_would_run, what_is_left, by_itself, other_rights)
+    once += (pages_by_keyboard, sorted_by_keyboard, what_is_wrong_beside, typed_too_early)
     if os.environ.get("PVESR_SANITIZED"):
         lives, once = (who_is_not_let_in,), ()
     for test in lives:

@@ -100,6 +100,11 @@ def what_to_do():
              ("exec <&-; echo hello there; exit 1", "before the agent's first word comes 'hello there"),
              ("echo hello there; exit 1", "before the agent's first word comes 'hello there"),
              ("echo \"ERROR: unknown command 'pvesr agent'\" >&2; exit 255", "install this one there, too"),
+             ("echo \"ERROR: unknown command 'pvesr agent'\nUSAGE: pvesr <COMMAND>\" >&2; exit 255", "install this one there, too"),
+             ("echo 'sh: 1: pvesr: not found' >&2; exit 127", "install pvesr on that node"),
+             ("echo 'ssh: connect to host 10.0.0.2 port 22: Connection timed out' >&2; exit 255", "can this one ping"),
+             ("echo 'ssh: connect to host 10.0.0.2 port 22: No route to host' >&2; exit 255", "can this one ping"),
+             ("echo 'ssh: Could not resolve hostname pve2.lan: Name or service not known' >&2; exit 255", "correct its address"),
              ("echo 'bash: line 1: pvesr: command not found' >&2; exit 127", "install pvesr on that node"),
              ("echo 'root@10.0.0.2: Permission denied (publickey,password).' >&2; exit 255", "authorized_keys"),
              ("echo 'Host key verification failed.' >&2; exit 255", "is looked for under the name 'pve2' in "))
@@ -112,7 +117,7 @@ def what_to_do():
                 f.write(script + "\n")
             c.set_agent("pve2", ["sh", path])
             done = w.run(want=1)
-            assert remedy in done.stderr and "frame" not in done.stderr, f"{script}: {done.stderr}"
+            assert remedy in done.stderr and "frame" not in done.stderr and ".: " not in done.stderr, f"{script}: {done.stderr}"
         c.set_agent("pve2", [])
         w.run()
         w.proved()

@@ -145,6 +145,40 @@ def doctor_sees_one(w):
     w.proved()
 
 
+@scenario(*FILES, *ON_DISK)
+def doctor_without_the_storage(w):
+    """the guest's storage is disabled for a while, and another entry leads to the same place: doctor removes nothing, and calls nothing superfluous"""
+    alias(w)
+    w.create()
+    w.run()
+    change(w)
+    w.run()
+    text = open(os.path.join(w.c.tree, "storage.cfg")).read()
+    before = points(w), w.lab.names.entries(w.a.store)[0]
+    first, rest = text.split("\n", 1)
+    w.c.write("storage.cfg", f"{first}\n\tdisable\n{rest}")
+    for node in (w.a, w.b):
+        done = node.pvesr("doctor", "--repair")
+        assert done.returncode == 0 and not done.stdout, f"{done.stdout}{done.stderr}"
+    assert (points(w), w.lab.names.entries(w.a.store)[0]) == before
+    w.c.write("storage.cfg", text)
+    w.run()
+    w.proved()
+
+
+@scenario(*FILES)
+def doctor_knows_the_mapped(w):
+    """the storage of a map has a second entry, which comes first: doctor does not call the replica one of a disk that the guest has not"""
+    for node in (w.a, w.b):
+        os.mkdir(os.path.join(node.mount, "x"))
+    sections = [w.c.storage_section(w.kind, name, "/x") for name in ("twin", "other")]
+    w.c.write("storage.cfg", "\n".join([*sections, w.c.storage_section(w.kind, "st")]))
+    w.create("--target-storage", "st=other")
+    w.run()
+    done = w.b.pvesr("doctor", check=True)
+    assert not done.stdout, done.stdout
+
+
 @scenario(*FILES)
 def two_in_one(w):
     """two volumes of the guest that would be one on the target are refused before anything is written there"""
@@ -193,7 +227,7 @@ def untouched(w, act):
 
 @scenario(*FILES, *ON_DISK)
 def one_for_both(w):
-    """both nodes see one storage that is not called shared: no run, plan or removal touches the guest's own disk"""
+    """both nodes see one storage that is not called shared: no run, plan or removal touches the guest's own disk, and no verification calls it sound"""
     w.create()
     w.run()
     w.steal("pve2")
@@ -210,14 +244,37 @@ def one_for_both(w):
         done = w.b.pvesr("plan", "100-0")
         assert done.returncode and "which both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
 
+    def verify():
+        done = w.b.pvesr("verify", "100-0")
+        assert done.returncode and "which both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
+
     def remove():
         w.b.pvesr("delete", "100-0", check=True)
         done = w.run(want=1)
         assert "which both nodes see" in done.stderr, done.stderr
 
-    for act in (run, plan, remove):
+    for act in (run, plan, verify, remove):
         untouched(w, act)
         w.lab.source = w.b.store
+
+
+@scenario(*FILES)
+def no_failover_to_the_one(w):
+    """the same: a failover to the other node does not take the guest's own disk for its replica, and takes nothing of it back"""
+    w.create()
+    w.run()
+    w.steal("pve2")
+    w.status()  # turns the job round
+    w.lab.source = w.b.store
+    w.lab.write(0, 5)
+    see_one(w, w.b, w.a)
+    before = w.copy(w.lab.live(0))
+    for more in ((), ("--dry-run",)):
+        done = w.a.pvesr("failover", "100", "--force", *more)
+        assert done.returncode and "both nodes see" in done.stderr, f"{done.stdout}{done.stderr}"
+        assert same_file(w.lab.live(0), before)
+    w.a.pvesr("failover", "100", "--force", "--as-is", check=True)
+    assert same_file(w.lab.live(0), before)
 
 
 @scenario(*FILES, *ON_DISK)
@@ -226,6 +283,36 @@ def one_for_both_at_once(w):
     w.create()
     see_one(w, w.a, w.b)
     untouched(w, lambda: w.run(want=1))
+
+
+@scenario(*FILES)
+def detached_in_the_one(w):
+    """the same of a disk that the guest has no more, or has on a shared storage: neither a run nor the end of the job takes it for a replica"""
+    kind = w.c.storage_section(w.kind, "x").split(":")[0]
+    w.c.storages_more = f"{kind}: other\n\tpath /other\n\n{kind}: two\n\tpath /st\n\n"
+    w.c.write_tree()
+    for node in (w.a, w.b):
+        os.mkdir(os.path.join(node.mount, "other"))
+    elsewhere = os.path.join(w.a.mount, "other")
+    w.lab.names.create(elsewhere, 7, 1 << 20)
+    w.lab.add_disk()
+    has = [f"scsi7: other:{w.lab.names.volname(7)}", f"scsi0: st:{w.lab.names.volname(0)}", f"scsi1: two:{w.lab.names.volname(1)}"]
+    w.write_guest("\n".join(has) + "\n")
+    w.create()
+    w.run()
+    see_one(w, w.a, w.b)
+    before = [w.copy(w.lab.live(n)) for n in (0, 1)]
+    for now, shared in ((has[:1], []), (has[:2], ["shared 1"])):
+        w.write_guest("\n".join(now) + "\n")
+        w.c.storage_more = shared
+        w.c.write_tree()
+        for remove in (False, True):
+            if remove:
+                w.a.pvesr("delete", "100-0", check=True)
+            done = w.run(want=1)
+            assert "which both nodes see" in done.stderr, done.stderr
+            assert all(same_file(w.lab.live(n), before[n]) for n in (0, 1))
+        w.a.pvesr("update", "100-0", "--delete", "remove_job", check=True)
 
 
 # ---- two targets that see one storage ----

@@ -258,6 +258,39 @@ def restored_as_a_directory(w):
     assert sent(w) < 8 * BLOCK, w.log()
 
 
+@scenario("btrfs")
+def file_removed(w):
+    """somebody removed the file of a replica and not its subvolume: the run says what to do, and then it is made anew from its restore points"""
+    filled(w)
+    os.unlink(w.lab.replica(0))
+    change(w, MIB)
+    command = re.search(r"'(btrfs subvolume delete [^']*)'", w.run(want=1).stderr)[1]
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    w.run()
+    w.proved()
+    assert "full sync" not in w.log() and sent(w) < 8 * BLOCK, w.log()
+
+
+@scenario("btrfs")
+def point_without_its_file(w):
+    """the same of a restore point, an older one and the newest: it stands in the way of no run and no failover"""
+    filled(w)
+    w.a.pvesr("update", "100-0", "--keep", "last=3", check=True)
+    change(w, MIB)
+    w.run()
+    for at in (0, -1):
+        subvolume = w.lab.names.subvolume(w.b.store, 0, points(w, w.b.store)[at])
+        rig.sh("btrfs", "property", "set", "-f", subvolume, "ro", "false")
+        os.unlink(os.path.join(subvolume, "disk.raw"))
+        rig.sh("btrfs", "property", "set", subvolume, "ro", "true")
+        if at == 0:
+            w.b.pvesr("failover", "100", "--force", "--dry-run", check=True)
+        change(w, 2 * MIB)
+        w.run()
+        assert same_file(w.lab.live(0), w.lab.replica(0)) and "full sync" not in w.log(), w.log()
+        w.b.pvesr("failover", "100", "--force", "--dry-run", check=True)
+
+
 @scenario("plain")
 def written_there(w):
     """a file without reflinks that was written to"""

@@ -4,6 +4,8 @@ import json
 import contextlib
 import os
 import shutil
+import signal
+import subprocess
 
 import rig
 from rigdaemon import Daemon
@@ -71,6 +73,105 @@ def new_cluster(w):
     rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
 
 
+def lost(w, how):
+    """Whoever looks says that jobs are lost, each in its way; what there is, is shown all the same."""
+    for look in LOOKS:
+        done = w.a.pvesr(*look)
+        assert done.returncode == 1 and "'100-0' (guest 100 to node 'pve2')" in done.stderr and how in done.stderr, f"{look}: {done}"
+
+
+@test
+def job_file_lost(w):
+    """a replication.cfg that is gone, or has nothing in it, where this node has run jobs: whoever looks says so, pvesrd pauses and forgets nothing; what targets hold says so, too"""
+    w.create()
+    w.run()
+    before = w.status()["100-0"]["last_sync"]
+    path = os.path.join(w.c.tree, "replication.cfg")
+    with open(path) as f:
+        text = f.read()
+    names = w.lab.names.entries(w.a.store), w.lab.names.entries(w.b.store)
+    for left, how in ((None, "replication.cfg is missing"), ("", "names no job"), ("\n", "names no job"), ("# mine\n", "names no job")):
+        os.unlink(path) if left is None else w.c.write("replication.cfg", left)
+        lost(w, how)
+        assert "no job" in w.a.pvesr("at-risk").stdout, "what at-risk shows"
+        for node in (w.a, w.b):
+            found = json.loads(node.pvesr("doctor", "--repair", "--output-format", "json").stdout)
+            assert any("restore points of job '100-0', and replication.cfg" in f["text"] for f in found), found
+        d = Daemon(w.a)
+        rig.wait_for(lambda how=how: d.told("STATUS=Paused: replication.cfg") and f"scheduling is paused: replication.cfg {how.removeprefix('replication.cfg ')}" in d.words(), "the pause")
+        w.c.write("replication.cfg", text)
+        rig.wait_for(lambda: "scheduling goes on" in d.words(), "scheduling", 60)
+        assert d.stop() == 0
+        os.unlink(d.log)
+        assert w.status()["100-0"]["last_sync"] >= before
+        assert w.lab.names.entries(w.a.store) == names[0] and w.lab.names.entries(w.b.store) == names[1]
+
+
+@test
+def job_file_replaced(w):
+    """a replication.cfg that is away for a moment, while somebody replaces it, says nothing"""
+    w.create()
+    w.run()
+    path = os.path.join(w.c.tree, "replication.cfg")
+    os.rename(path, path + ".away")
+    trace = os.path.join(w.c.dir, "trace")
+    words = ["strace", "-qq", "-o", trace, "-e", "trace=clock_nanosleep", "-e", "inject=clock_nanosleep:signal=SIGSTOP"]
+    look = subprocess.Popen([*words, *w.a.argv("pvesr", "status")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    rig.wait_for(lambda: look.poll() is not None or os.path.exists(trace) and "stopped by SIGSTOP" in open(trace).read(), "who looks to wait")
+    os.rename(path + ".away", path)
+    with open(f"/proc/{look.pid}/task/{look.pid}/children") as f:
+        os.kill(int(f.read()), signal.SIGCONT)
+    assert look.wait() == 0 and not look.stderr.read(), "status"
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.told("STATUS=1 jobs"), "the schedule")
+    for _ in range(50):
+        os.rename(path, path + ".away")
+        os.rename(path + ".away", path)
+    w.a.pvesr("schedule-now", "100-0", check=True)
+    before = w.status()["100-0"]["last_sync"]
+    rig.wait_for(lambda: w.status()["100-0"]["last_sync"] > before, "a run")
+    assert "paused" not in d.words(), d.words()
+
+
+@test
+def jobs_removed(w):
+    """jobs that were removed by somebody who meant it are missed by nobody: by a run, at once, on another node, by hand with a word, and by a guest that moved away"""
+    w.create()
+    for how in (lambda: (w.a.pvesr("delete", "100-0", check=True), w.run()), lambda: w.a.pvesr("delete", "100-0", "--force", check=True),
+                lambda: w.b.pvesr("delete", "100-0", "--force", check=True), lambda: w.c.write("replication.cfg", "# no jobs\n")):
+        w.run()
+        how()
+        for look in LOOKS:
+            done = w.a.pvesr(*look)
+            assert done.returncode == 0 and "replication.cfg names no" not in done.stderr, f"{look}: {done}"
+        d = Daemon(w.a)
+        rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
+        d.stop()
+        assert w.b.pvesr("doctor").returncode == 0
+        w.create()
+    w.run()
+    w.steal("pve2")
+    w.c.write("replication.cfg", "")
+    for look in LOOKS:
+        w.a.pvesr(*look, check=True)
+
+
+@test
+def one_job_of_two_lost(w):
+    """a job that is cut off replication.cfg, where others stay, is named by who looks, and by pvesrd when its state goes"""
+    w.c.write_guest("pve1", 101, "")
+    w.create()
+    w.run()
+    with open(os.path.join(w.c.tree, "replication.cfg")) as f:
+        text = f.read()
+    w.c.write("replication.cfg", text.replace("100-0", "101-0"))
+    for look in (["status"], ["at-risk"], ["doctor"]):
+        done = w.a.pvesr(*look)
+        assert "job '100-0' (guest 100 to node 'pve2') is not in replication.cfg any more" in done.stderr, f"{look}: {done}"
+    w.c.write("replication.cfg", text)
+    assert not w.a.pvesr("status", check=True).stderr
+
+
 @test
 def refused_mail(w):
     """a mail that the mail program does not take waits, which status says, and is tried again until it does, by another pvesrd, too"""
@@ -119,6 +220,65 @@ def nothing_recorded(w):
     rig.sh("mount", "-o", "remount,ro", w.a.state_dir)
     shutil.rmtree(os.path.join(w.a.dir, "mails"))
     told_overdue(w, "Read-only file system")
+
+
+@test
+def no_lock(w):
+    """where a run cannot be recorded because what is to be its lock is no file, that is why a job is overdue"""
+    w.create("--max-age", "2s")
+    w.run()
+    path = os.path.join(w.a.state_dir, "pve-replication-state.lck")
+    os.unlink(path)
+    os.mkdir(path)
+    told_overdue(w, "'pve-replication-state.lck' is no regular file: remove it")
+    os.rmdir(path)
+    w.run()
+
+
+@test
+def settings_lost(w):
+    """a replication-ext.cfg that is gone or emptied costs no restore point: runs fail with what was kept and both ways out; who takes the setting back means it"""
+    w.create("--keep", "last=3")
+    for _ in range(3):
+        w.run()
+    path = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(path) as f:
+        text = f.read()
+    points = lambda: {snap for _, snap in w.lab.names.entries(w.b.store)[0] if snap}
+    before = points()
+    assert len(before) == 3, before
+    for lose in (lambda: os.unlink(path), lambda: w.c.write("replication-ext.cfg", ""), lambda: w.c.write("replication-ext.cfg", "\n")):
+        lose()
+        w.a.pvesr("update", "100-0", "--rate", "10", check=True)
+        said = w.run(want=1).stderr
+        assert "keep 'last=3'" in said and "'pvesr update 100-0 --keep last=3'" in said, said
+        assert said.strip() in w.status()["100-0"]["error"] and w.status()["100-0"]["fail_count"] == 1 and points() == before
+        w.c.write("replication-ext.cfg", text)
+        w.run()
+        before = points()
+        assert len(before) == 3, before
+    os.unlink(path)
+    w.run(want=1)
+    w.a.pvesr("update", "100-0", "--keep", "last=2", check=True)
+    w.run()
+    assert len(points()) == 2
+    w.a.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.run()
+    assert len(points()) == 1
+
+
+@test
+def settings_outlive_the_job_file(w):
+    """a replication.cfg that was emptied costs no job its settings, on whichever node a pvesrd looks"""
+    w.create("--keep", "last=3")
+    path = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(path) as f:
+        text = f.read()
+    w.c.write("replication.cfg", "")
+    d = Daemon(w.b)
+    rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
+    with open(path) as f:
+        assert f.read() == text
 
 
 @test

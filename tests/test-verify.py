@@ -313,6 +313,24 @@ def one_left_out(w):
     assert w.last()["result"] == "failed" and "verified" not in w.status()["100-0"], w.last()
 
 
+@story("xfs", "btrfs")
+def replica_gone(w):
+    """the replica is removed by hand, and its restore points are sound: that is no success, until a run has made it anew"""
+    w.lab.add_disk()
+    w.run()
+    if w.kind == "btrfs":
+        subprocess.run(["btrfs", "subvolume", "delete", w.lab.names.subvolume(w.b.store, 1)], check=True, capture_output=True)
+    else:
+        os.unlink(w.lab.replica(1))
+    done = w.a.pvesr("verify", "100-0")
+    assert done.returncode == 1 and "only its restore points are" in done.stderr, done
+    assert w.last()["result"] == "failed" and "verified" not in w.status()["100-0"], w.last()
+    w.run()
+    w.proved()
+    w.a.pvesr("verify", "100-0", check=True)
+    assert w.status()["100-0"]["verified"]
+
+
 @story(*POINTS)
 def run_between(w):
     """a run that comes in between sends anew what was found, and the new restore point is looked at from there on"""

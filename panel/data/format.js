@@ -2,14 +2,24 @@
 
 const pad = (number) => String(number).padStart(2, '0');
 
+/* null: no date is so far away, as a damaged state, or another node, may have it. Then the number itself is what is shown. */
+function dateOf(seconds) {
+    const d = new Date(seconds * 1000);
+    return Number.isNaN(d.getTime()) ? null : d;
+}
+
+/* For the attribute of a <time>; null: there is none. */
+export const iso = (seconds) => dateOf(seconds)?.toISOString() ?? null;
+
 /* Seconds since the epoch, in the viewer's zone: 2026-01-31 22:15:03. */
 export function timestamp(seconds) {
-    const d = new Date(seconds * 1000);
-    return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
+    const d = dateOf(seconds);
+    return !d ? String(seconds) : `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
 }
 
 export function utc(seconds) {
-    return `${new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+    const text = iso(seconds);
+    return text ? `${text.slice(0, 19).replace('T', ' ')} UTC` : String(seconds);
 }
 
 /* 3.2 s, 2 min 5 s, 1 h 4 min, 3 d 2 h: two units at most. */
@@ -42,5 +52,6 @@ export function megabytes(rate, locale) {
 
 /* Mon, 2026-01-31 22:15:03, in the viewer's zone. */
 export function dayAndTime(seconds, locale) {
-    return `${new Intl.DateTimeFormat(locale, { weekday: 'short' }).format(new Date(seconds * 1000))} ${timestamp(seconds)}`;
+    const d = dateOf(seconds);
+    return [d && new Intl.DateTimeFormat(locale, { weekday: 'short' }).format(d), timestamp(seconds)].filter(Boolean).join(' ');
 }

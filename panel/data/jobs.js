@@ -7,7 +7,7 @@ export function compareJobs(a, b) {
     return a.guest - b.guest || a.jobnum - b.jobnum;
 }
 
-/* One of: running, removal, error, disabled, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
+/* One of: running, removal, error, disabled, overdue, differs, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
  * /cluster/replication gave has no state. */
 export function stateOf(job) {
     if (job.pid)
@@ -18,9 +18,26 @@ export function stateOf(job) {
         return 'removal';
     if (job.disable)
         return 'disabled';
+    if (job.overdue)
+        return 'overdue';
+    if (job.differs)
+        return 'differs';
     if (job.last_sync === undefined)
         return 'unknown';
     return job.last_sync > 0 ? 'ok' : 'waiting';
+}
+
+const POSTPONED = 3; // in a row: now and then one is, as for pvesr status
+
+/* What is to be known beside the state, keys of words/ and what they say it of: [['note.kept', 2], …]. */
+export function notesOf(job) {
+    const state = stateOf(job);
+    return [
+        job.overdue && state !== 'overdue' && ['state.overdue'],
+        job.differs && state !== 'differs' && ['state.differs'],
+        job.kept_aside?.length > 0 && ['note.kept', job.kept_aside.length],
+        job.postponed >= POSTPONED && ['note.postponed', job.postponed],
+    ].filter(Boolean);
 }
 
 /* The number of a new job: one more than the highest that is seen. */
@@ -59,7 +76,7 @@ export function changesOf(job, form) {
         else
             changes[key] = now;
     };
-    put('schedule', form.schedule || DEFAULT_SCHEDULE, job.schedule || DEFAULT_SCHEDULE, DEFAULT_SCHEDULE);
+    put('schedule', form.schedule.trim() || DEFAULT_SCHEDULE, job.schedule || DEFAULT_SCHEDULE, DEFAULT_SCHEDULE);
     put('rate', form.rate, job.rate === undefined ? '' : String(job.rate), '');
     put('comment', form.comment, job.comment || '', '');
     put('disable', form.enabled ? 0 : 1, job.disable ? 1 : 0, 0);
@@ -70,11 +87,12 @@ export function changesOf(job, form) {
 
 /* What POST wants: nothing that is so by default. */
 export function newJob(form, jobs) {
+    const schedule = form.schedule.trim();
     return {
         id: `${form.guest}-${nextNumber(jobs, form.guest)}`,
         type: 'local',
         target: form.target,
-        schedule: form.schedule && form.schedule !== DEFAULT_SCHEDULE ? form.schedule : undefined,
+        schedule: schedule && schedule !== DEFAULT_SCHEDULE ? schedule : undefined,
         rate: form.rate || undefined,
         comment: form.comment || undefined,
         disable: form.enabled ? undefined : 1,

@@ -100,3 +100,41 @@ export function planOf(lines) {
             plan.volumes.push({ name: line.trim(), lines: [] });
     return plan;
 }
+
+/* What the steps of a plan are called; the longer ones first. Why a run does something is said in many more ways: that is shown as it is. */
+const STEPS = [
+    [/^note: the run would be postponed: (.*)$/, 'plan.postponed'],
+    [/^take snapshot '(.*)'$/, 'plan.take'],
+    [/^send (\S+) => (\S+)$/, 'plan.delta'],
+    [/^send (\S+) => (\S+) \(resumed\)$/, 'plan.delta', 'plan.resumed'],
+    [/^send (\S+) in full: (.*)$/, 'plan.full'],
+    [/^send (\S+) in full \(resumed\): (.*)$/, 'plan.full', 'plan.resumed'],
+    [/^send (\S+) by digests: (.*)$/, 'plan.digests'],
+    [/^send (\S+) by digests \(resumed\): (.*)$/, 'plan.digests', 'plan.resumed'],
+    [/^remove stale snapshot '(.*)' here$/, 'plan.stale.here'],
+    [/^remove stale snapshot '(.*)' on the target$/, 'plan.stale.there'],
+    [/^(?:then )?remove '(.*)' here$/, 'plan.remove.here'],
+    [/^then remove '(.*)' on the target$/, 'plan.remove.there'],
+    [/^destroy the unfinished copy on the target$/, 'plan.destroy.part'],
+    [/^destroy '(.*)' on the target: the guest no longer has it$/, 'plan.destroy.gone'],
+    [/^destroy '(.*)' on the target: the job is removed$/, 'plan.destroy.removed'],
+];
+const WHY = {
+    'what differs from the replica, which is kept aside if it is of value': 'plan.why.differs',
+    'to take the place of the replica': 'plan.why.anew',
+    'the target has no usable snapshot': 'plan.why.unusable',
+    'the target does not have the volume': 'plan.why.none',
+};
+
+/* A line of a plan as [key, …values] of the words, one or two; null: there are none for it. */
+export function stepOf(line) {
+    for (const [shape, key, more] of STEPS) {
+        const found = shape.exec(line);
+        if (!found)
+            continue;
+        const values = found.slice(1), why = WHY[values[1]];
+        const first = why ? [[key, values[0]], [why]] : [[key, ...values]];
+        return more ? [first[0], [more], ...first.slice(1)] : first;
+    }
+    return null;
+}

@@ -6,8 +6,11 @@ import { permissionsOf } from './may.js';
 
 const OWN = '__Host-PVESRAuthCookie', OWN_PLAIN = 'PVESRAuthCookie', THEIRS = 'PVEAuthCookie'; // plain: without HTTPS a browser keeps no other
 const RENEW = 15 * 60 * 1000; // ms; a ticket is good for two hours
+const AGAIN = 60 * 1000; // ms; where nobody answered, as when a laptop wakes up
 
-let renewal = null;
+const OVER = new Error('logged out meanwhile');
+
+let renewal = null, logOuts = 0;
 
 /* null: whoever set it wrote no such text. */
 function decoded(text) {
@@ -28,9 +31,9 @@ function valueOf(cookies, wanted) {
 }
 
 /* In the order in which the server looks at them; the plain one is of a server without HTTPS, which pvesrd is not. */
-export function ticketIn(cookies) {
-    return [OWN, OWN_PLAIN, THEIRS].map((name) => valueOf(cookies, name)).find((ticket) => ticket !== null) ?? null;
-}
+const ticketsIn = (cookies) => [OWN, OWN_PLAIN, THEIRS].map((name) => valueOf(cookies, name)).filter((ticket) => ticket !== null);
+
+export const ticketIn = (cookies) => ticketsIn(cookies)[0] ?? null;
 
 /* PVE:USER@REALM:HEX::SIGNATURE; null for anything else, as what a half-done log-in has. */
 export function userOf(ticket) {
@@ -43,31 +46,44 @@ function keep(ticket) {
     document.cookie = `${name}=${encodeURIComponent(ticket)}; path=/; samesite=strict${secure}`;
 }
 
+/* A ticket that is not good any more is not asked for again; whoever sends it next is told so. */
+function renewIn(pause, user) {
+    clearTimeout(renewal);
+    renewal = setTimeout(() => begin(user, ticketIn(document.cookie)).catch((e) => e.status === 401 || e === OVER || renewIn(AGAIN, user)), pause);
+}
+
 async function begin(username, password, realm) {
+    const before = logOuts;
     const { data } = await call('POST', '/access/ticket', { username, password, realm });
+    if (before !== logOuts)
+        throw OVER;
     if (!userOf(data.ticket))
         throw new Error('second factor');
     keep(data.ticket);
     apiUseToken(data.CSRFPreventionToken);
-    clearTimeout(renewal);
-    renewal = setTimeout(() => begin(data.username, ticketIn(document.cookie)).catch(() => {}), RENEW);
-    return { user: data.username, cluster: data.clustername || '', may: permissionsOf(await get('/access/permissions')) };
+    renewIn(RENEW, data.username);
+    return { user: data.username, cluster: data.clustername || '', may: await rights() };
 }
+
+/* As they are now: somebody may change them meanwhile. */
+export const rights = async () => permissionsOf(await get('/access/permissions'));
 
 export const logIn = begin;
 
-/* The session that the cookie is of, or null. */
+/* The session that a cookie is of, or null. One of our own that is too old does not hide that whoever it was is logged in at the node's panel. */
 export async function resume() {
-    const ticket = ticketIn(document.cookie);
-    const user = userOf(ticket);
-    if (!user)
-        return null;
-    return begin(user, ticket).catch(() => null);
+    for (const ticket of ticketsIn(document.cookie)) {
+        const user = userOf(ticket), session = user && await begin(user, ticket).catch(() => null);
+        if (session)
+            return session;
+    }
+    return null;
 }
 
 /* The same user's session in Proxmox VE's panel would be taken up again by the next page: it ends, too. */
 export function logOut() {
     const cookies = document.cookie, user = userOf(ticketIn(cookies));
+    logOuts++;
     clearTimeout(renewal);
     apiUseToken(null);
     document.cookie = `${OWN}=; path=/; secure; max-age=0`;

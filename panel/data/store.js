@@ -1,4 +1,5 @@
-/* What the server said last, for all who show it. `onChange` is told of each change; a page's questions end with it. */
+/* What the server said last, for all who show it. `onChange` is told of each change, `onReset` when there may be some that nobody told, and that of anybody's
+ * rights is among them; a page's questions end with it. */
 import { get, part } from './api.js';
 import { compareJobs, withChange, withStates } from './jobs.js';
 import { listen } from './live.js';
@@ -7,7 +8,10 @@ import { poll } from './poll.js';
 const JOBS = 3000, RESOURCES = 10000, SILENCE = 15000; // ms between two questions
 const JOBS_LIVE = 60000, JOBS_BESIDE = 10000; // where all that is shown is told by itself; where a part of it is
 
-export function createStore(onChange) {
+/* What a guest without a name is called says no more than its number. */
+const named = (guest) => ([`VM ${guest.vmid}`, `CT${guest.vmid}`].includes(guest.name) ? { ...guest, name: '' } : guest);
+
+export function createStore(onChange, onReset) {
     const data = { nodes: [], guests: [], jobs: null, trouble: null, silent: {} };
     const later = {}; // node → not before
     let resources = null, jobs = null, live = null, shown = null;
@@ -96,13 +100,16 @@ export function createStore(onChange) {
                 const first = data.nodes.length === 0;
                 changed({
                     nodes: rows.filter((row) => row.type === 'node').sort((a, b) => a.node.localeCompare(b.node)),
-                    guests: rows.filter((row) => row.type === 'qemu' || row.type === 'lxc').sort((a, b) => a.vmid - b.vmid),
+                    guests: rows.filter((row) => row.type === 'qemu' || row.type === 'lxc').map(named).sort((a, b) => a.vmid - b.vmid),
                     trouble: null,
                 });
                 if (first && jobs)
                     jobs.now();
             }, (trouble) => changed({ trouble }));
-            live = listen(onTold, () => jobs?.now());
+            live = listen(onTold, () => {
+                jobs?.now();
+                onReset();
+            });
         },
 
         /* Shows another page's jobs from now on. */

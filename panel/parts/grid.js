@@ -15,6 +15,8 @@ export class Grid extends Component {
     pressed(event) {
         const { rows, chosen, choose, open } = this.props;
         const at = rows.findIndex((row) => row.id === chosen);
+        if (event.key === 'Enter' && event.target.closest('button'))
+            return; // a head that sorts
         if (event.key === 'Enter' && at >= 0) {
             event.preventDefault();
             open(rows[at]);
@@ -29,7 +31,7 @@ export class Grid extends Component {
             const mine = sorted.key === column.key;
             return el('div', { role: 'columnheader', class: `cell ${column.key}`, key: column.key,
                 'aria-sort': mine ? (sorted.down ? 'descending' : 'ascending') : 'none' },
-            el('button', { type: 'button', tabindex: '-1', onClick: () => sort(column.key) }, column.label,
+            el('button', { type: 'button', onClick: () => sort(column.key) }, column.label,
                 el('span', { class: 'order', 'aria-hidden': 'true' }, mine ? (sorted.down ? ' ▾' : ' ▴') : '')));
         }));
     }

@@ -1,11 +1,11 @@
 /* The columns of the replication grid, and which of them are shown. */
 import { el } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
-import { DEFAULT_SCHEDULE, stateOf } from '../data/jobs.js';
-import { duration, megabytes, timestamp, utc } from '../data/format.js';
+import { DEFAULT_SCHEDULE, notesOf, stateOf } from '../data/jobs.js';
+import { duration, iso, megabytes, timestamp, utc } from '../data/format.js';
 import { locale, t } from '../words/words.js';
 
-export const time = (seconds) => el('time', { datetime: new Date(seconds * 1000).toISOString(), title: `${timestamp(seconds)} (${utc(seconds)})` },
+export const time = (seconds) => el('time', { datetime: iso(seconds), title: `${timestamp(seconds)} (${utc(seconds)})` },
     timestamp(seconds).slice(0, 16));
 
 function stateText(job, state) {
@@ -14,12 +14,16 @@ function stateText(job, state) {
     return t(state === 'removal' && job.remove_job === 'local' ? 'state.removal.keep' : `state.${state}`);
 }
 
-/* A job may be failing and about to be removed: both are said. */
+const ICONS = { overdue: 'waiting', differs: 'removal' };
+
+/* A job may be failing and about to be removed, or too old: all is said. */
 function stateCell(job) {
-    const state = stateOf(job), text = stateText(job, state);
+    const state = stateOf(job), text = stateText(job, state), notes = notesOf(job).map((note) => t(...note));
     const more = job.fail_count > 1 ? ` (${t('state.error.times', job.fail_count)})` : '';
-    return el('span', { class: `state ${state}`, title: text + more }, icon(state),
-        el('span', { class: 'words' }, state === 'error' && job.remove_job ? `${t('state.removal')}. ` : '', text));
+    const since = job.overdue ? t('overdue.since', timestamp(job.overdue)) : '';
+    return el('span', { class: `state ${state}`, title: [text + more, ...notes, since, job.differs, ...(job.kept_aside || [])].filter(Boolean).join('\n') },
+        icon(ICONS[state] || state),
+        el('span', { class: 'words' }, state === 'error' && job.remove_job ? `${t('state.removal')}. ` : '', [text, ...notes].join(' · ')));
 }
 
 function next(job) {
@@ -50,6 +54,7 @@ export function columnsOf(names) {
         column('last', '10.5rem', last, (job) => job.last_sync || 0),
         column('duration', '6.5rem', (job) => (job.duration ? duration(job.duration, locale()) : t('never')), (job) => job.duration || 0),
         column('next', '10.5rem', next, (job) => job.next_sync || Infinity),
+        column('verified', '10.5rem', (job) => (job.verified ? time(job.verified) : t('never')), (job) => job.verified || 0, 'hidden'),
         column('schedule', 'minmax(7.5rem, 1fr)', (job) => job.schedule || DEFAULT_SCHEDULE, (job) => job.schedule || DEFAULT_SCHEDULE),
         column('rate', '6rem', (job) => (job.rate ? megabytes(job.rate, locale()) : t('unlimited')), (job) => job.rate || Infinity, 'hidden'),
         column('comment', 'minmax(6rem, 2fr)', (job) => job.comment || '', (job) => job.comment || ''),

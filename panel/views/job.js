@@ -6,7 +6,7 @@ import { call, get, part } from '../data/api.js';
 import { poll } from '../data/poll.js';
 import { bytes, duration, timestamp } from '../data/format.js';
 import { guestPath } from '../data/may.js';
-import { mergedLog, planOf, progressOf, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../data/runs.js';
+import { mergedLog, planOf, progressOf, seriesOf, SIZE_UNITS, startOf, stepOf, TIME_UNITS } from '../data/runs.js';
 import { nodeOf } from '../data/store.js';
 import { locale, t } from '../words/words.js';
 import { columnsOf } from './columns.js';
@@ -14,10 +14,16 @@ import { runList } from './runs.js';
 
 const LOG = 1000; // ms between two looks at the log of a run that goes on
 const PLOTTED = 96, LISTED = 10; // runs
-const FACTS = ['state', 'target', 'last', 'duration', 'next', 'schedule', 'rate', 'comment'];
+const FACTS = ['state', 'target', 'last', 'duration', 'next', 'verified', 'schedule', 'rate', 'comment'];
 
 /* Another one: something has happened. */
-const markOf = (job) => (job ? [job.pid, job.last_try, job.last_sync, job.fail_count, job.postponed, job.disable, job.remove_job].join() : '');
+const markOf = (job) => (job ? [job.pid, job.last_try, job.last_sync, job.fail_count, job.postponed, job.verified, job.disable, job.remove_job].join() : '');
+
+/* A line of the plan in the viewer's language, as far as there are words for it. */
+function planLine(line) {
+    const said = stepOf(line);
+    return said ? said.map(([key, ...values]) => t(key, ...values)).join('; ') : el('span', { lang: 'en' }, line);
+}
 
 export class Job extends Component {
     constructor(props) {
@@ -100,6 +106,14 @@ export class Job extends Component {
             el('div', { key: column.key, class: `cell-${column.key}` }, el('dt', null, column.label), el('dd', null, column.cell(job)))));
     }
 
+    /* What the state has in few words. */
+    warnings(job) {
+        const kept = job.kept_aside || [];
+        return [job.overdue ? t('overdue.since', timestamp(job.overdue)) : null, job.differs ? `${t('state.differs')}: ${job.differs}` : null,
+            kept.length > 0 ? `${t('note.kept', kept.length)}: ${kept.join(', ')}` : null, job.postponed ? t('note.postponed', job.postponed) : null].filter(Boolean)
+            .map((text) => el('p', { class: 'banner warning', key: text }, text));
+    }
+
     progress(job) {
         const far = job.pid ? progressOf(this.state.lines) : null;
         if (!job.pid)
@@ -137,9 +151,9 @@ export class Job extends Component {
             return el('p', { class: 'hint', role: 'status' }, t('loading'));
         const when = !job.next_sync ? t('plan.never') : job.next_sync * 1000 <= Date.now() ? t('plan.now') :
             t('plan.at', timestamp(job.next_sync), duration(job.next_sync - Date.now() / 1000, locale()));
-        return [el('p', null, when), plan.notes.map((note) => el('p', { class: 'banner', key: note }, note)),
+        return [el('p', null, when), plan.notes.map((note) => el('p', { class: 'banner', key: note }, planLine(note))),
             el('ul', { class: 'plan' }, plan.volumes.map((volume) => el('li', { key: volume.name }, el('strong', null, volume.name),
-                volume.lines.length === 0 ? ` ${t('plan.nothing')}` : el('ul', null, volume.lines.map((line, i) => el('li', { key: i }, line))))))];
+                volume.lines.length === 0 ? ` ${t('plan.nothing')}` : el('ul', null, volume.lines.map((line, i) => el('li', { key: i }, planLine(line)))))))];
     }
 
     /* Who is at its end stays there. */
@@ -155,7 +169,7 @@ export class Job extends Component {
             return el('p', { class: 'calm', role: 'status' }, t(data.jobs ? 'job.gone' : 'loading', view.item));
         const mayChange = may.may('VM.Replicate', guestPath(job.guest));
         return el('section', { class: 'page job', 'aria-label': t('job', job.id) },
-            this.facts(job),
+            this.facts(job), this.warnings(job),
             mayChange ? el('p', null, el('button', { type: 'button', onClick: () => this.schedule(job) }, icon('now'), ' ', t('now'))) : null,
             this.progress(job),
             fault ? el('p', { class: 'banner error', role: 'alert' }, fault) : null,

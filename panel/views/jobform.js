@@ -21,6 +21,7 @@ export class JobForm extends Component {
         this.state = {
             form: { ...formOf(props.job || {}), guest: props.guest || '' }, job: props.job, digest: null, fault: null, fields: {}, busy: false, next: [],
         };
+        this.touched = {}; // what was changed here: all else is as the server has it
         this.send = this.send.bind(this);
     }
 
@@ -28,7 +29,7 @@ export class JobForm extends Component {
         const { job } = this.props;
         this.ask(this.state.form.schedule);
         if (job)
-            get(`/cluster/replication/${part(job.id)}`).then((now) => this.setState({ job: now, digest: now.digest, form: this.touched ? this.state.form : formOf(now) }),
+            get(`/cluster/replication/${part(job.id)}`).then((now) => this.setState({ job: now, digest: now.digest, form: { ...formOf(now), ...this.touched } }),
                 (e) => this.setState({ fault: t(e.message) }));
     }
 
@@ -48,7 +49,7 @@ export class JobForm extends Component {
     }
 
     change(key, value) {
-        this.touched = true;
+        this.touched[key] = value;
         this.setState({ form: { ...this.state.form, [key]: value }, fields: { ...this.state.fields, [key]: null } });
         if (key === 'schedule')
             this.ask(value);

@@ -1,7 +1,7 @@
 /* The last runs of a job, each with its steps as a bar, its error and its log. */
 import { el } from '../parts/dom.js';
 import { icon } from '../parts/icons.js';
-import { bytes, duration, timestamp, utc } from '../data/format.js';
+import { bytes, duration, iso, timestamp, utc } from '../data/format.js';
 import { locale, t } from '../words/words.js';
 
 const LOOK = { ok: 'ok', verified: 'ok', removed: 'ok', running: 'running', failed: 'error', differs: 'error', interrupted: 'error' };
@@ -25,7 +25,7 @@ function facts(run) {
 function row(run) {
     const look = LOOK[run.result] || 'waiting';
     return el('details', { key: `${run.start}-${run.result}`, class: 'run' },
-        el('summary', null, icon('open', 'twisted'), el('time', { datetime: new Date(run.start * 1000).toISOString(), title: utc(run.start) }, timestamp(run.start)),
+        el('summary', null, icon('open', 'twisted'), el('time', { datetime: iso(run.start), title: utc(run.start) }, timestamp(run.start)),
             el('span', { class: `state ${look}` }, icon(look), t(`run.${run.result}`)), el('span', { class: 'facts' }, facts(run))),
         run.error ? el('p', { class: 'banner error' }, run.error) : null,
         steps(run),

@@ -3,7 +3,7 @@ import { el, Component } from '../parts/dom.js';
 import { field } from '../parts/dialog.js';
 import { get } from '../data/api.js';
 import { DEFAULT_SCHEDULE } from '../data/jobs.js';
-import { dayAndTime, duration } from '../data/format.js';
+import { dayAndTime, duration, iso } from '../data/format.js';
 import { gapsOf, PRESETS, presetOf } from '../data/schedule.js';
 import { locale, t } from '../words/words.js';
 
@@ -63,7 +63,7 @@ export class Simulator extends Component {
 
     row(event, before) {
         return el('tr', { key: event.timestamp },
-            el('td', null, el('time', { datetime: new Date(event.timestamp * 1000).toISOString(), title: t('simulator.node', event.local) },
+            el('td', null, el('time', { datetime: iso(event.timestamp), title: t('simulator.node', event.local) },
                 dayAndTime(event.timestamp, locale()), el('span', { class: 'unseen' }, ` (${t('simulator.node', event.local)})`))),
             el('td', null, before === undefined ? t('simulator.in', duration(Math.max(0, event.timestamp - Date.now() / 1000), locale())) :
                 `+ ${duration(event.timestamp - before, locale())}`));

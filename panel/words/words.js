@@ -1,4 +1,4 @@
-/* t(key, values…): the text in the viewer's language, {0} {1} … replaced. */
+/* t(key, values…): the text in the viewer's language, {0} {1} … replaced. What is no key, as most of what a server says, comes as it is. */
 import en from './en.js';
 import de from './de.js';
 
@@ -21,6 +21,6 @@ export function languageOf(preferred) {
 export const locale = () => language;
 
 export function t(key, ...values) {
-    const text = texts[language][key] ?? en[key] ?? key;
-    return text.replace(/\{(\d)\}/g, (_, number) => values[number] ?? '');
+    const known = [texts[language], en].find((one) => Object.hasOwn(one, key));
+    return known ? known[key].replace(/\{(\d)\}/g, (_, number) => values[number] ?? '') : String(key);
 }

@@ -32,7 +32,7 @@ static void print_range(const struct parameter *p)
         for (const char *c = p->choices; *c; c += strcspn(c, "|") + (c[strcspn(c, "|")] == '|'))
             printf(" `%.*s`", (int)strcspn(c, "|"), c);
     else if (p->max)
-        printf(", at most %lld bytes", (long long)p->max);
+        printf(", at most %lld %s", (long long)p->max, p->characters ? "characters" : "bytes");
 }
 
 static void print_parameter(enum parameter_id id, bool needed)

@@ -2,6 +2,7 @@
 
 #include "api/attempts.h"
 #include "api/events.h"
+#include "api/gather.h"
 #include "api/relay.h"
 #include "api/serve/serve.h"
 #include "base/clock.h"
@@ -20,6 +21,9 @@ void api_release(struct api *a)
 {
     who_release(&a->who);
     jobs_kept_release(&a->jobs);
+    facts_release(&a->facts);
+    rows_release(&a->configs);
+    rows_release(&a->states);
     attempts_free(a->attempts);
     a->attempts = NULL;
     forwards_free(a->forwards);
@@ -112,8 +116,12 @@ static void answer(struct call *c, int r, const struct err *e)
 {
     if (r < 0 && c->status == 0)
         call_refuse(c, status_of(e->kind), "%s", e->text);
-    if (r >= 0)
+    if (r >= 0) {
         c->status = 200;
+        return;
+    }
+    json_decref(c->data); /* what was found before it failed */
+    c->data = NULL;
     if (c->status >= 500)
         log_failure(c);
 }
@@ -335,6 +343,8 @@ static void on_child(const struct child_result *r, void *arg)
     int rc = r->late      ? err_set(&e, ERR_SYSTEM, 0, "the request took too long and was ended")
              : r->too_big ? err_set(&e, ERR_SYSTEM, 0, "the answer is too large")
                           : c->finish(c, r, &e);
+    if (rc > 0)
+        return;
     answer(c, rc, &e);
     if (!pause_answer(c))
         c->answered(c);
@@ -459,12 +469,29 @@ const struct job *call_job(struct call *c, const char *what, struct err *e)
     return job;
 }
 
+void call_list(struct call *c, const struct rows *rows, bool (*wanted)(const struct call *c, uint32_t guest))
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct row *row = &rows->v[i];
+        if (!row->text.len || !wanted(c, row->guest))
+            continue;
+        buf_addc(&c->list, c->list.len ? ',' : '[');
+        buf_add(&c->list, row->text.data, row->text.len);
+    }
+    buf_adds(&c->list, c->list.len ? "]" : "[]");
+}
+
 /* ---- the answer ---- */
 
 void call_print(const struct call *c, struct buf *body)
 {
     if (c->text.len) {
         buf_add(body, c->text.data, c->text.len);
+        return;
+    }
+    if (c->list.len && c->status == 200) {
+        buf_addf(body, "{\"data\":%s%s}\n", buf_str(&c->list),
+                 c->extjs ? ",\"status\":200,\"success\":1" : "");
         return;
     }
     json_t *o = json_object();
@@ -492,9 +519,11 @@ static void leave(struct call *c)
         child_forget(c->child);
     }
     forward_cancel(c->forward);
+    gather_free(c->gather);
     c->pause = sd_event_source_disable_unref(c->pause);
     c->child = NULL;
     c->forward = NULL;
+    c->gather = NULL;
 }
 
 void call_cut(struct call *c)
@@ -512,6 +541,7 @@ void call_release(struct call *c)
         explicit_bzero(c->body.data, c->body.room);
     buf_release(&c->body);
     buf_release(&c->text);
+    buf_release(&c->list);
     request_release(&c->request);
     tree_free(c->tree);
     free(c->message);

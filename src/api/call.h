@@ -9,6 +9,7 @@
 
 #include "access/caller.h"
 #include "api/child.h"
+#include "api/facts.h"
 #include "api/forward.h"
 #include "api/often.h"
 #include "api/request.h"
@@ -17,6 +18,7 @@
 #include "cluster/jobs.h"
 #include "cluster/members.h"
 #include "conf/settings.h"
+#include "view/rows.h"
 
 #include <netinet/in.h>
 #include <systemd/sd-event.h>
@@ -40,6 +42,8 @@ struct api {
 
     struct who who;
     struct jobs_kept jobs;
+    struct facts facts;          /* of guests */
+    struct rows configs, states; /* of the lists of jobs */
     struct children *children;
     struct attempts *attempts;
     struct events *events; /* of the server; NULL: there is none */
@@ -80,15 +84,18 @@ struct call {
     double begun; /* monotonic */
     double steps; /* 0, or the answer comes a multiple of so many seconds after that, and not at 0 */
     sd_event_source *pause;
-    struct child *child; /* one of both, or none: who is asked for the answer */
+    struct child *child; /* who is asked for the answer: one of both, or none… */
     struct forward *forward;
-    int (*finish)(struct call *c, const struct child_result *r, struct err *e);
+    struct gather *gather; /* …and with the child all other nodes (gather.h) */
+    int (*finish)(struct call *c, const struct child_result *r,
+                  struct err *e);                                             /* 1: others are asked still */
     int (*then)(struct call *c, const struct child_result *r, struct err *e); /* of call_pvesr */
 
     /* the answer */
     unsigned status;
     char *message;         /* of a failure: one line */
-    json_t *data;          /* NULL: null */
+    json_t *data;          /* NULL: null… */
+    struct buf list;       /* …or as it is printed, where it is a list of rows that are kept */
     struct buf text;       /* instead of JSON, where there is any: metrics */
     json_t *total;         /* of a list of which only a part is sent, or NULL */
     struct stream *stream; /* instead of all that: the answer has no end (events.h); else NULL */
@@ -135,6 +142,9 @@ static inline bool call_given(const struct call *c, enum parameter_id id)
 const struct jobs *call_jobs(struct call *c, struct err *e);
 /* Of {id}: NULL is a 404 "no such …job 'ID'" (what: "job", "replication job"), or *e. */
 const struct job *call_job(struct call *c, const char *what, struct err *e);
+
+/* Answer with those rows whose guest is wanted. */
+void call_list(struct call *c, const struct rows *rows, bool (*wanted)(const struct call *c, uint32_t guest));
 
 /* Who was asked has answered: 0, or -1 when the failure is noted. */
 void call_end(struct call *c, int r);

@@ -87,6 +87,12 @@ const struct endpoint endpoints[] = {
      .returns = "array of objects, one for each target of a guest: `guest`, `vmtype`, `node`, `state`, "
                 "`job`, `target`, `newest`, `age` and `allowed` in seconds, `left-out`: volumes that no job "
                 "carries"},
+    {API_GET, "/cluster/at-risk", .parameters = {P_GUEST}, .guard = GUARD_USER, .serve = serve_all_at_risk,
+     .look = true, .seconds = 90,
+     .help = "What would be lost if one of the cluster's nodes died now; all of them are asked.",
+     .returns = "object: `risks`, array of objects as of /nodes/{node}/at-risk, that guest first which has "
+                "most to lose; `silent`, array of objects: `node`, `problem`, of nodes that do not say: what "
+                "is at risk there is not known"},
     {API_GET, "/nodes/{node}/restore-points/{vmid}", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
      .may = PRIV(VM_Audit), .on_node = true, .serve = serve_points, .look = true, .one_at_a_time = true,
      .help = "What the node can give back of a guest, the oldest first.",
@@ -113,17 +119,30 @@ const struct endpoint endpoints[] = {
      .help = "The cluster and its nodes.",
      .returns =
          "array of objects: one of `type` cluster (where there are several nodes), one of `type` node each"},
+    {API_GET, "/cluster/options", .guard = GUARD_ROOT, .may = PRIV(Sys_Audit), .serve = serve_options,
+     .help = "The cluster's settings, of `datacenter.cfg`.",
+     .returns = "object of its settings, `replication` and `migration` as objects: `type`, `network`; "
+                "`description`, `digest`"},
+    {API_PUT, "/cluster/options", .parameters = {P_REPLICATION, P_MIGRATION, P_DELETE_OPTIONS},
+     .guard = GUARD_ROOT, .may = PRIV(Sys_Modify), .serve = serve_options_set,
+     .help = "Change those of the cluster's settings that say how replication goes.", .returns = "null"},
     {API_GET, "/cluster/resources", .parameters = {P_RESOURCE}, .guard = GUARD_USER, .serve = serve_resources,
      .help = "The nodes, and the guests on which the caller has VM.Audit.",
-     .returns = "array of objects: `id`, `type`, `node`, of guests `vmid`"},
+     .returns = "array of objects: `id`, `type`, `node`, `status`, of guests `vmid`, `name`, `template`; "
+                "whether a guest of another node runs is `unknown`"},
     {API_GET, "/nodes", .guard = GUARD_USER, .serve = serve_nodes, .help = "The nodes of the cluster.",
      .returns = "array of objects: `node`, `id`, `type`, `status`"},
-    {API_GET, "/nodes/{node}/qemu", .in_path = {P_NODE}, .guard = GUARD_USER, .serve = serve_qemu,
-     .help = "The node's virtual machines on which the caller has VM.Audit.",
-     .returns = "array of objects: `vmid`"},
-    {API_GET, "/nodes/{node}/lxc", .in_path = {P_NODE}, .guard = GUARD_USER, .serve = serve_lxc,
-     .help = "The node's containers on which the caller has VM.Audit.",
-     .returns = "array of objects: `vmid`, `type`"},
+    {API_GET, "/nodes/{node}/status", .in_path = {P_NODE}, .guard = GUARD_NODE, .may = PRIV(Sys_Audit),
+     .on_node = true, .serve = serve_node_status, .help = "How the node itself is doing.",
+     .returns = "object: `uptime` in seconds, `loadavg` (array of texts), `memory`, `swap` and `rootfs` "
+                "(objects of bytes: `total`, `used`, `free`; of the last `avail`), `cpuinfo` (`cpus`), "
+                "`kversion`, `pveversion`"},
+    {API_GET, "/nodes/{node}/qemu", .in_path = {P_NODE}, .guard = GUARD_USER, .on_node = true,
+     .serve = serve_qemu, .help = "The node's virtual machines on which the caller has VM.Audit.",
+     .returns = "array of objects: `vmid`, `name`, `status`, `template`"},
+    {API_GET, "/nodes/{node}/lxc", .in_path = {P_NODE}, .guard = GUARD_USER, .on_node = true,
+     .serve = serve_lxc, .help = "The node's containers on which the caller has VM.Audit.",
+     .returns = "array of objects: `vmid`, `name`, `status`, `template`, `type`"},
 
     {API_GET, "/events", .guard = GUARD_USER, .serve = serve_events,
      .help = "What changes in the lists of jobs from now on, or since the event of the header Last-Event-ID: "
@@ -139,6 +158,18 @@ const struct endpoint endpoints[] = {
     {API_GET, "/nodes/{node}/lxc/{vmid}/config", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
      .may = PRIV(VM_Audit), .serve = serve_lxc_config, .help = "A container as it is configured now.",
      .returns = "object of its settings; `description`, `digest`"},
+    {API_GET, "/nodes/{node}/qemu/{vmid}/status/current", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_qemu_now,
+     .help = "Does a virtual machine run? What is not known from its configuration and its process is left "
+             "out.",
+     .returns = "object: `vmid`, `name`, `status` (running, stopped), `cpus`, `maxmem` bytes; while it runs "
+                "`pid`, `uptime` seconds; where they are set `lock`, `tags`, `template`"},
+    {API_GET, "/nodes/{node}/lxc/{vmid}/status/current", .in_path = {P_NODE, P_VMID}, .guard = GUARD_GUEST,
+     .may = PRIV(VM_Audit), .on_node = true, .serve = serve_lxc_now,
+     .help = "Does a container run? What is not known from its configuration is left out.",
+     .returns =
+         "object: `vmid`, `type`, `name`, `status` (running, stopped), `maxmem`, `maxswap` bytes; where "
+         "they are set `cpus`, `lock`, `tags`, `template`"},
 };
 
 const size_t n_endpoints = ELEMENTS(endpoints);

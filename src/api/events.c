@@ -11,8 +11,9 @@
 #include <time.h>
 
 #define LOOK_SECONDS 0.1 /* between two looks at least… */
-#define LOOK_SHARE 20    /* …and so many times what the last one took: a twentieth of the processor */
-#define WHOLE_SECONDS 5  /* what comes with time alone is seen by then */
+#define LOOK_SHARE                                                                                           \
+    20 /* …and so many times what the last one for a change took: a twentieth of the processor */
+#define WHOLE_SECONDS 5 /* what comes with time alone is seen by then */
 
 struct event {
     unsigned refs;
@@ -31,9 +32,9 @@ struct events {
     bool over;
 
     /* while somebody listens */
-    bool active, whole; /* whole: the next look is at everything */
-    uint64_t boot;      /* tells ids of other times from ours */
-    struct world world; /* without its states */
+    bool active, whole, jobs; /* whole: the next look is at everything; jobs: because that has changed */
+    uint64_t boot;            /* tells ids of other times from ours */
+    struct world world;       /* without its states */
     struct changes seen;
     struct event *kept[EVENTS_KEPT]; /* event `number` is at number % EVENTS_KEPT */
     uint64_t first, next;            /* numbers of the oldest, and of the one to come */
@@ -139,8 +140,9 @@ static int look(struct events *ev, bool tell, struct err *e)
     ev->world.states = NULL;
     if (whole)
         ev->looked_whole = ev->looked;
-    ev->whole = false;
-    ev->cost = spent() - begin;
+    if (!whole || ev->jobs) /* what comes with time alone is rare: nothing waits longer for it */
+        ev->cost = spent() - begin;
+    ev->whole = ev->jobs = false;
     return 0;
 }
 
@@ -181,6 +183,7 @@ void events_changed(struct events *ev, bool jobs)
     if (!ev || !ev->active)
         return;
     ev->whole |= jobs;
+    ev->jobs |= jobs;
     look_soon(ev);
 }
 
@@ -421,8 +424,10 @@ void events_sweep(struct events *ev)
     ev->who = ev->api->who.version;
     for (struct stream *s = ev->streams; s; s = s->next)
         sweep(s, other_rights);
-    if (clock_mono() - ev->looked_whole >= WHOLE_SECONDS)
-        events_changed(ev, true);
+    if (clock_mono() - ev->looked_whole >= WHOLE_SECONDS) {
+        ev->whole = true;
+        look_soon(ev);
+    }
 }
 
 void events_end(struct events *ev)

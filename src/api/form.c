@@ -17,13 +17,14 @@ void form_release(struct form *f)
 {
     strv_release(&f->name);
     strv_release(&f->value);
+    strv_release(&f->again);
 }
 
-const char *form_get(const struct form *f, const char *name)
+static char **find(const struct form *f, const char *name)
 {
     for (size_t i = 0; i < f->name.n; i++)
         if (strcmp(f->name.v[i], name) == 0)
-            return f->value.v[i];
+            return &f->value.v[i];
     return NULL;
 }
 
@@ -78,16 +79,19 @@ static char *decode(const char *text, size_t n, bool plus, struct err *e)
 
 static int add(struct form *f, const char *name, const char *value, struct err *e)
 {
-    if (f->name.n >= FORM_FIELDS_MAX)
+    if (f->name.n + f->again.n >= FORM_FIELDS_MAX)
         return err_set(e, ERR_USAGE, 0, "more than %d parameters", FORM_FIELDS_MAX);
     if (!*name || strlen(name) > FORM_NAME_MAX)
         return err_set(e, ERR_USAGE, 0, "a parameter's name has 1 to %d characters", FORM_NAME_MAX);
-    const char *before = form_get(f, name);
-    if (before && strcmp(before, value) != 0)
-        return err_set(e, ERR_USAGE, 0, "parameter '%s' was sent twice, with different values", name);
+    char **before = find(f, name);
     if (!before) {
         strv_add(&f->name, name);
         strv_add(&f->value, value);
+    } else if (strcmp(*before, value) != 0) {
+        char *all = xasprintf("%s\n%s", *before, value);
+        free(*before);
+        *before = all;
+        strv_add(&f->again, name);
     }
     return 0;
 }

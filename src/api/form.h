@@ -11,12 +11,13 @@
 #define FORM_FIELDS_MAX 64
 #define FORM_NAME_MAX 64
 
-/* name.v[i] has the value value.v[i]. */
+/* name.v[i] has the value value.v[i]. One that was sent more than once has all that was, a line each, and
+ * where that is not the same, is also in `again`, as often as it was sent anew: only a list may be sent so.
+ */
 struct form {
-    struct strv name, value;
+    struct strv name, value, again;
 };
 void form_release(struct form *f);
-const char *form_get(const struct form *f, const char *name); /* NULL: not there */
 
 /* "a=1&b=two%20words&flag": added to f. plus: '+' is a blank. */
 int form_parse(struct form *f, const char *text, size_t len, struct err *e);

@@ -113,13 +113,15 @@ static void on_done(const struct forward_result *r, void *arg)
 
 /* ---- there and back ---- */
 
-static int send_to(struct call *c, const struct place *p, struct err *e)
+/* The far side may take as long as this one would. */
+static struct forward *send_to(struct call *c, const struct place *p, const char *path,
+                               void (*done)(const struct forward_result *r, void *arg), void *arg,
+                               struct err *e)
 {
     _cleanup_buf_ struct buf url = BUF_INIT, form = BUF_INIT;
     _cleanup_strv_ struct strv headers = STRV_INIT;
     bool six = strchr(p->host, ':'), in_body = c->verb == API_POST || c->verb == API_PUT;
-    buf_addf(&url, six ? "https://[%s]:%u/api2/json" : "https://%s:%u/api2/json", p->host, p->port);
-    add_path(c, &url);
+    buf_addf(&url, six ? "https://[%s]:%u/api2/json%s" : "https://%s:%u/api2/json%s", p->host, p->port, path);
     add_form(&c->request.form, &form);
     if (!in_body && form.len)
         buf_addf(&url, "?%s", buf_str(&form));
@@ -132,23 +134,35 @@ static int send_to(struct call *c, const struct place *p, struct err *e)
                                 .headers = &headers,
                                 .body = in_body ? buf_str(&form) : NULL,
                                 .len = in_body ? form.len : 0};
-    c->forward = forward_start(c->api->forwards, &r, on_done, c, e);
+    struct forward *f = forward_start(c->api->forwards, &r, done, arg, e);
     wipe(&headers);
-    return c->forward ? 1 : -1;
+    return f;
+}
+
+struct forward *relay_ask(struct call *c, const char *node, const char *path,
+                          void (*done)(const struct forward_result *r, void *arg), void *arg, struct err *e)
+{
+    struct place p = {0};
+    struct forward *f = NULL;
+    int r = place_find(c->tree, node, &p, e);
+    if (r > 0)
+        err_set(e, ERR_NONE, 0,
+                "no node of that name has served its API in this cluster yet, see 'api' in pvesr.conf(5)");
+    if (r == 0)
+        f = send_to(c, &p, path, done, arg, e);
+    place_release(&p);
+    return f;
 }
 
 int relay_begin(struct call *c, const char *node, struct err *e)
 {
-    struct place p = {0};
+    _cleanup_buf_ struct buf path = BUF_INIT;
     if (c->forwarded_by)
         return call_refuse(c, 508, "this is node '%s': node '%s' took it for '%s'", c->api->settings->node,
                            c->forwarded_by, node);
-    int r = place_find(c->tree, node, &p, e);
-    if (r > 0)
-        return refuse_away(
-            c, "no node of that name has served its API in this cluster yet, see 'api' in pvesr.conf(5)");
-    if (r == 0)
-        r = send_to(c, &p, e);
-    place_release(&p);
-    return r;
+    add_path(c, &path);
+    c->forward = relay_ask(c, node, buf_str(&path), on_done, c, e);
+    if (c->forward)
+        return 1;
+    return e->kind == ERR_NONE ? refuse_away(c, e->text) : -1;
 }

@@ -4,6 +4,9 @@
 
 #define NOT_DEFINED "property is not defined in schema and the schema does not allow additional properties"
 #define MISSING "property is missing and it is not optional"
+#define TWICE "was sent twice, with different values"
+/* By which Proxmox VE's panel keeps answers out of caches. It means nothing, to other nodes either. */
+#define NO_CACHE "_dc"
 
 static void complain(struct request *r, const char *name, const char *reason)
 {
@@ -36,14 +39,27 @@ static void take(struct request *r, enum parameter_id id, const char *text)
     v->text = text;
 }
 
+static void drop(struct form *f, const char *name)
+{
+    for (size_t i = 0; i < f->name.n; i++)
+        if (strcmp(f->name.v[i], name) == 0) {
+            strv_remove(&f->name, i);
+            strv_remove(&f->value, i);
+            return;
+        }
+}
+
 static void take_all(struct request *r)
 {
     for (size_t i = 0; i < r->path.n; i++)
         take(r, r->endpoint->in_path[i], r->path.v[i]);
     for (size_t i = 0; i < r->form.name.n; i++) {
-        enum parameter_id id = find(r->endpoint, r->form.name.v[i]);
+        const char *name = r->form.name.v[i];
+        enum parameter_id id = find(r->endpoint, name);
         if (id == P_NONE)
-            complain(r, r->form.name.v[i], NOT_DEFINED);
+            complain(r, name, NOT_DEFINED);
+        else if (parameters[id].type != TYPE_LIST && strv_has(&r->form.again, name))
+            complain(r, name, TWICE);
         else
             take(r, id, r->form.value.v[i]);
     }
@@ -70,6 +86,7 @@ int request_check(struct request *r, const struct endpoint *ep, struct strv *pat
     *r = (struct request){.endpoint = ep, .path = *path, .form = *form};
     *path = (struct strv)STRV_INIT;
     *form = (struct form){0};
+    drop(&r->form, NO_CACHE);
     take_all(r);
     for (size_t i = 0; i < ENDPOINT_PATH_PARAMETERS && ep->in_path[i]; i++)
         parse(r, ep->in_path[i], true);

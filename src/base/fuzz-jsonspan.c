@@ -18,6 +18,24 @@ static void walk(struct json_span s)
     free(json_to_string(s));
 }
 
+/* What is found while the text is checked is what a walk finds. */
+static void find(const char *text, size_t size, struct json_span root)
+{
+    struct json_pair pair;
+    struct json_span again, key, value;
+    size_t bad;
+    struct json_iter it = json_iter(root);
+    if (!json_is_object(root) || !json_next(&it, &key, &value) || memchr(key.p, 0, key.len))
+        return;
+    _cleanup_free_ char *wanted = xstrndup(key.p, key.len);
+    if (json_check_for(text, size, wanted, &again, &pair, &bad) < 0 || !pair.times)
+        abort();
+    value = json_get(root, wanted);
+    if (value.p != pair.value.p || value.len != pair.value.len ||
+        pair.whole.p + pair.whole.len != pair.value.p + pair.value.len)
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = xmalloc(size + 1); /* of exactly this size, so that a read beyond is seen */
@@ -27,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t bad;
     if (json_check(text, size, &root, &bad) == 0) {
         walk(root);
+        find(text, size, root);
         struct buf compact = BUF_INIT, twice = BUF_INIT;
         json_add(&compact, root);
         if (json_check(compact.data, compact.len, &again, &bad) < 0)

@@ -9,6 +9,8 @@ enum { DEPTH_MAX = 64 };
 
 struct scan {
     const char *p, *end;
+    const char *wanted; /* a key of the outermost object, or NULL */
+    struct json_pair *found;
 };
 
 static bool is_blank(char c)
@@ -108,6 +110,27 @@ static bool scan_word(struct scan *s, const char *word)
 
 static bool scan_value(struct scan *s, unsigned depth);
 
+static bool scan_pair(struct scan *s, unsigned depth)
+{
+    const char *from = s->p;
+    if (!take(s, '"') || !scan_string(s))
+        return false;
+    struct json_span key = {from + 1, (size_t)(s->p - from) - 2};
+    skip_blanks(s);
+    if (!take(s, ':'))
+        return false;
+    skip_blanks(s);
+    const char *value = s->p;
+    if (!scan_value(s, depth + 1))
+        return false;
+    if (depth == 0 && s->wanted && json_key_is(key, s->wanted)) {
+        s->found->whole = (struct json_span){from, (size_t)(s->p - from)};
+        s->found->value = (struct json_span){value, (size_t)(s->p - value)};
+        s->found->times++;
+    }
+    return true;
+}
+
 /* After the opening bracket. */
 static bool scan_container(struct scan *s, char close, unsigned depth)
 {
@@ -116,14 +139,7 @@ static bool scan_container(struct scan *s, char close, unsigned depth)
         return true;
     do {
         skip_blanks(s);
-        if (close == '}') {
-            if (!take(s, '"') || !scan_string(s))
-                return false;
-            skip_blanks(s);
-            if (!take(s, ':'))
-                return false;
-        }
-        if (!scan_value(s, depth + 1))
+        if (!(close == '}' ? scan_pair(s, depth) : scan_value(s, depth + 1)))
             return false;
         skip_blanks(s);
     } while (take(s, ','));
@@ -158,7 +174,15 @@ static bool scan_value(struct scan *s, unsigned depth)
 
 int json_check(const char *text, size_t len, struct json_span *ret, size_t *bad)
 {
-    struct scan s = {text, text + len};
+    struct json_pair ignored;
+    return json_check_for(text, len, NULL, ret, &ignored, bad);
+}
+
+int json_check_for(const char *text, size_t len, const char *key, struct json_span *ret,
+                   struct json_pair *pair, size_t *bad)
+{
+    struct scan s = {text, text + len, key, pair};
+    *pair = (struct json_pair){0};
     skip_blanks(&s);
     const char *from = s.p;
     bool ok = scan_value(&s, 0);

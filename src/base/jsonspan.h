@@ -31,6 +31,16 @@ struct json_span {
  * or -1 and the offset of the first byte that cannot be right in *bad. */
 int json_check(const char *text, size_t len, struct json_span *ret, size_t *bad);
 
+/* A key of an object, and its value. */
+struct json_pair {
+    struct json_span whole, value; /* whole: from the key's quote to the value's end */
+    unsigned times;                /* that the key is there; of several the last is meant */
+};
+/* json_check, which finds a key of the outermost object on its way: in large texts nothing is looked at
+ * twice. */
+int json_check_for(const char *text, size_t len, const char *key, struct json_span *ret,
+                   struct json_pair *pair, size_t *bad);
+
 bool json_is_object(struct json_span s);
 bool json_is_array(struct json_span s);
 

@@ -188,7 +188,7 @@ static int stream(bool piped, int use, int number, int *theirs, int *ours, struc
                   : (number == 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : fcntl(number, F_DUPFD_CLOEXEC, 3));
     if (*theirs < 0 && number > 0) /* our own stream is closed */
         *theirs = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return *theirs < 0 ? err_sys(e, "cannot hand over a file descriptor") : 0;
+    return *theirs < 0 ? err_sys(e, "cannot pass an open file on to a program") : 0;
 }
 
 static int spawn(char *const argv[], const struct proc_streams *s, bool new_session, struct proc *p,

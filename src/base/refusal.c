@@ -75,7 +75,7 @@ static void explain_full(struct err *e, const char *folder)
             " bytes are free: remove files there, see df -i '%s'",
             folder, bytes, folder);
     else
-        add(e, "'%s' has %" PRIu64 " bytes free", folder, bytes);
+        add(e, "'%s' has %" PRIu64 " bytes free: make room there", folder, bytes);
 }
 
 void refusal_explain(struct err *e, const char *path)
@@ -94,8 +94,8 @@ void refusal_explain(struct err *e, const char *path)
     case EROFS:
         add(e,
             "'%s' is mounted read-only, perhaps by the kernel after an error: see dmesg, then mount -o "
-            "remount,rw",
-            folder);
+            "remount,rw \"$(findmnt -nT '%s' -o TARGET)\"",
+            folder, folder);
         break;
     case EPERM:
         if (!refusal_by_flag(e, path))

@@ -34,8 +34,10 @@ static void say_takeover(json_t *list, struct findings *found)
 int cmd_doctor(struct env *env, const struct args *a, struct err *e)
 {
     struct findings found;
-    if (env_members_with_us(env, e) < 0 ||
-        doctor_look(env, (uint32_t)a->value[P_GUEST].integer, a->value[P_REPAIR].flag, &found, e) < 0)
+    struct doctor_options o = {.guest = (uint32_t)a->value[P_GUEST].integer,
+                               .repair = a->value[P_REPAIR].flag,
+                               .free = &a->value[P_FREE].list};
+    if (env_members_with_us(env, e) < 0 || doctor_look(env, &o, &found, e) < 0)
         return -1;
     json_t *list = args_want_json(a) ? json_array() : NULL;
     for (size_t i = 0; i < found.n; i++)

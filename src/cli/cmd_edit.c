@@ -218,19 +218,32 @@ static const struct guest_entry *find_remover(struct env *env, const struct job 
     return g;
 }
 
+/* What this node remembers of the job goes with it, lest it look as if that had been lost. */
+static int delete_at_once(struct env *env, struct edit *edit, const char *id, struct err *e)
+{
+    struct err ignored;
+    _cleanup_buf_ struct buf before = BUF_INIT, after = BUF_INIT;
+    const struct job *job = jobs_find(&edit->jobs, id);
+    uint32_t guest = job ? job->guest : 0;
+    _cleanup_free_ char *target = job ? xstrdup(job->target) : NULL;
+    jobs_print(&edit->jobs, &before);
+    jobs_remove(&edit->jobs, id);
+    jobs_print(&edit->jobs, &after);
+    if (strcmp(buf_str(&before), buf_str(&after)) != 0 && edit_save(env, edit, e) < 0)
+        return -1;
+    if (target)
+        job_state_remove(env->settings.state_dir, guest, target, &ignored);
+    return 0;
+}
+
 int cmd_delete(struct env *env, const struct args *a, struct err *e)
 {
     const char *id = args_text(a, P_ID);
     _cleanup_edit_ struct edit edit = {0};
     if (edit_begin(env, &edit, e) < 0)
         return -1;
-    if (a->value[P_FORCE].flag) {
-        _cleanup_buf_ struct buf before = BUF_INIT, after = BUF_INIT;
-        jobs_print(&edit.jobs, &before);
-        jobs_remove(&edit.jobs, id);
-        jobs_print(&edit.jobs, &after);
-        return strcmp(buf_str(&before), buf_str(&after)) == 0 ? 0 : edit_save(env, &edit, e);
-    }
+    if (a->value[P_FORCE].flag)
+        return delete_at_once(env, &edit, id, e);
     struct job *job = edit_job(&edit, id, e);
     if (!job)
         return -1;

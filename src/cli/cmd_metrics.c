@@ -67,5 +67,5 @@ int cmd_metrics(struct env *env, const struct args *a, struct err *e)
     metrics_print_jobs(f.v, f.n, env->settings.node, f.counted, now, &text);
     metrics_print_end(&text);
     fwrite(buf_str(&text), 1, text.len, stdout);
-    return 0;
+    return tell_orphans(env, &jobs, e);
 }

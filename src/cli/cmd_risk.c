@@ -278,5 +278,5 @@ int cmd_at_risk(struct env *env, const struct args *a, struct err *e)
             print_risk(&r.v[i], r.now);
     if (list)
         json_put(list, false);
-    return 0;
+    return tell_orphans(env, &jobs, e);
 }

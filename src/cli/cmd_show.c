@@ -181,9 +181,7 @@ static void tell_spooled(const struct spooled *x, size_t n)
 {
     char since[32];
     bool one = n == 1;
-    const char *how = x->refused ? (one ? "is refused for good" : "are refused for good")
-                      : one      ? "waits"
-                                 : "wait";
+    const char *how = x->refused ? (one ? "is refused" : "are refused") : one ? "waits" : "wait";
     clock_print_log(x->made, since);
     if (x->tries || clock_epoch() - x->made > WAITING_SECONDS)
         put_line(stderr, "warning: %zu notification%s for '%s' %s since %s: %s%s", n, one ? "" : "s",
@@ -231,7 +229,7 @@ static int show_status(struct env *env, const struct args *a, struct err *e)
         json_put(list, false);
     job_states_free(states);
     tell_waiting(env);
-    return 0;
+    return tell_orphans(env, &jobs, e);
 }
 
 /* Whoever looks on sees what is wrong just now, and when it is over. */

@@ -250,13 +250,13 @@ const struct command commands[] = {
                "make. The point itself and the replica stay as they are."},
     {.name = "doctor",
      .group = GROUP_REPAIR,
-     .options = {P_GUEST, P_REPAIR, P_OUTPUT_FORMAT},
+     .options = {P_GUEST, P_REPAIR, P_FREE, P_OUTPUT_FORMAT},
      .run = cmd_doctor,
      .ours = true,
      .help = "End what a crash interrupted, list what is left over.",
      .detail =
          "State: ended (done now), left (left over; removed with --repair), removed, kept (only a person "
-         "should remove it). Volumes are never removed."},
+         "should remove it; what --free removes says so). No other volume is ever removed."},
     {.name = "settle",
      .group = GROUP_REPAIR,
      .options = {P_GUEST, P_AS_IS},

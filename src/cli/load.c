@@ -1,6 +1,7 @@
 #include "cli/load.h"
 
 #include "cli/lines.h"
+#include "run/orphans.h"
 #include "state/jobstate.h"
 
 static void tell_warnings(const struct strv *warnings)
@@ -29,6 +30,14 @@ int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e)
     tell_warnings(&ret->warnings);
     tell_warnings(&ret->doubts);
     return 0;
+}
+
+int tell_orphans(struct env *env, const struct jobs *jobs, struct err *e)
+{
+    _cleanup_strv_ struct strv warnings = STRV_INIT;
+    int r = orphans_look(env, jobs, &warnings, e);
+    tell_warnings(&warnings);
+    return r;
 }
 
 int edit_begin(struct env *env, struct edit *edit, struct err *e)

@@ -9,6 +9,9 @@ int load_jobs(struct env *env, struct jobs *ret, struct err *e);
  * the guests too. */
 int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e);
 
+/* orphans_look, for the end of what is shown: the warnings go to stderr. */
+int tell_orphans(struct env *env, const struct jobs *jobs, struct err *e);
+
 /* A change of replication.cfg: begin takes the lock and loads; save writes; end releases both. */
 struct edit {
     struct tree_lock *lock;

@@ -257,20 +257,22 @@ static void test_refused(void **arg)
 static void test_long_values(void **arg)
 {
     static const struct {
-        const char *line;
+        const char *line, *character;
         size_t fits;
     } cases[] = {
-        {"update 100-0 --comment ", 4096},
-        {"update 100-0 --digest ", 64},
-        {"prepare-local-job 100-0 --parent_snapname ", 40},
-        {"prepare-local-job 100-0 --scan ", 4096},
+        {"update 100-0 --comment ", "a", 4096},
+        {"update 100-0 --comment ", "ä", 4096},
+        {"update 100-0 --comment ", "\xf0\x9f\x92\xbe", 4096},
+        {"update 100-0 --digest ", "a", 64},
+        {"prepare-local-job 100-0 --parent_snapname ", "a", 40},
+        {"prepare-local-job 100-0 --scan ", "a", 4096},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++)
         for (size_t over = 0; over < 2; over++) {
             _cleanup_buf_ struct buf line = BUF_INIT, result = BUF_INIT;
             buf_adds(&line, cases[i].line);
             for (size_t n = 0; n < cases[i].fits + over; n++)
-                buf_addc(&line, 'a');
+                buf_adds(&line, cases[i].character);
             if (parse_line(buf_str(&line), &result) != (over ? -1 : 0))
                 fail_msg("%s with %zu characters: %s", cases[i].line, cases[i].fits + over, buf_str(&result));
         }

@@ -44,10 +44,15 @@ static int check(const struct buf *text, struct json_span *root, char **me, stru
 {
     size_t bad;
     if (json_check(buf_str(text), text->len, root, &bad) < 0)
-        return err_set(e, ERR_DATA, 0, "'.members' is damaged at byte %zu", bad);
+        return err_set(e, ERR_DATA, 0,
+                       "'.members', in which pmxcfs lists the nodes, is damaged at byte %zu: see systemctl "
+                       "status pve-cluster",
+                       bad);
     _cleanup_free_ char *name = json_to_string(json_get(*root, "nodename"));
     if (!name || node_name_check(name, e) < 0)
-        return err_set(e, ERR_DATA, 0, "'.members' does not name this node");
+        return err_set(e, ERR_DATA, 0,
+                       "'.members', in which pmxcfs lists the nodes, does not name this node: see systemctl "
+                       "status pve-cluster");
     *me = take_ptr(name);
     return 0;
 }
@@ -74,6 +79,7 @@ int dotmembers_parse(const struct buf *text, struct nodes *nodes, struct members
     if (check(text, &root, &me, e) < 0)
         return -1;
     m->quorate = is_quorate(root);
+    m->cluster = json_to_string(json_get(json_get(root, "cluster"), "name"));
     struct json_span list = json_get(root, "nodelist"), key, info;
     if (!json_is_object(list)) {
         add_single_node(nodes, m, me);

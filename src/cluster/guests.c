@@ -255,6 +255,13 @@ bool guests_has_two(const struct guest_list *g, uint32_t id)
     return false;
 }
 
+bool guests_is_on(uint32_t id, const void *arg)
+{
+    const struct guests_on *on = arg;
+    const struct guest_entry *g = guests_find(on->guests, id);
+    return g && strcmp(g->node, on->node) == 0;
+}
+
 void guests_release(struct guest_list *g)
 {
     free(g->v);

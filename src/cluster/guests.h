@@ -34,6 +34,12 @@ int guests_still(struct tree *t, const struct guest_list *g, uint32_t id, struct
 void guests_release(struct guest_list *g);
 const struct guest_entry *guests_find(const struct guest_list *g, uint32_t id); /* NULL: none */
 bool guests_has_two(const struct guest_list *g, uint32_t id); /* two files, so that it has no owner */
+/* Is it on this node? arg: a struct guests_on. */
+struct guests_on {
+    const struct guest_list *guests;
+    const char *node;
+};
+bool guests_is_on(uint32_t id, const void *arg);
 /* "nodes/pve1/qemu-server/100.conf"; malloc'ed. */
 char *guest_config_path(const struct guest_entry *g);
 const char *guest_type_name(enum guest_type t); /* "qemu", "lxc" */

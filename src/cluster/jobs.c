@@ -1,5 +1,7 @@
 #include "cluster/jobs.h"
 
+#include "conf/lines.h"
+
 #include <string.h>
 #include <sys/stat.h>
 
@@ -54,17 +56,32 @@ static void sweep(struct tree *t)
     tree_sweep(t, extras_name);
 }
 
-/* Nothing is written where nothing changes: most clusters never have this file. */
+/* What has no section says that this is meant so, and says it no longer than that. */
+static void print(const struct section_file *f, bool (*says)(const char *line, size_t len), const char *word,
+                  struct buf *out)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    section_print(f, &text);
+    struct lines l = LINES_INIT(buf_str(&text), text.len);
+    while (lines_next(&l))
+        if (!says(l.text, l.len))
+            buf_add(out, l.raw, l.raw_len);
+    if (!f->n)
+        buf_addf(out, "%s: the last one was removed\n", word);
+}
+
+/* Nothing is written where nothing changes: most clusters never have this file, and of one that was lost or
+ * emptied nobody here says that it is meant so. */
 static int save_extras(struct tree *t, const struct jobs *j, struct err *e)
 {
     _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
-    jobs_print_extras(j, &new);
+    print(&j->extras, jobs_says_plain, JOBS_PLAIN, &new);
     int has = tree_read(t, extras_name, &old, e);
     if (has < 0)
         return -1;
-    if (has == 0 && new.len == 0)
+    if (has == 0 && !j->extras.n && !j->file.n && !j->bare)
         return tree_remove(t, extras_name, e) < 0 ? -1 : 0;
-    if (strcmp(buf_str(&old), buf_str(&new)) == 0)
+    if (strcmp(buf_str(&old), buf_str(&new)) == 0 || (!j->extras.n && (has > 0 || j->bare)))
         return 0;
     return tree_write(t, extras_name, buf_str(&new), new.len, e);
 }
@@ -75,7 +92,7 @@ int jobs_save(struct tree *t, struct jobs *j, struct err *e)
 {
     sweep(t);
     _cleanup_buf_ struct buf text = BUF_INIT;
-    jobs_print(j, &text);
+    print(&j->file, jobs_says_none, JOBS_NONE, &text);
     if (save_extras(t, j, e) < 0 || tree_write(t, file_name, buf_str(&text), text.len, e) < 0 ||
         (jobs_drop_extras(j) && save_extras(t, j, e) < 0))
         return err_wrap(e, "cannot save the replication jobs");
@@ -95,7 +112,7 @@ int jobs_sweep(struct tree *t, struct err *e)
 
 static bool drop_gone(struct jobs *j)
 {
-    return *j->digest && j->warnings.n == 0 && jobs_drop_extras(j);
+    return *j->digest && !jobs_may_be_lost(j) && j->warnings.n == 0 && jobs_drop_extras(j);
 }
 
 int jobs_tidy_extras(struct tree *t, struct jobs *seen, struct err *e)
@@ -255,7 +272,9 @@ int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e)
         job_files_release(&now);
         return r;
     }
+    uint64_t version = k->version + 1;
     jobs_kept_release(k);
+    k->version = version;
     parse(t, &now, &k->jobs);
     k->files = now;
     k->loaded = true;

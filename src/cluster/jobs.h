@@ -7,7 +7,8 @@
 
 /* replication.cfg and replication-ext.cfg as they are now. */
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e);
-/* Print and write both files; the caller holds tree_lock(t, "replication.cfg"). */
+/* Print and write both files, with JOBS_NONE where there is no job; the caller holds tree_lock(t,
+ * "replication.cfg"). */
 int jobs_save(struct tree *t, struct jobs *j, struct err *e);
 
 /* The same, kept: what has not changed in the files is not parsed again. */
@@ -19,6 +20,7 @@ struct jobs_kept {
     struct jobs jobs;
     struct job_files files; /* as it was parsed */
     bool loaded;
+    uint64_t version; /* another one each time that it was parsed */
 };
 /* Bring it up to date. 1: it was parsed anew, so pointers into it are invalid. */
 int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e);

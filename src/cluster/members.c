@@ -90,6 +90,7 @@ void members_release(struct members *m)
         nodes.v[nodes.n] = m->v[nodes.n].node;
     nodes_release(&nodes);
     strv_release(&m->warnings);
+    free(m->cluster);
     free(m->v);
     *m = (struct members){0};
 }

@@ -17,6 +17,7 @@ struct members {
     struct member *v;
     size_t n;
     bool quorate;
+    char *cluster;        /* its name, or NULL: it has none */
     struct strv warnings; /* "nodes.cfg:7: …" */
 };
 

@@ -39,17 +39,18 @@ static void test_members(void **state)
     static const struct {
         const char *json;
         bool quorate;
+        const char *cluster;
         const char *expected; /* name=address+|- … */
     } cases[] = {
-        {MEMBERS_TWO, true, "pve1=10.0.0.1+ pve2=10.0.0.2- "},
-        {"{\"nodename\":\"pve1\",\"version\":1}", true, "pve1=local+ "},
+        {MEMBERS_TWO, true, "c", "pve1=10.0.0.1+ pve2=10.0.0.2- "},
+        {"{\"nodename\":\"pve1\",\"version\":1}", true, NULL, "pve1=local+ "},
         {"{\"nodename\":\"a\",\"cluster\":{\"quorate\":0},\"nodelist\":{\"a\":{\"online\":1,\"ip\":\"fd00::"
          "1\"}}}",
-         false, "a=fd00::1+ "},
-        {"{\"nodename\":\"a\",\"cluster\":{},\"nodelist\":{\"a\":{}}}", false, "a=a- "},
+         false, NULL, "a=fd00::1+ "},
+        {"{\"nodename\":\"a\",\"cluster\":{},\"nodelist\":{\"a\":{}}}", false, NULL, "a=a- "},
         {"{\"nodename\":\"a\",\"cluster\":{\"quorate\":1},\"nodelist\":{\"a\":{\"ip\":\"-oProxyCommand=x\"},"
          "\"b c\":{\"ip\":\"10.0.0.3\"},\"-x\":{}}}",
-         true, "a=a- "},
+         true, NULL, "a=a- "},
     };
     struct test_tree *tt = *state;
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -63,6 +64,7 @@ static void test_members(void **state)
             buf_addf(&seen, "%s=%s%c ", m.v[k].node.name, m.v[k].node.address, m.v[k].online ? '+' : '-');
         assert_string_equal(buf_str(&seen), cases[i].expected);
         assert_int_equal(m.quorate, cases[i].quorate);
+        assert_string_equal(m.cluster ? m.cluster : "none", cases[i].cluster ? cases[i].cluster : "none");
         assert_null(members_find(&m, "nobody"));
         members_release(&m);
     }

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* "[type=]secure|insecure[,network=CIDR]" */
-static bool parse_transport(const char *text, struct transport *ret)
+bool transport_parse(const char *text, struct transport *ret)
 {
     struct transport t = {0};
     struct cidr cidr;
@@ -48,9 +47,9 @@ static void take(struct found *f, const char *name, unsigned number, const char 
 {
     bool ok = true;
     if (strcmp(key, "replication") == 0 && !f->replication)
-        ok = f->replication = parse_transport(value, &f->of_replication);
+        ok = f->replication = transport_parse(value, &f->of_replication);
     else if (strcmp(key, "migration") == 0 && !f->migration)
-        ok = f->migration = parse_transport(value, &f->of_migration);
+        ok = f->migration = transport_parse(value, &f->of_migration);
     else if (strcmp(key, "migration_unsecure") == 0)
         f->unsecure = strcmp(value, "1") == 0;
     if (!ok)
@@ -99,6 +98,32 @@ char *datacenter_email_from(const char *text, size_t len)
             return take_ptr(value);
     }
     return NULL;
+}
+
+static bool has_key(const struct lines *l, const char *wanted)
+{
+    _cleanup_free_ char *key = NULL;
+    _cleanup_free_ char *value = NULL;
+    return split_line(l, &key, &value) && strcmp(key, wanted) == 0;
+}
+
+/* Where it was first, else at the end. */
+void datacenter_set(const char *text, size_t len, const char *key, const char *value, struct buf *ret)
+{
+    struct lines l = LINES_INIT(text, len);
+    size_t begin = ret->len;
+    while (lines_next(&l)) {
+        if (!has_key(&l, key)) {
+            buf_add(ret, l.raw, l.raw_len);
+        } else if (value) {
+            buf_addf(ret, "%s: %s\n", key, value);
+            value = NULL;
+        }
+    }
+    if (value && ret->len > begin && ret->data[ret->len - 1] != '\n')
+        buf_addc(ret, '\n');
+    if (value)
+        buf_addf(ret, "%s: %s\n", key, value);
 }
 
 void transport_release(struct transport *t)

@@ -44,6 +44,8 @@ struct jobs {
     size_t n;
     char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
     int64_t written; /* epoch: since when the file is as it is; 0: unknown */
+    bool emptied;    /* the file has the line JOBS_NONE: that it names no job is meant so */
+    bool bare;       /* replication-ext.cfg has nothing, and not the line JOBS_PLAIN, either */
     /* Jobs that cannot be read from their sections: target is "-", fault says why; id, guest, source,
      * schedule, disabled as far as they are known. Nobody may run, change or replace them, and nothing of
      * theirs is nobody's. In the order of the file. */
@@ -56,9 +58,19 @@ struct jobs {
     struct section_file file, extras; /* private */
 };
 
+/* A comment, which begins a line: the last job was removed by somebody who meant to. A file that was cut or
+ * emptied by mistake has it not. jobs_print knows nothing of it (cluster/jobs.h writes it). */
+#define JOBS_NONE "# no jobs"
+bool jobs_says_none(const char *line, size_t len);
+/* The same in replication-ext.cfg: no job has settings of its own any more. */
+#define JOBS_PLAIN "# no settings"
+bool jobs_says_plain(const char *line, size_t len);
+
 /* text NULL: the file is missing. Never fails on content. */
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret);
 void jobs_release(struct jobs *j);
+/* Is there none, not even one that cannot be read, and nothing says that it is meant so? */
+bool jobs_may_be_lost(const struct jobs *j);
 /* Unchanged sections byte for byte, the others by the rules of BEHAVIOUR.md#job-file. */
 void jobs_print(const struct jobs *j, struct buf *out);
 

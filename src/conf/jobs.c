@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "conf/digest.h"
+#include "conf/lines.h"
 #include "conf/warn.h"
 
 #include <inttypes.h>
@@ -196,15 +197,42 @@ static void drop_read(struct jobs *j)
     j->n_unread = n;
 }
 
+bool jobs_says_none(const char *line, size_t len)
+{
+    return len >= strlen(JOBS_NONE) && memcmp(line, JOBS_NONE, strlen(JOBS_NONE)) == 0;
+}
+
+bool jobs_says_plain(const char *line, size_t len)
+{
+    return len >= strlen(JOBS_PLAIN) && memcmp(line, JOBS_PLAIN, strlen(JOBS_PLAIN)) == 0;
+}
+
+bool jobs_may_be_lost(const struct jobs *j)
+{
+    return !j->n && !j->n_unread && !j->emptied;
+}
+
+/* Whoever writes such a file ends its last line. */
+static bool is_cut(const char *text, size_t len)
+{
+    return len && text[len - 1] != '\n';
+}
+
 void jobs_parse(const char *name, const char *text, size_t len, struct jobs *ret)
 {
+    struct lines l = LINES_INIT(text, len);
     *ret = (struct jobs){0};
     if (text)
         digest_sha1(text, len, ret->digest);
+    while (lines_next(&l))
+        ret->emptied = ret->emptied || jobs_says_none(l.text, l.len);
     section_parse(name, text, len, &ret->file);
     section_parse("replication-ext.cfg", NULL, 0, &ret->extras);
     ret->warnings = ret->file.warnings;
     ret->file.warnings = (struct strv)STRV_INIT;
+    if (is_cut(text, len))
+        strv_addf(&ret->warnings,
+                  "%s ends in the midst of a line: it was cut off, or lacks a line feed at its end", name);
     for (size_t i = 0; i < ret->file.n; i++) {
         ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
         ret->n += take_section(ret, i, &ret->v[ret->n]);
@@ -400,10 +428,27 @@ static void doubt(struct jobs *j, const struct job *job, const char *name)
               job->id, name, job->id);
 }
 
+/* "last=30" may have become "last=3", and a run would remove what is one too many. */
+static void doubt_last(struct jobs *j, const char *name)
+{
+    struct job *job = j->extras.n ? jobs_find(j, j->extras.sections[j->extras.n - 1].id) : NULL;
+    if (!job || job->fault)
+        return;
+    job->fault =
+        xasprintf("its settings may be cut off: %s ends in the midst of a line; put it right, and end it "
+                  "with a line feed",
+                  name);
+    strv_addf(&j->warnings, "job '%s' is not run: %s", job->id, job->fault);
+}
+
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
 {
+    struct lines l = LINES_INIT(text, len);
     section_file_release(&j->extras);
     section_parse(name, text, len, &j->extras);
+    j->bare = !j->extras.n;
+    while (lines_next(&l))
+        j->bare = j->bare && !jobs_says_plain(l.text, l.len);
     for (size_t i = 0; i < j->extras.warnings.n; i++)
         strv_add(&j->warnings, j->extras.warnings.v[i]);
     _cleanup_lookup_ struct lookup at = {0}, jobs = {0};
@@ -432,6 +477,8 @@ void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_
         if (job->fault)
             warn_at(&j->warnings, name, s->line, "job '%s' is not run: %s", job->id, job->fault);
     }
+    if (is_cut(text, len))
+        doubt_last(j, name);
 }
 
 void jobs_print_extras(const struct jobs *j, struct buf *out)

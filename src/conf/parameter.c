@@ -2,6 +2,8 @@
 
 #include "base/num.h"
 #include "conf/calendar.h"
+#include "conf/comment.h"
+#include "conf/datacenter.h"
 #include "conf/job.h"
 #include "conf/keep.h"
 #include "conf/storagemap.h"
@@ -66,6 +68,22 @@ static int check_deletable(const char *text, struct err *e)
                    text);
 }
 
+static int check_transport(const char *text, struct err *e)
+{
+    struct transport t = {0};
+    bool ok = transport_parse(text, &t);
+    transport_release(&t);
+    return ok ? 0 : err_set(e, ERR_USAGE, 0, "'%s' is not [type=]secure|insecure[,network=CIDR]", text);
+}
+
+static int check_option(const char *text, struct err *e)
+{
+    if (strcmp(text, "replication") == 0 || strcmp(text, "migration") == 0)
+        return 0;
+    return err_set(e, ERR_USAGE, 0, "unknown option '%s': replication and migration can be deleted here",
+                   text);
+}
+
 /* In the order in which faults are reported. */
 const struct parameter parameters[P_COUNT] = {
     [P_ID] = {"id", TYPE_TEXT, .max = 64, .check = check_job_id,
@@ -84,7 +102,8 @@ const struct parameter parameters[P_COUNT] = {
     [P_EXPR] = {"expr", TYPE_TEXT, .max = CALENDAR_TEXT_MAX, .check = job_check_schedule,
                 .help = "Calendar event, as in '*/15' or 'mon..fri 22:00'."},
     [P_COMMAND] = {"command", TYPE_TEXT, .max = 64, .help = "The command to explain."},
-    [P_COMMENT] = {"comment", TYPE_TEXT, .max = 4096, .check = job_check_comment, .help = "Description."},
+    [P_COMMENT] = {"comment", TYPE_TEXT, .max = COMMENT_MAX, .characters = true, .check = job_check_comment,
+                   .help = "Description."},
     [P_DISABLE] = {"disable", TYPE_BOOLEAN, .help = "Keep the job, but do not run it."},
     [P_RATE] = {"rate", TYPE_NUMBER, .min = 1, .max = 1000000000,
                 .help = "Rate limit in MB/s (10^6 bytes a second)."},
@@ -119,6 +138,10 @@ const struct parameter parameters[P_COUNT] = {
                  .help = "Leave the disks as they are, though they be of different instants."},
     [P_REPAIR] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                   .help = "Remove what is left over, too."},
+    [P_FREE] =
+        {"free", TYPE_LIST, .max = 4096, .ours = true,
+         .help = "Remove this as well: a replica, or VOLID@POINT a restore point, of which doctor says that "
+                 "only a person can tell whether anybody needs it."},
     [P_REPAIR_REPLICA] = {"repair", TYPE_BOOLEAN, .fallback = "0", .ours = true,
                           .help = "Let a run send anew what differs."},
     [P_JOBS] = {"job", TYPE_LIST, .max = 0, .check = check_job_id, .ours = true, .help = "Replication jobs."},
@@ -189,15 +212,32 @@ const struct parameter parameters[P_COUNT] = {
     [P_RUNS] = {"limit", TYPE_INTEGER, .min = 1, .max = 1000, .fallback = "50", .help = "Most runs."},
     [P_LOGS] = {"logs", TYPE_BOOLEAN, .fallback = "1",
                 .help = "Each run with its log; of many long ones only the newest have it."},
+    [P_REPLICATION] =
+        {"replication", TYPE_TEXT, .max = 256, .check = check_transport,
+         .help = "How replication goes to other nodes: secure or insecure, and by which network, as in "
+                 "secure,network=10.0.0.0/24."},
+    [P_MIGRATION] = {"migration", TYPE_TEXT, .max = 256, .check = check_transport,
+                     .help = "The same of migrations; of replication, too, where that has none of its own."},
+    [P_DELETE_OPTIONS] = {"delete", TYPE_LIST, .max = 4096, .check = check_option,
+                          .help = "Settings to remove: replication, migration."},
 };
 
 /* ---- texts to values ---- */
 
+static size_t count_characters(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += (*text & 0xc0) != 0x80; /* which begins one, of UTF-8 */
+    return n;
+}
+
 static int check_text(const struct parameter *d, const char *text, struct err *e)
 {
-    if (d->max && strlen(text) > (size_t)d->max)
+    size_t n = d->characters ? count_characters(text) : strlen(text);
+    if (d->max && n > (size_t)d->max)
         return err_set(e, ERR_USAGE, 0, "%s: value may only be %lld characters long, not %zu", d->name,
-                       (long long)d->max, strlen(text));
+                       (long long)d->max, n);
     if (strpbrk(text, "\r\n"))
         return err_set(e, ERR_USAGE, 0, "%s: value must not contain line breaks", d->name);
     return d->check && d->check(text, e) < 0 ? err_wrap(e, "%s", d->name) : 0;

@@ -45,6 +45,7 @@ enum parameter_id {
     P_DRY_RUN,
     P_AS_IS,
     P_REPAIR,
+    P_FREE,
     P_REPAIR_REPLICA,
     P_JOBS,
     P_ALL_JOBS,
@@ -83,6 +84,9 @@ enum parameter_id {
     P_NEW_FORMAT,
     P_RUNS,
     P_LOGS,
+    P_REPLICATION,
+    P_MIGRATION,
+    P_DELETE_OPTIONS,
     P_COUNT
 };
 
@@ -104,7 +108,8 @@ struct parameter {
     const char *help;
     /* What the type does not say, for the text or each item of a list; the sentence is only the reason. */
     int (*check)(const char *text, struct err *e);
-    bool ours; /* Proxmox VE does not have it: its abbreviations come second */
+    bool characters; /* of a text: max counts them, and not bytes */
+    bool ours;       /* Proxmox VE does not have it: its abbreviations come second */
 };
 
 extern const struct parameter parameters[P_COUNT];

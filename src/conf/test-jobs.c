@@ -94,6 +94,30 @@ static void tells_what_it_cannot_read(void **state)
     }
 }
 
+/* Wherever the files are cut: a job with other settings than before is not one of which nothing is said. */
+static void says_what_was_cut(void **state)
+{
+    static const char text[] = "local: 100-0\n\ttarget b\n\tschedule */15\n\n"
+                               "local: 101-0\n\ttarget b\n\trate 100\n\tschedule */15\n\tsource a\n\n",
+                      extras[] = "local: 100-0\n\tkeep last=30\n\nlocal: 101-0\n\tkeep last=30\n\n";
+    for (size_t n = 1; n < sizeof text; n++) {
+        struct jobs j;
+        jobs_parse("replication.cfg", text, n, &j);
+        if (text[n - 1] != '\n' && !j.warnings.n)
+            fail_msg("nothing is said of '%.*s'", (int)n, text);
+        jobs_release(&j);
+    }
+    for (size_t n = 1; n < sizeof extras; n++) {
+        struct jobs j;
+        parse(text, &j);
+        jobs_parse_extras(&j, "ext", extras, n);
+        for (size_t i = 0; i < j.n; i++)
+            if (j.v[i].keep && !j.v[i].fault && strcmp(j.v[i].keep, "last=30") != 0)
+                fail_msg("'%s' would keep '%s' by '%.*s'", j.v[i].id, j.v[i].keep, (int)n, extras);
+        jobs_release(&j);
+    }
+}
+
 static void follows_the_owner(void **state)
 {
     for (size_t i = 0; i < ELEMENTS(moves); i++) {
@@ -276,9 +300,13 @@ static void loses_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(follows_the_owner), cmocka_unit_test(keeps_comments),
-        cmocka_unit_test(bounds_comments),   cmocka_unit_test(copes_with_many),
-        cmocka_unit_test(loses_nothing),     cmocka_unit_test(tells_what_it_cannot_read),
+        cmocka_unit_test(says_what_was_cut),
+        cmocka_unit_test(follows_the_owner),
+        cmocka_unit_test(keeps_comments),
+        cmocka_unit_test(bounds_comments),
+        cmocka_unit_test(copes_with_many),
+        cmocka_unit_test(loses_nothing),
+        cmocka_unit_test(tells_what_it_cannot_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static void on_failed(struct delivery *d, const struct child_result *r)
              : r->status == 0 ? "its process has ended and left it"
                               : "its process was ended");
     if (r->status >= 128)
-        spool_failed(d->courier->settings->state_dir, d->name, "it took too long, or was ended", false,
+        spool_failed(d->courier->settings->state_dir, d->name, "it took too long, or was ended", false, NULL,
                      clock_epoch(), &e);
     d->child = NULL;
     d->until = clock_mono() + REST_SECONDS;
@@ -149,24 +149,35 @@ static int64_t wake_rested(struct courier *c)
     return soonest;
 }
 
+static int64_t tried_at(const struct spooled *x)
+{
+    return x->next - spool_retry_delay(x->tries);
+}
+
+/* What was wrong may have been mended where nobody sees it: at the server. */
+static bool is_long_ago(const struct spooled *x, int64_t now)
+{
+    return x->refused && now - tried_at(x) >= COURIER_REFUSED_SECONDS;
+}
+
 /* Was something mended since it was tried? A moment far ahead was set by a clock that was ahead. */
 static bool is_to_retry(const struct courier *c, const struct spooled *x, int64_t now)
 {
-    return x->next > now + spool_retry_delay(UINT32_MAX) ||
-           x->next - spool_retry_delay(x->tries) <= c->retried;
+    return x->next > now + spool_retry_delay(UINT32_MAX) || tried_at(x) <= c->retried || is_long_ago(x, now);
 }
 
 /* Neither sent by itself, nor in the way of others. */
 static bool rests(const struct courier *c, const struct spooled *x, int64_t now)
 {
-    return strv_has(&c->settled, x->name) ||
-           (x->refused && (strv_has(&c->refused, x->name) || !is_to_retry(c, x, now)));
+    return strv_has(&c->settled, x->name) || (x->refused && !is_long_ago(x, now) &&
+                                              (strv_has(&c->refused, x->name) || !is_to_retry(c, x, now)));
 }
 
+/* One who does not take it now holds up no other one, who has it. */
 static bool is_first(const struct courier *c, const struct spool *s, size_t i, int64_t now)
 {
     for (size_t k = 0; k < i; k++)
-        if (strcmp(s->v[k].target, s->v[i].target) == 0 && !rests(c, &s->v[k], now))
+        if (strcmp(s->v[k].target, s->v[i].target) == 0 && !s->v[k].partly && !rests(c, &s->v[k], now))
             return false;
     return !rests(c, &s->v[i], now);
 }
@@ -199,6 +210,11 @@ static void remove_settled(struct courier *c)
             strv_remove(&c->settled, i);
 }
 
+static int64_t sooner(int64_t soonest, int64_t next, int64_t now)
+{
+    return next > now && (!soonest || next < soonest) ? next : soonest;
+}
+
 /* What is first of its target. The moment of the next look, 0: none by itself. */
 static int64_t look_at(struct courier *c, const struct spool *s, int64_t now)
 {
@@ -206,16 +222,16 @@ static int64_t look_at(struct courier *c, const struct spool *s, int64_t now)
     for (size_t i = 0; i < s->n; i++) {
         const struct spooled *x = &s->v[i];
         const struct delivery *d = delivery_to(c, x->target);
-        if (x->refused && rests(c, x, now))
-            give_up(c, x, now);
+        int64_t next = x->next;
+        if (x->refused && rests(c, x, now) && !give_up(c, x, now))
+            soonest = sooner(soonest, tried_at(x) + COURIER_REFUSED_SECONDS, now);
         if (!is_first(c, s, i, now) || (d && d->child))
             continue;
-        int64_t next = x->next;
         if (give_up(c, x, now))
             next = now + 1;
         else if (!d && is_due(c, x, now) && count(c) < AT_ONCE)
             start(c, x);
-        soonest = next > now && (!soonest || next < soonest) ? next : soonest;
+        soonest = sooner(soonest, next, now);
     }
     return soonest;
 }
@@ -298,10 +314,10 @@ struct errand {
     const struct settings *settings;
     struct tree *tree;
     char name[SPOOL_NAME_MAX + 1], state_dir[PATH_MAX]; /* room for the ends of lines */
+    struct strv had;                                    /* recipients who have it */
 };
 
-static int send_to(const struct errand *x, const struct notify_target *target, const json_t *event,
-                   struct err *e)
+static int send_to(struct errand *x, const struct notify_target *target, const json_t *event, struct err *e)
 {
     struct err ignored;
     _cleanup_buf_ struct buf datacenter = BUF_INIT;
@@ -309,7 +325,7 @@ static int send_to(const struct errand *x, const struct notify_target *target, c
                                     ? datacenter_email_from(buf_str(&datacenter), datacenter.len)
                                     : NULL;
     _cleanup_free_ char *id = xasprintf("%s@%s", x->name, x->settings->node);
-    struct sending sending = {.sendmail = x->settings->sendmail, .from = from, .id = id};
+    struct sending sending = {.sendmail = x->settings->sendmail, .from = from, .id = id, .had = &x->had};
     return notify_send(target, event, &sending, e);
 }
 
@@ -340,7 +356,7 @@ static int explain(const struct notify_targets *targets, const char *name, const
     return COURIER_DROPPED;
 }
 
-static int try(const struct errand *x, const char *name, const json_t *event, struct err *e)
+static int try(struct errand *x, const char *name, const json_t *event, struct err *e)
 {
     struct notify_targets targets = {0};
     if (targets_load(x->tree, &targets, e) < 0)
@@ -364,35 +380,52 @@ int courier_test(const struct settings *s, struct tree *t, const char *target, s
     int r = found ? send_to(&x, found, event, e)
                   : err_set(e, ERR_GONE, 0, "there is no target '%s' in %s", target, targets.file);
     json_decref(event);
+    strv_release(&x.had);
     for (size_t i = 0; i < targets.warnings.n; i++)
         fprintf(stderr, "warning: %s\n", targets.warnings.v[i]);
     targets_release(&targets);
     return r;
 }
 
-static int deliver(const struct errand *x, const json_t *o, struct err *e)
+/* This daemon does not try it again: nobody is to get twice what could not be noted to have been told. */
+static int stays(const json_t *event, const char *what, const char *target, const char *why, struct err *e)
+{
+    err_set(e, ERR_DATA, 0, "'%s' was %s target '%s', and may be told again by the next pvesrd: %s",
+            event_text(event, "title"), what, target, why);
+    return COURIER_STAYS;
+}
+
+static int failed(const struct errand *x, const json_t *event, const char *target, size_t had, struct err *e)
+{
+    struct err problem = *e;
+    bool refused = problem.kind == ERR_DATA;
+    if (spool_failed(x->state_dir, x->name, problem.text, refused, &x->had, clock_epoch(), e) < 0) {
+        _cleanup_free_ char *why = xasprintf("%s; and that cannot be noted: %s", problem.text, e->text);
+        return x->had.n > had ? stays(event, "told to a part of", target, why, e) : -1;
+    }
+    *e = problem;
+    if (!refused)
+        return -1;
+    err_set(e, ERR_DATA, 0,
+            "'%s' is refused, and sent again when its target is mended, by the next pvesrd, or "
+            "in %d hours: %s",
+            event_text(event, "title"), COURIER_REFUSED_SECONDS / 3600, problem.text);
+    return COURIER_REFUSED;
+}
+
+static int deliver(struct errand *x, const json_t *o, struct err *e)
 {
     struct err problem;
     const json_t *event = json_object_get(o, "event");
     const char *target = json_string_value(json_object_get(o, "target"));
+    spool_had(o, &x->had);
+    size_t had = x->had.n;
     int r = json_object_get(event, COURIER_MAIL) ? send_mail(x, event, e) : try(x, target, event, e);
-    if (r >= 0) {
-        if (spool_remove(x->state_dir, x->name, &problem) == 0)
-            return r;
-        err_set(e, problem.kind, 0, "'%s' was %s target '%s', and may be told again by the next pvesrd: %s",
-                event_text(event, "title"), r ? "dropped for" : "told to", target, problem.text);
-        return COURIER_STAYS;
-    }
-    problem = *e;
-    bool refused = problem.kind == ERR_DATA;
-    if (spool_failed(x->state_dir, x->name, problem.text, refused, clock_epoch(), e) < 0)
-        return -1;
-    *e = problem;
-    if (!refused)
-        return -1;
-    err_set(e, ERR_DATA, 0, "'%s' is refused for good, and not sent again before its target is mended: %s",
-            event_text(event, "title"), problem.text);
-    return COURIER_REFUSED;
+    if (r < 0)
+        return failed(x, event, target, had, e);
+    return spool_remove(x->state_dir, x->name, &problem) == 0
+               ? r
+               : stays(event, r ? "dropped for" : "told to", target, problem.text, e);
 }
 
 /* Another process, of a daemon that is gone, may be at it still; then it is gone, or not, when that has
@@ -427,6 +460,7 @@ int courier_errand(const struct settings *s, struct tree *t, struct err *e)
         return -1;
     o = spool_read(x.state_dir, x.name, e);
     r = o ? deliver(&x, o, e) : e->kind == ERR_GONE ? 0 : -1;
+    strv_release(&x.had);
     json_decref(o);
     lock_free(lock);
     return r;

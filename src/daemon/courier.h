@@ -21,7 +21,7 @@ struct courier {
 
     sd_event_source *timer;
     struct delivery *under_way;
-    int64_t retried; /* epoch: what was tried before then is due */
+    int64_t retried; /* epoch: what was tried before then is due; at first when this daemon began */
     size_t waiting;  /* as of the last look */
     /* names that are settled, and could not be removed: never sent again by this daemon, nor in anything's
      * way */
@@ -46,8 +46,10 @@ void courier_release(struct courier *c);
 enum {
     COURIER_DROPPED = 3, /* its target is no more */
     COURIER_STAYS = 4,   /* it was sent, or dropped, and cannot be removed */
-    COURIER_REFUSED = 5, /* its target never takes it: it stays, and is tried once more after courier_retry */
+    COURIER_REFUSED = 5, /* its target does not take it: it stays, and is tried once more after courier_retry,
+                            by the next daemon, and after COURIER_REFUSED_SECONDS */
 };
+#define COURIER_REFUSED_SECONDS (4 * 3600)
 int courier_errand(const struct settings *s, struct tree *t, struct err *e);
 
 /* Tell a target of notify.cfg at once that this is a test, also one that is turned off; what is wrong in

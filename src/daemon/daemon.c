@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/modes.h"
 #include "api/events.h"
+#include "api/options.h"
 #include "api/who.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -91,7 +92,9 @@ static void on_run_ended(const struct queue_job *j, void *arg)
     if (j->outcome != QUEUE_FAILED)
         return;
     if (j->lost)
-        log_line(LOG_WARNING, "the run of job '%s' failed without leaving a trace in the state file", j->id);
+        log_line(LOG_WARNING,
+                 "the run of job '%s' failed, and its state does not say why: see 'pvesr log %s'", j->id,
+                 j->id);
     else if (job_reports(j->fail_count))
         report_failure(arg, j);
 }
@@ -152,6 +155,7 @@ static void schedule(struct daemon *d)
 
 /* ---- loading ---- */
 
+/* As load_jobs. */
 static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
 {
     _cleanup_strv_ struct strv warnings = STRV_INIT;
@@ -166,8 +170,9 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
         return err_set(e, ERR_SYSTEM, ENOENT, "cannot read the cluster's configuration in '%s'",
                        tree_root(tree));
     tell_load(d);
-    if (load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e) < 0)
-        return -1;
+    int r = load_jobs(&d->queue, &d->purge, tree, &d->settings, now, &warnings, e);
+    if (r != 0)
+        return r;
     tell_warnings(d, &warnings);
     d->jobs_changed = false;
     d->states_changed = true;
@@ -178,10 +183,15 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
 static int reload(struct daemon *d, int64_t now, struct err *e)
 {
     struct queue_events events = {is_own, on_run_ended, d};
+    int r = 0;
     if (!d->jobs_changed)
         tell_load(d); /* on pmxcfs nothing tells when it changes */
-    else if (reload_jobs(d, now, e) < 0)
+    else if ((r = reload_jobs(d, now, e)) < 0)
         return -1;
+    if (r > 0) {
+        refresh_soon(d, 1);
+        return 0;
+    }
     if (!d->states_changed)
         return 0;
     d->states_changed = false; /* first, so that following a run may ask for another look */
@@ -189,6 +199,7 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
         d->states_changed = true;
         return -1;
     }
+    report_adopted(d);
     tell_look(d, now);
     runs_count_lost(&d->runs); /* its change of the file asks for another look */
     if (!runs_follow_foreign(&d->runs)) {
@@ -209,7 +220,10 @@ static void settle(const struct daemon *d)
     for (size_t i = 0; i < lines.n; i++)
         log_line(LOG_NOTICE, "%s", lines.v[i]);
     if (r < 0)
-        log_line(LOG_ERR, "what a crash left of commits was not ended: %s", problem.text);
+        log_line(
+            LOG_ERR,
+            "replicas that a crash left half replaced are not put right ('pvesr settle' tries it again): %s",
+            problem.text);
 }
 
 static void refresh(struct daemon *d)
@@ -317,7 +331,8 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
         swap(&d->settings.mail_to, &now.mail_to);
         if (!same(now.node, d->settings.node) || !same(now.cluster, d->settings.cluster) ||
             !same(now.state_dir, d->settings.state_dir) || !same(now.run_dir, d->settings.run_dir))
-            log_line(LOG_WARNING, "a change of 'node', 'cluster', 'state-dir' or 'run-dir' needs a restart");
+            log_line(LOG_WARNING, "a change of 'node', 'cluster', 'state-dir' or 'run-dir' needs a restart: "
+                                  "systemctl restart pvesrd");
         settings_release(&now);
     }
     d->jobs_changed = d->states_changed = true;
@@ -401,8 +416,11 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
                             .ended = on_process_ended,
                             .arg = d};
     d->children = (struct children){.event = d->event};
-    d->courier = (struct courier){
-        .event = d->event, .children = &d->children, .settings = &d->settings, .config = config};
+    d->courier = (struct courier){.event = d->event,
+                                  .children = &d->children,
+                                  .settings = &d->settings,
+                                  .config = config,
+                                  .retried = d->began};
     d->jobs_changed = d->states_changed = true;
     return watch_init(&d->watch, d->event, on_changed, d, e);
 }
@@ -435,7 +453,7 @@ static bool serve_api(struct daemon *d)
 {
     struct err e = {0};
     if (!d->tree)
-        err_set(&e, ERR_SYSTEM, 0, "the cluster's tree is not there");
+        err_set(&e, ERR_SYSTEM, 0, "the configuration tree, 'cluster' in pvesr.conf, is not there yet");
     else
         d->server = server_start(&d->api, &e);
     if (!d->server && is_news(&d->api_problem, e.text))
@@ -482,10 +500,20 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
             : errand == ERRAND_CHECK_LOGIN ? who_check_login(t, clock_epoch(), e)
             : errand == ERRAND_SEND        ? courier_errand(&s, t, e)
             : errand == ERRAND_TEST        ? courier_test(&s, t, arg, e)
+            : errand == ERRAND_OPTIONS     ? options_write(t, arg, e)
                                            : who_make_keys(t, clock_epoch(), e);
     tree_free(t);
     settings_release(&s);
     return r;
+}
+
+/* Of runs that ended while we waited for them; whoever ends a run tells no failure of it. */
+static void tell_the_last(struct daemon *d)
+{
+    struct queue_events events = {is_own, on_run_ended, d};
+    struct err e = {0};
+    if (d->runs.stop == STOP_WAITING && load_states(&d->queue, &d->settings, clock_epoch(), &events, &e) < 0)
+        log_line(LOG_WARNING, "how the last runs ended is not known: %s", e.text);
 }
 
 int daemon_run(struct daemon *d, struct err *e)
@@ -497,6 +525,7 @@ int daemon_run(struct daemon *d, struct err *e)
     start_api(d);
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
+    tell_the_last(d);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
 }
 

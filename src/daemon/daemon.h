@@ -50,12 +50,16 @@ struct daemon {
     struct tell tell;
     struct courier courier;
     struct mail *mails; /* given to a program that has not ended yet */
+    struct adopted *adopted;
+    size_t n_adopted;
+    bool has_adopted;
 };
 
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e);
 /* What a daemon has done in a process of its own, instead of being one (api/who.h, courier.h). */
-enum errand { ERRAND_NONE, ERRAND_CHECK_LOGIN, ERRAND_MAKE_KEYS, ERRAND_SEND, ERRAND_TEST };
-/* arg: of ERRAND_TEST the target. Its exit status; -1: it failed. */
+enum errand { ERRAND_NONE, ERRAND_CHECK_LOGIN, ERRAND_MAKE_KEYS, ERRAND_SEND, ERRAND_TEST, ERRAND_OPTIONS };
+/* arg: of ERRAND_TEST the target, of ERRAND_OPTIONS the changes (api/options.h). Its exit status; -1: it
+ * failed. */
 int daemon_errand(const char *config, enum errand errand, const char *arg, struct err *e);
 /* Until a signal ends it; 0, or -1. */
 int daemon_run(struct daemon *d, struct err *e);
@@ -66,11 +70,14 @@ void daemon_add_metrics(struct buf *out, void *daemon);
 
 /* report.c: tell of a failure in the journal, and by notify.cfg or else by mail. */
 void report_failure(struct daemon *d, const struct queue_job *j);
+/* The states were read. Runs that were under way when this daemon began, as those of one that was killed, are
+ * told of as its own: their failures. */
+void report_adopted(struct daemon *d);
 /* queue_why_overdue, unless no run can be recorded: then that, malloc'ed. */
 char *report_why_overdue(const struct daemon *d, const struct queue_job *j);
 /* …and, in one mail, of jobs that are overdue. */
 void report_overdue(struct daemon *d, int64_t now);
 /* …and, by mail at once, of an event (notify/event.h) that could not be kept for its targets. */
 void report_event(struct daemon *d, const json_t *event, const struct err *why);
-/* Follow no mail any more. */
+/* Follow no mail, and no such run, any more. */
 void report_release(struct daemon *d);

@@ -48,6 +48,7 @@ static int parse(int argc, char **argv, struct options *o)
                                           {"make-keys", no_argument, NULL, ERRAND_MAKE_KEYS},
                                           {"send-notification", no_argument, NULL, ERRAND_SEND},
                                           {"test-notification", required_argument, NULL, ERRAND_TEST},
+                                          {"set-options", required_argument, NULL, ERRAND_OPTIONS},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'v'},
                                           {0}};
@@ -65,6 +66,7 @@ static int parse(int argc, char **argv, struct options *o)
         case ERRAND_MAKE_KEYS:
         case ERRAND_SEND:
         case ERRAND_TEST:
+        case ERRAND_OPTIONS:
             o->arg = optarg;
             o->errand = (enum errand)c;
             break;

@@ -4,6 +4,7 @@
 #include "conf/datacenter.h"
 #include "daemon/daemon.h"
 #include "daemon/log.h"
+#include "state/due.h"
 #include "state/mail.h"
 
 #include <errno.h>
@@ -39,7 +40,7 @@ static void keep_mail(struct daemon *d, const char *title, const struct buf *tex
     struct err e = {0};
     json_t *event = json_pack("{s:s, s:s}", "title", title, COURIER_MAIL, buf_str(text));
     int r = event ? courier_add(&d->courier, COURIER_MAIL_TARGET, event, &e)
-                  : err_set(&e, ERR_DATA, 0, "it is no text");
+                  : err_set(&e, ERR_DATA, 0, "it is not valid UTF-8");
     json_decref(event);
     if (r < 0)
         log_line(LOG_ERR, "the mail '%s' is lost: %s", title, e.text);
@@ -110,6 +111,7 @@ static void start_mail(struct daemon *d, const char *title, const struct buf *te
 
 void report_release(struct daemon *d)
 {
+    free(d->adopted);
     while (d->mails) {
         struct mail *m = d->mails;
         d->mails = m->next;
@@ -158,6 +160,42 @@ void report_failure(struct daemon *d, const struct queue_job *j)
     mail_compose(&m, &text);
     _cleanup_free_ char *title = xasprintf("Replication Job: '%s' failed", j->id);
     start_mail(d, title, &text);
+}
+
+/* ---- runs of a daemon before this one ---- */
+
+struct adopted {
+    char job[24];
+    int64_t fail_count; /* when it was under way */
+};
+
+static void adopt(struct daemon *d)
+{
+    d->has_adopted = true;
+    for (size_t i = 0; i < d->queue.n; i++) {
+        const struct queue_job *j = &d->queue.v[i];
+        if (!j->foreign)
+            continue;
+        d->adopted = xgrow(d->adopted, d->n_adopted, sizeof *d->adopted);
+        struct adopted *a = &d->adopted[d->n_adopted++];
+        a->fail_count = j->fail_count;
+        memcpy(a->job, j->id, sizeof a->job);
+    }
+}
+
+void report_adopted(struct daemon *d)
+{
+    if (!d->has_adopted)
+        adopt(d);
+    for (size_t i = d->n_adopted; i-- > 0;) {
+        struct adopted a = d->adopted[i];
+        const struct queue_job *j = queue_find(&d->queue, a.job);
+        if (j && j->foreign)
+            continue;
+        d->adopted[i] = d->adopted[--d->n_adopted];
+        if (j && j->fail_count > a.fail_count && job_reports(j->fail_count))
+            report_failure(d, j);
+    }
 }
 
 void report_event(struct daemon *d, const json_t *event, const struct err *why)

@@ -60,7 +60,8 @@ static void tell_journal(const struct run *r, const struct queue_job *j, char *h
     snprintf(row.target, sizeof row.target, "%s", j ? j->target : "");
     _cleanup_(journal_freep) struct journal *journal = journal_open(r->all->state_dir, &e);
     if (!journal || journal_killed(journal, r->pid, &row, &e) < 0)
-        log_line(LOG_WARNING, "that is not in the journal: %s", e.text);
+        log_line(LOG_WARNING, "that the run of job '%s' was killed is not in the history: %s", r->job,
+                 e.text);
 }
 
 /* What kills a run keeps it from recording its end. One that is ended because we stop is no failure. */
@@ -84,7 +85,7 @@ static void record_kill(const struct run *r, int signal)
                                   .node = all->node,
                                   .since = r->since};
     if (j && job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) < 0)
-        log_line(LOG_WARNING, "that is not recorded: %s", e.text);
+        log_line(LOG_WARNING, "that the run of job '%s' was killed is not in its state: %s", r->job, e.text);
 }
 
 void runs_count_lost(struct runs *all)
@@ -146,7 +147,8 @@ void runs_start_due(struct runs *all, int64_t now)
         queue_started(all->queue, j);
         int r = follow(all, j->id, pid, since);
         if (r < 0) {
-            log_line(LOG_ERR, "cannot follow process %d: %s", (int)pid, strerror(-r));
+            log_line(LOG_ERR, "cannot follow the run of job '%s' (process %d), and pvesrd ends: %s", j->id,
+                     (int)pid, strerror(-r));
             sd_event_exit(all->event, r);
             return;
         }
@@ -191,7 +193,7 @@ void runs_verify_due(struct runs *all, int64_t now)
     memcpy(r->job, j->id, sizeof r->job);
     all->verification = r;
     if (sd_event_add_child(all->event, &r->source, pid, WEXITED, on_verified, r) < 0)
-        log_line(LOG_ERR, "cannot follow process %d", (int)pid);
+        log_line(LOG_ERR, "cannot follow the verification of job '%s' (process %d)", r->job, (int)pid);
 }
 
 bool runs_own(const struct runs *all, pid_t pid)

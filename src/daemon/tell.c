@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define TOLD_MAX (8 << 20)
+#define MINUTE_SECONDS 60
 
 /* ---- targets ---- */
 
@@ -73,7 +74,7 @@ static void save_told(struct daemon *d)
     _cleanup_free_ char *text = json_dumps(d->tell.told, JSON_COMPACT | JSON_SORT_KEYS);
     if (fs_mkdir_p(folder, MODE_NOTES, &e) < 0 ||
         fs_write_atomic(path, text, strlen(text), MODE_NOTE, &e) < 0)
-        log_line(LOG_WARNING, "what was told may be told again: %s", e.text);
+        log_line(LOG_WARNING, "notifications that were sent may come again: %s", e.text);
 }
 
 /* Of a job; borrowed. */
@@ -110,6 +111,7 @@ static void flush(struct daemon *d)
 {
     struct tell *t = &d->tell;
     json_t *all = events_group(t->pending);
+    t->events += json_array_size(t->pending);
     json_decref(t->pending);
     t->pending = NULL;
     for (size_t i = 0; i < json_array_size(all); i++)
@@ -120,7 +122,7 @@ static void flush(struct daemon *d)
     t->changed = false;
 }
 
-static int on_flush(sd_event_source *s, void *arg)
+static int on_flush(sd_event_source *s, uint64_t usec, void *arg)
 {
     struct daemon *d = arg;
     flush(d);
@@ -128,11 +130,28 @@ static int on_flush(sd_event_source *s, void *arg)
     return 0;
 }
 
+/* Seconds until more may go to the spool: whoever has heard of many within a minute, this one or the last,
+ * hears of the others at its end, of all together. */
+static double rest_of_minute(struct tell *t)
+{
+    double now = clock_mono();
+    if (now - t->minute >= MINUTE_SECONDS) {
+        t->gathers = now - t->minute < 2 * MINUTE_SECONDS && t->events > EVENTS_APART;
+        t->minute = now;
+        t->events = 0;
+    }
+    bool waits = t->pending && (t->gathers || t->events >= EVENTS_APART);
+    return waits ? t->minute + MINUTE_SECONDS - now : 0;
+}
+
 static void flush_soon(struct daemon *d)
 {
     struct tell *t = &d->tell;
-    int r = t->flush ? sd_event_source_set_enabled(t->flush, SD_EVENT_ONESHOT)
-                     : sd_event_add_defer(d->event, &t->flush, on_flush, d);
+    uint64_t usec = (uint64_t)(rest_of_minute(t) * 1e6);
+    int r = t->flush ? sd_event_source_set_time_relative(t->flush, usec)
+                     : sd_event_add_time_relative(d->event, &t->flush, CLOCK_MONOTONIC, usec, 1, on_flush, d);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(t->flush, SD_EVENT_ONESHOT);
     if (r < 0)
         flush(d);
 }
@@ -208,6 +227,13 @@ void tell_paused(struct daemon *d, int64_t now)
 
 /* ---- what the states say ---- */
 
+/* Its end was seen by no daemon that could tell it: that was stopped, or killed, meanwhile. */
+static void look_for_untold(struct daemon *d, const struct queue_job *j, const json_t *one)
+{
+    if (j->fail_count && !told_time(one, "failing"))
+        tell_failure(d, j);
+}
+
 static void look_for_recovery(struct daemon *d, const struct queue_job *j, json_t *one, int64_t now)
 {
     int64_t failing = told_time(one, "failing"), overdue = told_time(one, "overdue");
@@ -273,6 +299,8 @@ static void forget_the_gone(struct daemon *d)
 
 void tell_look(struct daemon *d, int64_t now)
 {
+    bool first = !d->tell.looked;
+    d->tell.looked = true;
     if (!tell_is_on(d))
         return;
     for (size_t i = 0; i < d->queue.n; i++) {
@@ -280,6 +308,8 @@ void tell_look(struct daemon *d, int64_t now)
         json_t *one = told_of(d, j->id);
         if (j->gone)
             continue;
+        if (first)
+            look_for_untold(d, j, one);
         look_for_recovery(d, j, one, now);
         look_for_fault(d, j, one);
         look_for_kept(d, j, one);

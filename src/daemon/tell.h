@@ -1,8 +1,9 @@
 /* Who is told what (BEHAVIOUR.md#notifications). What was told is remembered on disk, so that
  * it is told once, also by the next daemon.
  *
- * Events are collected while one event of the loop is handled, and go to the spool together behind it: many
- * of a kind as one, and however many there are, what was told is written once. */
+ * Events are collected while one event of the loop is handled, or, behind many of them, for the rest of a
+ * minute, and go to the spool together: many of a kind as one, and however many there are, what was told is
+ * written once. */
 #pragma once
 
 #include "daemon/targets.h"
@@ -17,8 +18,12 @@ struct tell {
     struct targets_text text; /* as they were parsed */
     json_t *told; /* by job: "failing", "overdue": since when; "stuck": why; "kept": names. NULL: not read */
     bool changed; /* `told`, since it was written */
+    bool looked;  /* at the states, for the first time */
     json_t *pending;        /* events (notify/event.h), NULL: none */
-    sd_event_source *flush; /* deferred, one shot: it is on while there are any, or told was changed */
+    sd_event_source *flush; /* one shot: it is on while there are any, or told was changed */
+    double minute;          /* monotonic: when the present one began… */
+    size_t events;          /* …how many went to the spool since… */
+    bool gathers;           /* …and there were many in the one before it */
 };
 
 /* The targets as they are now. */

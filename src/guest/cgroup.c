@@ -114,8 +114,10 @@ static int wait_state(const struct cgroup *g, bool frozen, double deadline, stru
         if (now < 0 || now == frozen)
             return now < 0 ? -1 : 0;
         if (clock_mono() >= deadline)
-            return err_set(e, ERR_SYSTEM, 0, "'%s' did not become %s in time", g->path,
-                           frozen ? "frozen" : "thawed");
+            return err_set(e, ERR_SYSTEM, 0,
+                           "the control group '%s' did not become %s in time: perhaps a process in it waits "
+                           "for its disk, see dmesg",
+                           g->path, frozen ? "frozen" : "thawed");
         struct pollfd p = {.fd = fd, .events = POLLPRI};
         poll(&p, 1, RECHECK_MS);
     }

@@ -159,6 +159,14 @@ static void settle_snapshots(struct strv *s)
     s->n = n;
 }
 
+/* Proxmox VE writes a section's description above its keys: what is cut off in the midst of one has lost all
+ * of them. Whoever adds a note at the end of the file by hand has not. */
+static void comment_line(struct guest_config *g, const struct lines *l)
+{
+    if (l->raw[l->raw_len - 1] != '\n' && !g->sections[g->n - 1].n)
+        may_hide(g, l->number, "a comment, is cut off");
+}
+
 struct guest_config *guest_config_parse(const char *name, enum guest_type type, uint32_t id, const char *text,
                                         size_t len)
 {
@@ -170,9 +178,11 @@ struct guest_config *guest_config_parse(const char *name, enum guest_type type, 
     struct lines l = LINES_INIT(text, len);
     while (lines_next(&l)) {
         size_t n = line_trim(l.text, l.len);
-        if (n == 0 || *l.text == '#')
+        if (n == 0)
             continue;
-        if (*l.text == '[' && l.text[n - 1] == ']' && n > 2)
+        if (*l.text == '#')
+            comment_line(g, &l);
+        else if (*l.text == '[' && l.text[n - 1] == ']' && n > 2)
             header_line(g, &l, l.text + 1, n - 2);
         else
             key_line(g, &l, n);

@@ -89,7 +89,9 @@ int container_sync(pid_t pid, double seconds, struct err *e)
         if (left <= 0) {
             kill(child, SIGKILL); /* in a system call that does not return it stays, for init to reap */
             waitpid(child, NULL, WNOHANG);
-            return err_set(e, ERR_SYSTEM, 0, "syncing the container's file systems takes too long");
+            return err_set(e, ERR_SYSTEM, 0,
+                           "the container's file systems are not synced in time: one of them hangs, or its "
+                           "disk is slow");
         }
         struct pollfd p = {.fd = fd, .events = POLLIN};
         poll(&p, 1, fd < 0 ? 10 : (int)(left * 1000) + 1);

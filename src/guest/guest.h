@@ -32,11 +32,20 @@ const struct strv *guest_config_snapshots(const struct guest_config *g);
 int guest_config_whole(const struct guest_config *g, struct err *e);
 /* No line of it says anything. */
 bool guest_config_is_empty(const struct guest_config *g);
+/* Has a disk of this volid a snapshot of this name, by that section? Not what holds a snapshot's memory, nor
+ * what is unused. */
+bool guest_config_snapshot_has(const struct guest_config *g, const char *snapshot, const char *volid);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
 /* Digests of what tells a guest from another one of the same id, and that it keeps: the UUID of a VM's
  * `smbios1`, the hardware addresses of its interfaces. They are added to *ret; none where it has no such
  * thing. Two configurations are of one guest if they have any in common. */
 void guest_config_identity(const struct guest_config *g, struct strv *ret);
+/* The same with what it is in its snapshots' sections, to which it may go back, and a container's host name:
+ * "WHAT:DIGEST" of each. */
+#define IDENTITY_UUID "uuid"
+#define IDENTITY_MAC "mac"
+#define IDENTITY_NAME "name"
+void guest_config_identity_ever(const struct guest_config *g, struct strv *ret);
 
 /* Print `text`, from which g was parsed, with the volumes from->v[i] called to->v[i] in all sections; every
  * other byte stays. */

@@ -39,7 +39,7 @@ static int machine_stop(struct freeze *f, double seconds, struct err *e)
     int running = is_in_state(&q, "running", PING_SECONDS, e);
     f->untouched = running <= 0;
     if (running == 0)
-        err_set(e, ERR_SYSTEM, 0, "the guest was paused by somebody else meanwhile");
+        err_set(e, ERR_SYSTEM, 0, "somebody else has paused the guest meanwhile");
     json_auto_t *done = running > 0 ? qga_call(&q, "stop", seconds, e) : NULL;
     qga_close(&q); /* QEMU serves one client: the watchdog may need it */
     return done ? 0 : -1;
@@ -105,7 +105,7 @@ static int prepare(const struct guest_config *g, struct freeze *f, struct err *e
     if (guest_running(g->type, g->id) == 0)
         return 1;
     return g->type == GUEST_QEMU ? choose(f, e)
-                                 : err_set(e, ERR_CONFIG, 0, "a container is held by being frozen only");
+                                 : err_set(e, ERR_CONFIG, 0, "a container can only be frozen, not held");
 }
 
 bool guest_may_hold(const struct guest_config *g)
@@ -125,7 +125,7 @@ struct freeze *guest_hold(const struct guest_config *g, double seconds, struct e
         return freeze_begin(&f, seconds, e);
     cgroup_release(&f.group);
     if (r > 0)
-        err_set(e, ERR_NONE, 0, "the guest is paused, or does not run");
+        err_set(e, ERR_NONE, 0, "the guest does not run, or somebody has paused it");
     return NULL;
 }
 

@@ -54,7 +54,7 @@ static int send_all(struct qga *q, const char *data, size_t n, double deadline, 
 static int receive_more(struct qga *q, double deadline, struct err *e)
 {
     if (q->in.len >= ANSWER_MAX)
-        return err_set(e, ERR_DATA, 0, "%s at '%s' says too much", q->who, q->path);
+        return err_set(e, ERR_DATA, 0, "%s at '%s' says more than an answer may have", q->who, q->path);
     if (wait_for(q, POLLIN, deadline, e) < 0)
         return -1;
     char *to = buf_reserve(&q->in, 4096);

@@ -94,7 +94,10 @@ static void expect_soon(int fd)
 /* Only in its own session is it safe from a signal to our group, so the freeze waits for that. */
 static int wait_ready(int fd, struct err *e)
 {
-    return hears(fd) ? 0 : err_set(e, ERR_SYSTEM, 0, "the watchdog of a freeze ended at its start");
+    return hears(fd) ? 0
+                     : err_set(e, ERR_SYSTEM, 0,
+                               "the process that would thaw the guest if this one died ended at its start, "
+                               "so the guest is not frozen");
 }
 
 int watchdog_start(watchdog_thaw thaw, const void *arg, double seconds, struct watchdog *ret, struct err *e)
@@ -111,7 +114,7 @@ int watchdog_start(watchdog_thaw thaw, const void *arg, double seconds, struct w
     close(fds[1]);
     expect_soon(fds[0]);
     if (pid < 0)
-        err_sys(e, "cannot start the watchdog of a freeze");
+        err_sys(e, "cannot start the process that would thaw the guest if this one died");
     if (pid < 0 || wait_ready(fds[0], e) < 0) {
         close(fds[0]);
         return -1;
@@ -136,10 +139,14 @@ int watchdog_frozen(struct watchdog *w, bool anew, struct err *e)
         return 0;
     }
     return watchdog_is_due(w)
-               ? err_set(e, ERR_SYSTEM, 0, "the freeze took more than %g s, and the watchdog undoes it",
+               ? err_set(e, ERR_SYSTEM, 0,
+                         "freezing the guest took more than %g s, and is undone (see freeze-limit and "
+                         "hold-limit in pvesr.conf(5))",
                          w->seconds)
-               : err_set(e, ERR_SYSTEM, 0, "the watchdog of the freeze (process %d) was killed or is stopped",
-                         (int)w->pid);
+               : err_set(
+                     e, ERR_SYSTEM, 0,
+                     "the process that would thaw the guest if this one died (%d) was killed or is stopped",
+                     (int)w->pid);
 }
 
 bool watchdog_is_due(const struct watchdog *w)
@@ -165,7 +172,7 @@ int watchdog_end(struct watchdog *w, struct err *e)
     }
     if (got == w->pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
-    return err_set(e, ERR_SYSTEM, 0, "the guest was frozen for more than %g s and thawed by the watchdog",
+    return err_set(e, ERR_SYSTEM, 0, "the guest was frozen for more than %g s, and was thawed meanwhile",
                    w->seconds);
 }
 

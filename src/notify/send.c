@@ -198,17 +198,61 @@ static int send_mail(const struct notify_target *t, const json_t *event, const s
     return mail_send(s->sendmail, &text, e) < 0 ? err_wrap(e, "target '%s' of %s", t->name, t->file) : 0;
 }
 
-/* Has the mail itself been offered? What is refused before that (the greeting, a password, no TLS) is mended
- * without it. */
-static int watch_smtp(CURL *curl, curl_infotype type, char *data, size_t n, void *offered)
+/* What the server says of a mail: whether it was offered at all (what is refused before that, the greeting, a
+ * password, no TLS, is mended without it), and to whom it is not taken. */
+struct smtp_talk {
+    const struct strv *to;
+    size_t asked; /* of them */
+    bool awaits;  /* the answer to the last one */
+    bool offered, later;
+    struct strv refused, why;
+};
+
+static void hear(struct smtp_talk *t, const char *line, size_t n)
 {
-    if (type == CURLINFO_HEADER_OUT && n >= 5 && strncasecmp(data, "MAIL ", 5) == 0)
-        *(bool *)offered = true;
+    if (!t->awaits || n < 4 || line[3] == '-' || t->asked > t->to->n)
+        return;
+    t->awaits = false;
+    if (*line == '2')
+        return;
+    t->later = t->later || *line != '5';
+    strv_add(&t->refused, t->to->v[t->asked - 1]);
+    strv_addf(&t->why, "%s (%.*s)", t->to->v[t->asked - 1], (int)(n < 200 ? strcspn(line, "\r\n") : 200),
+              line);
+}
+
+static int watch_smtp(CURL *curl, curl_infotype type, char *data, size_t n, void *arg)
+{
+    struct smtp_talk *t = arg;
+    _cleanup_free_ char *line = xstrndup(data, n);
+    if (type == CURLINFO_HEADER_OUT && strncasecmp(line, "MAIL ", 5) == 0)
+        t->offered = true;
+    if (type == CURLINFO_HEADER_OUT && strncasecmp(line, "RCPT ", 5) == 0) {
+        t->awaits = true;
+        t->asked++;
+    }
+    if (type == CURLINFO_HEADER_IN)
+        hear(t, line, strlen(line));
     return 0;
 }
 
+/* It was taken, but perhaps not for all. */
+static int check_recipients(const struct notify_target *t, const struct smtp_talk *talk, struct strv *had,
+                            struct err *e)
+{
+    for (size_t i = 0; i < talk->to->n; i++)
+        if (had && !strv_has(&talk->refused, talk->to->v[i]))
+            strv_add_once(had, talk->to->v[i]);
+    if (!talk->refused.n)
+        return 0;
+    _cleanup_free_ char *who = strv_join(&talk->why, ", ");
+    return err_set(e, talk->later ? ERR_NETWORK : ERR_DATA, 0,
+                   "target '%s' of %s: the server takes it for others, who have it, but not for %s", t->name,
+                   t->file, who);
+}
+
 /* As check; with what the server answered. 421: it goes away, which says nothing of the mail. */
-static int check_smtp(const struct notify_target *t, CURL *curl, CURLcode code, bool offered,
+static int check_smtp(const struct notify_target *t, CURL *curl, CURLcode code, const struct smtp_talk *talk,
                       const char *problem, struct err *e)
 {
     long status = 0;
@@ -216,7 +260,7 @@ static int check_smtp(const struct notify_target *t, CURL *curl, CURLcode code, 
     bool answered = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_WEIRD_SERVER_REPLY;
     if (!answered || status < 400)
         return check(t, code, problem, e);
-    return err_set(e, offered && status >= 500 ? ERR_DATA : ERR_NETWORK, 0,
+    return err_set(e, talk->offered && !talk->later && status >= 500 ? ERR_DATA : ERR_NETWORK, 0,
                    "target '%s' of %s: the server answers with status %ld (%s)", t->name, t->file, status,
                    *problem ? problem : curl_easy_strerror(code));
 }
@@ -230,25 +274,18 @@ static char *smtp_url(const struct notify_target *t, bool tls)
                      port);
 }
 
-static int send_smtp(const struct notify_target *t, const json_t *event, const struct sending *s,
-                     struct err *e)
+/* To those of `to` who are there; one who is refused keeps it from no other one. */
+static int submit(const struct notify_target *t, const char *password, const struct buf *text,
+                  const struct strv *to, struct strv *had, struct err *e)
 {
     char problem[CURL_ERROR_SIZE];
-    const char *password = t->user ? need_secret(t, "password", e) : NULL;
-    if (t->user && !password)
-        return -1;
     bool tls = !t->mode || strcmp(t->mode, "tls") == 0;
     _cleanup_free_ char *url = smtp_url(t, tls);
-    _cleanup_buf_ struct buf text = BUF_INIT, lines = BUF_INIT;
-    _cleanup_strv_ struct strv to = STRV_INIT;
-    struct upload upload = {.text = &lines};
+    struct upload upload = {.text = text};
+    struct smtp_talk talk = {.to = to};
     struct curl_slist *recipients = NULL;
-    bool offered = false;
-    compose(t, event, s, &text);
-    add_crlf(&text, &lines);
-    strv_split(&to, t->mail_to, ", \t");
-    for (size_t i = 0; i < to.n; i++)
-        recipients = curl_slist_append(recipients, to.v[i]);
+    for (size_t i = 0; i < to->n; i++)
+        recipients = curl_slist_append(recipients, to->v[i]);
     CURL *curl = begin(url, "smtp,smtps", problem);
     if (tls || strcmp(t->mode, "starttls") == 0)
         curl_easy_setopt(curl, CURLOPT_USE_SSL, (long)CURLUSESSL_ALL);
@@ -256,17 +293,41 @@ static int send_smtp(const struct notify_target *t, const json_t *event, const s
     curl_easy_setopt(curl, CURLOPT_PASSWORD, password);
     curl_easy_setopt(curl, CURLOPT_MAIL_FROM, t->mail_from);
     curl_easy_setopt(curl, CURLOPT_MAIL_RCPT, recipients);
+    curl_easy_setopt(curl, CURLOPT_MAIL_RCPT_ALLLOWFAILS, 1L);
     curl_easy_setopt(curl, CURLOPT_READFUNCTION, read_mail);
     curl_easy_setopt(curl, CURLOPT_READDATA, &upload);
     curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(curl, CURLOPT_VERBOSE, 1L); /* for the watch alone, which prints nothing */
     curl_easy_setopt(curl, CURLOPT_DEBUGFUNCTION, watch_smtp);
-    curl_easy_setopt(curl, CURLOPT_DEBUGDATA, &offered);
+    curl_easy_setopt(curl, CURLOPT_DEBUGDATA, &talk);
     CURLcode code = curl_easy_perform(curl);
-    int r = check_smtp(t, curl, code, offered, problem, e);
+    int r = check_smtp(t, curl, code, &talk, problem, e);
+    if (r == 0)
+        r = check_recipients(t, &talk, had, e);
     curl_easy_cleanup(curl);
     curl_slist_free_all(recipients);
+    strv_release(&talk.refused);
+    strv_release(&talk.why);
     return r;
+}
+
+static int send_smtp(const struct notify_target *t, const json_t *event, const struct sending *s,
+                     struct err *e)
+{
+    const char *password = t->user ? need_secret(t, "password", e) : NULL;
+    if (t->user && !password)
+        return -1;
+    _cleanup_buf_ struct buf text = BUF_INIT, lines = BUF_INIT;
+    _cleanup_strv_ struct strv all = STRV_INIT, to = STRV_INIT;
+    strv_split(&all, t->mail_to, ", \t");
+    for (size_t i = 0; i < all.n; i++)
+        if (!s->had || !strv_has(s->had, all.v[i]))
+            strv_add_once(&to, all.v[i]);
+    if (all.n && !to.n) /* who did not take it is no recipient any more */
+        return 0;
+    compose(t, event, s, &text);
+    add_crlf(&text, &lines);
+    return submit(t, password, &lines, &to, s->had, e);
 }
 
 static int send_by_kind(const struct notify_target *t, const json_t *event, const struct sending *s,

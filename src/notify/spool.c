@@ -82,8 +82,24 @@ int spool_remove(const char *state_dir, const char *name, struct err *e)
     return fs_unlink(path, e) < 0 ? -1 : 0;
 }
 
-int spool_failed(const char *state_dir, const char *name, const char *error, bool refused, int64_t now,
-                 struct err *e)
+void spool_had(const json_t *o, struct strv *ret)
+{
+    const json_t *had = json_object_get(o, "had");
+    for (size_t i = 0; i < json_array_size(had); i++)
+        if (json_is_string(json_array_get(had, i)))
+            strv_add(ret, json_string_value(json_array_get(had, i)));
+}
+
+static void set_had(json_t *o, const struct strv *had)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < had->n; i++)
+        json_array_append_new(list, json_string(had->v[i]));
+    json_object_set_new(o, "had", list);
+}
+
+int spool_failed(const char *state_dir, const char *name, const char *error, bool refused,
+                 const struct strv *had, int64_t now, struct err *e)
 {
     json_t *o = spool_read(state_dir, name, e);
     if (!o)
@@ -95,6 +111,8 @@ int spool_failed(const char *state_dir, const char *name, const char *error, boo
     json_object_set_new(o, "next", json_integer(now + spool_retry_delay(tries)));
     json_object_set_new(o, "refused", json_boolean(refused));
     json_object_set_new(o, "error", json_string(text));
+    if (had && had->n)
+        set_had(o, had);
     int r = write_entry(state_dir, name, o, e);
     json_decref(o);
     return r;
@@ -117,6 +135,7 @@ static void take(const char *state_dir, const char *name, struct spool *s)
                             .next = json_integer_value(json_object_get(o, "next")),
                             .tries = (unsigned)json_integer_value(json_object_get(o, "tries")),
                             .refused = json_is_true(json_object_get(o, "refused")),
+                            .partly = json_array_size(json_object_get(o, "had")) > 0,
                             .error = error ? xstrdup(error) : NULL};
     snprintf(one->name, sizeof one->name, "%s", name);
     json_decref(o);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/strv.h"
 #include "notify/event.h"
 
 #include <stdbool.h>
@@ -20,6 +21,7 @@ struct spooled {
     int64_t made, next; /* epoch; not to be tried before `next` */
     unsigned tries;
     bool refused; /* the last try: its target says that it never takes it */
+    bool partly;  /* some recipients have it */
     char *error;  /* of the last try, or NULL */
 };
 
@@ -41,9 +43,12 @@ json_t *spool_read(const char *state_dir, const char *name, struct err *e);
 bool spool_has(const char *state_dir, const char *name);
 /* It was sent, or is given up. */
 int spool_remove(const char *state_dir, const char *name, struct err *e);
-/* It could not be sent at `now`. refused: the target says that it never takes it. */
-int spool_failed(const char *state_dir, const char *name, const char *error, bool refused, int64_t now,
-                 struct err *e);
+/* It could not be sent at `now`. refused: the target says that it never takes it. had: recipients that have
+ * it all the same, and are not sent it again (spool_had); NULL: as before. */
+int spool_failed(const char *state_dir, const char *name, const char *error, bool refused,
+                 const struct strv *had, int64_t now, struct err *e);
+/* Of what was read. */
+void spool_had(const json_t *o, struct strv *ret);
 
 /* Remove what writers that were killed left. */
 void spool_sweep(const char *state_dir);

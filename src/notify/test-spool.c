@@ -50,8 +50,8 @@ static void test_life(void **state)
     assert_int_equal(s.n, 3);
     assert_string_equal(s.v[0].target, "z");
     assert_string_equal(s.v[1].target, "x");
-    assert_int_equal(spool_failed(dir, s.v[1].name, "no\nway", true, 2000, &e), 0);
-    assert_int_equal(spool_failed(dir, s.v[1].name, "no\nway", false, 2030, &e), 0);
+    assert_int_equal(spool_failed(dir, s.v[1].name, "no\nway", true, NULL, 2000, &e), 0);
+    assert_int_equal(spool_failed(dir, s.v[1].name, "no\nway", false, NULL, 2030, &e), 0);
     assert_true(spool_has(dir, s.v[0].name));
     assert_int_equal(spool_remove(dir, s.v[0].name, &e), 0);
     assert_false(spool_has(dir, s.v[0].name));
@@ -63,11 +63,11 @@ static void test_life(void **state)
     assert_int_equal(s.n, 2);
     assert_true(s.v[0].tries == 2 && s.v[0].next == 2090 && s.v[0].made == 1000);
     assert_false(s.v[0].refused);
-    assert_int_equal(spool_failed(dir, s.v[0].name, "never", true, 2090, &e), 0);
+    assert_int_equal(spool_failed(dir, s.v[0].name, "never", true, NULL, 2090, &e), 0);
     spool_release(&s);
     load(dir, &s);
     assert_true(s.v[0].refused && s.v[0].tries == 3);
-    assert_int_equal(spool_failed(dir, s.v[0].name, "no way", false, 2030, &e), 0);
+    assert_int_equal(spool_failed(dir, s.v[0].name, "no way", false, NULL, 2030, &e), 0);
     spool_release(&s);
     load(dir, &s);
     assert_string_equal(s.v[0].error, "no way");
@@ -160,7 +160,7 @@ static void test_long(void **state)
     load(dir, &s);
     assert_true(s.n > 40);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(spool_failed(dir, s.v[s.n - 1].name, error, true, 5, &e), 0);
+        assert_int_equal(spool_failed(dir, s.v[s.n - 1].name, error, true, NULL, 5, &e), 0);
     json_t *back = spool_read(dir, s.v[s.n - 1].name, &e);
     assert_non_null(back);
     json_decref(back);

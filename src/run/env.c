@@ -164,7 +164,9 @@ struct guest_config *env_guest_config(struct env *env, const struct guest_entry 
     if (r < 0)
         return NULL;
     if (r > 0) {
-        err_set(e, ERR_GONE, 0, "the configuration '%s' of guest %" PRIu32 " is gone", path, g->id);
+        err_set(e, ERR_GONE, 0,
+                "the configuration file '%s' of guest %" PRIu32 " was removed or moved meanwhile", path,
+                g->id);
         return NULL;
     }
     return guest_config_parse(path, g->type, g->id, buf_str(&text), text.len);
@@ -248,8 +250,10 @@ static struct volume *open_volume(struct env *env, const char *volid, uint32_t g
     if (env_store(env, id, store, e) < 0)
         return NULL;
     if (!volume_type_supported(store->store.type, name)) {
-        err_set(e, ERR_CONFIG, 0, "storage '%s' of type '%s' cannot replicate volume '%s'", id,
-                store->store.type, volid);
+        err_set(e, ERR_CONFIG, 0,
+                "storage '%s' of type '%s' cannot replicate volume '%s': move it to another storage, or set "
+                "replicate=0 on it",
+                id, store->store.type, volid);
         env_store_release(store);
         return NULL;
     }

@@ -64,10 +64,13 @@ int intent_remember(struct env *env, const struct intent *i, struct err *e)
     _cleanup_free_ char *text = json_dumps(o, JSON_INDENT(1));
     json_decref(o);
     if (!text)
-        return err_set(e, ERR_DATA, 0, "a name of the volumes of guest %" PRIu32 " is no UTF-8", i->guest);
+        return err_set(e, ERR_DATA, 0,
+                       "a volume of guest %" PRIu32 " has a name that is not valid UTF-8: rename it",
+                       i->guest);
     if (fs_mkdir_p(dir, MODE_NOTES, e) < 0 || fs_write_atomic(path, text, strlen(text), MODE_NOTE, e) < 0)
         return err_wrap(e,
-                        "what is to be shown of guest %" PRIu32 " cannot be remembered, nothing was changed",
+                        "what the replicas of guest %" PRIu32
+                        " are to show cannot be written down, so nothing was changed",
                         i->guest);
     return 0;
 }

@@ -120,7 +120,9 @@ static int name_point(const struct intent_volume *v, struct volume *volume, stru
         return -1;
     const struct snapshot *s = snapshots_find_id(&all, v->id);
     if (!s)
-        return err_set(e, ERR_GONE, 0, "restore point %s of volume '%s' vanished", v->id, v->volid);
+        return err_set(e, ERR_GONE, 0,
+                       "restore point %s of volume '%s' was removed meanwhile: the next run sends a new one",
+                       v->id, v->volid);
     return v->as[0] && strcmp(s->name, v->as) != 0 ? volume_snapshot_rename(volume, s->name, v->as, e) : 0;
 }
 
@@ -312,7 +314,10 @@ static int finish(struct env *env, struct cut *c, struct err *e)
 
 static int about(uint32_t guest, struct err *e)
 {
-    return err_wrap(e, "a commit of the replicas of guest %" PRIu32 " was cut and could not be ended", guest);
+    return err_wrap(e,
+                    "a crash left the replicas of guest %" PRIu32
+                    " half replaced, and that could not be ended ('pvesr settle' tries it again)",
+                    guest);
 }
 
 int intent_settle(struct env *env, uint32_t guest, struct err *e)

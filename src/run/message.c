@@ -48,10 +48,15 @@ int message_send(struct channel *c, enum frame_type type, json_t *object, struct
     _cleanup_free_ char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
     if (!text)
-        return err_set(e, ERR_DATA, 0, "cannot encode a message: a name is not valid UTF-8");
+        return err_set(e, ERR_DATA, 0,
+                       "a name of a volume or snapshot is not valid UTF-8, so the other node cannot be told "
+                       "of it: rename it");
     size_t n = strlen(text);
     if (n > FRAME_MAX)
-        return err_set(e, ERR_DATA, 0, "a message of %zu bytes is too long: too many snapshots", n);
+        return err_set(e, ERR_DATA, 0,
+                       "the list of the snapshots is too long for one message (%zu bytes): remove some of "
+                       "the guest's snapshots",
+                       n);
     if (frame_write(c, type, text, n, NULL, 0, false, e) < 0)
         return -1;
     return channel_flush(c, e);
@@ -71,7 +76,8 @@ int message_take_error(const struct frame *f, const char *who, struct err *e)
         return err_wrap(e, "%s", who);
     const char *kind = json_string_value(json_object_get(o, "kind"));
     const char *text = json_string_value(json_object_get(o, "text"));
-    err_set(e, err_kind_parse(kind ? kind : "system"), 0, "%s: %s", who, text ? text : "unknown error");
+    err_set(e, err_kind_parse(kind ? kind : "system"), 0, "%s: %s", who,
+            text ? text : "it failed, and does not say why");
     if (e->kind == ERR_NONE || e->kind == ERR_USAGE)
         e->kind = ERR_SYSTEM;
     json_decref(o);
@@ -107,7 +113,7 @@ static json_t *receive(struct channel *c, enum frame_type type, const char *who,
         return NULL;
     }
     if (f.type != type) {
-        err_set(e, ERR_DATA, 0, "%s: unexpected frame of type %d", who, (int)f.type);
+        err_set(e, ERR_DATA, 0, "%s: unexpected message of type %d", who, (int)f.type);
         return NULL;
     }
     json_t *o = message_parse(&f, e);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/lookup.h"
 #include "base/mem.h"
+#include "run/orphans.h"
 #include "state/due.h"
 #include "state/jobstate.h"
 #include "state/mail.h"
@@ -194,12 +195,30 @@ static int run_all(struct pass *p, struct err *e)
     return 0;
 }
 
+/* Is there nothing to do, or is it that nothing can be done? */
+static int check(struct env *env, struct err *e)
+{
+    _cleanup_strv_ struct strv warnings = STRV_INIT;
+    if (env_members_with_us(env, e) < 0)
+        return -1;
+    if (tree_check_quorum(env->tree, e) < 0)
+        return err_wrap(
+            e, "nothing is run ('pvecm status' says which nodes are missing; the next pass after they "
+               "are back makes up for it)");
+    if (env_guests(env, e) < 0 || env_jobs(env, e) < 0 ||
+        orphans_look(env, &env->jobs.jobs, &warnings, e) < 0)
+        return -1;
+    for (size_t i = 0; i < warnings.n; i++)
+        fprintf(stderr, "warning: %s\n", warnings.v[i]);
+    return 0;
+}
+
 int run_pass(struct env *env, const struct run_options *o, struct err *e)
 {
     struct pass p = {
         .env = env, .options = *o, .mail = o->mail && strcmp(env->settings.mail_to, "none") != 0};
     p.options.iteration = clock_epoch();
-    int r = env_members_with_us(env, e) < 0 ? -1 : run_all(&p, e);
+    int r = check(env, e) < 0 ? -1 : run_all(&p, e);
     lookup_release(&p.done);
     return r;
 }

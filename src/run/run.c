@@ -105,7 +105,8 @@ int run_check_job(struct env *env, const struct job *job, struct guest_entry *gu
     if (!g)
         return -1;
     if (strcmp(g->node, node) != 0)
-        return err_set(e, ERR_CONFIG, 0, "guest '%" PRIu32 "' is not on local node: it is on '%s'",
+        return err_set(e, ERR_CONFIG, 0,
+                       "guest '%" PRIu32 "' is not on local node: it is on '%s', where its jobs run",
                        job->guest, g->node);
     if (strcmp(job->target, node) == 0 && !removal)
         return err_set(e, ERR_CONFIG, 0, "unable to sync to local node");
@@ -253,6 +254,10 @@ static void state_after(struct run *r, int result, const struct err *failure)
     free(s->postponed);
     s->postponed = NULL;
     s->postponements = 0;
+    if (result == 0) {
+        free(s->keep);
+        s->keep = r->job.keep ? xstrdup(r->job.keep) : NULL;
+    }
 }
 
 /* The target is at work for this guest, or a lock is held there: no failure of this job, it stays due. Of the
@@ -310,11 +315,24 @@ static int settle_own(struct run *r, struct err *e)
     return intent_settle_own(r->env, r->job.guest, guest_running(r->guest.type, r->guest.id), e);
 }
 
+/* A job whose settings were lost keeps one restore point and would remove all others. */
+static int check_keep(const struct run *r, struct err *e)
+{
+    if (r->job.remove != REMOVE_NOT || r->job.keep || !r->state.keep || !r->env->jobs.jobs.bare)
+        return 0;
+    return err_set(
+        e, ERR_CONFIG, 0,
+        "the settings of job '%s' are lost: the target was to keep '%s', and replication-ext.cfg is "
+        "missing or empty. Put it back, or say how many restore points are to be kept: 'pvesr update "
+        "%s --keep %s'; 'last=1' leaves the newest",
+        r->job.id, r->state.keep, r->job.id, r->state.keep);
+}
+
 static int work(struct run *r, struct err *e)
 {
     bool removal = r->job.remove != REMOVE_NOT;
     const struct member *target;
-    if (target_of(r->env, &r->job, &target, e) < 0)
+    if (check_keep(r, e) < 0 || target_of(r->env, &r->job, &target, e) < 0)
         return -1;
     struct sync s = {.env = r->env,
                      .job = &r->job,

@@ -1,5 +1,6 @@
 #include "sched/load.h"
 
+#include "base/clock.h"
 #include "cluster/jobs.h"
 #include "state/jobstate.h"
 
@@ -11,6 +12,23 @@ static void add_all(struct strv *to, const struct strv *from)
         strv_add(to, from->v[i]);
 }
 
+/* Whoever replaces a file may have removed it for a moment. 1: so it is looked at again. */
+static int check_lost(struct purge *purge, const struct settings *s, const struct jobs *jobs,
+                      const struct guest_list *guests, struct err *e)
+{
+    struct guests_on here = {guests, s->node};
+    struct job_states *states = jobs_may_be_lost(jobs) ? job_states_load(s->state_dir, e) : NULL;
+    int r = states ? job_states_check_lost(states, jobs, guests_is_on, &here, e) : 0;
+    job_states_free(states);
+    if (r == 0) {
+        purge->lost_at = 0;
+        return 0;
+    }
+    if (!purge->lost_at)
+        purge->lost_at = clock_mono();
+    return clock_mono() - purge->lost_at < LOAD_MOMENT ? 1 : -1;
+}
+
 static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tree *tree,
                                 const struct settings *s, int64_t now, const struct members *members,
                                 struct strv *warnings, struct err *e)
@@ -20,6 +38,8 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
     if (guests_load(tree, &guests, e) < 0)
         return -1;
     int rc = jobs_load_repaired(tree, &guests, s->node, &jobs, e);
+    if (rc == 0)
+        rc = check_lost(purge, s, &jobs, &guests, e);
     if (rc == 0) {
         struct err forgetting = {0};
         if (job_states_forget_turned(s->state_dir, s->node, &jobs, &forgetting) < 0)
@@ -35,6 +55,7 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
         add_all(warnings, &jobs.dropped);
         if (purge_round(purge, s->state_dir, &jobs, &guests, s->node, now, &purging) < 0)
             strv_add(warnings, purging.text);
+        add_all(warnings, &purge->dropped);
     }
     jobs_release(&jobs);
     guests_release(&guests);

@@ -7,6 +7,7 @@
 void purge_release(struct purge *p)
 {
     lookup_release(&p->found);
+    strv_release(&p->dropped);
     *p = (struct purge){0};
 }
 
@@ -40,10 +41,16 @@ static bool keep(uint32_t guest, const char *target, void *arg)
     if (has_job(r, guest, target))
         return true;
     _cleanup_free_ char *key = xasprintf("%u %s", (unsigned)guest, target);
-    if (lookup_has(&r->before->found, key))
-        return false;
-    lookup_add(&r->found.found, key, 0);
-    return true;
+    if (!lookup_has(&r->before->found, key)) {
+        lookup_add(&r->found.found, key, 0);
+        return true;
+    }
+    _cleanup_free_ char *told =
+        xasprintf("replication.cfg names no job of guest %u to node '%s' any more: its state here is dropped",
+                  (unsigned)guest, target);
+    if (guests_is_on(guest, &(struct guests_on){r->guests, r->node}))
+        strv_add_once(&r->found.dropped, told);
+    return false;
 }
 
 int purge_round(struct purge *p, const char *state_dir, const struct jobs *jobs,

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/lookup.h"
+#include "base/strv.h"
 #include "cluster/guests.h"
 #include "conf/job.h"
 
@@ -17,6 +18,8 @@
 struct purge {
     struct lookup found; /* "GUEST TARGET": without a job in the last round */
     int64_t last;        /* when that was */
+    struct strv dropped; /* by that one, of guests that are here: sentences */
+    double lost_at; /* monotonic: since when the job file names none of the jobs that it had; 0: it does */
 };
 
 void purge_release(struct purge *p);

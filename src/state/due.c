@@ -30,12 +30,10 @@ static int64_t retry_at(const struct job_state *state, int64_t now)
     return __builtin_add_overflow(state->last_try, job_retry_delay(state->fail_count), &at) ? 0 : at;
 }
 
-static bool next_event(const struct job *job, int64_t last, int64_t *ret)
+static struct calendar *schedule_of(const struct job *job)
 {
     struct err ignored = {0};
-    _cleanup_(calendar_freep) struct calendar *schedule =
-        calendar_parse(job->schedule ? job->schedule : CALENDAR_DEFAULT, &ignored);
-    return schedule && calendar_next(schedule, last, ret);
+    return calendar_parse(job->schedule ? job->schedule : CALENDAR_DEFAULT, &ignored);
 }
 
 int64_t job_next_sync(const struct job *job, const struct job_state *state, bool target_online, int64_t now)
@@ -50,7 +48,8 @@ int64_t job_next_sync(const struct job *job, const struct job_state *state, bool
     if ((state->exists && state->last_try == 0) || is_to_come(state->last_try, now))
         return 1;
     int64_t next;
-    return next_event(job, state->last_try, &next) ? next : 0;
+    _cleanup_(calendar_freep) struct calendar *schedule = schedule_of(job);
+    return schedule && calendar_next(schedule, state->last_try, &next) ? next : 0;
 }
 
 int64_t job_age_begins(const struct job_state *state, int64_t known, int64_t now)
@@ -69,8 +68,9 @@ int64_t job_overdue_at(const struct job *job, const struct job_state *state, int
         return known > now && job_sync_is_to_come(state, now) ? now : 0;
     if (age)
         return newest + age;
+    _cleanup_(calendar_freep) struct calendar *schedule = schedule_of(job);
     for (int i = 0; i < OVERDUE_EVENTS; i++)
-        if (!next_event(job, at, &at))
+        if (!schedule || !calendar_next(schedule, at, &at))
             return at + OVERDUE_EVENTLESS;
     return at < newest + OVERDUE_LEAST ? newest + OVERDUE_LEAST : at;
 }

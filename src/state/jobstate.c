@@ -14,6 +14,7 @@ void job_state_release(struct job_state *s)
     free(s->error);
     free(s->last_node);
     free(s->job);
+    free(s->keep);
     strv_release(&s->storages);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);
@@ -68,9 +69,9 @@ int job_state_load(const char *state_dir, uint32_t guest, const char *target, st
     do { /* its process may have recorded its end since the file was read */
         lost = ret->lost;
         job_state_release(ret);
-        if (state_file_read(state_dir, &f, e) < 0)
+        if (state_file_read(state_dir, at.guest, &f, e) < 0)
             return -1;
-        state_decode(json_get(json_get(f.root, at.guest), at.target), ret);
+        state_decode(json_get(f.guest.value, at.target), ret);
         state_file_release(&f);
     } while (ret->lost && ret->lost != lost);
     return 0;
@@ -84,29 +85,13 @@ int job_state_load_of(const char *state_dir, const struct job *job, struct job_s
     return 0;
 }
 
-/* Write the file with the guest's object replaced by `object` ("{}" or NULL: without the guest). */
-static int replace_guest(const struct state_file *f, const char *guest, const struct buf *object,
-                         struct err *e)
-{
-    _cleanup_buf_ struct buf out = BUF_INIT;
-    buf_reserve(&out, f->text.len + object->len + 32);
-    struct object_writer w = object_begin(&out);
-    object_copy_others(&w, f->root, guest);
-    if (object->len > 2) {
-        object_key(&w, guest);
-        buf_add(&out, object->data, object->len);
-    }
-    object_end(&w);
-    return state_file_write(f, &out, e);
-}
-
 /* A change of one entry: what it was, and the new one into `out`; nothing in `out`: the entry goes. */
 typedef void change_fn(struct json_span old, const void *arg, bool crowded, struct buf *out);
 
 static int change_locked(const struct state_file *f, const struct place *at, change_fn *change,
                          const void *arg, struct err *e)
 {
-    struct json_span object = json_get(f->root, at->guest);
+    struct json_span object = f->guest.value;
     struct json_span old = json_get(object, at->target);
     _cleanup_buf_ struct buf entry = BUF_INIT, out = BUF_INIT;
     /* the jobs to one bad target must not push all others over the file's limit */
@@ -120,7 +105,7 @@ static int change_locked(const struct state_file *f, const struct place *at, cha
         buf_add(&out, entry.data, entry.len);
     }
     object_end(&w);
-    return replace_guest(f, at->guest, &out, e);
+    return state_file_write_guest(f, at->guest, &out, e);
 }
 
 static int change_entry(const char *state_dir, uint32_t guest, const char *target, change_fn *change,
@@ -131,7 +116,7 @@ static int change_entry(const char *state_dir, uint32_t guest, const char *targe
         return -1;
     _cleanup_(lock_freep) struct lock *lock = state_file_lock(state_dir, e);
     struct state_file f;
-    if (!lock || state_file_read(state_dir, &f, e) < 0)
+    if (!lock || state_file_read(state_dir, at.guest, &f, e) < 0)
         return -1;
     int rc = change_locked(&f, &at, change, arg, e);
     state_file_release(&f);
@@ -293,15 +278,15 @@ int job_state_set_guest(const char *state_dir, uint32_t guest, const char *json,
     struct json_span object;
     if (check_guest_json(json, &object, e) < 0)
         return -1;
-    _cleanup_(lock_freep) struct lock *lock = state_file_lock(state_dir, e);
-    struct state_file f;
-    if (!lock || state_file_read(state_dir, &f, e) < 0)
-        return -1;
     char key[16];
     snprintf(key, sizeof key, "%u", (unsigned)guest);
+    _cleanup_(lock_freep) struct lock *lock = state_file_lock(state_dir, e);
+    struct state_file f;
+    if (!lock || state_file_read(state_dir, key, &f, e) < 0)
+        return -1;
     _cleanup_buf_ struct buf text = BUF_INIT;
     json_add(&text, object);
-    int rc = replace_guest(&f, key, &text, e);
+    int rc = state_file_write_guest(&f, key, &text, e);
     state_file_release(&f);
     return rc;
 }
@@ -313,9 +298,9 @@ int job_state_get_guest(const char *state_dir, uint32_t guest, const char *from,
     char renamed[80];
     struct state_file f;
     if (place_of(guest, from, &at, e) < 0 || target_key(to, renamed, e) < 0 ||
-        state_file_read(state_dir, &f, e) < 0)
+        state_file_read(state_dir, at.guest, &f, e) < 0)
         return -1;
-    struct json_span object = json_get(f.root, at.guest), moved = json_get(object, at.target);
+    struct json_span object = f.guest.value, moved = json_get(object, at.target);
     struct buf out = BUF_INIT;
     struct object_writer w = object_begin(&out);
     struct json_iter it = json_iter(object);

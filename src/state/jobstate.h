@@ -44,6 +44,8 @@ struct job_state {
     char *postponed;
     int64_t postponements;
     char *last_node;
+    char *keep; /* how many restore points the last success left to the target (job.keep); not Proxmox VE's;
+                   NULL: one, or unknown */
     char *job;  /* the id of the job whose run wrote it; not Proxmox VE's; NULL: unknown */
     pid_t pid;  /* 0: not running (a dead pid is given as 0 by job_state_load, and as `lost`) */
     pid_t lost; /* the process of a run that is gone and recorded no end, 0: none */
@@ -110,7 +112,8 @@ struct job_states *job_states_load_guest(const char *state_dir, uint32_t guest, 
 void job_states_free(struct job_states *s);
 /* As it was loaded from; borrowed. */
 const char *job_states_dir(const struct job_states *s);
-/* Is there any entry? A file that cannot be read is none that has nothing. */
+bool job_states_any(const struct job_states *s);
+/* The same of the file as it is now. One that cannot be read is none that has nothing. */
 bool job_states_had_any(const char *state_dir);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
@@ -121,6 +124,15 @@ uint64_t job_states_stamp(const struct job_states *s, uint32_t guest, const char
 void job_states_get_of(const struct job_states *s, uint32_t guest, const char *target, const char *job,
                        struct job_state *ret);
 int job_state_load_of(const char *state_dir, const struct job *job, struct job_state *ret, struct err *e);
+/* Jobs that runs of this node have recorded and that `jobs` does not name, of guests that are here, as
+ * "'100-0' (guest 100 to node 'pve2')". A removal takes its entry along, and migrations take the guest along:
+ * these have lost their section otherwise. Not one whose run is under way, which may be its removal. */
+typedef bool guest_here_fn(uint32_t guest, const void *arg);
+void job_states_orphans(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
+                        const void *arg, struct strv *ret);
+/* ERR_CONFIG, with the remedy: there are such jobs, and `jobs` names none at all (jobs_may_be_lost). */
+int job_states_check_lost(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
+                          const void *arg, struct err *e);
 /* Drop every entry for which keep() says false; writes only when something was dropped (BEHAVIOUR.md#purge).
  * keep() is asked once without the lock and, if anything is to go, once more with it. */
 int job_states_purge(const char *state_dir, bool (*keep)(uint32_t guest, const char *target, void *arg),

@@ -6,6 +6,7 @@
 #include "state/statecodec.h"
 #include "state/statefile.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct entry {
@@ -64,21 +65,31 @@ static int by_place(const void *a, const void *b, void *arg)
     return by_target ? by_target : (x->state > y->state) - (x->state < y->state);
 }
 
-/* only: 0: all guests. */
-static struct job_states *load(const char *state_dir, uint32_t only, struct err *e)
+static void index_all(struct job_states *s)
 {
-    struct job_states *s = xcalloc(1, sizeof *s);
-    if (state_file_read(state_dir, &s->file, e) < 0) {
-        free(s);
-        return NULL;
-    }
-    s->dir = xstrdup(state_dir);
     struct json_iter it = json_iter(s->file.root);
     struct json_span key, object;
     uint32_t guest;
     while (json_next(&it, &key, &object))
-        if (state_key_guest(key, &guest) && (!only || guest == only) && json_is_object(object))
+        if (state_key_guest(key, &guest) && json_is_object(object))
             index_guest(s, guest, object);
+}
+
+/* only: 0: all guests. */
+static struct job_states *load(const char *state_dir, uint32_t only, struct err *e)
+{
+    struct job_states *s = xcalloc(1, sizeof *s);
+    char wanted[16];
+    snprintf(wanted, sizeof wanted, "%u", (unsigned)only);
+    if (state_file_read(state_dir, only ? wanted : NULL, &s->file, e) < 0) {
+        free(s);
+        return NULL;
+    }
+    s->dir = xstrdup(state_dir);
+    if (only && json_is_object(s->file.guest.value))
+        index_guest(s, only, s->file.guest.value);
+    else if (!only)
+        index_all(s);
     if (s->n)
         qsort_r(s->v, s->n, sizeof *s->v, by_place, s->file.text.data);
     return s;
@@ -99,11 +110,16 @@ const char *job_states_dir(const struct job_states *s)
     return s->dir;
 }
 
+bool job_states_any(const struct job_states *s)
+{
+    return s->n > 0;
+}
+
 bool job_states_had_any(const char *state_dir)
 {
     struct err ignored;
     struct job_states *s = job_states_load(state_dir, &ignored);
-    bool any = !s || s->n > 0;
+    bool any = !s || job_states_any(s);
     job_states_free(s);
     return any;
 }
@@ -170,6 +186,64 @@ void job_states_get_of(const struct job_states *s, uint32_t guest, const char *t
     state_of_job(ret, job);
 }
 
+/* ---- what has no job ---- */
+
+static bool is_named(const struct jobs *jobs, uint32_t guest, const char *id)
+{
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, guest, &end); i < end; i++)
+        if (strcmp(jobs->v[i].id, id) == 0)
+            return true;
+    for (size_t i = 0; i < jobs->n_unread; i++)
+        if (jobs->unread[i].guest == guest)
+            return true;
+    return false;
+}
+
+static bool has_job_to(const struct job_states *s, const struct jobs *jobs, const struct entry *at)
+{
+    size_t end;
+    for (size_t i = jobs_of_guest(jobs, at->guest, &end); i < end; i++)
+        if (strlen(jobs->v[i].target) == at->target_len &&
+            memcmp(jobs->v[i].target, text_of(s) + at->target, at->target_len) == 0)
+            return true;
+    return false;
+}
+
+void job_states_orphans(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
+                        const void *arg, struct strv *ret)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const struct entry *at = &s->v[i];
+        struct job_state state = {0};
+        if (has_job_to(s, jobs, at) || !here(at->guest, arg))
+            continue;
+        state_decode((struct json_span){text_of(s) + at->state, at->state_len}, &state);
+        if (state.job && !state.pid && !is_named(jobs, at->guest, state.job))
+            strv_addf(ret, "'%s' (guest %u to node '%.*s')", state.job, (unsigned)at->guest,
+                      (int)at->target_len, text_of(s) + at->target);
+        job_state_release(&state);
+    }
+}
+
+int job_states_check_lost(const struct job_states *s, const struct jobs *jobs, guest_here_fn *here,
+                          const void *arg, struct err *e)
+{
+    _cleanup_strv_ struct strv orphans = STRV_INIT;
+    if (!jobs_may_be_lost(jobs))
+        return 0;
+    job_states_orphans(s, jobs, here, arg, &orphans);
+    if (!orphans.n)
+        return 0;
+    _cleanup_free_ char *names = strv_join(&orphans, ", ");
+    return err_set(e, ERR_CONFIG, 0,
+                   "replication.cfg %s, and nothing of these is replicated any more: %s. Put the file back; "
+                   "where they were deleted on purpose, write the line '%s' into it",
+                   *jobs->digest ? "names no job" : "is missing", names, JOBS_NONE);
+}
+
+/* ---- purging ---- */
+
 struct purge {
     bool (*keep)(uint32_t guest, const char *target, void *arg);
     void *arg;
@@ -224,7 +298,7 @@ static void purge_all(struct purge *p, const struct state_file *f, struct buf *o
 static int purge_once(const char *state_dir, struct purge *p, bool write, struct err *e)
 {
     struct state_file f;
-    if (state_file_read(state_dir, &f, e) < 0)
+    if (state_file_read(state_dir, NULL, &f, e) < 0)
         return -1;
     _cleanup_buf_ struct buf out = BUF_INIT;
     p->dropped = false;

@@ -42,7 +42,7 @@ static const struct {
 
 static const char *const other_keys[] = {
     "error", "duration",  "storeid_list", "first_copies", "kept_aside", "last_node", "pid",
-    "ptime", "verify_at", "damaged",      "job",          "postponed",  "guest"};
+    "ptime", "verify_at", "damaged",      "job",          "postponed",  "guest",     "keep"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -115,6 +115,9 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
     } else if (json_key_is(key, "job")) {
         free(s->job);
         s->job = decode_text(value);
+    } else if (json_key_is(key, "keep")) {
+        free(s->keep);
+        s->keep = decode_text(value);
     } else if (json_key_is(key, "pid")) {
         *pid = json_to_i64(value, &number) && number > 0 && number <= INT32_MAX ? number : 0;
     } else if (json_key_is(key, "ptime")) {
@@ -238,6 +241,10 @@ static void encode_rare(struct object_writer *w, const struct job_state *s, size
     if (s->verify_at) {
         object_key(w, "verify_at");
         json_add_string(w->out, s->verify_at);
+    }
+    if (s->keep) {
+        object_key(w, "keep");
+        json_add_string(w->out, s->keep);
     }
     encode_damaged(w, &s->damaged, damage);
     encode_names(w, "guest", &s->guest, 0);

@@ -13,16 +13,19 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define LOCK_NAME "pve-replication-state.lck"
+
 enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10, ROOM_LEAST = 16 << 10 };
 
-static int check(struct state_file *f, struct err *e)
+static int check(struct state_file *f, const char *guest, struct err *e)
 {
     size_t bad;
     if (strspn(buf_str(&f->text), " \t\r\n") == f->text.len) {
         f->root = (struct json_span){"{}", 2};
         return 0;
     }
-    if (json_check(f->text.data, f->text.len, &f->root, &bad) == 0 && json_is_object(f->root))
+    if (json_check_for(f->text.data, f->text.len, guest, &f->root, &f->guest, &bad) == 0 &&
+        json_is_object(f->root))
         return 0;
     if (json_is_object(f->root))
         return err_set(e, ERR_DATA, 0,
@@ -58,11 +61,22 @@ static int check_folder(const char *dir, struct err *e)
         "'%s', which 'state-dir' in pvesr.conf names, is no folder, or a symlink to none: put it right", dir);
 }
 
+static int check_lock_file(const char *dir, struct err *e)
+{
+    struct stat st;
+    _cleanup_free_ char *path = xasprintf("%s/" LOCK_NAME, dir);
+    return lstat(path, &st) < 0 || S_ISREG(st.st_mode)
+               ? 0
+               : err_set(e, ERR_SYSTEM, 0,
+                         "nothing can be recorded in '%s': '%s' is no regular file: remove it", dir,
+                         LOCK_NAME);
+}
+
 int job_states_recordable(const char *state_dir, struct err *e)
 {
     struct statvfs fs;
     int code = faccessat(AT_FDCWD, state_dir, W_OK, AT_EACCESS) == 0 ? 0 : errno;
-    if (check_folder(state_dir, e) < 0)
+    if (check_folder(state_dir, e) < 0 || check_lock_file(state_dir, e) < 0)
         return -1;
     if (code != EROFS) /* who may not write there can be another than who asks */
         code = 0;
@@ -76,10 +90,10 @@ int job_states_recordable(const char *state_dir, struct err *e)
     return -1;
 }
 
-int state_file_read(const char *state_dir, struct state_file *ret, struct err *e)
+int state_file_read(const char *state_dir, const char *guest, struct state_file *ret, struct err *e)
 {
     struct state_file f = {.path = xasprintf("%s/pve-replication-state.json", state_dir)};
-    if (check_folder(state_dir, e) < 0 || read_text(&f, e) < 0 || check(&f, e) < 0) {
+    if (check_folder(state_dir, e) < 0 || read_text(&f, e) < 0 || check(&f, guest, e) < 0) {
         state_file_release(&f);
         return -1;
     }
@@ -104,7 +118,7 @@ int state_file_write(const struct state_file *f, const struct buf *text, struct 
 
 struct lock *state_file_lock(const char *state_dir, struct err *e)
 {
-    _cleanup_free_ char *path = xasprintf("%s/pve-replication-state.lck", state_dir);
+    _cleanup_free_ char *path = xasprintf("%s/" LOCK_NAME, state_dir);
     return lock_take(path, true, LOCK_SECONDS, false, e);
 }
 
@@ -172,4 +186,46 @@ void object_copy_others(struct object_writer *w, struct json_span from, const ch
 void object_end(struct object_writer *w)
 {
     buf_addc(w->out, '}');
+}
+
+/* Of an object's inside: without the blanks and the comma at its ends. */
+static struct json_span inside(const char *from, const char *end)
+{
+    static const char between[] = " \t\r\n,";
+    while (from < end && strchr(between, *from))
+        from++;
+    while (from < end && strchr(between, end[-1]))
+        end--;
+    return (struct json_span){from, (size_t)(end - from)};
+}
+
+static void object_add(struct object_writer *w, struct json_span pairs)
+{
+    if (!pairs.len)
+        return;
+    separate(w);
+    buf_add(w->out, pairs.p, pairs.len);
+}
+
+int state_file_write_guest(const struct state_file *f, const char *guest, const struct buf *object,
+                           struct err *e)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    buf_reserve(&out, f->text.len + object->len + 32);
+    struct object_writer w = object_begin(&out);
+    const char *from = f->root.p + 1, *end = f->root.p + f->root.len - 1;
+    if (f->guest.times > 1) {
+        object_copy_others(&w, f->root, guest);
+        from = end;
+    }
+    const char *at = f->guest.times == 1 ? f->guest.whole.p : end;
+    object_add(&w, inside(from, at));
+    if (object->len > 2) {
+        object_key(&w, guest);
+        buf_add(&out, object->data, object->len);
+    }
+    if (f->guest.times == 1)
+        object_add(&w, inside(at + f->guest.whole.len, end));
+    object_end(&w);
+    return state_file_write(f, &out, e);
 }

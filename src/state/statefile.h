@@ -11,13 +11,19 @@ struct state_file {
     char *path;
     struct buf text;
     struct json_span root; /* an object; "{}" for a missing or empty file */
+    struct json_pair guest;
 };
 
-/* ERR_DATA with the path when it is not one JSON object or larger than 16 MiB. */
-int state_file_read(const char *state_dir, struct state_file *ret, struct err *e);
+/* guest: the key that `guest` is to be found for, or NULL. ERR_DATA with the path when it is not one JSON
+ * object or larger than 16 MiB. */
+int state_file_read(const char *state_dir, const char *guest, struct state_file *ret, struct err *e);
 void state_file_release(struct state_file *f);
 /* Replace the file; the caller holds the lock. */
 int state_file_write(const struct state_file *f, const struct buf *text, struct err *e);
+/* Write the file with the object of the guest that it was read for replaced by `object` ("{}" or nothing:
+ * without the guest); all else as it is, byte for byte. */
+int state_file_write_guest(const struct state_file *f, const char *guest, const struct buf *object,
+                           struct err *e);
 struct lock *state_file_lock(const char *state_dir, struct err *e);
 
 /* "100" as a guest id; false for any other key. */

@@ -425,7 +425,7 @@ static void test_set_guest(void **state)
         const char *json, *after; /* after NULL: refused */
     } cases[] = {
         {"{\"local/pve1\": {\"last_sync\": 5}}",
-         "{\"200\":{\"local/x\":{}},\"100\":{\"local/pve1\":{\"last_sync\":5}}}"},
+         "{\"100\":{\"local/pve1\":{\"last_sync\":5}},\"200\":{\"local/x\":{}}}"},
         {"{}", "{\"200\":{\"local/x\":{}}}"},
         {"[]", NULL},
         {"null", NULL},

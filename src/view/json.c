@@ -1,11 +1,13 @@
 #include "view/json.h"
 
 #include "base/num.h"
-#include "base/strv.h"
+#include "base/mem.h"
 #include "base/text.h"
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static void put(const json_t *value, bool pretty, unsigned depth, struct buf *out);
 
@@ -15,39 +17,78 @@ static void start_line(bool pretty, unsigned depth, struct buf *out)
         buf_addf(out, "\n%*s", (int)(3 * depth), "");
 }
 
-static void put_scalar(const json_t *value, struct buf *out)
+/* So much of it is ASCII of which nothing is escaped. */
+static size_t plain(const char *text)
 {
-    if (json_is_real(value)) {
-        char text[32];
-        num_print_double(json_real_value(value), text);
-        buf_adds(out, text);
+    size_t n = 0;
+    while (text[n] >= ' ' && text[n] < 0x7f && text[n] != '"' && text[n] != '\\')
+        n++;
+    return n;
+}
+
+/* By far the most are plain, and lists have tens of thousands of them: json_dumps takes a microsecond each.
+ */
+static void put_text(const char *text, struct buf *out)
+{
+    size_t n = plain(text);
+    if (text[n]) {
+        /* escaped, what would turn the direction of writing or move a cursor does not */
+        json_t *value = json_string(text);
+        size_t flags = JSON_ENCODE_ANY | (text_is_clean(text) ? 0 : JSON_ENSURE_ASCII);
+        _cleanup_free_ char *escaped = json_dumps(value, flags);
+        buf_adds(out, escaped ? escaped : "null");
+        json_decref(value);
         return;
     }
-    /* escaped, what would turn the direction of writing or move a cursor does not */
-    bool clean = !json_is_string(value) || text_is_clean(json_string_value(value));
-    _cleanup_free_ char *text = json_dumps(value, JSON_ENCODE_ANY | (clean ? 0 : JSON_ENSURE_ASCII));
-    buf_adds(out, text ? text : "null");
+    buf_addc(out, '"');
+    buf_add(out, text, n);
+    buf_addc(out, '"');
+}
+
+static void put_scalar(const json_t *value, struct buf *out)
+{
+    char number[32];
+    if (json_is_string(value)) {
+        put_text(json_string_value(value), out);
+    } else if (json_is_integer(value)) {
+        buf_addf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    } else if (json_is_real(value)) {
+        num_print_double(json_real_value(value), number);
+        buf_adds(out, number);
+    } else {
+        buf_adds(out, json_is_true(value) ? "true" : json_is_false(value) ? "false" : "null");
+    }
+}
+
+struct member {
+    const char *key;
+    json_t *value;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    return strcmp(x->key, y->key);
 }
 
 static void put_object(const json_t *object, bool pretty, unsigned depth, struct buf *out)
 {
-    _cleanup_strv_ struct strv keys = STRV_INIT;
+    size_t n = 0;
     const char *key;
-    json_t *member;
-    json_object_foreach((json_t *)object, key, member) strv_add(&keys, key);
-    strv_sort(&keys);
+    json_t *value;
+    _cleanup_free_ struct member *members = xcalloc(json_object_size(object) + 1, sizeof *members);
+    json_object_foreach((json_t *)object, key, value) members[n++] = (struct member){key, value};
+    qsort(members, n, sizeof *members, by_key);
     buf_addc(out, '{');
-    for (size_t i = 0; i < keys.n; i++) {
-        json_t *name = json_string(keys.v[i]);
+    for (size_t i = 0; i < n; i++) {
         if (i)
             buf_addc(out, ',');
         start_line(pretty, depth + 1, out);
-        put_scalar(name, out);
+        put_text(members[i].key, out);
         buf_adds(out, pretty ? " : " : ":");
-        put(json_object_get(object, keys.v[i]), pretty, depth + 1, out);
-        json_decref(name);
+        put(members[i].value, pretty, depth + 1, out);
     }
-    if (keys.n)
+    if (n)
         start_line(pretty, depth, out);
     buf_addc(out, '}');
 }

@@ -1,5 +1,8 @@
 #include "view/world.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 int world_load(struct world *w, struct tree *t, const char *node, const struct jobs *jobs, struct err *e)
 {
     w->node = node;
@@ -23,6 +26,21 @@ void world_release(struct world *w)
     members_release(&w->members);
     job_states_free(w->states);
     *w = (struct world){0};
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp((*(const struct job *const *)a)->id, (*(const struct job *const *)b)->id);
+}
+
+const struct job **world_by_id(const struct world *w)
+{
+    size_t n = world_jobs(w);
+    const struct job **sorted = xcalloc(n + 1, sizeof(struct job *));
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = world_job(w, i);
+    qsort(sorted, n, sizeof *sorted, by_id);
+    return sorted;
 }
 
 json_t *world_state(const struct world *w, const struct job *job, int64_t now)

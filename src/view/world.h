@@ -28,6 +28,9 @@ static inline const struct job *world_job(const struct world *w, size_t i)
     return i < w->jobs->n ? &w->jobs->v[i] : &w->jobs->unread[i - w->jobs->n];
 }
 
+/* All of them by their ids; the array is the caller's to free. */
+const struct job **world_by_id(const struct world *w);
+
 /* A row of /nodes/{node}/replication; new. NULL: the job is none of the node's. */
 json_t *world_state(const struct world *w, const struct job *job, int64_t now);
 /* A row of /cluster/replication; new. */

@@ -99,6 +99,7 @@ struct volume_driver {
     int (*sign)(struct volume *v, char *ret, struct err *e);
     int (*sign_seen)(struct volume *v, const char *sign, struct err *e);
     void (*sign_end)(struct volume *v, const char *sign); /* NULL: it needs none */
+    int (*made)(struct volume *v, char *ret, struct err *e);
     int (*keeper)(struct volume *v, char *ret, struct err *e);
     int (*keeper_set)(struct volume *v, const char *node, struct err *e);
     char *(*keeper_remedy)(struct volume *v);

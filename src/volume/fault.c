@@ -97,6 +97,7 @@ SLOT(info, (struct volume * v, struct volume_info *ret, struct err *e), (v, ret,
 SLOT(place, (struct volume * v, struct volume_place *ret, struct err *e), (v, ret, e))
 SLOT(sign, (struct volume * v, char *ret, struct err *e), (v, ret, e))
 SLOT(sign_seen, (struct volume * v, const char *sign, struct err *e), (v, sign, e))
+SLOT(made, (struct volume * v, char *ret, struct err *e), (v, ret, e))
 SLOT(snapshots, (struct volume * v, struct snapshots *ret, struct err *e), (v, ret, e))
 SLOT(snapshot, (struct volume * v, const char *name, bool busy, struct err *e), (v, name, busy, e))
 SLOT(snapshot_keep, (struct volume * v, const char *name, struct snapshot *ret, struct err *e),
@@ -190,6 +191,7 @@ const struct volume_driver driver_fault = {
     .sign = fault_sign,
     .sign_seen = fault_sign_seen,
     .sign_end = fault_sign_end,
+    .made = fault_made,
     .snapshots = fault_snapshots,
     .strays = fault_strays,
     .complete = fault_complete,

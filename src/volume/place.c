@@ -29,6 +29,19 @@ int place_of_file(int dir, int root, const char *below, const char *name, struct
     return 0;
 }
 
+int made_of_file(int dir, const char *name, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
+{
+    struct statx st;
+    if (dir < 0)
+        return 0;
+    if (statx(dir, name, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "cannot stat '%s'", name);
+    bool born = st.stx_mask & STATX_BTIME;
+    snprintf(ret, VOLUME_SIGN_MAX + 1, "file:%" PRIu64 ":%" PRId64 ".%09u", (uint64_t)st.stx_ino,
+             born ? (int64_t)st.stx_btime.tv_sec : 0, born ? (unsigned)st.stx_btime.tv_nsec : 0);
+    return 0;
+}
+
 #define SIGN "file:"
 
 /* The file that a sign means, NULL: it is none of these, or asks for something else. */

@@ -7,6 +7,10 @@
 int place_of_file(int dir, int root, const char *below, const char *name, struct volume_place *ret,
                   struct err *e);
 
+/* What volume_made tells of the file `name` in `dir` (-1: not there): inode, and time of birth where there is
+ * one. */
+int made_of_file(int dir, const char *name, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
+
 /* Signs (volume_sign) of volumes beside which a file can be made; `dir` -1: not there. */
 #define SIGN_TAG "@sign-"
 /* `temporary`: how the names of the volume's temporaries begin, which volume_tidy removes. */

@@ -43,7 +43,9 @@ static int check_mounted(const struct volume_store *store, struct err *e)
 int root_open(const struct volume_store *store, struct err *e)
 {
     if (!store->path || store->path[0] != '/')
-        return err_set(e, ERR_CONFIG, 0, "storage '%s' has no absolute path", store->id);
+        return err_set(e, ERR_CONFIG, 0,
+                       "the path of storage '%s' in storage.cfg is not absolute: let it begin with '/'",
+                       store->id);
     if (check_mounted(store, e) < 0)
         return -1;
     _cleanup_close_ int fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -108,7 +110,7 @@ int root_enter(int root, const struct volume_store *store, uint32_t vmid, bool m
         mode_t mode = i + 1 < parts.n ? MODE_FOLDER : MODE_GUEST_FOLDER;
         int r = step_into(at >= 0 ? at : root, parts.v[i], make, mode, &next, e);
         if (r != 0)
-            return r;
+            return r < 0 ? err_wrap(e, "path '%s' of storage '%s'", store->path, store->id) : r;
         if (at >= 0)
             close(at);
         at = next;

@@ -52,7 +52,8 @@ static int check_snapshots(struct volume *v, const struct stage_want *want, stru
     else if (upon_stage(v, want, e) > 0)
         return 0;
     else
-        err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", want->base_id);
+        err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there: the next run looks for another",
+                want->base_id);
     return volume_failed(v, e);
 }
 

@@ -118,7 +118,8 @@ static const struct volume_driver *check_type(const struct volume_store *store, 
 {
     const struct volume_driver *driver = driver_find(store->type);
     if (!driver)
-        err_set(e, ERR_CONFIG, 0, "storage '%s': type '%s' cannot replicate", store->id, store->type);
+        err_set(e, ERR_CONFIG, 0, "storage '%s': a storage of type '%s' cannot replicate", store->id,
+                store->type);
     return driver;
 }
 
@@ -224,6 +225,12 @@ int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
 {
     *ret = 0;
     return volume_done(v, v->driver->sign(v, ret, e), e);
+}
+
+int volume_made(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e)
+{
+    *ret = 0;
+    return volume_done(v, v->driver->made(v, ret, e), e);
 }
 
 int volume_sign_seen(struct volume *v, const char *sign, struct err *e)

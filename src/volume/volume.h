@@ -142,6 +142,9 @@ int volume_sign(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
 /* 1: it is; 0: it is not. Any text will do. */
 int volume_sign_seen(struct volume *v, const char *sign, struct err *e);
 void volume_sign_end(struct volume *v, const char *sign);
+/* Which one the live volume is, whatever is written to it: one that is made anew under its name is another.
+ * "" when it is not there, or its storage tells nothing. At most VOLUME_SIGN_MAX characters. */
+int volume_made(struct volume *v, char ret[VOLUME_SIGN_MAX + 1], struct err *e);
 
 /* The node whose replica it is, noted beside it until it is destroyed: two nodes to which a guest is
  * replicated may see one directory as well. "" where nobody noted it, or no two nodes can have the storage in

@@ -50,11 +50,12 @@ void duplex_expect(struct duplex *d)
 
 static int check_limit(const struct duplex *d, double until, struct err *e)
 {
-    return until == 0 || clock_mono() < until
-               ? 0
-               : err_set(e, ERR_NETWORK, 0,
-                         "the peer says that it lives, but has not done in %g s what it was asked for",
-                         d->limit);
+    return until == 0 || clock_mono() < until ? 0
+                                              : err_set(e, ERR_NETWORK, 0,
+                                                        "the other node says that it is busy, but has not "
+                                                        "done in %g s what it was asked for (see "
+                                                        "peer-limit in pvesr.conf(5))",
+                                                        d->limit);
 }
 
 static int cut(int code, struct err *e)
@@ -74,14 +75,14 @@ static int wait_ready(struct duplex *d, bool want_in, bool want_out, double dead
         double left = deadline - clock_mono();
         int n = poll(fds, 3, left <= 0 ? 0 : left > 1e6 ? 1000000000 : (int)(left * 1000) + 1);
         if (n < 0 && errno != EINTR)
-            return err_sys(e, "cannot wait for the peer");
+            return err_sys(e, "cannot wait for the other node");
         if (n > 0 && fds[2].revents && !d->side_readable(d->side_arg))
             d->side = -1;
         *in_ready = n > 0 && fds[0].revents;
         if (n > 0 && (fds[0].revents || fds[1].revents))
             return 0;
         if (n <= 0 && left <= 0)
-            return err_set(e, ERR_NETWORK, ETIMEDOUT, "the peer %s for %g s",
+            return err_set(e, ERR_NETWORK, ETIMEDOUT, "the other node %s for %g s",
                            want_out ? "took no data" : "said nothing", d->timeout);
     }
 }

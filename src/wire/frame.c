@@ -126,12 +126,13 @@ static int get_header(const uint8_t *p, struct header *h, struct err *e)
     *h = (struct header){.len = get_u32(p), .type = p[4], .flags = p[5]};
     const struct frame_limits *l = limits_of(h->type);
     if (!l)
-        return err_set(e, ERR_DATA, 0, "damaged frame: unknown type %u", h->type);
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: unknown type %u", h->type);
     if ((h->flags & ~FLAG_ZSTD) || p[6] || p[7] || (h->flags && !l->may_compress))
-        return err_set(e, ERR_DATA, 0, "damaged frame: unknown flags %02x%02x%02x for type %u", h->flags,
-                       p[6], p[7], h->type);
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: unknown flags %02x%02x%02x for type %u",
+                       h->flags, p[6], p[7], h->type);
     if (h->len > l->max || (!h->flags && h->len < l->min) || (h->flags && h->len <= SQUEEZE_PREFIX))
-        return err_set(e, ERR_DATA, 0, "damaged frame: a length of %u for type %u", h->len, h->type);
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: a length of %u for type %u", h->len,
+                       h->type);
     return 0;
 }
 
@@ -185,7 +186,7 @@ int frame_write(struct channel *c, enum frame_type type, const void *a, size_t n
     uint8_t header[FRAME_HEADER];
     size_t n = na + nb, squeezed = 0;
     if (!l || n < l->min || n > l->max)
-        return err_set(e, ERR_DATA, 0, "cannot send a frame of type %d with %zu bytes", (int)type, n);
+        return err_set(e, ERR_DATA, 0, "cannot send a message of type %d with %zu bytes", (int)type, n);
     if (compress && l->may_compress && (squeezed = squeeze_pack(&c->squeeze, a, na, b, nb)) > 0) {
         h.flags = FLAG_ZSTD;
         a = c->squeeze.packed;
@@ -279,13 +280,13 @@ static int take(struct channel *c, struct header *h, uint8_t **payload, struct e
     if (r == 0)
         r = fill(c, (size_t)FRAME_HEADER + h->len, e);
     if (r == 1)
-        return err_set(e, ERR_NETWORK, 0, "the connection was cut in the middle of a frame");
+        return err_set(e, ERR_NETWORK, 0, "the connection was cut in the middle of a message");
     if (r < 0)
         return -1;
     const uint8_t *header = c->window + c->start;
     *payload = c->window + c->start + FRAME_HEADER;
     if (get_u64(header + DIGESTED) != digest(c, header, *payload, h->len, NULL, 0))
-        return err_set(e, ERR_DATA, 0, "damaged frame: the digest of %u bytes differs", h->len);
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: the digest of %u bytes differs", h->len);
     c->start += (size_t)FRAME_HEADER + h->len;
     return 0;
 }

@@ -39,7 +39,8 @@ static void end_of_line(struct link_process *p)
     p->partial[p->partial_len] = 0;
     p->partial_len = 0;
     text_clean(p->partial);
-    snprintf(p->last, sizeof p->last, "%s", p->partial);
+    if (strncmp(p->last, "ERROR: ", 7) != 0) /* how a tool is used may follow, which says nothing */
+        snprintf(p->last, sizeof p->last, "%s", p->partial);
     if (p->line)
         p->line(p->partial, p->line_arg);
 }
@@ -84,7 +85,9 @@ static int check_target(const struct link_target *t, struct err *e)
     _cleanup_strv_ struct strv words = STRV_INIT;
     strv_split(&words, t->agent, " \t");
     if (words.n == 0 || words.v[0][0] == '-')
-        return err_set(e, ERR_CONFIG, 0, "node '%s': '%s' cannot be an agent command", t->node, t->agent);
+        return err_set(e, ERR_CONFIG, 0,
+                       "node '%s': '%s' cannot be an agent command: correct it in nodes.cfg", t->node,
+                       t->agent);
     return strcmp(t->address, "local") == 0 ? 0 : ssh_check_target(t, e);
 }
 

@@ -67,17 +67,17 @@ int squeeze_unpack(struct squeeze *s, const uint8_t *data, size_t n, size_t min,
                    struct err *e)
 {
     if (n <= SQUEEZE_PREFIX)
-        return err_set(e, ERR_DATA, 0, "damaged frame: compressed, but only %zu bytes", n);
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: compressed, but only %zu bytes", n);
     size_t promised = get_u32(data);
     if (promised < min || promised > max)
-        return err_set(e, ERR_DATA, 0, "damaged frame: %zu bytes before compression", promised);
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: %zu bytes before compression", promised);
     if (!s->decompressor && !(s->decompressor = ZSTD_createDCtx()))
         abort();
     grow(&s->unpacked, &s->unpacked_room, promised ? promised : 1);
     size_t got = ZSTD_decompressDCtx(s->decompressor, s->unpacked, promised, data + SQUEEZE_PREFIX,
                                      n - SQUEEZE_PREFIX);
     if (ZSTD_isError(got) || got != promised)
-        return err_set(e, ERR_DATA, 0, "damaged frame: not %zu compressed bytes: %s", promised,
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: not %zu compressed bytes: %s", promised,
                        ZSTD_isError(got) ? ZSTD_getErrorName(got) : "another length");
     *len = got;
     return 0;

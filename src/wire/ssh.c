@@ -62,11 +62,13 @@ int ssh_check_target(const struct link_target *t, struct err *e)
     if (!made_of(t->node, "-."))
         return err_set(e, ERR_CONFIG, 0, "'%s' cannot be the name of a node", t->node);
     if (!made_of(t->address, "-._:%"))
-        return err_set(e, ERR_CONFIG, 0, "node '%s': '%s' cannot be an address", t->node, t->address);
+        return err_set(e, ERR_CONFIG, 0, "node '%s': '%s' cannot be an address: correct it in nodes.cfg",
+                       t->node, t->address);
     if (!made_of(t->user, "-._"))
-        return err_set(e, ERR_CONFIG, 0, "node '%s': '%s' cannot be a user", t->node, t->user);
+        return err_set(e, ERR_CONFIG, 0, "node '%s': '%s' cannot be a user: correct it in nodes.cfg", t->node,
+                       t->user);
     if (t->port == 0)
-        return err_set(e, ERR_CONFIG, 0, "node '%s': 0 cannot be a port", t->node);
+        return err_set(e, ERR_CONFIG, 0, "node '%s': 0 cannot be a port: correct it in nodes.cfg", t->node);
     /* ssh expands % and ${} in file names and splits them at blanks. */
     if (t->known_hosts && (t->known_hosts[0] != '/' || !made_of(t->known_hosts, "/-._+@=,:")))
         return err_set(e, ERR_CONFIG, 0, "node '%s': ssh cannot take '%s' as the file of known hosts",
@@ -168,7 +170,7 @@ static int start_master(const struct link_target *t, const char *control, double
     } else if (r.status != 0) {
         char line[512];
         last_line(&r.err, line, sizeof line);
-        result = err_set(e, ERR_NETWORK, 0, "%s", line[0] ? line : "ssh failed without a word");
+        result = err_set(e, ERR_NETWORK, 0, "%s", line[0] ? line : "ssh failed and did not say why");
     }
     proc_result_release(&r);
     return result < 0 ? err_wrap(e, "no connection to %s@%s port %u", t->user, t->address, t->port) : 0;
@@ -185,7 +187,7 @@ int ssh_master(const struct link_target *t, const char *control, struct err *e)
     _cleanup_(lock_freep) struct lock *lock = lock_take(lock_path, true, MASTER_SECONDS - 3, false, e);
     if (!lock)
         return e->kind == ERR_BUSY
-                   ? err_set(e, ERR_NETWORK, 0, "no connection to %s@%s port %u: another run still tries",
+                   ? err_set(e, ERR_NETWORK, 0, "no connection to %s@%s port %u: another run is still trying",
                              t->user, t->address, t->port)
                    : -1;
     if (listens(control))

@@ -1,19 +1,20 @@
 /* The panel's modules that take values and give values: node --test tests/panel/pure.test.mjs. */
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { changesOf, compareJobs, matches, newJob, nextNumber, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
-import { bytes, duration, timestamp, utc } from '../../panel/data/format.js';
+import { readFileSync } from 'node:fs';
+import { changesOf, compareJobs, matches, newJob, nextNumber, notesOf, stateOf, withChange, withStates } from '../../panel/data/jobs.js';
+import { bytes, duration, iso, timestamp, utc } from '../../panel/data/format.js';
 import { hashOf, routeOf } from '../../panel/data/route.js';
 import { alarmOf, byPain, inDanger, pointState, sizeOf, targetsOf } from '../../panel/data/risk.js';
 import { permissionsOf } from '../../panel/data/may.js';
 import { gapsOf, PRESETS, presetOf } from '../../panel/data/schedule.js';
 import { encode } from '../../panel/data/api.js';
-import { ticketIn, userOf } from '../../panel/data/session.js';
+import { logOut, resume, ticketIn, userOf } from '../../panel/data/session.js';
 import en from '../../panel/words/en.js';
 import de from '../../panel/words/de.js';
 import { dayAndTime } from '../../panel/data/format.js';
 import { commandsOf } from '../../panel/data/findings.js';
-import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, TIME_UNITS } from '../../panel/data/runs.js';
+import { mergedLog, planOf, progressOf, roundUp, seriesOf, SIZE_UNITS, startOf, stepOf, TIME_UNITS } from '../../panel/data/runs.js';
 import { languageOf, t, useLanguage } from '../../panel/words/words.js';
 
 const rows = (cases, check) => cases.forEach((one) => check(...one));
@@ -26,7 +27,24 @@ test('the state of a job', () => rows([
     [{}, 'unknown'],
     [{ last_sync: 0 }, 'waiting'],
     [{ last_sync: 5 }, 'ok'],
+    [{ last_sync: 5, overdue: 9 }, 'overdue'],
+    [{ last_sync: 0, overdue: 9 }, 'overdue'],
+    [{ last_sync: 5, differs: 'x', overdue: 9 }, 'overdue'],
+    [{ last_sync: 5, differs: 'x' }, 'differs'],
+    [{ last_sync: 5, overdue: 9, error: 'x' }, 'error'],
 ], (job, state) => assert.equal(stateOf(job), state)));
+
+test('what is to be known beside the state', () => rows([
+    [{ last_sync: 5 }, []],
+    [{ last_sync: 5, overdue: 9, differs: 'x' }, ['state.differs']],
+    [{ pid: 1, overdue: 9, postponed: 2, kept_aside: [] }, ['state.overdue']],
+    [{ last_sync: 5, error: 'x', overdue: 9, differs: 'x', postponed: 3, kept_aside: ['a', 'b'] },
+        ['state.overdue', 'state.differs', 'note.kept 2', 'note.postponed 3']],
+], (job, notes) => {
+    assert.deepEqual(notesOf(job).map((note) => note.join(' ')), notes);
+    for (const [key] of notesOf(job))
+        assert.ok(en[key] && de[key], key);
+}));
 
 test('numbers and order', () => {
     const jobs = [{ guest: 100, jobnum: 10 }, { guest: 100, jobnum: 2 }, { guest: 99, jobnum: 7 }];
@@ -216,6 +234,41 @@ test('a plan', () => {
     assert.deepEqual(planOf([]), { notes: [], volumes: [] });
 });
 
+/* Each text of pvesr's plan, and what the panel makes of it. */
+const SAID = [
+    ["take snapshot 's'", [['plan.take', 's']], "  take snapshot '%s'\\n"],
+    ['send a => b', [['plan.delta', 'a', 'b']], '  send %s => %s%s\\n'],
+    ['send a => b (resumed)', [['plan.delta', 'a', 'b'], ['plan.resumed']], ' (resumed)'],
+    ['send a in full: the target does not have the volume', [['plan.full', 'a'], ['plan.why.none']], '  send %s %s%s: %s\\n', 'in full', 'the target does not have the volume'],
+    ['send a in full (resumed): the target has no usable snapshot', [['plan.full', 'a'], ['plan.resumed'], ['plan.why.unusable']], 'the target has no usable snapshot'],
+    ['send a in full: to take the place of the replica', [['plan.full', 'a'], ['plan.why.anew']], 'to take the place of the replica'],
+    ['send a by digests (resumed): what differs from the replica, which is kept aside if it is of value', [['plan.digests', 'a'], ['plan.resumed'], ['plan.why.differs']],
+        'by digests', 'what differs from the replica, which is kept aside if it is of value'],
+    ["remove stale snapshot 'a' here", [['plan.stale.here', 'a']], "  %s '%s' %s\\n", 'remove stale snapshot'],
+    ["remove stale snapshot 'a' on the target", [['plan.stale.there', 'a']], 'on the target'],
+    ["then remove 'a' here", [['plan.remove.here', 'a']], 'then remove'],
+    ["remove 'a' here", [['plan.remove.here', 'a']]],
+    ["then remove 'a' on the target", [['plan.remove.there', 'a']]],
+    ['destroy the unfinished copy on the target', [['plan.destroy.part']], '  destroy the unfinished copy on the target\\n'],
+    ["destroy 'st:x' on the target: the guest no longer has it", [['plan.destroy.gone', 'st:x']], "destroy '%s' on the target: the guest no longer has it\\n"],
+    ["destroy 'st:x' on the target: the job is removed", [['plan.destroy.removed', 'st:x']], "destroy '%s' on the target: the job is removed\\n"],
+    ['note: the run would be postponed: a disk is busy', [['plan.postponed', 'a disk is busy']], 'note: the run would be postponed: %s\\n'],
+    ['note: the replica was written to on the target: that state is kept aside', null, '  note: %s\\n'],
+];
+
+test('the steps of a plan in words', () => {
+    for (const [line, said] of SAID) {
+        assert.deepEqual(stepOf(line), said, line);
+        for (const [key] of said || [])
+            assert.ok(en[key] && de[key], key);
+    }
+    // pvesr says nothing in its plan for which there are no words here, but the first line, which the page does not show
+    const source = readFileSync(new URL('../../src/run/source/sync-tell.c', import.meta.url), 'utf8').replace(/"\s*(PRI\w+)\s*"/g, '$1');
+    const texts = [...source.matchAll(/"((?:[^"\\\n]|\\.)*)"/g)].map(([, text]) => text).filter((text) => / [a-z%]/.test(text) && !text.startsWith('job %s'));
+    const known = new Set(SAID.flatMap(([, , ...all]) => all));
+    assert.deepEqual(texts.filter((text) => !known.has(text)), []);
+});
+
 test('commands of findings', () => rows([
     [{ guest: 100, state: 'left', text: "'__replicate_100-0_1__': no job" }, ['pvesr doctor --guest 100 --repair']],
     [{ guest: 100, state: 'kept', text: "until somebody removes it: 'pvesm free st:100/x'" }, ['pvesm free st:100/x']],
@@ -236,4 +289,86 @@ test('both languages say all, with the same gaps', () => {
     assert.equal(t('count', 3), '3 Jobs');
     useLanguage('xx');
     assert.equal(t('count', 3), '3 jobs');
+});
+
+test('a moment that is no date is shown as it came', () => rows([1e14, Infinity, NaN, 'soon'].map((one) => [one]), (moment) => {
+    assert.equal(iso(moment), null);
+    for (const shown of [timestamp, utc, (at) => dayAndTime(at, 'en')])
+        assert.equal(shown(moment), String(moment));
+}));
+
+test('what a server says is no key, and stays as it is', () => {
+    for (const said of ['constructor', 'toString', '__proto__', "no volume '{0}' of {1}"])
+        assert.equal(t(said), said);
+    assert.match(t('failed', "volume '{0}' $&"), /volume '\{0\}' \$&/);
+});
+
+/* A browser as far as a session needs one. tickets: what the server takes for a log-in, and gives for it. */
+function browser(jar, tickets) {
+    const world = { asked: 0, away: false };
+    globalThis.location = { protocol: 'https:' };
+    globalThis.document = {
+        get cookie() {
+            return Object.entries(jar).map(([name, value]) => `${name}=${value}`).join('; ');
+        },
+        set cookie(text) {
+            const [pair, ...more] = text.split(';'), at = pair.indexOf('=');
+            if (more.some((one) => one.trim() === 'max-age=0'))
+                delete jar[pair.slice(0, at)];
+            else
+                jar[pair.slice(0, at)] = pair.slice(at + 1);
+        },
+    };
+    globalThis.fetch = async (path, { body }) => {
+        if (world.away)
+            throw new TypeError('nobody there');
+        if (!path.endsWith('/access/ticket'))
+            return { ok: true, status: 200, json: async () => ({ data: {} }) };
+        world.asked++;
+        await world.slow;
+        const ticket = tickets[body.get('password')];
+        return { ok: Boolean(ticket), status: ticket ? 200 : 401, json: async () => ({ data: ticket ? { ticket, username: 'root@pam', CSRFPreventionToken: 'x' } : null }) };
+    };
+    return world;
+}
+
+const OLD = 'PVE:root@pam:00000001::old', GOOD = 'PVE:root@pam:00000002::good', NEW = 'PVE:root@pam:00000003::new', OWN_COOKIE = '__Host-PVESRAuthCookie';
+
+test('an old ticket of our own does not hide that one is logged in beside', async () => {
+    const jar = { [OWN_COOKIE]: OLD, PVEAuthCookie: GOOD };
+    browser(jar, { [GOOD]: NEW });
+    assert.equal((await resume())?.user, 'root@pam');
+    assert.equal(decodeURIComponent(jar[OWN_COOKIE]), NEW);
+    logOut();
+    jar[OWN_COOKIE] = OLD;
+    assert.equal(await resume(), null);
+});
+
+async function pass(minutes) {
+    for (let i = 0; i < minutes; i++) {
+        mock.timers.tick(60000);
+        await new Promise((then) => setImmediate(then));
+    }
+}
+
+test('a ticket is renewed again and again, also behind a time in which nobody answered, and not behind a log-out', async () => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    const jar = { [OWN_COOKIE]: GOOD }, world = browser(jar, { [GOOD]: NEW, [NEW]: NEW });
+    await resume();
+    await pass(16);
+    assert.equal(world.asked, 2);
+    world.away = true;
+    await pass(20);
+    world.away = false;
+    await pass(2);
+    assert.equal(world.asked, 3);
+    let answer;
+    world.slow = new Promise((then) => { answer = then; });
+    await pass(16);
+    assert.equal(world.asked, 4);
+    logOut();
+    answer();
+    await pass(60);
+    assert.deepEqual([world.asked, jar], [4, {}]);
+    mock.timers.reset();
 });

@@ -104,7 +104,7 @@ static int give_ticket(struct call *c, const char *userid, struct err *e)
     json_object_set_new(c->data, "CSRFPreventionToken", json_string(issued.csrf));
     json_object_set_new(c->data, "cap", cap_json(a->users, userid, c->now));
     if (users_may(a->users, userid, "/", c->now) & PRIV(Sys_Audit))
-        json_object_set_new(c->data, "clustername", json_string("pvesr"));
+        json_object_set_new(c->data, "clustername", cluster_name_json(c));
     explicit_bzero(issued.ticket, strlen(issued.ticket));
     issued_release(&issued);
     return 0;

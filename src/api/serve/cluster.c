@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "conf/calendar.h"
+#include "view/json.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -64,6 +65,22 @@ static json_t *status_json(const struct call *c, const struct member *m, size_t 
     return o;
 }
 
+/* A cluster without a name has ours; new. */
+static json_t *cluster_name(const struct members *m)
+{
+    return json_text(m->cluster && *m->cluster ? m->cluster : "pvesr");
+}
+
+json_t *cluster_name_json(struct call *c)
+{
+    struct err ignored;
+    struct members members = {0};
+    (void)members_load(c->tree, &members, &ignored);
+    json_t *name = cluster_name(&members);
+    members_release(&members);
+    return name;
+}
+
 int serve_cluster_status(struct call *c, struct err *e)
 {
     struct members members = {0};
@@ -71,9 +88,9 @@ int serve_cluster_status(struct call *c, struct err *e)
         return -1;
     c->data = json_array();
     if (members.n > 1)
-        json_array_append_new(c->data, json_pack("{s:s, s:s, s:s, s:i, s:i}", "type", "cluster", "id",
-                                                 "cluster", "name", "pvesr", "nodes", (int)members.n,
-                                                 "quorate", (int)members.quorate));
+        json_array_append_new(c->data, json_pack("{s:s, s:s, s:o, s:i, s:i}", "type", "cluster", "id",
+                                                 "cluster", "name", cluster_name(&members), "nodes",
+                                                 (int)members.n, "quorate", (int)members.quorate));
     for (size_t i = 0; i < members.n; i++)
         json_array_append_new(c->data, status_json(c, &members.v[i], i + 1));
     members_release(&members);
@@ -82,25 +99,32 @@ int serve_cluster_status(struct call *c, struct err *e)
 
 /* ---- guests ---- */
 
-static json_t *resource_json(const struct guest_entry *g)
+static json_t *resource_json(const struct call *c, const struct guest_entry *g)
 {
     json_t *o = json_object();
+    const struct fact *fact = facts_get(&c->api->facts, g->id);
     _cleanup_free_ char *id = xasprintf("%s/%" PRIu32, guest_type_name(g->type), g->id);
     json_object_set_new(o, "id", json_string(id));
     json_object_set_new(o, "type", json_string(guest_type_name(g->type)));
     json_object_set_new(o, "node", json_string(g->node));
     json_object_set_new(o, "vmid", json_integer(g->id));
+    json_object_set_new(o, "name", json_text(fact->name));
+    json_object_set_new(o, "template", json_integer(fact->is_template));
+    json_object_set_new(o, "status", json_string(guest_status(c, g, fact->running)));
     return o;
 }
 
-static int add_guests(struct call *c, struct err *e)
+/* Those that `wanted` takes (NULL: all) and the caller may see. */
+static int add_guests(struct call *c, bool (*wanted)(const struct call *c, const struct guest_entry *g),
+                      struct err *e)
 {
     struct guest_list guests = {0};
     if (guests_load(c->tree, &guests, e) < 0)
         return -1;
+    facts_look(&c->api->facts, c->tree, &guests, c->api->settings->node, clock_mono());
     for (size_t i = 0; i < guests.n; i++)
-        if (call_may_guest(c, guests.v[i].id) & PRIV(VM_Audit))
-            json_array_append_new(c->data, resource_json(&guests.v[i]));
+        if ((!wanted || wanted(c, &guests.v[i])) && (call_may_guest(c, guests.v[i].id) & PRIV(VM_Audit)))
+            json_array_append_new(c->data, resource_json(c, &guests.v[i]));
     guests_release(&guests);
     return 0;
 }
@@ -112,33 +136,34 @@ int serve_resources(struct call *c, struct err *e)
         c->data = json_array();
     else if (serve_nodes(c, e) < 0)
         return -1;
-    return only && strcmp(only, "vm") != 0 ? 0 : add_guests(c, e);
+    return only && strcmp(only, "vm") != 0 ? 0 : add_guests(c, NULL, e);
 }
 
-static int serve_guests(struct call *c, enum guest_type type, struct err *e)
+static bool is_there(const struct call *c, const struct guest_entry *g)
 {
-    struct guest_list guests = {0};
-    if (guests_load(c->tree, &guests, e) < 0)
-        return -1;
-    c->data = json_array();
-    for (size_t i = 0; i < guests.n; i++) {
-        const struct guest_entry *g = &guests.v[i];
-        if (g->type == type && strcmp(g->node, call_text(c, P_NODE)) == 0 &&
-            (call_may_guest(c, g->id) & PRIV(VM_Audit)))
-            json_array_append_new(c->data, resource_json(g));
-    }
-    guests_release(&guests);
-    return 0;
+    return strcmp(g->node, call_text(c, P_NODE)) == 0;
+}
+
+static bool is_machine(const struct call *c, const struct guest_entry *g)
+{
+    return g->type == GUEST_QEMU && is_there(c, g);
+}
+
+static bool is_container(const struct call *c, const struct guest_entry *g)
+{
+    return g->type == GUEST_LXC && is_there(c, g);
 }
 
 int serve_qemu(struct call *c, struct err *e)
 {
-    return serve_guests(c, GUEST_QEMU, e);
+    c->data = json_array();
+    return add_guests(c, is_machine, e);
 }
 
 int serve_lxc(struct call *c, struct err *e)
 {
-    return serve_guests(c, GUEST_LXC, e);
+    c->data = json_array();
+    return add_guests(c, is_container, e);
 }
 
 /* ---- schedules ---- */

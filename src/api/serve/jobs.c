@@ -5,17 +5,15 @@
 #include "conf/storagemap.h"
 #include "view/world.h"
 
-#include <string.h>
-
-static int by_id(const void *a, const void *b)
-{
-    return strcmp((*(const struct job *const *)a)->id, (*(const struct job *const *)b)->id);
-}
-
 static int load(struct call *c, struct world *w, struct err *e)
 {
     const struct jobs *jobs = call_jobs(c, e);
     return jobs ? world_load(w, c->tree, c->api->settings->node, jobs, e) : -1;
+}
+
+static bool is_seen(const struct call *c, uint32_t guest)
+{
+    return call_may_guest(c, guest) & PRIV(VM_Audit);
 }
 
 int serve_jobs(struct call *c, struct err *e)
@@ -23,15 +21,8 @@ int serve_jobs(struct call *c, struct err *e)
     _cleanup_(world_release) struct world w = {0};
     if (load(c, &w, e) < 0)
         return -1;
-    size_t all = world_jobs(&w), n = 0;
-    _cleanup_free_ const struct job **sorted = xcalloc(all + 1, sizeof(struct job *));
-    for (size_t i = 0; i < all; i++)
-        if (call_may_guest(c, world_job(&w, i)->guest) & PRIV(VM_Audit))
-            sorted[n++] = world_job(&w, i);
-    qsort(sorted, n, sizeof *sorted, by_id);
-    c->data = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(c->data, world_config(&w, sorted[i]));
+    rows_look(&c->api->configs, &w, c->api->jobs.version, c->now);
+    call_list(c, &c->api->configs, is_seen);
     return 0;
 }
 

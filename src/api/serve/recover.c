@@ -2,7 +2,9 @@
  * that knows, and carried out there. Each is a pvesr of its own. */
 #include "api/serve/serve.h"
 
+#include "api/gather.h"
 #include "view/json.h"
+#include "view/risks.h"
 
 #include <syslog.h>
 
@@ -15,29 +17,92 @@ static int take_json(struct call *c, const struct child_result *r, struct err *e
     return c->data ? 0 : err_set(e, ERR_SYSTEM, 0, "what pvesr says is no JSON");
 }
 
-/* Of the guests that the caller may see now, with the node that was asked. */
-static int take_risks(struct call *c, const struct child_result *r, struct err *e)
+/* Leaves the guests that the caller may see now, with the node that was asked. */
+static void risks_seen(const struct call *c, json_t *rows)
 {
-    if (call_check_who(c, e) < 0 || take_json(c, r, e) < 0)
-        return -1;
-    for (size_t i = json_array_size(c->data); i-- > 0;) {
-        json_t *row = json_array_get(c->data, i);
+    for (size_t i = json_array_size(rows); i-- > 0;) {
+        json_t *row = json_array_get(rows, i);
         uint32_t guest = (uint32_t)json_integer_value(json_object_get(row, "guest"));
         if (call_may_guest(c, guest) & PRIV(VM_Audit))
             json_object_set_new(row, "node", json_string(c->api->settings->node));
         else
-            json_array_remove(c->data, i);
+            json_array_remove(rows, i);
     }
+}
+
+static int take_risks(struct call *c, const struct child_result *r, struct err *e)
+{
+    if (call_check_who(c, e) < 0 || take_json(c, r, e) < 0)
+        return -1;
+    risks_seen(c, c->data);
     return 0;
+}
+
+static void risk_words(const struct call *c, struct strv *argv)
+{
+    strv_adds(argv, "at-risk", "--output-format=json", NULL);
+    if (call_given(c, P_GUEST))
+        strv_addf(argv, "--guest=%s", call_text(c, P_GUEST));
 }
 
 int serve_at_risk(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    strv_adds(&argv, "at-risk", "--output-format=json", NULL);
-    if (call_given(c, P_GUEST))
-        strv_addf(&argv, "--guest=%s", call_text(c, P_GUEST));
+    risk_words(c, &argv);
     return call_pvesr(c, &argv, take_risks, e);
+}
+
+/* ---- of all nodes ---- */
+
+static void give_risks(struct call *c)
+{
+    json_t *silent = json_array();
+    struct risks all = {0};
+    for (size_t i = 0; i < c->gather->n; i++) {
+        const struct gathered *g = gather_get(c->gather, i);
+        risks_add(&all, g->data);
+        if (g->problem)
+            json_array_append_new(silent,
+                                  json_pack("{s:s, s:o}", "node", g->node, "problem", json_text(g->problem)));
+    }
+    c->data = json_pack("{s:o, s:o}", "risks", risks_by_pain(&all), "silent", silent);
+    risks_release(&all);
+}
+
+static void on_gathered(struct call *c)
+{
+    give_risks(c);
+    call_end(c, 0);
+}
+
+static int take_own_risks(struct call *c, const struct child_result *r, struct err *e)
+{
+    _cleanup_strv_ struct strv said = STRV_INIT;
+    strv_split(&said, buf_str(&r->err), "\n");
+    if (call_check_who(c, e) < 0)
+        return -1;
+    json_t *rows = r->status == 0 ? json_loadb(buf_str(&r->out), r->out.len, 0, NULL) : NULL;
+    risks_seen(c, rows);
+    if (!gather_own(c->gather, rows, said.n ? said.v[said.n - 1] : "pvesr at-risk gives no reason"))
+        return 1;
+    give_risks(c);
+    return 0;
+}
+
+int serve_all_at_risk(struct call *c, struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT, nodes = STRV_INIT;
+    struct members members = {0};
+    risk_words(c, &argv);
+    if (members_load(c->tree, &members, e) < 0)
+        return -1;
+    for (size_t i = 0; i < members.n; i++)
+        strv_add(&nodes, members.v[i].node.name);
+    members_release(&members);
+    int r = call_pvesr_always(c, &argv, take_own_risks, e);
+    if (r > 0)
+        c->gather = gather_begin(c, &nodes, "at-risk", on_gathered);
+    return r;
 }
 
 /* They name storages and paths of the node: whoever sees single guests is told that there may be more. */

@@ -17,21 +17,17 @@ static int load(struct call *c, struct world *w, struct err *e)
     if (!jobs || world_load(w, c->tree, c->api->settings->node, jobs, e) < 0)
         return -1;
     const struct settings *s = c->api->settings;
-    return world_load_states(w, s->state_dir, e) < 0
-               ? -1
-               : members_check_node(c->tree, &w->members, s->node, job_states_had_any(s->state_dir), e);
+    struct guests_on here = {&w->guests, s->node};
+    if (world_load_states(w, s->state_dir, e) < 0 ||
+        members_check_node(c->tree, &w->members, s->node, job_states_any(w->states), e) < 0)
+        return -1;
+    return job_states_check_lost(w->states, jobs, guests_is_on, &here, e);
 }
 
-static bool is_wanted(const struct call *c, const struct job *job)
+static bool is_wanted(const struct call *c, uint32_t guest)
 {
     int64_t only = c->request.value[P_GUEST].integer;
-    return (!only || job->guest == only) && (call_may_guest(c, job->guest) & PRIV(VM_Audit));
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const json_t *const *x = a, *const *y = b;
-    return strcmp(json_string_value(json_object_get(*x, "id")), json_string_value(json_object_get(*y, "id")));
+    return (!only || guest == only) && (call_may_guest(c, guest) & PRIV(VM_Audit));
 }
 
 int serve_states(struct call *c, struct err *e)
@@ -39,17 +35,8 @@ int serve_states(struct call *c, struct err *e)
     _cleanup_(world_release) struct world w = {0};
     if (load(c, &w, e) < 0)
         return -1;
-    size_t all = world_jobs(&w), n = 0;
-    _cleanup_free_ json_t **found = xcalloc(all + 1, sizeof(json_t *));
-    for (size_t i = 0; i < all; i++) {
-        const struct job *job = world_job(&w, i);
-        if (is_wanted(c, job) && (found[n] = world_state(&w, job, c->now)))
-            n++;
-    }
-    qsort(found, n, sizeof(json_t *), by_id);
-    c->data = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(c->data, found[i]);
+    rows_look(&c->api->states, &w, c->api->jobs.version, c->now);
+    call_list(c, &c->api->states, is_wanted);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "conf/storagemap.h"
 #include "guest/config.h"
 #include "guest/runtime.h"
+#include "run/orphans.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
 
@@ -19,6 +20,8 @@ struct doctor {
     struct env *env;
     struct findings *found;
     bool repair;
+    const struct strv *free;
+    struct strv freed;  /* of these, what was found */
     struct lookup told; /* problems that are not of one guest */
     /* of the guest that is looked at */
     uint32_t guest;
@@ -55,6 +58,28 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
             strv_add(to, from->v[i]);
 }
 
+static int find_place(struct doctor *d, const char *volid, struct volume_place *ret)
+{
+    struct err ignored;
+    struct env_volume v = {0};
+    int r = env_volume_open(d->env, volid, d->guest, &v, &ignored) < 0
+                ? -1
+                : volume_place(v.volume, ret, &ignored);
+    env_volume_close(&v);
+    return r;
+}
+
+/* Where a volume lies whose storage is disabled, or not there, is not known: another entry of storage.cfg may
+ * lead to it. */
+static bool are_all_found(struct doctor *d)
+{
+    struct volume_place place;
+    for (size_t i = 0; i < d->volids.n; i++)
+        if (find_place(d, d->volids.v[i], &place) < 0)
+            return false;
+    return true;
+}
+
 /* What cannot be read may name anything, and so may a file that lost what it said. */
 static void know_volids(struct doctor *d, const struct guest_entry *g)
 {
@@ -63,7 +88,8 @@ static void know_volids(struct doctor *d, const struct guest_entry *g)
     strv_release(&d->volids);
     struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
     d->named = c && env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 &&
-               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n;
+               env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n &&
+               (!d->here || are_all_found(d));
     guest_config_free(c);
 }
 
@@ -73,7 +99,7 @@ static void know_guest(struct doctor *d, uint32_t guest)
     const struct jobs *jobs = &d->env->jobs.jobs;
     /* what could not be read, or is not there at all, may be a job of this guest, or the guest: then
      * everything may be needed */
-    bool sure = *jobs->digest && !jobs->warnings.n && !d->env->guests.warnings.n;
+    bool sure = *jobs->digest && !jobs_may_be_lost(jobs) && !jobs->warnings.n && !d->env->guests.warnings.n;
     d->guest = guest;
     d->sure = sure;
     d->exists = g || !sure;
@@ -168,16 +194,31 @@ static const char *useless(const struct doctor *d, const struct snapshot *s)
  * to elsewhere, cannot be seen here: it may be the only point in common with a replica, or the last copy. */
 static const char *doubtful(const struct doctor *d, const struct snapshot *s)
 {
+    if (snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE))
+        return "kept because nobody else had it: unless somebody needs it, remove it";
     if (!is_judged(d, s) || !snapshot_is_of_guest(s->name, d->guest) || useless(d, s))
         return NULL;
     if (!d->exists && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED))
-        return "the guest and its disk are no more. It may be the last copy: unless you need it, destroy it "
-               "with the storage's own tools";
+        return "the guest and its disk are no more. It may be the last copy: unless you need it, remove it";
     return d->exists && is_outlived(d, s)
                ? "its job is no more, and a job of today has a newer one. It may be the only one in common "
                  "with another node's replica: if nothing is to be replicated there again, and 'pvesr plan' "
-                 "of none of the guest's jobs names it, destroy it with the storage's own tools"
+                 "of none of the guest's jobs names it, remove it"
                : NULL;
+}
+
+/* Did somebody say by its name that it may go? What is asked for and never found is told in the end. */
+static bool is_freed(struct doctor *d, const char *name)
+{
+    if (!d->free || !strv_has(d->free, name))
+        return false;
+    strv_add_once(&d->freed, name);
+    return true;
+}
+
+static char *free_command(const struct doctor *d, const char *name)
+{
+    return xasprintf("'pvesr doctor --guest %" PRIu32 " --free %s'", d->guest, name);
 }
 
 static void add_point(struct doctor *d, enum finding_state state, const char *volid, const struct snapshot *s,
@@ -189,7 +230,21 @@ static void add_point(struct doctor *d, enum finding_state state, const char *vo
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
 {
     const struct leftover *l = arg;
-    add_point(l->d, removed(l->d, l->volid, result, e), l->volid, s, useless(l->d, s));
+    const char *why = useless(l->d, s);
+    add_point(l->d, removed(l->d, l->volid, result, e), l->volid, s, why ? why : "somebody asked for it");
+}
+
+/* What only a person can judge. True: one has. */
+static bool look_at_doubtful(struct doctor *d, const char *volid, const struct snapshot *s)
+{
+    const char *why = doubtful(d, s);
+    _cleanup_free_ char *name = xasprintf("%s@%s", volid, s->name);
+    if (!why || is_freed(d, name))
+        return why != NULL;
+    _cleanup_free_ char *command = free_command(d, name);
+    _cleanup_free_ char *text = xasprintf("%s: %s", why, command);
+    add_point(d, FINDING_KEPT, volid, s, text);
+    return false;
 }
 
 static int look_at_snapshots(struct doctor *d, struct volume *v, const char *volid, struct err *e)
@@ -203,17 +258,14 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
             snapshot_job(s->name, d->points_of);
             d->newest = snapshot_epoch(s->name);
         }
-        if (snapshot_is_aside(s->name))
+        if (snapshot_is_aside(s->name) && s->flags & SNAPSHOT_STRANGE)
             add_point(d, FINDING_KEPT, volid, s, "kept because nobody else had it");
         if (s->damaged)
             add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
-        if (doubtful(d, s))
-            add_point(d, FINDING_KEPT, volid, s, doubtful(d, s));
-        if (!useless(d, s))
-            continue;
-        if (d->repair)
+        bool freed = look_at_doubtful(d, volid, s), left_over = useless(d, s) != NULL;
+        if (freed || (left_over && d->repair))
             snapshots_add(&left, s);
-        else
+        else if (left_over)
             add_point(d, FINDING_LEFT, volid, s, useless(d, s));
     }
     return volume_snapshots_destroy(v, &left, tell_removed, &(struct leftover){d, volid}, e);
@@ -230,7 +282,16 @@ static int look_at_strays(struct doctor *d, struct volume *v, const char *volid,
     return 0;
 }
 
-static bool replicates_to(const struct doctor *d, const struct job *job, const char *volid)
+/* Is it that volume, by whatever name? Yes, where that one cannot be looked at. */
+static bool is_at(struct doctor *d, struct volume *v, const char *volid)
+{
+    struct err ignored;
+    struct volume_place place, other;
+    return volume_place(v, &place, &ignored) < 0 || find_place(d, volid, &other) < 0 ||
+           volume_place_same(&place, &other);
+}
+
+static bool replicates_to(struct doctor *d, const struct job *job, struct volume *v)
 {
     struct err ignored;
     _cleanup_storagemap_ struct storagemap map = {0};
@@ -238,56 +299,81 @@ static bool replicates_to(const struct doctor *d, const struct job *job, const c
                  storagemap_parse(job->target_storage, &map, &ignored) < 0;
     for (size_t i = 0; !found && i < d->volids.n; i++) {
         _cleanup_free_ char *there = storagemap_volid(&map, &d->env->storages, d->volids.v[i], &ignored);
-        found = !there || strcmp(there, volid) == 0;
+        found = !there || is_at(d, v, there);
     }
     return found;
 }
 
 /* Does it replicate a disk that the guest has? Yes, where that is not known. */
-static bool is_current(const struct doctor *d, const char *volid)
+static bool is_current(struct doctor *d, struct volume *v)
 {
     const struct jobs *jobs = &d->env->jobs.jobs;
     size_t end;
     for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++)
-        if (replicates_to(d, &jobs->v[i], volid))
+        if (replicates_to(d, &jobs->v[i], v))
             return true;
     return !d->named || !d->sure;
 }
 
-/* A guest of this id that was destroyed left it, and no run of the jobs of today's takes it for its own. */
-static void look_at_former(struct doctor *d, const char *volid, uint64_t size, const char *job)
+/* A guest of this id that was destroyed left it, and no run of the jobs of today's takes it for its own.
+ * Malloc'ed, or NULL. */
+static char *describe_former(struct doctor *d, struct volume *v, const char *volid, uint64_t size,
+                             const char *job, const char *command)
 {
     char when[32] = "no time that is known";
-    if (is_current(d, volid))
-        return;
+    if (is_current(d, v))
+        return NULL;
     if (d->newest)
         clock_print_log(d->newest, when);
-    add(d, FINDING_KEPT, volid,
-        xasprintf("a replica by job '%s', %" PRIu64
-                  " MiB, its newest restore point of %s, of a disk that the guest has "
-                  "not. The next run removes what it left itself. If it is of a former guest of this id, it "
-                  "stays until somebody removes it: 'pvesm free %s'",
-                  job, size >> 20, when, volid));
+    return xasprintf(
+        "a replica by job '%s', %" PRIu64
+        " MiB, its newest restore point of %s, of a disk that the guest has "
+        "not. The next run removes what it left itself. If it is of a former guest of this id, it "
+        "stays until somebody removes it: %s",
+        job, size >> 20, when, command);
 }
 
-/* Nothing here removes it: it may be all that there is of the guest. */
-static void look_at_replica(struct doctor *d, const char *volid, const struct volume_info *info)
+/* It may be all that there is of the guest. */
+static char *describe_replica(struct doctor *d, struct volume *v, const char *volid,
+                              const struct volume_info *info, const char *command)
 {
-    bool live = info->exists;
-    const char *job = live ? d->owner : d->points_of;
+    const char *job = info->exists ? d->owner : d->points_of;
     if (d->here || !*job)
-        return;
-    if (d->wanted) {
-        look_at_former(d, volid, info->size, job);
-        return;
-    }
-    add(d, FINDING_KEPT, volid,
-        xasprintf(
-            "%s of job '%s', %s", live ? "a replica" : "restore points", job,
-            d->exists
-                ? "which does not replicate to this node any more"
-                : "of a guest that exists no more: if it is not needed, destroy it with the storage's own "
-                  "tools"));
+        return NULL;
+    if (d->wanted)
+        return describe_former(d, v, volid, info->size, job, command);
+    return xasprintf(
+        "%s of job '%s', %s: if %s not needed, remove %s: %s", info->exists ? "a replica" : "restore points",
+        job, d->exists ? "which does not replicate to this node any more" : "of a guest that exists no more",
+        info->exists ? "it is" : "they are", info->exists ? "it" : "them", command);
+}
+
+/* What is kept aside stays, and what is somebody's: volume_destroy. */
+static void look_at_replica(struct doctor *d, struct volume *v, const char *volid,
+                            const struct volume_info *info)
+{
+    struct err e;
+    _cleanup_free_ char *command = free_command(d, volid);
+    char *text = describe_replica(d, v, volid, info, command);
+    if (text && is_freed(d, volid))
+        add(d, removed(d, volid, volume_destroy(v, &e), &e), volid, text);
+    else if (text)
+        add(d, FINDING_KEPT, volid, text);
+}
+
+/* Replicas and restore points say that there were jobs, where the job file does not. */
+static void look_for_lost(struct doctor *d, const char *volid)
+{
+    char job[24] = "";
+    const struct jobs *jobs = &d->env->jobs.jobs;
+    for (size_t i = 0; i < d->snapshots.n; i++)
+        if (snapshot_epoch(d->snapshots.v[i].name) && !(d->snapshots.v[i].flags & SNAPSHOT_STRANGE))
+            snapshot_job(d->snapshots.v[i].name, job);
+    if (jobs_may_be_lost(jobs) && *job)
+        add(d, FINDING_KEPT, volid,
+            xasprintf("restore points of job '%s', and replication.cfg %s: put it back. Where all jobs were "
+                      "deleted on purpose, write the line '%s' into it, and look again",
+                      job, *jobs->digest ? "names no job at all" : "is missing", JOBS_NONE));
 }
 
 /* What there is of a volume, once what a crash left of it is tidied. 1: it had lost its name. */
@@ -318,7 +404,8 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     look_at_stage(d, v, volid, &stage);
     if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    look_at_replica(d, volid, &info);
+    look_at_replica(d, v, volid, &info);
+    look_for_lost(d, volid);
     return 0;
 }
 
@@ -398,10 +485,20 @@ static void tidy_files(struct doctor *d)
         strv_add(&d->found->warnings, problem.text);
 }
 
+static void look_for_orphans(struct doctor *d)
+{
+    struct err problem;
+    if (orphans_look(d->env, &d->env->jobs.jobs, &d->found->warnings, &problem) < 0)
+        strv_add(problem.kind == ERR_CONFIG ? &d->found->problems : &d->found->warnings, problem.text);
+}
+
 static int look(struct doctor *d, uint32_t guest, struct err *e)
 {
-    if (env_guests(d->env, e) < 0)
+    if (env_guests(d->env, e) < 0 || env_jobs(d->env, e) < 0)
         return -1;
+    look_for_orphans(d);
+    add_untold(d, &d->env->jobs.jobs.warnings, &d->found->problems);
+    add_untold(d, &d->env->guests.warnings, &d->found->problems);
     if (guest)
         return look_at_guest(d, guest, e);
     tidy_files(d);
@@ -418,12 +515,26 @@ static int look(struct doctor *d, uint32_t guest, struct err *e)
     return 0;
 }
 
-int doctor_look(struct env *env, uint32_t guest, bool repair, struct findings *ret, struct err *e)
+static void tell_unfreed(struct doctor *d)
+{
+    for (size_t i = 0; d->free && i < d->free->n; i++)
+        if (!strv_has(&d->freed, d->free->v[i]))
+            strv_addf(
+                &d->found->problems,
+                "'%s' is not removed: it is nothing of which 'pvesr doctor' says here that --free removes it",
+                d->free->v[i]);
+}
+
+int doctor_look(struct env *env, const struct doctor_options *o, struct findings *ret, struct err *e)
 {
     *ret = (struct findings){0};
-    struct doctor d = {.env = env, .found = ret, .repair = repair};
-    int r = repair && tree_check_quorum(env->tree, e) < 0 ? -1 : look(&d, guest, e);
+    struct doctor d = {.env = env, .found = ret, .repair = o->repair, .free = o->free};
+    bool removes = o->repair || (o->free && o->free->n);
+    int r = removes && tree_check_quorum(env->tree, e) < 0 ? -1 : look(&d, o->guest, e);
+    if (r == 0)
+        tell_unfreed(&d);
     lookup_release(&d.told);
+    strv_release(&d.freed);
     strv_release(&d.volids);
     snapshots_release(&d.snapshots);
     if (r < 0)

@@ -106,12 +106,30 @@ static bool stays(struct failover *f, const char *volid, char point[SNAPSHOT_NAM
     return is_here(f, volid, !f->here, point, &ignored);
 }
 
-static int check_writable(struct failover *f, const char *volid, struct err *e)
+/* What the guest's node was sent while it was a target is the guest's disk now, wherever it is seen. */
+static int check_not_its_own(struct failover *f, struct volume *v, const char *volid, struct err *e)
+{
+    char keeper[VOLUME_KEEPER_MAX + 1];
+    if (f->here || f->options->as_is)
+        return 0;
+    if (volume_keeper(v, keeper, e) < 0)
+        return -1;
+    if (strcmp(keeper, f->guest.node) != 0)
+        return 0;
+    return err_set(e, ERR_CONFIG, 0,
+                   "volume '%s' is no replica, but the disk that guest %" PRIu32
+                   " has on node '%s', and both "
+                   "nodes see the storage: mark it 'shared 1' in storage.cfg and move the guest's "
+                   "configuration, or give each node a place of its own; --as-is takes it as it is",
+                   volid, f->guest.id, f->guest.node);
+}
+
+static int check_disk(struct failover *f, const char *volid, struct err *e)
 {
     struct env_volume v;
     if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
         return -1;
-    int r = volume_writable(v.volume, e);
+    int r = check_not_its_own(f, v.volume, volid, e) < 0 ? -1 : volume_writable(v.volume, e);
     env_volume_close(&v);
     return r;
 }
@@ -125,7 +143,7 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
         there = xstrdup(volid);
     if (!there)
         return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
-    if (check_writable(f, there, e) < 0)
+    if (check_disk(f, there, e) < 0)
         return err_wrap(e, "nothing was changed");
     bool renamed = strcmp(there, volid) != 0;
     buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",
@@ -350,6 +368,54 @@ static int set_lacking(struct failover *f, struct err *e)
     return r;
 }
 
+/* ---- the guest's own snapshots ---- */
+
+/* NULL: nothing that can be known here; who made it, is not. */
+static const char *what_is_wrong(const struct snapshot *s)
+{
+    if (!s)
+        return "is not here: the guest cannot go back to it";
+    if (s->damaged)
+        return "was found damaged: do not let the guest go back to it";
+    if (s->flags & (SNAPSHOT_CHANGED | SNAPSHOT_STRANGE))
+        return "is not what was received (somebody wrote to it, or gave it this name): do not let the guest "
+               "go back to it";
+    return NULL;
+}
+
+static int tell_snapshots_of(struct failover *f, const struct guest_config *config, size_t i, struct err *e)
+{
+    struct env_volume v;
+    _cleanup_snapshots_ struct snapshots all = {0};
+    const struct strv *names = guest_config_snapshots(config);
+    if (env_volume_open(f->env, f->volids.v[i], f->guest.id, &v, e) < 0)
+        return -1;
+    int r = volume_snapshots(v.volume, &all, e);
+    for (size_t k = 0; r == 0 && k < names->n; k++) {
+        const char *wrong = what_is_wrong(snapshots_find(&all, names->v[k]));
+        if (wrong && guest_config_snapshot_has(config, names->v[k], f->named.v[i]))
+            buf_addf(f->out, "WARNING: %s: the guest's snapshot '%s' %s\n", f->volids.v[i], names->v[k],
+                     wrong);
+    }
+    env_volume_close(&v);
+    return r;
+}
+
+/* They keep no guest from starting: what was taken since the last run is never here. */
+static void tell_snapshots(struct failover *f)
+{
+    struct err problem = {0};
+    _cleanup_(guest_config_freep) struct guest_config *config = NULL;
+    if (f->here)
+        return;
+    config = env_guest_config(f->env, &f->guest, &problem);
+    int r = config ? 0 : -1;
+    for (size_t i = 0; r == 0 && i < f->volids.n; i++)
+        r = tell_snapshots_of(f, config, i, &problem);
+    if (r < 0)
+        buf_addf(f->out, "note: whether the guest's snapshots are here cannot be told: %s\n", problem.text);
+}
+
 /* ---- do it ---- */
 
 static int move(struct failover *f, struct guest_entry *to, struct err *e)
@@ -367,7 +433,7 @@ static int rename_volumes(struct failover *f, const struct guest_entry *g, struc
     _cleanup_buf_ struct buf old = BUF_INIT, new = BUF_INIT;
     int r = tree_read(f->env->tree, path, &old, e);
     if (r != 0)
-        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' is gone", path);
+        return r < 0 ? -1 : err_set(e, ERR_GONE, 0, "'%s' was removed or moved meanwhile", path);
     _cleanup_(guest_config_freep) struct guest_config *c =
         guest_config_parse(path, g->type, g->id, buf_str(&old), old.len);
     guest_config_rename(c, buf_str(&old), old.len, &f->from, &f->to, &new);
@@ -416,7 +482,8 @@ static int carry_out(struct failover *f, struct err *e)
             f->guest.node);
     buf_addf(f->out, "guest %" PRIu32 " is on node '%s' now\n", f->guest.id, to.node);
     if (turn_jobs(f, to.node, e) < 0)
-        return err_wrap(e, "the guest is on this node now, but its jobs were not turned round yet");
+        return err_wrap(
+            e, "the guest is on this node now, but its jobs do not replicate from here yet; repeat this");
     return 0;
 }
 
@@ -431,7 +498,10 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
         return -1;
     _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
     if (!agent_lock)
-        return err_wrap(e, "a run for guest %" PRIu32 " is writing to its replicas", guest);
+        return err_wrap(e,
+                        "a run of another node is writing to the replicas of guest %" PRIu32
+                        " on this one; if that node is dead, it ends within minutes",
+                        guest);
     int r = o->dry_run ? 0 : tree_check_quorum(env->tree, e);
     if (r == 0)
         r = look(&f, guest, e);
@@ -439,6 +509,8 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
         r = align_disks(&f, e);
     if (r == 0)
         r = set_lacking(&f, e);
+    if (r == 0)
+        tell_snapshots(&f);
     if (r == 0 && !o->dry_run)
         r = carry_out(&f, e);
     jobs_release(&f.jobs);

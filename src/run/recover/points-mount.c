@@ -21,7 +21,7 @@ static int make_place(int dir, const char *name, bool is_dir, struct err *e)
                : (fd = openat(dir, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDONLY | O_CLOEXEC, 0400)) >= 0)
         return 0;
     return errno == EEXIST
-               ? err_set(e, ERR_USAGE, EEXIST, "'%s' exists in the directory: give an empty one", name)
+               ? err_set(e, ERR_USAGE, 0, "'%s' exists in the directory already: give an empty one", name)
                : err_sys(e, "cannot make '%s' in the directory", name);
 }
 

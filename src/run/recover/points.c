@@ -203,7 +203,7 @@ const struct point *points_find(const struct points *p, const char *name, struct
     for (size_t i = 0; i < p->n; i++)
         if (strcmp(p->v[i].name, name) == 0)
             return &p->v[i];
-    err_set(e, ERR_GONE, 0, "there is no restore point '%s' on this node%s%s", name,
-            p->problems.n ? "; " : "", p->problems.n ? p->problems.v[0] : "");
+    err_set(e, ERR_GONE, 0, "there is no restore point '%s' on this node (see 'pvesr restore-points')%s%s",
+            name, p->problems.n ? "; " : "", p->problems.n ? p->problems.v[0] : "");
     return NULL;
 }

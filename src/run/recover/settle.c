@@ -48,5 +48,7 @@ int run_settle(struct env *env, uint32_t guest, bool as_is, struct buf *out, str
         buf_addf(out, "guest %" PRIu32 ": %s\n", all[i], problem.text);
         left += problem.kind != ERR_BUSY;
     }
-    return left ? err_set(e, ERR_SYSTEM, 0, "%zu commits could not be ended, see above", left) : 0;
+    return left ? err_set(e, ERR_SYSTEM, 0, "the replicas of %zu guests are still half replaced, see above",
+                          left)
+                : 0;
 }

@@ -6,15 +6,22 @@
 #include <string.h>
 
 #define NOISE_MAX 160
+#define INSTALL "install pvesr on that node, or name its agent in nodes.cfg"
+#define PING "does that node run, and can this one ping its address?"
 
 static const struct {
     const char *said, *hint;
 } hints[] = {
     {"unknown command 'pvesr agent'",
      "that node has only Proxmox VE's own pvesr: install this one there, too"},
-    {"command not found", "install pvesr on that node, or name its agent in nodes.cfg"},
+    {"command not found", INSTALL},
+    {": not found", INSTALL},
     {"account is currently not available", "the user there has no shell: name another one in nodes.cfg"},
     {"Connection refused", "does sshd run there? Else correct address and port in nodes.cfg"},
+    {"Connection timed out", PING},
+    {"No route to host", PING},
+    {"Network is unreachable", PING},
+    {"Could not resolve hostname", "correct its address in nodes.cfg, or name the host in /etc/hosts"},
     {"ad configuration option", "correct the file of this node that ssh names, see ssh_config(5)"},
     {"Permission denied (",
      "that node does not accept this node's key: see authorized_keys of the user there"},
@@ -22,8 +29,10 @@ static const struct {
 
 static char *known_hosts_hint(const struct link_target *t)
 {
-    return xasprintf("the key of the machine at %s is looked for under the name '%s' in %s", t->address,
-                     t->node,
+    return xasprintf("the key of the machine at %s is looked for under the name '%s' in %s: put the "
+                     "machine's new key there if it "
+                     "was installed anew, else find out who answers at that address",
+                     t->address, t->node,
                      t->known_hosts ? t->known_hosts : "~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts");
 }
 
@@ -36,7 +45,7 @@ void peer_hint(const struct link_target *t, struct err *e)
         if (strstr(said, hints[i].said))
             hint = hints[i].hint;
     if (hint)
-        err_set(e, e->kind, 0, "%s: %s", said, hint);
+        err_set(e, e->kind, 0, "%.*s: %s", (int)strlen(said) - (said[strlen(said) - 1] == '.'), said, hint);
 }
 
 static bool is_words(const char *text)

@@ -234,20 +234,21 @@ static int take_replicas(struct peer *p, const json_t *reply, size_t n, struct r
     p->marks = json_is_true(json_object_get(reply, "marks")); /* a node of an older version does not say */
     p->resyncs = json_is_true(json_object_get(reply, "resyncs"));
     if (r == 0 && json_array_size(array) != n)
-        r = err_set(e, ERR_DATA, 0, "%s: the answer speaks of %zu volumes, asked were %zu", p->node,
+        r = err_set(e, ERR_DATA, 0, "%s: was asked about %zu volumes and answers about %zu", p->node,
                     json_array_size(array), n);
     for (size_t i = 0; r == 0 && i < n; i++)
         r = message_replica_parse(json_array_get(array, i), &ret[i], e);
     return r;
 }
 
-int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
-              struct err *e)
+int peer_look(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *signs,
+              struct replica *replicas, struct err *e)
 {
-    json_t *reply = call(p,
-                         json_pack("{s:s, s:s, s:o, s:[], s:[], s:b}", "do", "open", "job", job_id, "volumes",
-                                   message_strings(volids), "scan", "signs", "look", 1),
-                         e);
+    json_t *reply =
+        call(p,
+             json_pack("{s:s, s:s, s:o, s:[], s:o, s:b}", "do", "open", "job", job_id, "volumes",
+                       message_strings(volids), "scan", "signs", message_strings(signs), "look", 1),
+             e);
     if (!reply)
         return -1;
     int r = json_is_true(json_object_get(reply, "looks"))
@@ -286,11 +287,13 @@ int peer_digest_take(struct peer *p, uint64_t offset, size_t blocks, struct peer
     channel_expect(p->link.channel);
     int r = frame_read(p->link.channel, &f, e);
     if (r != 0)
-        return r < 0 ? -1 : err_set(e, ERR_NETWORK, 0, "%s: hung up while it was asked for digests", p->node);
+        return r < 0 ? -1
+                     : err_set(e, ERR_NETWORK, 0, "%s: closed the connection while its replica was compared",
+                               p->node);
     if (f.type == FRAME_ERROR)
         return peer_take_error(p, &f, e);
     if (f.type != FRAME_DIGESTS)
-        return err_set(e, ERR_DATA, 0, "%s: unexpected frame of type %d", p->node, (int)f.type);
+        return err_set(e, ERR_DATA, 0, "%s: unexpected message of type %d", p->node, (int)f.type);
     if (take_digests(p, &f, offset, blocks, ret, e) < 0)
         return -1;
     json_t *reply = receive_reply(p, e);

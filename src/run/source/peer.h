@@ -40,8 +40,8 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
               const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e);
 /* The same, to look only: nothing there is locked afterwards, and peer_digest_*, peer_mark are all that may
  * be called. ERR_CONFIG when the node has a version that does not know this. */
-int peer_look(struct peer *p, const char *job_id, const struct strv *volids, struct replica *replicas,
-              struct err *e);
+int peer_look(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *signs,
+              struct replica *replicas, struct err *e);
 /* Ask for the digests of so many blocks (at most FRAME_DIGESTS_MAX) of the restore point with this id, or
  * ("") of the live volume, or in the middle of a transfer (STAGE_OF_LIVE) of its stage; several may be asked
  * for before the first answer is taken. */

@@ -92,6 +92,52 @@ bool plan_is_patched(const struct plan_input *in, const struct plan_input_volume
            s == plan_newest_common(in, v);
 }
 
+/* ---- what the target has not ---- */
+
+static bool is_listed(const struct plan_input *in, const struct snapshot *s)
+{
+    return in->guest_snapshots && strv_has(in->guest_snapshots, s->name);
+}
+
+bool plan_is_missing(const struct plan_input *in, const struct plan_input_volume *v, const struct snapshot *s)
+{
+    return v->replica->info.many && s->flags & SNAPSHOT_READABLE &&
+           !(s->flags & (SNAPSHOT_STRANGE | SNAPSHOT_APART)) && !s->damaged && is_listed(in, s) &&
+           !snapshots_find_id(&v->replica->snapshots, s->id);
+}
+
+static bool is_sent(const struct plan_volume *p, const struct snapshot *s)
+{
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (strcmp(p->steps[i].snapshot.id, s->id) == 0)
+            return true;
+    return false;
+}
+
+void plan_tell_missing(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret)
+{
+    for (size_t i = 0; i < v->snapshots->n; i++) {
+        const struct snapshot *s = &v->snapshots->v[i];
+        const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
+        if (is_sent(ret, s))
+            continue;
+        if (plan_is_missing(in, v, s))
+            strv_addf(&ret->missing,
+                      PLAN_WARNING "the target has not the guest's snapshot '%s'%s: the guest could not go "
+                                   "back to it there. If it needs that, make the replica anew",
+                      s->name,
+                      snapshots_find(&v->replica->snapshots, s->name)
+                          ? ", but another one of that name, or this one after somebody wrote to it"
+                          : "");
+        else if (there && is_listed(in, s) && strcmp(there->name, s->name) != 0)
+            strv_addf(&ret->missing,
+                      PLAN_WARNING "the target has the guest's snapshot '%s' by the name '%s': give it its "
+                                   "name again there",
+                      s->name, there->name);
+    }
+}
+
 /* Another one is sent again, if it is one that travels by itself and was received. */
 bool plan_is_sent_again(const struct plan_input *in, const struct plan_input_volume *v,
                         const struct snapshot *s)

@@ -3,6 +3,7 @@
 
 #include "volume/name.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* Was this target snapshot made by a first copy of this job that we remember and that was never acknowledged?
@@ -164,7 +165,7 @@ bool plan_without_base(const struct plan_input *in, const struct plan_input_volu
     return true;
 }
 
-static bool in_asides(const struct asides *a, const char *name)
+bool plan_in_asides(const struct asides *a, const char *name)
 {
     for (size_t i = 0; i < a->n; i++)
         if (strcmp(a->v[i].from, name) == 0)
@@ -187,8 +188,37 @@ void plan_unrelated(const struct plan_input *in, const struct plan_input_volume 
         const struct snapshot *s = &had->v[i];
         if ((snapshot_is_of_guest(s->name, in->guest) || s->flags & SNAPSHOT_RECEIVED) &&
             !snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE) &&
-            !snapshots_find_id(v->snapshots, s->id) && !in_asides(&ret->move_aside, s->name) &&
+            !snapshots_find_id(v->snapshots, s->id) && !plan_in_asides(&ret->move_aside, s->name) &&
             !is_history(in, s))
             plan_keep_aside(v, ret, s->name);
     }
+}
+
+/* What its last run left. */
+static const struct snapshot *former_newest(const struct plan_input *in, const struct plan_input_volume *v)
+{
+    const struct snapshots *had = &v->replica->snapshots;
+    for (size_t i = 0; in->former && i < had->n; i++)
+        if (snapshot_is_of_job(had->v[i].name, in->job_id) && !(had->v[i].flags & SNAPSHOT_STRANGE) &&
+            snapshot_epoch(had->v[i].name) == in->former)
+            return &had->v[i];
+    return NULL;
+}
+
+void plan_former(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret)
+{
+    const struct snapshot *s = former_newest(in, v);
+    if (!s || ret->replace)
+        return;
+    strv_addf(&ret->reasons,
+              PLAN_WARNING "guest %" PRIu32 " is another than that of the last run (" PLAN_OTHER
+                           "): the newest that the target has of the former one is kept aside there, and all "
+                           "else of it goes as the job's rules say. 'pvesr clone' copies what is to stay; if "
+                           "nobody needs it, remove it",
+              in->guest);
+    if (!v->replica->info.many)
+        ret->keep_live_aside = v->replica->info.exists;
+    else if (!ret->anew && !plan_in_asides(&ret->keep_aside, s->name) &&
+             !plan_in_asides(&ret->move_aside, s->name))
+        plan_keep_aside(v, ret, s->name);
 }

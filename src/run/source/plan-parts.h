@@ -32,6 +32,11 @@ bool plan_is_marked(const struct plan_input *in, const struct plan_input_volume 
 bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct snapshot *base);
 
+/* Warns of what is missing (plan_is_missing) and not sent by this run, and of those that have another name
+ * there. */
+void plan_tell_missing(const struct plan_input *in, const struct plan_input_volume *v,
+                       struct plan_volume *ret);
+
 /* ---- plan.c ---- */
 
 #define ANEW                                                                                                 \
@@ -56,6 +61,9 @@ bool plan_without_base(const struct plan_input *in, const struct plan_input_volu
 const struct snapshot *plan_last_synced(const struct plan_input *in, const struct plan_input_volume *v);
 /* Warns of what the last sync left on the target, and is gone. */
 void plan_lost(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret);
+bool plan_in_asides(const struct asides *a, const char *name);
+/* The newest that the target has of another guest of this id (plan_input.former) is kept aside, and said. */
+void plan_former(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret);
 /* Nothing is in common: what pruning would take is kept aside. */
 void plan_unrelated(const struct plan_input *in, const struct plan_input_volume *v, struct plan_volume *ret);
 /* Was a snapshot of this name made by a first copy of this job that we remember and that was never

@@ -18,6 +18,7 @@ void plan_release(struct plan *p)
         free(v->keep_aside.v);
         free(v->move_aside.v);
         strv_release(&v->reasons);
+        strv_release(&v->missing);
         snapshots_release(&v->clear_target);
         snapshots_release(&v->drop_target);
         snapshots_release(&v->adopt);
@@ -411,7 +412,8 @@ static void plan_drop(const struct plan_input *in, const struct plan_input_volum
             continue;
         const struct snapshot *there = snapshots_find_id(&v->replica->snapshots, s->id);
         bool spare = v->info.stream && !(s->flags & SNAPSHOT_READABLE); /* of no use but as a base */
-        if (there && (!passed_by(ret, v->replica, s) || (spare && is_kept_history(in, v, s))))
+        if (there && (!passed_by(ret, v->replica, s) || plan_in_asides(&ret->keep_aside, there->name) ||
+                      (spare && is_kept_history(in, v, s))))
             continue;
         snapshots_add(&ret->drop_source, s);
         if (there && !is_kept_history(in, v, s) && !snapshot_is_aside(there->name) &&
@@ -501,11 +503,13 @@ static bool plan_volume(const struct plan_input *in, const struct plan_input_vol
         ret->full = ret->resync = false;
     }
     plan_chain(in, v, ret);
+    plan_tell_missing(in, v, ret);
     if (!ret->replace)
         plan_aside(in, v, ret);
     plan_clear(in, v, ret);
     if (ret->unrelated)
         plan_unrelated(in, v, ret);
+    plan_former(in, v, ret);
     plan_drop(in, v, ret);
     if (in->guest_snapshots && v->replica->info.many)
         plan_adopt(in, v, ret);

@@ -58,6 +58,7 @@ struct plan_input_volume {
 struct plan_input {
     const char *job_id;
     uint32_t guest;
+    int64_t former; /* the job's run of this epoch was of another guest of this id (known.h); 0: it was not */
     int64_t last_sync;
     const struct strv
         *first_copies;           /* names of new snapshots whose full copy was begun, never acknowledged */
@@ -94,6 +95,8 @@ struct plan_step {
 
 /* How a reason begins that nobody must overlook. */
 #define PLAN_WARNING "WARNING: "
+/* Why a guest is taken for another one of its id. */
+#define PLAN_OTHER "another UUID or host name, other network addresses, other disks"
 
 struct plan_volume {
     const char *volid;
@@ -113,6 +116,7 @@ struct plan_volume {
     struct asides keep_aside;      /* target snapshots to rename at the commit */
     struct asides move_aside;      /* …and before the transfer, because one to be sent has their name */
     struct strv reasons;           /* sentences for `pvesr plan` and the log */
+    struct strv missing;           /* …of guest snapshots that the target lacks: not for each run's log */
     struct snapshots clear_target; /* hold the name of a snapshot to be sent, with another id: removed before
                                       the transfer */
     struct snapshots drop_target;  /* points of failed runs, older than the base; may fail */
@@ -125,5 +129,9 @@ struct plan {
     size_t n;
 };
 
+/* Is it, of this node, a guest's own snapshot (in->guest_snapshots) that the target should have and has not,
+ * under its id? */
+bool plan_is_missing(const struct plan_input *in, const struct plan_input_volume *v,
+                     const struct snapshot *s);
 int plan_make(const struct plan_input *in, struct plan *ret, struct err *e);
 void plan_release(struct plan *p);

@@ -5,6 +5,7 @@
 #include "run/source/retain.h"
 #include "run/source/sync-parts.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* The target leaves out a storage that it may not use: a replica there would stay for ever. */
@@ -92,6 +93,16 @@ static void remove_local_snapshots(struct sync *s)
     sync_clear_gone(s); /* nor must what cannot be reached there block it */
 }
 
+static void tell_former(struct sync *s)
+{
+    sync_look_whose(s);
+    if (s->former)
+        joblog_add(s->log,
+                   "WARNING: guest %" PRIu32 " is another than that of the last run of this job (" PLAN_OTHER
+                   "): the restore points on this node that go now are the former one's",
+                   s->job->guest);
+}
+
 /* A volume that cannot be opened any more has nothing to clean up that we could reach: it must not block the
  * removal. */
 static int look_here(struct sync *s, struct err *e)
@@ -118,6 +129,7 @@ static int look_here(struct sync *s, struct err *e)
             i++;
         }
     }
+    tell_former(s);
     return 0;
 }
 

@@ -156,7 +156,11 @@ static int send_compared(struct sending *s, struct err *e)
                         .at = s->at - s->at % DIGEST_BLOCK};
     rate_init(&rate, 0);
     int r = compare_volume(&c, e);
-    return r > 0 ? err_set(e, ERR_DATA, 0, "%s: will not be compared with", t->peer->node) : r;
+    return r > 0 ? err_set(e, ERR_DATA, 0,
+                           "%s: does not go on comparing, as somebody there needs the replica: the next run "
+                           "begins anew",
+                           t->peer->node)
+                 : r;
 }
 
 static int send_stream(struct sending *s, struct delta *d, struct err *e)

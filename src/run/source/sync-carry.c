@@ -145,6 +145,16 @@ static void say_reason(struct sync *s, size_t i, const char *reason)
         fprintf(stderr, "%s: %s: %s\n", s->job->id, s->volids.v[i], reason);
 }
 
+/* Once, until it is another. */
+static void say_missing(struct sync *s, size_t i)
+{
+    for (size_t k = 0; k < s->plan.v[i].missing.n; k++) {
+        _cleanup_free_ char *text = xasprintf("%s: %s", s->volids.v[i], s->plan.v[i].missing.v[k]);
+        if (known_tell(&s->was, &s->known, text))
+            say_reason(s, i, s->plan.v[i].missing.v[k]);
+    }
+}
+
 static int transfer_all(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "transfer");
@@ -155,6 +165,7 @@ static int transfer_all(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++) {
         for (size_t k = 0; k < s->plan.v[i].reasons.n; k++)
             say_reason(s, i, s->plan.v[i].reasons.v[k]);
+        say_missing(s, i);
         if (!s->volumes[i].same && transfer_volume(s, i, &rate, &progress, e) < 0)
             return -1;
     }
@@ -225,6 +236,16 @@ static void forget_damage(struct sync *s, size_t i)
             damage_set(&s->state->damaged, s->volids.v[i], had->v[k].id, NULL);
 }
 
+/* No run fails for it. */
+static void note_known(struct sync *s)
+{
+    struct err problem = {0};
+    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->id);
+    s->known.epoch = s->start;
+    if (known_store(path, &s->known, &problem) < 0)
+        joblog_add(s->log, "WARNING: %s", problem.text);
+}
+
 /* Recording comes before any deletion: a crash in between then leaves too much, never too little
  * (BEHAVIOUR.md#steps-of-a-run). */
 static int record(struct sync *s, struct err *e)
@@ -234,6 +255,7 @@ static int record(struct sync *s, struct err *e)
     strv_release(&s->state->first_copies);
     for (size_t i = 0; i < s->n; i++)
         forget_damage(s, i);
+    note_known(s);
     return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
 }
 

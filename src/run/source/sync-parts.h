@@ -7,6 +7,9 @@
 /* The storage of a volume's replica. */
 const char *sync_storage_there(const struct sync *s, size_t i);
 
+/* s->known, s->former: by what this node's volumes and the last run's note say. */
+void sync_look_whose(struct sync *s);
+
 /* ---- sync-prove.c ---- */
 
 /* Afterwards the plan has no base in doubt (plan_volume.prove). */

@@ -39,6 +39,8 @@ static void tell_volume(const struct sync *s, size_t i, const struct sync_prune 
     buf_addf(out, "%s%s%s\n", p->volid, mapped ? " -> " : "", mapped ? s->there.v[i] : "");
     for (size_t k = 0; k < p->reasons.n; k++)
         buf_addf(out, "  note: %s\n", p->reasons.v[k]);
+    for (size_t k = 0; k < p->missing.n; k++)
+        buf_addf(out, "  note: %s\n", p->missing.v[k]);
     tell_each("remove stale snapshot", &p->drop_source, "here", out);
     tell_each("remove stale snapshot", &p->drop_target, "on the target", out);
     if (p->replace)

@@ -34,6 +34,8 @@ void sync_release(struct sync *s)
     strv_release(&s->stale);
     strv_release(&s->compared);
     plan_release(&s->plan);
+    known_release(&s->was);
+    known_release(&s->known);
 }
 
 /* ---- look, ask, plan ---- */
@@ -56,7 +58,8 @@ int sync_look_volume(struct sync *s, const char *volid, struct sync_volume *v, s
         return err_wrap(e, "volume '%s'", volid);
     if (!v->info.exists)
         return err_set(e, ERR_GONE, 0,
-                       "no such volume '%s': it is in the guest's configuration but not on its storage",
+                       "no such volume '%s': it is in the guest's configuration but not on its storage; "
+                       "restore it there, or take it out of the configuration",
                        volid);
     return 0;
 }
@@ -80,6 +83,54 @@ static int hint_at_failover(const struct sync *s, struct err *e)
                    "%s; if the guest was moved here by hand, 'pvesr failover %" PRIu32
                    "' gives its volumes the names of their replicas",
                    why.text, s->job->guest);
+}
+
+/* ---- whose they are ---- */
+
+static int64_t newest_point(const struct sync *s)
+{
+    int64_t newest = s->state->last_sync;
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
+            const char *name = s->volumes[i].snapshots.v[k].name;
+            int64_t epoch = snapshot_is_of_job(name, s->job->id) ? snapshot_epoch(name) : 0;
+            newest = epoch > newest ? epoch : newest;
+        }
+    return newest;
+}
+
+static int load_known(struct sync *s, const char *path, struct err *e)
+{
+    struct volume **volumes = xcalloc(s->n + 1, sizeof(struct volume *));
+    for (size_t i = 0; i < s->n; i++)
+        volumes[i] = s->volumes[i].local.volume;
+    int r = known_look(s->config, volumes, s->n, &s->known, e);
+    free(volumes);
+    return r < 0 ? -1 : known_load(path, &s->was, e);
+}
+
+/* A note of before the last run tells nothing of its guest, nor does one of another clock. What a run found
+ * out and did not end holds: its own points are newer. */
+static bool is_other(const struct sync *s)
+{
+    const struct known *was = &s->was;
+    return was->epoch <= s->start && known_is_other(was, &s->known) &&
+           (was->epoch >= newest_point(s) || was->former == was->epoch);
+}
+
+void sync_look_whose(struct sync *s)
+{
+    struct err problem = {0};
+    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->id);
+    int r = load_known(s, path, &problem);
+    if (is_other(s))
+        s->former = s->was.former = s->was.epoch;
+    s->known.former = s->was.former <= s->start ? s->was.former : 0;
+    /* should this run be cut, also behind its commit */
+    if (r == 0 && s->former && s->locked)
+        r = known_store(path, &s->was, &problem);
+    if (r < 0)
+        joblog_add(s->log, "WARNING: %s", problem.text);
 }
 
 static int look_at_seals(struct sync *s, size_t i, struct err *e)
@@ -119,7 +170,9 @@ int sync_look(struct sync *s, struct err *e)
     if (s->volids.n == 0)
         return err_set(e, ERR_CONFIG, 0, "No replicatable volumes found");
     if (s->volids.n > MESSAGE_VOLUMES_MAX)
-        return err_set(e, ERR_CONFIG, 0, "guest %" PRIu32 " has %zu volumes, at most %d can be replicated",
+        return err_set(e, ERR_CONFIG, 0,
+                       "guest %" PRIu32
+                       " has %zu volumes, at most %d can be replicated: set replicate=0 on some of them",
                        s->job->guest, s->volids.n, MESSAGE_VOLUMES_MAX);
     _cleanup_free_ char *list = strv_join(&s->volids, ",");
     joblog_add(s->log, "volumes => %s", list);
@@ -130,6 +183,7 @@ int sync_look(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
+    sync_look_whose(s);
     return 0;
 }
 
@@ -176,13 +230,16 @@ int sync_connect(struct sync *s, struct err *e)
     return 0;
 }
 
-static int put_up_signs(struct sync *s, struct strv *signs, struct err *e)
+/* told: those that there are. */
+static int put_up_signs(struct sync *s, struct strv *signs, struct strv *told, struct err *e)
 {
     for (size_t i = 0; i < s->n; i++) {
         char sign[VOLUME_SIGN_MAX + 1];
         if (volume_sign(s->volumes[i].local.volume, sign, e) < 0)
             return err_wrap(e, "volume '%s'", s->volids.v[i]);
         strv_add(signs, sign);
+        if (*sign)
+            strv_add_once(told, sign);
     }
     return 0;
 }
@@ -227,6 +284,13 @@ static int64_t exists_since(struct sync *s)
     return began < oldest ? began : oldest;
 }
 
+/* …and no replica that another guest of this id left is its. */
+static int64_t own_since(struct sync *s)
+{
+    int64_t since = exists_since(s), former = s->known.former;
+    return former && since <= former ? former + 1 : since;
+}
+
 static void tell_former(const struct sync *s)
 {
     for (size_t i = 0; i < s->peer.former.n; i++)
@@ -236,22 +300,136 @@ static void tell_former(const struct sync *s)
                    s->peer.former.v[i], s->job->id);
 }
 
+static void take_down_signs(struct sync *s, const struct strv *signs)
+{
+    for (size_t i = 0; i < signs->n; i++)
+        volume_sign_end(s->volumes[i].local.volume, signs->v[i]);
+}
+
+/* Of images that are not among the run's volumes: what the guest has no more, or has through another entry of
+ * storage.cfg. */
+struct more_signs {
+    struct env_volume *v; /* room for two of each storage: an open one must not move */
+    struct strv put;      /* of each */
+};
+
+static bool has_own_sign(const struct sync *s, const char *storage)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->volumes[i].local.store.store.id, storage) == 0)
+            return true;
+    return false;
+}
+
+/* The names of images here; none where the storage is not there. Only a directory can be in use on two
+ * nodes. */
+static void list_here(struct sync *s, const char *storage, struct strv *names)
+{
+    struct err ignored;
+    struct env_store store;
+    const struct storage *one = storages_find(&s->env->storages, storage);
+    if (!one || !one->path || !volume_type_known(one->type) || has_own_sign(s, storage) ||
+        env_store(s->env, storage, &store, &ignored) < 0)
+        return;
+    volume_list(&store.store, s->job->guest, names, &ignored);
+    env_store_release(&store);
+}
+
+/* Beside one image, for all of them lie in one directory. */
+static int sign_storage(struct sync *s, const char *storage, struct more_signs *more, struct strv *told,
+                        struct err *e)
+{
+    char sign[VOLUME_SIGN_MAX + 1] = "";
+    _cleanup_strv_ struct strv names = STRV_INIT;
+    list_here(s, storage, &names);
+    if (!names.n)
+        return 0;
+    _cleanup_free_ char *volid = xasprintf("%s:%s", storage, names.v[0]);
+    struct env_volume *v = &more->v[more->put.n];
+    int r = env_volume_open(s->env, volid, s->job->guest, v, e) < 0 ? -1 : volume_sign(v->volume, sign, e);
+    strv_add(&more->put, r < 0 ? "" : sign);
+    if (r == 0 && *sign)
+        strv_add_once(told, sign);
+    return r < 0 ? err_wrap(e, "volume '%s'", volid) : 0;
+}
+
+/* Where the target is to look for images that the guest has no more, this node may have them itself, in a
+ * directory that both see. A storage that takes no sign is not searched; a removal must search all. */
+static int put_up_more_signs(struct sync *s, const struct strv *scan, struct strv *safe,
+                             struct more_signs *more, struct strv *told, struct err *e)
+{
+    more->v = xcalloc(2 * scan->n + 1, sizeof *more->v);
+    for (size_t i = 0; i < scan->n; i++) {
+        const char *here = storagemap_other(&s->map, scan->v[i]);
+        if (sign_storage(s, here, more, told, e) == 0 &&
+            (strcmp(here, scan->v[i]) == 0 || sign_storage(s, scan->v[i], more, told, e) == 0))
+            strv_add(safe, scan->v[i]);
+        else if (s->job->remove)
+            return err_wrap(
+                e, "storage '%s' cannot be searched for the job's replicas (which 'delete --keep' leaves)",
+                scan->v[i]);
+        else
+            joblog_add(s->log,
+                       "what the target has on '%s' of disks that are not replicated any more stays: %s",
+                       scan->v[i], e->text);
+    }
+    return 0;
+}
+
+static void take_down_more_signs(struct more_signs *more)
+{
+    for (size_t i = 0; i < more->put.n; i++) {
+        if (*more->put.v[i])
+            volume_sign_end(more->v[i].volume, more->put.v[i]);
+        env_volume_close(&more->v[i]);
+    }
+    free(more->v);
+    strv_release(&more->put);
+}
+
 int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
               struct err *e)
 {
-    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT;
-    int r = put_up_signs(s, &signs, e);
-    for (size_t i = 0; i < signs.n; i++)
-        if (*signs.v[i])
-            strv_add_once(&told, signs.v[i]);
-    s->peer.since = s->state->began = exists_since(s);
+    struct more_signs more = {0};
+    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT, safe = STRV_INIT;
+    int r = put_up_signs(s, &signs, &told, e);
     if (r == 0)
-        r = peer_open(&s->peer, s->job->id, volids, scan, &told, replicas, &s->stale, e);
+        r = put_up_more_signs(s, scan, &safe, &more, &told, e);
+    s->peer.since = s->state->began = own_since(s);
+    if (r == 0)
+        r = peer_open(&s->peer, s->job->id, volids, &safe, &told, replicas, &s->stale, e);
     if (r == 0)
         tell_former(s);
-    for (size_t i = 0; i < signs.n; i++)
-        volume_sign_end(s->volumes[i].local.volume, signs.v[i]);
+    take_down_more_signs(&more);
+    take_down_signs(s, &signs);
     return r;
+}
+
+int sync_look_there(struct sync *s, struct replica *replicas, struct err *e)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv signs = STRV_INIT, told = STRV_INIT;
+    put_up_signs(s, &signs, &told, &ignored);
+    int r = peer_look(&s->peer, s->job->id, &s->there, &told, replicas, e);
+    take_down_signs(s, &signs);
+    return r;
+}
+
+/* Does nothing of it have blocks above 128 KiB, as far as is known? Then it is no matter what has here, but
+ * to the settings (plan_large). */
+static bool is_small(const struct replica *r)
+{
+    bool small = !r->stage.exists || r->stage.large & SNAPSHOT_SMALL;
+    for (size_t i = 0; small && i < r->snapshots.n; i++)
+        small = r->snapshots.v[i].flags & SNAPSHOT_SMALL;
+    return small;
+}
+
+static int ask_large(const struct sync *s, struct sync_volume *v, struct err *e)
+{
+    unsigned stage; /* there is none here */
+    bool matters = s->env->settings.large_blocks || !is_small(&v->replica);
+    return matters ? volume_large(v->local.volume, &v->snapshots, &stage, e) : 0;
 }
 
 int sync_ask(struct sync *s, struct err *e)
@@ -259,7 +437,6 @@ int sync_ask(struct sync *s, struct err *e)
     _cleanup_strv_ struct strv scan = STRV_INIT;
     if (sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0)
         return -1;
-    unsigned stage; /* there is none here */
     steps_enter(s->steps, "open");
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
     int r = sync_open(s, &s->there, &scan, replicas, e);
@@ -267,7 +444,7 @@ int sync_ask(struct sync *s, struct err *e)
         s->volumes[i].replica = replicas[i];
     free(replicas);
     for (size_t i = 0; r == 0 && i < s->n; i++)
-        r = volume_large(s->volumes[i].local.volume, &s->volumes[i].snapshots, &stage, e);
+        r = ask_large(s, &s->volumes[i], e);
     return r;
 }
 
@@ -373,6 +550,7 @@ int sync_plan(struct sync *s, struct err *e)
     struct keep rules;
     struct plan_input in = {.job_id = s->job->id,
                             .guest = s->job->guest,
+                            .former = s->former,
                             .last_sync = s->state->last_sync,
                             .first_copies = &s->state->first_copies,
                             .new_snapshot = s->snapshot,

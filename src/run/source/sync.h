@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "conf/storagemap.h"
 #include "run/env.h"
+#include "run/known.h"
 #include "run/source/peer.h"
 #include "run/source/plan.h"
 #include "run/source/progress.h"
@@ -45,6 +46,8 @@ struct sync {
     bool locked; /* the guest's locks are held, so a volume may be brought in order */
 
     struct guest_config *config;
+    struct known was, known; /* by what the last run knew the guest, and what it is known by now */
+    int64_t former; /* the run that was of another guest of this id, by `was`; 0: it was of this one */
     struct storagemap map;
     struct strv volids;
     struct strv there;           /* as volids: what the target calls them */
@@ -79,6 +82,8 @@ int sync_connect(struct sync *s, struct err *e);
 /* peer_open of these volids, with the signs of the guest's own volumes put up meanwhile. */
 int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan, struct replica *replicas,
               struct err *e);
+/* peer_look in the same way. Where no sign can be put up (the storage is read-only) it looks without. */
+int sync_look_there(struct sync *s, struct replica *replicas, struct err *e);
 
 /* Job removal (BEHAVIOUR.md#removal): the replicas on the target (full), then the local snapshots of the
  * job. */

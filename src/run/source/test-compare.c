@@ -173,7 +173,7 @@ static const struct {
     {OTHER_OFFSET, -1, "", "pve2: the answer is of other blocks"},
     {TOO_MANY, -1, "", "pve2: the answer is of other blocks"},
     {HALF_A_DIGEST, -1, "", "pve2: the answer is of other blocks"},
-    {OTHER_FRAME, -1, "", "pve2: unexpected frame of type 7"},
+    {OTHER_FRAME, -1, "", "pve2: unexpected message of type 7"},
     {NO_REPLY, -1, "", ""},
     {BAD_SIZE, -1, "", "'size'"},
     {ERROR, -1, "", "it went away"},
@@ -201,7 +201,7 @@ static void test_older(void **state)
     struct err e = {0};
     _cleanup_strv_ struct strv volids = STRV_INIT;
     message_send(theirs, FRAME_REPLY, json_pack("{s:[], s:[]}", "volumes", "stale"), &e);
-    assert_int_equal(peer_look(&p, "100-0", &volids, NULL, &e), -1);
+    assert_int_equal(peer_look(&p, "100-0", &volids, &volids, NULL, &e), -1);
     assert_int_equal(e.kind, ERR_CONFIG);
     assert_non_null(strstr(e.text, "node 'pve2' has an older version that cannot verify"));
     channel_free(theirs);

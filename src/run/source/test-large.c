@@ -16,6 +16,7 @@ static const struct plan_case cases[] = {
      "full >g1 >S9 large"},
     {__LINE__, "in parts for good", 5, "S5=aL", "S5=aN", NULL, {ZFS}, "S5 >S9"},
     {__LINE__, "…whatever is set", 5, "S5=aL", "S5=aN", NULL, {ZFS, .large = true}, "S5 >S9"},
+    {__LINE__, "…and none here was asked", 5, "S5=a g1=b", "S5=aN", NULL, {ZFS}, "S5 >g1 >S9"},
     {__LINE__, "…a bookmark tells nothing", 5, "S5=a", "S5=aN", NULL, {ZFS, .large = true}, "S5 >S9"},
     {__LINE__, "as they are for good", 5, "S5=aL", "S5=aL", NULL, {ZFS}, "S5 >S9 large"},
     {__LINE__, "the first ones: in parts", 5, "S5=aN g1=bL", "S5=aN", NULL, {ZFS}, "S5 >g1 >S9"},

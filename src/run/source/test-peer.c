@@ -51,14 +51,14 @@ static const struct lie lies[] = {
     {__LINE__, FRAME_REPLY, ANSWER KEPT "],\"x\":[", "{}", ",", "]}", 0, TOO_MUCH},
     {__LINE__, FRAME_REPLY, "{\"volumes\":[", "{}", ",", "]}", 0, TOO_MUCH},
     {__LINE__, FRAME_REPLY, "{\"volumes\":[", REPLICA, ",", "]}", 513, "not a list of at most 512"},
-    {__LINE__, FRAME_REPLY, "{\"volumes\":[", REPLICA, ",", "]}", 2, "speaks of 2 volumes"},
+    {__LINE__, FRAME_REPLY, "{\"volumes\":[", REPLICA, ",", "]}", 2, "asked about 2 volumes"},
     {__LINE__, FRAME_REPLY, "", "[", "", "", 0, TOO_MUCH},
     {__LINE__, FRAME_REPLY, "", "{\"a\":", "", "", 0, TOO_MUCH},
     {__LINE__, FRAME_REPLY, ANSWER, "\"st:1/vm-1-disk-0.raw\"", ",", "]}", 3, "twice"},
     {__LINE__, FRAME_ERROR, "{\"text\":\"", "x\\n100-1 Yes OK\\u001b[2J", "", "\"}", 0, "x 100-1 Yes OK?[2J"},
-    {__LINE__, FRAME_ERROR, "{\"kind\":\"none\",\"removed\":[", "\"y\"", ",", "]}", 9, "unknown error"},
-    {__LINE__, FRAME_HELLO, "", "", "", "", 1, "unexpected frame"},
-    {__LINE__, FRAME_NOTE, "", "", "", "", 1, "unexpected frame"},
+    {__LINE__, FRAME_ERROR, "{\"kind\":\"none\",\"removed\":[", "\"y\"", ",", "]}", 9, "does not say why"},
+    {__LINE__, FRAME_HELLO, "", "", "", "", 1, "unexpected message"},
+    {__LINE__, FRAME_NOTE, "", "", "", "", 1, "unexpected message"},
 };
 
 /* Compressed, so that the larger ones are a few hundred bytes on the line. */

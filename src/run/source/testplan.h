@@ -48,11 +48,14 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
     for (size_t i = 0; i < p->reasons.n; i++)
         if (strncmp(p->reasons.v[i], PLAN_WARNING, strlen(PLAN_WARNING)) == 0)
             buf_adds(out, " WARNING");
+    for (size_t i = 0; i < p->missing.n; i++)
+        buf_adds(out, " MISSING");
 }
 
 struct target_facts {
     bool exists, written, single, foreign, forgetful; /* forgetful: no first copy is remembered */
     bool history;
+    int former; /* the run of this epoch was of another guest */
     bool linked;
     bool lossy;
     bool stream;          /* both sides' storages are of the stream family */
@@ -177,6 +180,7 @@ static inline void check_case(const struct plan_case *c)
                                        .replica = &replica};
     struct plan_input in = {.job_id = "100-0",
                             .guest = 100,
+                            .former = c->facts.former,
                             .last_sync = c->last_sync,
                             .first_copies = c->facts.forgetful ? NULL : &first_copies,
                             .siblings = c->facts.sibling ? &siblings : NULL,

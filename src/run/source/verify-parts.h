@@ -36,6 +36,7 @@ struct verify {
     uint64_t total;      /* bytes of the volumes that can be compared */
     uint64_t done, left; /* of a part: compared, still to be */
     uint64_t sent;       /* over the link */
+    bool told;           /* …of guest snapshots that are not there */
     bool complete;       /* it came to the end of the last volume */
     struct err left_out; /* why a volume could not be compared, if one could not */
     struct buf text;

@@ -252,9 +252,6 @@ static int verify_volume(struct verify *v, size_t i, struct err *e)
 {
     struct sync_volume *one = &v->sync.volumes[i];
     const struct replica *there = &one->replica;
-    if (!there->info.exists)
-        verify_say(v, "%s: the replica on '%s' is not there, only its restore points are",
-                   v->sync.volids.v[i], v->job.target);
     const struct snapshot *point = choose(v, one, e);
     if (!point)
         return 3;
@@ -263,6 +260,42 @@ static int verify_volume(struct verify *v, size_t i, struct err *e)
     if (r == 0 && both)
         r = compare_one(v, i, point, true, e);
     return r;
+}
+
+/* ---- the guest's own snapshots ---- */
+
+/* What is newer goes with the next run. */
+static uint64_t newest_common(const struct sync_volume *one)
+{
+    for (size_t i = one->snapshots.n; i-- > 0;)
+        if (snapshots_find_id(&one->replica.snapshots, one->snapshots.v[i].id))
+            return one->snapshots.v[i].seq;
+    return 0;
+}
+
+static void tell_missing(struct verify *v, size_t i)
+{
+    struct sync_volume *one = &v->sync.volumes[i];
+    struct plan_input in = {.guest_snapshots = guest_config_snapshots(v->sync.config)};
+    struct plan_input_volume pair = {.snapshots = &one->snapshots, .replica = &one->replica};
+    uint64_t newest = newest_common(one);
+    for (size_t k = 0; k < one->snapshots.n && one->snapshots.v[k].seq < newest; k++) {
+        const struct snapshot *s = &one->snapshots.v[k];
+        if (plan_is_missing(&in, &pair, s))
+            verify_say(v, "WARNING: %s: the guest's snapshot '%s' is not on '%s'%s", v->sync.volids.v[i],
+                       s->name, v->job.target,
+                       snapshots_find(&one->replica.snapshots, s->name)
+                           ? ": what has its name there is another one, or was written to"
+                           : "");
+    }
+}
+
+/* It is no part of what is compared, so it changes neither the result nor the exit status. */
+static void tell_all_missing(struct verify *v)
+{
+    for (size_t i = 0; i < v->sync.n && !v->o->part && !v->told; i++)
+        tell_missing(v, i);
+    v->told = true;
 }
 
 /* ---- all of them ---- */
@@ -282,6 +315,23 @@ static void leave_out(struct verify *v, size_t i, struct err *e)
     if (v->left_out.kind == ERR_NONE)
         v->left_out = *e;
     *e = (struct err){0};
+}
+
+/* Its restore points may be sound, but whoever starts the guest there finds no disk. */
+static void tell_gone(struct verify *v, size_t i)
+{
+    struct err why = {0};
+    const struct replica *there = &v->sync.volumes[i].replica;
+    if (there->info.exists || !there->snapshots.n)
+        return;
+    err_set(
+        &why, ERR_GONE, 0,
+        "the replica of '%s' on node '%s' is not there, only its restore points are: the next run makes it "
+        "anew from them",
+        v->sync.volids.v[i], v->job.target);
+    verify_say(v, "%s", why.text);
+    if (v->left_out.kind == ERR_NONE)
+        v->left_out = why;
 }
 
 static size_t first(struct verify *v)
@@ -310,6 +360,7 @@ static int verify_all(struct verify *v, struct err *e)
     size_t found = v->n;
     int r = 0;
     for (size_t i = first(v); r == 0 && i < v->sync.n; i++) {
+        tell_gone(v, i);
         if (is_tree(&v->sync.volumes[i].info))
             tell_tree(v, i);
         else if (v->o->part && !v->left)
@@ -347,7 +398,7 @@ static int look_there(struct verify *v, struct err *e)
 {
     struct sync *s = &v->sync;
     struct replica *replicas = xcalloc(s->n, sizeof *replicas);
-    int r = sync_connect(s, e) < 0 ? -1 : peer_look(&s->peer, s->job->id, &s->there, replicas, e);
+    int r = sync_connect(s, e) < 0 ? -1 : sync_look_there(s, replicas, e);
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);
@@ -357,7 +408,11 @@ static int look_there(struct verify *v, struct err *e)
 static int conversation(struct verify *v, struct err *e)
 {
     struct sync *s = &v->sync;
-    int r = sync_look(s, e) < 0 || measure(v, e) < 0 || look_there(v, e) < 0 ? -1 : verify_all(v, e);
+    int r = sync_look(s, e) < 0 || (v->o->part && measure(v, e) < 0) || look_there(v, e) < 0 ? -1 : 0;
+    if (r == 0)
+        tell_all_missing(v);
+    if (r == 0)
+        r = measure(v, e) < 0 ? -1 : verify_all(v, e);
     if (s->connected) {
         v->sent += channel_sent(s->peer.link.channel) + channel_received(s->peer.link.channel);
         peer_close(&s->peer, e);

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "run/intent.h"
+#include "run/known.h"
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/target/guard.h"
@@ -266,6 +267,27 @@ static void note_keeper(struct commit *c)
             volume_keeper_set(c->volumes[i], self, &ignored);
 }
 
+/* Should the guest come here, a run knows by it whose points these are. */
+static int note_known(const struct commit *c, struct known *k, struct err *e)
+{
+    struct env *env = c->a->env;
+    const struct guest_entry *g = env_guest(env, c->a->guest, e);
+    _cleanup_(guest_config_freep) struct guest_config *config = g ? env_guest_config(env, g, e) : NULL;
+    _cleanup_free_ char *path = known_path(env->settings.state_dir, c->a->job);
+    k->epoch = c->intent.n ? snapshot_epoch(c->intent.v[0].as) : 0;
+    if (!config || known_look(config, c->volumes, c->intent.n, k, e) < 0)
+        return -1;
+    return k->epoch ? known_store(path, k, e) : 0;
+}
+
+static void note_guest(struct commit *c)
+{
+    struct err problem = {0};
+    _cleanup_(known_release) struct known known = {0};
+    if (note_known(c, &known, &problem) < 0)
+        strv_addf(&c->asides, "WARNING: on the target %s", problem.text);
+}
+
 /* Also where nothing changed: a commit repeated ends in the same state, and clears what a killed one left. */
 static int carry_out(struct commit *c, const json_t *array, struct err *e)
 {
@@ -280,6 +302,8 @@ static int carry_out(struct commit *c, const json_t *array, struct err *e)
     guard_end(&guard);
     if (r == 0)
         drop_empty(c);
+    if (r == 0)
+        note_guest(c);
     for (size_t i = 0; r == 0 && i < c->intent.n; i++)
         for (size_t k = 0; k < c->intent.v[i].points.n; k++)
             note_aside(c->a, c->intent.v[i].volid, c->intent.v[i].points.v[k], c->intent.v[i].points_as.v[k],

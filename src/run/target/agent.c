@@ -217,7 +217,7 @@ static int take_data(struct stage *s, const struct frame *f, struct transfer_dig
         return stage_feed(s, f->payload, f->len, e);
     }
     if (f->len < 8 || (f->type == FRAME_ZERO && f->len != 16))
-        return err_set(e, ERR_DATA, 0, "damaged frame: too short for its type");
+        return err_set(e, ERR_DATA, 0, "what arrives is damaged: too short for its type");
     offset = get_u64(f->payload);
     if (f->type == FRAME_DATA) {
         data = f->payload + 8;
@@ -257,7 +257,7 @@ static int receive(struct agent *a, struct stage *s, const struct stage_want *wa
         if (r < 0)
             return -1;
         if (r > 0)
-            return err_set(e, ERR_NETWORK, 0, "the source hung up in the middle of a transfer");
+            return err_set(e, ERR_NETWORK, 0, "the source closed the connection in the middle of a transfer");
         switch (f.type) {
         case FRAME_DATA:
         case FRAME_ZERO:
@@ -277,7 +277,7 @@ static int receive(struct agent *a, struct stage *s, const struct stage_want *wa
                 return -1;
             return stage_seal(s, e);
         default:
-            return err_set(e, ERR_DATA, 0, "unexpected frame of type %d in a transfer", (int)f.type);
+            return err_set(e, ERR_DATA, 0, "unexpected message of type %d in a transfer", (int)f.type);
         }
     }
 }
@@ -486,7 +486,7 @@ static int serve(struct agent *a, struct err *e)
         if (r != 0)
             return r < 0 ? -1 : 0;
         if (f.type != FRAME_CALL)
-            return err_set(e, ERR_DATA, 0, "unexpected frame of type %d between calls", (int)f.type);
+            return err_set(e, ERR_DATA, 0, "unexpected message of type %d between calls", (int)f.type);
         json_t *o = message_parse(&f, e);
         if (!o)
             return -1;

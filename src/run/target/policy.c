@@ -98,10 +98,10 @@ int policy_mark(const struct policy_mark *m, struct err *e)
 int policy_drop(const struct policy_drop *d, struct err *e)
 {
     if (!d->stale)
-        return err_set(e, ERR_DATA, 0, "volume '%s' is not stale: it is not dropped", d->volid);
+        return err_set(e, ERR_DATA, 0, "volume '%s' belongs to the job: it is not removed", d->volid);
     if (d->other)
-        return err_set(e, ERR_CONFIG, 0, "it is '%s', which is not to be removed, under another name",
-                       d->other);
+        return err_set(e, ERR_CONFIG, 0,
+                       "it is the same as '%s', under another name, and that is not to be removed", d->other);
     return 0;
 }
 

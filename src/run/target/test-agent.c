@@ -44,7 +44,7 @@ static const struct lie {
      "no network",
      {CALL("{\"do\":\"address\",\"network\":\"10.0.0.1\"}")},
      "'10.0.0.1' is no network"},
-    {__LINE__, "data between calls", {DATA_AT(AT_0, "x")}, "unexpected frame"},
+    {__LINE__, "data between calls", {DATA_AT(AT_0, "x")}, "unexpected message"},
     {__LINE__, "stage before open", {CALL(STAGE)}, "before 'open'"},
     {__LINE__, "open twice", {CALL(OPEN), CALL(OPEN)}, "second run"},
     {__LINE__,
@@ -167,7 +167,7 @@ static const struct lie {
     {__LINE__,
      "a drop of what is not stale",
      {CALL(OPEN), CALL("{\"do\":\"prune\",\"volumes\":[],\"drop\":[\"st:100/vm-100-disk-0.raw\"]}")},
-     "not stale"},
+     "is not removed"},
     {__LINE__,
      "replacing what is not there is harmless, a lie about it is not",
      {CALL(OPEN), CALL("{\"do\":\"stage\",\"volume\":\"" DISK "\",\"snapshot\":\"a1\",\"id\":\"" ID_A

@@ -183,9 +183,10 @@ static void test_drop(void **state)
     struct err e = {0};
     const char *volid = "st:100/vm-100-disk-0.raw";
     judge(__LINE__, policy_drop(&(struct policy_drop){volid, true, NULL}, &e), &e, ERR_DATA, NULL);
-    judge(__LINE__, policy_drop(&(struct policy_drop){volid, false, NULL}, &e), &e, ERR_DATA, "is not stale");
+    judge(__LINE__, policy_drop(&(struct policy_drop){volid, false, NULL}, &e), &e, ERR_DATA,
+          "is not removed");
     judge(__LINE__, policy_drop(&(struct policy_drop){volid, true, "o:x"}, &e), &e, ERR_CONFIG,
-          "it is 'o:x'");
+          "it is the same as 'o:x'");
 }
 
 static void test_names(void **state)

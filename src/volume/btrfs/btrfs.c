@@ -116,7 +116,14 @@ static int btrfs_info(struct volume *v, struct volume_info *ret, struct err *e)
     if (r != 0)
         return r < 0 ? -1 : 0;
     ret->exists = true;
-    return btrfs_disk_size(b, live, &ret->size, e);
+    r = btrfs_disk_size(b, live, &ret->size, e);
+    if (r < 0 && e->code == ENOENT)
+        return err_set(e, ERR_DATA, ENOENT,
+                       "'%s/%s' has no file '" BTRFS_DISK_FILE
+                       "' any more: restore it if it is the guest's own; if "
+                       "it is a replica, 'btrfs subvolume delete %s/%s' lets the next run make it anew",
+                       b->dir_path, b->image, b->dir_path, b->image);
+    return r;
 }
 
 static int slot_place(struct volume *v, struct volume_place *ret, struct err *e)
@@ -141,6 +148,19 @@ static int slot_sign_seen(struct volume *v, const char *sign, struct err *e)
 static void slot_sign_end(struct volume *v, const char *sign)
 {
     sign_end(btrfs_of(v)->dir, sign);
+}
+
+static int slot_made(struct volume *v, char *ret, struct err *e)
+{
+    struct subvol live;
+    _cleanup_close_ int fd = -1;
+    int r = btrfs_open_live(btrfs_of(v), &fd, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    if (subvol_read(fd, &live, e) < 0)
+        return -1;
+    snprintf(ret, VOLUME_SIGN_MAX + 1, "btrfs:%s", live.uuid);
+    return 0;
 }
 
 static int slot_keeper(struct volume *v, char *ret, struct err *e)
@@ -287,7 +307,7 @@ static int tidy_one(const char *rest, void *volume, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(volume);
     char name[BTRFS_NAME_MAX + NAME_MAX];
-    if (*rest && *rest != '@') /* of another image whose name begins with ours */
+    if (*rest != '@') /* of another image whose name begins with ours, or for which there was no room */
         return 0;
     snprintf(name, sizeof name, "%s%s", b->tmp, rest);
     if (strncmp(rest, SIGN_TAG, strlen(SIGN_TAG)) == 0) /* a file */
@@ -368,6 +388,7 @@ const struct volume_driver driver_btrfs = {
     .sign = slot_sign,
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
+    .made = slot_made,
     .keeper = slot_keeper,
     .keeper_set = slot_keeper_set,
     .keeper_remedy = slot_keeper_remedy,

@@ -174,7 +174,8 @@ void btrfs_delta_close(struct delta *d);
 int btrfs_differs(struct btrfs_volume *b, int live, const struct snapshot *base, struct err *e);
 int btrfs_written(struct volume *v, char *since, struct err *e);
 /* What was live before a commit exchanged it is removed; what it has that no snapshot has, whatever asked
- * before, is kept aside. What is there instead after a crash has nothing. */
+ * before, is kept aside. What is there instead after a crash has nothing. 1, with a sentence in *e: there is
+ * no room to find that out, or to keep it, so it stays where it is, and no other one can be replaced. */
 int btrfs_former_settle(struct volume *v, struct err *e);
 /* volume_differs */
 int btrfs_differs_from(struct volume *v, const char *id, struct err *e);

@@ -61,9 +61,9 @@ static int limit_set(int live, size_t i, uint64_t bytes, struct err *e)
         .lim = {.flags = limits[i].flag, .max_rfer = i == 0 ? value : 0, .max_excl = i == 1 ? value : 0}};
     if (ioctl(live, BTRFS_IOC_QGROUP_LIMIT, &a) == 0)
         return 0;
-    return errno == ENOTCONN
-               ? err_set(e, ERR_CONFIG, 0, "quotas are off on this file system: btrfs quota enable")
-               : err_sys(e, "cannot limit the btrfs subvolume");
+    return errno == ENOTCONN ? err_set(e, ERR_CONFIG, 0,
+                                       "quotas are off on this file system: btrfs quota enable MOUNTPOINT")
+                             : err_sys(e, "cannot limit the btrfs subvolume");
 }
 
 /* What was to be set and could not. */

@@ -75,7 +75,11 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
                     bool *counts, struct err *e)
 {
     struct subvol info;
-    if (subvol_read(fd, &info, e) < 0 || btrfs_disk_size(b, fd, &ret->s.size, e) < 0)
+    if (subvol_read(fd, &info, e) < 0)
+        return -1;
+    /* somebody removed its file: it is nobody's base, and stands in nobody's way */
+    bool empty = btrfs_disk_size(b, fd, &ret->s.size, e) < 0;
+    if (empty && e->code != ENOENT)
         return -1;
     snprintf(ret->s.name, sizeof ret->s.name, "%s", name);
     memcpy(ret->uuid, info.uuid, sizeof ret->uuid);
@@ -91,7 +95,7 @@ static int describe(struct btrfs_volume *b, const char *name, int fd, struct btr
     int flags = whose(b, name, &info, bond, e);
     if (flags < 0 || mark_damaged_get(b->dir, info.uuid, &ret->s.damaged, e) < 0)
         return -1;
-    ret->s.flags = (unsigned)flags | sound(&info, bond);
+    ret->s.flags = (unsigned)flags | (empty ? SNAPSHOT_CHANGED : sound(&info, bond));
     ret->s.state = info.written << 1 | !info.readonly;
     *counts = info.readonly || bond == BOND_OURS;
     return 0;

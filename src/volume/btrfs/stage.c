@@ -401,7 +401,10 @@ static int replace_live(struct volume *v, const struct btrfs_snapshot *snapshot,
     char by[VOLUME_USER_MAX + 1];
     struct subvol made;
     int exists = fs_look_at(b->dir, b->image, e);
-    if (exists < 0 || btrfs_former_settle(v, e) < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
+    if (exists >= 0 && btrfs_former_settle(v, e) != 0) /* of a commit that was cut, or found no room for it */
+        return err_wrap(e, "what was written to '%s/%s' while it was being replaced is to be kept first",
+                        b->dir_path, b->image);
+    if (exists < 0 || btrfs_open_snapshot(b, &snapshot->s, &from, e) < 0 ||
         subvol_snapshot(from, b->dir, b->tmp, false, e) < 0 || subvol_open(b->dir, b->tmp, &to, e) != 0 ||
         btrfs_owner_set(to, owner, e) < 0 || subvol_read(to, &made, e) < 0 ||
         btrfs_bond_set(b, made.uuid, b->image, NULL, e) < 0)
@@ -437,7 +440,8 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
     char uuid[SUBVOL_UUID_LEN + 1];
     _cleanup_close_ int stage = -1;
     if (b->dir < 0)
-        return err_set(e, ERR_GONE, 0, "there is nothing to commit for '%s/%s'", b->dir_path, b->image);
+        return err_set(e, ERR_GONE, 0, "nothing was received for '%s/%s' that it could show", b->dir_path,
+                       b->image);
     fs_restrict(b->dir, MODE_GUEST_FOLDER); /* of a replica that has not changed since an earlier version */
     int r = info_read(b, &mark, uuid, e);
     if (r < 0 || btrfs_scan(b, &all, e) < 0)
@@ -463,7 +467,8 @@ int btrfs_commit(struct volume *v, const char *id, enum commit_how how, struct e
     }
     const struct btrfs_snapshot *snapshot = btrfs_find_id(&all, id);
     if (!snapshot)
-        return err_set(e, ERR_GONE, 0, "snapshot %s of '%s/%s' vanished", id, b->dir_path, b->image);
+        return err_set(e, ERR_GONE, 0, "the snapshot with id %s of '%s/%s' was removed meanwhile", id,
+                       b->dir_path, b->image);
     if (how != COMMIT_POINT && bring_live(v, snapshot, mark.owner, how, e) < 0)
         return -1;
     if (btrfs_former_settle(v, e) < 0 || (ours && info_remove(b, e) < 0))

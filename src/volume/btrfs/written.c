@@ -225,23 +225,33 @@ static int keep_former(struct volume *v, int former, bool used, struct err *e)
     return subvol_commit(b->dir, e);
 }
 
+/* 1: there is no room to find out, or to keep it. */
+static int settle_former(struct volume *v, int fd, const struct subvol *info, int *used, struct err *e)
+{
+    struct btrfs_volume *b = btrfs_of(v);
+    char by[VOLUME_USER_MAX + 1], since[SNAPSHOT_NAME_MAX + 1];
+    *used = info->readonly ? 0 : btrfs_used(b, fd, by, e);
+    int written = *used != 0 || info->readonly ? *used : is_written(b, fd, since, e);
+    if (written >= 0 && (written == 0 || keep_former(v, fd, *used, e) == 0))
+        return 0;
+    return e->kind == ERR_FULL ? 1 : -1;
+}
+
 int btrfs_former_settle(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
     _cleanup_close_ int fd = -1;
     struct subvol info;
-    char by[VOLUME_USER_MAX + 1], since[SNAPSHOT_NAME_MAX + 1];
-    int r = b->dir < 0 ? 1 : subvol_open(b->dir, b->tmp, &fd, e);
+    int used, r = b->dir < 0 ? 1 : subvol_open(b->dir, b->tmp, &fd, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
     if (subvol_read(fd, &info, e) < 0)
         return -1;
-    int used = info.readonly ? 0 : btrfs_used(b, fd, by, e);
-    int written = used != 0 || info.readonly ? used : is_written(b, fd, since, e);
-    if (written < 0 || (written > 0 && keep_former(v, fd, used, e) < 0) ||
-        (!used && subvol_destroy(b->dir, b->tmp, e) < 0))
+    r = settle_former(v, fd, &info, &used, e);
+    if (r != 0 || used)
+        return r;
+    if (subvol_destroy(b->dir, b->tmp, e) < 0)
         return -1;
-    if (!used)
-        btrfs_bond_end(b, info.uuid);
+    btrfs_bond_end(b, info.uuid);
     return 0;
 }

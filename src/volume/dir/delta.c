@@ -67,7 +67,7 @@ static int make_alike(struct dir *d, struct dir_delta *x, const struct snapshot 
 static int open_live(struct dir *d, int *fd, struct err *e)
 {
     int r = dir_file(d, d->file, O_RDONLY, fd, e);
-    return r > 0 ? err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file) : r;
+    return r > 0 ? err_set(e, ERR_GONE, 0, "the disk's file '%s' is not there", d->file) : r;
 }
 
 int dir_delta_open(struct delta *delta, const struct snapshot *base, const struct snapshot *snapshot,

@@ -181,6 +181,12 @@ static void slot_sign_end(struct volume *v, const char *sign)
     sign_end(d->fd, sign);
 }
 
+static int slot_made(struct volume *v, char *ret, struct err *e)
+{
+    struct dir *d = v->priv;
+    return dir_enter(d, false, e) < 0 ? -1 : made_of_file(d->fd, d->file, ret, e);
+}
+
 static int slot_keeper(struct volume *v, char *ret, struct err *e)
 {
     struct dir *d = v->priv;
@@ -343,9 +349,9 @@ static int slot_destroy(struct volume *v, struct err *e)
     int r = dir_enter(d, false, e);
     if (r != 0)
         return r < 0 ? -1 : 0;
-    if (dir_remove_all(d, DIR_TEMP, e) < 0 || dir_remove_all(d, DIR_STAGE, e) < 0 ||
-        former_settle(v, true, e) != 0 || dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0 ||
-        dir_traits_forget(d, e) < 0)
+    if (dir_check_clones(d, e) < 0 || dir_remove_all(d, DIR_TEMP, e) < 0 ||
+        dir_remove_all(d, DIR_STAGE, e) < 0 || former_settle(v, true, e) != 0 ||
+        dir_remove_snapshots(d, e) < 0 || dir_remove(d, d->file, e) < 0 || dir_traits_forget(d, e) < 0)
         return -1;
     keeper_end(d->fd, d->file);
     seal_tidy(d);
@@ -542,6 +548,7 @@ const struct volume_driver driver_dir = {
     .sign = slot_sign,
     .sign_seen = slot_sign_seen,
     .sign_end = slot_sign_end,
+    .made = slot_made,
     .keeper = slot_keeper,
     .keeper_set = slot_keeper_set,
     .keeper_remedy = slot_keeper_remedy,

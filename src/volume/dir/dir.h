@@ -133,6 +133,13 @@ int plain_prepare(struct dir *d, const struct filestage_mark *mark, int fd, stru
 int plain_tidy(struct dir *d, struct err *e);
 int plain_commit(struct volume *v, const char *id, enum commit_how how, struct err *e);
 
+/* ---- clones.c: linked clones that stand on the live file ---- */
+
+/* ERR_CONFIG when there are any; only a template has some. */
+int dir_check_clones(const struct dir *d, struct err *e);
+/* The same, but it may be replaced by a file of the same bytes. */
+int dir_check_clones_of(const struct dir *d, int live, const char *by, struct err *e);
+
 /* ---- former.c: the file whose place a commit has taken ---- */
 
 /* Give the live file this other name, a temporary's; nothing, where there are no hard links. */

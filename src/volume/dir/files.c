@@ -52,14 +52,15 @@ int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct e
     if (got < 0 && errno == ENOENT)
         return 1;
     if (got < 0 && errno == ELOOP)
-        return err_set(e, ERR_DATA, 0, "'%s' is a symlink: it is not followed", name);
+        return err_set(e, ERR_DATA, 0, "'%s' is a symlink, which is not followed: put the file itself there",
+                       name);
     if (got < 0)
         return err_sys(e, "cannot open '%s'", name);
     struct stat st;
     if (fstat(got, &st) < 0)
         return err_sys(e, "cannot stat '%s'", name);
     if (!S_ISREG(st.st_mode))
-        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file", name);
+        return err_set(e, ERR_DATA, 0, "'%s' is not a regular file: move it away", name);
     *fd = take_fd(&got);
     return 0;
 }
@@ -124,6 +125,8 @@ int dir_replace_live(const struct dir *d, const char *from, struct err *e)
         r = users_writing(fd, store_tick(d->store), by, e);
     if (r < 0 || (r > 0 && fd >= 0))
         return r < 0 ? -1 : users_refuse(by, e);
+    if (fd >= 0 && dir_check_clones_of(d, fd, from, e) < 0)
+        return -1;
     /* what came since it was looked for is somebody's */
     return dir_move(d, from, d->file, fd >= 0, e) < 0 ? -1 : dir_sync(d, e);
 }

@@ -47,7 +47,7 @@ static int open_live(struct dir *d, int *fd, uint64_t *size, struct err *e)
     struct stat st;
     int r = dir_file(d, d->file, O_RDONLY, fd, e);
     if (r != 0)
-        return r > 0 ? err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file) : -1;
+        return r > 0 ? err_set(e, ERR_GONE, 0, "the disk's file '%s' is not there", d->file) : -1;
     if (fstat(*fd, &st) < 0)
         return err_sys(e, "cannot stat '%s'", d->file);
     *size = (uint64_t)st.st_size;
@@ -87,7 +87,8 @@ static int make_digests(struct dir *d, int live, uint64_t size, int to, struct e
     struct dir_name name = dir_name(d, DIR_DIGEST, same.name);
     r = dir_file(d, name.s, O_RDONLY, &from, e);
     return r == 0  ? blockmap_duplicate(from, to, name.s, e)
-           : r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' vanished", same.name)
+           : r > 0 ? err_set(e, ERR_GONE, 0,
+                             "snapshot '%s' was removed meanwhile: the next run takes another", same.name)
                    : -1;
 }
 
@@ -258,7 +259,10 @@ static int copy_base(struct dir *d, const char *base_id, int fd, struct err *e)
     if (r == 0)
         r = dir_file(d, dir_name(d, DIR_DIGEST, s.name).s, O_RDONLY, &map_fd, e);
     if (r != 0)
-        return r < 0 ? -1 : err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", base_id);
+        return r < 0 ? -1
+                     : err_set(e, ERR_DATA, 0,
+                               "the base snapshot with id %s is not there: the next run looks for another",
+                               base_id);
     if (open_live(d, &live, &size, e) < 0 || check_room(d, live, e) < 0)
         return -1;
     _cleanup_(blockmap_freep) struct blockmap *map = blockmap_open(map_fd, s.name, e);

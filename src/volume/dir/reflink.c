@@ -34,7 +34,7 @@ static int clone_file(const struct dir *d, int to, int from, const char *name, s
 static int open_live(struct dir *d, int *fd, struct err *e)
 {
     int r = dir_file(d, d->file, O_RDONLY, fd, e);
-    return r > 0 ? err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file) : r;
+    return r > 0 ? err_set(e, ERR_GONE, 0, "the disk's file '%s' is not there", d->file) : r;
 }
 
 int reflink_snapshot_ahead(struct dir *d, const char *name, struct err *e)
@@ -211,7 +211,7 @@ static int show(struct volume *v, const struct snapshot *s, struct err *e)
     enum dir_kind kind;
     int r = dir_open_snapshot(d, s->name, &kind, &from, e);
     if (r != 0)
-        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' vanished", s->name) : -1;
+        return r > 0 ? err_set(e, ERR_GONE, 0, "snapshot '%s' was removed meanwhile", s->name) : -1;
     if (dir_file(d, d->file, O_RDONLY, &live, e) < 0 ||
         (live >= 0 && mark_get(live, "base", base, sizeof base, e) < 0) ||
         mark_get(from, "owner", owner, sizeof owner, e) < 0)

@@ -40,7 +40,7 @@ int dir_read_open(struct volume *v, const struct snapshot *s, struct volume_read
     if (s && reflink)
         r = dir_show_snapshot(v, s, fd, e);
     else if ((r = dir_file(d, d->file, O_RDONLY, fd, e)) > 0)
-        return err_set(e, ERR_GONE, 0, "the file '%s' is not there", d->file);
+        return err_set(e, ERR_GONE, 0, "the disk's file '%s' is not there", d->file);
     if (r < 0)
         return -1;
     if (fstat(*fd, &st) < 0) {

@@ -65,7 +65,7 @@ struct writer {
 static int flush_window(struct writer *w, uint64_t next, struct err *e)
 {
     if (w->any && fs_pwrite_all(w->fd, w->window, w->n * sizeof *w->window, place_of(w->first),
-                                "the digest map", e) < 0)
+                                "the file of digests", e) < 0)
         return -1;
     w->first = next;
     w->n = 0;
@@ -107,7 +107,7 @@ static int write_digests(struct writer *w, struct blockreader *r, uint64_t size,
 int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const struct tick *tick, struct err *e)
 {
     if (ftruncate(map_fd, (off_t)place_of(blocks_of(size))) < 0)
-        return err_sys(e, "cannot set the size of the digest map");
+        return err_sys(e, "cannot set the size of the file of digests");
     _cleanup_(blockreader_release) struct blockreader r;
     blockreader_init(&r, fd, size, what);
     _cleanup_free_ struct digest *window = xcalloc(WINDOW, sizeof *window);
@@ -119,7 +119,7 @@ int blockmap_make(int fd, uint64_t size, const char *what, int map_fd, const str
                        .size = htole64(size),
                        .sum = htole64(w.sum)};
     memcpy(h.magic, MAGIC, sizeof h.magic);
-    return fs_pwrite_all(map_fd, &h, sizeof h, 0, "the digest map", e);
+    return fs_pwrite_all(map_fd, &h, sizeof h, 0, "the file of digests", e);
 }
 
 int blockmap_duplicate(int from, int to, const char *what, struct err *e)
@@ -131,16 +131,16 @@ int blockmap_duplicate(int from, int to, const char *what, struct err *e)
         return err_sys(e, "cannot stat '%s'", what);
     uint64_t next, size = (uint64_t)st.st_size;
     if (ftruncate(to, st.st_size) < 0)
-        return err_sys(e, "cannot set the size of the digest map");
+        return err_sys(e, "cannot set the size of the file of digests");
     _cleanup_(blockreader_release) struct blockreader r;
     blockreader_init(&r, from, size, what);
     for (uint64_t at = 0; at < size; at += DIGEST_BLOCK) {
         if (blockreader_skip(&r, at, &next, e) < 0)
             return -1;
         at = next;
-        if (at < size &&
-            (blockreader_read(&r, at, &zero, &ignored, e) < 0 ||
-             (!zero && fs_pwrite_all(to, r.buffer, block_length(size, at), at, "the digest map", e) < 0)))
+        if (at < size && (blockreader_read(&r, at, &zero, &ignored, e) < 0 ||
+                          (!zero && fs_pwrite_all(to, r.buffer, block_length(size, at), at,
+                                                  "the file of digests", e) < 0)))
             return -1;
     }
     return 0;
@@ -174,7 +174,7 @@ struct blockmap *blockmap_open(int map_fd, const char *what, struct err *e)
     if (memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || (version != VERSION && version != VERSION_FULL) ||
         le32toh(h.block) != BLOCKMAP_BLOCK || size > INT64_MAX ||
         (uint64_t)st.st_size != place_of(blocks_of(size))) {
-        err_set(e, ERR_DATA, 0, "'%s' is damaged: it is no whole digest map", what);
+        err_set(e, ERR_DATA, 0, "'%s' is damaged: it is no whole list of digests", what);
         return NULL;
     }
     struct blockmap *m = xcalloc(1, sizeof *m);

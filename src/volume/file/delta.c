@@ -73,8 +73,10 @@ struct filedelta *filedelta_new(int base_fd, int fd, uint64_t size, uint64_t fro
         return NULL;
     }
     if ((uint64_t)st.st_size < size) {
-        err_set(e, ERR_DATA, 0, "the image has %lld bytes instead of %llu", (long long)st.st_size,
-                (unsigned long long)size);
+        err_set(e, ERR_DATA, 0,
+                "the image has only %lld of the %llu bytes that it had: if somebody made it smaller, the "
+                "next run goes on",
+                (long long)st.st_size, (unsigned long long)size);
         return NULL;
     }
     struct filedelta *d = xcalloc(1, sizeof *d);
@@ -289,7 +291,7 @@ static int read_at(int fd, uint8_t *out, uint64_t n, uint64_t offset, struct err
     while (done < n) {
         ssize_t r = pread(fd, out + done, n - done, (off_t)(offset + done));
         if (r < 0)
-            return err_sys(e, "cannot read the image at %llu", (unsigned long long)(offset + done));
+            return err_sys(e, "cannot read the image at byte %llu", (unsigned long long)(offset + done));
         if (r == 0)
             break;
         done += (uint64_t)r;

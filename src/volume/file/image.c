@@ -74,12 +74,13 @@ enum image_part image_refers(const uint8_t *head, size_t n, char name[IMAGE_NAME
     return IMAGE_DATA;
 }
 
-int image_check(int fd, const char *file, struct err *e)
+/* Of a qcow2 by its name; other files refer to none. -1 on errors. */
+static int refers(int fd, const char *file, char name[IMAGE_NAME_MAX + 1], struct err *e)
 {
     struct stat st;
     size_t k = strlen(file);
     if (k < strlen(SUFFIX) || strcmp(file + k - strlen(SUFFIX), SUFFIX) != 0)
-        return 0;
+        return IMAGE_ALONE;
     if (fstat(fd, &st) < 0)
         return err_sys(e, "cannot stat '%s'", file);
     size_t n = st.st_size < IMAGE_HEAD ? (size_t)st.st_size : IMAGE_HEAD;
@@ -87,10 +88,21 @@ int image_check(int fd, const char *file, struct err *e)
     _cleanup_free_ uint8_t *head = xmalloc(IMAGE_HEAD);
     if (fs_pread_all(fd, head, n, 0, what, e) < 0)
         return -1;
+    return (int)image_refers(head, n, name);
+}
+
+int image_backing(int fd, const char *file, char backing[IMAGE_NAME_MAX + 1], struct err *e)
+{
+    int part = refers(fd, file, backing, e);
+    return part < 0 ? -1 : part == IMAGE_BACKING;
+}
+
+int image_check(int fd, const char *file, struct err *e)
+{
     char name[IMAGE_NAME_MAX + 1];
-    enum image_part part = image_refers(head, n, name);
-    if (part == IMAGE_ALONE)
-        return 0;
+    int part = refers(fd, file, name, e);
+    if (part < 0 || part == IMAGE_ALONE)
+        return part < 0 ? -1 : 0;
     return err_set(
         e, ERR_CONFIG, 0,
         "'%s' has %s, '%s', without which it cannot be opened, and which is not replicated: make one "

@@ -18,5 +18,9 @@ enum image_part { IMAGE_ALONE, IMAGE_BACKING, IMAGE_DATA };
  * long, "" where it is not to be found. */
 enum image_part image_refers(const uint8_t *head, size_t n, char name[IMAGE_NAME_MAX + 1]);
 
+/* 1: the file, called `name`, is a qcow2 by its name and has a backing file, which is called `backing`; 0: it
+ * has none. */
+int image_backing(int fd, const char *name, char backing[IMAGE_NAME_MAX + 1], struct err *e);
+
 /* ERR_CONFIG when the file, called `name`, is a qcow2 by its name and needs another one. */
 int image_check(int fd, const char *name, struct err *e);

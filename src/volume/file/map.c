@@ -81,7 +81,9 @@ static int ask(struct filemap *m, uint64_t pos, struct err *e)
         const struct fiemap_extent *x = &b->fm_extents[m->n - 1];
         m->until = x->fe_logical + x->fe_length;
         if (m->until <= pos)
-            return err_set(e, ERR_SYSTEM, 0, "the block map of the image does not advance at %llu",
+            return err_set(e, ERR_SYSTEM, 0,
+                           "the file system lists no more blocks of the image behind byte %llu, where there "
+                           "are some: see dmesg",
                            (unsigned long long)pos);
     }
     return 0;

@@ -21,8 +21,8 @@ struct mapdelta {
 struct mapdelta *mapdelta_new(int base_fd, int map_fd, int data_fd, uint64_t from, struct err *e)
 {
     _cleanup_(mapdelta_freep) struct mapdelta *d = xcalloc(1, sizeof *d);
-    d->map = blockmap_open(map_fd, "the snapshot's digest map", e);
-    if (!d->map || (base_fd >= 0 && !(d->base = blockmap_open(base_fd, "the base's digest map", e))))
+    d->map = blockmap_open(map_fd, "the snapshot's file of digests", e);
+    if (!d->map || (base_fd >= 0 && !(d->base = blockmap_open(base_fd, "the base's file of digests", e))))
         return NULL;
     if (blockmap_prove(d->map, NULL, e) < 0 || (d->base && blockmap_prove(d->base, NULL, e) < 0))
         return NULL;

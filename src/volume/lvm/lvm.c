@@ -502,6 +502,7 @@ const struct volume_driver driver_lvmthin = {
     .info = info,
     .place = place,
     .sign = sign,
+    .made = sign,
     .sign_seen = sign_seen,
     .snapshots = snapshots,
     .seals = seals,

@@ -17,8 +17,17 @@ static bool is_id(uint64_t guid, const char *id)
     return strcmp(text, id) == 0;
 }
 
-int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
-                    const char *base_id, struct err *e)
+/* "DATASET@SNAPSHOT" */
+static bool is_named(const unsigned char record[ZFSRECORD_SIZE], const char *snapshot)
+{
+    char name[ZFSRECORD_NAME_MAX + 1] = "";
+    memcpy(name, record + ZFSRECORD_NAME, ZFSRECORD_NAME_MAX);
+    const char *at = strchr(name, '@');
+    return at && strcmp(at + 1, snapshot) == 0;
+}
+
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *snapshot,
+                    const char *id, const char *base_id, struct err *e)
 {
     if (zfsrecord_u32(record, 0) != ZFSRECORD_BEGIN || zfsrecord_u64(record, 8) != ZFSRECORD_MAGIC ||
         (zfsrecord_u64(record, 16) & 3) != ONE_STREAM)
@@ -28,6 +37,8 @@ int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, con
     uint64_t base = zfsrecord_u64(record, 48);
     if (!is_id(zfsrecord_u64(record, 40), id) || (*base_id ? !is_id(base, base_id) : base != 0))
         return err_set(e, ERR_DATA, 0, "the stream is of other snapshots than was said");
+    if (!is_named(record, snapshot))
+        return err_set(e, ERR_DATA, 0, "the stream is of a snapshot of another name than '%s'", snapshot);
     return 0;
 }
 

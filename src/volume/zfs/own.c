@@ -17,16 +17,66 @@ char *zfs_name_text(const char *volume, const char *snapshot, const char *also)
     return xasprintf("pvesr:name=@%s%s%s %s", snapshot, also ? " @" : "", also ? also : "", volume);
 }
 
-char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot)
+char *zfs_names_text(const struct strv *volumes, const char *snapshot)
 {
     struct buf b = BUF_INIT;
     buf_addf(&b, "pvesr:name=@%s", snapshot);
-    for (size_t i = 0; i < n; i++)
-        buf_addf(&b, " %s", zfs_of(v[i])->name);
+    for (size_t i = 0; i < volumes->n; i++)
+        buf_addf(&b, " %s", volumes->v[i]);
     char *text = buf_take(&b);
     if (strlen(text) > NAMES_MAX) /* as one of an earlier version */
         strcpy(text, "pvesr:name=-");
     return text;
+}
+
+/* Of a stage that is complete, the newest snapshot, where it has this name and nothing says yet that it was
+ * received. */
+static struct zfs_snapshot *unmarked(struct zfs_view *w, const char *name)
+{
+    struct zfs_snapshot *x = NULL;
+    for (size_t i = 0; i < w->n; i++)
+        if (!w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, w->stage.name) == 0)
+            x = &w->snapshots[i];
+    bool is = x && !w->stage.partial && strcmp(x->s.name, name) == 0;
+    return is && !(x->s.flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) ? x : NULL;
+}
+
+static int mark(struct zfs *z, const struct strv *volumes, const struct strv *full, const char *name,
+                struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_free_ char *text = zfs_names_text(volumes, name);
+    strv_adds(&argv, "zfs", "set", "pvesr:received=1", text, NULL);
+    for (size_t i = 0; i < full->n; i++)
+        strv_add(&argv, full->v[i]);
+    return zfs_change_all(z, &argv, e);
+}
+
+int zfs_mark_received(struct zfs *z, const struct zfs_snapshot *x, struct err *e)
+{
+    _cleanup_free_ struct zfs **all = NULL;
+    _cleanup_strv_ struct strv volumes = STRV_INIT, full = STRV_INIT;
+    size_t n = zfs_beside_open(z, &all), k = 1;
+    strv_add(&volumes, z->name);
+    strv_addf(&full, "%s@%s", x->dataset, x->s.name);
+    for (size_t i = 1; i < n; i++) {
+        if (!unmarked(&all[i]->seen, x->s.name))
+            continue;
+        strv_add(&volumes, all[i]->name);
+        strv_addf(&full, "%s@%s", all[i]->stage, x->s.name);
+        all[k++] = all[i];
+    }
+    zfs_forget(z);
+    if (k > 1 && mark(z, &volumes, &full, x->s.name, e) == 0) {
+        for (size_t i = 1; i < k; i++)
+            unmarked(&all[i]->seen, x->s.name)->s.flags |= SNAPSHOT_RECEIVED | SNAPSHOT_OURS;
+        return 0;
+    }
+    while (full.n > 1) { /* one of the others may have vanished meanwhile */
+        strv_remove(&full, full.n - 1);
+        strv_remove(&volumes, volumes.n - 1);
+    }
+    return mark(z, &volumes, &full, x->s.name, e);
 }
 
 static void add_below(const struct strv *all, const char *dataset, char separator, struct strv *ret)

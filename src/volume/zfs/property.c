@@ -81,6 +81,21 @@ static char *as_possible(const struct zfs_dataset *d, const char *property)
     return fits ? xstrdup(property) : xasprintf(REFQUOTA "%" PRIu64, d->referenced);
 }
 
+/* What is seen of the stage becomes what it has now. */
+static void note_set(struct zfs *z, struct strv *there, char *const set[], size_t n)
+{
+    for (size_t i = 0; i < there->n; i++)
+        for (size_t k = 0; k < n; k++) {
+            size_t key = strcspn(set[k], "=") + 1;
+            if (strncmp(there->v[i], set[k], key) != 0)
+                continue;
+            free(there->v[i]);
+            there->v[i] = xstrdup(set[k]);
+        }
+    _cleanup_free_ char *text = strv_join(there, " ");
+    snprintf(z->seen.stage.properties, sizeof z->seen.stage.properties, "%s", text);
+}
+
 int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err *e)
 {
     _cleanup_strv_ struct strv wanted = STRV_INIT;
@@ -100,6 +115,10 @@ int zfs_properties_apply(struct zfs *z, const struct zfs_dataset *d, struct err 
     if (argv.n == options)
         return 0;
     strv_add(&argv, d->name); /* it begins with the pool's name, and `zfs set` knows no "--" */
-    zfs_forget(z);
-    return zfs_change_all(z, &argv, e);
+    int r = zfs_change_all(z, &argv, e);
+    if (r < 0 || strcmp(d->name, z->stage) != 0)
+        zfs_forget(z);
+    else if (z->known)
+        note_set(z, &there, argv.v + options, argv.n - 1 - options);
+    return r;
 }

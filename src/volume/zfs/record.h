@@ -14,6 +14,8 @@
 #define ZFSRECORD_RAW (1u << 26)
 #define ZFSRECORD_OF_FILESYSTEM 2u /* the first one's, at 32 */
 #define ZFSRECORD_OF_ZVOL 3u
+#define ZFSRECORD_NAME 56 /* in the first one: of the snapshot, ended by a zero byte where it is shorter */
+#define ZFSRECORD_NAME_MAX 256
 
 enum zfsrecord_type { /* at 0 */
                       ZFSRECORD_BEGIN,

@@ -65,7 +65,10 @@ static int look_for_both(const struct volume *v, const struct snapshot *base, co
     *new = full_name(x);
     *old = from ? full_name(from) : NULL;
     if (w->live.encrypted && !w->live.key && v->form != VOLUME_RAW)
-        return err_set(e, ERR_CONFIG, 0, "the key of '%s' is not loaded: zfs load-key", w->live.name);
+        return err_set(e, ERR_CONFIG, 0,
+                       "the key of '%s' is not loaded: zfs load-key, of the dataset that 'zfs get "
+                       "encryptionroot %s' names",
+                       w->live.name, w->live.name);
     return 0;
 }
 

@@ -195,7 +195,9 @@ static int receive_into_new(struct strv *argv, struct zfs *z, const struct zfs_s
     const struct zfs_snapshot *base = full ? NULL : zfs_find_id(&w, x->mark.base_id);
     if (!full && (!base || base->is_bookmark ||
                   (!base->of_origin && (x->anew || strcmp(base->dataset, w.live.name) != 0))))
-        return err_set(e, ERR_DATA, 0, "the base snapshot with id %s is not there", x->mark.base_id);
+        return err_set(e, ERR_DATA, 0,
+                       "the base snapshot with id %s is not there: the next run looks for another",
+                       x->mark.base_id);
     _cleanup_free_ char *whole = whole_after(x, base && base->s.flags & SNAPSHOT_DOUBTFUL);
     strv_adds(argv, "-o", whole, NULL);
     if (base)
@@ -313,7 +315,7 @@ static ssize_t take_beginning(struct zfs *z, struct zfs_stage *x, const char *da
     memcpy(x->first + x->got_first, data + used, part);
     x->got_first += part;
     if (x->got_first == sizeof x->first &&
-        (zfs_begin_check(x->first, !is_filesystem(z), x->mark.id, x->mark.base_id, e) < 0 ||
+        (zfs_begin_check(x->first, !is_filesystem(z), x->mark.snapshot, x->mark.id, x->mark.base_id, e) < 0 ||
          start_receive(z, x, e) < 0))
         return -1;
     return (ssize_t)(used + part);
@@ -334,27 +336,27 @@ int zfs_stage_feed(struct stage *s, const void *data, size_t n, struct err *e)
     return 0;
 }
 
-/* zfs receive returns when the snapshot is on the disk. */
+/* A commit would find out too late, when others of the guest's volumes show theirs. */
+static int seal_filesystem(struct zfs *z, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    return zfs_view(z, &w, e) < 0 ? -1 : zfs_properties_apply(z, &w.stage, e);
+}
+
+/* zfs receive returns when the snapshot is on the disk. Which one it is, its stream's beginning said. */
 int zfs_stage_seal(struct stage *s, struct err *e)
 {
     struct zfs_stage *x = s->priv;
-    _cleanup_view_ struct zfs_view w = {0};
+    struct zfs *z = zfs_of(s->volume);
     if (s->sealed)
         return 0;
     if (x->got_first < sizeof x->first)
         return err_set(e, ERR_DATA, 0, "the stream ends before it has begun");
-    zfs_forget(zfs_of(s->volume));
+    zfs_forget(z);
     if (streamproc_end(&x->proc, e) < 0)
         return refused(s, e);
-    if (zfs_view(zfs_of(s->volume), &w, e) < 0)
-        return -1;
-    const struct zfs_snapshot *got = staged(&w, x->mark.id);
-    if (got && strcmp(got->s.name, x->mark.snapshot) == 0)
-        return zfs_properties_apply(zfs_of(s->volume), &w.stage, e);
-    struct err ignored;
-    zfs_stage_discard(s->volume, &ignored);
-    return err_set(e, ERR_DATA, 0, "the stream is not of snapshot '%s' with the id %s", x->mark.snapshot,
-                   x->mark.id);
+    zfs_received(z);
+    return is_filesystem(z) ? seal_filesystem(z, e) : 0;
 }
 
 void zfs_stage_close(struct stage *s)
@@ -511,14 +513,14 @@ static int set_marks(struct zfs *z, const struct zfs_view *w, const char *id, st
 {
     struct stage_mark m;
     if (!mark_parse(w->stage.stage, &m))
-        return err_set(e, ERR_DATA, 0, "nothing says what '%s' is", z->stage);
+        return err_set(e, ERR_DATA, 0,
+                       "'%s' has lost the property that says which volume and restore point it is of: "
+                       "destroy it, and the next run begins anew",
+                       z->stage);
     for (size_t i = 0; i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
-        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
-        _cleanup_free_ char *name = zfs_name_text(z->name, x->s.name, NULL);
         if (strcmp(x->dataset, w->stage.name) == 0 && !x->is_bookmark &&
-            !(x->s.flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) &&
-            zfs_change(z, e, "set", "pvesr:received=1", name, full, NULL) < 0)
+            !(x->s.flags & (SNAPSHOT_RECEIVED | SNAPSHOT_STRANGE)) && zfs_mark_received(z, x, e) < 0)
             return -1;
     }
     if (zfs_properties_apply(z, &w->stage, e) < 0)

@@ -119,6 +119,44 @@ static void test_asked_anew(void **state)
     expect_written(0, 0);
 }
 
+/* In place of a receive: it waits for the pool, too. */
+static void receive(int i)
+{
+    char dataset[80];
+    snprintf(dataset, sizeof dataset, "%s/" VOLUME, w.pool, i);
+    assert_int_equal(RUN("zfs", "set", "pvesr:test=1", dataset), 0);
+    zfs_forget(zfs_of(w.v[i]));
+    zfs_received(zfs_of(w.v[i]));
+}
+
+/* What was written up to a receive is seen, also of the one that was received first; and the answer after
+ * that is never older than the last one. */
+static void test_asked_behind_receive(void **state)
+{
+    struct snapshots all;
+    expect_written(0, 0);
+    expect_written(1, 0);
+    write_to(0, "the only copy");
+    receive(0);
+    receive(1);
+    assert_int_equal(volume_snapshots(w.v[1], &all, &err), 0);
+    snapshots_release(&all);
+    expect_written(0, 1);
+    expect_written(1, 0);
+    write_to(1, "written since");
+    expect_written(1, 1);
+}
+
+/* Something was done in between, perhaps an unmount that wrote times: then it is asked anew. */
+static void test_changed_behind_receive(void **state)
+{
+    expect_written(0, 0);
+    receive(0);
+    zfs_forget(zfs_of(w.v[0]));
+    write_to(0, "the only copy");
+    expect_written(0, 1);
+}
+
 /* A volume that is destroyed while others are asked after is none of theirs. */
 static void destroy(int i)
 {
@@ -165,7 +203,8 @@ int main(void)
         print_message("SKIPPED: there is no ZFS, or PVESR_TEST_ZFS=1 does not say that a pool may be made\n");
         return 0;
     }
-    const struct CMUnitTest tests[] = {on_a_pool(test_asked_anew), on_a_pool(test_gone_before_traits),
-                                       on_a_pool(test_gone_within_look)};
+    const struct CMUnitTest tests[] = {on_a_pool(test_asked_anew), on_a_pool(test_asked_behind_receive),
+                                       on_a_pool(test_changed_behind_receive),
+                                       on_a_pool(test_gone_before_traits), on_a_pool(test_gone_within_look)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

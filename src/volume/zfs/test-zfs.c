@@ -22,19 +22,24 @@ static const struct {
     bool volume;
     const char *base;
     bool ok;
+    const char *name; /* NULL: the right one */
 } begins[] = {
-    {"whole", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", true},
-    {"from a base", 0, 0x2F5bacbac, 0x45, 3, 42, 7, true, BASE, true},
-    {"a file system", 0, 0x2F5bacbac, 0x45, 2, 42, 7, false, BASE, true},
-    {"another record", 1, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false},
-    {"another magic", 0, 0xacbcf505020000, 0x45, 3, 42, 0, true, "", false},
-    {"a package", 0, 0x2F5bacbac, 0x46, 3, 42, 0, true, "", false},
-    {"a file system for a disk", 0, 0x2F5bacbac, 0x45, 2, 42, 0, true, "", false},
-    {"a disk for a file system", 0, 0x2F5bacbac, 0x45, 3, 42, 0, false, "", false},
-    {"another snapshot", 0, 0x2F5bacbac, 0x45, 3, 43, 0, true, "", false},
-    {"from somebody's snapshot, said to be whole", 0, 0x2F5bacbac, 0x45, 3, 42, 7, true, "", false},
-    {"from another base", 0, 0x2F5bacbac, 0x45, 3, 42, 8, true, BASE, false},
-    {"whole, said to be from a base", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, BASE, false},
+    {"whole", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", true, NULL},
+    {"from a base", 0, 0x2F5bacbac, 0x45, 3, 42, 7, true, BASE, true, NULL},
+    {"a file system", 0, 0x2F5bacbac, 0x45, 2, 42, 7, false, BASE, true, NULL},
+    {"another record", 1, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false, NULL},
+    {"another magic", 0, 0xacbcf505020000, 0x45, 3, 42, 0, true, "", false, NULL},
+    {"a package", 0, 0x2F5bacbac, 0x46, 3, 42, 0, true, "", false, NULL},
+    {"a file system for a disk", 0, 0x2F5bacbac, 0x45, 2, 42, 0, true, "", false, NULL},
+    {"a disk for a file system", 0, 0x2F5bacbac, 0x45, 3, 42, 0, false, "", false, NULL},
+    {"another snapshot", 0, 0x2F5bacbac, 0x45, 3, 43, 0, true, "", false, NULL},
+    {"from somebody's snapshot, said to be whole", 0, 0x2F5bacbac, 0x45, 3, 42, 7, true, "", false, NULL},
+    {"from another base", 0, 0x2F5bacbac, 0x45, 3, 42, 8, true, BASE, false, NULL},
+    {"whole, said to be from a base", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, BASE, false, NULL},
+    {"of another name", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false, "tank/vm-100-disk-0@s2"},
+    {"of a name that begins so", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false, "tank/vm-100-disk-0@s12"},
+    {"of a dataset", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false, "tank/s1"},
+    {"of no name", 0, 0x2F5bacbac, 0x45, 3, 42, 0, true, "", false, ""},
 };
 
 static void test_begin(void **state)
@@ -47,12 +52,28 @@ static void test_begin(void **state)
         memcpy(record + 32, &begins[i].kind, 4);
         memcpy(record + 40, &begins[i].to, 8);
         memcpy(record + 48, &begins[i].from, 8);
+        const char *name = begins[i].name ? begins[i].name : "tank/vm-100-disk-0@s1";
+        memcpy(record + 56, name, strlen(name));
         err = (struct err){0};
-        int r = zfs_begin_check(record, begins[i].volume, ID, begins[i].base, &err);
+        int r = zfs_begin_check(record, begins[i].volume, "s1", ID, begins[i].base, &err);
         if ((r == 0) != begins[i].ok)
             fail_msg("%s: %s", begins[i].what, r == 0 ? "was not refused" : err.text);
         assert_true(r == 0 || err.kind == ERR_DATA);
     }
+}
+
+/* The name fills its field, and no zero byte ends it. */
+static void test_begin_endless(void **state)
+{
+    unsigned char record[ZFSRECORD_SIZE] = {0};
+    const uint64_t magic = 0x2F5bacbac, version = 0x45, kind = 3, to = 42;
+    memcpy(record + 8, &magic, 8);
+    memcpy(record + 16, &version, 8);
+    memcpy(record + 32, &kind, 4);
+    memcpy(record + 40, &to, 8);
+    memset(record + 56, 's', sizeof record - 56);
+    record[56] = '@';
+    assert_int_equal(zfs_begin_check(record, true, "s1", ID, "", &err), -1);
 }
 
 static const struct {
@@ -280,9 +301,9 @@ static void test_lasting(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin),      cmocka_unit_test(test_embedded),
-                                       cmocka_unit_test(test_find),       cmocka_unit_test(test_token),
-                                       cmocka_unit_test(test_properties), cmocka_unit_test(test_lasting),
-                                       cmocka_unit_test(test_linked)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_begin),    cmocka_unit_test(test_begin_endless),
+                                       cmocka_unit_test(test_embedded), cmocka_unit_test(test_find),
+                                       cmocka_unit_test(test_token),    cmocka_unit_test(test_properties),
+                                       cmocka_unit_test(test_lasting),  cmocka_unit_test(test_linked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,7 @@ static int flush_pool(const struct zfs *z, struct err *e)
 void zfs_forget(struct zfs *z)
 {
     z->known = z->exact = z->has_local = false;
+    z->flushed = 0;
     zfs_view_release(&z->seen);
     strv_release(&z->local);
 }
@@ -178,27 +179,48 @@ void zfs_closed(const struct zfs *z)
     }
 }
 
+void zfs_received(struct zfs *z)
+{
+    z->flushed = clock_mono();
+    for (size_t i = 0; i < opened.n; i++)
+        if (opened.v[i]->flushed > 0 && strcmp(opened.v[i]->pool, z->pool) == 0)
+            opened.v[i]->flushed = z->flushed;
+}
+
+static bool is_flushed(const struct zfs *z)
+{
+    return z->flushed > 0 && clock_mono() - z->flushed < ZFS_BELIEVED_SECONDS;
+}
+
+/* What was seen is forgotten. Will the next look do for a question of what was written? The first one alone,
+ * and the first behind a receive, and no guest writes: who asks again wants to know what happened since. */
+static void begin_look(struct zfs *z, bool exact)
+{
+    bool does = z->volume->idle && (is_flushed(z) || (exact && !z->looked));
+    zfs_forget(z);
+    z->exact = does;
+    z->asked = clock_mono();
+}
+
 /* One command for this volume and all of its pool that are to be looked at, too: they are those of one
  * guest. */
 static int look_around(struct zfs *z, bool exact, struct err *e)
 {
     _cleanup_free_ struct zfs **all = xcalloc(opened.n + 1, sizeof(struct zfs *));
     size_t n = 0;
-    zfs_forget(z);
-    if (exact && flush_pool(z, e) < 0)
+    if (exact && !is_flushed(z) && flush_pool(z, e) < 0) {
+        zfs_forget(z);
         return -1;
+    }
     all[n++] = z;
     for (size_t i = 0; i < opened.n; i++)
         if (opened.v[i] != z && strcmp(opened.v[i]->pool, z->pool) == 0 && !believed(opened.v[i]))
             all[n++] = opened.v[i];
-    for (size_t i = 0; i < n; i++) {
-        zfs_forget(all[i]);
-        all[i]->asked = clock_mono();
-    }
+    for (size_t i = 0; i < n; i++)
+        begin_look(all[i], exact);
     int r = zfs_look(all, n, e);
     for (size_t i = 0; i < n; i++) {
-        /* The first look alone, and no guest writes: who asks again wants to know what happened since. */
-        all[i]->exact = all[i]->known && exact && !all[i]->looked && all[i]->volume->idle;
+        all[i]->exact = all[i]->exact && all[i]->known;
         all[i]->looked |= all[i]->known;
     }
     return r;

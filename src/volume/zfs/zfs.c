@@ -181,8 +181,10 @@ static int slot_snapshot(struct volume *v, const char *name, bool busy, struct e
 
 static int slot_snapshot_all(struct volume *const v[], size_t n, const char *name, struct err *e)
 {
-    _cleanup_strv_ struct strv argv = STRV_INIT;
-    _cleanup_free_ char *mark = zfs_names_text(v, n, name);
+    _cleanup_strv_ struct strv argv = STRV_INIT, volumes = STRV_INIT;
+    for (size_t i = 0; i < n; i++)
+        strv_add(&volumes, zfs_of(v[i])->name);
+    _cleanup_free_ char *mark = zfs_names_text(&volumes, name);
     strv_adds(&argv, "zfs", "snapshot", "-o", mark, "--", NULL);
     for (size_t i = 0; i < n; i++) {
         strv_addf(&argv, "%s@%s", zfs_of(v[i])->live, name);
@@ -363,7 +365,7 @@ static int slot_snapshot_rename(struct volume *v, const char *from, const char *
     if (x->is_bookmark && snapshot_is_aside(to))
         return drop_bookmark(z, x->s.name, e); /* it holds nothing that could be lost */
     if (x->is_bookmark)
-        return err_set(e, ERR_GONE, 0, "of snapshot '%s' there is only a bookmark", from);
+        return err_set(e, ERR_GONE, 0, "of snapshot '%s' only a bookmark is left, which has no data", from);
     _cleanup_free_ char *old = at(x->dataset, from);
     _cleanup_free_ char *new = at(x->dataset, to);
     _cleanup_free_ char *mark = zfs_name_text(z->name, to, from);
@@ -530,6 +532,7 @@ const struct volume_driver driver_zfspool = {
     .info = slot_info,
     .place = slot_place,
     .sign = slot_sign,
+    .made = slot_sign,
     .sign_seen = slot_sign_seen,
     .snapshots = slot_snapshots,
     .strays = zfs_strays,

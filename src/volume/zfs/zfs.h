@@ -58,13 +58,12 @@
  *
  * What is ours. Properties travel with `zfs send -p`, go down to children, and stay with what is renamed. So
  * pvesr:at beside pvesr:owner is the name of the live volume for which the dataset was made, and pvesr:name
- * of a snapshot says "@SNAP VOLUME…" (more of both while we rename it, or where one command took the
- * snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is theirs. Where it
- * is missing an earlier version, or Proxmox VE, made it. A bookmark has no properties: ours are those of
- * replication snapshots' names; others are somebody's: `zfs promote` takes those along that are as
- * old as the base, and for others the dataset before is kept. Datasets below a volume's
- * are nobody's concern but a person's: with them it is neither sent nor replaced. Nothing is destroyed
- * recursively.
+ * of a snapshot says "@SNAP VOLUME…" (more of both while we rename it, or where one command took or
+ * marked the snapshots of several volumes). Where it does not fit, somebody copied or renamed it: it is
+ * theirs. Where it is missing an earlier version, or Proxmox VE, made it. A bookmark has no properties: ours
+ * are those of replication snapshots' names; others are somebody's: `zfs promote` takes those along that are
+ * as old as the base, and for others the dataset before is kept. Datasets below a volume's are nobody's
+ * concern but a person's: with them it is neither sent nor replaced. Nothing is destroyed recursively.
  *
  * Embedded blocks. `zfs send -e` of OpenZFS 2.3 and later loses a block of system attributes that is embedded
  * in its pointer: long symbolic links and extended attributes of filesystems are gone, contents of small
@@ -176,6 +175,7 @@ struct zfs { /* volume.priv */
     struct zfs_view held; /* while `holds`: of what is destroyed one after the other */
     bool holds;
     double asked;      /* when that was, clock_mono */
+    double flushed;    /* when the pool was, by a receive after which nothing else was done; 0: it was not */
     struct strv local; /* what `zfs get` told of the live volume beside another; for one question */
     bool has_local;
     bool bare_stage, bare_live; /* this process received it: nothing is set on it but what that says */
@@ -222,10 +222,13 @@ int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e);
 /* One dataset or snapshot. Somebody's scan of new devices holds a zvol for a moment: tried again for a while.
  */
 int zfs_destroy_one(struct zfs *z, const char *name, struct err *e);
-/* The same text for a snapshot of several volumes that one command takes. */
-char *zfs_names_text(struct volume *const v[], size_t n, const char *snapshot);
+/* The same text for a snapshot of several volumes that one command takes or marks. */
+char *zfs_names_text(const struct strv *volumes, const char *snapshot);
 /* "pvesr:name=@SNAP VOLUME" of a snapshot; `also`: NULL, or its other name while it is renamed. malloc'ed */
 char *zfs_name_text(const char *volume, const char *snapshot, const char *also);
+/* That snapshot of the stage was received. The same command says so of those of its name that the stages of
+ * other volumes of the guest have (zfs_beside_open), which are committed next. */
+int zfs_mark_received(struct zfs *z, const struct zfs_snapshot *x, struct err *e);
 /* What was kept may stand on the volume's snapshots: it takes them along, and the rest can go. */
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w);
 /* Look at volumes of one pool: one command, or two where what is there is not what was expected. Of each,
@@ -240,10 +243,14 @@ void zfs_closed(const struct zfs *z);
 int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
 /* The same with `written` as it is now: it counts what is on the disk, so the pool is flushed. Where no guest
  * runs, this process's first look at the volume, be it one at another of the pool, does for the first such
- * question, for as long as a look is believed. Each further question has a look of its own, so that what was
- * written since the last answer is seen. */
+ * question, for as long as a look is believed, and so does the first behind a receive (zfs_received). Each
+ * further question has a look of its own, so that what was written since the last answer is seen. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
+/* A receive for this volume ended well: as each command that changes something it waited until the pool had
+ * on the disk all that was written before. The commit that follows asks what was written meanwhile, and once
+ * more when the names have been exchanged. */
+void zfs_received(struct zfs *z);
 /* Of a live volume on which no guest runs: unmount it, unless somebody uses it, and find out whether it was
  * but read in. */
 int zfs_settle(struct zfs *z, struct err *e);
@@ -332,10 +339,10 @@ struct zfs_token_want {
 };
 int zfs_token_check(char *told, const struct zfs_token_want *want, uint64_t *sent, struct err *e);
 
-/* Is the stream that begins with this record one of the snapshot `id`, from base_id ("": whole), and nothing
- * else? ERR_DATA. */
-int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *id,
-                    const char *base_id, struct err *e);
+/* Is the stream that begins with this record one of the snapshot of this name and id, from base_id ("":
+ * whole), and nothing else? ERR_DATA. */
+int zfs_begin_check(const unsigned char record[ZFSRECORD_SIZE], bool volume, const char *snapshot,
+                    const char *id, const char *base_id, struct err *e);
 /* May it have embedded blocks that can be lost? */
 bool zfs_begin_embeds(const unsigned char record[ZFSRECORD_SIZE]);
 /* Has it blocks above 128 KiB as they are? */

@@ -12,7 +12,8 @@ import rig
 SOME = {
     "test-scenarios.py": "written_replica failover",
     "test-owners.py": "planned_moves",
-    "test-guest-snapshots.py": "rolled_back_behind_another",
+    "test-guest-snapshots.py": "rolled_back_behind_another lost_guest_snapshot",
+    "test-same-id.py": "another_guest its_other_disk restored",
     "test-places.py": "twice_the_same one_for_both",
     "test-history.py": "clone",
     "test-instant.py": "tested_and_kept written_within_the_commit failed_over_again",
