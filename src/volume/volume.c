@@ -279,9 +279,9 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     return 0;
 }
 
-int volume_seals(struct volume *v, struct snapshots *all, struct err *e)
+int volume_seals(struct volume *v, struct snapshots *all, bool wait, struct err *e)
 {
-    return v->driver->seals ? volume_done(v, v->driver->seals(v, all, e), e) : 0;
+    return v->driver->seals ? volume_done(v, v->driver->seals(v, all, wait, e), e) : 0;
 }
 
 int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e)

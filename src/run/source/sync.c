@@ -135,7 +135,7 @@ void sync_look_whose(struct sync *s)
 
 static int look_at_seals(struct sync *s, size_t i, struct err *e)
 {
-    int r = volume_seals(s->volumes[i].local.volume, &s->volumes[i].snapshots, e);
+    int r = volume_seals(s->volumes[i].local.volume, &s->volumes[i].snapshots, true, e);
     if (r > 0)
         joblog_add(s->log, "%s: nothing tells whether its restore points were written to: %s", s->volids.v[i],
                    e->text);

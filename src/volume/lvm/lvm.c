@@ -142,9 +142,9 @@ static int sign_seen(struct volume *v, const char *sign_there, struct err *e)
     return sign(v, here, e) < 0 ? -1 : strcmp(here, sign_there) == 0;
 }
 
-static int seals(struct volume *v, struct snapshots *all, struct err *e)
+static int seals(struct volume *v, struct snapshots *all, bool wait, struct err *e)
 {
-    return lvm_seals(v->priv, all, e);
+    return lvm_seals(v->priv, all, wait, e);
 }
 
 static int strays(struct volume *v, bool live, struct strv *ret, struct err *e)

@@ -197,8 +197,10 @@ struct pool_hold {
     const struct lvm *lvm;
     int fd; /* of the note on it, locked */
     bool taken;
+    double others, foreign; /* seconds that are waited for other processes of ours, and for somebody else */
 };
-/* h->lvm is set, h->fd -1. ERR_BUSY: somebody else holds one for long. The pool must be active. */
+#define POOL_HOLD_SECONDS 600.0
+/* h->lvm is set, and how long is waited, h->fd -1. ERR_BUSY: longer. The pool must be active. */
 int pool_hold(struct pool_hold *h, struct err *e);
 int pool_hold_release(struct pool_hold *h, struct err *e);
 void pool_hold_end(struct pool_hold *h);
@@ -248,7 +250,7 @@ int lvm_seal(const struct lvm *l, const struct lv *lv, char ret[LVM_SEAL_LEN + 1
  * sealed is compared by the run that builds on it. */
 void lvm_seal_taken(const struct lvm *l, const struct lv *lv);
 /* volume_seals */
-int lvm_seals(const struct lvm *l, struct snapshots *all, struct err *e);
+int lvm_seals(const struct lvm *l, struct snapshots *all, bool wait, struct err *e);
 
 /* ---- written.c ---- */
 

@@ -26,7 +26,6 @@
 #include <time.h>
 
 #define NOTES "/var/lib/pvesr"
-#define LOCK_SECONDS 600.0
 #define FOREIGN_SECONDS 30.0
 /* thin_delta prints all the time once it has begun */
 #define SILENT_SECONDS 600.0
@@ -199,7 +198,7 @@ static int lock_note(struct pool_hold *h, struct err *e)
     h->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE_NOTE);
     if (h->fd < 0)
         return err_sys(e, "cannot open '%s'", path);
-    double until = clock_mono() + LOCK_SECONDS;
+    double until = clock_mono() + h->others;
     while (flock(h->fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_sys(e, "cannot lock '%s'", path);
@@ -233,7 +232,7 @@ void pool_hold_end(struct pool_hold *h)
 static int wait_for_turn(struct pool_hold *h, struct err *e)
 {
     struct pool_room p;
-    double until = clock_mono() + FOREIGN_SECONDS;
+    double until = clock_mono() + h->foreign;
     for (;;) {
         int r = pool_room(h->lvm, &p, e);
         if (r > 0)
@@ -364,7 +363,8 @@ static int run_delta(const struct lvm *l, const struct lv *base, const struct lv
 
 struct thinmap *pool_compare(const struct lvm *l, const struct lv *base, const struct lv *lv, struct err *e)
 {
-    _cleanup_(pool_hold_end) struct pool_hold h = {.lvm = l, .fd = -1};
+    _cleanup_(pool_hold_end) struct pool_hold h = {
+        .lvm = l, .fd = -1, .others = POOL_HOLD_SECONDS, .foreign = FOREIGN_SECONDS};
     _cleanup_(thinmap_freep) struct thinmap *map = thinmap_new(base ? base->size : 0);
     if (check_version(l, e) < 0 || pool_hold(&h, e) < 0)
         return NULL;

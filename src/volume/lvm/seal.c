@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Without a seal nothing is lost that was not lost before there were any. */
+#define MOMENT_SECONDS 2.0
+
 struct reader {
     struct pool_hold hold;
     struct lvm_open active; /* of an LV that we activated, so that the pool is */
@@ -37,16 +40,17 @@ static int open_metadata(struct reader *r, struct err *e)
 }
 
 /* `any` LV of the pool. 1: the metadata cannot be read, by us at least. */
-static int reader_open(const struct lvm *l, const struct lv *any, struct reader *ret, struct err *e)
+static int reader_open(const struct lvm *l, const struct lv *any, bool wait, struct reader *ret,
+                       struct err *e)
 {
     struct pool_room ignored;
-    *ret = (struct reader){.hold = {.lvm = l, .fd = -1}, .active = LVM_OPEN_INIT, .fd = -1};
+    *ret = (struct reader){
+        .hold = {.lvm = l, .fd = -1, .foreign = MOMENT_SECONDS}, .active = LVM_OPEN_INIT, .fd = -1};
+    ret->hold.others = wait ? POOL_HOLD_SECONDS : MOMENT_SECONDS;
     int r = pool_room(l, &ignored, e);
     if (r < 0 || (r > 0 && lvm_open(l, any, O_RDONLY, &ret->active, e) < 0))
-        return -1;
-    if (pool_hold(&ret->hold, e) < 0)
-        return e->kind == ERR_BUSY ? -1 : 1;
-    return open_metadata(ret, e) < 0 ? 1 : 0;
+        return 1;
+    return pool_hold(&ret->hold, e) < 0 || open_metadata(ret, e) < 0;
 }
 
 static void print(const struct lv *lv, const struct thin_device *d, char ret[LVM_SEAL_LEN + 1])
@@ -72,7 +76,7 @@ static bool is_untouched(const struct thin_device *d)
 static int read_one(const struct lvm *l, const struct lv *lv, struct thin_device *ret, struct err *e)
 {
     struct reader reader;
-    int r = reader_open(l, lv, &reader, e);
+    int r = reader_open(l, lv, true, &reader, e);
     if (r == 0 && (r = thinmeta_device(reader.meta, lv->thin_id, ret, e)) > 0)
         err_set(e, ERR_GONE, 0, "thin pool '%s/%s' has no device %" PRIu64, l->vg, l->pool, lv->thin_id);
     reader_close(&reader);
@@ -124,7 +128,7 @@ static int find_all(const struct lvm *l, const struct snapshots *all, struct loo
 }
 
 /* 1: they cannot be read. */
-static int read_all(const struct lvm *l, struct look *v, size_t n, struct err *e)
+static int read_all(const struct lvm *l, struct look *v, size_t n, bool wait, struct err *e)
 {
     struct reader reader;
     size_t first = 0;
@@ -132,7 +136,7 @@ static int read_all(const struct lvm *l, struct look *v, size_t n, struct err *e
         first++;
     if (first == n)
         return 0;
-    int r = reader_open(l, &v[first].lv, &reader, e);
+    int r = reader_open(l, &v[first].lv, wait, &reader, e);
     for (size_t i = 0; r == 0 && i < n; i++) {
         int is = v[i].there ? thinmeta_device(reader.meta, v[i].lv.thin_id, &v[i].device, e) : 1;
         v[i].there = is == 0;
@@ -158,12 +162,12 @@ static void judge(const struct lvm *l, const struct look *x, struct snapshot *s)
     s->state = hash_bytes(is, LVM_SEAL_LEN) << 2 | s->state;
 }
 
-int lvm_seals(const struct lvm *l, struct snapshots *all, struct err *e)
+int lvm_seals(const struct lvm *l, struct snapshots *all, bool wait, struct err *e)
 {
     _cleanup_free_ struct look *v = xcalloc(all->n + 1, sizeof *v);
     int r = find_all(l, all, v, e);
     if (r == 0)
-        r = read_all(l, v, all->n, e);
+        r = read_all(l, v, all->n, wait, e);
     for (size_t i = 0; r == 0 && i < all->n; i++)
         if (v[i].there)
             judge(l, &v[i], &all->v[i]);

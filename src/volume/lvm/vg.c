@@ -451,6 +451,8 @@ int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *m
         strv_adds(&argv, "--deltag", lv->tag, NULL);
     if (seal)
         strv_addf(&argv, "--addtag=" LVM_TAG_SEAL "%s", seal);
+    if (seal && *lv->seal && strcmp(lv->seal, seal) != 0)
+        strv_addf(&argv, "--deltag=" LVM_TAG_SEAL "%s", lv->seal);
     if (how == LVM_RETAG_FINAL)
         strv_add(&argv, "-pr");
     strv_add(&argv, path);
