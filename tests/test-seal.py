@@ -16,7 +16,7 @@ from guestlab import same_file
 from scenario import play_all, scenario
 
 POINTS = ("xfs", "btrfs", "lvmthin")
-TRACES = ("xfs", "btrfs")  # where a change of a restore point is seen by itself
+FILES = ("xfs", "btrfs")  # a restore point is, or has, a file
 MIB = 1 << 20
 
 
@@ -75,7 +75,7 @@ def seal_lost(w):
     healed(w)
 
 
-@scenario(*TRACES)
+@scenario(*FILES)
 def renamed(w):
     """…and it was given another name, by which it is somebody's: no base, and it stays as it is"""
     was = begin(w)
@@ -91,7 +91,7 @@ def renamed(w):
     assert "full sync" not in w.log() and "compared" not in w.log(), w.log()
 
 
-@scenario(*TRACES)
+@scenario(*POINTS)
 def changed_here(w):
     """the source's own was written to, with what the guest wrote to its disk as well: that it has it already tells nothing of the target"""
     was = begin(w)
@@ -113,7 +113,7 @@ def times_put_back(w):
     healed(w)
 
 
-@scenario(*TRACES)
+@scenario(*FILES)
 def journal_replayed(w):
     """a file system was mounted from it, which wrote to it"""
     w.create()
@@ -189,7 +189,7 @@ def left_writable(w):
     assert "full sync" not in w.log(), w.log()
 
 
-@scenario(*TRACES)
+@scenario(*POINTS)
 def older_base(w):
     """the newest is damaged and known to be: the older one that a run would use instead was written to, too"""
     w.create()
@@ -239,7 +239,7 @@ def while_a_run_builds(w):
     assert "are not what they were" in w.log(), w.log()
 
 
-@scenario(*TRACES)
+@scenario(*POINTS)
 def written_to_again(w):
     """…and had been written to before: what that was is not all that is sent anew"""
     begin_slowly(w)
@@ -264,7 +264,7 @@ def two_nodes_changed_places(w):
     assert "are not what they were" in w.log(), w.log()
 
 
-@scenario(*TRACES)
+@scenario(*POINTS)
 def failover(w):
     """the restore point was changed, and the replica is another: a failover does not choose, --as-is takes the replica"""
     was = begin(w)
@@ -286,7 +286,7 @@ def failover_all_the_same(w):
     assert same_file(copy, w.lab.replica(1)) and not w.asides(w.b.store), w.asides(w.b.store)
 
 
-@scenario(*TRACES)
+@scenario(*POINTS)
 def guest_snapshot(w):
     """a guest's snapshot, older than the base, was written to: each run says so, and how it is set right"""
     w.create()

@@ -104,6 +104,8 @@ struct volume_driver {
     int (*keeper_set)(struct volume *v, const char *node, struct err *e);
     char *(*keeper_remedy)(struct volume *v);
     int (*snapshots)(struct volume *v, struct snapshots *ret, struct err *e);
+    int (*seals)(struct volume *v, struct snapshots *all, bool wait,
+                 struct err *e); /* NULL: snapshots says all */
     int (*strays)(struct volume *v, bool live, struct strv *ret, struct err *e);
     int (*complete)(struct volume *v, struct err *e);
     int (*snapshot_complete)(struct volume *v, const struct snapshot *s, struct err *e); /* NULL: it is */

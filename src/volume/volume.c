@@ -279,6 +279,11 @@ int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e)
     return 0;
 }
 
+int volume_seals(struct volume *v, struct snapshots *all, bool wait, struct err *e)
+{
+    return v->driver->seals ? volume_done(v, v->driver->seals(v, all, wait, e), e) : 0;
+}
+
 int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
 {
     return v->driver->strays ? volume_done(v, v->driver->strays(v, live, ret, e), e) : 0;

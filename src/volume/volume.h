@@ -157,6 +157,11 @@ char *volume_keeper_remedy(struct volume *v);
 int volume_keeper_set(struct volume *v, const char *node, struct err *e);
 
 int volume_snapshots(struct volume *v, struct snapshots *ret, struct err *e);
+/* What that leaves out because it takes a while: of those of `all` in which a trace of a change must be
+ * looked for, SNAPSHOT_CHANGED, SNAPSHOT_UNSEALED and `state`. For whoever builds on them; who only shows
+ * them does not `wait` for others who look, beyond a moment. 1: here nobody can tell now, as where
+ * volume_info.proves is false; *e says why. */
+int volume_seals(struct volume *v, struct snapshots *all, bool wait, struct err *e);
 /* What bears a mark of ours and is not ours, as sentences: copies, and what somebody renamed
  * (SNAPSHOT_STRANGE). Nothing of it is ever changed, or removed. live: the live volume is looked at, too. */
 int volume_strays(struct volume *v, bool live, struct strv *ret, struct err *e);

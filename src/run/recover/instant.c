@@ -34,7 +34,8 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
     int written = volume_replica(ret->v.volume, owner, base, e) < 0 ? -1
                   : *base                                           ? volume_differs(ret->v.volume, base, e)
                                                                     : volume_written(ret->v.volume, since, e);
-    if (written < 0 || volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0)
+    if (written < 0 || volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0 ||
+        volume_seals(ret->v.volume, &ret->snapshots, true, e) < 0)
         return -1;
     ret->shown = *base ? snapshots_find_id(&ret->snapshots, base) : NULL;
     ret->written = written;

@@ -43,6 +43,8 @@ static int add_volume(struct volume *v, const char *volid, void *points, struct 
     int another = live_is_another(v, &info, base, e);
     if (another < 0 || volume_snapshots(v, &all, e) < 0)
         return -1;
+    struct err ignored; /* what cannot be told hides no restore point */
+    volume_seals(v, &all, false, &ignored);
     for (size_t i = 0; i < all.n; i++) {
         if (info.stream && !(all.v[i].flags & SNAPSHOT_READABLE))
             continue; /* a bookmark: a base, and nothing to go back to */

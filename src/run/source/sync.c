@@ -133,6 +133,15 @@ void sync_look_whose(struct sync *s)
         joblog_add(s->log, "WARNING: %s", problem.text);
 }
 
+static int look_at_seals(struct sync *s, size_t i, struct err *e)
+{
+    int r = volume_seals(s->volumes[i].local.volume, &s->volumes[i].snapshots, true, e);
+    if (r > 0)
+        joblog_add(s->log, "%s: nothing tells whether its restore points were written to: %s", s->volids.v[i],
+                   e->text);
+    return r < 0 ? -1 : 0;
+}
+
 /* Once all are open: a driver may look at all of them at once. */
 static int open_and_look(struct sync *s, struct err *e)
 {
@@ -143,7 +152,7 @@ static int open_and_look(struct sync *s, struct err *e)
             return -1;
     }
     for (size_t i = 0; i < s->n; i++)
-        if (sync_look_volume(s, s->volids.v[i], &s->volumes[i], e) < 0)
+        if (sync_look_volume(s, s->volids.v[i], &s->volumes[i], e) < 0 || look_at_seals(s, i, e) < 0)
             return -1;
     return 0;
 }

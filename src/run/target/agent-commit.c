@@ -93,9 +93,11 @@ static int rename_aside(struct agent *a, struct env_volume *v, const json_t *o, 
 static int see_again(struct agent *a, const struct env_volume *v, struct err *e)
 {
     _cleanup_snapshots_ struct snapshots now = {0};
-    struct snapshots *seen = &a->seen[v - a->replicas.v].snapshots;
-    if (volume_snapshots(v->volume, &now, e) < 0)
-        return -1;
+    struct replica *before = &a->seen[v - a->replicas.v];
+    struct snapshots *seen = &before->snapshots;
+    int r = replica_look_again(v->volume, before, &now, e);
+    if (r != 0) /* where that is so, names change nothing */
+        return r < 0 ? -1 : 0;
     for (size_t i = 0; i < seen->n; i++) {
         const struct snapshot *s = snapshots_find_id(&now, seen->v[i].id);
         bool other_name = s && strcmp(s->name, seen->v[i].name) != 0;

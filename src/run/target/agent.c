@@ -298,7 +298,7 @@ static int check_base(struct agent *a, const struct env_volume *v, const char *b
     const struct snapshot *before = snapshots_find_id(&seen->snapshots, base_id);
     if (!before || !before->state)
         return 0;
-    if (volume_snapshots(v->volume, &now, e) < 0)
+    if (replica_look_again(v->volume, seen, &now, e) != 0)
         return -1;
     const struct snapshot *after = snapshots_find_id(&now, base_id);
     int differs = after && after->state == before->state ? differs_now(seen, v->volume, e) : 1;

@@ -25,8 +25,10 @@ int replica_look(struct volume *v, struct replica *ret, struct err *e)
             goto fail;
         r.written = written;
     }
-    if (volume_snapshots(v, &r.snapshots, e) < 0 || stage_info(v, &r.stage, e) < 0)
+    int untold = volume_snapshots(v, &r.snapshots, e) < 0 ? -1 : volume_seals(v, &r.snapshots, true, e);
+    if (untold < 0 || stage_info(v, &r.stage, e) < 0)
         goto fail;
+    r.info.proves = r.info.proves && !untold;
     if (volume_large(v, &r.snapshots, &r.stage.large, e) < 0)
         goto fail;
     *ret = r;
@@ -363,6 +365,12 @@ int replica_former(struct env *env, const char *job_id, uint32_t guest, int64_t 
         strv_remove(stale, i);
     }
     return 0;
+}
+
+int replica_look_again(struct volume *v, const struct replica *before, struct snapshots *ret, struct err *e)
+{
+    int r = volume_snapshots(v, ret, e);
+    return r < 0 || !before->info.proves ? r : volume_seals(v, ret, true, e);
 }
 
 int replica_replace(struct env_volume *v, const char *job_id, struct err *e)

@@ -8,6 +8,10 @@
 
 /* Everything there is to know of it; leftovers of a crash are tidied first. */
 int replica_look(struct volume *v, struct replica *ret, struct err *e);
+/* Its snapshots now, to be compared with what was seen before. 1: nobody can tell now what could be told
+ * then.
+ */
+int replica_look_again(struct volume *v, const struct replica *before, struct snapshots *ret, struct err *e);
 
 /* Was it made by this job, or does it carry a snapshot of it that a run made, and nobody renamed or copied
  * (SNAPSHOT_OURS)? by_name: any of such a name, be it of another tool. */

@@ -111,8 +111,7 @@ void lvm_delta_close(struct delta *d)
     free(d->priv);
 }
 
-/* What somebody wrote without a flush is in no metadata yet. */
-static int flush(const struct lvm *l, const struct lv *lv, struct err *e)
+int lvm_flush(const struct lvm *l, const struct lv *lv, struct err *e)
 {
     _cleanup_free_ char *device = lvm_device(l->vg, lv->name, "");
     _cleanup_close_ int fd = lv->active ? open(device, O_RDONLY | O_CLOEXEC) : -1;
@@ -124,7 +123,7 @@ int lvm_same(const struct lvm *l, const struct lv *a, const struct lv *b, struct
     _cleanup_(release) struct lvm_delta x = {.lvm = l, .exact = true, .base.fd = -1, .lv.fd = -1};
     if (a->size != b->size)
         return 1;
-    if (flush(l, b, e) < 0 || open_delta(&x, a, b, b->size, 0, e) < 0)
+    if (lvm_flush(l, b, e) < 0 || open_delta(&x, a, b, b->size, 0, e) < 0)
         return -1;
     return x.files ? filedelta_any(x.files, l->tick, e) : 0;
 }

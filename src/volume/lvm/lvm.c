@@ -112,7 +112,7 @@ static int info(struct volume *v, struct volume_info *ret, struct err *e)
     if (!pool)
         return -1;
     ret->exists = r == 0;
-    ret->many = ret->compares = true;
+    ret->many = ret->compares = ret->proves = true;
     ret->size = r == 0 ? live.size : 0;
     /* how much of a pool that is not active is used, nobody can say */
     ret->available = pool->used < 0 ? pool->size : (uint64_t)((double)pool->size * (100 - pool->used) / 100);
@@ -140,6 +140,11 @@ static int sign_seen(struct volume *v, const char *sign_there, struct err *e)
 {
     char here[VOLUME_SIGN_MAX + 1] = "";
     return sign(v, here, e) < 0 ? -1 : strcmp(here, sign_there) == 0;
+}
+
+static int seals(struct volume *v, struct snapshots *all, bool wait, struct err *e)
+{
+    return lvm_seals(v->priv, all, wait, e);
 }
 
 static int strays(struct volume *v, bool live, struct strv *ret, struct err *e)
@@ -224,7 +229,7 @@ static int snapshot_adopt(struct volume *v, const char *name, const char *id, st
     struct lvm_mark mark = lv.mark;
     mark.flags |= SNAPSHOT_RECEIVED;
     mark.m.size = mark.m.offset = lv.size;
-    return lvm_retag(v->priv, &lv, &mark, LVM_RETAG, e);
+    return lvm_retag(v->priv, &lv, &mark, NULL, LVM_RETAG, e);
 }
 
 static int snapshot_mark(struct volume *v, const char *name, const char *id, int64_t since, struct err *e)
@@ -256,7 +261,7 @@ static int snapshot_rename(struct volume *v, const char *from, const char *to, s
         struct lvm_mark mark = lv.mark;
         snprintf(mark.m.snapshot, sizeof mark.m.snapshot, "%s", to);
         snprintf(mark.was, sizeof mark.was, "%s", from);
-        if (lvm_retag(l, &lv, &mark, LVM_RETAG, e) < 0)
+        if (lvm_retag(l, &lv, &mark, NULL, LVM_RETAG, e) < 0)
             return -1;
     }
     return lvm_rename(l, snap.s, lvm_name(l, LVM_SNAPSHOT, to).s, e);
@@ -500,6 +505,7 @@ const struct volume_driver driver_lvmthin = {
     .made = sign,
     .sign_seen = sign_seen,
     .snapshots = snapshots,
+    .seals = seals,
     .strays = strays,
     .complete = complete,
     .alone = alone,

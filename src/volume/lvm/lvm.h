@@ -13,6 +13,10 @@
  * it is first seen, with an id that follows from the LV's UUID: two commands that see it at once give it the
  * same. Thin snapshots do not inherit tags.
  *
+ * Seals. What a restore point maps is its seal (seal.c), a tag of its own. A received one gets it with the
+ * mark that makes it a restore point, one that was taken here when it is kept, others when they are first
+ * looked at.
+ *
  * Size. An LV is a whole number of extents of its group. A received restore point remembers the exact size
  * of the source's volume in its tag; behind it the LV holds zeros. A snapshot taken here has the LV's size:
  * a guest that was started here may have used all of it.
@@ -62,8 +66,9 @@ struct lv {
     bool merging; /* a snapshot takes its place when it is activated next */
     bool marked;  /* it has a tag of ours, which makes sense */
     struct lvm_mark mark;
-    char tag[LVM_TAG_MAX];   /* that tag, as it is */
-    int64_t damaged;         /* snapshot.damaged, of the other */
+    char tag[LVM_TAG_MAX]; /* that tag, as it is */
+    int64_t damaged;       /* snapshot.damaged, of the other */
+    char seal[LVM_SEAL_LEN + 1];
     unsigned snapshot_flags; /* of a snapshot, where they are listed: lvm_flags */
 };
 
@@ -132,11 +137,11 @@ int lvm_remove(const struct lvm *l, const char *name, struct err *e);
 /* ERR_CONFIG when there is such a thing. */
 int lvm_check_dependents(const struct lvm *l, const char *name, struct err *e);
 int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err *e);
-/* Replace the tag of ours. OFTEN is not worth a backup of the group's metadata; FINAL makes the LV read-only,
- * too. */
+/* Replace the tag of ours, and add that of a seal (NULL: none). OFTEN is not worth a backup of the group's
+ * metadata; FINAL makes the LV read-only, too. */
 enum lvm_retag { LVM_RETAG, LVM_RETAG_OFTEN, LVM_RETAG_FINAL };
-int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, enum lvm_retag how,
-              struct err *e);
+int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, const char *seal,
+              enum lvm_retag how, struct err *e);
 
 /* /dev/mapper/NAME of an LV: hyphens doubled. malloc'ed. */
 char *lvm_device(const char *vg, const char *name, const char *suffix);
@@ -187,6 +192,19 @@ void pool_explain(const struct lvm *l, struct err *e);
 /* The same where a disk of the group is missing: no command changes it then. */
 void pool_explain_missing(const struct lvm *l, struct err *e);
 
+/* The metadata snapshot, held. */
+struct pool_hold {
+    const struct lvm *lvm;
+    int fd; /* of the note on it, locked */
+    bool taken;
+    double others, foreign; /* seconds that are waited for other processes of ours, and for somebody else */
+};
+#define POOL_HOLD_SECONDS 600.0
+/* h->lvm is set, and how long is waited, h->fd -1. ERR_BUSY: longer. The pool must be active. */
+int pool_hold(struct pool_hold *h, struct err *e);
+int pool_hold_release(struct pool_hold *h, struct err *e);
+void pool_hold_end(struct pool_hold *h);
+
 struct thinmap;
 /* Which chunks of thin device `id` (of `base`, too, when has_base) are mapped, and where they differ. The
  * pool must be active. */
@@ -199,6 +217,8 @@ int lvm_delta_open(struct delta *d, const struct snapshot *base, const struct sn
 int lvm_delta_next(struct delta *d, struct extent *ret, struct err *e);
 const void *lvm_delta_data(const struct delta *d);
 void lvm_delta_close(struct delta *d);
+/* What somebody wrote without a flush is in no metadata yet. */
+int lvm_flush(const struct lvm *l, const struct lv *lv, struct err *e);
 /* 0 the same size and content, 1 not. */
 int lvm_same(const struct lvm *l, const struct lv *a, const struct lv *b, struct err *e);
 
@@ -221,6 +241,16 @@ int lvm_strays(const struct lvm *l, bool live, struct strv *ret, struct err *e);
 /* The newest snapshot that the live volume is known to have been: one taken of it here, or the received one
  * that it was made from; else the newest of all. 1: none. */
 int lvm_reference(const struct lvm *l, const struct lv *live, struct lv *ret, struct err *e);
+
+/* ---- seal.c: does a restore point map what it mapped when it was made? (thinmeta.h) ---- */
+
+/* Of an LV as it is now: *ret for lvm_retag. 1: it cannot be told, *e says why. */
+int lvm_seal(const struct lvm *l, const struct lv *lv, char ret[LVM_SEAL_LEN + 1], struct err *e);
+/* Seal a snapshot that was just taken of a live volume, unless it was written to already. What cannot be
+ * sealed is compared by the run that builds on it. */
+void lvm_seal_taken(const struct lvm *l, const struct lv *lv);
+/* volume_seals */
+int lvm_seals(const struct lvm *l, struct snapshots *all, bool wait, struct err *e);
 
 /* ---- written.c ---- */
 

@@ -22,6 +22,10 @@
  * than it should be (mark_damaged_parse). */
 #define LVM_TAG_DAMAGED "pvesr_damaged="
 
+/* Another one: what a restore point mapped when it was made (lvm_seal), in hex digits. */
+#define LVM_TAG_SEAL "pvesr_seal="
+#define LVM_SEAL_LEN 32
+
 struct lvm_mark {
     struct filestage_mark m; /* offset, sealed, base_id: of a stage, and kept when it is a snapshot */
     uint64_t seq;

@@ -1,10 +1,10 @@
 /* The pool: how full it is, and its metadata snapshot.
  *
  * A pool can hold one metadata snapshot, and nothing in it says whose it is. Ours is held only while
- * thin_delta runs, under a lock of the pool; before it is taken a note is written (durably, into the lock's
- * own file), and wiped out when it was released. So a metadata snapshot that is there with our note and
- * without our lock is what a killed process of ours left: it is released. One without our note is somebody
- * else's, waited for, and left alone. */
+ * thin_delta runs, or we read (thinmeta.h), under a lock of the pool; before it is taken a note is written
+ * (durably, into the lock's own file), and wiped out when it was released. So a metadata snapshot that is
+ * there with our note and without our lock is what a killed process of ours left: it is released. One without
+ * our note is somebody else's, waited for, and left alone. */
 #include "volume/lvm/lvm.h"
 
 #include "base/clock.h"
@@ -26,7 +26,6 @@
 #include <time.h>
 
 #define NOTES "/var/lib/pvesr"
-#define LOCK_SECONDS 600.0
 #define FOREIGN_SECONDS 30.0
 /* thin_delta prints all the time once it has begun */
 #define SILENT_SECONDS 600.0
@@ -177,12 +176,6 @@ void pool_explain_missing(const struct lvm *l, struct err *e)
 
 /* ---- the metadata snapshot ---- */
 
-struct hold {
-    const struct lvm *lvm;
-    int fd; /* of the note, locked */
-    bool taken;
-};
-
 static void pause_a_moment(const struct lvm *l)
 {
     tick_now(l->tick);
@@ -196,7 +189,7 @@ static int message(const struct lvm *l, const char *text, struct err *e)
     return dm_message(device, text, e) < 0 ? err_wrap(e, "thin pool '%s/%s': %s", l->vg, l->pool, text) : 0;
 }
 
-static int lock_note(struct hold *h, struct err *e)
+static int lock_note(struct pool_hold *h, struct err *e)
 {
     const struct lvm *l = h->lvm;
     _cleanup_free_ char *path = xasprintf(NOTES "/metadata-snapshot-of-%s-%s", l->vg, l->pool);
@@ -205,7 +198,7 @@ static int lock_note(struct hold *h, struct err *e)
     h->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE_NOTE);
     if (h->fd < 0)
         return err_sys(e, "cannot open '%s'", path);
-    double until = clock_mono() + LOCK_SECONDS;
+    double until = clock_mono() + h->others;
     while (flock(h->fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_sys(e, "cannot lock '%s'", path);
@@ -217,7 +210,7 @@ static int lock_note(struct hold *h, struct err *e)
     return 0;
 }
 
-static int release(struct hold *h, struct err *e)
+int pool_hold_release(struct pool_hold *h, struct err *e)
 {
     if (message(h->lvm, "release_metadata_snap", e) < 0)
         return -1;
@@ -227,19 +220,19 @@ static int release(struct hold *h, struct err *e)
     return 0;
 }
 
-static void hold_release(struct hold *h)
+void pool_hold_end(struct pool_hold *h)
 {
     struct err ignored;
     if (h->taken)
-        release(h, &ignored);
+        pool_hold_release(h, &ignored);
     cleanup_closep(&h->fd);
 }
 
 /* Wait until nobody has a metadata snapshot; release one that a process of ours left. */
-static int wait_for_turn(struct hold *h, struct err *e)
+static int wait_for_turn(struct pool_hold *h, struct err *e)
 {
     struct pool_room p;
-    double until = clock_mono() + FOREIGN_SECONDS;
+    double until = clock_mono() + h->foreign;
     for (;;) {
         int r = pool_room(h->lvm, &p, e);
         if (r > 0)
@@ -247,7 +240,7 @@ static int wait_for_turn(struct hold *h, struct err *e)
         if (r < 0 || !p.held)
             return r;
         if (lseek(h->fd, 0, SEEK_END) > 0)
-            return release(h, e);
+            return pool_hold_release(h, e);
         if (clock_mono() > until) {
             _cleanup_free_ char *device = pool_device(h->lvm);
             return err_set(e, ERR_BUSY, 0,
@@ -259,7 +252,7 @@ static int wait_for_turn(struct hold *h, struct err *e)
     }
 }
 
-static int hold(struct hold *h, struct err *e)
+int pool_hold(struct pool_hold *h, struct err *e)
 {
     static const char note[] = "reserve_metadata_snap\n";
     if (lock_note(h, e) < 0 || wait_for_turn(h, e) < 0 ||
@@ -370,13 +363,14 @@ static int run_delta(const struct lvm *l, const struct lv *base, const struct lv
 
 struct thinmap *pool_compare(const struct lvm *l, const struct lv *base, const struct lv *lv, struct err *e)
 {
-    _cleanup_(hold_release) struct hold h = {.lvm = l, .fd = -1};
+    _cleanup_(pool_hold_end) struct pool_hold h = {
+        .lvm = l, .fd = -1, .others = POOL_HOLD_SECONDS, .foreign = FOREIGN_SECONDS};
     _cleanup_(thinmap_freep) struct thinmap *map = thinmap_new(base ? base->size : 0);
-    if (check_version(l, e) < 0 || hold(&h, e) < 0)
+    if (check_version(l, e) < 0 || pool_hold(&h, e) < 0)
         return NULL;
     if (run_delta(l, base, lv, map, e) < 0) {
         err_wrap(e, "thin pool '%s/%s'", l->vg, l->pool);
         return NULL;
     }
-    return release(&h, e) < 0 ? NULL : take_ptr(map);
+    return pool_hold_release(&h, e) < 0 ? NULL : take_ptr(map);
 }

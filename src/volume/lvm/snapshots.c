@@ -71,7 +71,7 @@ static int adopt(const struct lvm *l, const struct finds *f, struct lv *x, struc
     mark_id_of(x->uuid, mark.m.id);
     mark.m.created = x->created;
     mark.m.size = mark.m.offset = x->size;
-    if (lvm_retag(l, x, &mark, LVM_RETAG, e) < 0)
+    if (lvm_retag(l, x, &mark, NULL, LVM_RETAG, e) < 0)
         return -1;
     x->mark = mark;
     x->marked = true;
@@ -247,6 +247,8 @@ int lvm_keep(const struct lvm *l, const char *name, struct snapshot *ret, struct
                        "snapshot '%s' vanished before it was kept: the next run takes another", name);
     if (r < 0 || lvm_rename(l, temp.s, lvm_name(l, LVM_SNAPSHOT, name).s, e) < 0)
         return -1;
+    snprintf(lv.name, sizeof lv.name, "%s", lvm_name(l, LVM_SNAPSHOT, name).s);
+    lvm_seal_taken(l, &lv);
     const struct lvm_mark *m = &lv.mark;
     *ret = (struct snapshot){
         .created = m->m.created, .seq = m->seq, .size = lv.size, .flags = SNAPSHOT_READABLE};

@@ -229,9 +229,10 @@ int lvm_stage_fd(const struct stage *s)
 
 /* ---- how far it came ---- */
 
-static int set_mark(struct lvm_stage *x, const struct lvm_mark *mark, enum lvm_retag how, struct err *e)
+static int set_mark(struct lvm_stage *x, const struct lvm_mark *mark, const char *seal, enum lvm_retag how,
+                    struct err *e)
 {
-    if (lvm_retag(x->lvm, &x->lv, mark, how, e) < 0)
+    if (lvm_retag(x->lvm, &x->lv, mark, seal, how, e) < 0)
         return -1;
     x->lv.mark = *mark;
     lvm_mark_print(mark, x->lv.tag);
@@ -245,7 +246,7 @@ int lvm_stage_checkpoint(struct stage *s, uint64_t offset, struct err *e)
     if (x->pending < CHECKPOINT_FACTOR * filestage_checkpoint_bytes || offset <= next.m.offset)
         return 0;
     next.m.offset = offset;
-    if (flush(x, e) < 0 || set_mark(x, &next, LVM_RETAG_OFTEN, e) < 0)
+    if (flush(x, e) < 0 || set_mark(x, &next, NULL, LVM_RETAG_OFTEN, e) < 0)
         return -1;
     x->pending = 0;
     return 0;
@@ -255,13 +256,18 @@ int lvm_stage_seal(struct stage *s, struct err *e)
 {
     struct lvm_stage *x = s->priv;
     struct lvm_mark next = x->lv.mark;
+    char seal[LVM_SEAL_LEN + 1];
+    struct lv now;      /* with what LVM gave it */
+    struct err ignored; /* without a seal it is compared before anything is built upon it */
     next.m.sealed = true;
     next.m.offset = next.m.size;
     next.flags = SNAPSHOT_RECEIVED;
     if (flush(x, e) < 0 || lvm_next_seq(x->lvm, false, &next.seq, e) < 0)
         return -1;
+    bool told =
+        lvm_find(x->lvm, x->lv.name, &now, &ignored) == 0 && lvm_seal(x->lvm, &now, seal, &ignored) == 0;
     lvm_close(x->lvm, &x->open);
-    return set_mark(x, &next, LVM_RETAG_FINAL, e);
+    return set_mark(x, &next, told ? seal : NULL, LVM_RETAG_FINAL, e);
 }
 
 /* ---- opening ---- */

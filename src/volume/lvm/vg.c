@@ -22,8 +22,6 @@
 #define OLD_SECONDS 60.0
 #define FRESH_SECONDS 1.0
 #define FIELDS 13
-/* Names of device mapper, hyphens doubled. */
-#define DM_NAME_MAX 127
 
 static struct {
     struct vg **v;
@@ -48,48 +46,6 @@ struct lvm_name lvm_name(const struct lvm *l, enum lvm_kind kind, const char *ta
     return n;
 }
 
-static size_t mapped_length(const char *name)
-{
-    size_t n = 0;
-    for (; *name; name++)
-        n += *name == '-' ? 2 : 1;
-    return n;
-}
-
-/* lvm(8), "VALID NAMES": parts that no volume's name may have. */
-static const char *const reserved[] = {"_cdata", "_cmeta",  "_corig", "_cpool",   "_cvol",   "_iorig",
-                                       "_imeta", "_mimage", "_mlog",  "_pmspare", "_rimage", "_rmeta",
-                                       "_tdata", "_tmeta",  "_vdata", "_vorigin", "_wcorig"};
-
-int lvm_check_name(const struct lvm *l, const char *snapshot, struct err *e)
-{
-    if (strchr(snapshot, ':'))
-        return err_set(e, ERR_USAGE, 0, "'%s' is no name for a snapshot on LVM: it has no ':' in names",
-                       snapshot);
-    struct lvm_name name = lvm_name(l, LVM_SNAPSHOT, snapshot);
-    for (size_t i = 0; i < ELEMENTS(reserved); i++)
-        if (strstr(name.s, reserved[i]))
-            return err_set(e, ERR_USAGE, 0,
-                           "'%s' is no name for a snapshot on LVM: it keeps names with '%s' for itself",
-                           snapshot, reserved[i]);
-    if (mapped_length(l->vg) + 1 + mapped_length(lvm_name(l, LVM_TEMP, snapshot).s) > DM_NAME_MAX)
-        return err_set(e, ERR_USAGE, 0, "the snapshot's name '%s' is too long for LVM", snapshot);
-    return 0;
-}
-
-char *lvm_device(const char *vg, const char *name, const char *suffix)
-{
-    struct buf b = BUF_INIT;
-    buf_adds(&b, "/dev/mapper/");
-    for (const char *p = vg; *p; p++)
-        buf_adds(&b, *p == '-' ? "--" : (const char[]){*p, 0});
-    buf_addc(&b, '-');
-    for (const char *p = name; *p; p++)
-        buf_adds(&b, *p == '-' ? "--" : (const char[]){*p, 0});
-    buf_adds(&b, suffix);
-    return buf_take(&b);
-}
-
 /* ---- reading the group ---- */
 
 static bool copy(char *to, size_t room, const char *from)
@@ -108,6 +64,8 @@ static void take_tags(struct lv *lv, char *tags)
     for (char *tag; (tag = strsep(&tags, ","));) {
         if (strncmp(tag, LVM_TAG_DAMAGED, strlen(LVM_TAG_DAMAGED)) == 0)
             lv->damaged = mark_damaged_parse(tag + strlen(LVM_TAG_DAMAGED));
+        if (strncmp(tag, LVM_TAG_SEAL, strlen(LVM_TAG_SEAL)) == 0)
+            copy(lv->seal, sizeof lv->seal, tag + strlen(LVM_TAG_SEAL));
         if (!lvm_mark_parse(tag, &mark))
             continue;
         bool ahead = !lv->marked || mark.m.sealed > lv->mark.m.sealed ||
@@ -474,20 +432,27 @@ int lvm_rename(const struct lvm *l, const char *from, const char *to, struct err
     return 0;
 }
 
-int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, enum lvm_retag how,
-              struct err *e)
+int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *mark, const char *seal,
+              enum lvm_retag how, struct err *e)
 {
     struct vg *g = group_of(l->vg);
     bool stale = g->stale;
     _cleanup_free_ char *path = xasprintf("%s/%s", l->vg, lv->name);
     char tag[LVM_TAG_MAX];
     lvm_mark_print(mark, tag);
-    if (lv->marked && strcmp(tag, lv->tag) == 0)
+    bool same = lv->marked && strcmp(tag, lv->tag) == 0;
+    if (same && !seal)
         return 0;
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    strv_adds(&argv, "lvchange", "-A", how == LVM_RETAG_OFTEN ? "n" : "y", "--addtag", tag, NULL);
-    if (lv->marked)
+    strv_adds(&argv, "lvchange", "-A", how == LVM_RETAG_OFTEN ? "n" : "y", NULL);
+    if (!same)
+        strv_adds(&argv, "--addtag", tag, NULL);
+    if (!same && lv->marked)
         strv_adds(&argv, "--deltag", lv->tag, NULL);
+    if (seal)
+        strv_addf(&argv, "--addtag=" LVM_TAG_SEAL "%s", seal);
+    if (seal && *lv->seal && strcmp(lv->seal, seal) != 0)
+        strv_addf(&argv, "--deltag=" LVM_TAG_SEAL "%s", lv->seal);
     if (how == LVM_RETAG_FINAL)
         strv_add(&argv, "-pr");
     strv_add(&argv, path);
@@ -499,6 +464,8 @@ int lvm_retag(const struct lvm *l, const struct lv *lv, const struct lvm_mark *m
         known->mark = *mark;
         known->read_only |= how == LVM_RETAG_FINAL;
         strcpy(known->tag, tag);
+        if (seal)
+            copy(known->seal, sizeof known->seal, seal);
     }
     g->stale = stale;
     return 0;

@@ -54,7 +54,7 @@ static int keep_former(struct volume *v, const struct lv *old, bool used, struct
     snprintf(mark.m.snapshot, sizeof mark.m.snapshot, ASIDE_LATE "%.16s", mark.m.id);
     snprintf(mark.volume, sizeof mark.volume, "%s", l->volume);
     if (lvm_next_seq(l, false, &mark.seq, e) < 0 ||
-        lvm_retag(l, old, &mark, used ? LVM_RETAG : LVM_RETAG_FINAL, e) < 0 ||
+        lvm_retag(l, old, &mark, NULL, used ? LVM_RETAG : LVM_RETAG_FINAL, e) < 0 ||
         lvm_rename(l, old->name, lvm_name(l, LVM_SNAPSHOT, mark.m.snapshot).s, e) < 0)
         return -1;
     volume_removed(v, ASIDE_LATE_TEXT, mark.m.snapshot);

@@ -21,7 +21,7 @@ LOOKS = ("lvs", "zfs list", "zfs get", "zpool get", "zpool sync")
 RUNS = 3  # the best of them counts
 # of a kind of guest, with so many volumes: (looks, all others)
 BOUNDS = {
-    "thin volumes": {1: (8, 27), 3: (15, 75)},
+    "thin volumes": {1: (8, 24), 3: (15, 68)},
     "zvols": {1: (10, 14), 3: (17, 36)},
     "container's datasets": {1: (10, 15), 3: (18, 39)},
 }
