@@ -240,11 +240,23 @@ static void test_endless(void **state)
     assert_int_equal(look_at(DEVICE, &d), -1);
 }
 
+static void test_too_much(void **state)
+{
+    struct thin_device d;
+    for (unsigned more = 0; more < 2; more++) {
+        begin();
+        put_mapping(ROOT, 0, 900, 3);
+        put_device(DEVICE, ROOT, (uint64_t)THINMETA_MAPPED_MAX + more, 5, 8);
+        assert_int_equal(look_at(DEVICE, &d), more ? -1 : 0);
+    }
+    assert_int_equal(err.kind, ERR_FULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_device),  cmocka_unit_test(test_shape),   cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_endless), cmocka_unit_test(test_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,6 +223,9 @@ int thinmeta_device(struct thinmeta *m, uint64_t id, struct thin_device *ret, st
     int r = find(m, m->mappings, id, sizeof root, root, e);
     if (r == 0)
         r = find(m, m->details, id, sizeof details, details, e);
+    if (r == 0 && get64(details) > THINMETA_MAPPED_MAX)
+        r = err_set(e, ERR_FULL, 0, "it maps %" PRIu64 " chunks, and no more than %u are read for that",
+                    get64(details), THINMETA_MAPPED_MAX);
     if (r != 0 || sum_up(m, get64(root), 0, &ret->map, e) < 0)
         return r > 0 ? 1 : -1;
     ret->made = get32(details + 16);

@@ -2,11 +2,11 @@
  * (pool_hold). thin_delta does not tell when a chunk was allocated, and thin_dump would be a program more for
  * each device. Blocks of 4 KiB, all numbers little endian:
  *
- *     superblock, in block 0, and the copy of it that a metadata snapshot is: 32 magic (64 bits), 40 version
- *     (32), 56 where that copy is (64), 320 and 328 the roots of the trees of mappings and of details (64),
- * 360 what a reader must know (32) node of a tree: 4 kind (32; 1 inner, 2 leaf), 8 its own number (64), 16
- * entries (32), 20 room (32), 24 bytes of a value (32), 32 the keys (64), then, behind the room for keys, the
- * values
+ * - Superblock, in block 0, and the copy of it that a metadata snapshot is: 32 magic (64 bits), 40 version
+ *   (32), 56 where that copy is (64), 320 and 328 the roots of the trees of mappings and of details (64), 360
+ *   what a reader must know (32).
+ * - Node of a tree: 4 kind (32; 1 inner, 2 leaf), 8 its own number (64), 16 entries (32), 20 room (32), 24
+ *   bytes of a value (32), 32 the keys (64), then, behind the room for keys, the values.
  *
  * The tree of mappings has by device the root of a tree of its own: by chunk the chunk of the pool (40 bits)
  * and the pool's time at which that was allocated (24), which each new snapshot puts forward. That of details
@@ -46,5 +46,9 @@ struct thinmeta *thinmeta_open(int fd, const struct tick *tick, struct err *e);
 void thinmeta_free(struct thinmeta *m);
 CLEANUP_FUNC(thinmeta_free, struct thinmeta)
 
-/* 1: there is no such device. Reads all that it maps, but what was read for another already. */
+/* Of more than that (256 GiB in chunks of 64 KiB) nothing is read: a run reads a few times all that its
+ * volumes map, which on a slow disk is a minute for each of these. */
+#define THINMETA_MAPPED_MAX (1u << 22)
+/* 1: there is no such device. Reads all that it maps, but what was read for another already. ERR_FULL: that
+ * is too much. */
 int thinmeta_device(struct thinmeta *m, uint64_t id, struct thin_device *ret, struct err *e);
