@@ -140,9 +140,10 @@ class Fleet:
                     if states[source].get(f"{guest}-0", {}).get("last_sync", 0) <= after]
         rig.wait_for(lambda: not behind(), f"a run of {', '.join(behind())}", seconds)
 
-    def told(self, way):
-        """What status and mails lack of it."""
+    def told(self, way, also=""):
+        """What status and mails lack of it. also: what else may be the last that was wrong."""
         source, reason, _ = WAYS[way]
+        reason += also
         job, lacking = f"{BAD[way]}-0", []
         line = next((line for line in self.said(source).splitlines() if line.startswith(job + " ")), "no line")
         state = self.states(source).get(job, {})
@@ -152,13 +153,13 @@ class Fleet:
             lacking.append(f"mails: {[mail for mail in self.boxes[source].mails() if job in mail]}")
         return lacking
 
-    def wait_told(self, ways, seconds):
+    def wait_told(self, ways, seconds, also=""):
         lacking = {}
 
         def all_told():
             for way in ways:
                 if lacking.get(way) != []:
-                    lacking[way] = self.told(way)
+                    lacking[way] = self.told(way, also)
             time.sleep(1)
             return not any(lacking.values())
         with contextlib.suppress(TimeoutError):
@@ -305,7 +306,7 @@ class Fleet:
         if SECONDS:  # a node that is back is no fault any more
             lasting = [way for way in WAYS if way not in ("silent", "refused")]
             self.ask_again(lasting)
-            self.wait_told(lasting, 600)
+            self.wait_told(lasting, 600, "|timed out|no connection|was closed")
         self.over.set()
         self.wait_all_synced(time.time(), 150)
         return time.monotonic() - begun

@@ -47,14 +47,15 @@ json_t *job_json(const struct job *job)
 /* Now and then one is postponed: that becomes worth telling by itself. */
 #define POSTPONED_TELL 3
 
-/* Malloc'ed, or NULL: runs that did not fail and did not succeed either. */
+/* Malloc'ed, or NULL: runs that did not fail and did not succeed either, behind the one that failed last. */
 static char *hindrance(const struct job_state *s, bool overdue)
 {
     if (s->lost)
         return job_why_lost(s->last_try);
     if (!s->postponed || (!overdue && s->postponements < POSTPONED_TELL))
         return NULL;
-    return xasprintf("its runs were postponed, %" PRId64 " in a row: %s", s->postponements, s->postponed);
+    return xasprintf("its runs were postponed, %" PRId64 " in a row: %s%s%s", s->postponements, s->postponed,
+                     s->error ? "; the one before failed: " : "", s->error ? s->error : "");
 }
 
 static char *obstacle(const struct job_states *states)
@@ -113,7 +114,8 @@ const char *job_view_trouble(const struct job_view *v)
         return v->job->fault;
     if (v->unrecorded)
         return v->unrecorded;
-    return v->state.error ? v->state.error : v->hindered;
+    bool newer = v->hindered && v->state.postponed && !v->state.lost;
+    return v->state.error && !newer ? v->state.error : v->hindered;
 }
 
 json_t *job_view_json(const struct job_view *v)
@@ -126,7 +128,9 @@ json_t *job_view_json(const struct job_view *v)
     add(o, "last_try", json_integer(v->state.last_try));
     add(o, "fail_count", json_integer(v->state.fail_count));
     const char *why = job_view_trouble(v);
-    if (why && (why != v->hindered || v->state.lost)) /* what is postponed has not failed */
+    if (why == v->hindered && !v->state.lost) /* what is postponed has not failed */
+        why = v->state.error;
+    if (why)
         add(o, "error", json_text(why));
     if (v->overdue)
         add(o, "overdue", json_integer(v->overdue));
