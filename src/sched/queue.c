@@ -428,13 +428,15 @@ char *queue_why_overdue(const struct queue_job *j)
         return xstrdup(j->fault);
     if ((j->running || j->foreign) && !j->postponed && !j->lost)
         return xstrdup("a run is under way");
+    if (j->hindrance) /* each run that ends takes it away: it is newer than the error */
+        return xasprintf("its runs were postponed, %u in a row: %s%s%s", j->postponed, j->hindrance,
+                         j->error ? "; the one before failed: " : "", j->error ? j->error : "");
     if (j->error)
         return xstrdup(j->error);
     if (!j->target_online)
         return xasprintf("node '%s' is not online", j->target);
     if (j->postponed)
-        return xasprintf("its runs were postponed, %u in a row: %s", j->postponed,
-                         j->hindrance ? j->hindrance : "see the job's log");
+        return xasprintf("its runs were postponed, %u in a row: see the job's log", j->postponed);
     if (j->lost)
         return xasprintf(
             "%u runs in a row left no trace: were they killed, or can the state directory not be "

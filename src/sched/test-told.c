@@ -109,6 +109,13 @@ static void test_put_off_and_lost(void **state)
     _cleanup_free_ char *why = queue_why_overdue(j);
     assert_string_equal(why, "its runs were postponed, 2 in a row: in use by x");
     assert_int_equal(j->dead, 0);
+    struct job_state failed = state_of(w, "100-0");
+    failed.error = xstrdup("no route");
+    store(w, "100-0", &failed);
+    look(w, 9000);
+    _cleanup_free_ char *both = queue_why_overdue(j);
+    assert_string_equal(both,
+                        "its runs were postponed, 2 in a row: in use by x; the one before failed: no route");
     record(w, "100-0", 2000, NULL); /* by hand */
     look(w, 9000);
     assert_int_equal(j->postponed, 0);
