@@ -77,8 +77,9 @@ def strace(log, inject=None, alone=True):
     return words
 
 
-def steps(log, points=POINTS):
-    """(call, n) of the agent from when the intent is written, or of all where none is; of each call so many points, spread evenly."""
+def steps(log, points=POINTS, named=""):
+    """(call, n) of the agent from when the intent is written, or of all where none is; of each call so many points, spread evenly.
+    named: only where its words have that."""
     with open(log) as f:
         lines = [m for m in (re.match(r"(\d+) +(\w+)\((.*)", line) for line in f) if m and m[2] in CALLS]
     lines = [m for m in lines if m[1] == lines[0][1]]
@@ -86,7 +87,7 @@ def steps(log, points=POINTS):
     seen, after = {}, {}
     for i, m in enumerate(lines):
         seen[m[2]] = seen.get(m[2], 0) + 1
-        if i >= begun:
+        if i >= begun and named in m[3]:
             after.setdefault(m[2], []).append(seen[m[2]])
     for call, numbers in sorted(after.items()):
         few = min(len(numbers), points)
@@ -568,9 +569,9 @@ def started_in_the_middle(w):
     three_disks(w)
     change(w)
     run_behind(w, strace(log))
-    renames = [step for step in steps(log, 1000) if "rename" in step[0]]
+    renames = [step for step in steps(log, 1000, "disk-") if "rename" in step[0]]
     change(w)
-    run_behind(w, strace(log, renames[len(renames) // 2]))
+    run_behind(w, strace(log, renames[-1]))
     assert intents(w) == ["100.json"]
     w.steal("pve2")
     w.lab.write(0, 5)
