@@ -182,7 +182,7 @@ def no_inodes():
         undo()
         w.run()
         w.proved()
-        undo = mounted(w, w.a.state_dir, "tmpfs", "size=64m", f"nr_inodes={len(os.listdir(w.a.state_dir)) + 1}")
+        undo = mounted(w, w.a.state_dir, "tmpfs", "size=64m", f"nr_inodes={1 + sum(len(below) + len(files) for _, below, files in os.walk(w.a.state_dir))}")
         fails_saying(w, "pve-replication-state", "no inodes are left", f"df -i '{w.a.state_dir}'")
         undo()
         w.run()

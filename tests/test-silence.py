@@ -95,7 +95,7 @@ def age(w, days):
 @test
 def job_file_lost(w):
     """a replication.cfg that is gone, or has nothing in it, where this node has run jobs: whoever looks says so, pvesrd pauses and forgets nothing; what targets hold says so, too"""
-    w.create()
+    w.create("--schedule", "yearly")
     w.run()
     before = w.status()["100-0"]["last_sync"]
     path = os.path.join(w.c.tree, "replication.cfg")

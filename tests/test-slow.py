@@ -203,7 +203,7 @@ def lives_and_does_no_more(w):
         w.lab.write(0, 3)
         w.c.set_agent("pve2", ["python3", LIVELY, str(n)])
         w.run(want=n < 5)  # what is removed in the end may wait for the next run
-        assert "says that it lives" in w.log(), f"answer {n}: {w.log()}"
+        assert "has not done in 1 s what it was asked for" in w.log(), f"answer {n}: {w.log()}"
     w.c.set_agent("pve2", [])
     setting(w.a, "peer-limit: 600")
     w.run()
