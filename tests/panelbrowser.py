@@ -2,7 +2,6 @@
 (tests/panel/package-lock.json says which). Also who lays the panel's files out as a package does."""
 import atexit
 import contextlib
-import filecmp
 import functools
 import json
 import os
@@ -10,41 +9,21 @@ import shutil
 import subprocess
 import tempfile
 
+import npm
 import rig
 
-HERE = os.path.join(rig.ROOT, "tests", "panel")
-MODULES = os.path.join(rig.BUILD, "panel-tests")
+HERE = npm.source("panel")
+MODULES = npm.folder("panel")
 LIBRARY = os.path.join(rig.BUILD, "panel", "preact.js")
 
 
 def cannot():
     """Why this machine has no browser for tests; None: it has."""
-    for name in ("node", "npm"):
-        if not shutil.which(name):
-            return f"{name} is not installed"
     if not executable():
         return "chromium is not installed"
     if not os.path.exists(LIBRARY):
         return f"the panel is not built: esbuild or node-preact is not installed ({LIBRARY})"
-    return install()
-
-
-def install():
-    lock, kept = os.path.join(HERE, "package-lock.json"), os.path.join(MODULES, "installed")
-    if os.path.exists(kept) and filecmp.cmp(lock, kept, shallow=False):
-        return None
-    os.makedirs(MODULES, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(os.path.join(HERE, name), MODULES)
-    try:
-        done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"], cwd=MODULES,
-                              capture_output=True, text=True, timeout=300, check=False)
-        why = None if done.returncode == 0 else f"npm ci failed: {done.stderr.strip().splitlines()[-1:]}"
-    except (OSError, subprocess.TimeoutExpired) as e:
-        why = f"npm ci failed: {e}"
-    if why is None:
-        shutil.copy(lock, kept)
-    return why
+    return npm.install("panel")
 
 
 def executable():

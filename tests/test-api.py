@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.parse
 
+import npm
 import rig
 import rigapi
 from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
@@ -771,6 +772,21 @@ def proxmoxer_unchanged(w):
     by_proxmoxer(w, PASSWORD, "one@pve")
 
 
+def by_npm(w, secret, who):
+    subprocess.run(["node", os.path.join(npm.source("clients"), "bynpm.mjs"), npm.folder("clients"), w.api.host, str(w.api.port), who],
+                   input=secret, text=True, check=True, timeout=rig.RUN_SECONDS, env={**os.environ, "NODE_EXTRA_CA_CERTS": os.path.join(w.c.tree, "nodes/pve1/pve-ssl.pem")})
+
+
+@functools.partial(told, needs=("npm",))
+def npm_unchanged(w):
+    """npm's proxmox-api lists, makes, changes, triggers, reads and removes jobs by token and by password"""
+    has_keys(w)
+    set_password(w, "one")
+    by_npm(w, rigapi.SECRET, "root@pam!test")
+    by_npm(w, PASSWORD, "one@pve")
+
+
+rig.NEEDS["npm"] = (lambda: npm.install("clients") is None, "needs npm's proxmox-api")
 rig.NEEDS["proxmoxer"] = (lambda: os.path.isdir("/usr/lib/python3/dist-packages/proxmoxer"), "needs python3-proxmoxer")
 
 
