@@ -1,5 +1,6 @@
 """Two nodes with the API of pvesrd, users of all kinds, and what the tests of it ask again and again."""
 import base64
+import contextlib
 import os
 import socket
 import ssl
@@ -134,7 +135,8 @@ def raw(w, data, seconds=60):
     """What comes back when these bytes are sent, until the other side closes."""
     with socket.create_connection((w.api.host, w.api.port), timeout=seconds) as plain:
         with w.api.context.wrap_socket(plain, server_hostname=w.api.host) as s:
-            s.sendall(data)
+            with contextlib.suppress(ConnectionError, ssl.SSLError):  # who was closed before it was through may have an answer
+                s.sendall(data)
             got = b""
             while True:
                 try:
