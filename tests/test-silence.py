@@ -366,20 +366,6 @@ def settings_lost(w):
 
 
 @test
-def settings_outlive_the_job_file(w):
-    """a replication.cfg that was emptied costs no job its settings, on whichever node a pvesrd looks"""
-    w.create("--keep", "last=3")
-    path = os.path.join(w.c.tree, "replication-ext.cfg")
-    with open(path) as f:
-        text = f.read()
-    w.c.write("replication.cfg", "")
-    d = Daemon(w.b)
-    rig.wait_for(lambda: d.told("STATUS=0 jobs"), "the schedule")
-    with open(path) as f:
-        assert f.read() == text
-
-
-@test
 def no_state_dir(w):
     """a state directory that is a symlink to nowhere, or a file, is no node without runs"""
     w.create()

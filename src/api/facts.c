@@ -110,16 +110,3 @@ void facts_look(struct facts *f, struct tree *t, const struct guest_list *guests
     facts_release(f);
     *f = is;
 }
-
-const struct fact *facts_get(const struct facts *f, uint32_t guest)
-{
-    size_t low = 0, high = f->n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (f->v[middle].guest < guest)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return &f->v[low];
-}

@@ -22,7 +22,7 @@ struct fact {
 };
 
 struct facts {      /* starts with zeroes */
-    struct fact *v; /* by guest */
+    struct fact *v; /* each beside the guest of facts_look's list that it is of */
     size_t n;
 };
 void facts_release(struct facts *f);
@@ -30,8 +30,6 @@ void facts_release(struct facts *f);
 /* Brings them up to date for these guests, and forgets all others. node: this one; now: monotonic. */
 void facts_look(struct facts *f, struct tree *t, const struct guest_list *guests, const char *node,
                 double now);
-/* Of one of these guests. Borrowed. */
-const struct fact *facts_get(const struct facts *f, uint32_t guest);
 
 /* Of a guest with this configuration: what Proxmox VE calls it where it says nothing itself. Malloc'ed. */
 char *name_of(const struct guest_entry *g, const char *config, size_t len);

@@ -15,7 +15,7 @@ static const struct fact *look(struct facts *f, const struct test_tree *tt, doub
 {
     facts_look(f, tt->tree, &guests, "pve1", now);
     assert_int_equal(f->n, 1);
-    return facts_get(f, 100);
+    return f->v;
 }
 
 /* Another guest of the number, and one that came here: at once. */

@@ -99,10 +99,9 @@ int serve_cluster_status(struct call *c, struct err *e)
 
 /* ---- guests ---- */
 
-static json_t *resource_json(const struct call *c, const struct guest_entry *g)
+static json_t *resource_json(const struct call *c, const struct guest_entry *g, const struct fact *fact)
 {
     json_t *o = json_object();
-    const struct fact *fact = facts_get(&c->api->facts, g->id);
     _cleanup_free_ char *id = xasprintf("%s/%" PRIu32, guest_type_name(g->type), g->id);
     json_object_set_new(o, "id", json_string(id));
     json_object_set_new(o, "type", json_string(guest_type_name(g->type)));
@@ -124,7 +123,7 @@ static int add_guests(struct call *c, bool (*wanted)(const struct call *c, const
     facts_look(&c->api->facts, c->tree, &guests, c->api->settings->node, clock_mono());
     for (size_t i = 0; i < guests.n; i++)
         if ((!wanted || wanted(c, &guests.v[i])) && (call_may_guest(c, guests.v[i].id) & PRIV(VM_Audit)))
-            json_array_append_new(c->data, resource_json(c, &guests.v[i]));
+            json_array_append_new(c->data, resource_json(c, &guests.v[i], &c->api->facts.v[i]));
     guests_release(&guests);
     return 0;
 }
