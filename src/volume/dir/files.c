@@ -65,13 +65,20 @@ int dir_file(const struct dir *d, const char *name, int flags, int *fd, struct e
     return 0;
 }
 
+static int cannot_remove(const char *name, struct err *e)
+{
+    return errno == EISDIR ? err_set(e, ERR_DATA, 0,
+                                     "'%s' is a folder where a file of pvesr's belongs: move it away", name)
+                           : err_sys(e, "cannot remove '%s'", name);
+}
+
 int dir_create(const struct dir *d, const char *name, int *fd, struct err *e)
 {
     *fd = -1;
     /* another process may make it in between, where no lock keeps it from that */
     for (int tries = 0; *fd < 0 && tries < CREATE_TRIES; tries++) {
         if (unlinkat(d->fd, name, 0) < 0 && errno != ENOENT)
-            return err_sys(e, "cannot remove '%s'", name);
+            return cannot_remove(name, e);
         *fd = openat(d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE_DISK);
         if (*fd < 0 && errno != EEXIST)
             break;
@@ -100,7 +107,7 @@ int dir_remove(const struct dir *d, const char *name, struct err *e)
         return 1;
     if (unlinkat(d->fd, name, 0) == 0)
         return 0;
-    return errno == ENOENT ? 1 : err_sys(e, "cannot remove '%s'", name);
+    return errno == ENOENT ? 1 : cannot_remove(name, e);
 }
 
 int dir_sync(const struct dir *d, struct err *e)

@@ -268,17 +268,14 @@ static void test_symlinks(void **state)
     struct stage_want want = {.snapshot = "s", .id = "0123456789abcdef0123456789abcdef", .size = 4096};
     snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", w.root);
     assert_int_equal(mkdir(elsewhere, 0755), 0);
-
     snprintf(path, sizeof path, "%s/images", w.dst_path);
-    assert_int_equal(symlink(elsewhere, path), 0);
-    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
-    unlink(path);
-    assert_int_equal(mkdir(path, 0755), 0);
-    strcat(path, "/100");
-    assert_int_equal(symlink(elsewhere, path), 0);
-    refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
-    unlink(path);
-    assert_int_equal(mkdir(path, 0755), 0);
+    for (int i = 0; i < 2; i++) {
+        strcat(path, i ? "/100" : "");
+        assert_int_equal(symlink(elsewhere, path), 0);
+        refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
+        unlink(path);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
 
     snprintf(path, sizeof path, "%s/victim", elsewhere);
     put(path, "untouched");
@@ -286,6 +283,9 @@ static void test_symlinks(void **state)
     assert_int_equal(symlink(path, beside(&w.dst_store, ".pvesr-stage." FILE_NAME)), 0);
     refused(stage_open(w.dst, &want, &from, &err) ? 0 : -1, ERR_DATA, "symlink");
     ok(stage_discard(w.dst, &err));
+    assert_int_equal(mkdir(beside(&w.dst_store, ".pvesr-stage." FILE_NAME), 0755), 0);
+    refused(stage_discard(w.dst, &err), ERR_DATA, "a folder where a file of pvesr's belongs: move it");
+    assert_int_equal(rmdir(beside(&w.dst_store, ".pvesr-stage." FILE_NAME)), 0);
     assert_int_equal(symlink(path, live_path(&w, &w.dst_store)), 0);
     char since[SNAPSHOT_NAME_MAX + 1];
     struct volume_info info;
