@@ -453,7 +453,8 @@ def stuck(w, n):
         yield
         rig.sh("chattr", "-i", path)
         return
-    program, pattern = ("zfs", f"promote*{w.b.store}*") if w.kind == "zfspool" else ("lvremove", f"*{w.b.store}/{w.lab.names.volname(n)}")
+    name = w.lab.names.volname(n)
+    program, pattern = ("zfs", f"promote*{w.b.store}*") if w.kind == "zfspool" else ("lvrename", f"*{w.b.store} {name} *")
     fake = os.path.join(folder(w), program)
     with open(fake, "w") as f:
         f.write(FAILING.format(pattern, shutil.which(program)))

@@ -91,6 +91,7 @@ struct volume_driver {
     bool links; /* takes the names of linked clones */
     int (*open)(struct volume *v, struct err *e);
     void (*close)(struct volume *v);
+    void (*forget)(void); /* NULL: nothing is known beyond a call */
     int (*list)(const struct volume_store *store, uint32_t vmid, bool asides, struct strv *ret,
                 struct err *e);
     int (*guests)(const struct volume_store *store, volume_guest_fn *tell, void *arg, struct err *e);

@@ -232,6 +232,26 @@ static void differing(void)
     assert_int_equal(volume_snapshot_reduce(w.src, "same", same.id, &err), 1);
 }
 
+/* What a child goes on from when its parent died is what that did. */
+static void outlived(void)
+{
+    struct snapshots all;
+    int go[2], status;
+    char end;
+    world_create(&w, 4096);
+    world_snapshot(&w, "first", &first);
+    assert_int_equal(pipe(go), 0);
+    pid_t pid = fork();
+    close(go[pid == 0]);
+    if (pid == 0 && read(go[0], &end, 1) == 0) {
+        volumes_forget();
+        _exit(volume_snapshots(w.src, &all, &err) < 0 || !snapshots_find(&all, "second"));
+    }
+    world_snapshot(&w, "second", &second);
+    close(go[1]);
+    assert_true(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
 static void divergence(void)
 {
     char since[SNAPSHOT_NAME_MAX + 1];
@@ -545,10 +565,11 @@ static void listing(void)
 static void test_steps(void **state)
 {
     static const struct step steps[] = {
-        {"sparse", sparse},   {"resume", resume},       {"divergence", divergence},
-        {"damaged", damaged}, {"conflicts", conflicts}, {"chain", chain},
-        {"flushed", flushed}, {"told", told},           {"there_and_back", there_and_back},
-        {"used", used},       {"listing", listing},     {"differing", differing},
+        {"sparse", sparse},     {"resume", resume},       {"divergence", divergence},
+        {"damaged", damaged},   {"conflicts", conflicts}, {"chain", chain},
+        {"flushed", flushed},   {"told", told},           {"there_and_back", there_and_back},
+        {"used", used},         {"listing", listing},     {"differing", differing},
+        {"outlived", outlived},
     };
     world_seed("test_steps");
     everywhere(NULL, steps, ELEMENTS(steps));

@@ -29,6 +29,13 @@ static const struct volume_driver *driver_find(const char *type)
     return NULL;
 }
 
+void volumes_forget(void)
+{
+    for (size_t i = 0; i < ELEMENTS(drivers); i++)
+        if (drivers[i]->forget)
+            drivers[i]->forget();
+}
+
 bool volume_type_known(const char *type)
 {
     return driver_find(type) != NULL;

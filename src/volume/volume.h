@@ -261,6 +261,9 @@ void volume_read_close(struct volume *v, struct volume_reader *r);
  * error there, of which *bad gets the first sentence. */
 int volume_read_digests(struct volume *v, struct volume_reader *r, uint64_t offset, size_t n,
                         struct digest *ret, struct err *bad, struct err *e);
+/* In a child that goes on when its parent dies: what that had read of storages is read again, since the
+ * parent has changed it meanwhile. */
+void volumes_forget(void);
 /* Remove temporaries that a crash left (not stages, not snapshots). The caller holds the guest's lock. */
 int volume_tidy(struct volume *v, struct err *e);
 

@@ -31,6 +31,7 @@ static void stand_by(int fd, struct env *env, uint32_t guest)
     if (n != 0)
         return;
     env->volumes.tick = (struct tick){0};
+    volumes_forget();
     intent_settle(env, guest, &ignored);
 }
 

@@ -497,6 +497,7 @@ const struct volume_driver driver_lvmthin = {
     .supports = supports,
     .open = driver_open,
     .close = driver_close,
+    .forget = lvm_forget,
     .list = list,
     .guests = list_guests,
     .info = info,

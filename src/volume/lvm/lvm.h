@@ -116,6 +116,7 @@ int lvm_check_name(const struct lvm *l, const char *snapshot, struct err *e);
 const struct vg *lvm_group(const struct lvm *l, bool old, struct err *e);
 /* The same, whatever was asked a moment ago: for what somebody else may have made since. */
 const struct vg *lvm_group_anew(const struct lvm *l, struct err *e);
+void lvm_forget(void); /* all groups */
 /* NULL: none of this name in this pool. */
 const struct lv *lvm_lv(const struct vg *g, const struct lvm *l, const char *name);
 const struct thin_pool *lvm_thin_pool(const struct vg *g, const struct lvm *l, struct err *e);

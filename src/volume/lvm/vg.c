@@ -22,6 +22,7 @@
 #define OLD_SECONDS 60.0
 #define FRESH_SECONDS 1.0
 #define FIELDS 13
+#define OPEN_TRIES 3
 
 static struct {
     struct vg **v;
@@ -188,6 +189,12 @@ static struct vg *group_of(const char *name)
     groups.v = xgrow(groups.v, groups.n, sizeof *groups.v);
     groups.v[groups.n++] = g;
     return g;
+}
+
+void lvm_forget(void)
+{
+    for (size_t i = 0; i < groups.n; i++)
+        groups.v[i]->asked = -INFINITY;
 }
 
 const struct vg *lvm_group_anew(const struct lvm *l, struct err *e)
@@ -509,6 +516,22 @@ static int open_device(const struct lvm *l, const struct lv *lv, int flags, stru
     return 0;
 }
 
+/* It may be active because somebody else reads it, who deactivates it after that. */
+static int open_active(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret,
+                       struct err *e)
+{
+    int r = -1;
+    for (int tries = 0; r < 0 && tries < OPEN_TRIES; tries++) {
+        if (tries && activate(l, "-ay", lv->name, NULL, e) < 0)
+            return -1;
+        ret->activated |= tries > 0;
+        r = open_device(l, lv, flags, ret, e);
+        if (r < 0 && (ret->fd >= 0 || e->code != ENOENT))
+            return -1;
+    }
+    return r;
+}
+
 int lvm_open(const struct lvm *l, const struct lv *lv, int flags, struct lvm_open *ret, struct err *e)
 {
     struct lvm_open none = LVM_OPEN_INIT;
@@ -526,7 +549,7 @@ int lvm_open_both(const struct lvm *l, const struct lv *a, const struct lv *b, i
         return -1;
     ret_a->activated = need_a;
     ret_b->activated = need_b;
-    if (open_device(l, a, flags, ret_a, e) == 0 && (!b || open_device(l, b, flags, ret_b, e) == 0))
+    if (open_active(l, a, flags, ret_a, e) == 0 && (!b || open_active(l, b, flags, ret_b, e) == 0))
         return 0;
     lvm_close_both(l, ret_a, ret_b);
     return -1;
@@ -537,7 +560,7 @@ int lvm_show(const struct lvm *l, const struct lv *lv, int *fd, struct err *e)
     struct lvm_open o = LVM_OPEN_INIT;
     if (!lv->active && activate(l, "-ay", lv->name, NULL, e) < 0)
         return -1;
-    if (open_device(l, lv, O_RDONLY, &o, e) < 0) {
+    if (open_active(l, lv, O_RDONLY, &o, e) < 0) {
         cleanup_closep(&o.fd);
         return -1;
     }

@@ -179,6 +179,16 @@ void zfs_closed(const struct zfs *z)
     }
 }
 
+/* They stay their opener's: no look is to take them along. */
+void zfs_forget_all(void)
+{
+    for (size_t i = 0; i < opened.n; i++)
+        zfs_forget(opened.v[i]);
+    free(take_ptr(opened.v));
+    opened.n = 0;
+    zfs_names_forget();
+}
+
 void zfs_received(struct zfs *z)
 {
     z->flushed = clock_mono();

@@ -527,6 +527,7 @@ const struct volume_driver driver_zfspool = {
     .links = true,
     .open = zfs_open,
     .close = zfs_close,
+    .forget = zfs_forget_all,
     .list = slot_list,
     .guests = slot_guests,
     .info = slot_info,

@@ -247,6 +247,7 @@ int zfs_view(struct zfs *z, struct zfs_view *ret, struct err *e);
  * further question has a look of its own, so that what was written since the last answer is seen. */
 int zfs_view_exact(struct zfs *z, struct zfs_view *ret, struct err *e);
 void zfs_forget(struct zfs *z);
+void zfs_forget_all(void);
 /* A receive for this volume ended well: as each command that changes something it waited until the pool had
  * on the disk all that was written before. The commit that follows asks what was written meanwhile, and once
  * more when the names have been exchanged. */
