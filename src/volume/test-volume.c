@@ -237,13 +237,14 @@ static void outlived(void)
 {
     struct snapshots all;
     int go[2], status;
-    char end;
     world_create(&w, 4096);
     world_snapshot(&w, "first", &first);
+    ok(volume_snapshots(w.src, &all, &err));
+    snapshots_release(&all);
     assert_int_equal(pipe(go), 0);
     pid_t pid = fork();
     close(go[pid == 0]);
-    if (pid == 0 && read(go[0], &end, 1) == 0) {
+    if (pid == 0 && read(go[0], (char[1]){0}, 1) == 0) {
         volumes_forget();
         _exit(volume_snapshots(w.src, &all, &err) < 0 || !snapshots_find(&all, "second"));
     }
