@@ -413,6 +413,11 @@ def test_status():
             expect(f"status: {event}", c.run("status"), 0, re.compile(f"(?m) 0 {state}$"))
             expect(f"update: {event}", c.run("update", "100-0", "--schedule", f"{event} 3:00"), 255, "", re.compile("schedule: .* it never comes"))
             expect(f"update beside {event}", c.run("update", "100-0", "--comment", event), 0, "", "" if state == "OK" else re.compile(state))
+        long_ago = int(time.time()) - 400 * 86400
+        c.set_states(json.dumps({"100": {"local/pve2": {"last_sync": long_ago, "last_try": long_ago, "last_iteration": long_ago, "fail_count": 0,
+                                                        "duration": 1, "storeid_list": []}}}))
+        expect("status: a schedule that is over", c.run("status"), 0, re.compile("OVERDUE since .*: its schedule has no event any more: "), "")
+        os.unlink(c.state_file())
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tsource pve1\n\n")
         expect("status: job to this node", c.run("status"), 0, STATUS_HEAD, "")
         c.write("replication.cfg", "local: 100-0\n\ttarget pve1\n\tremove_job full\n\tsource pve1\n\n")

@@ -98,6 +98,11 @@ def what_to_do():
     """a node that cannot be reached for a known reason: the message has the reason and the remedy, and neither is a failure of a frame"""
     cases = (("echo 'Welcome to pve2, last login: today'; exec \"$@\"", "before the agent's first word comes 'Welcome to pve2"),
              ("exec <&-; echo hello there; exit 1", "before the agent's first word comes 'hello there"),
+             ("head -c 300 /dev/zero | tr '\\000' '\\273'; exec cat >/dev/null", "what answers is no agent: what does '"),
+             ("echo '1) status 2) quit'; read x; exit 0", "sshd, the key there or nodes.cfg has in the agent's place"),
+             ("exit 0", "closed before a word was said: what does '"),
+             ("echo 'disabled by policy' >&2; exit 3", "before a word was said (disabled by policy): what does '"),
+             ("echo 'Connection closed by UNKNOWN port 65535' >&2; exit 255", "ProxyJump or ProxyCommand"),
              ("echo hello there; exit 1", "before the agent's first word comes 'hello there"),
              ("echo \"ERROR: unknown command 'pvesr agent'\" >&2; exit 255", "install this one there, too"),
              ("echo \"ERROR: unknown command 'pvesr agent'\nUSAGE: pvesr <COMMAND>\" >&2; exit 255", "install this one there, too"),

@@ -124,6 +124,22 @@ def barred(w, path, flag):
     assert "full sync" not in w.log(), w.log()
 
 
+def tree_barred():
+    """chattr +i and +a on the folder of the cluster's configuration, and on a file in it: what would change it has the command that takes the flag"""
+    with rig.Cluster(storage="xfs") as c:
+        w = World(c, "xfs")
+        w.create()
+        for path in (c.tree, os.path.join(c.tree, "replication.cfg")):
+            for flag in "ia":
+                sh("chattr", f"+{flag}", path)
+                try:
+                    done = w.a.pvesr("update", "100-0", "--rate", "5")
+                finally:
+                    sh("chattr", f"-{flag}", path)
+                assert done.returncode and f"chattr -{flag} '{path}'" in done.stderr, f"+{flag} {path}: {done.stderr}"
+        w.a.pvesr("update", "100-0", "--rate", "5", check=True)
+
+
 def flags(kind):
     """chattr +i and +a on image, replica, restore point and folder: a run does not mind, or has the command that takes the flag"""
     with rig.Cluster(storage=kind) as c:
@@ -374,6 +390,26 @@ def read_only(kind, by_itself=False):
         assert same_file(w.lab.replica(0), w.lab.live(0)) and "full sync" not in w.log(), w.log()
 
 
+def shut_down():
+    """the target's file system fails: run, doctor and failover say that it cannot be read, not that nothing is there, and how it is repaired"""
+    with rig.Cluster(storage="xfs") as c:
+        w = World(c, "xfs")
+        w.create()
+        w.run()
+        device = subprocess.run(["findmnt", "-no", "SOURCE", w.b.mount], check=True, capture_output=True, text=True).stdout.strip()
+        sh("xfs_io", "-x", "-c", "shutdown", w.b.mount)
+        for node, args in ((w.a, ["run", "--id", "100-0"]), (w.b, ["doctor"]), (w.b, ["failover", "100", "--dry-run"])):
+            done = node.pvesr(*args)
+            said = done.stderr
+            assert done.returncode and "Input/output error (see dmesg" in said and f"xfs_repair '{device}'" in said, f"{args}: {said}"
+            assert "has no replica" not in said and said.count(f"xfs_repair '{device}'") == said.count("see dmesg"), f"{args}: {said}"
+        assert "has a replica on this node cannot be read" in said, said
+        sh("umount", w.b.mount)
+        sh("mount", "-o", "loop", os.path.join(c.dir, "pve2.img"), w.b.mount)
+        w.run()
+        w.proved()
+
+
 ALL = bool(os.environ.get("PVESR_REFUSED_ALL"))
 SEED = rig.SEED % 100000
 
@@ -387,6 +423,8 @@ for storage in ("xfs", "btrfs", "dir-on-btrfs", "plain"):
     rig.check(f"flags on {storage}: {flags.__doc__}", lambda k=storage: flags(k), needs=needs)
     rig.check(f"read-only {storage}: {read_only.__doc__}", lambda k=storage: read_only(k), needs=needs)
 rig.check(f"read-only by itself: {read_only.__doc__}", lambda: read_only("plain", by_itself=True), needs=("root",))
+rig.check(f"shut down: {shut_down.__doc__}", shut_down, needs=("root", "xfs"))
+rig.check(f"flags on the tree: {tree_barred.__doc__}", tree_barred, needs=("root", "xfs"))
 rig.check(f"no inodes: {no_inodes.__doc__}", no_inodes, needs=("root", "xfs"))
 rig.check(f"no attributes: {no_attributes.__doc__}", no_attributes, needs=("root", "xfs"))
 rig.check(f"not shared: {not_shared.__doc__}", lambda: not_shared("xfs"), needs=("root", "xfs"))

@@ -160,6 +160,43 @@ def cut_behind_its_commit(w):
     assert w.kept_aside(w.b.store, 0, dead[0]) and same_file(w.lab.live(0), w.lab.replica(0)), w.asides(w.b.store)
 
 
+MACHINE = "smbios1: uuid=%s\nnet0: virtio=%s,bridge=vmbr0\n" % ONE
+NAMED = "arch: amd64\nhostname: %s\n"
+
+
+def becomes(w, was, now):
+    """Guest 100 was of that type and configuration, and another of this type and configuration gets its id and its disk's name."""
+    def put(kind, text, key):
+        for folder in ("qemu-server", "lxc"):
+            if os.path.exists(path := os.path.join(w.c.tree, "nodes/pve1", folder, "100.conf")):
+                os.unlink(path)
+        w.c.write_guest("pve1", 100, f"{text}{key}: {w.lab.storage_id}:{w.lab.names.volname(0)},size=8M\n", kind)
+    keys = {"qemu-server": "scsi0", "lxc": "rootfs"}
+    put(*was, keys[was[0]])
+    if not os.path.exists(os.path.join(w.c.tree, "replication.cfg")):
+        w.create()
+    some_runs(w)
+    dead, asides = w.copy(w.lab.replica(0)), len(w.asides(w.b.store))
+    renew(w)
+    put(*now, keys[now[0]])
+    plan = w.a.pvesr("plan", "100-0", check=True).stdout
+    assert OTHER in plan, plan
+    is_told(w, w.run())
+    assert w.kept_aside(w.b.store, 0, dead) and same_file(w.lab.live(0), w.lab.replica(0)), w.log()
+    some_runs(w, 2)
+    assert OTHER not in w.log() and w.kept_aside(w.b.store, 0, dead) and len(w.asides(w.b.store)) == asides + 1, w.log()
+
+
+@scenario("xfs", "plain")
+def of_another_type(w):
+    """a VM's id becomes a container's, and that one's a VM's, of which nothing else tells who they are; so does a container's that of a container of another name"""
+    becomes(w, ("qemu-server", MACHINE), ("lxc", NAMED % "two"))
+    becomes(w, ("lxc", NAMED % "two"), ("qemu-server", "name: three\n"))
+    becomes(w, ("qemu-server", "name: three\n"), ("lxc", "arch: amd64\n"))
+    becomes(w, ("lxc", NAMED % "four"), ("qemu-server", MACHINE))
+    becomes(w, ("lxc", NAMED % "five"), ("lxc", NAMED % "six"))
+
+
 @scenario("xfs", "btrfs", "lvmthin")
 def removed_before_it_ran(w):
     """the job of the new guest is removed before it ran: the log says whose points go here, and the dead one's replica stays"""

@@ -131,6 +131,32 @@ def foreign_lock():
         assert path in told and "remove it" in told and "still at work" not in told, told
 
 
+# ---- damaged settings ----
+
+def settings():
+    """settings that may be damaged count, and status and the daemon warn of each: cut in a value, twice, nothing, zero bytes"""
+    with rig.Cluster(storage="xfs") as c:
+        w = World(c, "xfs")
+        w.create()
+        path = os.path.join(w.a.dir, "pvesr.conf")
+        with open(path, encoding="utf-8") as f:
+            whole = f.read()
+        assert "warning" not in w.a.pvesr("status", check=True).stderr
+        for text, warning in ((whole + "mail-to: admin@examp", f"{path} ends in the midst of a line"),
+                              (whole + "mail-to: a\nmail-to: b\n", "'mail-to' is there twice, the last one counts"),
+                              (whole + "\0" * 64, f"{path} has zero bytes behind its first {len(whole)} bytes"),
+                              ("", f"{path} is empty, so all defaults count"),
+                              ("\0" * 64, f"{path} has zero bytes behind its first 0 bytes")):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            done = w.a.pvesr("status")
+            assert warning in done.stderr and (done.returncode == 0) == (whole in text and bool(text)), f"{text[-30:]!r}: {done.stderr}"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(whole)
+        w.run()
+
+
+rig.check(f"settings: {settings.__doc__}", settings, needs=("root", "xfs"))
 rig.check(f"lock: {foreign_lock.__doc__}", foreign_lock, needs=("root", "xfs"))
 rig.check(f"ssh: {ssh_config.__doc__}", ssh_config, needs=("root", "xfs"))
 rig.check(f"not root: {not_root.__doc__}", not_root, needs=("root", "xfs"))

@@ -614,7 +614,8 @@ def disk_fails(w):
             if done.returncode:
                 failed += 1
                 assert len(same) == 1 or "may be of two instants" in done.stderr, f"disks of two instants: {what}"
-                assert "Input/output error" in done.stderr + w.status()["100-0"].get("error", ""), what
+                said = done.stderr + w.status()["100-0"].get("error", "")
+                assert "Input/output error" in said and "see dmesg" in said, what
             w.run()
             assert "full sync" not in w.log(), f"{what}; {w.log()}"
     assert failed >= 6, f"{failed} runs failed"

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define READ_LOG " (see dmesg: a disk or its file system may have failed)"
+
 /* Who is not root and may not do something need not look any further. */
 static void say_who(char *text, size_t room)
 {
@@ -27,7 +29,7 @@ __attribute__((format(printf, 4, 0))) static int fill(struct err *e, enum err_ki
     if ((size_t)n >= sizeof text)
         n = sizeof text - 1;
     if (code)
-        snprintf(text + n, sizeof text - (size_t)n, ": %s", strerror(code));
+        snprintf(text + n, sizeof text - (size_t)n, ": %s%s", strerror(code), code == EIO ? READ_LOG : "");
     if ((code == EACCES || code == EPERM) && geteuid() != 0)
         say_who(text, sizeof text);
     text_clean(text);

@@ -28,9 +28,12 @@ int fs_read(const char *path, size_t cap, struct buf *ret, struct err *e)
 {
     buf_clear(ret);
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 1 : err_sys(e, "cannot open '%s'", path);
-    return fs_read_fd(fd, path, cap, ret, e);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 1;
+    int r = fd < 0 ? err_sys(e, "cannot open '%s'", path) : fs_read_fd(fd, path, cap, ret, e);
+    if (r < 0 && e->code == EIO)
+        refusal_explain(e, path);
+    return r;
 }
 
 int fs_read_fd(int fd, const char *what, size_t cap, struct buf *ret, struct err *e)

@@ -1,11 +1,13 @@
 #include "base/refusal.h"
 
 #include "base/mem.h"
+#include "base/mountinfo.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -17,6 +19,8 @@ __attribute__((format(printf, 2, 3))) static void add(struct err *e, const char 
     va_start(ap, format);
     vsnprintf(more, sizeof more, format, ap);
     va_end(ap);
+    if (strstr(e->text, more))
+        return;
     int code = e->code;
     err_set(e, e->kind, 0, "%s (%s)", e->text, more);
     e->code = code;
@@ -78,8 +82,77 @@ static void explain_full(struct err *e, const char *folder)
         add(e, "'%s' has %" PRIu64 " bytes free: make room there", folder, bytes);
 }
 
+/* ---- a file system that fails ---- */
+
+static const struct {
+    const char *type, *remedy; /* of each type that begins so */
+} repairs[] = {
+    {"xfs", "unmount it and mount it anew; if that fails, xfs_repair"},
+    {"ext", "unmount it, then e2fsck -f"},
+    {"btrfs", "btrfs device stats and btrfs scrub start tell what is damaged on"},
+    {"zfs", "zpool status -v tells what is damaged of"},
+    {"nfs", "its server failed, or answered no more: see"},
+    {"cifs", "its server failed, or answered no more: see"},
+    {"", "unmount it, then check and repair"},
+};
+
+static bool is_below(const char *path, const char *point)
+{
+    size_t n = strlen(point);
+    return n == 1 || (strncmp(path, point, n) == 0 && (!path[n] || path[n] == '/'));
+}
+
+/* Of mounts that lie upon each other the last one counts. */
+static void explain_mount(struct err *e, const char *path, FILE *mounts)
+{
+    struct mountinfo m;
+    size_t room = 0, longest = 0;
+    char *line = NULL;
+    _cleanup_free_ char *found = NULL;
+    while (getline(&line, &room, mounts) > 0) {
+        if (!mountinfo_parse(line, &m) || !is_below(path, m.point) || strlen(m.point) < longest)
+            continue;
+        size_t i = 0;
+        while (strncmp(m.type, repairs[i].type, strlen(repairs[i].type)) != 0)
+            i++;
+        longest = strlen(m.point);
+        free(found);
+        found = xasprintf("'%s' is the %s of '%s': %s '%s'", m.point, m.type, m.source, repairs[i].remedy,
+                          strcmp(repairs[i].type, "btrfs") == 0 ? m.point : m.source);
+    }
+    free(line);
+    if (found)
+        add(e, "%s", found);
+}
+
+/* Where the path leads, as far as that can be read. */
+static char *resolve(const char *path)
+{
+    _cleanup_free_ char *at = xstrdup(path);
+    char *slash, *real = realpath(at, NULL);
+    while (!real && (slash = strrchr(at, '/')) && slash > at) {
+        *slash = 0;
+        real = realpath(at, NULL);
+    }
+    return real;
+}
+
+static void explain_damage(struct err *e, const char *path)
+{
+    _cleanup_free_ char *real = *path == '/' ? resolve(path) : NULL;
+    FILE *mounts = real ? fopen("/proc/self/mountinfo", "re") : NULL;
+    if (!mounts)
+        return;
+    explain_mount(e, real, mounts);
+    fclose(mounts);
+}
+
 void refusal_explain(struct err *e, const char *path)
 {
+    if (e->code == EIO) { /* nothing there answers */
+        explain_damage(e, path);
+        return;
+    }
     _cleanup_free_ char *folder = folder_of(path);
     switch (e->code) {
     case ENOSPC:

@@ -6,8 +6,9 @@
 
 #include <stdbool.h>
 
-/* By e->code: ENOSPC (bytes or inodes), EDQUOT, EROFS, EPERM (of a flag that chattr(1) sets). path: what was
- * to be changed; it need not be there, its folder must. */
+/* By e->code: ENOSPC (bytes or inodes), EDQUOT, EROFS, EIO (which file system is to be repaired, how), EPERM
+ * (of a flag that chattr(1) sets). path: what was to be changed, or read; it need not be there, its folder
+ * must. What the sentence says already is not said again. */
 void refusal_explain(struct err *e, const char *path);
 /* -1: it has a flag that keeps it from being changed, renamed and removed. 0 also when it is not there. */
 int refusal_barred(const char *path, struct err *e);

@@ -92,7 +92,8 @@ static void print_overdue(const struct job_view *s)
              job_view_trouble(s) ? job_view_trouble(s)
              : s->to_come        ? OTHER_CLOCK
              : run               ? run
-                   : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
+             : !s->next_sync ? "its schedule has no event any more: give it another one, or run it by hand"
+                             : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
 }
 
 static void print_syncing(const struct job_view *s)

@@ -14,6 +14,7 @@ int load_jobs(struct env *env, struct jobs *ret, struct err *e)
 {
     if (jobs_load(env->tree, ret, e) < 0)
         return -1;
+    tell_warnings(&env->settings.warnings);
     tell_warnings(&ret->warnings);
     tell_warnings(&ret->doubts);
     return 0;
@@ -27,6 +28,7 @@ int load_jobs_repaired(struct env *env, struct jobs *ret, struct err *e)
         jobs_release(ret);
         return -1;
     }
+    tell_warnings(&env->settings.warnings);
     tell_warnings(&ret->warnings);
     tell_warnings(&ret->doubts);
     return 0;

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/num.h"
 #include "conf/job.h"
+#include "conf/warn.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -179,50 +180,82 @@ static int set(struct settings *s, const char *key, const char *value, struct er
     return err_set(e, ERR_CONFIG, 0, "unknown key '%s', see pvesr.conf(5)", key);
 }
 
-static int parse_line(struct settings *s, char *line, struct err *e)
+/* 0: it says nothing; 1: *key and *value are in it; it is taken apart. */
+static int split_line(char *line, char **key, char **value, struct err *e)
 {
-    char *key = line + strspn(line, " \t");
-    size_t n = strlen(key);
-    while (n && isspace((unsigned char)key[n - 1]))
-        key[--n] = 0;
-    if (!*key || *key == '#')
+    *key = line + strspn(line, " \t");
+    size_t n = strlen(*key);
+    while (n && isspace((unsigned char)(*key)[n - 1]))
+        (*key)[--n] = 0;
+    if (!**key || **key == '#')
         return 0;
-    char *colon = strchr(key, ':');
+    char *colon = strchr(*key, ':');
     if (!colon)
-        return err_set(e, ERR_CONFIG, 0, "'%s' is not 'key: value'", key);
+        return err_set(e, ERR_CONFIG, 0, "'%s' is not 'key: value'", *key);
     *colon = 0;
-    char *value = colon + 1 + strspn(colon + 1, " \t");
-    return set(s, key, value, e);
+    *value = colon + 1 + strspn(colon + 1, " \t");
+    return 1;
 }
 
-int settings_parse(const char *file, const char *text, struct settings *ret, struct err *e)
+static int parse_lines(const char *file, char *text, struct settings *s, struct err *e)
 {
-    preset(file, ret);
-    _cleanup_free_ char *copy = xstrdup(text);
+    _cleanup_strv_ struct strv seen = STRV_INIT;
     unsigned number = 0;
-    for (char *line = copy; line && *line;) {
-        char *next = strchr(line, '\n');
+    for (char *line = text; line && *line;) {
+        char *next = strchr(line, '\n'), *key = NULL, *value = NULL;
         if (next)
             *next++ = 0;
         number++;
-        if (parse_line(ret, line, e) < 0) {
+        int r = split_line(line, &key, &value, e);
+        if (r < 0 || (r > 0 && set(s, key, value, e) < 0)) {
             e->kind = ERR_CONFIG;
-            settings_release(ret);
             return err_wrap(e, "%s:%u", file, number);
         }
+        if (r > 0 && strv_has(&seen, key))
+            warn_at(&s->warnings, file, number, "'%s' is there twice, the last one counts", key);
+        if (r > 0)
+            strv_add(&seen, key);
         line = next;
     }
-    if (!ret->tls_cert != !ret->tls_key) {
-        settings_release(ret);
+    return 0;
+}
+
+static int check_whole(const char *file, const struct settings *s, struct err *e)
+{
+    if (!s->tls_cert != !s->tls_key)
         return err_set(e, ERR_CONFIG, 0, "%s: tls-cert and tls-key belong together: set both or neither",
                        file);
-    }
-    if (node_name_check(ret->node, e) < 0) {
+    if (node_name_check(s->node, e) < 0) {
         e->kind = ERR_CONFIG;
-        settings_release(ret);
         return err_wrap(e, "%s: node", file);
     }
     return 0;
+}
+
+/* What a crash makes of a file that was just written. */
+static void look_for_damage(const char *file, const char *text, size_t len, struct strv *warnings)
+{
+    if (strlen(text) < len)
+        strv_addf(
+            warnings,
+            "%s has zero bytes behind its first %zu bytes, and nothing counts from there on: was it damaged "
+            "by a crash? Write it anew",
+            file, strlen(text));
+    else if (text[len - 1] != '\n')
+        strv_addf(warnings, "%s ends in the midst of a line: it was cut off, or lacks a line feed at its end",
+                  file);
+}
+
+int settings_parse(const char *file, const char *text, size_t len, struct settings *ret, struct err *e)
+{
+    preset(file, ret);
+    _cleanup_free_ char *copy = xstrdup(text);
+    if (len)
+        look_for_damage(file, text, len, &ret->warnings);
+    if (parse_lines(file, copy, ret, e) == 0 && check_whole(file, ret, e) == 0)
+        return 0;
+    settings_release(ret);
+    return -1;
 }
 
 /* Agents and runs are given the path and may work in another directory. */
@@ -242,7 +275,13 @@ int settings_load(const char *option, struct settings *ret, struct err *e)
         return -1;
     if (r > 0 && option)
         return err_set(e, ERR_CONFIG, 0, "the settings file '%s' does not exist", option);
-    return settings_parse(file, buf_str(&text), ret, e);
+    if (settings_parse(file, buf_str(&text), text.len, ret, e) < 0)
+        return -1;
+    if (r == 0 && !text.len)
+        strv_addf(&ret->warnings,
+                  "%s is empty, so all defaults count: if it had settings, write it anew, else remove it",
+                  file);
+    return 0;
 }
 
 void settings_release(struct settings *s)
@@ -250,5 +289,6 @@ void settings_release(struct settings *s)
     for (size_t i = 0; i < ELEMENTS(keys); i++)
         free(*slot(s, &keys[i]));
     free(s->file);
+    strv_release(&s->warnings);
     *s = (struct settings){0};
 }

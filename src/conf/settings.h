@@ -5,6 +5,7 @@
 #include "base/cidr.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/strv.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,7 @@ struct settings {
     unsigned hold_limit;     /* seconds that a guest without an agent is held still at most; 0: it is not */
     unsigned peer_limit;     /* seconds that a node may be busy with one request, and only say so */
     unsigned large_blocks;   /* 1: a new ZFS replica gets blocks above 128 KiB as they are */
+    struct strv warnings;    /* "FILE:LINE: …": what may be damage, and counts nevertheless */
 };
 
 /* "10.0.0.1:8006", "[fe80::1]:8006", "[::]:8006": an IP address (malloc'ed, without brackets) and a port. */
@@ -42,8 +44,8 @@ int settings_parse_listen(const char *text, char **address, uint16_t *port, stru
 /* One of `metrics-allow`: a network, or an address, which is a network of one. */
 bool settings_parse_network(const char *text, struct cidr *ret);
 
-/* From `text` (a file's content); `file` is for messages. */
-int settings_parse(const char *file, const char *text, struct settings *ret, struct err *e);
+/* From the `len` bytes of `text` (a file's content); `file` is for messages. */
+int settings_parse(const char *file, const char *text, size_t len, struct settings *ret, struct err *e);
 /* The file is `option` (from --config; it must exist), else $PVESR_CONFIG, else /etc/pvesr/pvesr.conf. A
  * relative path becomes absolute in ret->file. */
 int settings_load(const char *option, struct settings *ret, struct err *e);

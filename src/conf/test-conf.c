@@ -58,7 +58,7 @@ static void reads_settings(void **state)
 {
     struct settings s;
     struct err e;
-    assert_int_equal(settings_parse("f", "", &s, &e), 0);
+    assert_int_equal(settings_parse("f", "", 0, &s, &e), 0);
     assert_string_equal(s.file, "f");
     assert_string_equal(s.cluster, "dir:/etc/pve");
     assert_string_equal(s.state_dir, "/var/lib/pve-manager");
@@ -77,16 +77,15 @@ static void reads_settings(void **state)
     assert_null(strchr(s.node, '.'));
     settings_release(&s);
 
-    assert_int_equal(
-        settings_parse("f",
-                       "# c\nnode: n1\r\n\n  cluster:dir:/c \nstate-dir: /s\nlog-dir:\t/l\n"
-                       "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7\n"
-                       "max-workers-per-target: 3\nfreeze-limit: 5\n"
-                       "history-days: 7\n"
-                       "large-blocks: 1\n"
-                       "peer-limit: 60",
-                       &s, &e),
-        0);
+    static const char all[] =
+        "# c\nnode: n1\r\n\n  cluster:dir:/c \nstate-dir: /s\nlog-dir:\t/l\n"
+        "lock-dir: /k\nrun-dir: /r\nstorage-root: /sr\npool-prefix: n1-\nmax-workers: 7\n"
+        "max-workers-per-target: 3\nfreeze-limit: 5\n"
+        "history-days: 7\n"
+        "large-blocks: 1\n"
+        "peer-limit: 60\n";
+    assert_int_equal(settings_parse("f", all, sizeof all - 1, &s, &e), 0);
+    assert_int_equal(s.warnings.n, 0);
     assert_string_equal(s.node, "n1");
     assert_string_equal(s.cluster, "dir:/c");
     assert_string_equal(s.state_dir, "/s");
@@ -128,10 +127,40 @@ static void refuses_settings(void **state)
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct settings s;
         struct err e = {0};
-        assert_int_equal(settings_parse("f", cases[i].text, &s, &e), -1);
+        assert_int_equal(settings_parse("f", cases[i].text, strlen(cases[i].text), &s, &e), -1);
         assert_int_equal(e.kind, ERR_CONFIG);
         if (strncmp(e.text, cases[i].error, strlen(cases[i].error)) != 0)
             fail_msg("'%s': %s", cases[i].text, e.text);
+    }
+}
+
+static void doubts_settings(void **state)
+{
+#define CASE(text, warning)                                                                                  \
+    {                                                                                                        \
+        text, sizeof text - 1, warning                                                                       \
+    }
+    static const struct {
+        const char *text;
+        size_t len;
+        const char *warning; /* NULL: none */
+    } cases[] = {
+        CASE("", NULL),
+        CASE("# nothing is set\n", NULL),
+        CASE("mail-to: a\n", NULL),
+        CASE("mail-to: admin@examp", "f ends in the midst of a line"),
+        CASE("mail-to: a\nmail-to: b\n", "f:2: 'mail-to' is there twice, the last one counts"),
+        CASE("\0\0\0\0", "f has zero bytes behind its first 0 bytes"),
+        CASE("node: x\n\0\0\n", "f has zero bytes behind its first 8 bytes"),
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct settings s;
+        struct err e = {0};
+        assert_int_equal(settings_parse("f", cases[i].text, cases[i].len, &s, &e), 0);
+        const char *want = cases[i].warning;
+        if (s.warnings.n != (want != NULL) || (want && strncmp(s.warnings.v[0], want, strlen(want)) != 0))
+            fail_msg("'%s': %s", cases[i].text, s.warnings.n ? s.warnings.v[0] : "no warning");
+        settings_release(&s);
     }
 }
 
@@ -157,6 +186,11 @@ static void finds_settings(void **state)
     assert_int_equal(settings_load(NULL, &s, &e), 0);
     assert_string_equal(s.node, "x1");
     settings_release(&s);
+    fclose(fopen("b.conf", "w"));
+    assert_int_equal(settings_load("b.conf", &s, &e), 0);
+    assert_true(s.warnings.n == 1 && strstr(s.warnings.v[0], "b.conf is empty, so all defaults count"));
+    settings_release(&s);
+    assert_int_equal(unlink("b.conf"), 0);
     assert_int_equal(settings_load("none.conf", &s, &e), -1);
     assert_int_equal(e.kind, ERR_CONFIG);
     setenv("PVESR_CONFIG", "/nowhere/none.conf", 1); /* a missing file means all defaults */
@@ -385,15 +419,11 @@ static void finds_the_sender(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_property_strings),
-        cmocka_unit_test(reads_settings),
-        cmocka_unit_test(refuses_settings),
-        cmocka_unit_test(finds_settings),
-        cmocka_unit_test(reads_nodes),
-        cmocka_unit_test(reads_storages),
-        cmocka_unit_test(knows_where_a_storage_is),
-        cmocka_unit_test(splits_volids),
-        cmocka_unit_test(reads_the_transport),
+        cmocka_unit_test(reads_property_strings), cmocka_unit_test(reads_settings),
+        cmocka_unit_test(refuses_settings),       cmocka_unit_test(doubts_settings),
+        cmocka_unit_test(finds_settings),         cmocka_unit_test(reads_nodes),
+        cmocka_unit_test(reads_storages),         cmocka_unit_test(knows_where_a_storage_is),
+        cmocka_unit_test(splits_volids),          cmocka_unit_test(reads_the_transport),
         cmocka_unit_test(finds_the_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

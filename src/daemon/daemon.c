@@ -313,6 +313,12 @@ static void swap(char **a, char **b)
     *b = was;
 }
 
+static void tell_settings(const struct settings *s)
+{
+    for (size_t i = 0; i < s->warnings.n; i++)
+        log_line(LOG_WARNING, "%s", s->warnings.v[i]);
+}
+
 /* What can be changed without harm to runs under way is; the rest waits for a restart. */
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
@@ -325,6 +331,7 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
     if (settings_load(d->config, &now, &e) < 0) {
         log_line(LOG_ERR, "the settings stay as they were: %s", e.text);
     } else {
+        tell_settings(&now);
         d->queue.max_workers = now.max_workers;
         d->queue.max_per_target = now.max_per_target;
         swap(&d->settings.sendmail, &now.sendmail);
@@ -398,6 +405,7 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     *d = (struct daemon){.config = config, .wake_fd = -1, .watch = WATCH_INIT};
     if (settings_load(config, &d->settings, e) < 0)
         return -1;
+    tell_settings(&d->settings);
     if (take_locks(d, e) < 0)
         return e->kind == ERR_BUSY ? err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node)
                                    : -1;

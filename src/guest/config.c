@@ -211,6 +211,11 @@ void guest_config_free(struct guest_config *g)
     free(g);
 }
 
+enum guest_type guest_config_type(const struct guest_config *g)
+{
+    return g->type;
+}
+
 const struct strv *guest_config_warnings(const struct guest_config *g)
 {
     return &g->warnings;

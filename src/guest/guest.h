@@ -23,6 +23,7 @@ static inline void guest_config_freep(struct guest_config **g)
 {
     guest_config_free(*g);
 }
+enum guest_type guest_config_type(const struct guest_config *g);
 const struct strv *guest_config_warnings(const struct guest_config *g);
 const char *guest_config_parent(const struct guest_config *g); /* NULL: none */
 /* The names of the snapshot sections, sorted, each once. */

@@ -20,6 +20,8 @@ int env_open(struct env *env, const char *config, struct err *e)
         return -1;
     env->tree = tree_open(env->settings.cluster, e);
     if (!env->tree) {
+        if (env->settings.warnings.n) /* that is why it looks elsewhere */
+            err_wrap(e, "%s", env->settings.warnings.v[0]);
         settings_release(&env->settings);
         return -1;
     }

@@ -7,6 +7,7 @@
 #include "conf/digest.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,8 @@ static void take_line(char *line, struct known *ret)
         take_epoch(value, &ret->epoch);
     else if (strcmp(line, "former") == 0)
         take_epoch(value, &ret->former);
+    else if (strcmp(line, "type") == 0)
+        snprintf(ret->type, sizeof ret->type, "%s", value);
     else if (strcmp(line, "guest") == 0)
         strv_add(&ret->guest, value);
     else if (strcmp(line, "disk") == 0)
@@ -83,6 +86,8 @@ int known_store(const char *path, const struct known *k, struct err *e)
     _cleanup_buf_ struct buf text = BUF_INIT;
     _cleanup_free_ char *folder = xasprintf("%.*s", (int)(strrchr(path, '/') - path), path);
     buf_addf(&text, "epoch %" PRId64 "\nformer %" PRId64 "\n", k->epoch, k->former);
+    if (*k->type)
+        buf_addf(&text, "type %s\n", k->type);
     add_lines("guest", &k->guest, &text);
     add_lines("disk", &k->disks, &text);
     add_lines("told", &k->told, &text);
@@ -102,6 +107,7 @@ static void print_digest(const char *text, char ret[41])
 int known_look(const struct guest_config *g, struct volume *const volumes[], size_t n, struct known *ret,
                struct err *e)
 {
+    snprintf(ret->type, sizeof ret->type, "%s", guest_type_name(guest_config_type(g)));
     guest_config_identity_ever(g, &ret->guest);
     for (size_t i = 0; i < n; i++) {
         char made[VOLUME_SIGN_MAX + 1], digest[41];
@@ -134,14 +140,21 @@ static bool has(const struct known *k, const char *what)
 
 static bool is_known(const struct known *k)
 {
-    return k->disks.n &&
-           (has(k, IDENTITY_UUID ":") || (has(k, IDENTITY_NAME ":") && has(k, IDENTITY_MAC ":")));
+    return k->disks.n && (has(k, IDENTITY_UUID ":") || has(k, IDENTITY_NAME ":"));
+}
+
+/* No guest becomes one of the other type. */
+static bool is_of_other_type(const struct known *was, const struct known *now)
+{
+    return *was->type && *now->type && strcmp(was->type, now->type) != 0;
 }
 
 bool known_is_other(const struct known *was, const struct known *now)
 {
-    return is_known(was) && is_known(now) && !any_common(&was->guest, &now->guest) &&
-           !any_common(&was->disks, &now->disks);
+    if (any_common(&was->disks, &now->disks))
+        return false;
+    return is_of_other_type(was, now) ||
+           (is_known(was) && is_known(now) && !any_common(&was->guest, &now->guest));
 }
 
 bool known_tell(const struct known *was, struct known *now, const char *sentence)

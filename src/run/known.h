@@ -2,8 +2,8 @@
  * names that the new one's get (BEHAVIOUR.md#whose-things).
  *
  * STATE-DIR/pvesr-guests/JOB on both nodes, of the last run that succeeded; text, a line each: `epoch EPOCH`,
- * `former EPOCH`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`. It outlives the job and its state. It is
- * a hint: nothing is refused, and nothing goes, for what it says. */
+ * `former EPOCH`, `type TYPE`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`. It outlives the job and its
+ * state. It is a hint: nothing is refused, and nothing goes, for what it says. */
 #pragma once
 
 #include "base/err.h"
@@ -17,6 +17,7 @@
 struct known {
     int64_t epoch;     /* when the run began, as in the name of its restore point; 0: nothing is known */
     int64_t former;    /* the job's points up to this one are another guest's; 0: none is */
+    char type[8];      /* guest_type_name; "": an earlier version did not note it */
     struct strv guest; /* guest_config_identity_ever */
     struct strv disks; /* of its live volumes on this node: digests of volume_made */
     struct strv told;  /* digests of sentences that need not be said again */
@@ -34,8 +35,9 @@ int known_store(const char *path, const struct known *k, struct err *e);
  * no other guest than any. */
 int known_look(const struct guest_config *g, struct volume *const volumes[], size_t n, struct known *ret,
                struct err *e);
-/* Is `now` another guest? Only where both have what a guest has of its own (a VM its UUID, a container its
- * host name and an address) and disks, and nothing of it is the same: each of them may be replaced. */
+/* Is `now` another guest? Not where a disk is the same. Else where its type is another, or where both have
+ * what a guest has of its own (a VM its UUID, a container its host name) and disks, and nothing of it is the
+ * same: each of them may be replaced. */
 bool known_is_other(const struct known *was, const struct known *now);
 
 /* The sentence is said by now: true, if it was not before. */

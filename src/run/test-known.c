@@ -11,9 +11,14 @@
 
 #include <cmocka.h>
 
-/* "uuid:u,mac:m disk,disk" */
+/* "uuid:u,mac:m disk,disk", a type and a slash before it or not */
 static void parse(const char *text, struct known *ret)
 {
+    const char *slash = strchr(text, '/');
+    if (slash) {
+        snprintf(ret->type, sizeof ret->type, "%.*s", (int)(slash - text), text);
+        text = slash + 1;
+    }
     const char *blank = strchr(text, ' ');
     _cleanup_free_ char *guest = xasprintf("%.*s", (int)(blank - text), text);
     strv_split(&ret->guest, guest, ",");
@@ -43,8 +48,19 @@ static void test_other(void **state)
         {"a container of this name", "name:x,mac:m a", "name:x,mac:n c", false},
         {"…of this address", "name:x,mac:m a", "name:y,mac:m c", false},
         {"…on its old root", "name:x,mac:m a", "name:y,mac:n a", false},
-        {"…without a network", "name:x a", "name:y c", false},
+        {"…without a network", "name:x a", "name:y c", true},
+        {"…got one", "name:x a", "name:y,mac:n c", true},
+        {"…on its old root", "name:x a,b", "name:y c,b", false},
+        {"…of this name", "name:x a", "name:x c", false},
+        {"containers without a name", "mac:m a", "mac:n c", false},
         {"a container, and it was a VM", "uuid:u,mac:m a", "name:y,mac:n c", true},
+        {"…of which nothing is known", "qemu/uuid:u,mac:m a", "lxc/ c", true},
+        {"a VM of which nothing is known, and it was a container", "lxc/name:x a", "qemu/ c", true},
+        {"nor is anything of either", "lxc/ ", "qemu/ ", true},
+        {"another type of this address", "qemu/uuid:u,mac:m a", "lxc/name:x,mac:m c", true},
+        {"another type on one of its disks", "qemu/uuid:u a,b", "lxc/name:y c,b", false},
+        {"an earlier version noted it", "uuid:u,mac:m a", "lxc/ c", false},
+        {"the same type and nothing else", "qemu/ a", "qemu/ c", false},
         {"the storage tells nothing of disks", "uuid:u ", "uuid:v ", false},
         {"nothing was noted", " ", "uuid:u c", false},
     };
@@ -75,11 +91,12 @@ static void test_file(void **state)
     _cleanup_(known_release) struct known none = {0}, one = {.epoch = 12, .former = 7}, again = {0};
     assert_int_equal(known_load(path, &none, &e), 0);
     assert_true(none.epoch == 0 && !none.guest.n && !none.disks.n);
-    parse("uuid:u,mac:m a,b", &one);
+    parse("lxc/uuid:u,mac:m a,b", &one);
     assert_true(known_tell(&none, &one, "s:disk: a sentence of words"));
     assert_int_equal(known_store(path, &one, &e), 0);
     assert_int_equal(known_load(path, &again, &e), 0);
     assert_true(again.epoch == 12 && again.former == 7 && again.guest.n == 2 && again.disks.n == 2);
+    assert_string_equal(again.type, "lxc");
     assert_false(known_tell(&again, &one, "s:disk: a sentence of words"));
     assert_true(known_tell(&again, &one, "another one"));
     static const char *const damaged[] = {"\1\xff what\ndisk d\n", "epoch -3\nguest uuid:u\n",

@@ -442,6 +442,8 @@ char *queue_why_overdue(const struct queue_job *j)
             "%u runs in a row left no trace: were they killed, or can the state directory not be "
             "written to?",
             j->lost);
+    if (!j->next)
+        return xstrdup("its schedule has no event any more: give it another one, or run it by hand");
     return xstrdup("no run has succeeded");
 }
 

@@ -59,6 +59,23 @@ static void test_overdue_by_another_clock(void **state)
     assert_string_equal(overdue(w, 1, 60001), "");
 }
 
+/* Nobody is to look for a daemon that does not run. */
+static void test_overdue_for_ever(void **state)
+{
+    struct world *w = *state;
+    static const char *const schedules[] = {"2019-1-1", "*/15"};
+    for (int i = 0; i < 2; i++) {
+        _cleanup_free_ char *text = xasprintf("local: 100-0\n\ttarget pve2\n\tschedule %s\n", schedules[i]);
+        configure(w, text);
+        record(w, "100-0", 1700000000, NULL);
+        look(w, 1800000000);
+        _cleanup_free_ char *why = queue_why_overdue(queue_find(&w->q, "100-0"));
+        assert_string_equal(why,
+                            i ? "no run has succeeded"
+                              : "its schedule has no event any more: give it another one, or run it by hand");
+    }
+}
+
 /* A guest whose file is gone, or lies on two nodes: its job is never due, and does not vanish. */
 static void test_overdue_without_guest(void **state)
 {
@@ -141,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_overdue),
         WORLD_TEST(test_overdue_at_first),
+        WORLD_TEST(test_overdue_for_ever),
         WORLD_TEST(test_overdue_by_another_clock),
         WORLD_TEST(test_overdue_without_guest),
         WORLD_TEST(test_why_while_running),

@@ -2,6 +2,7 @@
 
 #include "base/fs.h"
 #include "base/modes.h"
+#include "base/refusal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -52,8 +53,11 @@ int root_open(const struct volume_store *store, struct err *e)
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return err_set(e, ERR_GONE, 0, "the path '%s' of storage '%s' is not there (%s): is it mounted?",
                        store->path, store->id, strerror(errno));
-    if (fd < 0)
-        return err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
+    if (fd < 0) {
+        err_sys(e, "cannot open the path '%s' of storage '%s'", store->path, store->id);
+        refusal_explain(e, store->path);
+        return -1;
+    }
     return check_mounted(store, e) < 0 ? -1 : take_fd(&fd);
 }
 

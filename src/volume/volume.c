@@ -75,7 +75,7 @@ static void explain(const struct volume *v, struct err *e)
 {
     if (e->code == EPERM)
         explain_flag(v, e);
-    else if (e->kind == ERR_FULL || e->code == EROFS)
+    else if (e->kind == ERR_FULL || e->code == EROFS || e->code == EIO)
         refusal_explain(e, v->store.path);
 }
 

@@ -142,7 +142,12 @@ static int resolve(struct failover *f, const char *volid, struct err *e)
     if (!there && !f->here && stays(f, volid, point))
         there = xstrdup(volid);
     if (!there)
-        return err_wrap(e, "volume '%s' has no replica on this node, nothing was changed", volid);
+        return err_wrap(
+            e,
+            e->kind == ERR_SYSTEM
+                ? "whether volume '%s' has a replica on this node cannot be read, nothing was changed"
+                : "volume '%s' has no replica on this node, nothing was changed",
+            volid);
     if (check_disk(f, there, e) < 0)
         return err_wrap(e, "nothing was changed");
     bool renamed = strcmp(there, volid) != 0;

@@ -6,5 +6,6 @@
 
 /* Adds it to the sentence. */
 void peer_hint(const struct link_target *t, struct err *e);
-/* Instead of a damaged frame: what the shell there printed before the agent's first word, if it was that. */
-void peer_hint_noise(const struct link *l, struct err *e);
+/* Before the link is closed: instead of a damaged frame what the shell there printed before the agent's first
+ * word, if it was that; of a node that is connected and silent, that it is. */
+void peer_hint_first(const struct link_target *t, const struct link *l, struct err *e);

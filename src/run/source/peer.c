@@ -47,7 +47,7 @@ static void link_target_of(struct env *env, const struct member *m, char *known_
                               .line_arg = (void *)m->node.name};
 }
 
-/* What was said before the line broke says more than that it did; and what is no frame, peer_hint_noise
+/* What was said before the line broke says more than that it did; and what is no frame, peer_hint_first
  * shows. */
 static int hear_last_words(struct peer *p, struct err *e)
 {
@@ -159,7 +159,7 @@ static int connect_at(struct env *env, const struct link_target *t, struct peer 
     channel_set_limit(p.link.channel, p.limit < PEER_HELLO_LIMIT ? p.limit : PEER_HELLO_LIMIT);
     channel_expect(p.link.channel);
     if (hello(env, &p, e) < 0) {
-        peer_hint_noise(&p.link, e);
+        peer_hint_first(t, &p.link, e);
         err_unwrap(e, t->node);
         err_wrap(e, "cannot start the agent on node '%s'", t->node);
         if (e->kind == ERR_NETWORK)

@@ -96,7 +96,7 @@ struct plan_step {
 /* How a reason begins that nobody must overlook. */
 #define PLAN_WARNING "WARNING: "
 /* Why a guest is taken for another one of its id. */
-#define PLAN_OTHER "another UUID or host name, other network addresses, other disks"
+#define PLAN_OTHER "another type, UUID or host name, other network addresses, other disks"
 
 struct plan_volume {
     const char *volid;

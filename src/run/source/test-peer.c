@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/testbrief.h"
 #include "run/message.h"
+#include "run/source/peer-hint.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -233,9 +234,91 @@ static void test_memory(void **state)
         fail_msg("%ld KiB were held, more than %u", r.ru_maxrss, MEMORY_MAX);
 }
 
+/* ---- what is said of a node that cannot be reached sends to where the fault is ---- */
+
+static const struct link_target far = {
+    .node = "pve2", .address = "10.0.0.2", .port = 22, .user = "root", .agent = "pvesr agent"};
+static const struct link_target near = {
+    .node = "pve2", .address = "local", .port = 22, .user = "root", .agent = "pvesr agent"};
+
+static void test_hint(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *said, *want;
+    } cases[] = {
+        {"no connection to root@10.0.0.2 port 22: ssh: connect to host 10.0.0.2 port 22: Connection timed "
+         "out",
+         "can this one ping its address?"},
+        {"no connection to root@10.0.0.2 port 22: Connection closed by UNKNOWN port 65535", "ProxyJump"},
+        {"no connection to root@10.0.0.2 port 22: Connection reset by peer",
+         "'ssh -v -p 22 root@10.0.0.2 true' on this node tells more"},
+        {"no connection to root@10.0.0.2 port 22: ssh: timed out after 13 s",
+         "'ssh -v -p 22 root@10.0.0.2 true' on this node tells more"},
+        {"no connection to root@10.0.0.2 port 22: another run is still trying",
+         "trying: the next run tries again"},
+        {"the connection was closed before a word was said",
+         "what does 'ssh -p 22 root@10.0.0.2 pvesr agent' on this node say?"},
+        {"the connection was closed before a word was said (This account is disabled by policy)",
+         "policy): what does 'ssh -p 22 root@10.0.0.2 pvesr agent' on this node say?"},
+        {"the connection was closed before a word was said (sh: 1: pvesr: not found)",
+         "not found): install pvesr on that node"},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        struct err e;
+        err_set(&e, ERR_NETWORK, 0, "%s", cases[i].said);
+        peer_hint(&far, &e);
+        if (!strstr(e.text, cases[i].want) || strncmp(e.text, cases[i].said, strlen(cases[i].said)) != 0)
+            fail_msg("%s", e.text);
+    }
+    struct err config;
+    err_set(&config, ERR_CONFIG, 0, "node 'pve2' speaks protocol 7");
+    peer_hint(&far, &config);
+    assert_string_equal(config.text, "node 'pve2' speaks protocol 7");
+}
+
+/* An agent that says so much, and no more. */
+static void hear(const struct link_target *t, const void *noise, size_t n, struct err *e)
+{
+    int pair[2];
+    struct frame f;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(write(pair[1], noise, n), (ssize_t)n);
+    struct link l = {.channel = channel_new(pair[0], pair[0], 0.01)};
+    assert_int_equal(frame_read(l.channel, &f, e), -1);
+    peer_hint_first(t, &l, e);
+    peer_hint(t, e);
+    channel_free(l.channel);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static void test_hint_first(void **state)
+{
+    (void)state;
+    static const char
+        menu[] = "1) status 2) quit of this machine, which is one of many others here\n",
+        binary[] = "\xbb\xbb\xbb\xbb\1\2\3\4\5\6\7\x08\xbb\xbb\xbb\xbb\1\2\3\4\5\6\7\x08\xbb\xbb\xbb\xbb";
+    struct err e = {0};
+    hear(&far, "", 0, &e);
+    assert_non_null(
+        strstr(e.text, "though it was connected: 'time ssh -p 22 root@10.0.0.2 true' on this node"));
+    assert_true(e.kind == ERR_NETWORK && !strstr(e.text, "ping") && !strstr(e.text, "timed out"));
+    hear(&near, "", 0, &e);
+    assert_non_null(strstr(e.text, "its agent was started, and stands still"));
+    hear(&far, menu, sizeof menu - 1, &e);
+    assert_non_null(strstr(e.text, "before the agent's first word comes '1) status 2) quit"));
+    assert_non_null(strstr(e.text, "or what sshd, the key there or nodes.cfg has in the agent's place"));
+    hear(&far, binary, sizeof binary - 1, &e);
+    assert_non_null(
+        strstr(e.text, "what answers is no agent: what does 'ssh -p 22 root@10.0.0.2 pvesr agent'"));
+    assert_null(strpbrk(e.text, "\n\1\x08"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lies), cmocka_unit_test(test_mark),
-                                       cmocka_unit_test(test_log_is_bounded), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lies),           cmocka_unit_test(test_mark),
+                                       cmocka_unit_test(test_log_is_bounded), cmocka_unit_test(test_hint),
+                                       cmocka_unit_test(test_hint_first),     cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
