@@ -405,6 +405,45 @@ def failover_before_the_new_map(w):
     w.proved()
 
 
+def two_replicas(w, first, then):
+    """The map changes while a replica is in use, so that it cannot be removed: two of them are on pve2. A copy of what each is, and the older one's point."""
+    w.c.storage_more.clear()
+    w.c.write_tree()
+    w.create(*first)
+    w.run()
+    old = w.copy(w.lab.live(0))
+    stores = {MAP: os.path.join(w.b.mount, "other"), (): w.b.store}
+    names = {MAP: w.lab.names_there, (): w.lab.names}
+    point = next(s for n, s in names[first].entries(stores[first])[0] if (s or "").startswith("__replicate_"))
+    w.a.pvesr("update", "100-0", *(then or ("--delete", "target-storage")), check=True)
+    w.lab.write(0, 20)
+    with open(names[first].live(stores[first], 0), "r+b"):
+        w.a.pvesr("run", "--id", "100-0", check=True)
+    assert "WARNING" not in w.log(), w.log()
+    w.a.pvesr("update", "100-0", *(first or ("--delete", "target-storage")), check=True)
+    return old, w.copy(w.lab.live(0)), point
+
+
+@mapped(("xfs", "xfs"), ("xfs", "btrfs"))
+def map_there_and_back(w):
+    """the map is taken back, and set again, while what is no more wanted cannot be removed: no replica is said to be lost; one that is lost then, is"""
+    two_replicas(w, MAP, ())
+    w.lab.write(0, 20)
+    w.run()
+    assert "WARNING: the target had" not in w.log(), w.log()
+    w.lab.write(0, 20)
+    w.run()
+    assert "WARNING" not in w.log() and not os.path.exists(w.lab.names.live(w.b.store, 0)), w.log()
+    assert same_file(w.lab.live(0), w.lab.names_there.live(os.path.join(w.b.mount, "other"), 0))
+    folder = os.path.join(w.b.mount, "other", "images", "100")
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        subprocess.run(["btrfs", "subvolume", "delete", path] if w.kinds["pve2"][1] == "btrfs" else ["rm", path], check=True, stdout=subprocess.DEVNULL)
+    w.lab.write(0, 20)
+    w.run()
+    assert "WARNING: the target had" in w.log(), w.log()
+
+
 @mapped(("xfs", "btrfs"))
 def other_job(w):
     """another job's replicas have the names of the old owner: failover says what would happen, and a map on that job lets it go on"""
