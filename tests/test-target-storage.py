@@ -424,6 +424,12 @@ def two_replicas(w, first, then):
     return old, w.copy(w.lab.live(0)), point
 
 
+def now_on(w, store, copy):
+    """The guest, on pve2, has its disk on that storage, and it is this."""
+    path = {"st": w.lab.names.live(w.b.store, 0), "other": w.lab.names_there.live(os.path.join(w.b.mount, "other"), 0)}[store]
+    assert f"scsi0: {store}:" in w.guest_config("pve2") and same_file(path, copy), w.guest_config("pve2")
+
+
 @mapped(("xfs", "xfs"), ("xfs", "btrfs"))
 def map_there_and_back(w):
     """the map is taken back, and set again, while what is no more wanted cannot be removed: no replica is said to be lost; one that is lost then, is"""
@@ -442,6 +448,41 @@ def map_there_and_back(w):
     w.lab.write(0, 20)
     w.run()
     assert "WARNING: the target had" in w.log(), w.log()
+
+
+@mapped(("xfs", "xfs"), ("xfs", "btrfs"))
+def failover_to_the_newest(w):
+    """the map was taken back, and set again before the old replica could be removed: the newest of the two is taken, though the map leads to the other, which is told; an older one by its point"""
+    old, new, point = two_replicas(w, MAP, ())
+    assert "-> other:" in w.b.pvesr("failover", "100", "--force", "--dry-run", "--point", point, check=True).stdout
+    said = w.b.pvesr("failover", "100", "--force", check=True).stdout
+    assert "'other:" in said and "is here, too" in said and point in said, said
+    now_on(w, "st", new)
+
+
+@mapped(("xfs", "xfs"), ("xfs", "btrfs"))
+def failover_to_the_older_by_its_point(w):
+    """the same, to the older one by the name of its point"""
+    old, new, point = two_replicas(w, MAP, ())
+    w.b.pvesr("failover", "100", "--force", "--point", point, check=True)
+    now_on(w, "other", old)
+
+
+@mapped(("xfs", "xfs"))
+def moved_by_hand_to_the_newest(w):
+    """the map was set, and the owner's file moved by hand before the replica of the same name could be removed: the newest is taken; what the guest has written is not given up for it"""
+    old, new, point = two_replicas(w, (), MAP)
+    w.a.pvesr("update", "100-0", *MAP, check=True)
+    w.c.move_guest(100, "pve1", "pve2")
+    live = w.lab.names.live(w.b.store, 0)
+    with open(live, "r+b") as f:
+        f.write(b"the guest was started here")
+        os.fsync(f.fileno())
+    said = w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
+    assert "-> other" not in said and "'other:" in said, said
+    shutil.copyfile(old, live)
+    w.b.pvesr("failover", "100", check=True)
+    now_on(w, "other", new)
 
 
 @mapped(("xfs", "btrfs"))
