@@ -347,6 +347,23 @@ static void note_point(struct failover *f, const struct instants *all)
     f->result->taken = epoch ? epoch : s->created;
 }
 
+/* The guest is here, and its disks are one restore point: a person chose it, maybe, since the newer ones are
+ * not to be had. */
+static bool stay_shown(struct failover *f, const struct instants *all)
+{
+    if (!f->here || f->options->point || !all->n || !instants_are_one(all))
+        return false;
+    const char *newest = instants_newest(all, f->guest.id), *shown = all->v[0].shown->name;
+    if (newest && strcmp(newest, shown) != 0)
+        buf_addf(f->out,
+                 "note: guest %" PRIu32
+                 " is on this node already, and its disks stay at restore point %s; --point "
+                 "takes another, the newest is %s\n",
+                 f->guest.id, shown, newest);
+    note_point(f, all);
+    return true;
+}
+
 static int align_disks(struct failover *f, struct err *e)
 {
     _cleanup_instants_ struct instants all = {0};
@@ -357,6 +374,8 @@ static int align_disks(struct failover *f, struct err *e)
     int lives = lives_here(f, &all, e);
     if (lives != 0)
         return lives < 0 ? -1 : stay(f, &all, e);
+    if (stay_shown(f, &all))
+        return 0;
     int r = instants_choose(&all, f->guest.id, f->options->point, e);
     if (r > 0)
         instants_tell(&all, f->out);
