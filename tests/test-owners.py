@@ -179,6 +179,25 @@ def there_and_back_to_a_point(w):
 
 
 @scenario("xfs", "btrfs", "plain")
+def before_the_removal(w):
+    """the job was told to go, with its replicas, and the owner died before that: the guest fails over to them; its removal then takes nothing of the guest"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    left = {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+    change_all(w)
+    alone = Alone(w, w.a)
+    for n in w.lab.disks:
+        alone.note("what was written after the last run", n)
+    w.a.pvesr("delete", "100-0", check=True)
+    assert "job '100-0' is to be removed" in over(w, "pve2").stdout
+    assert disks_are(w, left)
+    w.run()
+    assert disks_are(w, left) and "100-0" not in w.status()
+    assert not alone.lost(), alone.lost()
+
+
+@scenario("xfs", "btrfs", "plain")
 def not_back_to_what_nobody_knows(w):
     """the same where the disk was made anew since, the note of the last run is lost, or the guest is another one: refused, unless it is taken as it is"""
     def refused():

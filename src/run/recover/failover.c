@@ -191,6 +191,15 @@ static int same_volumes(struct failover *f, struct err *e)
                           f->guest.id);
 }
 
+/* The first run from here ends it, and what is its on the other node. */
+static void note_removals(struct failover *f)
+{
+    for (size_t i = 0; i < f->jobs.n; i++)
+        if (leads_here(f, &f->jobs.v[i]) && f->jobs.v[i].remove != REMOVE_NOT)
+            buf_addf(f->out, "note: job '%s' is to be removed%s, which its next run goes on with from here\n",
+                     f->jobs.v[i].id, f->jobs.v[i].remove == REMOVE_FULL ? " with its replicas" : "");
+}
+
 /* Another job of the guest finds its replicas only under the names that its own map gives the new volids. */
 static void note_other_jobs(struct failover *f)
 {
@@ -269,6 +278,7 @@ static int look(struct failover *f, uint32_t guest, struct err *e)
     end_commit(f);
     if (resolve_all(f, e) < 0)
         return -1;
+    note_removals(f);
     note_other_jobs(f);
     return 0;
 }

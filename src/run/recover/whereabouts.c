@@ -18,7 +18,7 @@ void where_release(struct where *w)
 bool where_job_leads(const struct where_ask *a, const struct job *job)
 {
     const char *node = a->env->settings.node;
-    return job->guest == a->guest.id && job->remove != REMOVE_FULL &&
+    return job->guest == a->guest.id &&
            (strcmp(job->target, node) == 0 || (a->here && job->source && strcmp(job->source, node) == 0));
 }
 

@@ -28,7 +28,8 @@ struct where {
 };
 void where_release(struct where *w);
 
-/* Does the job bring the guest's replicas to this node? */
+/* Does the job bring the guest's replicas to this node? Also one that is to be removed: what its removal has
+ * not taken yet may be all that there is. */
 bool where_job_leads(const struct where_ask *a, const struct job *job);
 /* What the other node of the job calls it; malloc'ed. NULL on failure. */
 char *where_by_map(struct env *env, const struct job *job, const char *volid, struct err *e);
