@@ -351,6 +351,23 @@ def unlike_after_failover(w):
     assert len(asides) == 1 and same_file(w.lab.names_there.aside(w.lab.target, 0, asides[0]), lost), found
 
 
+@mapped(("xfs", "btrfs"), ("btrfs", "xfs"))
+def back_at_once(w):
+    """failed over, and back before a run: the disks have their former names again, and are what the former owner left"""
+    w.create(*MAP)
+    w.run()
+    before = w.guest_config("pve1")
+    w.lab.write(0, 5)
+    left = w.copy(w.lab.live(0))
+    failover(w, "pve2", "--force")
+    failover(w, "pve1", "--force")
+    assert w.guest_config("pve1") == before and same_file(w.lab.live(0), left)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    incremental(w)
+
+
 @mapped(("xfs", "btrfs"))
 def moved_by_hand(w):
     """the file was moved by hand with the old names: the run is refused and names the remedy, failover gives the disks their names"""
