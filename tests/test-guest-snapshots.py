@@ -308,6 +308,55 @@ def newer_is_not_lost(w):
 
 
 @scenario("xfs", "btrfs")
+def spare_is_not_here(w):
+    """what the guest starts without (a snapshot's memory, a disk that only a snapshot has, an unused one) and came after the last run keeps no guest from moving: it is told; what it starts with does, and the way out is told"""
+    w.create()
+    w.run()
+    main, new = w.lab.config(), f"{w.c.storage_id}:{w.lab.names.volname(7)}"
+    for starts, lines in ((False, f"unused0: {new}\n"), (False, f"\n[g1]\nscsi5: {new}\n"), (True, f"vmstate: {new}\n"), (True, f"scsi5: {new}\n"),
+                          (True, f"\n[PENDING]\nscsi5: {new}\n"), (True, f"scsi5: {new}\n\n[g1]\nvmstate: {new}\n"), (False, f"\n[g1]\nvmstate: {new}\n")):
+        w.write_guest(main + lines)
+        for more in ((), ("--as-is",)):
+            done = w.b.pvesr("failover", "100", "--force", "--dry-run", *more)
+            assert (done.returncode != 0) == starts, f"{lines}{done.stdout}{done.stderr}"
+            assert (f"'{new}' has no replica on this node, nothing was changed" in done.stderr and "replicate=0" in done.stderr) == starts, done.stderr
+            assert (f"{new} is not here" in done.stdout) != starts, done.stdout
+    before = w.copy(w.lab.replica(0))
+    assert "its snapshot 'g1'" in w.b.pvesr("failover", "100", "--force", check=True).stdout
+    w.owner = "pve2"
+    w.face("pve1")
+    assert same_file(w.lab.live(0), before)
+    w.run(want=1)
+    w.lab.save()
+    w.run()
+    w.proved()
+
+
+@scenario("xfs", "btrfs")
+def spare_lacks_the_point(w):
+    """an unused disk, or a snapshot's memory, that is younger than a restore point keeps no guest from going back to that"""
+    w.create("--keep", "last=4")
+    w.run()
+    point, main = points(w, w.b.store)[0], w.lab.config()
+    old = w.copy(w.lab.replica(0))
+    w.lab.write(0, 5)
+    first = w.lab.add_disk()
+    w.lab.disks.pop(first)
+    spare = f"{w.c.storage_id}:{w.lab.names.volname(first)}"
+    w.write_guest(f"{main}unused0: {spare}\n")
+    w.run()
+    stays = w.copy(w.lab.names.live(w.b.store, first))
+    done = w.b.pvesr("failover", "100", "--force", "--point", point, check=True)
+    assert f"{spare} has no restore point {point}, and stays as it is" in done.stdout, done.stdout
+    w.owner = "pve2"
+    w.face("pve1")
+    assert same_file(w.lab.live(0), old) and same_file(w.lab.live(first), stays)
+    w.lab.write(0, 5)
+    w.run()
+    assert all(same_file(w.lab.live(n), w.lab.replica(n)) for n in (0, first))
+
+
+@scenario("xfs", "btrfs")
 def lived_here_then(w):
     """guest snapshots of all times and nodes of a guest that fails over there and back, and is rolled back: nobody is warned"""
     w.lab.take_guest_snapshot()

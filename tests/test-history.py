@@ -375,4 +375,32 @@ def old_runs_are_forgotten(w):
     assert sorted(r["job"] for r in runs) == ["100-0"] * 10 + ["200-0"] * 12, [r["job"] for r in runs]
 
 
+@scenario("xfs", "btrfs", *rig.ON_DISK)
+def a_chosen_point_stays(w):
+    """a guest that was failed over to an older restore point, and again without naming it: it stays there, which is told; another one by its name"""
+    kept = {}
+    w.lab.add_disk()
+    w.create("--keep", "last=4")
+    for _ in range(3):
+        for n in w.lab.disks:
+            w.lab.write(n, 5)
+        run_and_copy(w, kept, w.lab.disks)
+    old, mid, new = points(w)
+
+    def fail_over(*more):
+        done = w.b.pvesr("failover", "100", "--force", "--output-format", "json", *more, check=True)
+        return json.loads(done.stdout)
+
+    def shows(point):
+        return all(same_file(w.lab.names.live(w.b.store, n), copy) for n, copy in zip(w.lab.disks, kept[point]))
+
+    fail_over("--point", old)
+    for _ in range(2):
+        said = fail_over()
+        assert said["point"] == old and any("stay at restore point" in line and new in line for line in said["said"]), said
+        assert shows(old)
+    fail_over("--point", mid)
+    assert shows(mid)
+
+
 play_all()

@@ -115,6 +115,116 @@ def three_disks(w):
     w.run()
 
 
+def over_to_the_target(w, *more):
+    """Two disks; what pve1 wrote after the last run, which only it has; then pve2 has the guest, on its replicas, and writes. Copies of what pve1 left."""
+    w.lab.add_disk()
+    w.create(*more)
+    w.run()
+    change_all(w)
+    left = {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+    over(w, "pve2")
+    change_all(w)
+    return left
+
+
+def over(w, node, *more):
+    done = w.c.node(node).pvesr("failover", "100", "--force", *more, check=True)
+    before, w.owner = w.owner, node
+    w.face(before)
+    return done
+
+
+def disks_are(w, copies):
+    return [n for n in w.lab.disks if same_file(w.lab.live(n), copies[n])] == list(w.lab.disks)
+
+
+@scenario("xfs", "btrfs", "plain", *rig.ON_DISK)
+def there_and_back(w):
+    """failed over, and back before a run from there: the former owner's disks are no replicas, and stay as it left them, which is told; runs go on"""
+    left = over_to_the_target(w)
+    for more in (("--dry-run",), ("--dry-run", "--as-is")):
+        said = w.a.pvesr("failover", "100", "--force", *more, check=True).stdout
+        assert "are no replicas, but the disks that guest 100 had on this node before it went to node 'pve2'" in said, said
+    over(w, "pve1")
+    assert disks_are(w, left)
+    w.a.pvesr("failover", "100", check=True)
+    assert disks_are(w, left)
+    for _ in range(2):
+        change_all(w)
+        w.run()
+        w.proved(asides=True)
+        assert w.kind == "plain" or "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs", "btrfs", *rig.ON_DISK)
+def there_and_back_to_a_point(w):
+    """the same to a restore point: the disks show that, and what the former owner wrote since is kept aside"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    point = {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+    name = next(s for n, s in w.lab.names.entries(w.a.store)[0] if (s or "").startswith("__replicate_"))
+    change_all(w)
+    left = {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+    over(w, "pve2")
+    change_all(w)
+    over(w, "pve1", "--point", name)
+    assert disks_are(w, point)
+    assert all(w.kept_aside(w.a.store, n, copy) for n, copy in left.items()), w.asides(w.a.store)
+    for _ in range(2):
+        change_all(w)
+        w.run()
+        assert all(same_file(w.lab.live(n), w.lab.replica(n)) for n in w.lab.disks)
+        assert "full sync" not in w.log(), w.log()
+
+
+@scenario("xfs", "btrfs", "plain")
+def before_the_removal(w):
+    """the job was told to go, with its replicas, and the owner died before that: the guest fails over to them; its removal then takes nothing of the guest"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    left = {n: w.copy(w.lab.live(n)) for n in w.lab.disks}
+    change_all(w)
+    alone = Alone(w, w.a)
+    for n in w.lab.disks:
+        alone.note("what was written after the last run", n)
+    w.a.pvesr("delete", "100-0", check=True)
+    assert "job '100-0' is to be removed" in over(w, "pve2").stdout
+    assert disks_are(w, left)
+    w.run()
+    assert disks_are(w, left) and "100-0" not in w.status()
+    assert not alone.lost(), alone.lost()
+
+
+@scenario("xfs", "btrfs", "plain")
+def not_back_to_what_nobody_knows(w):
+    """the same where the disk was made anew since, the note of the last run is lost, or the guest is another one: refused, unless it is taken as it is"""
+    def refused():
+        done = w.a.pvesr("failover", "100", "--force")
+        assert done.returncode and "nothing tells that it is the disk" in done.stderr and "--as-is" in done.stderr, f"{done.stdout}{done.stderr}"
+        assert w.a.pvesr("failover", "100", "--force", "--as-is", "--dry-run").returncode == 0
+
+    w.write_guest(w.lab.config() + "smbios1: uuid=11111111-1111-4111-8111-111111111111\n")
+    w.create()
+    w.run()
+    over(w, "pve2")
+    known = w.lab.config() + "smbios1: uuid={0}{0}-1111-4111-8111-111111111111\n"
+    w.write_guest(known.format("2222"))
+    refused()
+    w.write_guest(known.format("1111"))
+    w.a.pvesr("failover", "100", "--force", "--dry-run", check=True)
+    notes = os.path.join(w.a.dir, "state", "pvesr-guests", "100-0")
+    os.rename(notes, notes + ".away")
+    refused()
+    os.rename(notes + ".away", notes)
+    if w.kind == "xfs":
+        live = w.lab.names.live(w.a.store, 0)
+        shutil.copy(live, live + ".new")
+        os.rename(live + ".new", live)
+        refused()
+
+
 @scenario()
 def old_owner_returns(w):
     """stolen by the target; the old owner comes back with snapshots and writes that nobody else has"""

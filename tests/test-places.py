@@ -277,6 +277,20 @@ def no_failover_to_the_one(w):
     assert same_file(w.lab.live(0), before)
 
 
+@scenario(*FILES)
+def no_failover_to_the_first_one(w):
+    """the same where the guest was never moved: its disk looks like what a former owner has of it, and is none"""
+    w.create()
+    w.run()
+    see_one(w, w.a, w.b)
+    before = w.copy(w.lab.live(0))
+    for more in ((), ("--dry-run",)):
+        done = w.b.pvesr("failover", "100", "--force", *more)
+        assert done.returncode and "was never received on this node" in done.stderr, f"{done.stdout}{done.stderr}"
+    w.b.pvesr("failover", "100", "--force", "--as-is", check=True)
+    assert same_file(w.lab.live(0), before)
+
+
 @scenario(*FILES, *ON_DISK)
 def one_for_both_at_once(w):
     """the same at the first run"""

@@ -75,6 +75,20 @@ def goes_on(w):
     assert "WARNING" not in w.log() and "WARNING" not in done.stderr and not w.asides(w.lab.target), w.log() + done.stderr
 
 
+@scenario("xfs", "btrfs")
+def plan_says_what_stays(w):
+    """all disks of a guest that nothing tells from another one are new, a moment after the last run: plan says of the replicas what the run does"""
+    w.create()
+    w.run()
+    w.lab.add_disk()
+    w.lab.remove_disk(0)
+    stays = f"'{w.c.storage_id}:{w.lab.names.volname(0)}' on the target"
+    plan = w.a.pvesr("plan", "100-0", check=True).stdout
+    assert f"keep {stays}" in plan and "destroy" not in plan, plan
+    w.run()
+    assert os.path.exists(w.lab.replica(0)) and stays in w.log(), w.log()
+
+
 @scenario(*EVERY, "lvmthin")
 def another_guest(w):
     """a new guest gets the id, the disk's name and the job's of one that was destroyed: plan and the run say so, and the dead one's newest restore point stays, whatever runs come"""

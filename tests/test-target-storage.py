@@ -351,6 +351,23 @@ def unlike_after_failover(w):
     assert len(asides) == 1 and same_file(w.lab.names_there.aside(w.lab.target, 0, asides[0]), lost), found
 
 
+@mapped(("xfs", "btrfs"), ("btrfs", "xfs"))
+def back_at_once(w):
+    """failed over, and back before a run: the disks have their former names again, and are what the former owner left"""
+    w.create(*MAP)
+    w.run()
+    before = w.guest_config("pve1")
+    w.lab.write(0, 5)
+    left = w.copy(w.lab.live(0))
+    failover(w, "pve2", "--force")
+    failover(w, "pve1", "--force")
+    assert w.guest_config("pve1") == before and same_file(w.lab.live(0), left)
+    w.lab.write(0, 5)
+    w.run()
+    w.proved(asides=True)
+    incremental(w)
+
+
 @mapped(("xfs", "btrfs"))
 def moved_by_hand(w):
     """the file was moved by hand with the old names: the run is refused and names the remedy, failover gives the disks their names"""
@@ -403,6 +420,86 @@ def failover_before_the_new_map(w):
     w.face("pve1")
     w.run()
     w.proved()
+
+
+def two_replicas(w, first, then):
+    """The map changes while a replica is in use, so that it cannot be removed: two of them are on pve2. A copy of what each is, and the older one's point."""
+    w.c.storage_more.clear()
+    w.c.write_tree()
+    w.create(*first)
+    w.run()
+    old = w.copy(w.lab.live(0))
+    stores = {MAP: os.path.join(w.b.mount, "other"), (): w.b.store}
+    names = {MAP: w.lab.names_there, (): w.lab.names}
+    point = next(s for n, s in names[first].entries(stores[first])[0] if (s or "").startswith("__replicate_"))
+    w.a.pvesr("update", "100-0", *(then or ("--delete", "target-storage")), check=True)
+    w.lab.write(0, 20)
+    with open(names[first].live(stores[first], 0), "r+b"):
+        w.a.pvesr("run", "--id", "100-0", check=True)
+    assert "WARNING" not in w.log(), w.log()
+    w.a.pvesr("update", "100-0", *(first or ("--delete", "target-storage")), check=True)
+    return old, w.copy(w.lab.live(0)), point
+
+
+def now_on(w, store, copy):
+    """The guest, on pve2, has its disk on that storage, and it is this."""
+    path = {"st": w.lab.names.live(w.b.store, 0), "other": w.lab.names_there.live(os.path.join(w.b.mount, "other"), 0)}[store]
+    assert f"scsi0: {store}:" in w.guest_config("pve2") and same_file(path, copy), w.guest_config("pve2")
+
+
+@mapped(("xfs", "xfs"), ("xfs", "btrfs"))
+def map_there_and_back(w):
+    """the map is taken back, and set again, while what is no more wanted cannot be removed: no replica is said to be lost; one that is lost then, is"""
+    two_replicas(w, MAP, ())
+    w.lab.write(0, 20)
+    w.run()
+    assert "WARNING: the target had" not in w.log(), w.log()
+    w.lab.write(0, 20)
+    w.run()
+    assert "WARNING" not in w.log() and not os.path.exists(w.lab.names.live(w.b.store, 0)), w.log()
+    assert same_file(w.lab.live(0), w.lab.names_there.live(os.path.join(w.b.mount, "other"), 0))
+    folder = os.path.join(w.b.mount, "other", "images", "100")
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        subprocess.run(["btrfs", "subvolume", "delete", path] if w.kinds["pve2"][1] == "btrfs" else ["rm", path], check=True, stdout=subprocess.DEVNULL)
+    w.lab.write(0, 20)
+    w.run()
+    assert "WARNING: the target had" in w.log(), w.log()
+
+
+@mapped(("xfs", "xfs"), ("xfs", "btrfs"))
+def failover_to_the_newest(w):
+    """the map was taken back, and set again before the old replica could be removed: the newest of the two is taken, though the map leads to the other, which is told; an older one by its point"""
+    old, new, point = two_replicas(w, MAP, ())
+    assert "-> other:" in w.b.pvesr("failover", "100", "--force", "--dry-run", "--point", point, check=True).stdout
+    said = w.b.pvesr("failover", "100", "--force", check=True).stdout
+    assert "'other:" in said and "is here, too" in said and point in said, said
+    now_on(w, "st", new)
+
+
+@mapped(("xfs", "xfs"), ("xfs", "btrfs"))
+def failover_to_the_older_by_its_point(w):
+    """the same, to the older one by the name of its point"""
+    old, new, point = two_replicas(w, MAP, ())
+    w.b.pvesr("failover", "100", "--force", "--point", point, check=True)
+    now_on(w, "other", old)
+
+
+@mapped(("xfs", "xfs"))
+def moved_by_hand_to_the_newest(w):
+    """the map was set, and the owner's file moved by hand before the replica of the same name could be removed: the newest is taken; what the guest has written is not given up for it"""
+    old, new, point = two_replicas(w, (), MAP)
+    w.a.pvesr("update", "100-0", *MAP, check=True)
+    w.c.move_guest(100, "pve1", "pve2")
+    live = w.lab.names.live(w.b.store, 0)
+    with open(live, "r+b") as f:
+        f.write(b"the guest was started here")
+        os.fsync(f.fileno())
+    said = w.b.pvesr("failover", "100", "--dry-run", check=True).stdout
+    assert "-> other" not in said and "'other:" in said, said
+    shutil.copyfile(old, live)
+    w.b.pvesr("failover", "100", check=True)
+    now_on(w, "other", new)
 
 
 @mapped(("xfs", "btrfs"))

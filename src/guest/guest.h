@@ -36,6 +36,11 @@ bool guest_config_is_empty(const struct guest_config *g);
 /* Has a disk of this volid a snapshot of this name, by that section? Not what holds a snapshot's memory, nor
  * what is unused. */
 bool guest_config_snapshot_has(const struct guest_config *g, const char *snapshot, const char *volid);
+/* Does the guest start with it: is it a disk of the main section, be it by a change that is pending, or the
+ * memory that it was suspended with? Not so what is unused, or only a snapshot has. */
+bool guest_config_starts_with(const struct guest_config *g, const char *volid);
+/* The snapshots that have it, be it as their memory, are added to *ret. */
+void guest_config_snapshots_with(const struct guest_config *g, const char *volid, struct strv *ret);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
 /* Digests of what tells a guest from another one of the same id, and that it keeps: the UUID of a VM's
  * `smbios1`, the hardware addresses of its interfaces. They are added to *ret; none where it has no such

@@ -534,10 +534,38 @@ static void tells_guests_apart(void **state)
     }
 }
 
+static void tells_what_a_guest_starts_with(void **state)
+{
+    (void)state;
+    static const char text[] = "scsi0: s:d0\nunused0: s:u0\nscsi1: s:both\nvmstate: s:asleep\n"
+                               "[PENDING]\nscsi2: s:soon\nunused1: s:u1\n"
+                               "[one]\nscsi0: s:d0\nscsi3: s:gone\nvmstate: s:memory\nunused4: s:u4\n"
+                               "[two]\nscsi3: s:gone\nunused0: s:both\n";
+    static const struct {
+        const char *volid, *snapshots;
+        bool starts;
+    } cases[] = {
+        {"s:d0", "one", true},    {"s:u0", "", false},        {"s:both", "", true},
+        {"s:asleep", "", true},   {"s:soon", "", true},       {"s:u1", "", false},
+        {"s:u4", "", false},      {"s:memory", "one", false}, {"s:gone", "one two", false},
+        {"s:nothing", "", false},
+    };
+    _cleanup_(guest_config_freep) struct guest_config *g =
+        guest_config_parse("100.conf", GUEST_QEMU, 100, text, strlen(text));
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        _cleanup_strv_ struct strv in = STRV_INIT;
+        guest_config_snapshots_with(g, cases[i].volid, &in);
+        _cleanup_free_ char *names = strv_join(&in, " ");
+        assert_string_equal(names, cases[i].snapshots);
+        assert_int_equal(guest_config_starts_with(g, cases[i].volid), cases[i].starts);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(renames_volumes),
+        cmocka_unit_test(tells_what_a_guest_starts_with),
         cmocka_unit_test(reads_a_configuration),
         cmocka_unit_test(warns_of_odd_lines),
         cmocka_unit_test(selects_volumes),

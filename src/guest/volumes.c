@@ -232,22 +232,64 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
     return result < 0 ? -1 : 0;
 }
 
-static bool names_disk(const struct guest_config *g, const struct guest_key *k, const char *volid)
+static bool names(const struct guest_config *g, const struct guest_key *k, const char *volid)
 {
     size_t n;
     const char *named;
     return guest_value_volumes(g->type, k->value, &named, &n) == 1 && n == strlen(volid) &&
-           memcmp(named, volid, n) == 0 && strcmp(k->key, "vmstate") != 0 && !numbered(k->key, "unused", 256);
+           memcmp(named, volid, n) == 0;
+}
+
+static bool is_unused(const char *key)
+{
+    return numbered(key, "unused", 256);
+}
+
+static bool names_disk(const struct guest_config *g, const struct guest_key *k, const char *volid)
+{
+    return names(g, k, volid) && strcmp(k->key, "vmstate") != 0 && !is_unused(k->key);
+}
+
+static bool section_has(const struct guest_config *g, const struct guest_section *s, const char *volid,
+                        bool (*counts)(const struct guest_config *, const struct guest_key *, const char *))
+{
+    for (size_t k = 0; k < s->n; k++)
+        if (is_volume(g, s, s->keys[k].key) && counts(g, &s->keys[k], volid))
+            return true;
+    return false;
 }
 
 bool guest_config_snapshot_has(const struct guest_config *g, const char *snapshot, const char *volid)
 {
     for (size_t i = 0; i < g->n; i++) {
         const struct guest_section *s = &g->sections[i];
-        bool is = s->kind == SECTION_SNAPSHOT && strcmp(s->name, snapshot) == 0;
-        for (size_t k = 0; is && k < s->n; k++)
-            if (is_volume(g, s, s->keys[k].key) && names_disk(g, &s->keys[k], volid))
-                return true;
+        if (s->kind == SECTION_SNAPSHOT && strcmp(s->name, snapshot) == 0 &&
+            section_has(g, s, volid, names_disk))
+            return true;
     }
     return false;
+}
+
+static bool names_in_use(const struct guest_config *g, const struct guest_key *k, const char *volid)
+{
+    return names(g, k, volid) && !is_unused(k->key);
+}
+
+bool guest_config_starts_with(const struct guest_config *g, const char *volid)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        const struct guest_section *s = &g->sections[i];
+        if (s->kind != SECTION_SNAPSHOT && section_has(g, s, volid, names_in_use))
+            return true;
+    }
+    return false;
+}
+
+void guest_config_snapshots_with(const struct guest_config *g, const char *volid, struct strv *ret)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        const struct guest_section *s = &g->sections[i];
+        if (s->kind == SECTION_SNAPSHOT && section_has(g, s, volid, names_in_use))
+            strv_add(ret, s->name);
+    }
 }

@@ -157,6 +157,15 @@ bool known_is_other(const struct known *was, const struct known *now)
            (is_known(was) && is_known(now) && !any_common(&was->guest, &now->guest));
 }
 
+bool known_has(const struct known *was, const struct guest_config *g, struct volume *v)
+{
+    struct err ignored;
+    _cleanup_(known_release) struct known now = {0};
+    if (known_look(g, &v, 1, &now, &ignored) < 0 || !any_common(&was->disks, &now.disks))
+        return false;
+    return (!was->guest.n && !now.guest.n) || any_common(&was->guest, &now.guest);
+}
+
 bool known_tell(const struct known *was, struct known *now, const char *sentence)
 {
     char digest[41];

@@ -40,5 +40,9 @@ int known_look(const struct guest_config *g, struct volume *const volumes[], siz
  * same: each of them may be replaced. */
 bool known_is_other(const struct known *was, const struct known *now);
 
+/* Is the live volume one that the run knew, and nothing says that the guest is another than it was? What is
+ * known of one without UUID and addresses is known by its disks alone. A failed look counts as no. */
+bool known_has(const struct known *was, const struct guest_config *g, struct volume *v);
+
 /* The sentence is said by now: true, if it was not before. */
 bool known_tell(const struct known *was, struct known *now, const char *sentence);

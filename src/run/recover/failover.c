@@ -2,11 +2,11 @@
 
 #include "base/lock.h"
 #include "base/mem.h"
-#include "conf/storagemap.h"
 #include "guest/runtime.h"
 #include "run/intent.h"
 #include "run/recover/instant.h"
 #include "run/recover/settle.h"
+#include "run/recover/whereabouts.h"
 #include "run/snapshot.h"
 #include "state/jobstate.h"
 
@@ -29,81 +29,33 @@ struct failover {
     struct guest_entry guest; /* where it is before */
     bool here;                /* that is this node */
     struct jobs jobs;
-    struct strv named;    /* as the configuration names them, when they were looked at */
-    struct strv volids;   /* on this node, of all volumes */
+    struct guest_config *config; /* when its volumes were looked at… */
+    struct strv named;           /* …and as it names them */
+    /* On this node, of all volumes that are here, and what the configuration calls them; from `needed` on
+     * those without which the guest starts. */
+    struct strv volids, called;
+    size_t needed, own;   /* own: so many of those needed are no replicas, but the guest's disks of before */
     struct strv from, to; /* those that change */
 };
 
 /* ---- which volumes ---- */
 
-/* True: the volume is on this node, or (`replica`) a run made it there. *point: the name of the restore point
- * that it shows, or "". False: it is not, and *e says what was found out. */
-static bool is_here(struct failover *f, const char *volid, bool replica, char point[SNAPSHOT_NAME_MAX + 1],
-                    struct err *e)
+static struct where_ask ask_where(const struct failover *f)
 {
-    struct env_volume v;
-    struct volume_info info;
-    struct snapshots all = {0};
-    char owner[32] = "", base[SNAPSHOT_ID_LEN + 1] = "";
-    *point = 0;
-    if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
-        return false;
-    /* a commit may have been cut */
-    int r = volume_tidy(v.volume, e) < 0 ? -1 : volume_info(v.volume, &info, e);
-    if (r == 0 && !info.exists)
-        err_set(e, ERR_GONE, 0, "no such volume '%s' on node '%s'", volid, f->env->settings.node);
-    bool there = r == 0 && info.exists;
-    if (there && (volume_replica(v.volume, owner, base, e) < 0 || volume_snapshots(v.volume, &all, e) < 0))
-        there = false;
-    if (there && replica && !*owner && !*base) { /* one whose storage was moved has the latter */
-        err_set(e, ERR_DATA, 0, "volume '%s' was never received on this node", volid);
-        there = false;
-    }
-    const struct snapshot *s = there && *base ? snapshots_find_id(&all, base) : NULL;
-    if (s)
-        strcpy(point, s->name);
-    snapshots_release(&all);
-    env_volume_close(&v);
-    return there;
-}
-
-static char *by_map_of(struct failover *f, const struct job *job, const char *volid, struct err *e)
-{
-    _cleanup_storagemap_ struct storagemap map = {0};
-    if (storagemap_parse(job->target_storage, &map, e) < 0) {
-        err_wrap(e, "target-storage of job '%s'", job->id);
-        return NULL;
-    }
-    return storagemap_volid(&map, &f->env->storages, volid, e);
+    return (struct where_ask){.env = f->env,
+                              .guest = f->guest,
+                              .here = f->here,
+                              .as_is = f->options->as_is,
+                              .point = f->options->point,
+                              .jobs = &f->jobs,
+                              .config = f->config,
+                              .named = &f->named};
 }
 
 static bool leads_here(const struct failover *f, const struct job *job)
 {
-    const char *node = f->env->settings.node;
-    return job->guest == f->guest.id && job->remove != REMOVE_FULL &&
-           (strcmp(job->target, node) == 0 || (f->here && job->source && strcmp(job->source, node) == 0));
-}
-
-/* The replica of a volume, by the job to this node. malloc'ed. */
-static char *replica_of(struct failover *f, const char *volid, char point[SNAPSHOT_NAME_MAX + 1],
-                        struct err *e)
-{
-    for (size_t i = 0; i < f->jobs.n; i++) {
-        if (!leads_here(f, &f->jobs.v[i]))
-            continue;
-        _cleanup_free_ char *there = by_map_of(f, &f->jobs.v[i], volid, e);
-        if (there && is_here(f, there, true, point, e))
-            return take_ptr(there);
-    }
-    return NULL;
-}
-
-/* Is it here by its own name? Whoever moved the configuration may have named the volumes already; and until
- * the first run after a change of the job's map, the replica is where it was before. */
-static bool stays(struct failover *f, const char *volid, char point[SNAPSHOT_NAME_MAX + 1])
-{
-    struct err ignored;
-    return is_here(f, volid, !f->here, point, &ignored);
+    const struct where_ask ask = ask_where(f);
+    return where_job_leads(&ask, job);
 }
 
 /* What the guest's node was sent while it was a target is the guest's disk now, wherever it is seen. */
@@ -124,64 +76,104 @@ static int check_not_its_own(struct failover *f, struct volume *v, const char *v
                    volid, f->guest.id, f->guest.node);
 }
 
-static int check_disk(struct failover *f, const char *volid, struct err *e)
+/* needed: the guest writes to it. */
+static int check_disk(struct failover *f, const char *volid, bool needed, struct err *e)
 {
     struct env_volume v;
     if (env_volume_open(f->env, volid, f->guest.id, &v, e) < 0)
         return -1;
-    int r = check_not_its_own(f, v.volume, volid, e) < 0 ? -1 : volume_writable(v.volume, e);
+    int r = check_not_its_own(f, v.volume, volid, e);
+    if (r == 0 && needed)
+        r = volume_writable(v.volume, e);
     env_volume_close(&v);
     return r;
 }
 
-static int resolve(struct failover *f, const char *volid, struct err *e)
+static int refuse_missing(const struct failover *f, const char *volid, const struct err *why, struct err *e)
 {
-    char point[SNAPSHOT_NAME_MAX + 1];
-    _cleanup_free_ char *there =
-        f->here && stays(f, volid, point) ? xstrdup(volid) : replica_of(f, volid, point, e);
-    if (!there && !f->here && stays(f, volid, point))
-        there = xstrdup(volid);
-    if (!there)
-        return err_wrap(
-            e,
-            e->kind == ERR_SYSTEM
-                ? "whether volume '%s' has a replica on this node cannot be read, nothing was changed"
-                : "volume '%s' has no replica on this node, nothing was changed",
-            volid);
-    if (check_disk(f, there, e) < 0)
-        return err_wrap(e, "nothing was changed");
-    bool renamed = strcmp(there, volid) != 0;
-    buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? there : "",
-             *point ? ", at " : "", point);
-    strv_add(&f->volids, there);
+    _cleanup_free_ char *path = guest_config_path(&f->guest);
+    if (why->kind == ERR_SYSTEM)
+        return err_set(
+            e, why->kind, 0,
+            "whether volume '%s' has a replica on this node cannot be read, nothing was changed: %s", volid,
+            why->text);
+    return err_set(e, why->kind, 0,
+                   "volume '%s' has no replica on this node, nothing was changed: %s. What came after the "
+                   "last run is never here: if the guest can do without it, take it out of '%s', or set "
+                   "replicate=0 on it, and repeat this",
+                   volid, why->text, path);
+}
+
+/* It keeps no guest from starting: what came since the last run is never here. */
+static void tell_missing(struct failover *f, const char *volid, const struct err *why)
+{
+    _cleanup_strv_ struct strv snapshots = STRV_INIT;
+    guest_config_snapshots_with(f->config, volid, &snapshots);
+    _cleanup_free_ char *names = snapshots.n ? strv_join(&snapshots, "', '") : NULL;
+    buf_addf(f->out,
+             "WARNING: %s is not here (%s): the guest starts without it, %s%s%s; no run from here goes on "
+             "until its configuration names it no more\n",
+             volid, why->text, names ? "but cannot go back to its snapshot '" : "which it does not use",
+             names ? names : "", names ? "'" : "");
+}
+
+static void add_volume(struct failover *f, const char *volid, const struct where *w, bool needed)
+{
+    bool renamed = strcmp(w->volid, volid) != 0;
+    buf_addf(f->out, "%s%s%s%s%s\n", volid, renamed ? " -> " : "", renamed ? w->volid : "",
+             *w->point ? ", at " : "", w->point);
+    for (size_t i = 0; i < w->notes.n; i++)
+        buf_addf(f->out, "note: %s\n", w->notes.v[i]);
+    strv_add(&f->volids, w->volid);
+    strv_add(&f->called, volid);
+    f->needed += needed;
+    f->own += needed && w->own;
     if (renamed) {
         strv_add(&f->from, volid);
-        strv_add(&f->to, there);
+        strv_add(&f->to, w->volid);
     }
+}
+
+static int resolve(struct failover *f, const char *volid, bool needed, struct err *e)
+{
+    const struct where_ask ask = ask_where(f);
+    struct err why = {0};
+    _cleanup_(where_release) struct where w = {0};
+    if (where_is(&ask, volid, &w, &why) < 0 && needed)
+        return refuse_missing(f, volid, &why, e);
+    if (!w.volid)
+        tell_missing(f, volid, &why);
+    else if (check_disk(f, w.volid, needed, e) < 0)
+        return err_wrap(e, "nothing was changed");
+    else
+        add_volume(f, volid, &w, needed);
     return 0;
 }
 
-static int list_volumes(struct failover *f, struct strv *ret, struct err *problem, struct err *e)
+static int list_volumes(struct failover *f, struct guest_config **config, struct strv *ret,
+                        struct err *problem, struct err *e)
 {
-    _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(f->env, &f->guest, e);
-    if (!config || guest_config_whole(config, e) < 0)
+    *config = env_guest_config(f->env, &f->guest, e);
+    if (!*config || guest_config_whole(*config, e) < 0)
         return -1;
-    if (env_guest_volumes(f->env, config, VOLUMES_STRICT, ret, problem) == 0)
+    if (env_guest_volumes(f->env, *config, VOLUMES_STRICT, ret, problem) == 0)
         return 0;
     strv_release(ret);
-    return env_guest_volumes(f->env, config, VOLUMES_LENIENT, ret, e);
+    return env_guest_volumes(f->env, *config, VOLUMES_LENIENT, ret, e);
 }
 
 static int resolve_all(struct failover *f, struct err *e)
 {
     struct err problem = {0};
-    if (list_volumes(f, &f->named, &problem, e) < 0)
+    if (list_volumes(f, &f->config, &f->named, &problem, e) < 0)
         return -1;
     if (problem.kind != ERR_NONE)
         buf_addf(f->out, "note: %s\n", problem.text);
-    for (size_t i = 0; i < f->named.n; i++)
-        if (resolve(f, f->named.v[i], e) < 0)
-            return -1;
+    for (int needed = 1; needed >= 0; needed--)
+        for (size_t i = 0; i < f->named.n; i++)
+            if (guest_config_starts_with(f->config, f->named.v[i]) == needed &&
+                resolve(f, f->named.v[i], needed, e) < 0)
+                return -1;
     return 0;
 }
 
@@ -190,7 +182,8 @@ static int same_volumes(struct failover *f, struct err *e)
 {
     struct err ignored = {0};
     _cleanup_strv_ struct strv now = STRV_INIT;
-    if (list_volumes(f, &now, &ignored, e) < 0)
+    _cleanup_(guest_config_freep) struct guest_config *config = NULL;
+    if (list_volumes(f, &config, &now, &ignored, e) < 0)
         return -1;
     bool same = now.n == f->named.n;
     for (size_t i = 0; same && i < now.n; i++)
@@ -203,6 +196,15 @@ static int same_volumes(struct failover *f, struct err *e)
                           f->guest.id);
 }
 
+/* The first run from here ends it, and what is its on the other node. */
+static void note_removals(struct failover *f)
+{
+    for (size_t i = 0; i < f->jobs.n; i++)
+        if (leads_here(f, &f->jobs.v[i]) && f->jobs.v[i].remove != REMOVE_NOT)
+            buf_addf(f->out, "note: job '%s' is to be removed%s, which its next run goes on with from here\n",
+                     f->jobs.v[i].id, f->jobs.v[i].remove == REMOVE_FULL ? " with its replicas" : "");
+}
+
 /* Another job of the guest finds its replicas only under the names that its own map gives the new volids. */
 static void note_other_jobs(struct failover *f)
 {
@@ -212,8 +214,8 @@ static void note_other_jobs(struct failover *f)
             continue;
         for (size_t k = 0; k < f->from.n; k++) {
             struct err ignored;
-            _cleanup_free_ char *before = by_map_of(f, job, f->from.v[k], &ignored);
-            _cleanup_free_ char *after = by_map_of(f, job, f->to.v[k], &ignored);
+            _cleanup_free_ char *before = where_by_map(f->env, job, f->from.v[k], &ignored);
+            _cleanup_free_ char *after = where_by_map(f->env, job, f->to.v[k], &ignored);
             if (before && after && strcmp(before, after) != 0)
                 buf_addf(f->out,
                          "note: on node '%s' the replica of job '%s' is '%s', but the next run begins a new "
@@ -281,21 +283,42 @@ static int look(struct failover *f, uint32_t guest, struct err *e)
     end_commit(f);
     if (resolve_all(f, e) < 0)
         return -1;
+    note_removals(f);
     note_other_jobs(f);
     return 0;
 }
 
 /* ---- one instant ---- */
 
+static bool are_own(const struct failover *f)
+{
+    return !f->here && f->own && f->own == f->needed;
+}
+
+static void tell_own(struct failover *f, const struct instants *all)
+{
+    const char *point = instants_newest(all, f->guest.id);
+    buf_addf(f->out,
+             "WARNING: these are no replicas, but the disks that guest %" PRIu32
+             " had on this node before it went to node '%s', and they stay as it left them: what it wrote on "
+             "'%s' since then is not here%s%s\n",
+             f->guest.id, f->guest.node, f->guest.node,
+             point ? ". --point takes a restore point of the time before instead, the newest is " : "",
+             point ? point : "");
+}
+
 /* Where the guest is on this node already, it may have run here: then its disks are what it wrote, whichever
- * snapshots there are of that. Not so in the middle of a commit: that was never one instant. */
+ * snapshots there are of that. So are those that it had here before it went to another node: it stopped at
+ * one instant, and no restore point is newer. Not so in the middle of a commit: that was never one instant.
+ */
 static int lives_here(const struct failover *f, const struct instants *all, struct err *e)
 {
     _cleanup_intent_ struct intent cut = {0};
     bool written = false;
     for (size_t k = 0; k < all->n; k++)
         written = written || all->v[k].written || !all->v[k].shown;
-    return f->here && written ? intent_load(f->env, f->guest.id, &cut, e) : 0;
+    bool lives = (f->here && written) || (are_own(f) && !f->options->point);
+    return lives ? intent_load(f->env, f->guest.id, &cut, e) : 0;
 }
 
 /* Whatever can be found out of disks that are taken as they are is told. */
@@ -303,14 +326,20 @@ static int take_as_is(struct failover *f, struct err *e)
 {
     _cleanup_instants_ struct instants all = {0};
     struct err problem = {0};
-    if (instants_look(f->env, &f->volids, f->guest.id, &all, &problem) < 0)
+    if (instants_look(f->env, &f->volids, f->needed, f->guest.id, &all, &problem) < 0)
         buf_addf(f->out, "note: %s\n", problem.text);
     instants_tell_written(&all, f->out);
+    if (are_own(f))
+        tell_own(f, &all);
     return f->options->dry_run || intent_forget(f->env, f->guest.id, e) >= 0 ? 0 : -1;
 }
 
 static int stay(struct failover *f, const struct instants *all, struct err *e)
 {
+    if (are_own(f)) {
+        tell_own(f, all);
+        return 0;
+    }
     if (f->options->point)
         return err_set(e, ERR_USAGE, 0,
                        "guest %" PRIu32 " is on this node already, and its disks are what it "
@@ -333,16 +362,35 @@ static void note_point(struct failover *f, const struct instants *all)
     f->result->taken = epoch ? epoch : s->created;
 }
 
+/* The guest is here, and its disks are one restore point: a person chose it, maybe, since the newer ones are
+ * not to be had. */
+static bool stay_shown(struct failover *f, const struct instants *all)
+{
+    if (!f->here || f->options->point || !all->n || !instants_are_one(all))
+        return false;
+    const char *newest = instants_newest(all, f->guest.id), *shown = all->v[0].shown->name;
+    if (newest && strcmp(newest, shown) != 0)
+        buf_addf(f->out,
+                 "note: guest %" PRIu32
+                 " is on this node already, and its disks stay at restore point %s; --point "
+                 "takes another, the newest is %s\n",
+                 f->guest.id, shown, newest);
+    note_point(f, all);
+    return true;
+}
+
 static int align_disks(struct failover *f, struct err *e)
 {
     _cleanup_instants_ struct instants all = {0};
     if (f->options->as_is)
         return take_as_is(f, e);
-    if (instants_look(f->env, &f->volids, f->guest.id, &all, e) < 0)
+    if (instants_look(f->env, &f->volids, f->needed, f->guest.id, &all, e) < 0)
         return -1;
     int lives = lives_here(f, &all, e);
     if (lives != 0)
         return lives < 0 ? -1 : stay(f, &all, e);
+    if (stay_shown(f, &all))
+        return 0;
     int r = instants_choose(&all, f->guest.id, f->options->point, e);
     if (r > 0)
         instants_tell(&all, f->out);
@@ -388,17 +436,17 @@ static const char *what_is_wrong(const struct snapshot *s)
     return NULL;
 }
 
-static int tell_snapshots_of(struct failover *f, const struct guest_config *config, size_t i, struct err *e)
+static int tell_snapshots_of(struct failover *f, size_t i, struct err *e)
 {
     struct env_volume v;
     _cleanup_snapshots_ struct snapshots all = {0};
-    const struct strv *names = guest_config_snapshots(config);
+    const struct strv *names = guest_config_snapshots(f->config);
     if (env_volume_open(f->env, f->volids.v[i], f->guest.id, &v, e) < 0)
         return -1;
     int r = volume_snapshots(v.volume, &all, e);
     for (size_t k = 0; r == 0 && k < names->n; k++) {
         const char *wrong = what_is_wrong(snapshots_find(&all, names->v[k]));
-        if (wrong && guest_config_snapshot_has(config, names->v[k], f->named.v[i]))
+        if (wrong && guest_config_snapshot_has(f->config, names->v[k], f->called.v[i]))
             buf_addf(f->out, "WARNING: %s: the guest's snapshot '%s' %s\n", f->volids.v[i], names->v[k],
                      wrong);
     }
@@ -410,13 +458,9 @@ static int tell_snapshots_of(struct failover *f, const struct guest_config *conf
 static void tell_snapshots(struct failover *f)
 {
     struct err problem = {0};
-    _cleanup_(guest_config_freep) struct guest_config *config = NULL;
-    if (f->here)
-        return;
-    config = env_guest_config(f->env, &f->guest, &problem);
-    int r = config ? 0 : -1;
-    for (size_t i = 0; r == 0 && i < f->volids.n; i++)
-        r = tell_snapshots_of(f, config, i, &problem);
+    int r = 0;
+    for (size_t i = 0; r == 0 && !f->here && i < f->volids.n; i++)
+        r = tell_snapshots_of(f, i, &problem);
     if (r < 0)
         buf_addf(f->out, "note: whether the guest's snapshots are here cannot be told: %s\n", problem.text);
 }
@@ -521,6 +565,8 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
     jobs_release(&f.jobs);
     strv_release(&f.named);
     strv_release(&f.volids);
+    strv_release(&f.called);
+    guest_config_free(f.config);
     strv_release(&f.from);
     strv_release(&f.to);
     return r;

@@ -42,35 +42,50 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
     return 0;
 }
 
-int instants_look(struct env *env, const struct strv *volids, uint32_t guest, struct instants *ret,
-                  struct err *e)
+int instants_look(struct env *env, const struct strv *volids, size_t needed, uint32_t guest,
+                  struct instants *ret, struct err *e)
 {
     ret->v = xcalloc(volids->n + 1, sizeof *ret->v);
     for (size_t k = 0; k < volids->n; k++) {
         ret->n++; /* the half-opened one is released, too */
+        ret->v[k].spare = needed && k >= needed;
         if (look(env, volids->v[k], guest, &ret->v[k], e) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Does every volume have it, with its data, or as what it shows? */
+/* With its data, or as what it shows. */
+static bool has(const struct instant_volume *v, const char *name)
+{
+    const struct snapshot *s = snapshots_find(&v->snapshots, name);
+    bool has_data = s && s->flags & SNAPSHOT_READABLE && !is_changed(s);
+    return s && (has_data || (s == v->shown && !v->written));
+}
+
+/* It came later, or is gone, and stays as it is. */
+static bool is_left_out(const struct instant_volume *v, const char *name)
+{
+    return v->spare && !has(v, name);
+}
+
 static bool have_all(const struct instants *i, const char *name)
 {
-    for (size_t k = 0; k < i->n; k++) {
-        const struct instant_volume *v = &i->v[k];
-        const struct snapshot *s = snapshots_find(&v->snapshots, name);
-        bool has_data = s && s->flags & SNAPSHOT_READABLE && !is_changed(s);
-        if (!s || (!has_data && (s != v->shown || v->written)))
+    for (size_t k = 0; k < i->n; k++)
+        if (!has(&i->v[k], name) && !i->v[k].spare)
             return false;
-    }
     return true;
+}
+
+static bool shows(const struct instant_volume *v, const char *name)
+{
+    return !v->written && v->shown && strcmp(v->shown->name, name) == 0;
 }
 
 static bool show_all(const struct instants *i, const char *name)
 {
     for (size_t k = 0; k < i->n; k++)
-        if (i->v[k].written || !i->v[k].shown || strcmp(i->v[k].shown->name, name) != 0)
+        if (!shows(&i->v[k], name) && !is_left_out(&i->v[k], name))
             return false;
     return true;
 }
@@ -81,9 +96,9 @@ static const struct instant_volume *damaged_one(const struct instants *i, const 
     const struct instant_volume *found = NULL;
     for (size_t k = 0; k < i->n; k++) {
         const struct snapshot *s = snapshots_find(&i->v[k].snapshots, name);
-        if (!s)
+        if (!s && !i->v[k].spare)
             return NULL;
-        if (s->damaged && !found)
+        if (s && s->damaged && !found)
             found = &i->v[k];
     }
     return found;
@@ -99,7 +114,9 @@ bool instants_are_one(const struct instants *i)
 static bool shown_but_written(const struct instants *i)
 {
     for (size_t k = 0; k < i->n; k++)
-        if (!i->v[k].shown || strcmp(i->v[k].shown->name, i->v[0].shown->name) != 0)
+        if (i->v[k].spare)
+            continue;
+        else if (!i->v[k].shown || strcmp(i->v[k].shown->name, i->v[0].shown->name) != 0)
             return false;
     return i->n > 0;
 }
@@ -165,6 +182,11 @@ static const char *newest(const struct instants *i, uint32_t guest, bool sound)
     return NULL;
 }
 
+const char *instants_newest(const struct instants *i, uint32_t guest)
+{
+    return newest(i, guest, false);
+}
+
 static int refuse_damaged(const struct instants *i, const char *name, uint32_t guest, struct err *e)
 {
     const struct instant_volume *v = damaged_one(i, name);
@@ -210,7 +232,10 @@ static void tell(const struct instants *i, const struct instant_volume *v, struc
 {
     const struct snapshot *to = snapshots_find(&v->snapshots, i->chosen);
     const char *from = v->shown ? v->shown->name : "what it is";
-    if (v->written)
+    if (is_left_out(v, i->chosen))
+        buf_addf(out, "note: %s has no restore point %s, and stays as it is: the guest starts without it\n",
+                 v->v.volid, i->chosen);
+    else if (v->written)
         buf_addf(out,
                  "%s: was written to here since %s; what no snapshot has of that is kept aside, and it shows "
                  "%s\n",
@@ -243,13 +268,15 @@ int instants_show(struct env *env, struct instants *i, uint32_t guest, struct er
     _cleanup_intent_ struct intent intent = {.guest = guest, .v = xcalloc(i->n + 1, sizeof *intent.v)};
     _cleanup_free_ struct volume **volumes = xcalloc(i->n + 1, sizeof(struct volume *));
     for (size_t k = 0; k < i->n; k++) {
-        struct intent_volume *v = &intent.v[intent.n++];
+        if (is_left_out(&i->v[k], i->chosen))
+            continue;
+        struct intent_volume *v = &intent.v[intent.n];
         v->volid = xstrdup(i->v[k].v.volid);
         strcpy(v->id, snapshots_find(&i->v[k].snapshots, i->chosen)->id);
         snprintf(v->aside, sizeof v->aside, ASIDE_PREFIX "failover_%" PRIu32 "_%" PRId64, guest,
                  clock_epoch());
         v->anew = true;
-        volumes[k] = i->v[k].v.volume;
+        volumes[intent.n++] = i->v[k].v.volume;
     }
     return intent_carry_out(env, &intent, volumes, NULL, e);
 }

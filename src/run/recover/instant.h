@@ -14,6 +14,7 @@ struct instant_volume {
     struct snapshots snapshots;
     const struct snapshot *shown; /* NULL: the live volume was never a replica */
     bool written;                 /* it is not what `shown` holds, whoever else has what it is */
+    bool spare; /* the guest starts without it: where it lacks a point, that is no obstacle */
 };
 
 struct instants {
@@ -25,13 +26,16 @@ struct instants {
 void instants_release(struct instants *i);
 #define _cleanup_instants_ _cleanup_(instants_release)
 
-int instants_look(struct env *env, const struct strv *volids, uint32_t guest, struct instants *ret,
-                  struct err *e);
+/* The first `needed` of them are what the guest starts with. */
+int instants_look(struct env *env, const struct strv *volids, size_t needed, uint32_t guest,
+                  struct instants *ret, struct err *e);
 /* The newest restore point that all of them have as it was made, or show; or the one of this name (NULL: not
  * said). 0: all show it, and nothing was written; 1: they do not. ERR_DATA when they have none in common,
  * nothing tells what one of them is, or it is known to be damaged (snapshot.damaged), even where an older one
  * is sound: how much is lost is for a person to decide; *e says what each shows, or which are sound. */
 int instants_choose(struct instants *i, uint32_t guest, const char *point, struct err *e);
+/* The newest one of a run that all of them have, damaged or not; NULL: there is none. */
+const char *instants_newest(const struct instants *i, uint32_t guest);
 /* Do all show one restore point, whichever, is it what the disks are, and nothing known against it? */
 bool instants_are_one(const struct instants *i);
 /* What instants_show would change, one line a volume. */

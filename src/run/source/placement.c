@@ -51,3 +51,15 @@ int placement_volids(struct env *env, const struct job *job, const char *node, c
             return -1;
     return 0;
 }
+
+bool placement_is_other(struct env *env, const char *there, const char *volid)
+{
+    struct err ignored;
+    _cleanup_free_ char *from = NULL, *name = NULL, *to = NULL, *is = NULL;
+    if (volid_split(there, &from, &name, &ignored) < 0 || volid_split(volid, &to, &is, &ignored) < 0 ||
+        strcmp(from, to) == 0)
+        return false;
+    const struct storage *a = storages_find(&env->storages, from), *b = storages_find(&env->storages, to);
+    _cleanup_free_ char *called = a && b ? storagemap_name(name, a->type, b->type, &ignored) : NULL;
+    return called && strcmp(called, is) == 0;
+}

@@ -76,7 +76,9 @@ void plan_lost(const struct plan_input *in, const struct plan_input_volume *v, s
     const struct snapshot *last = plan_last_synced(in, v);
     if (!last || ret->replace)
         return;
-    if (!holds_anything(r) && !r->stage.exists)
+    if (v->moved)
+        strv_add(&ret->reasons, "at the last sync its replica was on another storage of the target");
+    else if (!holds_anything(r) && !r->stage.exists)
         strv_add(&ret->reasons, PLAN_WARNING
                  "the target had a replica of it at the last sync, and has nothing of it now. Was it "
                  "removed there, or is another file system mounted in its place? Everything is sent anew");

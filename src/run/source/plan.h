@@ -53,6 +53,7 @@ struct plan_input_volume {
     struct volume_info info;           /* the source's */
     const struct snapshots *snapshots; /* the source's */
     const struct replica *replica;
+    bool moved; /* at the last sync its replica was on another storage: target-storage was changed since */
 };
 
 struct plan_input {

@@ -65,6 +65,9 @@ void sync_tell_plan(struct sync *s, struct buf *out)
     sync_prune_release(&after);
     for (size_t i = 0; i < s->stale.n; i++)
         buf_addf(out, "destroy '%s' on the target: the guest no longer has it\n", s->stale.v[i]);
+    for (size_t i = 0; i < s->peer.former.n; i++)
+        buf_addf(out, "keep '%s' on the target: it is of a former job '%s', older than this one\n",
+                 s->peer.former.v[i], s->job->id);
 }
 
 int sync_tell_removal(struct sync *s, struct buf *out, struct err *e)

@@ -534,6 +534,16 @@ static int check_complete(struct sync *s, struct err *e)
     return 0;
 }
 
+/* By target-storage as it was then. What could not be removed there is stale. */
+static bool was_elsewhere(const struct sync *s, size_t i)
+{
+    const struct strv *had = &s->state->storages;
+    bool is = had->n && !strv_has(had, sync_storage_there(s, i));
+    for (size_t k = 0; k < s->stale.n; k++)
+        is = is || placement_is_other(s->env, s->there.v[i], s->stale.v[k]);
+    return is;
+}
+
 int sync_plan(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "plan");
@@ -544,7 +554,8 @@ int sync_plan(struct sync *s, struct err *e)
         volumes[i] = (struct plan_input_volume){.volid = s->volids.v[i],
                                                 .info = s->volumes[i].info,
                                                 .snapshots = &s->volumes[i].snapshots,
-                                                .replica = &s->volumes[i].replica};
+                                                .replica = &s->volumes[i].replica,
+                                                .moved = was_elsewhere(s, i)};
     for (size_t i = 0; i < s->n; i++)
         damage_forget_gone(&s->state->damaged, s->volids.v[i], &s->volumes[i].snapshots);
     struct keep rules;
