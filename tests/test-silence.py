@@ -379,4 +379,35 @@ def no_state_dir(w):
     w.run()
 
 
+def second_storage(w, more=""):
+    """A storage s2, which is there on both nodes."""
+    for node in (w.a, w.b):
+        os.makedirs(node.mount + "/s2/images/100", exist_ok=True)
+    w.c.storages_more = f"dir: s2\n\tpath /s2\n{more}\n"
+    w.c.write_tree()
+
+
+@test
+def words_of_storages(w):
+    """a storage that is `shared false` is no shared one, and one that is `shared maybe` is none at all, which a run says"""
+    second_storage(w)
+    disk = "s2:100/vm-100-disk-7.raw"
+    image = w.a.mount + "/s2/images/100/vm-100-disk-7.raw"
+    with open(image, "wb") as f:
+        f.write(b"monday" * 1000)
+    w.c.write_guest("pve1", 100, "scsi0: st:100/vm-100-disk-0.raw\nscsi1: " + disk + "\n")
+    w.create()
+    for word in ("false", "No", "OFF", "0"):
+        second_storage(w, f"\tshared {word}\n\tdisable {word}\n")
+        with open(image, "wb") as f:
+            f.write(word.encode() * 1000)
+        w.run()
+        with open(w.b.mount + "/s2/images/100/vm-100-disk-7.raw", "rb") as f:
+            assert f.read() == word.encode() * 1000, word
+    second_storage(w, "\tshared maybe\n")
+    done = w.run(want=1)
+    assert "'shared' of storage 's2' is 'maybe': make it 1 or 0" in done.stderr, done
+    assert "is 'maybe'" in w.a.pvesr("at-risk").stdout
+
+
 rig.main()

@@ -183,6 +183,13 @@ static int judge_volume(const struct guest_config *g, const char *volid, const s
                          volid, s->type);
 }
 
+static int no_storage(const struct storages *storages, const char *id, struct err *e)
+{
+    const char *skipped = storages_skipped(storages, id);
+    return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist%s%s", id, skipped ? ": " : "",
+                   skipped ? skipped : "");
+}
+
 /* 1: takes part, 0: does not. What cannot be replicated is an error in strict mode only; a storage that does
  * not exist is one when cleaning up, too. */
 static int judge(const struct guest_config *g, const struct reference *r, const struct storages *storages,
@@ -202,9 +209,9 @@ static int judge(const struct guest_config *g, const struct reference *r, const 
     else if ((s = storages_find(storages, id)))
         result = judge_volume(g, r->volid, s, name, can, arg, &problem);
     else
-        result = err_set(&problem, ERR_CONFIG, 0, "storage '%s' does not exist", id);
-    bool no_storage = name && !s;
-    if (result < 0 && mode != VOLUMES_STRICT && !(mode == VOLUMES_CLEANUP && no_storage))
+        result = no_storage(storages, id, &problem);
+    bool unknown = name && !s;
+    if (result < 0 && mode != VOLUMES_STRICT && !(mode == VOLUMES_CLEANUP && unknown))
         return 0;
     if (result < 0) {
         *e = problem;
