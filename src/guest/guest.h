@@ -35,6 +35,8 @@ bool guest_config_is_empty(const struct guest_config *g);
 /* Has a disk of this volid a snapshot of this name, by that section? Not what holds a snapshot's memory, nor
  * what is unused. */
 bool guest_config_snapshot_has(const struct guest_config *g, const char *snapshot, const char *volid);
+/* Is it a disk, be it an unused one or a snapshot's, and not only what holds a snapshot's memory? */
+bool guest_config_has_disk(const struct guest_config *g, const char *volid);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
 /* Digests of what tells a guest from another one of the same id, and that it keeps: the UUID of a VM's
  * `smbios1`, the hardware addresses of its interfaces. They are added to *ret; none where it has no such

@@ -244,7 +244,17 @@ static bool names_disk(const struct guest_config *g, const struct guest_key *k, 
     size_t n;
     const char *named;
     return guest_value_volumes(g->type, k->value, &named, &n) == 1 && n == strlen(volid) &&
-           memcmp(named, volid, n) == 0 && strcmp(k->key, "vmstate") != 0 && !numbered(k->key, "unused", 256);
+           memcmp(named, volid, n) == 0 && strcmp(k->key, "vmstate") != 0;
+}
+
+bool guest_config_has_disk(const struct guest_config *g, const char *volid)
+{
+    for (size_t i = 0; i < g->n; i++)
+        for (size_t k = 0; k < g->sections[i].n; k++)
+            if (is_volume(g, &g->sections[i], g->sections[i].keys[k].key) &&
+                names_disk(g, &g->sections[i].keys[k], volid))
+                return true;
+    return false;
 }
 
 bool guest_config_snapshot_has(const struct guest_config *g, const char *snapshot, const char *volid)
@@ -253,7 +263,8 @@ bool guest_config_snapshot_has(const struct guest_config *g, const char *snapsho
         const struct guest_section *s = &g->sections[i];
         bool is = s->kind == SECTION_SNAPSHOT && strcmp(s->name, snapshot) == 0;
         for (size_t k = 0; is && k < s->n; k++)
-            if (is_volume(g, s, s->keys[k].key) && names_disk(g, &s->keys[k], volid))
+            if (is_volume(g, s, s->keys[k].key) && !numbered(s->keys[k].key, "unused", 256) &&
+                names_disk(g, &s->keys[k], volid))
                 return true;
     }
     return false;
