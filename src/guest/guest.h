@@ -68,3 +68,8 @@ typedef bool (*volume_can_replicate)(const struct storage *s, const char *volnam
  * ERR_CONFIG with the texts given there. */
 int guest_volumes(const struct guest_config *g, const struct storages *storages, enum volumes_mode mode,
                   volume_can_replicate can, void *arg, struct strv *ret, struct err *e);
+
+/* What guest_volumes leaves out without a word, in the same order: volumes on shared storages, and images of
+ * other guests. all: those with replicate=0, too. */
+void guest_volumes_left_out(const struct guest_config *g, const struct storages *storages, bool all,
+                            struct strv *shared, struct strv *foreign);

@@ -239,6 +239,37 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
     return result < 0 ? -1 : 0;
 }
 
+static bool any_can(const struct storage *s, const char *volname, void *arg)
+{
+    (void)s, (void)volname, (void)arg;
+    return true;
+}
+
+static void sort_out(const struct guest_config *g, const struct storages *storages, const char *volid,
+                     struct strv *shared, struct strv *foreign)
+{
+    _cleanup_free_ char *id = NULL;
+    _cleanup_free_ char *name = NULL;
+    struct err ignored;
+    const struct storage *s =
+        *volid == '/' || volid_split(volid, &id, &name, &ignored) < 0 ? NULL : storages_find(storages, id);
+    if (s && judge_volume(g, volid, s, name, any_can, NULL, &ignored) == 0)
+        strv_add(s->shared ? shared : foreign, volid);
+}
+
+void guest_volumes_left_out(const struct guest_config *g, const struct storages *storages, bool all,
+                            struct strv *shared, struct strv *foreign)
+{
+    struct references found = {0};
+    collect(g, &found);
+    for (size_t i = 0; i < found.n; i++) {
+        if (!found.v[i].cdrom && (all || found.v[i].replicate))
+            sort_out(g, storages, found.v[i].volid, shared, foreign);
+        free(found.v[i].volid);
+    }
+    free(found.v);
+}
+
 static bool names_disk(const struct guest_config *g, const struct guest_key *k, const char *volid)
 {
     size_t n;

@@ -2,6 +2,7 @@
  * renamed, or replicate=0. Their replicas are stale, so what runs of the job left on them is of no use. */
 #include "base/mem.h"
 #include "cluster/jobs.h"
+#include "run/left-out.h"
 #include "run/places.h"
 #include "run/source/placement.h"
 #include "run/source/sync-parts.h"
@@ -35,6 +36,25 @@ int sync_replicated_now(struct sync *s, struct strv *here, struct strv *there, s
     guest_config_free(c);
     jobs_release(&jobs);
     return r;
+}
+
+int sync_look_left_out(struct sync *s, struct err *e)
+{
+    _cleanup_strv_ struct strv foreign = STRV_INIT;
+    if (left_out_check_shared(s->env, s->config, s->job->guest, e) < 0 ||
+        left_out_foreign(s->env, &s->env->jobs.jobs, s->config, false, &foreign, e) < 0)
+        return -1;
+    for (size_t i = 0; i < foreign.n; i++) {
+        _cleanup_free_ char *text = xasprintf(
+            "WARNING: '%s' is on no target: by its name it is another guest's, so that no run of guest "
+            "%" PRIu32
+            " carries it. Let its name have the id of this guest, on the storage and in the configuration, "
+            "or set replicate=0 on it",
+            foreign.v[i], s->job->guest);
+        sync_warn(s, text);
+        strv_addf(&s->notes, "on no target: %s, an image of another guest", foreign.v[i]);
+    }
+    return 0;
 }
 
 /* ---- what goes here ---- */

@@ -61,6 +61,9 @@ bool sync_prune(struct sync *s);
  * have changed since sync_look; and their names there. Nothing may go that is one of them. */
 int sync_replicated_now(struct sync *s, struct strv *here, struct strv *there, struct err *e);
 
+/* Warns of what no run carries; -1 where that would tear the guest's disks apart. */
+int sync_look_left_out(struct sync *s, struct err *e);
+
 /* The job's points, and what else a run leaves, on volumes of the guest here that the job does not replicate
  * any more; on the storages where it has or had replicas. False: not all could go, the log says so. */
 bool sync_clear_gone(struct sync *s);

@@ -189,7 +189,7 @@ int sync_look(struct sync *s, struct err *e)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
     sync_look_whose(s);
-    return 0;
+    return sync_look_left_out(s, e);
 }
 
 /* The storage of a volume's replica. */
