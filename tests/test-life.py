@@ -177,30 +177,80 @@ def configuration_that_hides_a_disk(w):
     w.proved()
 
 
+def delete_as_stock(w, n):
+    """The image of a disk here, without what it does not know."""
+    if w.kind in ("xfs", "plain"):
+        os.unlink(w.lab.names.live(w.a.store, n))
+    elif w.kind == "lvmthin":
+        subprocess.run(["lvremove", "-qq", "-y", w.lab.names.live(w.a.store, n)], check=True)
+    else:
+        w.lab.names.remove(w.a.store, n)
+
+
+def let_go(w, node, n):
+    """A person says that nobody needs what this node has of a disk."""
+    node.pvesr("doctor", "--guest", "100", "--free", f"{w.lab.storage_id}:{w.lab.names_there.volname(n)}", check=True)
+
+
 @scenario(*EVERY)
 def disk_is_gone(w):
-    """a disk that is detached, and one that is deleted as stock does it: nothing of the job is left of them here"""
-    w.lab.add_disk()
-    w.lab.add_disk()
+    """a disk that is deleted as stock does it: nothing of the job is left of it; of one that only the configuration lost all stays, until it is deleted, or let go on the target"""
+    for _ in range(3):
+        w.lab.add_disk()
     w.create()
     w.run()
-    forget(w, 1)
-    forget(w, 2)
-    live = w.lab.names.live(w.a.store, 2)
-    if w.kind in ("xfs", "plain"):
-        os.unlink(live)
-    elif w.kind == "lvmthin":
-        subprocess.run(["lvremove", "-qq", "-y", live], check=True)
+    for n in (1, 2, 3):
+        forget(w, n)
+    delete_as_stock(w, 2)
+    here, there = ([entries(w, store, n) for n in (1, 3)] for store in (w.a.store, w.b.store))
+    assert all(len(e) > 1 for e in here) and all(there)
+    for again in range(2):
+        w.lab.write(0, 3)
+        done = w.run()
+        assert not entries(w, w.a.store, 2) and not entries(w, w.b.store, 2), f"left: {entries(w, w.a.store, 2)}, {entries(w, w.b.store, 2)}"
+        assert [entries(w, w.a.store, n) for n in (1, 3)] == here and [entries(w, w.b.store, n) for n in (1, 3)] == there, w.log()
+        assert w.log().count("is still on this node") == 2 and done.stderr.count("is still on this node") == 2 * (again == 0), done
+    assert "disk-1" in "".join(w.status()["100-0"]["notes"]), w.status()
+    assert "is still on this node" in w.a.pvesr("plan", "100-0", check=True).stdout
+    let_go(w, w.b, 1)
+    delete_as_stock(w, 3)
     w.lab.write(0, 3)
     w.run()
     assert entries(w, w.a.store, 1) == {None}, f"left on the source: {entries(w, w.a.store, 1)}"
-    rest = entries(w, w.a.store, 2)
-    assert rest <= {None}, f"left on the source: {rest}"
-    assert not entries(w, w.b.store, 1) and not entries(w, w.b.store, 2), "left on the target"
+    assert not any(entries(w, store, n) for store, n in ((w.b.store, 1), (w.a.store, 3), (w.b.store, 3))), w.log()
+    assert "notes" not in w.status()["100-0"], w.status()
     w.lab.names.remove(w.a.store, 1)
-    if rest:
-        w.lab.names.remove(w.a.store, 2)
     w.proved()
+
+
+@scenario(*(kind for kind in EVERY if kind in ("xfs", "btrfs", "plain")))
+def disk_is_lost(w):
+    """a disk that was missing when a run looked for it: once the configuration names it no more, its replica and history stay, until it is let go"""
+    w.lab.add_disk()
+    w.create("--keep", "last=3")
+    for _ in range(2):
+        w.lab.write(1, 3)
+        w.run()
+    there = entries(w, w.b.store, 1)
+    w.lab.names.remove(w.a.store, 1)
+    done = w.run(want=1)
+    assert "What node 'pve2' has of it" in done.stderr and "stays in either case" in done.stderr, done
+    forget(w, 1)
+    for again in range(5):
+        w.lab.write(0, 3)
+        done = w.run()
+        assert entries(w, w.b.store, 1) == there, w.log()
+        assert "may be the only copy" in w.log() and ("may be the only copy" in done.stderr) == (again == 0), done
+    let_go(w, w.b, 1)
+    w.run()
+    assert not entries(w, w.b.store, 1) and "WARNING" not in w.log(), w.log()
+    w.lab.next_disk = 1
+    w.lab.add_disk()
+    w.run()
+    assert entries(w, w.b.store, 1), w.log()
+    w.lab.remove_disk(1)
+    w.run()
+    assert not entries(w, w.b.store, 1) and "WARNING" not in w.log(), w.log()
 
 
 @scenario(*(kind for kind in EVERY if kind in ("xfs", "btrfs", "plain")))
@@ -212,6 +262,8 @@ def disk_comes_back(w):
     w.proved()
     here, there = entries(w, w.a.store, 1), entries(w, w.b.store, 1)
     text = w.lab.config()
+    image = w.lab.names.image(w.a.store, 1)
+    os.rename(image, image + ".away")
     w.write_guest("\n".join(line for line in text.splitlines() if "disk-1" not in line) + "\n")
     w.lab.write(0, 3)
     with open(w.lab.live(0), "r+b") as f:
@@ -222,6 +274,7 @@ def disk_comes_back(w):
     stage = os.path.join(w.lab.names.folder(w.b.store), ".pvesr-stage." + os.path.basename(w.lab.names.image(w.b.store, 0)))
     rig.wait_for(lambda: p.poll() is not None or os.path.exists(stage), "the transfer")
     assert p.poll() is None
+    os.rename(image + ".away", image)
     w.write_guest(text)  # it was a mistake, and corrected at once
     p.wait()
     assert entries(w, w.b.store, 1) == there, f"on the target: {entries(w, w.b.store, 1)}, not {there}: {w.log()}"
@@ -261,6 +314,7 @@ def next_guest_of_this_id(w):
     w.lab.add_disk()
     w.run()
     forget(w, 2)
+    delete_as_stock(w, 2)
     w.run()
     assert not entries(w, w.b.store, 2), w.log()
     assert entries(w, w.b.store, 1) == left, w.log()
@@ -285,6 +339,7 @@ def history_of_a_disk_that_is_gone(w):
     w.lab.write(1, 3)
     w.run()
     forget(w, 1)
+    let_go(w, w.a, 1)
     w.lab.write(0, 3)
     w.run()
     left, both = points(w, w.b.store, 1), points(w, w.b.store, 0)

@@ -379,4 +379,137 @@ def no_state_dir(w):
     w.run()
 
 
+def second_storage(w, more=""):
+    """A storage s2, which is there on both nodes."""
+    for node in (w.a, w.b):
+        os.makedirs(node.mount + "/s2/images/100", exist_ok=True)
+    w.c.storages_more = f"dir: s2\n\tpath /s2\n{more}\n"
+    w.c.write_tree()
+
+
+@test
+def words_of_storages(w):
+    """a storage that is `shared false` is no shared one, and one that is `shared maybe` is none at all, which a run says"""
+    second_storage(w)
+    disk = "s2:100/vm-100-disk-7.raw"
+    image = w.a.mount + "/s2/images/100/vm-100-disk-7.raw"
+    with open(image, "wb") as f:
+        f.write(b"monday" * 1000)
+    w.c.write_guest("pve1", 100, "scsi0: st:100/vm-100-disk-0.raw\nscsi1: " + disk + "\n")
+    w.create()
+    for word in ("false", "No", "OFF", "0"):
+        second_storage(w, f"\tshared {word}\n\tdisable {word}\n")
+        with open(image, "wb") as f:
+            f.write(word.encode() * 1000)
+        w.run()
+        with open(w.b.mount + "/s2/images/100/vm-100-disk-7.raw", "rb") as f:
+            assert f.read() == word.encode() * 1000, word
+    second_storage(w, "\tshared maybe\n")
+    done = w.run(want=1)
+    assert "'shared' of storage 's2' is 'maybe': make it 1 or 0" in done.stderr, done
+    assert "is 'maybe'" in w.a.pvesr("at-risk").stdout
+
+
+def image(w, node, volume):
+    """The file of a volume on a node, of storage st or s2."""
+    storage, name = volume.split(":")
+    return f"{node.store if storage == 'st' else node.mount + '/' + storage}/images/{name}"
+
+
+def fill(w, word, *volumes):
+    for volume in volumes:
+        path = image(w, w.a, volume)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(word * 1000)
+
+
+def risk_of(w, guest):
+    return next(line for line in w.a.pvesr("at-risk", "--guest", str(guest), check=True).stdout.splitlines() if line.startswith(str(guest)))
+
+
+@test
+def image_of_another_guest(w):
+    """a disk whose image bears another guest's id is on no target, and whoever asks is told, until that guest's job carries it"""
+    foreign = "st:101/vm-101-disk-0.raw"
+    fill(w, b"monday", foreign)
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {foreign}\n")
+    w.create()
+    assert f"'{foreign}' is on no target" in w.a.pvesr("plan", "100-0", check=True).stdout
+    for again in range(2):
+        done = w.run()
+        assert (f"'{foreign}' is on no target" in done.stderr) == (again == 0) and "is on no target" in w.log(), done
+    assert foreign in "".join(w.status()["100-0"]["notes"])
+    assert foreign in w.a.pvesr("status", check=True).stdout
+    assert f"; on no target: {foreign}" in risk_of(w, 100)
+    done = w.b.pvesr("failover", "100", "--force", "--dry-run", check=True)
+    assert f"note: '{foreign}' is by its name another guest's" in done.stdout + done.stderr, done
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {foreign},replicate=0\n")
+    assert "WARNING" not in w.run().stderr and "WARNING" not in w.log() and "notes" not in w.status()["100-0"]
+    assert f"; on no target: {foreign}" in risk_of(w, 100)
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {foreign}\n")
+    w.c.write_guest("pve1", 101, f"scsi0: {foreign}\n")  # both have it
+    w.a.pvesr("create-local-job", "101-0", "pve2", check=True)
+    assert "WARNING" not in w.run().stderr and "on no target" not in risk_of(w, 100)
+
+
+@test
+def moved_to_another_file(w):
+    """a disk whose line is moved by hand into another guest's file: its replica stays with its history, and that guest's runs say that they do not carry it"""
+    fill(w, b"monday", "st:100/vm-100-disk-1.raw", "st:200/vm-200-disk-0.raw")
+    one, two, data = "scsi0: st:100/vm-100-disk-0.raw\n", "scsi0: st:200/vm-200-disk-0.raw\n", "scsi1: st:100/vm-100-disk-1.raw\n"
+    w.c.write_guest("pve1", 100, one + data)
+    w.c.write_guest("pve1", 200, two)
+    for guest in ("100", "200"):
+        w.a.pvesr("create-local-job", f"{guest}-0", "pve2", "--keep", "last=5", check=True)
+        w.run(job=f"{guest}-0")
+    w.c.write_guest("pve1", 100, one)
+    w.c.write_guest("pve1", 200, two + data)
+    for guest in ("100", "200"):
+        w.run(job=f"{guest}-0")
+    with open(image(w, w.b, "st:100/vm-100-disk-1.raw"), "rb") as f:
+        assert f.read() == b"monday" * 1000
+    assert "vm-100-disk-1.raw" in w.b.pvesr("restore-points", "100", check=True).stdout
+    assert "on no target: st:100/vm-100-disk-1.raw" in risk_of(w, 200)
+    assert "'st:100/vm-100-disk-1.raw' is on no target" in w.log(job="200-0")
+
+
+@test
+def called_shared(w):
+    """a storage that is called shared after disks on it were replicated: runs and failover refuse disks of two instants, until a person says what is true"""
+    disk = "s2:100/vm-100-disk-7.raw"
+    second_storage(w)
+    fill(w, b"monday", disk)
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {disk}\n")
+    w.create()
+    w.run()
+    second_storage(w, "\tshared 1\n")
+    fill(w, b"tuesday", disk)
+    done = w.run(want=1)
+    assert f"volume '{disk}' was replicated" in done.stderr and "set replicate=0" in done.stderr, done
+    assert w.a.pvesr("plan", "100-0").returncode == 1
+    for more in ((), ("--dry-run",)):
+        done = w.b.pvesr("failover", "100", "--force", *more)
+        assert done.returncode == 1 and f"volume '{disk}' was replicated" in done.stderr, done
+    assert os.path.exists(os.path.join(w.c.tree, "nodes/pve1/qemu-server/100.conf"))
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {disk},replicate=0\n")
+    w.run()
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {disk}\n")
+    second_storage(w)
+    w.run()
+    with open(image(w, w.b, disk), "rb") as f:
+        assert f.read() == b"tuesday" * 1000
+    other = "s3:100/vm-100-disk-7.raw"  # moved to a storage that is shared in truth
+    for node in (w.a, w.b):
+        os.makedirs(node.mount + "/s3", exist_ok=True)
+    w.c.storages_more += "dir: s3\n\tpath /s3\n\tshared 1\n\n"
+    w.c.write_tree()
+    os.makedirs(os.path.dirname(image(w, w.a, other)))
+    subprocess.run(["cp", "-a", image(w, w.a, disk), image(w, w.a, other)], check=True)
+    os.unlink(image(w, w.a, disk))
+    w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {other}\n")
+    assert "WARNING" not in w.run().stderr and not os.path.exists(image(w, w.b, disk)), w.log()
+    w.b.pvesr("failover", "100", "--force", check=True)
+
+
 rig.main()

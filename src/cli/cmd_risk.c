@@ -6,6 +6,7 @@
 #include "view/json.h"
 #include "cli/lines.h"
 #include "cli/load.h"
+#include "run/left-out.h"
 #include "run/source/damage.h"
 #include "state/due.h"
 
@@ -53,7 +54,8 @@ static struct risk *add(struct risks *r, const struct guest_entry *guest, const 
 }
 
 /* What no job would carry of what is read. 0: no volume of the guest is on this node's disks. */
-static size_t compare_volumes(struct env *env, const struct guest_config *g, struct risk *risk)
+static size_t compare_volumes(struct env *env, const struct jobs *jobs, const struct guest_config *g,
+                              struct risk *risk)
 {
     _cleanup_strv_ struct strv carried = STRV_INIT, all = STRV_INIT;
     if (env_guest_volumes(env, g, VOLUMES_LENIENT, &carried, &risk->unknown) < 0 ||
@@ -62,17 +64,19 @@ static size_t compare_volumes(struct env *env, const struct guest_config *g, str
     for (size_t i = 0; i < all.n; i++)
         if (!strv_has(&carried, all.v[i]))
             strv_add(&risk->left_out, all.v[i]);
-    return all.n;
+    if (left_out_foreign(env, jobs, g, true, &risk->left_out, &risk->unknown) < 0)
+        return 1;
+    return all.n + risk->left_out.n;
 }
 
 /* False: nothing is at risk. A file that is not understood, or holds nothing, is no guest without disks, nor
  * is one that has a job. */
-static bool look_at_volumes(struct env *env, struct risk *risk)
+static bool look_at_volumes(struct env *env, const struct jobs *jobs, struct risk *risk)
 {
     struct guest_config *g = env_guest_config(env, risk->guest, &risk->unknown);
     if (!g)
         return true;
-    size_t n = compare_volumes(env, g, risk);
+    size_t n = compare_volumes(env, jobs, g, risk);
     bool empty = guest_config_is_empty(g);
     guest_config_whole(g, &risk->unknown);
     guest_config_free(g);
@@ -100,11 +104,11 @@ static void look_at_job(const struct job_states *states, int64_t written, int64_
 
 /* The rows of a guest are n: the first has no job, and goes where others have one. False: no volume of it is
  * on this node's disks. */
-static bool look_at_guest(struct env *env, struct risk *rows, size_t n)
+static bool look_at_guest(struct env *env, const struct jobs *jobs, struct risk *rows, size_t n)
 {
     double least = DBL_MAX;
     struct risk *first = &rows[n > 1];
-    bool here = look_at_volumes(env, first);
+    bool here = look_at_volumes(env, jobs, first);
     for (size_t i = 0; i < n; i++)
         least = rows[i].pain < least ? rows[i].pain : least;
     for (size_t i = 0; i < n; i++) {
@@ -153,13 +157,13 @@ static void collect(struct env *env, const struct jobs *jobs, const struct job_s
     }
 }
 
-static void keep_what_is_at_risk(struct env *env, struct risks *r)
+static void keep_what_is_at_risk(struct env *env, const struct jobs *jobs, struct risks *r)
 {
     size_t kept = 0;
     for (size_t i = 0, n; i < r->n; i += n) {
         for (n = 1; i + n < r->n && r->v[i + n].guest == r->v[i].guest;)
             n++;
-        bool here = look_at_guest(env, &r->v[i], n);
+        bool here = look_at_guest(env, jobs, &r->v[i], n);
         for (size_t k = n > 1; k < n && here; k++)
             r->v[kept++] = r->v[i + k];
     }
@@ -177,7 +181,7 @@ static int look(struct env *env, const struct jobs *jobs, int64_t only_guest, st
     if (!r->n)
         return 0;
     qsort(r->v, r->n, sizeof *r->v, by_guest);
-    keep_what_is_at_risk(env, r);
+    keep_what_is_at_risk(env, jobs, r);
     qsort(r->v, r->n, sizeof *r->v, by_pain);
     return 0;
 }

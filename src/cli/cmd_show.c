@@ -116,6 +116,8 @@ static void print_state(const struct job_view *s)
     else if (kept->n)
         strv_addf(&more, "kept aside on %s: %s and %zu more", s->job->target, kept->v[kept->n - 1],
                   kept->n - 1);
+    for (size_t i = 0; i < s->state.notes.n; i++)
+        strv_add(&more, s->state.notes.v[i]);
     if (s->to_come)
         strv_add(&more, OTHER_CLOCK);
     if (s->state.verified)

@@ -29,10 +29,28 @@ static char *copy_of(const struct section *s, const char *key)
     return v && *v ? xstrdup(v) : NULL;
 }
 
+/* Without a value it is on. One that says neither is a fault of the section (unclear_flag). */
 static bool flag(const struct section *s, const char *key)
 {
     const char *v = section_get(s, key);
-    return v && strcmp(v, "0") != 0 && strcmp(v, "no") != 0 && strcmp(v, "off") != 0;
+    bool on = true;
+    struct err ignored;
+    return v && (!*v || num_parse_bool(key, v, &on, &ignored) == 0) && on;
+}
+
+/* Which of these says neither yes nor no, or NULL. Nothing is guessed: taken for shared, nothing that lies
+ * there would be replicated, and nobody would hear of it. */
+static const char *unclear_flag(const struct section *s)
+{
+    static const char *const flags[] = {"shared", "disable"};
+    for (size_t i = 0; i < ELEMENTS(flags); i++) {
+        const char *v = section_get(s, flags[i]);
+        bool on;
+        struct err ignored;
+        if (v && *v && num_parse_bool(flags[i], v, &on, &ignored) < 0)
+            return flags[i];
+    }
+    return NULL;
 }
 
 bool storage_id_ok(const char *id)
@@ -143,22 +161,37 @@ static void put(struct storages *all, struct storage s)
     all->v[all->n++] = s;
 }
 
+/* For whoever looks for a storage of its name, too. Takes `why` over. */
+static void skip(struct storages *all, const struct section *x, char *why)
+{
+    warn_at(&all->warnings, all->file.name, x->line, "section skipped: %s", why);
+    strv_add(&all->skipped, x->id);
+    strv_addf(&all->skipped, "its section in %s, line %u, does not count: %s", all->file.name, x->line, why);
+    free(why);
+}
+
 static void take_section(struct storages *all, const struct section *x)
 {
     const char *file = all->file.name;
     if (!storage_id_ok(x->id)) {
-        warn_at(&all->warnings, file, x->line, "section skipped: '%s' is not a storage's name", x->id);
+        skip(all, x, xasprintf("'%s' is not a storage's name", x->id));
         return;
     }
     if (all->n == STORAGES_MAX) {
-        warn_at(&all->warnings, file, x->line, "section skipped: more than %d storages", STORAGES_MAX);
+        skip(all, x, xasprintf("more than %d storages", STORAGES_MAX));
+        return;
+    }
+    const char *unclear = unclear_flag(x);
+    if (unclear) {
+        skip(all, x,
+             xasprintf("'%s' of storage '%s' is '%s': make it 1 or 0", unclear, x->id,
+                       section_get(x, unclear)));
         return;
     }
     struct storage s = {.id = xstrdup(x->id), .type = xstrdup(x->type)};
     fill(&s, x);
     if (missing(&s)) {
-        warn_at(&all->warnings, file, x->line, "section skipped: storage '%s' of type '%s' needs %s", s.id,
-                s.type, missing(&s));
+        skip(all, x, xasprintf("storage '%s' of type '%s' needs %s", s.id, s.type, missing(&s)));
         storage_release(&s);
         return;
     }
@@ -186,6 +219,7 @@ void storages_release(struct storages *all)
         storage_release(&all->v[i]);
     free(all->v);
     strv_release(&all->warnings);
+    strv_release(&all->skipped);
     section_file_release(&all->file);
     *all = (struct storages){0};
 }
@@ -195,6 +229,14 @@ const struct storage *storages_find(const struct storages *all, const char *id)
     for (size_t i = 0; i < all->n; i++)
         if (strcmp(all->v[i].id, id) == 0)
             return &all->v[i];
+    return NULL;
+}
+
+const char *storages_skipped(const struct storages *all, const char *id)
+{
+    for (size_t i = 0; i + 1 < all->skipped.n; i += 2)
+        if (strcmp(all->skipped.v[i], id) == 0)
+            return all->skipped.v[i + 1];
     return NULL;
 }
 

@@ -26,12 +26,15 @@ struct storages {
     struct storage *v; /* the implicit `local` (dir /var/lib/vz) included unless configured */
     size_t n;
     struct strv warnings;
+    struct strv skipped;      /* private: names of what does not count, each followed by why */
     struct section_file file; /* private */
 };
 
 void storages_parse(const char *name, const char *text, size_t len, struct storages *ret);
 void storages_release(struct storages *s);
 const struct storage *storages_find(const struct storages *s, const char *id); /* NULL: none */
+/* Why the section of a name that storages_find does not know does not count; NULL: there is none. */
+const char *storages_skipped(const struct storages *s, const char *id);
 bool storage_enabled_on(const struct storage *s, const char *node);
 
 /* Letters, digits and `- _ .`, the first a letter, the last none of the three, 2 to 64 of them. */

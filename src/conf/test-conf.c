@@ -262,6 +262,10 @@ static void reads_storages(void **state)
         {"dir: a\n\tpath /a\n\ndir: -a\n\tpath /a\n\ndir: a/b\n\tpath /a\n", "", "1 4 7"},
         {"dir: aa\n\tpath /a\n\ndir: aa\n\tpath /b\n", "aa dir /b", "4"},
         {"dir: aa\n\tpath /a\n\tdisable 0\n", "aa dir /a", ""},
+        {"dir: aa\n\tpath /a\n\tshared false\n\tdisable FALSE\n", "aa dir /a", ""},
+        {"dir: aa\n\tpath /a\n\tshared No\n\tdisable OFF\n", "aa dir /a", ""},
+        {"dir: aa\n\tpath /a\n\tshared True\n\tdisable\n", "aa dir /a disabled shared", ""},
+        {"dir: aa\n\tpath /a\n\tshared maybe\n\ndir: bb\n\tpath /b\n\tdisable 2\n", "", "1 5"},
         {"dir: aa\n\tpath /a\n\tis_mountpoint\n", "aa dir /a mount=/a", ""},
         {"dir: aa\n\tpath /a\n\tis_mountpoint yes\n", "aa dir /a mount=/a", ""},
         {"dir: aa\n\tpath /a\n\tis_mountpoint 0\n", "aa dir /a", ""},
@@ -303,6 +307,19 @@ static void reads_storages(void **state)
             fail_msg("'%s': %s, warned %s", cases[i].text, buf_str(&dump), buf_str(&lines));
         storages_release(&all);
     }
+}
+
+static void says_why_a_storage_is_none(void **state)
+{
+    static const char text[] = "dir: aa\n\tpath /a\n\tshared maybe\n";
+    struct storages all;
+    storages_parse("storage.cfg", text, sizeof text - 1, &all);
+    assert_null(storages_find(&all, "aa"));
+    assert_string_equal(storages_skipped(&all, "aa"),
+                        "its section in storage.cfg, line 1, does not count: 'shared' of storage 'aa' is "
+                        "'maybe': make it 1 or 0");
+    assert_null(storages_skipped(&all, "bb"));
+    storages_release(&all);
 }
 
 static void knows_where_a_storage_is(void **state)
@@ -419,12 +436,12 @@ static void finds_the_sender(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_property_strings), cmocka_unit_test(reads_settings),
-        cmocka_unit_test(refuses_settings),       cmocka_unit_test(doubts_settings),
-        cmocka_unit_test(finds_settings),         cmocka_unit_test(reads_nodes),
-        cmocka_unit_test(reads_storages),         cmocka_unit_test(knows_where_a_storage_is),
-        cmocka_unit_test(splits_volids),          cmocka_unit_test(reads_the_transport),
-        cmocka_unit_test(finds_the_sender),
+        cmocka_unit_test(reads_property_strings),   cmocka_unit_test(reads_settings),
+        cmocka_unit_test(refuses_settings),         cmocka_unit_test(doubts_settings),
+        cmocka_unit_test(finds_settings),           cmocka_unit_test(reads_nodes),
+        cmocka_unit_test(reads_storages),           cmocka_unit_test(says_why_a_storage_is_none),
+        cmocka_unit_test(knows_where_a_storage_is), cmocka_unit_test(splits_volids),
+        cmocka_unit_test(reads_the_transport),      cmocka_unit_test(finds_the_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,8 @@ bool guest_config_snapshot_has(const struct guest_config *g, const char *snapsho
 bool guest_config_starts_with(const struct guest_config *g, const char *volid);
 /* The snapshots that have it, be it as their memory, are added to *ret. */
 void guest_config_snapshots_with(const struct guest_config *g, const char *volid, struct strv *ret);
+/* Is it a disk, be it an unused one or a snapshot's, and not only what holds a snapshot's memory? */
+bool guest_config_has_disk(const struct guest_config *g, const char *volid);
 const char *guest_config_get(const struct guest_config *g, const char *key); /* main section; NULL: not set */
 /* Digests of what tells a guest from another one of the same id, and that it keeps: the UUID of a VM's
  * `smbios1`, the hardware addresses of its interfaces. They are added to *ret; none where it has no such
@@ -72,3 +74,8 @@ typedef bool (*volume_can_replicate)(const struct storage *s, const char *volnam
  * ERR_CONFIG with the texts given there. */
 int guest_volumes(const struct guest_config *g, const struct storages *storages, enum volumes_mode mode,
                   volume_can_replicate can, void *arg, struct strv *ret, struct err *e);
+
+/* What guest_volumes leaves out without a word, in the same order: volumes on shared storages, and images of
+ * other guests. all: those with replicate=0, too. */
+void guest_volumes_left_out(const struct guest_config *g, const struct storages *storages, bool all,
+                            struct strv *shared, struct strv *foreign);

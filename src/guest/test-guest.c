@@ -418,6 +418,32 @@ static void check_mode(const struct selection *s, enum volumes_mode mode, const 
     }
 }
 
+static void tells_what_it_leaves_out(void **state)
+{
+    static const char text[] =
+        "scsi0: local-zfs:vm-900-disk-0\nscsi1: local-zfs:vm-901-disk-0\n"
+        "scsi2: bt:901/mine.raw\nscsi3: marked:900/vm-900-disk-0.raw\n"
+        "scsi4: local-zfs:vm-902-disk-0,replicate=0\n"
+        "ide2: local-zfs:vm-901-cloudinit,media=cdrom\nscsi5: gone:901/vm-901-disk-0.raw\n"
+        "scsi6: local-zfs:base-800-disk-0/vm-900-disk-1\nscsi7: local:iso/x.iso\n"
+        "scsi8: marked:901/vm-901-disk-0.raw\nunused0: local-zfs:vm-903-disk-0\n";
+    _cleanup_(guest_config_freep) struct guest_config *g = parse(GUEST_QEMU, text);
+    struct storages storages;
+    storages_parse("storage.cfg", storage_cfg, sizeof storage_cfg - 1, &storages);
+    for (int all = 0; all < 2; all++) {
+        _cleanup_strv_ struct strv shared = STRV_INIT, foreign = STRV_INIT;
+        guest_volumes_left_out(g, &storages, all, &shared, &foreign);
+        _cleanup_free_ char *is_shared = strv_join(&shared, " ");
+        _cleanup_free_ char *is_foreign = strv_join(&foreign, " ");
+        assert_string_equal(is_shared, "marked:900/vm-900-disk-0.raw marked:901/vm-901-disk-0.raw");
+        assert_string_equal(is_foreign, all ? "bt:901/mine.raw local-zfs:vm-901-disk-0 "
+                                              "local-zfs:vm-902-disk-0 local-zfs:vm-903-disk-0"
+                                            : "bt:901/mine.raw local-zfs:vm-901-disk-0 "
+                                              "local-zfs:vm-903-disk-0");
+    }
+    storages_release(&storages);
+}
+
 static void selects_volumes(void **state)
 {
     for (size_t i = 0; i < ELEMENTS(selections); i++) {
@@ -568,6 +594,7 @@ int main(void)
         cmocka_unit_test(tells_what_a_guest_starts_with),
         cmocka_unit_test(reads_a_configuration),
         cmocka_unit_test(warns_of_odd_lines),
+        cmocka_unit_test(tells_what_it_leaves_out),
         cmocka_unit_test(selects_volumes),
         cmocka_unit_test(tells_what_may_hide_a_volume),
         cmocka_unit_test(reads_a_volume_or_refuses_the_line),

@@ -183,6 +183,13 @@ static int judge_volume(const struct guest_config *g, const char *volid, const s
                          volid, s->type);
 }
 
+static int no_storage(const struct storages *storages, const char *id, struct err *e)
+{
+    const char *skipped = storages_skipped(storages, id);
+    return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist%s%s", id, skipped ? ": " : "",
+                   skipped ? skipped : "");
+}
+
 /* 1: takes part, 0: does not. What cannot be replicated is an error in strict mode only; a storage that does
  * not exist is one when cleaning up, too. */
 static int judge(const struct guest_config *g, const struct reference *r, const struct storages *storages,
@@ -202,9 +209,9 @@ static int judge(const struct guest_config *g, const struct reference *r, const 
     else if ((s = storages_find(storages, id)))
         result = judge_volume(g, r->volid, s, name, can, arg, &problem);
     else
-        result = err_set(&problem, ERR_CONFIG, 0, "storage '%s' does not exist", id);
-    bool no_storage = name && !s;
-    if (result < 0 && mode != VOLUMES_STRICT && !(mode == VOLUMES_CLEANUP && no_storage))
+        result = no_storage(storages, id, &problem);
+    bool unknown = name && !s;
+    if (result < 0 && mode != VOLUMES_STRICT && !(mode == VOLUMES_CLEANUP && unknown))
         return 0;
     if (result < 0) {
         *e = problem;
@@ -232,6 +239,37 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
     return result < 0 ? -1 : 0;
 }
 
+static bool any_can(const struct storage *s, const char *volname, void *arg)
+{
+    (void)s, (void)volname, (void)arg;
+    return true;
+}
+
+static void sort_out(const struct guest_config *g, const struct storages *storages, const char *volid,
+                     struct strv *shared, struct strv *foreign)
+{
+    _cleanup_free_ char *id = NULL;
+    _cleanup_free_ char *name = NULL;
+    struct err ignored;
+    const struct storage *s =
+        *volid == '/' || volid_split(volid, &id, &name, &ignored) < 0 ? NULL : storages_find(storages, id);
+    if (s && judge_volume(g, volid, s, name, any_can, NULL, &ignored) == 0)
+        strv_add(s->shared ? shared : foreign, volid);
+}
+
+void guest_volumes_left_out(const struct guest_config *g, const struct storages *storages, bool all,
+                            struct strv *shared, struct strv *foreign)
+{
+    struct references found = {0};
+    collect(g, &found);
+    for (size_t i = 0; i < found.n; i++) {
+        if (!found.v[i].cdrom && (all || found.v[i].replicate))
+            sort_out(g, storages, found.v[i].volid, shared, foreign);
+        free(found.v[i].volid);
+    }
+    free(found.v);
+}
+
 static bool names(const struct guest_config *g, const struct guest_key *k, const char *volid)
 {
     size_t n;
@@ -250,11 +288,24 @@ static bool names_disk(const struct guest_config *g, const struct guest_key *k, 
     return names(g, k, volid) && strcmp(k->key, "vmstate") != 0 && !is_unused(k->key);
 }
 
+static bool names_kept_disk(const struct guest_config *g, const struct guest_key *k, const char *volid)
+{
+    return names(g, k, volid) && strcmp(k->key, "vmstate") != 0;
+}
+
 static bool section_has(const struct guest_config *g, const struct guest_section *s, const char *volid,
                         bool (*counts)(const struct guest_config *, const struct guest_key *, const char *))
 {
     for (size_t k = 0; k < s->n; k++)
         if (is_volume(g, s, s->keys[k].key) && counts(g, &s->keys[k], volid))
+            return true;
+    return false;
+}
+
+bool guest_config_has_disk(const struct guest_config *g, const char *volid)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (section_has(g, &g->sections[i], volid, names_kept_disk))
             return true;
     return false;
 }

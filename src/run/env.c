@@ -209,8 +209,10 @@ int env_store(struct env *env, const char *storage_id, struct env_store *ret, st
         return -1;
     const char *node = env->settings.node;
     const struct storage *s = storages_find(&env->storages, storage_id);
+    const char *skipped = storages_skipped(&env->storages, storage_id);
     if (!s)
-        return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist: add it to storage.cfg", storage_id);
+        return err_set(e, ERR_CONFIG, 0, "storage '%s' does not exist: %s", storage_id,
+                       skipped ? skipped : "add it to storage.cfg");
     if (!storage_enabled_on(s, node))
         return err_set(
             e, ERR_CONFIG, 0,

@@ -20,6 +20,7 @@ void known_release(struct known *k)
     strv_release(&k->guest);
     strv_release(&k->disks);
     strv_release(&k->told);
+    strv_release(&k->unseen);
     *k = (struct known){0};
 }
 
@@ -55,6 +56,8 @@ static void take_line(char *line, struct known *ret)
         strv_add(&ret->disks, value);
     else if (strcmp(line, "told") == 0)
         strv_add(&ret->told, value);
+    else if (strcmp(line, "unseen") == 0)
+        strv_add(&ret->unseen, value);
 }
 
 int known_load(const char *path, struct known *ret, struct err *e)
@@ -68,7 +71,7 @@ int known_load(const char *path, struct known *ret, struct err *e)
         take_line(lines.v[i], ret);
     if (ret->former > ret->epoch)
         ret->former = 0;
-    if (r == 0 && text.len && !ret->epoch) {
+    if (r == 0 && text.len && !ret->epoch && !ret->unseen.n) {
         known_release(ret);
         r = err_set(e, ERR_DATA, 0, "'%s' does not say of which run it is: the next run makes it anew", path);
     }
@@ -91,6 +94,7 @@ int known_store(const char *path, const struct known *k, struct err *e)
     add_lines("guest", &k->guest, &text);
     add_lines("disk", &k->disks, &text);
     add_lines("told", &k->told, &text);
+    add_lines("unseen", &k->unseen, &text);
     if (fs_mkdir_p(folder, MODE_NOTES, e) < 0 || fs_write_atomic(path, text.data, text.len, MODE_NOTE, e) < 0)
         return err_wrap(e, "which guest this run is of cannot be noted");
     return 0;

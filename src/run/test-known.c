@@ -99,6 +99,12 @@ static void test_file(void **state)
     assert_string_equal(again.type, "lxc");
     assert_false(known_tell(&again, &one, "s:disk: a sentence of words"));
     assert_true(known_tell(&again, &one, "another one"));
+    strv_add(&none.unseen, "st:100/vm-100-disk-0.raw"); /* by a first run, which failed */
+    assert_int_equal(known_store(path, &none, &e), 0);
+    known_release(&again);
+    assert_int_equal(known_load(path, &again, &e), 0);
+    assert_true(again.epoch == 0 && again.unseen.n == 1);
+    assert_string_equal(again.unseen.v[0], "st:100/vm-100-disk-0.raw");
     static const char *const damaged[] = {"\1\xff what\ndisk d\n", "epoch -3\nguest uuid:u\n",
                                           "epoch x\nepoch\n\n", "epoch 99999999999999999999\ndisk d\n"};
     for (size_t i = 0; i < ELEMENTS(damaged); i++) {

@@ -18,6 +18,7 @@ void job_state_release(struct job_state *s)
     strv_release(&s->storages);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);
+    strv_release(&s->notes);
     strv_release(&s->damaged);
     strv_release(&s->guest);
     free(s->verify_at);

@@ -34,6 +34,8 @@ struct job_state {
     struct strv first_copies;
     /* "SNAPSHOT of VOLID": what the target kept aside, as the last run saw it; not Proxmox VE's. */
     struct strv kept_aside;
+    /* What the last success left undone, for people, a line each; not Proxmox VE's. */
+    struct strv notes;
     /* Verification, not Proxmox VE's: when the last one that found nothing began (0: none); when the next
      * part of a rolling one is to come, and where it goes on ("OFFSET VOLID", NULL: from the beginning) and
      * when that pass began; what was found (run/source/damage.h). */

@@ -41,8 +41,8 @@ static const struct {
 };
 
 static const char *const other_keys[] = {
-    "error", "duration",  "storeid_list", "first_copies", "kept_aside", "last_node", "pid",
-    "ptime", "verify_at", "damaged",      "job",          "postponed",  "guest",     "keep"};
+    "error",     "duration", "storeid_list", "first_copies", "kept_aside", "last_node", "pid",  "ptime",
+    "verify_at", "damaged",  "job",          "postponed",    "guest",      "keep",      "notes"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -99,6 +99,8 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         decode_names(value, &s->first_copies);
     } else if (json_key_is(key, "kept_aside")) {
         decode_names(value, &s->kept_aside);
+    } else if (json_key_is(key, "notes")) {
+        decode_names(value, &s->notes);
     } else if (json_key_is(key, "damaged")) {
         decode_names(value, &s->damaged);
     } else if (json_key_is(key, "guest")) {
@@ -192,13 +194,14 @@ static void encode_names(struct object_writer *w, const char *key, const struct 
     buf_addc(w->out, ']');
 }
 
-/* The newest, which are the last. */
-static void encode_kept(struct object_writer *w, const struct strv *kept, size_t most)
+/* The newest, which are the last. What they take. */
+static size_t encode_last(struct object_writer *w, const char *key, const struct strv *all, size_t most)
 {
-    size_t first = kept->n, bytes = 0;
-    while (first > 0 && bytes + strlen(kept->v[first - 1]) <= most)
-        bytes += strlen(kept->v[--first]);
-    encode_names(w, "kept_aside", kept, first);
+    size_t first = all->n, bytes = 0;
+    while (first > 0 && bytes + strlen(all->v[first - 1]) <= most)
+        bytes += strlen(all->v[--first]);
+    encode_names(w, key, all, first);
+    return bytes;
 }
 
 /* "ID OFFSET+LENGTH,…,OFFSET+LENGTH VOLID" (run/source/damage.h) with one range, from the first to the last.
@@ -283,7 +286,8 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
     said += s->postponed ? encode_said(&w, "postponed", s->postponed, texts - said) : 0;
     encode_names(&w, "storeid_list", &s->storages, 0);
     encode_names(&w, "first_copies", &s->first_copies, 0);
-    encode_kept(&w, &s->kept_aside, texts - said);
+    said += encode_last(&w, "kept_aside", &s->kept_aside, texts - said);
+    encode_last(&w, "notes", &s->notes, texts - said);
     encode_rare(&w, s, damage_most[crowded]);
     if (s->last_node) {
         object_key(&w, "last_node");

@@ -111,6 +111,7 @@ static void test_own_keys(void **state)
     struct job_state s = {.duration = -1}, back;
     strv_adds(&s.first_copies, "__replicate_100-0_7__", "__replicate_100-0_8__", NULL);
     strv_add(&s.kept_aside, "diverged_100-0_7 of st:vm-100-disk-0");
+    strv_add(&s.notes, "a note");
     assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
     job_state_release(&s);
     assert_ok(job_state_load(*state, 100, "a", &back, &e), &e);
@@ -119,6 +120,10 @@ static void test_own_keys(void **state)
     assert_int_equal(back.kept_aside.n, 1);
     assert_string_equal(back.kept_aside.v[0], "diverged_100-0_7 of st:vm-100-disk-0");
     strv_release(&back.first_copies);
+    assert_int_equal(back.notes.n, 1);
+    assert_string_equal(back.notes.v[0], "a note");
+    strv_release(&back.notes);
+    strv_release(&s.notes);
     strv_release(&back.kept_aside);
     assert_ok(job_state_store(*state, 100, "a", &back, &e), &e);
     job_state_release(&back);

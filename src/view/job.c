@@ -118,6 +118,17 @@ const char *job_view_trouble(const struct job_view *v)
     return v->state.error && !newer ? v->state.error : v->hindered;
 }
 
+/* None where there is nothing to say. */
+static void add_texts(json_t *o, const char *key, const struct strv *texts)
+{
+    if (!texts->n)
+        return;
+    json_t *all = json_array();
+    for (size_t i = 0; i < texts->n; i++)
+        json_array_append_new(all, json_text(texts->v[i]));
+    add(o, key, all);
+}
+
 json_t *job_view_json(const struct job_view *v)
 {
     json_t *o = job_json(v->job);
@@ -136,12 +147,8 @@ json_t *job_view_json(const struct job_view *v)
         add(o, "overdue", json_integer(v->overdue));
     if (v->state.postponements)
         add(o, "postponed", json_integer(v->state.postponements));
-    if (v->state.kept_aside.n) {
-        json_t *kept = json_array();
-        for (size_t i = 0; i < v->state.kept_aside.n; i++)
-            json_array_append_new(kept, json_text(v->state.kept_aside.v[i]));
-        add(o, "kept_aside", kept);
-    }
+    add_texts(o, "kept_aside", &v->state.kept_aside);
+    add_texts(o, "notes", &v->state.notes);
     if (v->state.verified)
         add(o, "verified", json_integer(v->state.verified));
     if (job_state_differs(&v->state))

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "guest/runtime.h"
 #include "run/intent.h"
+#include "run/left-out.h"
 #include "run/recover/instant.h"
 #include "run/recover/settle.h"
 #include "run/recover/whereabouts.h"
@@ -276,9 +277,26 @@ static void end_commit(struct failover *f)
         buf_addf(f->out, "note: %s\n", problem.text);
 }
 
+/* What no run brought here: nothing of it may be shown beside what runs did, and what stays behind is told.
+ */
+static int look_at_left_out(struct failover *f, struct err *e)
+{
+    _cleanup_strv_ struct strv shared = STRV_INIT, foreign = STRV_INIT;
+    _cleanup_(guest_config_freep) struct guest_config *config = env_guest_config(f->env, &f->guest, e);
+    if (!config || (!f->options->as_is && left_out_check_shared(f->env, config, f->guest.id, e) < 0))
+        return config ? err_wrap(e, "nothing was changed (--as-is takes the disks as they are)") : -1;
+    guest_volumes_left_out(config, &f->env->storages, false, &shared, &foreign);
+    for (size_t i = 0; i < foreign.n; i++)
+        buf_addf(f->out,
+                 "note: '%s' is by its name another guest's: no job of this guest brought it here, and what "
+                 "node '%s' has of it stays there\n",
+                 foreign.v[i], f->guest.node);
+    return 0;
+}
+
 static int look(struct failover *f, uint32_t guest, struct err *e)
 {
-    if (look_up(f, guest, e) < 0)
+    if (look_up(f, guest, e) < 0 || look_at_left_out(f, e) < 0)
         return -1;
     end_commit(f);
     if (resolve_all(f, e) < 0)

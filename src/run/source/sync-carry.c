@@ -21,6 +21,10 @@ static void remember_storages(struct sync *s, bool exactly)
     }
     for (size_t i = 0; i < s->n; i++)
         strv_add_once(&s->state->storages, sync_storage_there(s, i));
+    for (size_t i = 0; i < s->held.n; i++) {
+        _cleanup_free_ char *storage = xasprintf("%.*s", (int)strcspn(s->held.v[i], ":"), s->held.v[i]);
+        strv_add_once(&s->state->storages, storage);
+    }
     strv_sort(&s->state->storages);
 }
 
@@ -145,6 +149,14 @@ static void say_reason(struct sync *s, size_t i, const char *reason)
         fprintf(stderr, "%s: %s: %s\n", s->job->id, s->volids.v[i], reason);
 }
 
+void sync_warn(struct sync *s, const char *warning)
+{
+    strv_add(&s->warnings, warning);
+    joblog_add(s->log, "%s", warning);
+    if (known_tell(&s->was, &s->known, warning) && s->locked)
+        fprintf(stderr, "%s: %s\n", s->job->id, warning);
+}
+
 /* Once, until it is another. */
 static void say_missing(struct sync *s, size_t i)
 {
@@ -252,6 +264,9 @@ static int record(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "record");
     s->state->last_sync = s->start;
+    strv_release(&s->state->notes);
+    s->state->notes = s->notes;
+    s->notes = (struct strv)STRV_INIT;
     strv_release(&s->state->first_copies);
     for (size_t i = 0; i < s->n; i++)
         forget_damage(s, i);

@@ -2,11 +2,15 @@
  * renamed, or replicate=0. Their replicas are stale, so what runs of the job left on them is of no use. */
 #include "base/mem.h"
 #include "cluster/jobs.h"
+#include "run/left-out.h"
 #include "run/places.h"
 #include "run/source/placement.h"
 #include "run/source/sync-parts.h"
 
+#include <inttypes.h>
 #include <string.h>
+
+/* ---- what is replicated ---- */
 
 static int read_job(const struct sync *s, struct jobs *jobs, const struct job **ret, struct err *e)
 {
@@ -33,6 +37,27 @@ int sync_replicated_now(struct sync *s, struct strv *here, struct strv *there, s
     jobs_release(&jobs);
     return r;
 }
+
+int sync_look_left_out(struct sync *s, struct err *e)
+{
+    _cleanup_strv_ struct strv foreign = STRV_INIT;
+    if (left_out_check_shared(s->env, s->config, s->job->guest, e) < 0 ||
+        left_out_foreign(s->env, &s->env->jobs.jobs, s->config, false, &foreign, e) < 0)
+        return -1;
+    for (size_t i = 0; i < foreign.n; i++) {
+        _cleanup_free_ char *text = xasprintf(
+            "WARNING: '%s' is on no target: by its name it is another guest's, so that no run of guest "
+            "%" PRIu32
+            " carries it. Let its name have the id of this guest, on the storage and in the configuration, "
+            "or set replicate=0 on it",
+            foreign.v[i], s->job->guest);
+        sync_warn(s, text);
+        strv_addf(&s->notes, "on no target: %s, an image of another guest", foreign.v[i]);
+    }
+    return 0;
+}
+
+/* ---- what goes here ---- */
 
 struct gone {
     struct sync *s;
@@ -118,6 +143,19 @@ static int storages_here(struct sync *s, struct strv *ret, struct err *e)
     return 0;
 }
 
+/* Whose replica stays has its base here. */
+static void keep_held(struct gone *g)
+{
+    struct err ignored;
+    for (size_t i = 0; i < g->s->held_here.n; i++) {
+        struct env_volume v = {0};
+        const char *here = g->s->held_here.v[i];
+        if (env_volume_open(g->s->env, here, g->s->job->guest, &v, &ignored) == 0)
+            places_add(&g->kept, v.volume, here, &ignored);
+        env_volume_close(&v);
+    }
+}
+
 static int clear(struct gone *g, struct err *e)
 {
     _cleanup_strv_ struct strv storages = STRV_INIT;
@@ -127,6 +165,7 @@ static int clear(struct gone *g, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         if (places_add(&g->kept, s->volumes[i].local.volume, s->volids.v[i], e) < 0)
             return -1;
+    keep_held(g);
     for (size_t i = 0; i < storages.n; i++)
         if (clear_storage(g, storages.v[i], e) < 0)
             return -1;
@@ -142,4 +181,169 @@ bool sync_clear_gone(struct sync *s)
         joblog_add(s->log, "cannot clean up what is not replicated any more, the next run will: %s", e.text);
     places_release(&g.kept);
     return r == 0;
+}
+
+/* ---- what stays there ---- */
+
+/* What the target has of disks that the guest's configuration does not name any more is stale, and goes. Not
+ * what may be the last copy of a disk, or the history of one that is there: an image that is still on this
+ * node was not removed by whoever edited the configuration, and one that was missing here before it was taken
+ * out is one that was lost. Their replicas stay until a person says otherwise. */
+
+static bool is_seen(struct sync *s, const char *volid)
+{
+    struct err ignored;
+    struct sync_volume v = {0};
+    bool seen = sync_look_volume(s, volid, &v, &ignored) == 0;
+    env_volume_close(&v.local);
+    snapshots_release(&v.snapshots);
+    return seen;
+}
+
+static void forget(struct strv *all, const char *volid)
+{
+    for (size_t i = all->n; i-- > 0;)
+        if (strcmp(all->v[i], volid) == 0)
+            strv_remove(all, i);
+}
+
+/* Each job has replicas of its own to keep. */
+static int note_for(const struct sync *s, const char *job_id, const struct strv *seen,
+                    const struct strv *unseen, struct err *e)
+{
+    _cleanup_(known_release) struct known k = {0};
+    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, job_id);
+    int r = known_load(path, &k, e);
+    for (size_t i = 0; i < seen->n; i++)
+        forget(&k.unseen, seen->v[i]);
+    for (size_t i = 0; i < unseen->n; i++)
+        strv_add_once(&k.unseen, unseen->v[i]);
+    return r < 0 ? -1 : known_store(path, &k, e);
+}
+
+static void note_unseen(struct sync *s)
+{
+    _cleanup_strv_ struct strv seen = STRV_INIT, unseen = STRV_INIT;
+    const struct jobs *jobs = &s->env->jobs.jobs;
+    size_t end;
+    for (size_t i = 0; i < s->volids.n; i++) {
+        const char *volid = s->volids.v[i];
+        bool fine = is_seen(s, volid) || !guest_config_has_disk(s->config, volid);
+        strv_add(fine ? &seen : &unseen, volid);
+    }
+    for (size_t i = jobs_of_guest(jobs, s->job->guest, &end); unseen.n && i < end; i++) {
+        struct err problem = {0};
+        if (note_for(s, jobs->v[i].id, &seen, &unseen, &problem) < 0)
+            joblog_add(s->log, "WARNING: %s", problem.text);
+    }
+}
+
+/* Whoever reads that a disk is missing is about to decide what becomes of its last copy. */
+int sync_look_failed(struct sync *s, size_t i, struct err *e)
+{
+    struct err why = *e;
+    if (s->locked)
+        note_unseen(s);
+    if (why.kind != ERR_GONE || !s->state->last_sync)
+        return -1;
+    return err_set(e, why.kind, why.code,
+                   "%s. What node '%s' has of it, '%s', stays in either case: 'pvesr restore-points %" PRIu32
+                   "' there lists it",
+                   why.text, s->target->node.name, s->there.v[i], s->job->guest);
+}
+
+/* Volumes here that the configuration names, replicated or not, by where they are. */
+static int find_named(struct sync *s, struct places *named, struct err *e)
+{
+    _cleanup_strv_ struct strv all = STRV_INIT;
+    if (env_guest_volumes(s->env, s->config, VOLUMES_CLEANUP, &all, e) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        struct env_volume v = {0};
+        struct err ignored; /* one that is not replicated, for the others are open */
+        if (env_volume_open(s->env, all.v[i], s->job->guest, &v, &ignored) == 0)
+            places_add(named, v.volume, all.v[i], &ignored);
+        env_volume_close(&v);
+    }
+    return 0;
+}
+
+static bool is_on_node(const struct sync *s, const char *volid)
+{
+    struct err ignored;
+    _cleanup_free_ char *id = NULL;
+    _cleanup_free_ char *name = NULL;
+    const struct storage *one =
+        volid_split(volid, &id, &name, &ignored) < 0 ? NULL : storages_find(&s->env->storages, id);
+    return one && storage_enabled_on(one, s->env->settings.node) && volume_type_supported(one->type, name);
+}
+
+/* 1: the image is here; *is_named: and the configuration names it, under whatever name. */
+static int look_here(struct sync *s, const struct places *named, const char *here, bool *is_named,
+                     struct err *e)
+{
+    struct env_volume v = {0};
+    struct volume_info info;
+    const char *other;
+    if (!is_on_node(s, here))
+        return 0;
+    int r = env_volume_open(s->env, here, s->job->guest, &v, e) < 0 ? -1 : volume_info(v.volume, &info, e);
+    int found = r == 0 && info.exists ? places_find(named, v.volume, &other, e) : r;
+    env_volume_close(&v);
+    *is_named = found > 0;
+    return found < 0 ? -1 : info.exists;
+}
+
+/* Why the replica stays, malloc'ed; NULL: it goes. here: what the stale one is called on this node. */
+static char *why_held(struct sync *s, const struct places *named, const char *here)
+{
+    struct err problem = {0};
+    bool is_named = false, missed = strv_has(&s->was.unseen, here);
+    int there = look_here(s, named, here, &is_named, &problem);
+    if (there > 0)
+        return is_named ? NULL
+                        : xasprintf("the image '%s' is still on this node (where it is removed, too, the "
+                                    "next run removes the replica)",
+                                    here);
+    if (there == 0 && !missed)
+        return NULL;
+    strv_add_once(&s->known.unseen, here);
+    return there < 0 ? xasprintf("whether '%s' is still on this node cannot be seen (%s)", here, problem.text)
+                     : xasprintf("'%s' was missing on this node when the configuration named it last, so "
+                                 "that this may be the only copy",
+                                 here);
+}
+
+/* Takes `why` over. */
+static void hold(struct sync *s, const char *there, const char *here, char *why)
+{
+    strv_add(&s->held, there);
+    strv_add(&s->held_here, here);
+    strv_addf(&s->notes, "%s keeps %s, which the guest has no more", s->target->node.name, there);
+    strv_addf(&s->held_why,
+              "WARNING: '%s' on node '%s' stays, although the configuration of guest %" PRIu32
+              " names it no more: %s. If nobody needs it, on that node: 'pvesr doctor --guest %" PRIu32
+              " --free %s'",
+              there, s->target->node.name, s->job->guest, why, s->job->guest, there);
+    free(why);
+}
+
+int sync_hold(struct sync *s, struct err *e)
+{
+    struct places named = {0};
+    int r = s->stale.n ? find_named(s, &named, e) : 0;
+    for (size_t i = s->stale.n; r == 0 && i-- > 0;) {
+        struct err ignored; /* what has no name here is not here */
+        const char *there = s->stale.v[i];
+        _cleanup_free_ char *here = storagemap_volid(&s->map, &s->env->storages, there, &ignored);
+        char *why = here ? why_held(s, &named, here) : NULL;
+        if (!why)
+            continue;
+        hold(s, there, here, why);
+        strv_remove(&s->stale, i);
+    }
+    places_release(&named);
+    for (size_t i = 0; i < s->held.n; i++)
+        sync_warn(s, s->held_why.v[i]);
+    return r;
 }

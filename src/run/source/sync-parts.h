@@ -10,6 +10,9 @@ const char *sync_storage_there(const struct sync *s, size_t i);
 /* s->known, s->former: by what this node's volumes and the last run's note say. */
 void sync_look_whose(struct sync *s);
 
+/* A sentence "WARNING: …" for the log, and for stderr where it was not said there before. */
+void sync_warn(struct sync *s, const char *warning);
+
 /* ---- sync-prove.c ---- */
 
 /* Afterwards the plan has no base in doubt (plan_volume.prove). */
@@ -58,6 +61,15 @@ bool sync_prune(struct sync *s);
  * have changed since sync_look; and their names there. Nothing may go that is one of them. */
 int sync_replicated_now(struct sync *s, struct strv *here, struct strv *there, struct err *e);
 
+/* Warns of what no run carries; -1 where that would tear the guest's disks apart. */
+int sync_look_left_out(struct sync *s, struct err *e);
+
 /* The job's points, and what else a run leaves, on volumes of the guest here that the job does not replicate
  * any more; on the storages where it has or had replicas. False: not all could go, the log says so. */
 bool sync_clear_gone(struct sync *s);
+
+/* The look at volume i failed, as *e says; -1. Notes which of s->volids are not here: should the
+ * configuration name them no more when the next run looks, that is no reason to remove their replicas. */
+int sync_look_failed(struct sync *s, size_t i, struct err *e);
+/* What of s->stale is to stay is moved to s->held. */
+int sync_hold(struct sync *s, struct err *e);

@@ -59,6 +59,8 @@ void sync_tell_plan(struct sync *s, struct buf *out)
         snprintf(s->volumes[i].new.name, sizeof s->volumes[i].new.name, "%s", s->snapshot);
     for (size_t i = 0; i < s->peer.used.n; i++)
         buf_addf(out, "note: the run would be postponed: %s\n", s->peer.used.v[i]);
+    for (size_t i = 0; i < s->warnings.n; i++)
+        buf_addf(out, "note: %s\n", s->warnings.v[i]);
     sync_prune_choose(s, &after);
     for (size_t i = 0; i < s->plan.n; i++)
         tell_volume(s, i, &after, out);

@@ -32,6 +32,11 @@ void sync_release(struct sync *s)
     strv_release(&s->volids);
     strv_release(&s->there);
     strv_release(&s->stale);
+    strv_release(&s->held);
+    strv_release(&s->held_here);
+    strv_release(&s->held_why);
+    strv_release(&s->warnings);
+    strv_release(&s->notes);
     strv_release(&s->compared);
     plan_release(&s->plan);
     known_release(&s->was);
@@ -149,11 +154,11 @@ static int open_and_look(struct sync *s, struct err *e)
     while (s->n < s->volids.n) {
         size_t i = s->n++; /* first: a half-opened one is released, too */
         if (env_volume_open(s->env, s->volids.v[i], s->job->guest, &s->volumes[i].local, e) < 0)
-            return -1;
+            return sync_look_failed(s, i, e);
     }
     for (size_t i = 0; i < s->n; i++)
         if (sync_look_volume(s, s->volids.v[i], &s->volumes[i], e) < 0 || look_at_seals(s, i, e) < 0)
-            return -1;
+            return sync_look_failed(s, i, e);
     return 0;
 }
 
@@ -184,7 +189,7 @@ int sync_look(struct sync *s, struct err *e)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
     sync_look_whose(s);
-    return 0;
+    return sync_look_left_out(s, e);
 }
 
 /* The storage of a volume's replica. */
@@ -445,7 +450,7 @@ int sync_ask(struct sync *s, struct err *e)
     free(replicas);
     for (size_t i = 0; r == 0 && i < s->n; i++)
         r = ask_large(s, &s->volumes[i], e);
-    return r;
+    return r == 0 ? sync_hold(s, e) : -1;
 }
 
 static bool name_taken(const struct sync *s)

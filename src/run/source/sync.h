@@ -54,6 +54,9 @@ struct sync {
     struct sync_volume *volumes; /* as volids */
     size_t n;
     struct strv stale; /* images on the target that this job made and the guest no longer has */
+    struct strv held, held_here, held_why; /* those of them that stay (sync_hold): there, here, a sentence */
+    struct strv warnings;                  /* sync_warn */
+    struct strv notes;                     /* the same for job_state.notes */
     struct peer peer;
     bool connected;
     struct plan plan;
