@@ -66,3 +66,6 @@ typedef bool (*volume_can_replicate)(const struct storage *s, const char *volnam
  * ERR_CONFIG with the texts given there. */
 int guest_volumes(const struct guest_config *g, const struct storages *storages, enum volumes_mode mode,
                   volume_can_replicate can, void *arg, struct strv *ret, struct err *e);
+/* All that it names, in any section that counts, whatever it is: also what is not replicated, media, and what
+ * is other guests'. Sorted by bytes, each once. */
+void guest_volumes_named(const struct guest_config *g, struct strv *ret);

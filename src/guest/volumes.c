@@ -232,6 +232,17 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
     return result < 0 ? -1 : 0;
 }
 
+void guest_volumes_named(const struct guest_config *g, struct strv *ret)
+{
+    struct references all = {0};
+    collect(g, &all);
+    for (size_t i = 0; i < all.n; i++) {
+        strv_add(ret, all.v[i].volid);
+        free(all.v[i].volid);
+    }
+    free(all.v);
+}
+
 static bool names_disk(const struct guest_config *g, const struct guest_key *k, const char *volid)
 {
     size_t n;
