@@ -61,3 +61,6 @@ int sync_replicated_now(struct sync *s, struct strv *here, struct strv *there, s
 /* The job's points, and what else a run leaves, on volumes of the guest here that the job does not replicate
  * any more; on the storages where it has or had replicas. False: not all could go, the log says so. */
 bool sync_clear_gone(struct sync *s);
+/* Of s->stale, what the guest's configuration names (replicate=0) and this node has not: no run sent it back
+ * from where the guest had it, so it stays, and the log says so. */
+void sync_keep_last_copies(struct sync *s);
