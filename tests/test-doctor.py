@@ -239,6 +239,10 @@ def destroyed_on_its_own_node(w):
     remove_live(w, w.lab.replica(0))
     assert "removed" not in w.b.pvesr("doctor", "--repair").stdout, "restore points may be all that is left of the guest"
     assert points_of(w, w.b.store, "100-0")
+    for words in commands(doctor(w, w.b)[0]):
+        w.b.pvesr(*words, check=True)
+    if w.kind != "plain":  # what is left of a point there, its digests, is not named
+        assert points_of(w, w.b.store, "100-0") == set() and doctor(w, w.b)[0] == []
 
 
 def commands(found):
@@ -306,6 +310,141 @@ def freed_when_the_guest_is_gone(w):
         for words in all_of_it:
             assert "removed" in node.pvesr(*words, check=True).stdout, words
         assert doctor(w, node)[0] == [] and w.lab.names.entries(node.store) == (set(), []), w.lab.names.entries(node.store)
+
+
+def there_and_back(w):
+    """By two failovers: the guest is on pve1 again, whose disks were replicas meanwhile."""
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.run(w.b)
+    w.a.pvesr("failover", "100", "--force", check=True)
+
+
+def volid_of(w, n):
+    return f"{w.c.storage_id}:{w.lab.names.volname(n)}"
+
+
+def write_in_place(path, what):
+    with open(path, "r+b") as f:
+        f.write(what)
+        os.fsync(f.fileno())
+
+
+@scenario("xfs", "plain", "btrfs")
+def freed_though_written_to(w):
+    """what the guest wrote before it was failed over has no other copy: doctor says that it was written to, --free of the replica keeps that aside, and only the aside's own command removes it"""
+    w.create()
+    w.run()
+    there_and_back(w)
+    write_in_place(w.lab.live(0), b"nobody else has this")
+    kept = w.copy(w.lab.live(0))
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.b.pvesr("delete", "100-0", "--force", check=True)
+    ((state, _, text),) = [f for f in doctor(w, w.a)[0] if "restore point" in f[2]]
+    assert state == "kept" and "written to" in text and "kept aside" in text, text
+    (words,) = commands([(state, 0, text)])
+    done = w.a.pvesr(*words, check=True)
+    assert re.search("^removed ", done.stdout, re.M) and re.search("^kept .* is kept as 'diverged_100-0_", done.stdout, re.M), done.stdout
+    assert (0, None) not in w.lab.names.entries(w.a.store)[0] and w.kept_aside(w.a.store, 0, kept), w.lab.names.entries(w.a.store)
+    refuses_to_free(w, w.a, volid_of(w, 0))
+    for words in commands(doctor(w, w.a)[0]):
+        assert "diverged_" in words[-1], words
+        w.a.pvesr(*words, check=True)
+    assert w.lab.names.entries(w.a.store) == (set(), []) and doctor(w, w.a)[0] == []
+
+
+def keep_out(w, n):
+    """replicate=0 on disk n, and nothing else changes."""
+    w.c.write_guest("pve1", 100, re.sub(rf"(disk-{n}\b[^\n]*)", r"\1,replicate=0", w.lab.config()))
+
+
+@scenario("xfs", "plain", "btrfs")
+def named_and_not_replicated(w):
+    """a disk that the guest's file names with replicate=0 is called no leftover where the guest was, with a job or without, written to or not, and --free does not remove it"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    there_and_back(w)
+    keep_out(w, 1)
+    w.run()
+    for written in (False, True):
+        if written:
+            write_in_place(w.lab.live(1), b"nobody else has this")
+        w.b.pvesr("failover", "100", "--force", check=True)
+        for job in (True, False):
+            if not job:
+                w.b.pvesr("delete", "100-0", "--force", check=True)
+            found = [f for f in doctor(w, w.a)[0] if f[1] == 1]
+            assert [f[0] for f in found] == ["kept"] and "replicate=0" in found[0][2] and "--free" not in found[0][2], found
+            refuses_to_free(w, w.a, volid_of(w, 1))
+        w.c.move_guest(100, "pve2", "pve1")
+        w.create()
+        w.run()
+
+
+@scenario("xfs", "btrfs")
+def named_by_another_guest(w):
+    """a replica that another guest of this node has as its own disk is called no leftover, in whatever section it is named"""
+    w.create()
+    w.run()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    for text in ("scsi1: {},replicate=0", "unused3: {}", "[s1]\nscsi0: {}", "ide2: {},media=cdrom"):
+        w.c.write_guest("pve2", 101, "name: other\n" + text.format(volid_of(w, 0)) + "\n")
+        ((state, _, said),) = doctor(w, w.b)[0]
+        assert state == "kept" and "guest 101" in said and "--free" not in said, said
+        refuses_to_free(w, w.b, volid_of(w, 0))
+    w.c.write_guest("pve2", 101, "name: other\n")
+    ((_, _, said),) = doctor(w, w.b)[0]
+    assert commands([("kept", 0, said)]), said
+
+
+def sees(w, node, store):
+    rig.sh("mount", "--bind", store, node.store)
+    w.c.cleanup.callback(subprocess.run, ["umount", "-l", node.store], check=False, capture_output=True)
+
+
+@scenario("xfs", "btrfs")
+def storage_became_shared(w):
+    """on a storage that is shared by now nothing is a replica: the guest's own disk, seen by another node, is not named, and --free does not remove it"""
+    w.create()
+    w.run()
+    there_and_back(w)
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    sees(w, w.b, w.a.store)
+    assert commands(doctor(w, w.b)[0]) == [], "who keeps it is noted"
+    w.c.change_storage("shared 1")
+    write_in_place(w.lab.live(0), b"by the guest")
+    for node in (w.a, w.b):
+        assert doctor(w, node, "--repair")[0] == []
+        refuses_to_free(w, node, volid_of(w, 0))
+
+
+@scenario("xfs", "btrfs")
+def seen_by_a_third(w):
+    """what another node keeps is not touched by one that sees its directory, be it a replica, a copy that a run goes on with, or the guest's own disk: doctor says whose it is"""
+    third = w.c.add_node("pve3")
+    w.create()
+    w.run()
+
+    def stays_there(keeper):
+        before = w.lab.names.entries(third.store)
+        for more in ((), ("--repair",)):
+            ((state, n, text),) = doctor(w, third, *more)[0]
+            assert (state, n) == ("kept", 0) and f"node '{keeper}' keeps" in text and "shared 1" in text and "--free" not in text, text
+        refuses_to_free(w, third, volid_of(w, 0))
+        assert w.lab.names.entries(third.store) == before
+    cut(w)
+    assert doctor(w, w.b)[0] == [], "the agent has ended"
+    sees(w, third, w.b.store)
+    stays_there("pve2")
+    assert unfinished(w), "what the next run needs"
+    w.run()
+    there_and_back(w)
+    subprocess.run(["umount", "-l", third.store], check=True)
+    sees(w, third, w.a.store)
+    stays_there("pve1")
+    w.run()
+    w.a.pvesr("delete", "100-0", "--force", check=True)
+    stays_there("pve1")
 
 
 @scenario("xfs")

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -779,6 +780,39 @@ def stolen_by_a_third_during_the_transfer(w):
 def stolen_by_the_target_during_the_transfer(w):
     """stolen by the target during the transfer: a clear error, the new owner's disks are left alone"""
     steal_while_transferring(w, "pve2")
+
+
+@scenario("xfs", "plain", "btrfs")
+def disk_that_only_the_target_has(w):
+    """a disk with replicate=0 that the guest left behind on its former node stays there, written to or not: no run and no removal of the job takes what its file names and its node has not"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.run(w.b)
+    w.a.pvesr("failover", "100", "--force", check=True)
+    w.c.write_guest("pve1", 100, re.sub(r"(disk-1\b[^\n]*)", r"\1,replicate=0", w.lab.config()))
+    w.run()
+    assert not os.path.exists(w.lab.replica(1)), "it is not replicated any more"
+    for written in (False, True):
+        if written:
+            with open(w.lab.live(1), "r+b") as f:
+                f.write(b"nobody else has this")
+                os.fsync(f.fileno())
+        kept = w.copy(w.lab.live(1))
+        w.b.pvesr("failover", "100", "--force", check=True)
+        assert "destroy" not in w.b.pvesr("plan", "100-0", check=True).stdout
+        w.run(w.b)
+        assert f"WARNING: the guest's configuration names '{w.c.storage_id}:{w.lab.names.volname(1)}'" in w.log(w.b), w.log(w.b)
+        assert same_file(w.lab.live(1), kept)
+        w.a.pvesr("failover", "100", "--force", check=True)
+        w.run()
+        assert "WARNING" not in w.log() and same_file(w.lab.live(1), kept), w.log()
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.run(w.b)
+    w.b.pvesr("delete", "100-0", check=True)
+    w.run(w.b)
+    assert w.status(w.b) == {} and not os.path.exists(w.lab.live(0)) and same_file(w.lab.live(1), kept)
 
 
 @scenario("xfs")

@@ -79,3 +79,7 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
  * other guests. all: those with replicate=0, too. */
 void guest_volumes_left_out(const struct guest_config *g, const struct storages *storages, bool all,
                             struct strv *shared, struct strv *foreign);
+
+/* All that it names, in any section that counts, whatever it is: also what is not replicated, media, and what
+ * is other guests'. Sorted by bytes, each once. */
+void guest_volumes_named(const struct guest_config *g, struct strv *ret);

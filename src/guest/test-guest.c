@@ -454,6 +454,22 @@ static void selects_volumes(void **state)
     }
 }
 
+/* Whatever it is, in whatever section that counts. */
+static void tells_all_that_is_named(void **state)
+{
+    _cleanup_strv_ struct strv got = STRV_INIT;
+    _cleanup_(guest_config_freep) struct guest_config *g = parse(
+        GUEST_QEMU,
+        "scsi0: a:vm-900-disk-0\nscsi1: a:vm-900-disk-1,replicate=0\nide2: a:vm-900-cloudinit,media=cdrom\n"
+        "unused0: b:vm-901-disk-0\nnet0: virtio\n[s1]\nscsi0: a:vm-900-disk-2\nvmstate: a:vm-900-state-s1\n"
+        "[special:x]\nscsi0: a:vm-900-disk-3\n");
+    guest_volumes_named(g, &got);
+    _cleanup_free_ char *all = strv_join(&got, " ");
+    assert_string_equal(
+        all, "a:vm-900-cloudinit a:vm-900-disk-0 a:vm-900-disk-1 a:vm-900-disk-2 a:vm-900-state-s1 "
+             "b:vm-901-disk-0");
+}
+
 /* A file of the largest size that the tree holds, made to be slow. */
 static void copes_with_a_large_file(void **state)
 {
@@ -596,6 +612,7 @@ int main(void)
         cmocka_unit_test(warns_of_odd_lines),
         cmocka_unit_test(tells_what_it_leaves_out),
         cmocka_unit_test(selects_volumes),
+        cmocka_unit_test(tells_all_that_is_named),
         cmocka_unit_test(tells_what_may_hide_a_volume),
         cmocka_unit_test(reads_a_volume_or_refuses_the_line),
         cmocka_unit_test(copes_with_a_large_file),

@@ -239,6 +239,17 @@ int guest_volumes(const struct guest_config *g, const struct storages *storages,
     return result < 0 ? -1 : 0;
 }
 
+void guest_volumes_named(const struct guest_config *g, struct strv *ret)
+{
+    struct references all = {0};
+    collect(g, &all);
+    for (size_t i = 0; i < all.n; i++) {
+        strv_add(ret, all.v[i].volid);
+        free(all.v[i].volid);
+    }
+    free(all.v);
+}
+
 static bool any_can(const struct storage *s, const char *volname, void *arg)
 {
     (void)s, (void)volname, (void)arg;

@@ -348,9 +348,11 @@ static int each_of_storage(struct search *s, const char *storage_id, struct err 
     return r;
 }
 
+/* On a shared storage there are no replicas: what looks like one is the own of whichever node has the guest.
+ */
 static bool is_looked_at(const struct env *env, const struct storage *s)
 {
-    return storage_enabled_on(s, env->settings.node) && volume_type_known(s->type);
+    return !s->shared && storage_enabled_on(s, env->settings.node) && volume_type_known(s->type);
 }
 
 int env_each_volume(struct env *env, uint32_t guest, bool asides, volume_function *fn, void *arg,
@@ -414,7 +416,7 @@ int env_guests_all(struct env *env, uint32_t **ret, size_t *n, struct strv *prob
     for (size_t i = 0; i < env->storages.n; i++) {
         struct env_store store;
         struct err problem;
-        if (env->storages.v[i].shared || !is_looked_at(env, &env->storages.v[i]))
+        if (!is_looked_at(env, &env->storages.v[i]))
             continue;
         int r = env_store(env, env->storages.v[i].id, &store, &problem);
         if (r == 0) {

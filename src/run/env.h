@@ -81,7 +81,8 @@ int env_volume_open(struct env *env, const char *volid, uint32_t guest, struct e
                     struct err *e);
 void env_volume_close(struct env_volume *v);
 
-/* Call fn with each volume of the guest that a storage of this node holds anything of (volume_list). A
+/* Call fn with each volume of the guest that a storage of this node holds anything of (volume_list), but for
+ * shared ones, on which there are no replicas. A
  * storage that cannot be looked at, or where fn fails, becomes one of *problems. 1: one that is there could
  * not be looked at. asides: volume_list_all. What two storages show is one volume, called as the guest's
  * configuration calls it, if that does. */

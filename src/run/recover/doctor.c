@@ -1,10 +1,7 @@
-#include "run/recover/doctor.h"
+#include "run/recover/doctor-parts.h"
 
-#include "base/clock.h"
 #include "base/lock.h"
-#include "base/lookup.h"
 #include "base/mem.h"
-#include "conf/storagemap.h"
 #include "guest/config.h"
 #include "guest/runtime.h"
 #include "run/orphans.h"
@@ -16,30 +13,45 @@
 
 #define LOCK_SECONDS 10
 
-struct doctor {
-    struct env *env;
-    struct findings *found;
-    bool repair;
-    const struct strv *free;
-    struct strv freed;  /* of these, what was found */
-    struct lookup told; /* problems that are not of one guest */
-    /* of the guest that is looked at */
-    uint32_t guest;
-    bool here;          /* this node owns it */
-    bool exists;        /* some node owns it */
-    bool jobless;       /* no job replicates it anywhere */
-    bool wanted;        /* a job replicates it to this node, or may do so once it has been turned round */
-    bool sure;          /* all jobs and guests could be read */
-    bool named;         /* `volids` are known */
-    struct strv volids; /* what is replicated of it, wherever it is */
-    /* of the volume */
-    const char *volid;
-    bool live;                  /* it is there itself */
-    struct snapshots snapshots; /* what there is of it */
-    char owner[32];             /* whose replica it is */
-    char points_of[24];         /* a job that sent it restore points… */
-    int64_t newest;             /* …and the epoch of the newest of them */
-};
+/* ---- what all of it needs ---- */
+
+void doctor_add(struct doctor *d, enum finding_state state, const char *volid, char *text)
+{
+    struct findings *f = d->found;
+    f->v = xgrow(f->v, f->n, sizeof *f->v);
+    f->v[f->n++] = (struct finding){.state = state, .guest = d->guest, .volid = xstrdup(volid), .text = text};
+}
+
+enum finding_state doctor_removed(struct doctor *d, const char *volid, int r, const struct err *e)
+{
+    if (r < 0)
+        strv_addf(&d->found->problems, "volume '%s': %s", volid, e->text);
+    return r < 0 ? FINDING_LEFT : FINDING_REMOVED;
+}
+
+bool doctor_is_freed(struct doctor *d, const char *name)
+{
+    if (!d->free || !strv_has(d->free, name))
+        return false;
+    strv_add_once(&d->freed, name);
+    return true;
+}
+
+char *doctor_free_command(const struct doctor *d, const char *name)
+{
+    return xasprintf("'pvesr doctor --guest %" PRIu32 " --free %s'", d->guest, name);
+}
+
+int doctor_find_place(struct doctor *d, const char *volid, struct volume_place *ret)
+{
+    struct err ignored;
+    struct env_volume v = {0};
+    int r = env_volume_open(d->env, volid, d->guest, &v, &ignored) < 0
+                ? -1
+                : volume_place(v.volume, ret, &ignored);
+    env_volume_close(&v);
+    return r;
+}
 
 /* ---- what it is for ---- */
 
@@ -58,24 +70,13 @@ static void add_untold(struct doctor *d, const struct strv *from, struct strv *t
             strv_add(to, from->v[i]);
 }
 
-static int find_place(struct doctor *d, const char *volid, struct volume_place *ret)
-{
-    struct err ignored;
-    struct env_volume v = {0};
-    int r = env_volume_open(d->env, volid, d->guest, &v, &ignored) < 0
-                ? -1
-                : volume_place(v.volume, ret, &ignored);
-    env_volume_close(&v);
-    return r;
-}
-
 /* Where a volume lies whose storage is disabled, or not there, is not known: another entry of storage.cfg may
  * lead to it. */
 static bool are_all_found(struct doctor *d)
 {
     struct volume_place place;
     for (size_t i = 0; i < d->volids.n; i++)
-        if (find_place(d, d->volids.v[i], &place) < 0)
+        if (doctor_find_place(d, d->volids.v[i], &place) < 0)
             return false;
     return true;
 }
@@ -84,12 +85,19 @@ static bool are_all_found(struct doctor *d)
 static void know_volids(struct doctor *d, const struct guest_entry *g)
 {
     struct err ignored;
-    _cleanup_strv_ struct strv all = STRV_INIT;
+    _cleanup_strv_ struct strv all = STRV_INIT, named = STRV_INIT;
     strv_release(&d->volids);
+    strv_release(&d->others);
     struct guest_config *c = g ? env_guest_config(d->env, g, &ignored) : NULL;
+    d->readable = !g || (c && guest_config_whole(c, &ignored) == 0 && !guest_config_is_empty(c));
     d->named = c && env_guest_volumes(d->env, c, VOLUMES_LENIENT, &d->volids, &ignored) == 0 &&
                env_guest_volumes(d->env, c, VOLUMES_CLEANUP, &all, &ignored) == 0 && !c->hides && all.n &&
                (!d->here || are_all_found(d));
+    if (c)
+        guest_volumes_named(c, &named);
+    for (size_t i = 0; i < named.n; i++)
+        if (!strv_has(&d->volids, named.v[i]))
+            strv_add(&d->others, named.v[i]);
     guest_config_free(c);
 }
 
@@ -122,31 +130,17 @@ static bool is_vague(const struct doctor *d)
     return d->here && !d->named && (d->live || !d->jobless);
 }
 
-/* Takes `text` over. */
-static void add(struct doctor *d, enum finding_state state, const char *volid, char *text)
-{
-    struct findings *f = d->found;
-    f->v = xgrow(f->v, f->n, sizeof *f->v);
-    f->v[f->n++] = (struct finding){.state = state, .guest = d->guest, .volid = xstrdup(volid), .text = text};
-}
-
-static enum finding_state removed(struct doctor *d, const char *volid, int r, const struct err *e)
-{
-    if (r < 0)
-        strv_addf(&d->found->problems, "volume '%s': %s", volid, e->text);
-    return r < 0 ? FINDING_LEFT : FINDING_REMOVED;
-}
-
 static void look_at_stage(struct doctor *d, struct volume *v, const char *volid,
                           const struct stage_info *stage)
 {
     struct err e;
     if ((!stage->exists && !stage->scrap) || (d->wanted && !d->here) || is_vague(d))
         return;
-    enum finding_state state = d->repair ? removed(d, volid, stage_discard(v, &e), &e) : FINDING_LEFT;
-    add(d, state, volid,
-        stage->exists ? xasprintf("an unfinished copy of '%s', which no run will go on with", stage->snapshot)
-                      : xstrdup("the beginning of a copy, which no run will go on with"));
+    enum finding_state state = d->repair ? doctor_removed(d, volid, stage_discard(v, &e), &e) : FINDING_LEFT;
+    doctor_add(d, state, volid,
+               stage->exists
+                   ? xasprintf("an unfinished copy of '%s', which no run will go on with", stage->snapshot)
+                   : xstrdup("the beginning of a copy, which no run will go on with"));
 }
 
 struct leftover {
@@ -207,31 +201,18 @@ static const char *doubtful(const struct doctor *d, const struct snapshot *s)
                : NULL;
 }
 
-/* Did somebody say by its name that it may go? What is asked for and never found is told in the end. */
-static bool is_freed(struct doctor *d, const char *name)
-{
-    if (!d->free || !strv_has(d->free, name))
-        return false;
-    strv_add_once(&d->freed, name);
-    return true;
-}
-
-static char *free_command(const struct doctor *d, const char *name)
-{
-    return xasprintf("'pvesr doctor --guest %" PRIu32 " --free %s'", d->guest, name);
-}
-
 static void add_point(struct doctor *d, enum finding_state state, const char *volid, const struct snapshot *s,
                       const char *what)
 {
-    add(d, state, volid, xasprintf("'%s': %s", s->name, what));
+    doctor_add(d, state, volid, xasprintf("'%s': %s", s->name, what));
 }
 
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
 {
     const struct leftover *l = arg;
     const char *why = useless(l->d, s);
-    add_point(l->d, removed(l->d, l->volid, result, e), l->volid, s, why ? why : "somebody asked for it");
+    add_point(l->d, doctor_removed(l->d, l->volid, result, e), l->volid, s,
+              why ? why : "somebody asked for it");
 }
 
 /* What only a person can judge. True: one has. */
@@ -239,9 +220,9 @@ static bool look_at_doubtful(struct doctor *d, const char *volid, const struct s
 {
     const char *why = doubtful(d, s);
     _cleanup_free_ char *name = xasprintf("%s@%s", volid, s->name);
-    if (!why || is_freed(d, name))
+    if (!why || doctor_is_freed(d, name))
         return why != NULL;
-    _cleanup_free_ char *command = free_command(d, name);
+    _cleanup_free_ char *command = doctor_free_command(d, name);
     _cleanup_free_ char *text = xasprintf("%s: %s", why, command);
     add_point(d, FINDING_KEPT, volid, s, text);
     return false;
@@ -261,7 +242,7 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
         if (snapshot_is_aside(s->name) && s->flags & SNAPSHOT_STRANGE)
             add_point(d, FINDING_KEPT, volid, s, "kept because nobody else had it");
         if (s->damaged)
-            add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
+            doctor_add(d, FINDING_KEPT, volid, snapshot_damaged_text(s, NULL));
         bool freed = look_at_doubtful(d, volid, s), left_over = useless(d, s) != NULL;
         if (freed || (left_over && d->repair))
             snapshots_add(&left, s);
@@ -278,87 +259,8 @@ static int look_at_strays(struct doctor *d, struct volume *v, const char *volid,
     if (volume_strays(v, !d->here, &strays, e) < 0)
         return -1;
     for (size_t i = 0; i < strays.n; i++)
-        add(d, FINDING_KEPT, volid, xasprintf("%s: it is left alone", strays.v[i]));
+        doctor_add(d, FINDING_KEPT, volid, xasprintf("%s: it is left alone", strays.v[i]));
     return 0;
-}
-
-/* Is it that volume, by whatever name? Yes, where that one cannot be looked at. */
-static bool is_at(struct doctor *d, struct volume *v, const char *volid)
-{
-    struct err ignored;
-    struct volume_place place, other;
-    return volume_place(v, &place, &ignored) < 0 || find_place(d, volid, &other) < 0 ||
-           volume_place_same(&place, &other);
-}
-
-static bool replicates_to(struct doctor *d, const struct job *job, struct volume *v)
-{
-    struct err ignored;
-    _cleanup_storagemap_ struct storagemap map = {0};
-    bool found = strcmp(job->target, d->env->settings.node) != 0 ||
-                 storagemap_parse(job->target_storage, &map, &ignored) < 0;
-    for (size_t i = 0; !found && i < d->volids.n; i++) {
-        _cleanup_free_ char *there = storagemap_volid(&map, &d->env->storages, d->volids.v[i], &ignored);
-        found = !there || is_at(d, v, there);
-    }
-    return found;
-}
-
-/* Does it replicate a disk that the guest has? Yes, where that is not known. */
-static bool is_current(struct doctor *d, struct volume *v)
-{
-    const struct jobs *jobs = &d->env->jobs.jobs;
-    size_t end;
-    for (size_t i = jobs_of_guest(jobs, d->guest, &end); i < end; i++)
-        if (replicates_to(d, &jobs->v[i], v))
-            return true;
-    return !d->named || !d->sure;
-}
-
-/* A guest of this id that was destroyed left it, and no run of the jobs of today's takes it for its own.
- * Malloc'ed, or NULL. */
-static char *describe_former(struct doctor *d, struct volume *v, const char *volid, uint64_t size,
-                             const char *job, const char *command)
-{
-    char when[32] = "no time that is known";
-    if (is_current(d, v))
-        return NULL;
-    if (d->newest)
-        clock_print_log(d->newest, when);
-    return xasprintf(
-        "a replica by job '%s', %" PRIu64
-        " MiB, its newest restore point of %s, of a disk that the guest has "
-        "not. The next run removes what it left itself. If it is of a former guest of this id, it "
-        "stays until somebody removes it: %s",
-        job, size >> 20, when, command);
-}
-
-/* It may be all that there is of the guest. */
-static char *describe_replica(struct doctor *d, struct volume *v, const char *volid,
-                              const struct volume_info *info, const char *command)
-{
-    const char *job = info->exists ? d->owner : d->points_of;
-    if (d->here || !*job)
-        return NULL;
-    if (d->wanted)
-        return describe_former(d, v, volid, info->size, job, command);
-    return xasprintf(
-        "%s of job '%s', %s: if %s not needed, remove %s: %s", info->exists ? "a replica" : "restore points",
-        job, d->exists ? "which does not replicate to this node any more" : "of a guest that exists no more",
-        info->exists ? "it is" : "they are", info->exists ? "it" : "them", command);
-}
-
-/* What is kept aside stays, and what is somebody's: volume_destroy. */
-static void look_at_replica(struct doctor *d, struct volume *v, const char *volid,
-                            const struct volume_info *info)
-{
-    struct err e;
-    _cleanup_free_ char *command = free_command(d, volid);
-    char *text = describe_replica(d, v, volid, info, command);
-    if (text && is_freed(d, volid))
-        add(d, removed(d, volid, volume_destroy(v, &e), &e), volid, text);
-    else if (text)
-        add(d, FINDING_KEPT, volid, text);
 }
 
 /* Replicas and restore points say that there were jobs, where the job file does not. */
@@ -370,7 +272,8 @@ static void look_for_lost(struct doctor *d, const char *volid)
         if (snapshot_epoch(d->snapshots.v[i].name) && !(d->snapshots.v[i].flags & SNAPSHOT_STRANGE))
             snapshot_job(d->snapshots.v[i].name, job);
     if (jobs_may_be_lost(jobs) && *job)
-        add(d, FINDING_KEPT, volid,
+        doctor_add(
+            d, FINDING_KEPT, volid,
             xasprintf("restore points of job '%s', and replication.cfg %s: put it back. Where all jobs were "
                       "deleted on purpose, write the line '%s' into it, and look again",
                       job, *jobs->digest ? "names no job at all" : "is missing", JOBS_NONE));
@@ -396,15 +299,18 @@ static int look_at_volume(struct volume *v, const char *volid, void *arg, struct
     struct doctor *d = arg;
     struct volume_info info;
     struct stage_info stage;
-    int r = know_volume(d, v, volid, &info, e);
+    int r = doctor_kept_elsewhere(d, v, volid, e);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    r = know_volume(d, v, volid, &info, e);
     if (r < 0 || stage_info(v, &stage, e) < 0)
         return -1;
     if (r > 0)
-        add(d, FINDING_ENDED, volid, xstrdup("had lost its name in a crash and has it again"));
+        doctor_add(d, FINDING_ENDED, volid, xstrdup("had lost its name in a crash and has it again"));
     look_at_stage(d, v, volid, &stage);
     if (look_at_snapshots(d, v, volid, e) < 0 || look_at_strays(d, v, volid, e) < 0)
         return -1;
-    look_at_replica(d, v, volid, &info);
+    doctor_look_at_replica(d, v, volid, &info);
     look_for_lost(d, volid);
     return 0;
 }
@@ -426,7 +332,8 @@ static void look_at_stillness(struct doctor *d)
     _cleanup_free_ char *guest = xasprintf("guest %" PRIu32, d->guest);
     _cleanup_free_ char *how = stands_still(d, d->guest);
     if (how)
-        add(d, FINDING_KEPT, guest,
+        doctor_add(
+            d, FINDING_KEPT, guest,
             xasprintf(
                 "runs, and stands still: %s. Unless somebody means it to: a run that was killed together "
                 "with its watchdog leaves it so",
@@ -439,8 +346,8 @@ static void settle(struct doctor *d)
     _cleanup_free_ char *guest = xasprintf("guest %" PRIu32, d->guest);
     int r = settle_guest(d->env, d->guest, &problem);
     if (r == 0)
-        add(d, FINDING_ENDED, guest,
-            xstrdup("a commit of its replicas was cut: its disks are of one instant again"));
+        doctor_add(d, FINDING_ENDED, guest,
+                   xstrdup("a commit of its replicas was cut: its disks are of one instant again"));
     if (r < 0)
         strv_add(&d->found->problems, problem.text);
 }
@@ -536,6 +443,7 @@ int doctor_look(struct env *env, const struct doctor_options *o, struct findings
     lookup_release(&d.told);
     strv_release(&d.freed);
     strv_release(&d.volids);
+    strv_release(&d.others);
     snapshots_release(&d.snapshots);
     if (r < 0)
         findings_release(ret);

@@ -37,7 +37,8 @@ struct doctor_options {
     uint32_t guest; /* which need not be in the tree any more; 0: all that are, or have anything here */
     bool repair;    /* remove what is left over */
     const struct strv *free; /* borrowed: of what is kept, what somebody knows to be needed by nobody: "VOLID"
-                                a replica, "VOLID@POINT" a restore point. What is not found to be of that
+                                a replica, by drop_volume (run/drop.h), "VOLID@POINT" a restore point, or
+                                what was kept aside. What is not found to be of that
                                 kind, or is in use, stays, and is one of the problems */
 };
 /* A guest on whose volumes a run is at work for 10 s is one of the problems. */

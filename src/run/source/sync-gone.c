@@ -347,3 +347,39 @@ int sync_hold(struct sync *s, struct err *e)
         sync_warn(s, s->held_why.v[i]);
     return r;
 }
+
+/* ---- what only the target has ---- */
+
+/* No: also what cannot be looked at. */
+static bool is_here(struct sync *s, const char *volid)
+{
+    struct err ignored;
+    struct volume_info info = {0};
+    struct env_volume v = {0};
+    int r = env_volume_open(s->env, volid, s->job->guest, &v, &ignored) < 0
+                ? -1
+                : volume_info(v.volume, &info, &ignored);
+    env_volume_close(&v);
+    return r == 0 && info.exists;
+}
+
+void sync_keep_last_copies(struct sync *s)
+{
+    _cleanup_strv_ struct strv named = STRV_INIT;
+    guest_volumes_named(s->config, &named);
+    for (size_t i = 0; s->stale.n && i < named.n; i++) {
+        struct err ignored;
+        _cleanup_free_ char *there = storagemap_volid(&s->map, &s->env->storages, named.v[i], &ignored);
+        for (size_t k = s->stale.n; there && k-- > 0;) {
+            if (strcmp(s->stale.v[k], there) != 0 || is_here(s, named.v[i]))
+                continue;
+            joblog_add(
+                s->log,
+                "WARNING: the guest's configuration names '%s', which is not on this node: '%s' on node "
+                "'%s' may be all that there is of it, and stays. Bring it here, or take it out of the "
+                "configuration, and the next run removes what is there",
+                named.v[i], there, s->target->node.name);
+            strv_remove(&s->stale, k);
+        }
+    }
+}

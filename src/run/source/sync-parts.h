@@ -73,3 +73,6 @@ bool sync_clear_gone(struct sync *s);
 int sync_look_failed(struct sync *s, size_t i, struct err *e);
 /* What of s->stale is to stay is moved to s->held. */
 int sync_hold(struct sync *s, struct err *e);
+/* Of s->stale, what the guest's configuration names (replicate=0) and this node has not: no run sent it back
+ * from where the guest had it, so it stays, and the log says so. */
+void sync_keep_last_copies(struct sync *s);

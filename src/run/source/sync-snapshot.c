@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "guest/runtime.h"
 #include "run/source/sync-parts.h"
+#include "volume/name.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,24 @@ static int forget_stage(struct sync *s, size_t i, struct err *e)
     return stage_discard(v, e); /* also one of which nothing is known */
 }
 
+/* It is the guest's, whether it is replicated or not. What cannot be looked at is no matter to this run. */
+static void own_others(struct sync *s)
+{
+    _cleanup_strv_ struct strv named = STRV_INIT;
+    guest_volumes_named(s->config, &named);
+    for (size_t i = 0; i < named.n; i++) {
+        struct err problem = {0};
+        struct env_volume v = {0};
+        const char *colon = strchr(named.v[i], ':');
+        if (!colon || strv_has(&s->volids, named.v[i]) || volume_name_owner(colon + 1) != s->job->guest ||
+            env_volume_open(s->env, named.v[i], s->job->guest, &v, &problem) < 0)
+            continue;
+        if (volume_own(v.volume, &problem) < 0)
+            joblog_add(s->log, "'%s' keeps the mark of a replica: %s", named.v[i], problem.text);
+        env_volume_close(&v);
+    }
+}
+
 int sync_tidy_source(struct sync *s, struct err *e)
 {
     steps_enter(s->steps, "tidy");
@@ -30,6 +49,7 @@ int sync_tidy_source(struct sync *s, struct err *e)
             return -1;
         sync_destroy_here(s, i, drop, "stale");
     }
+    own_others(s);
     return 0;
 }
 
