@@ -173,18 +173,28 @@ void retain_source(const struct snapshots *source, const char *job_id, const cha
     }
 }
 
+bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *source,
+                        const struct strv *listed)
+{
+    return there->flags & SNAPSHOT_RECEIVED && !(there->flags & SNAPSHOT_STRANGE) && listed &&
+           strv_has(listed, there->name) && !snapshots_find_id(source, there->id) &&
+           !snapshots_find(source, there->name);
+}
+
 /* Chosen from what both sides have once the new snapshot is acknowledged, and carried out only then
  * (sync_carry_out: commit, record, prune): the new snapshot and all that the source has left are among what
  * stays, so that the last restore point, and the last base, outlive each removal; policy_prune on the target
  * keeps what the replica shows, whatever it is told. */
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
-                   const char *new_snapshot_id, const struct history *history, struct snapshots *ret)
+                   const char *new_snapshot_id, const struct history *history, const struct strv *listed,
+                   struct snapshots *ret)
 {
     for (size_t i = 0; i < target->n; i++) {
         const struct snapshot *s = &target->v[i];
         if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id))
             continue;
-        if (snapshot_is_aside(s->name) || s->flags & SNAPSHOT_STRANGE || history_has(history, s->name))
+        if (snapshot_is_aside(s->name) || s->flags & SNAPSHOT_STRANGE || history_has(history, s->name) ||
+            snapshot_lost_here(s, source_after, listed))
             continue;
         if (snapshot_is_of_guest(s->name, guest) || s->flags & SNAPSHOT_RECEIVED)
             snapshots_add(ret, s);

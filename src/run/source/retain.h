@@ -47,9 +47,16 @@ bool siblings_settled(const struct snapshots *source, const struct strv *sibling
  * Source: this job's, but the new one ("" where the job goes), and what was received for jobs that are no
  * more; a node that was a target of this guest keeps what it received until its siblings are settled, because
  * that may be all it has in common with their targets, and as long as the rules keep it. Target: replication
- * snapshots of the guest and received guest snapshots that the source no longer has, but the new one and the
- * history; never one that is kept aside, nor somebody's (SNAPSHOT_STRANGE). */
+ * snapshots of the guest and received guest snapshots that the source no longer has, but the new one, the
+ * history and what is lost here (snapshot_lost_here); never one that is kept aside, nor somebody's
+ * (SNAPSHOT_STRANGE). */
 void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
                    const struct strv *siblings, const struct history *history, struct snapshots *ret);
 void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
-                   const char *new_snapshot_id, const struct history *history, struct snapshots *ret);
+                   const char *new_snapshot_id, const struct history *history, const struct strv *listed,
+                   struct snapshots *ret);
+
+/* Is it, of the target, a guest's own snapshot that was received there, that the guest's configuration lists
+ * (`listed`), and that the source has not, nor another of its name? It may be the last copy. */
+bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *source,
+                        const struct strv *listed);

@@ -133,7 +133,8 @@ void sync_prune_choose(const struct sync *s, struct sync_prune *ret)
         choose_here(s, i, history, &ret->here[i], &left);
         target_after(s, i, &there);
         retain_target(&there, &left, s->job->guest, s->volumes[i].new.id,
-                      s->volumes[i].replica.info.many ? history : NULL, &ret->there[i].go);
+                      s->volumes[i].replica.info.many ? history : NULL, guest_config_snapshots(s->config),
+                      &ret->there[i].go);
         ret->there[i].adopt = s->plan.v[i].adopt;
         choose_spare(&s->volumes[i], &there, &ret->there[i].go, &ret->here[i], &ret->spare[i]);
         snapshots_release(&left);

@@ -194,20 +194,26 @@ static void bounds(void **state)
 static const struct retain_case {
     int line;
     const char *target, *source_after, *want;
-    bool history; /* S5 and S9 are kept */
+    bool history;       /* S5 and S9 are kept */
+    const char *listed; /* the guest's snapshots */
 } retain_cases[] = {
-    {__LINE__, "S5=a S9=n", "S9=n", "S5", false},
-    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false},
-    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false},
-    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false},
-    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false},
-    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false},
-    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false},
-    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false},
-    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false},
-    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true},
-    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true},
-    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true},
+    {__LINE__, "S5=a S9=n", "S9=n", "S5", false, ""},
+    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false, ""},
+    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false, ""},
+    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false, ""},
+    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false, ""},
+    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false, ""},
+    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false, ""},
+    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false, ""},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false, ""},
+    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true, ""},
+    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true, ""},
+    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true, ""},
+    /* what the guest's configuration lists and the source has lost; not what was made anew, or was deleted */
+    {__LINE__, "g1=b g2=c S9=n", "S9=n", "g2", false, "g1"},
+    {__LINE__, "g1=b g2=c S9=n", "g2=c S9=n", "", false, "g1 g2"},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false, "g1"},
+    {__LINE__, "g1=b! S5=a S9=n", "S9=n", "S5", false, "g1 S5"},
 };
 
 static void test_retain(void **state)
@@ -222,7 +228,9 @@ static void test_retain(void **state)
         memset(new_id, 'n', SNAPSHOT_ID_LEN);
         side_parse(c->target, true, &target);
         side_parse(c->source_after, false, &after);
-        retain_target(&target, &after, 100, new_id, c->history ? &history : NULL, &go);
+        _cleanup_strv_ struct strv listed = STRV_INIT;
+        strv_split(&listed, c->listed, " ");
+        retain_target(&target, &after, 100, new_id, c->history ? &history : NULL, &listed, &go);
         _cleanup_buf_ struct buf got = BUF_INIT;
         for (size_t k = 0; k < go.n; k++) {
             if (k)
