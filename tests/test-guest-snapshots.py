@@ -373,15 +373,6 @@ def lost_at_home(w):
     w.proved()
 
 
-def on_plain(c, node):
-    """The node's storage is a file system that keeps one restore point from now on."""
-    image = os.path.join(c.dir, f"{node.name}.plain")
-    rig.sh("truncate", "-s", "512M", image)
-    rig.sh("mkfs.ext4", "-q", "-F", image)
-    rig.sh("mount", "-o", "loop", image, node.store)
-    c.cleanup.callback(subprocess.run, ["umount", "-l", node.store], check=False)
-
-
 def moved(w, to, other):
     w.c.node(to).pvesr("failover", "100", "--force", check=True)
     w.owner = to
@@ -399,7 +390,7 @@ def lost_on_the_way(w):
     w.lab.write(0, 5)
     w.run()
     moved(w, "pve1", "pve2")
-    on_plain(w.c, w.b)
+    w.on_plain(w.b)
     w.run()
     moved(w, "pve2", "pve1")
     for _ in range(2):

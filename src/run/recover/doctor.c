@@ -8,6 +8,7 @@
 #include "guest/config.h"
 #include "guest/runtime.h"
 #include "run/orphans.h"
+#include "run/received.h"
 #include "run/recover/settle.h"
 #include "run/snapshot.h"
 
@@ -32,6 +33,8 @@ struct doctor {
     bool sure;          /* all jobs and guests could be read */
     bool named;         /* `volids` are known */
     struct strv volids; /* what is replicated of it, wherever it is */
+    struct received received; /* what this node received of it… */
+    bool counted;             /* …which is all */
     /* of the volume */
     const char *volid;
     bool live;                  /* it is there itself */
@@ -149,11 +152,6 @@ static void look_at_stage(struct doctor *d, struct volume *v, const char *volid,
                       : xstrdup("the beginning of a copy, which no run will go on with"));
 }
 
-struct leftover {
-    struct doctor *d;
-    const char *volid;
-};
-
 /* Of a job that is no more, and one of today has a newer point of this volume. */
 static bool is_outlived(const struct doctor *d, const struct snapshot *s)
 {
@@ -177,9 +175,8 @@ static bool is_judged(const struct doctor *d, const struct snapshot *s)
     return !(s->flags & SNAPSHOT_STRANGE) && snapshot_epoch(s->name) && !is_vague(d);
 }
 
-/* Why nobody will ever need this point; NULL: somebody may. On a node that the guest is not on it is a copy
- * of its data, and may be the last one. */
-static const char *useless(const struct doctor *d, const struct snapshot *s)
+/* Why no run will ever take care of it; NULL: one may. Of another node's guest it may be the last copy. */
+static const char *unused(const struct doctor *d, const struct snapshot *s)
 {
     if (!d->here || !is_judged(d, s))
         return NULL;
@@ -190,13 +187,31 @@ static const char *useless(const struct doctor *d, const struct snapshot *s)
     return d->named && !strv_has(&d->volids, d->volid) ? "no job replicates this disk" : NULL;
 }
 
+/* Where it is no base, who says when it goes? No rules of a guest's whose disk it was. */
+static enum received_is is_what(const struct doctor *d, const struct snapshot *s)
+{
+    enum received_is what = !(s->flags & SNAPSHOT_RECEIVED) ? RECEIVED_BASE
+                            : d->counted ? received_is(&d->received, &d->env->jobs.jobs, s->name)
+                                         : RECEIVED_RULED;
+    return what == RECEIVED_RULED && !snapshot_is_of_guest(s->name, d->guest) ? RECEIVED_FREE : what;
+}
+
+/* …nor anybody need it, as one that was a base and nothing else. */
+static const char *useless(const struct doctor *d, const struct snapshot *s)
+{
+    return is_what(d, s) == RECEIVED_BASE ? unused(d, s) : NULL;
+}
+
 /* What it is that probably nobody needs; NULL: it is not. What other nodes hold, and what was copied or moved
  * to elsewhere, cannot be seen here: it may be the only point in common with a replica, or the last copy. */
 static const char *doubtful(const struct doctor *d, const struct snapshot *s)
 {
     if (snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE))
         return "kept because nobody else had it: unless somebody needs it, remove it";
-    if (!is_judged(d, s) || !snapshot_is_of_guest(s->name, d->guest) || useless(d, s))
+    if (unused(d, s) && is_what(d, s) == RECEIVED_FREE)
+        return "one of several that were kept here, of which no job takes care any more. It may be the only "
+               "one of its time: unless somebody needs it, remove it";
+    if (!is_judged(d, s) || !snapshot_is_of_guest(s->name, d->guest) || unused(d, s))
         return NULL;
     if (!d->exists && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED))
         return "the guest and its disk are no more. It may be the last copy: unless you need it, remove it";
@@ -229,9 +244,9 @@ static void add_point(struct doctor *d, enum finding_state state, const char *vo
 
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
 {
-    const struct leftover *l = arg;
-    const char *why = useless(l->d, s);
-    add_point(l->d, removed(l->d, l->volid, result, e), l->volid, s, why ? why : "somebody asked for it");
+    struct doctor *d = arg;
+    const char *why = useless(d, s);
+    add_point(d, removed(d, d->volid, result, e), d->volid, s, why ? why : "somebody asked for it");
 }
 
 /* What only a person can judge. True: one has. */
@@ -268,7 +283,7 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
         else if (left_over)
             add_point(d, FINDING_LEFT, volid, s, useless(d, s));
     }
-    return volume_snapshots_destroy(v, &left, tell_removed, &(struct leftover){d, volid}, e);
+    return volume_snapshots_destroy(v, &left, tell_removed, d, e);
 }
 
 /* Where the guest is, its volume may come from a snapshot of a replica. */
@@ -447,6 +462,25 @@ static void settle(struct doctor *d)
 
 /* ---- all of them ---- */
 
+static int count_volume(struct volume *v, const char *volid, void *arg, struct err *e)
+{
+    struct doctor *d = arg;
+    _cleanup_snapshots_ struct snapshots all = {0};
+    int r = volume_snapshots(v, &all, e);
+    received_add(&d->received, &all);
+    return r;
+}
+
+/* Where the guest is, what was received tells by its number what it is. */
+static void count_received(struct doctor *d)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv problems = STRV_INIT; /* the look at each volume has the same */
+    received_release(&d->received);
+    d->counted =
+        d->here && env_each_volume(d->env, d->guest, true, count_volume, d, &problems, &ignored) == 0;
+}
+
 static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
 {
     _cleanup_free_ char *still = stands_still(d, guest); /* a guest that does not answer holds up no run */
@@ -471,6 +505,7 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
     settle(d);
     if (still)
         look_at_stillness(d);
+    count_received(d);
     _cleanup_strv_ struct strv warnings = STRV_INIT;
     int r = env_each_volume(d->env, guest, true, look_at_volume, d, &warnings, e);
     add_untold(d, &warnings, r > 0 ? &d->found->problems : &d->found->warnings);
@@ -536,6 +571,7 @@ int doctor_look(struct env *env, const struct doctor_options *o, struct findings
     lookup_release(&d.told);
     strv_release(&d.freed);
     strv_release(&d.volids);
+    received_release(&d.received);
     snapshots_release(&d.snapshots);
     if (r < 0)
         findings_release(ret);
