@@ -232,7 +232,8 @@ def freed(w, node, names):
     for name in names:
         volid = f"{w.c.storage_id}:{w.lab.names.volname(0)}@{name}"
         said = node.pvesr("doctor", "--repair", check=True).stdout
-        assert f"--free {volid}'" in said, said
+        line, = [line for line in said.splitlines() if f"--free {volid}'" in line]
+        assert line.startswith("kept ") and "the only one of its time" in line, said
         node.pvesr("doctor", "--guest", "100", "--free", volid, check=True)
     assert points(w, node) == [name for name in before if name not in names]
 
@@ -321,6 +322,74 @@ def a_removal_that_leaves_all(w):
     w.b.pvesr("delete", "100-0", "--keep", check=True)
     w.run()
     assert all_there(w, kept) == []
+
+
+def all_points(w):
+    """(node, job, path) of each restore point of disk 0 on all nodes; no job: it is kept aside."""
+    for node in ("pve1", "pve2", "pve3"):
+        store = w.c.node(node).store
+        for n, snap in w.lab.names.entries(store)[0] if os.path.isdir(w.lab.names.folder(store)) else ():
+            if n == 0 and (m := re.match("(__replicate|diverged)_(100-[01])_", snap or "")):
+                yield node, m[2] if m[1] == "__replicate" else None, w.lab.names.snapshot(store, 0, snap)
+
+
+@scenario("xfs", "btrfs")
+def histories_of_two_jobs(w):
+    """a guest with two jobs moves round three nodes: each job's points go by its own rules, on whatever node; and when these let them go, none is left"""
+    w.c.add_node("pve3")
+    jobs, made = ("100-0", "100-1"), []
+    for job, target in zip(jobs, ("pve2", "pve3")):
+        w.create("--keep", "last=9", job=job, target=target)
+    for node in ("pve1", "pve2", "pve3", "pve1"):
+        if node != w.owner:
+            w.c.node(node).pvesr("failover", "100", "--force", check=True)
+            w.owner = node
+            w.face(node)
+        for job in 2 * jobs:
+            w.lab.write(0, 3)
+            w.run(job=job)
+            made.append((job, w.copy(w.lab.live(0))))
+            for of in jobs:  # a rule counts what its own run sees
+                for i, (_, copy) in enumerate([one for one in made if one[0] == of][-5:]):
+                    assert any(same_file(path, copy) for _, _, path in all_points(w)), f"{of}, {i}: {list(all_points(w))}"
+    for job in jobs:
+        w.a.pvesr("update", job, "--delete", "keep", check=True)
+    for job in 3 * jobs:
+        w.lab.write(0, 3)
+        w.run(job=job)
+    left = [(node, job) for node, job, _ in all_points(w) if job]
+    assert len(left) == len(set(left)), sorted(left)
+
+
+@scenario("xfs", "btrfs")
+def a_history_of_the_past_ends(w):
+    """what a target has of another job, of when it was that one's, goes by that one's rules, though that replicates elsewhere; and no more of it gathers there then"""
+    w.c.add_node("pve3")
+    w.create("--keep", "last=4")
+    w.create(job="100-1", target="pve3")
+    jobs, kept = ("100-0", "100-1"), []
+
+    def runs(times):
+        for job in times * jobs:
+            w.lab.write(0, 3)
+            w.run(job=job)
+
+    def on(node):
+        return sum((job, at) == ("100-0", node) for at, job, _ in all_points(w))
+    runs(4)
+    assert (on("pve2"), on("pve3")) == (4, 1), list(all_points(w))
+    for node in ("pve2", "pve3"):
+        w.c.node(node).pvesr("failover", "100", "--force", check=True)
+        w.owner = node
+        w.face(node)
+        runs(1)
+        kept.append(on("pve2"))
+    assert w.job()["target"] == "pve1" and w.job("100-1")["target"] == "pve2" and min(kept) >= 4, kept
+    for _ in range(6):
+        runs(1)
+        kept.append(on("pve2"))
+        assert kept[-1] <= 4, kept
+    assert kept[-1] == 1, kept
 
 
 @scenario("plain")

@@ -46,6 +46,8 @@ static void take_line(char *line, struct known *ret)
         take_epoch(value, &ret->epoch);
     else if (strcmp(line, "former") == 0)
         take_epoch(value, &ret->former);
+    else if (strcmp(line, "came") == 0)
+        take_epoch(value, &ret->came);
     else if (strcmp(line, "guest") == 0)
         strv_add(&ret->guest, value);
     else if (strcmp(line, "disk") == 0)
@@ -83,6 +85,8 @@ int known_store(const char *path, const struct known *k, struct err *e)
     _cleanup_buf_ struct buf text = BUF_INIT;
     _cleanup_free_ char *folder = xasprintf("%.*s", (int)(strrchr(path, '/') - path), path);
     buf_addf(&text, "epoch %" PRId64 "\nformer %" PRId64 "\n", k->epoch, k->former);
+    if (k->came)
+        buf_addf(&text, "came %" PRId64 "\n", k->came);
     add_lines("guest", &k->guest, &text);
     add_lines("disk", &k->disks, &text);
     add_lines("told", &k->told, &text);

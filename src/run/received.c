@@ -46,6 +46,22 @@ void received_add(struct received *r, const struct snapshots *s)
     }
 }
 
+static int look_at_volume(struct volume *v, const char *volid, void *arg, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    int r = volume_snapshots(v, &all, e);
+    received_add(arg, &all);
+    return r;
+}
+
+bool received_look(struct env *env, uint32_t guest, struct received *ret)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv problems =
+        STRV_INIT; /* who removes anything has looked, too, and tells them */
+    return env_each_volume(env, guest, true, look_at_volume, ret, &problems, &ignored) == 0;
+}
+
 /* Is there a section of it that cannot be read? */
 static bool is_unread(const struct jobs *jobs, const char *job_id)
 {

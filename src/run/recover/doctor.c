@@ -208,17 +208,20 @@ static const char *doubtful(const struct doctor *d, const struct snapshot *s)
 {
     if (snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE))
         return "kept because nobody else had it: unless somebody needs it, remove it";
-    if (unused(d, s) && is_what(d, s) == RECEIVED_FREE)
+    const char *why = unused(d, s);
+    bool ours = is_judged(d, s) && snapshot_is_of_guest(s->name, d->guest);
+    bool outlived = ours && !why && d->exists && is_outlived(d, s);
+    if ((why || outlived) && is_what(d, s) == RECEIVED_FREE)
         return "one of several that were kept here, of which no job takes care any more. It may be the only "
                "one of its time: unless somebody needs it, remove it";
-    if (!is_judged(d, s) || !snapshot_is_of_guest(s->name, d->guest) || unused(d, s))
+    if (why || !ours)
         return NULL;
     if (!d->exists && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED))
         return "the guest and its disk are no more. It may be the last copy: unless you need it, remove it";
-    return d->exists && is_outlived(d, s)
+    return outlived
                ? "its job is no more, and a job of today has a newer one. It may be the only one in common "
-                 "with another node's replica: if nothing is to be replicated there again, and 'pvesr plan' "
-                 "of none of the guest's jobs names it, remove it"
+                 "with another node's replica, or of its time: if nothing is to be replicated there again, "
+                 "and 'pvesr plan' of none of the guest's jobs names it, remove it"
                : NULL;
 }
 
@@ -462,25 +465,6 @@ static void settle(struct doctor *d)
 
 /* ---- all of them ---- */
 
-static int count_volume(struct volume *v, const char *volid, void *arg, struct err *e)
-{
-    struct doctor *d = arg;
-    _cleanup_snapshots_ struct snapshots all = {0};
-    int r = volume_snapshots(v, &all, e);
-    received_add(&d->received, &all);
-    return r;
-}
-
-/* Where the guest is, what was received tells by its number what it is. */
-static void count_received(struct doctor *d)
-{
-    struct err ignored;
-    _cleanup_strv_ struct strv problems = STRV_INIT; /* the look at each volume has the same */
-    received_release(&d->received);
-    d->counted =
-        d->here && env_each_volume(d->env, d->guest, true, count_volume, d, &problems, &ignored) == 0;
-}
-
 static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
 {
     _cleanup_free_ char *still = stands_still(d, guest); /* a guest that does not answer holds up no run */
@@ -505,7 +489,8 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
     settle(d);
     if (still)
         look_at_stillness(d);
-    count_received(d);
+    received_release(&d->received);
+    d->counted = d->here && received_look(d->env, guest, &d->received);
     _cleanup_strv_ struct strv warnings = STRV_INIT;
     int r = env_each_volume(d->env, guest, true, look_at_volume, d, &warnings, e);
     add_untold(d, &warnings, r > 0 ? &d->found->problems : &d->found->warnings);

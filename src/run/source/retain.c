@@ -186,12 +186,21 @@ bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *so
            !snapshots_find(source, there->name);
 }
 
-/* The newest point of a job of today's comes along with each run of another, whatever its rules. */
+/* Of a job of today's, the newest point comes along with each run of another: that is no history there. */
+static bool stays_of_other(const struct retain *by, const char *name)
+{
+    enum received_is what = received_is(by->there, by->jobs, name);
+    for (size_t i = 0; what == RECEIVED_RULED && i < by->n_others; i++)
+        if (history_has(&by->others[i], name))
+            return true;
+    return what == RECEIVED_FREE;
+}
+
 static bool stays_there(const struct retain *by, const struct snapshot *s)
 {
     return history_has(by->history, s->name) ||
            (s->flags & SNAPSHOT_RECEIVED && !snapshot_is_of_job(s->name, by->job_id) &&
-            received_is(by->there, by->jobs, s->name) == RECEIVED_FREE);
+            stays_of_other(by, s->name));
 }
 
 /* Chosen from what both sides have once the new snapshot is acknowledged, and carried out only then

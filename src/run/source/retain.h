@@ -45,6 +45,8 @@ struct retain {
     const char *job_id, *new_snapshot; /* "" where the job goes */
     const struct strv *siblings;       /* as above */
     const struct history *history;     /* of this job; NULL: only the newest point is kept */
+    const struct history *others;      /* target: of other jobs, of which it has a history (sync-prune.c) */
+    size_t n_others;
     struct jobs *jobs;
     const struct received *here, *there; /* what either side had received before this run */
     bool leave;                          /* the job goes, and leaves its points where they are */

@@ -106,6 +106,70 @@ bool sync_history(const struct sync *s, const struct snapshots *more, struct his
     return true;
 }
 
+/* ---- the histories of other jobs ---- */
+
+struct others {
+    struct history *v;
+    size_t n;
+};
+
+static void others_release(struct others *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        history_release(&o->v[i]);
+    free(o->v);
+}
+
+/* What the target got of another job by runs of this one is on its own target. Those came since this job is,
+ * and since the guest is here. How many are older, on one volume? */
+static size_t count_older(const struct sync *s, size_t i, const char *job_id)
+{
+    const struct snapshots *there = &s->volumes[i].replica.snapshots;
+    int64_t since = s->known.came > s->state->began ? s->known.came : s->state->began;
+    size_t n = 0;
+    for (size_t k = 0; k < there->n; k++)
+        n += there->v[k].flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(there->v[k].name, job_id) &&
+             snapshot_epoch(there->v[k].name) <= since;
+    return n;
+}
+
+/* One that is older is what the last run before it brought along; more are a history, of when this target was
+ * that of the other job. As long as the rules keep any of it, what comes along counts with it, so that it
+ * comes to its end by them. */
+static bool has_history(const struct sync *s, const char *job_id)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->volumes[i].replica.info.many && count_older(s, i, job_id) > 1)
+            return true;
+    return false;
+}
+
+static void add_other(const struct sync *s, const struct job *job, struct others *ret)
+{
+    struct keep rules;
+    if (strcmp(job->id, s->job->id) == 0 || job->remove != REMOVE_NOT || !keep_history(job->keep, &rules) ||
+        !has_history(s, job->id))
+        return;
+    struct history h = {.job_id = job->id, .now = s->start};
+    for (size_t i = 0; i < s->n; i++) {
+        struct snapshots there = {0};
+        target_after(s, i, &there);
+        history_add(&h, &there);
+        snapshots_release(&there);
+    }
+    history_prune(&h, &rules);
+    ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
+    ret->v[ret->n++] = h;
+}
+
+static void find_others(const struct sync *s, struct others *ret)
+{
+    size_t end;
+    const struct jobs *jobs = &s->env->jobs.jobs;
+    for (size_t i = jobs_of_guest(jobs, s->job->guest, &end); i < end; i++)
+        add_other(s, &jobs->v[i], ret);
+}
+
 /* Nothing changed since it was taken: it will have the new name. */
 static bool gets_the_name(const struct sync_volume *v, const struct snapshot *one)
 {
@@ -162,8 +226,12 @@ void sync_prune_choose(const struct sync *s, struct sync_prune *ret)
 {
     struct history all = {.job_id = s->job->id, .now = s->start};
     _cleanup_(received_release) struct received here = {0}, there = {0};
+    _cleanup_(others_release) struct others others = {0};
     sync_received(s, &here, &there);
-    struct retain by = {.job_id = s->job->id,
+    find_others(s, &others);
+    struct retain by = {.others = others.v,
+                        .n_others = others.n,
+                        .job_id = s->job->id,
                         .new_snapshot = s->snapshot,
                         .siblings = s->siblings,
                         .history = sync_history(s, NULL, &all) ? &all : NULL,

@@ -279,6 +279,37 @@ static void test_retain(void **state)
     }
 }
 
+/* Another job's history, of when the target was that one's: by that job's rules, if it has any. */
+static void test_others(void **state)
+{
+    (void)state;
+    const struct strv none = STRV_INIT;
+    const struct history other = {
+        .job_id = "100-1", .v = (struct history_run[]){{4, 4, 0}, {7, 7, 1}}, .n = 2};
+    for (int rules = 0; rules < 2; rules++) {
+        struct snapshots target = {0}, after = {0}, go = {0};
+        _cleanup_(received_release) struct received received = {0};
+        side_parse("T3=a T4=b T7=c! T7=d S9=n", true, &target);
+        side_parse("S9=n", false, &after);
+        received_add(&received, &target);
+        jobs.v[1].keep = rules ? xstrdup("last=2") : NULL;
+        const struct retain by = {.job_id = "100-0",
+                                  .new_snapshot = "__replicate_100-0_9__",
+                                  .siblings = &none,
+                                  .others = &other,
+                                  .n_others = 1,
+                                  .jobs = &jobs,
+                                  .there = &received};
+        retain_target(&by, &target, &after, target.v[4].id, &go);
+        assert_int_equal(go.n, rules ? 2 : 4); /* T3, and the T7 that was made there */
+        snapshots_release(&target);
+        snapshots_release(&after);
+        snapshots_release(&go);
+    }
+    free(jobs.v[1].keep);
+    jobs.v[1].keep = NULL;
+}
+
 static const struct retain_source_case {
     int line;
     const char *source, *siblings,
@@ -352,6 +383,7 @@ int main(void)
         cmocka_unit_test(tells_history_from_one),
         cmocka_unit_test(bounds),
         cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_others),
         cmocka_unit_test(test_retain_source),
     };
     return cmocka_run_group_tests(tests, parse_jobs, release_jobs);
