@@ -71,6 +71,14 @@ class World:
         self.owner = node
         self.face(target)
 
+    def on_plain(self, node):
+        """The node's storage is on another file system from now on, which is empty and keeps one restore point."""
+        image = os.path.join(self.c.dir, f"{node.name}.plain")
+        rig.sh("truncate", "-s", "512M", image)
+        rig.sh("mkfs.ext4", "-q", "-F", image)
+        rig.sh("mount", "-o", "loop", image, node.store)
+        self.c.cleanup.callback(subprocess.run, ["umount", "-l", node.store], check=False)
+
     def face(self, target):
         self.lab.source, self.lab.target = self.c.node(self.owner).store, self.c.node(target).store
 

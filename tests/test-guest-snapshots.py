@@ -395,6 +395,62 @@ def renamed_guest_snapshot(w):
     assert "WARNING" not in w.log(), w.log()
 
 
+ALONE = "WARNING: this node has not the guest's snapshot"
+
+
+@scenario("xfs", "btrfs")
+def lost_at_home(w):
+    """a guest snapshot is lost on the guest's own node, and its configuration lists it: the target's copy stays, which the plan, and the next run, say; it goes when the guest's snapshot is deleted"""
+    snap = w.lab.take_guest_snapshot()
+    kept = w.copy(w.lab.live(0))
+    w.create()
+    w.run()
+    w.lab.names.drop_snapshot(w.a.store, 0, snap)
+    w.lab.write(0, 5)
+    plan = w.a.pvesr("plan", "100-0", check=True).stdout
+    assert f"{ALONE} '{snap}'" in plan and f"remove '{snap}'" not in plan, plan
+    done = w.run()
+    assert f"{ALONE} '{snap}'" in w.log() and f"{ALONE} '{snap}'" in done.stderr, w.log()
+    for _ in range(2):
+        assert same_file(w.lab.names.snapshot(w.b.store, 0, snap), kept), w.lab.names.entries(w.b.store)
+        w.lab.write(0, 5)
+        assert "WARNING" not in w.run().stderr, w.log()
+    w.lab.snapshots.pop(snap)
+    w.lab.save()
+    w.run()
+    assert (0, snap) not in w.lab.names.entries(w.b.store)[0] and "WARNING" not in w.log(), w.log()
+    w.proved()
+
+
+def moved(w, to, other):
+    w.c.node(to).pvesr("failover", "100", "--force", check=True)
+    w.owner = to
+    w.face(other)
+
+
+@scenario("xfs")
+def lost_on_the_way(w):
+    """a guest that came here with its snapshot goes to a storage that keeps none, and its first run is back to here: the snapshot stays here"""
+    w.create()
+    w.run()
+    moved(w, "pve2", "pve1")
+    snap = w.lab.take_guest_snapshot()
+    kept = w.copy(w.lab.live(0))
+    w.lab.write(0, 5)
+    w.run()
+    moved(w, "pve1", "pve2")
+    w.on_plain(w.b)
+    w.run()
+    moved(w, "pve2", "pve1")
+    for _ in range(2):
+        w.lab.write(0, 5)
+        w.run()
+        assert (0, snap) in w.lab.names.entries(w.a.store)[0], w.log()
+        assert same_file(w.lab.names.snapshot(w.a.store, 0, snap), kept), w.log()
+    moved(w, "pve1", "pve2")
+    assert same_file(w.lab.names.snapshot(w.a.store, 0, snap), kept)
+
+
 @scenario("plain")
 def not_held_there(w):
     """a storage that keeps one restore point has no guest snapshots: that is so, and nobody is warned of it"""

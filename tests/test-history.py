@@ -187,6 +187,211 @@ def history_survives_a_move(w):
     assert len(points(w, w.a)) == 3 and len(points(w, w.b)) == 1, (points(w, w.a), points(w, w.b))
 
 
+def failed_over(w, runs=4, keep=("--keep", "last=5")):
+    """After so many runs the guest is on the target, whose points hold what is returned."""
+    w.create(*keep)
+    kept = {}
+    for _ in range(runs):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.owner = "pve2"
+    w.face("pve1")
+    return kept
+
+
+def all_there(w, kept):
+    """On the node of the guest, which was the target; what it has besides of that job is returned."""
+    found = points(w, w.b)
+    for name in kept:
+        assert name in found, f"{name} is gone: {w.log()}"
+        assert same_file(w.lab.names.snapshot(w.b.store, 0, name), kept[name][0]), name
+    return [name for name in found if name not in kept]
+
+
+@scenario("xfs")
+def history_survives_a_target_that_keeps_one(w):
+    """the history stays where the guest moved to, as long as the rules keep it, whatever the other node's storage keeps"""
+    kept = failed_over(w)
+    w.on_plain(w.a)
+    for _ in range(3):
+        w.lab.write(0, 5)
+        w.run()
+        assert len(all_there(w, kept)) == 1, points(w, w.b)
+    w.b.pvesr("update", "100-0", "--keep", "last=3", check=True)
+    w.run()
+    assert sorted(points(w, w.b))[:-1] == sorted(kept)[-2:], points(w, w.b)
+    w.b.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.run()
+    assert len(points(w, w.b)) == 1, points(w, w.b)
+
+
+def freed(w, node, names):
+    """Doctor names each with the command that removes it, and removes none else; that does."""
+    before = points(w, node)
+    for name in names:
+        volid = f"{w.c.storage_id}:{w.lab.names.volname(0)}@{name}"
+        said = node.pvesr("doctor", "--repair", check=True).stdout
+        line, = [line for line in said.splitlines() if f"--free {volid}'" in line]
+        assert line.startswith("kept ") and "the only one of its time" in line, said
+        node.pvesr("doctor", "--guest", "100", "--free", volid, check=True)
+    assert points(w, node) == [name for name in before if name not in names]
+
+
+@scenario("xfs", "btrfs")
+def a_former_jobs_history_stays(w):
+    """the guest failed over, its job is taken out by force, and another made: the history stays until a person frees it, and then what is left goes"""
+    kept = failed_over(w)
+    w.b.pvesr("delete", "100-0", "--force", check=True)
+    w.create("--keep", "last=2", job="100-1", target="pve1")
+    for _ in range(3):
+        w.lab.write(0, 5)
+        w.run(job="100-1")
+        all_there(w, kept)
+    freed(w, w.b, sorted(kept)[:-1])
+    w.run(job="100-1")
+    assert points(w, w.b) == [], w.log(job="100-1")
+
+
+@scenario("xfs", "btrfs")
+def a_former_jobs_history_on_the_target(w):
+    """a job is taken out by force and made anew to the same target by another number: its history there stays, until a person frees it; with one point, that goes"""
+    for number, keep in (("0", ("--keep", "last=5")), ("2", ())):
+        kept, job, new = [], f"100-{number}", f"100-{int(number) + 1}"
+        prefix = f"__replicate_{job}_"
+
+        def there():
+            return sorted(s for d, s in w.lab.names.entries(w.b.store)[0] if (s or "").startswith(prefix))
+        w.create(*keep, job=job)
+        for _ in range(4):
+            w.lab.write(0, 5)
+            w.run(job=job)
+        kept = there()
+        w.a.pvesr("delete", job, "--force", check=True)
+        w.create(job=new)
+        for _ in range(3):
+            w.lab.write(0, 5)
+            w.run(job=new)
+        old = w.lab.names.entries(w.a.store)[0]
+        assert there() == (kept if keep else [name for name in kept if (0, name) in old]), (kept, there())
+        w.a.pvesr("delete", new, "--force", check=True)
+
+
+@scenario("xfs", "btrfs")
+def a_removal_by_force(w):
+    """the guest failed over and its job is taken out by force: doctor removes nothing of the history, and names each point with the command that does; what was one base, it removes"""
+    kept = failed_over(w)
+    w.b.pvesr("delete", "100-0", "--force", check=True)
+    said = w.b.pvesr("doctor", "--repair", check=True).stdout
+    assert all_there(w, kept) == [] and [line.split()[0] for line in said.splitlines()] == ["kept"] * len(kept), said
+    freed(w, w.b, sorted(kept)[:-1])
+    assert "the guest has no job any more" in w.b.pvesr("doctor", "--repair", check=True).stdout
+    assert points(w, w.b) == [], points(w, w.b)
+
+
+@scenario("xfs", "btrfs")
+def a_disk_left_out(w):
+    """the guest failed over, and one of its disks is replicated no more: neither a run nor doctor takes its history, which goes by the rules"""
+    w.lab.add_disk()
+    kept = failed_over(w)
+    w.write_guest(w.lab.config().replace(w.lab.names.volname(1), w.lab.names.volname(1) + ",replicate=0"))
+    w.run()
+    assert "removed" not in w.b.pvesr("doctor", "--repair", check=True).stdout
+    assert points(w, w.b, 1) == sorted(kept), points(w, w.b, 1)
+    w.b.pvesr("update", "100-0", "--keep", "last=3", check=True)
+    w.run()
+    assert points(w, w.b, 1) == [max(kept)], points(w, w.b, 1)
+
+
+@scenario("xfs", "btrfs")
+def a_base_ends(w):
+    """the guest failed over to where one point was kept, its job is taken out by force, and another made: nothing of it is left"""
+    failed_over(w, keep=())
+    w.b.pvesr("delete", "100-0", "--force", check=True)
+    w.create(job="100-1", target="pve1")
+    for _ in range(2):
+        w.lab.write(0, 5)
+        w.run(job="100-1")
+    assert points(w, w.b) == [], points(w, w.b)
+
+
+@scenario("xfs", "btrfs")
+def a_removal_that_leaves_all(w):
+    """the guest failed over, and its job is deleted with --keep: the points where it is now stay"""
+    kept = failed_over(w)
+    w.b.pvesr("delete", "100-0", "--keep", check=True)
+    w.run()
+    assert all_there(w, kept) == []
+
+
+def all_points(w):
+    """(node, job, path) of each restore point of disk 0 on all nodes; no job: it is kept aside."""
+    for node in ("pve1", "pve2", "pve3"):
+        store = w.c.node(node).store
+        for n, snap in w.lab.names.entries(store)[0] if os.path.isdir(w.lab.names.folder(store)) else ():
+            if n == 0 and (m := re.match("(__replicate|diverged)_(100-[01])_", snap or "")):
+                yield node, m[2] if m[1] == "__replicate" else None, w.lab.names.snapshot(store, 0, snap)
+
+
+@scenario("xfs", "btrfs")
+def histories_of_two_jobs(w):
+    """a guest with two jobs moves round three nodes: each job's points go by its own rules, on whatever node; and when these let them go, none is left"""
+    w.c.add_node("pve3")
+    jobs, made = ("100-0", "100-1"), []
+    for job, target in zip(jobs, ("pve2", "pve3")):
+        w.create("--keep", "last=9", job=job, target=target)
+    for node in ("pve1", "pve2", "pve3", "pve1"):
+        if node != w.owner:
+            w.c.node(node).pvesr("failover", "100", "--force", check=True)
+            w.owner = node
+            w.face(node)
+        for job in 2 * jobs:
+            w.lab.write(0, 3)
+            w.run(job=job)
+            made.append((job, w.copy(w.lab.live(0))))
+            for of in jobs:  # a rule counts what its own run sees
+                for i, (_, copy) in enumerate([one for one in made if one[0] == of][-5:]):
+                    assert any(same_file(path, copy) for _, _, path in all_points(w)), f"{of}, {i}: {list(all_points(w))}"
+    for job in jobs:
+        w.a.pvesr("update", job, "--delete", "keep", check=True)
+    for job in 3 * jobs:
+        w.lab.write(0, 3)
+        w.run(job=job)
+    left = [(node, job) for node, job, _ in all_points(w) if job]
+    assert len(left) == len(set(left)), sorted(left)
+
+
+@scenario("xfs", "btrfs")
+def a_history_of_the_past_ends(w):
+    """what a target has of another job, of when it was that one's, goes by that one's rules, though that replicates elsewhere; and no more of it gathers there then"""
+    w.c.add_node("pve3")
+    w.create("--keep", "last=4")
+    w.create(job="100-1", target="pve3")
+    jobs, kept = ("100-0", "100-1"), []
+
+    def runs(times):
+        for job in times * jobs:
+            w.lab.write(0, 3)
+            w.run(job=job)
+
+    def on(node):
+        return sum((job, at) == ("100-0", node) for at, job, _ in all_points(w))
+    runs(4)
+    assert (on("pve2"), on("pve3")) == (4, 1), list(all_points(w))
+    for node in ("pve2", "pve3"):
+        w.c.node(node).pvesr("failover", "100", "--force", check=True)
+        w.owner = node
+        w.face(node)
+        runs(1)
+        kept.append(on("pve2"))
+    assert w.job()["target"] == "pve1" and w.job("100-1")["target"] == "pve2" and min(kept) >= 4, kept
+    for _ in range(6):
+        runs(1)
+        kept.append(on("pve2"))
+        assert kept[-1] <= 4, kept
+    assert kept[-1] == 1, kept
+
+
 @scenario("plain")
 def plain_files_keep_one(w):
     """a plain file has one restore point: `keep` changes nothing, and the plan and the log say so"""

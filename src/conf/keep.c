@@ -53,3 +53,10 @@ int keep_parse(const char *text, struct keep *ret, struct err *e)
     *ret = keep;
     return 0;
 }
+
+bool keep_history(const char *text, struct keep *ret)
+{
+    struct err e;
+    static const struct keep one = {.n = {[KEEP_LAST] = 1}};
+    return text && keep_parse(text, ret, &e) == 0 && memcmp(ret, &one, sizeof one) != 0;
+}

@@ -3,6 +3,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 enum keep_rule { KEEP_LAST, KEEP_HOURLY, KEEP_DAILY, KEEP_WEEKLY, KEEP_MONTHLY, KEEP_YEARLY, KEEP_RULES };
 
 /* In all: the target tells of all it has in each run. */
@@ -17,3 +19,6 @@ struct keep {
 /* One rule at least, none twice, each 1 or more, KEEP_MAX in all. ERR_USAGE, the sentence is only the reason
  * and names the part that is wrong. */
 int keep_parse(const char *text, struct keep *ret, struct err *e);
+
+/* Does a job with these rules keep more than the newest point? text is the job's `keep`, NULL: no. */
+bool keep_history(const char *text, struct keep *ret);

@@ -50,6 +50,8 @@ static void take_line(char *line, struct known *ret)
         take_epoch(value, &ret->former);
     else if (strcmp(line, "type") == 0)
         snprintf(ret->type, sizeof ret->type, "%s", value);
+    else if (strcmp(line, "came") == 0)
+        take_epoch(value, &ret->came);
     else if (strcmp(line, "guest") == 0)
         strv_add(&ret->guest, value);
     else if (strcmp(line, "disk") == 0)
@@ -91,6 +93,8 @@ int known_store(const char *path, const struct known *k, struct err *e)
     buf_addf(&text, "epoch %" PRId64 "\nformer %" PRId64 "\n", k->epoch, k->former);
     if (*k->type)
         buf_addf(&text, "type %s\n", k->type);
+    if (k->came)
+        buf_addf(&text, "came %" PRId64 "\n", k->came);
     add_lines("guest", &k->guest, &text);
     add_lines("disk", &k->disks, &text);
     add_lines("told", &k->told, &text);

@@ -2,8 +2,9 @@
  * names that the new one's get (BEHAVIOUR.md#whose-things).
  *
  * STATE-DIR/pvesr-guests/JOB on both nodes, of the last run that succeeded; text, a line each: `epoch EPOCH`,
- * `former EPOCH`, `type TYPE`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`, `unseen VOLID`. It outlives
- * the job and its state. It is a hint: nothing is refused, and nothing goes, for what it says. */
+ * `former EPOCH`, `came EPOCH`, `type TYPE`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`, `unseen
+ * VOLID`. It outlives the job and its state. It is a hint: nothing is refused, and nothing goes, for what it
+ * says. */
 #pragma once
 
 #include "base/err.h"
@@ -15,9 +16,12 @@
 #include <stdint.h>
 
 struct known {
-    int64_t epoch;      /* when the run began, as in the name of its restore point; 0: nothing is known */
-    int64_t former;     /* the job's points up to this one are another guest's; 0: none is */
-    char type[8];       /* guest_type_name; "": an earlier version did not note it */
+    int64_t epoch;  /* when the run began, as in the name of its restore point; 0: nothing is known */
+    int64_t former; /* the job's points up to this one are another guest's; 0: none is */
+    int64_t
+        came;     /* on the guest's node: the newest point that was received there, of any job, also if it
+                     is gone: the guest came after it, and has been there since; 0: it was not known to come */
+    char type[8]; /* guest_type_name; "": an earlier version did not note it */
     struct strv guest;  /* guest_config_identity_ever */
     struct strv disks;  /* of its live volumes on this node: digests of volume_made */
     struct strv told;   /* digests of sentences that need not be said again */

@@ -88,14 +88,16 @@ static void test_file(void **state)
     assert_non_null(mkdtemp(dir));
     struct err e = {0};
     _cleanup_free_ char *path = known_path(dir, "100-0");
-    _cleanup_(known_release) struct known none = {0}, one = {.epoch = 12, .former = 7}, again = {0};
+    _cleanup_(known_release) struct known none = {0}, one = {.epoch = 12, .former = 7, .came = 9},
+                                          again = {0};
     assert_int_equal(known_load(path, &none, &e), 0);
     assert_true(none.epoch == 0 && !none.guest.n && !none.disks.n);
     parse("lxc/uuid:u,mac:m a,b", &one);
     assert_true(known_tell(&none, &one, "s:disk: a sentence of words"));
     assert_int_equal(known_store(path, &one, &e), 0);
     assert_int_equal(known_load(path, &again, &e), 0);
-    assert_true(again.epoch == 12 && again.former == 7 && again.guest.n == 2 && again.disks.n == 2);
+    assert_true(again.epoch == 12 && again.former == 7 && again.came == 9 && again.guest.n == 2 &&
+                again.disks.n == 2);
     assert_string_equal(again.type, "lxc");
     assert_false(known_tell(&again, &one, "s:disk: a sentence of words"));
     assert_true(known_tell(&again, &one, "another one"));

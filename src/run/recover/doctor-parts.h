@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/lookup.h"
+#include "run/received.h"
 #include "run/recover/doctor.h"
 
 struct doctor {
@@ -20,8 +21,10 @@ struct doctor {
     bool sure;          /* all jobs and guests could be read */
     bool named;         /* `volids` are known */
     struct strv volids; /* what is replicated of it, wherever it is */
-    bool readable;      /* so is all that its file names, and… */
-    struct strv others; /* …this of it, which takes no part in replication */
+    struct received received; /* what this node received of it… */
+    bool counted;             /* …which is all */
+    bool readable;            /* so is all that its file names, and… */
+    struct strv others;       /* …this of it, which takes no part in replication */
     /* of the volume */
     const char *volid;
     bool live;                  /* it is there itself */

@@ -143,11 +143,6 @@ static void look_at_stage(struct doctor *d, struct volume *v, const char *volid,
                    : xstrdup("the beginning of a copy, which no run will go on with"));
 }
 
-struct leftover {
-    struct doctor *d;
-    const char *volid;
-};
-
 /* Of a job that is no more, and one of today has a newer point of this volume. */
 static bool is_outlived(const struct doctor *d, const struct snapshot *s)
 {
@@ -171,9 +166,8 @@ static bool is_judged(const struct doctor *d, const struct snapshot *s)
     return !(s->flags & SNAPSHOT_STRANGE) && snapshot_epoch(s->name) && !is_vague(d);
 }
 
-/* Why nobody will ever need this point; NULL: somebody may. On a node that the guest is not on it is a copy
- * of its data, and may be the last one. */
-static const char *useless(const struct doctor *d, const struct snapshot *s)
+/* Why no run will ever take care of it; NULL: one may. Of another node's guest it may be the last copy. */
+static const char *unused(const struct doctor *d, const struct snapshot *s)
 {
     if (!d->here || !is_judged(d, s))
         return NULL;
@@ -184,20 +178,41 @@ static const char *useless(const struct doctor *d, const struct snapshot *s)
     return d->named && !strv_has(&d->volids, d->volid) ? "no job replicates this disk" : NULL;
 }
 
+/* Where it is no base, who says when it goes? No rules of a guest's whose disk it was. */
+static enum received_is is_what(const struct doctor *d, const struct snapshot *s)
+{
+    enum received_is what = !(s->flags & SNAPSHOT_RECEIVED) ? RECEIVED_BASE
+                            : d->counted ? received_is(&d->received, &d->env->jobs.jobs, s->name)
+                                         : RECEIVED_RULED;
+    return what == RECEIVED_RULED && !snapshot_is_of_guest(s->name, d->guest) ? RECEIVED_FREE : what;
+}
+
+/* …nor anybody need it, as one that was a base and nothing else. */
+static const char *useless(const struct doctor *d, const struct snapshot *s)
+{
+    return is_what(d, s) == RECEIVED_BASE ? unused(d, s) : NULL;
+}
+
 /* What it is that probably nobody needs; NULL: it is not. What other nodes hold, and what was copied or moved
  * to elsewhere, cannot be seen here: it may be the only point in common with a replica, or the last copy. */
 static const char *doubtful(const struct doctor *d, const struct snapshot *s)
 {
     if (snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE))
         return "kept because nobody else had it: unless somebody needs it, remove it";
-    if (!is_judged(d, s) || !snapshot_is_of_guest(s->name, d->guest) || useless(d, s))
+    const char *why = unused(d, s);
+    bool ours = is_judged(d, s) && snapshot_is_of_guest(s->name, d->guest);
+    bool outlived = ours && !why && d->exists && is_outlived(d, s);
+    if ((why || outlived) && is_what(d, s) == RECEIVED_FREE)
+        return "one of several that were kept here, of which no job takes care any more. It may be the only "
+               "one of its time: unless somebody needs it, remove it";
+    if (why || !ours)
         return NULL;
     if (!d->exists && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED))
         return "the guest and its disk are no more. It may be the last copy: unless you need it, remove it";
-    return d->exists && is_outlived(d, s)
+    return outlived
                ? "its job is no more, and a job of today has a newer one. It may be the only one in common "
-                 "with another node's replica: if nothing is to be replicated there again, and 'pvesr plan' "
-                 "of none of the guest's jobs names it, remove it"
+                 "with another node's replica, or of its time: if nothing is to be replicated there again, "
+                 "and 'pvesr plan' of none of the guest's jobs names it, remove it"
                : NULL;
 }
 
@@ -209,10 +224,9 @@ static void add_point(struct doctor *d, enum finding_state state, const char *vo
 
 static void tell_removed(const struct snapshot *s, int result, const struct err *e, void *arg)
 {
-    const struct leftover *l = arg;
-    const char *why = useless(l->d, s);
-    add_point(l->d, doctor_removed(l->d, l->volid, result, e), l->volid, s,
-              why ? why : "somebody asked for it");
+    struct doctor *d = arg;
+    const char *why = useless(d, s);
+    add_point(d, doctor_removed(d, d->volid, result, e), d->volid, s, why ? why : "somebody asked for it");
 }
 
 /* What only a person can judge. True: one has. */
@@ -249,7 +263,7 @@ static int look_at_snapshots(struct doctor *d, struct volume *v, const char *vol
         else if (left_over)
             add_point(d, FINDING_LEFT, volid, s, useless(d, s));
     }
-    return volume_snapshots_destroy(v, &left, tell_removed, &(struct leftover){d, volid}, e);
+    return volume_snapshots_destroy(v, &left, tell_removed, d, e);
 }
 
 /* Where the guest is, its volume may come from a snapshot of a replica. */
@@ -378,6 +392,8 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
     settle(d);
     if (still)
         look_at_stillness(d);
+    received_release(&d->received);
+    d->counted = d->here && received_look(d->env, guest, &d->received);
     _cleanup_strv_ struct strv warnings = STRV_INIT;
     int r = env_each_volume(d->env, guest, true, look_at_volume, d, &warnings, e);
     add_untold(d, &warnings, r > 0 ? &d->found->problems : &d->found->warnings);
@@ -444,6 +460,7 @@ int doctor_look(struct env *env, const struct doctor_options *o, struct findings
     strv_release(&d.freed);
     strv_release(&d.volids);
     strv_release(&d.others);
+    received_release(&d.received);
     snapshots_release(&d.snapshots);
     if (r < 0)
         findings_release(ret);

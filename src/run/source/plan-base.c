@@ -1,5 +1,6 @@
 /* What both sides have, and what of it can be built upon. */
 #include "run/source/plan-parts.h"
+#include "run/source/retain.h"
 
 #include "volume/name.h"
 
@@ -114,6 +115,20 @@ static bool is_sent(const struct plan_volume *p, const struct snapshot *s)
     return false;
 }
 
+static void tell_lost_here(const struct plan_input *in, const struct plan_input_volume *v,
+                           struct plan_volume *ret)
+{
+    const struct snapshots *there = &v->replica->snapshots;
+    for (size_t i = 0; i < there->n && !ret->replace && !ret->anew; i++)
+        if (snapshot_lost_here(&there->v[i], v->snapshots, in->guest_snapshots))
+            strv_addf(&ret->missing,
+                      PLAN_WARNING "this node has not the guest's snapshot '%s', which the guest's "
+                                   "configuration lists, and the target has it: it stays there as long as "
+                                   "that lists it. Who needs its data: 'pvesr restore-points', 'pvesr clone' "
+                                   "on the target. If nobody does, delete the guest's snapshot",
+                      there->v[i].name);
+}
+
 void plan_tell_missing(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
@@ -136,6 +151,7 @@ void plan_tell_missing(const struct plan_input *in, const struct plan_input_volu
                                    "name again there",
                       s->name, there->name);
     }
+    tell_lost_here(in, v, ret);
 }
 
 /* Another one is sent again, if it is one that travels by itself and was received. */

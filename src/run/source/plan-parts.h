@@ -32,8 +32,8 @@ bool plan_is_marked(const struct plan_input *in, const struct plan_input_volume 
 bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volume *v,
                       const struct snapshot *base);
 
-/* Warns of what is missing (plan_is_missing) and not sent by this run, and of those that have another name
- * there. */
+/* Warns of what is missing (plan_is_missing) and not sent by this run, of those that have another name
+ * there, and of what is there alone (snapshot_lost_here). */
 void plan_tell_missing(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret);
 

@@ -79,7 +79,11 @@ static int remove_replicas(struct sync *s, struct err *e)
 
 void sync_removal_choose(const struct sync *s, size_t i, struct snapshots *ret)
 {
-    retain_source(&s->volumes[i].snapshots, s->job->id, "", s->siblings, NULL, ret);
+    struct received here = {0}, there = {0};
+    sync_received(s, &here, &there);
+    sync_leaving_choose(s, &s->volumes[i].snapshots, NULL, &here, ret);
+    received_release(&here);
+    received_release(&there);
 }
 
 static void remove_local_snapshots(struct sync *s)

@@ -44,13 +44,6 @@ void history_add(struct history *h, const struct snapshots *s)
     }
 }
 
-bool keep_history(const char *text, struct keep *ret)
-{
-    struct err e;
-    static const struct keep one = {.n = {[KEEP_LAST] = 1}};
-    return text && keep_parse(text, ret, &e) == 0 && memcmp(ret, &one, sizeof one) != 0;
-}
-
 /* ---- the rules ---- */
 
 /* An hour, a day … in words. */
@@ -159,32 +152,70 @@ static bool is_orphan(const char *name, const char *job_id, const struct strv *s
     return true;
 }
 
-void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
-                   const struct strv *siblings, const struct history *history, struct snapshots *ret)
+static bool is_data(const struct retain *by, const struct received *side, const char *name)
 {
-    bool all = siblings_settled(source, siblings);
+    return received_is(side, by->jobs, name) != RECEIVED_BASE;
+}
+
+/* On the source: does what was received for this job, or one that is no more, go? */
+static bool received_goes(const struct retain *by, const char *name)
+{
+    if (!snapshot_is_of_job(name, by->job_id))
+        return is_orphan(name, by->job_id, by->siblings) && !is_data(by, by->here, name);
+    return by->leave ? !is_data(by, by->here, name) : !history_has(by->history, name);
+}
+
+void retain_source(const struct retain *by, const struct snapshots *source, struct snapshots *ret)
+{
+    bool all = siblings_settled(source, by->siblings);
     for (size_t i = 0; i < source->n; i++) {
         const struct snapshot *s = &source->v[i];
-        bool received = s->flags & SNAPSHOT_RECEIVED, ours = snapshot_is_of_job(s->name, job_id);
-        bool orphan = received && all && is_orphan(s->name, job_id, siblings);
-        if ((ours || orphan) && !(s->flags & SNAPSHOT_STRANGE) && strcmp(s->name, new_snapshot) != 0 &&
-            (!received || (all && !history_has(history, s->name))))
+        if (s->flags & SNAPSHOT_STRANGE || strcmp(s->name, by->new_snapshot) == 0)
+            continue;
+        if (s->flags & SNAPSHOT_RECEIVED ? all && received_goes(by, s->name)
+                                         : snapshot_is_of_job(s->name, by->job_id))
             snapshots_add(ret, s);
     }
+}
+
+bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *source,
+                        const struct strv *listed)
+{
+    return there->flags & SNAPSHOT_RECEIVED && !(there->flags & SNAPSHOT_STRANGE) && listed &&
+           strv_has(listed, there->name) && !snapshots_find_id(source, there->id) &&
+           !snapshots_find(source, there->name);
+}
+
+/* Of a job of today's, the newest point comes along with each run of another: that is no history there. */
+static bool stays_of_other(const struct retain *by, const char *name)
+{
+    enum received_is what = received_is(by->there, by->jobs, name);
+    for (size_t i = 0; what == RECEIVED_RULED && i < by->n_others; i++)
+        if (history_has(&by->others[i], name))
+            return true;
+    return what == RECEIVED_FREE;
+}
+
+static bool stays_there(const struct retain *by, const struct snapshot *s)
+{
+    return history_has(by->history, s->name) ||
+           (s->flags & SNAPSHOT_RECEIVED && !snapshot_is_of_job(s->name, by->job_id) &&
+            stays_of_other(by, s->name));
 }
 
 /* Chosen from what both sides have once the new snapshot is acknowledged, and carried out only then
  * (sync_carry_out: commit, record, prune): the new snapshot and all that the source has left are among what
  * stays, so that the last restore point, and the last base, outlive each removal; policy_prune on the target
  * keeps what the replica shows, whatever it is told. */
-void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
-                   const char *new_snapshot_id, const struct history *history, struct snapshots *ret)
+void retain_target(const struct retain *by, const struct snapshots *target,
+                   const struct snapshots *source_after, const char *new_snapshot_id, struct snapshots *ret)
 {
+    uint32_t guest = (uint32_t)strtoul(by->job_id, NULL, 10);
     for (size_t i = 0; i < target->n; i++) {
         const struct snapshot *s = &target->v[i];
-        if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id))
-            continue;
-        if (snapshot_is_aside(s->name) || s->flags & SNAPSHOT_STRANGE || history_has(history, s->name))
+        if (strcmp(s->id, new_snapshot_id) == 0 || snapshots_find_id(source_after, s->id) ||
+            snapshot_is_aside(s->name) || s->flags & SNAPSHOT_STRANGE || stays_there(by, s) ||
+            snapshot_lost_here(s, source_after, by->listed))
             continue;
         if (snapshot_is_of_guest(s->name, guest) || s->flags & SNAPSHOT_RECEIVED)
             snapshots_add(ret, s);

@@ -4,6 +4,7 @@
 
 #include "base/strv.h"
 #include "conf/keep.h"
+#include "run/received.h"
 #include "volume/volume.h"
 
 #include <stdbool.h>
@@ -35,21 +36,36 @@ void history_add(struct history *h, const struct snapshots *s);
  * the prune rules of Proxmox's backups do. */
 void history_prune(struct history *h, const struct keep *rules);
 
-/* Does a job with these rules keep more than the newest point? text is the job's `keep`, NULL: no. */
-bool keep_history(const char *text, struct keep *ret);
-
 /* Was each of the guest's other jobs (`siblings`: the names of their last acknowledged snapshots)
  * acknowledged by a run from the node with these snapshots? */
 bool siblings_settled(const struct snapshots *source, const struct strv *siblings);
 
-/* history is NULL where only the newest point is kept.
+/* By what is chosen. */
+struct retain {
+    const char *job_id, *new_snapshot; /* "" where the job goes */
+    const struct strv *siblings;       /* as above */
+    const struct history *history;     /* of this job; NULL: only the newest point is kept */
+    const struct history *others;      /* target: of other jobs, of which it has a history (sync-prune.c) */
+    size_t n_others;
+    struct jobs *jobs;
+    const struct received *here, *there; /* what either side had received before this run */
+    bool leave;                          /* the job goes, and leaves its points where they are */
+    const struct strv *listed;           /* the guest's own snapshots, by its configuration */
+};
+
+/* What was received and is data (run/received.h) goes by the rules of its job alone.
  *
- * Source: this job's, but the new one ("" where the job goes), and what was received for jobs that are no
+ * Source: this job's, but the new one, and what was received for jobs that are no
  * more; a node that was a target of this guest keeps what it received until its siblings are settled, because
  * that may be all it has in common with their targets, and as long as the rules keep it. Target: replication
- * snapshots of the guest and received guest snapshots that the source no longer has, but the new one and the
- * history; never one that is kept aside, nor somebody's (SNAPSHOT_STRANGE). */
-void retain_source(const struct snapshots *source, const char *job_id, const char *new_snapshot,
-                   const struct strv *siblings, const struct history *history, struct snapshots *ret);
-void retain_target(const struct snapshots *target, const struct snapshots *source_after, uint32_t guest,
-                   const char *new_snapshot_id, const struct history *history, struct snapshots *ret);
+ * snapshots of the guest and received guest snapshots that the source no longer has, but the new one, the
+ * history and what is lost here (snapshot_lost_here); never one that is kept aside, nor somebody's
+ * (SNAPSHOT_STRANGE). */
+void retain_source(const struct retain *by, const struct snapshots *source, struct snapshots *ret);
+void retain_target(const struct retain *by, const struct snapshots *target,
+                   const struct snapshots *source_after, const char *new_snapshot_id, struct snapshots *ret);
+
+/* Is it, of the target, a guest's own snapshot that was received there, that the guest's configuration lists
+ * (`listed`), and that the source has not, nor another of its name? It may be the last copy. */
+bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *source,
+                        const struct strv *listed);

@@ -82,7 +82,8 @@ static int keep_replicated(struct gone *g, struct err *e)
 }
 
 /* What this node received as a target is what the rules keep, as on the disks that the guest has: it may have
- * this one again, and nobody else has those states. The removal of the job ends with all. */
+ * this one again, and nobody else has those states. The removal of the job ends with all, unless it is to
+ * leave them. */
 static void choose(const struct sync *s, const struct snapshots *all, struct snapshots *go)
 {
     struct snapshots received = {0};
@@ -91,7 +92,10 @@ static void choose(const struct sync *s, const struct snapshots *all, struct sna
         if (all->v[i].flags & SNAPSHOT_RECEIVED)
             snapshots_add(&received, &all->v[i]);
     bool kept = !s->job->remove && sync_history(s, &received, &history);
-    retain_source(all, s->job->id, "", s->siblings, kept ? &history : NULL, go);
+    _cleanup_(received_release) struct received here = {0}, there = {0};
+    sync_received(s, &here, &there);
+    received_add(&here, all);
+    sync_leaving_choose(s, all, kept ? &history : NULL, &here, go);
     history_release(&history);
     snapshots_release(&received);
 }

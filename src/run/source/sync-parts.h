@@ -48,6 +48,12 @@ int sync_destroy_of(struct sync *s, struct volume *v, const char *volid, const s
 /* The runs of which the restore points stay, with those of one more volume (NULL: none). False: only that of
  * the newest. */
 bool sync_history(const struct sync *s, const struct snapshots *more, struct history *ret);
+/* Of all that a volume here has, which the job does not replicate any more, or replicates no longer. here:
+ * what this node had received on the guest's volumes. */
+void sync_leaving_choose(const struct sync *s, const struct snapshots *all, const struct history *history,
+                         const struct received *here, struct snapshots *ret);
+/* What either side had received before this run, on the run's volumes. */
+void sync_received(const struct sync *s, struct received *here, struct received *there);
 /* Pure. Before the run: volumes[].new needs only the name. */
 void sync_prune_choose(const struct sync *s, struct sync_prune *ret);
 void sync_prune_release(struct sync_prune *p);

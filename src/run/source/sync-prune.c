@@ -51,14 +51,18 @@ static bool unacknowledged(const struct sync *s, const struct plan_volume *p, co
 }
 
 /* The points of the job that count for its rules: those of the target, and those that this node received
- * while it was the target itself. */
+ * while it was the target itself. Where neither side keeps more than one, there is nothing to count; a target
+ * that does not has the new one. */
 static void add_points(const struct sync *s, size_t i, struct history *ret)
 {
     const struct snapshots *here = &s->volumes[i].snapshots;
     struct snapshots there = {0}, points = {0};
+    bool many = s->volumes[i].replica.info.many;
+    if (!many && !s->volumes[i].info.many)
+        return;
     target_after(s, i, &there);
     for (size_t k = 0; k < there.n; k++)
-        if (!unacknowledged(s, &s->plan.v[i], &there.v[k]))
+        if (many ? !unacknowledged(s, &s->plan.v[i], &there.v[k]) : strcmp(there.v[k].name, s->snapshot) == 0)
             snapshots_add(&points, &there.v[k]);
     for (size_t k = 0; k < here->n; k++)
         if (here->v[k].flags & SNAPSHOT_RECEIVED)
@@ -68,18 +72,102 @@ static void add_points(const struct sync *s, size_t i, struct history *ret)
     snapshots_release(&points);
 }
 
+void sync_received(const struct sync *s, struct received *here, struct received *there)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        received_add(here, &s->volumes[i].snapshots);
+        received_add(there, &s->volumes[i].replica.snapshots);
+    }
+}
+
+void sync_leaving_choose(const struct sync *s, const struct snapshots *all, const struct history *history,
+                         const struct received *here, struct snapshots *ret)
+{
+    const struct retain by = {.job_id = s->job->id,
+                              .new_snapshot = "",
+                              .siblings = s->siblings,
+                              .history = history,
+                              .jobs = &s->env->jobs.jobs,
+                              .here = here,
+                              .leave = s->job->remove == REMOVE_LOCAL};
+    retain_source(&by, all, ret);
+}
+
 bool sync_history(const struct sync *s, const struct snapshots *more, struct history *ret)
 {
     struct keep rules;
     if (!keep_history(s->job->keep, &rules))
         return false;
     for (size_t i = 0; i < s->n; i++)
-        if (s->volumes[i].replica.info.many)
-            add_points(s, i, ret);
+        add_points(s, i, ret);
     if (more)
         history_add(ret, more);
     history_prune(ret, &rules);
     return true;
+}
+
+/* ---- the histories of other jobs ---- */
+
+struct others {
+    struct history *v;
+    size_t n;
+};
+
+static void others_release(struct others *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        history_release(&o->v[i]);
+    free(o->v);
+}
+
+/* What the target got of another job by runs of this one is on its own target. Those came since this job is,
+ * and since the guest is here. How many are older, on one volume? */
+static size_t count_older(const struct sync *s, size_t i, const char *job_id)
+{
+    const struct snapshots *there = &s->volumes[i].replica.snapshots;
+    int64_t since = s->known.came > s->state->began ? s->known.came : s->state->began;
+    size_t n = 0;
+    for (size_t k = 0; k < there->n; k++)
+        n += there->v[k].flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(there->v[k].name, job_id) &&
+             snapshot_epoch(there->v[k].name) <= since;
+    return n;
+}
+
+/* One that is older is what the last run before it brought along; more are a history, of when this target was
+ * that of the other job. As long as the rules keep any of it, what comes along counts with it, so that it
+ * comes to its end by them. */
+static bool has_history(const struct sync *s, const char *job_id)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->volumes[i].replica.info.many && count_older(s, i, job_id) > 1)
+            return true;
+    return false;
+}
+
+static void add_other(const struct sync *s, const struct job *job, struct others *ret)
+{
+    struct keep rules;
+    if (strcmp(job->id, s->job->id) == 0 || job->remove != REMOVE_NOT || !keep_history(job->keep, &rules) ||
+        !has_history(s, job->id))
+        return;
+    struct history h = {.job_id = job->id, .now = s->start};
+    for (size_t i = 0; i < s->n; i++) {
+        struct snapshots there = {0};
+        target_after(s, i, &there);
+        history_add(&h, &there);
+        snapshots_release(&there);
+    }
+    history_prune(&h, &rules);
+    ret->v = xgrow(ret->v, ret->n, sizeof *ret->v);
+    ret->v[ret->n++] = h;
+}
+
+static void find_others(const struct sync *s, struct others *ret)
+{
+    size_t end;
+    const struct jobs *jobs = &s->env->jobs.jobs;
+    for (size_t i = jobs_of_guest(jobs, s->job->guest, &end); i < end; i++)
+        add_other(s, &jobs->v[i], ret);
 }
 
 /* Nothing changed since it was taken: it will have the new name. */
@@ -88,12 +176,12 @@ static bool gets_the_name(const struct sync_volume *v, const struct snapshot *on
     return v->same && strcmp(one->id, v->new.id) == 0;
 }
 
-static void choose_here(const struct sync *s, size_t i, const struct history *history, struct snapshots *go,
+static void choose_here(const struct sync *s, size_t i, const struct retain *by, struct snapshots *go,
                         struct snapshots *left)
 {
     const struct sync_volume *v = &s->volumes[i];
     struct snapshots old = {0};
-    retain_source(&v->snapshots, s->job->id, s->snapshot, s->siblings, history, &old);
+    retain_source(by, &v->snapshots, &old);
     for (size_t k = 0; k < v->snapshots.n; k++)
         if (!gets_the_name(v, &v->snapshots.v[k]))
             snapshots_add(snapshots_find_id(&old, v->snapshots.v[k].id) ? go : left, &v->snapshots.v[k]);
@@ -120,24 +208,46 @@ static void choose_spare(const struct sync_volume *v, const struct snapshots *th
     *here = go;
 }
 
+static void choose_there(const struct sync *s, size_t i, const struct retain *by,
+                         const struct snapshots *left, struct sync_prune *ret)
+{
+    struct snapshots there = {0};
+    struct retain one = *by;
+    if (!s->volumes[i].replica.info.many)
+        one.history = NULL;
+    target_after(s, i, &there);
+    retain_target(&one, &there, left, s->volumes[i].new.id, &ret->there[i].go);
+    ret->there[i].adopt = s->plan.v[i].adopt;
+    choose_spare(&s->volumes[i], &there, &ret->there[i].go, &ret->here[i], &ret->spare[i]);
+    snapshots_release(&there);
+}
+
 void sync_prune_choose(const struct sync *s, struct sync_prune *ret)
 {
     struct history all = {.job_id = s->job->id, .now = s->start};
-    const struct history *history = sync_history(s, NULL, &all) ? &all : NULL;
+    _cleanup_(received_release) struct received here = {0}, there = {0};
+    _cleanup_(others_release) struct others others = {0};
+    sync_received(s, &here, &there);
+    find_others(s, &others);
+    struct retain by = {.others = others.v,
+                        .n_others = others.n,
+                        .job_id = s->job->id,
+                        .new_snapshot = s->snapshot,
+                        .siblings = s->siblings,
+                        .history = sync_history(s, NULL, &all) ? &all : NULL,
+                        .jobs = &s->env->jobs.jobs,
+                        .here = &here,
+                        .there = &there,
+                        .listed = guest_config_snapshots(s->config)};
     ret->n = s->n;
     ret->here = xcalloc(s->n, sizeof *ret->here);
     ret->there = xcalloc(s->n, sizeof *ret->there);
     ret->spare = xcalloc(s->n, sizeof *ret->spare);
     for (size_t i = 0; i < s->n; i++) {
-        struct snapshots left = {0}, there = {0};
-        choose_here(s, i, history, &ret->here[i], &left);
-        target_after(s, i, &there);
-        retain_target(&there, &left, s->job->guest, s->volumes[i].new.id,
-                      s->volumes[i].replica.info.many ? history : NULL, &ret->there[i].go);
-        ret->there[i].adopt = s->plan.v[i].adopt;
-        choose_spare(&s->volumes[i], &there, &ret->there[i].go, &ret->here[i], &ret->spare[i]);
+        struct snapshots left = {0};
+        choose_here(s, i, &by, &ret->here[i], &left);
+        choose_there(s, i, &by, &left, ret);
         snapshots_release(&left);
-        snapshots_release(&there);
     }
     history_release(&all);
 }

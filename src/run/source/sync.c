@@ -104,6 +104,20 @@ static int64_t newest_point(const struct sync *s)
     return newest;
 }
 
+/* …that this node received, of whatever job; what is still to come by this node's clock tells nothing. */
+static int64_t newest_received(const struct sync *s)
+{
+    int64_t newest = s->was.came <= s->start ? s->was.came : 0;
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
+            const struct snapshot *one = &s->volumes[i].snapshots.v[k];
+            int64_t epoch = snapshot_epoch(one->name);
+            if (one->flags & SNAPSHOT_RECEIVED && epoch > newest && epoch <= s->start)
+                newest = epoch;
+        }
+    return newest;
+}
+
 static int load_known(struct sync *s, const char *path, struct err *e)
 {
     struct volume **volumes = xcalloc(s->n + 1, sizeof(struct volume *));
@@ -131,6 +145,7 @@ void sync_look_whose(struct sync *s)
     if (is_other(s))
         s->former = s->was.former = s->was.epoch;
     s->known.former = s->was.former <= s->start ? s->was.former : 0;
+    s->known.came = newest_received(s);
     /* should this run be cut, also behind its commit */
     if (r == 0 && s->former && s->locked)
         r = known_store(path, &s->was, &problem);

@@ -191,28 +191,58 @@ static void bounds(void **state)
 
 /* ---- the snapshots ---- */
 
+/* Two jobs of today's, which keep one point. */
+static struct jobs jobs;
+
+static int parse_jobs(void **state)
+{
+    static const char text[] = "local: 100-0\n\ttarget pve2\n\nlocal: 100-1\n\ttarget pve3\n";
+    jobs_parse("replication.cfg", text, sizeof text - 1, &jobs);
+    return jobs.n == 2 ? 0 : -1;
+}
+
+static int release_jobs(void **state)
+{
+    jobs_release(&jobs);
+    return 0;
+}
+
 static const struct retain_case {
     int line;
     const char *target, *source_after, *want;
-    bool history; /* S5 and S9 are kept */
+    bool history;       /* S5 and S9 are kept */
+    const char *listed; /* the guest's snapshots */
 } retain_cases[] = {
-    {__LINE__, "S5=a S9=n", "S9=n", "S5", false},
-    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false},
-    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false},
-    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false},
-    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false},
-    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false},
-    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false},
-    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false},
-    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false},
-    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true},
-    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true},
-    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true},
+    {__LINE__, "S5=a S9=n", "S9=n", "S5", false, ""},
+    {__LINE__, "S5=a g1=b S9=n", "g1=b S9=n", "S5", false, ""},
+    {__LINE__, "S5=a g1=b S9=n", "S9=n", "S5 g1", false, ""},
+    {__LINE__, "S5=a mine=b! S9=n", "S9=n", "S5", false, ""},
+    {__LINE__, "S5=a! T6=b! S9=n", "S9=n", "S5 T6", false, ""},
+    {__LINE__, "diverged_100-0_5=a! S9=n", "S9=n", "", false, ""},
+    {__LINE__, "diverged_100-0_5=a S9=n", "S9=n", "", false, ""},
+    {__LINE__, "T6=b S9=n", "T6=b S9=n", "", false, ""},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false, ""},
+    {__LINE__, "S4=a S5=b S7=c S9=n", "S9=n", "S4 S7", true, ""},
+    {__LINE__, "S5=a! T5=b g1=c diverged_100-0_4=d S9=n", "S9=n", "T5 g1", true, ""},
+    {__LINE__, "S4=a S7=b S9=n", "S4=a S9=n", "S7", true, ""},
+    /* what the guest's configuration lists and the source has lost; not what was made anew, or was deleted */
+    {__LINE__, "g1=b g2=c S9=n", "S9=n", "g2", false, "g1"},
+    {__LINE__, "g1=b g2=c S9=n", "g2=c S9=n", "", false, "g1 g2"},
+    {__LINE__, "g1=b S9=n", "g1=c S9=n", "g1", false, "g1"},
+    {__LINE__, "g1=b! S5=a S9=n", "S9=n", "S5", false, "g1 S5"},
+    /* of a job that is no more: one alone was a base, several are data, also where the source has some */
+    {__LINE__, "U4=a S9=n", "S9=n", "U4", false, ""},
+    {__LINE__, "U4=a U5=b S9=n", "S9=n", "", false, ""},
+    {__LINE__, "U4=a U5=b S9=n", "U5=b S9=n", "", false, ""},
+    {__LINE__, "U4=a U5=b! S9=n", "S9=n", "U4 U5", false, ""},
+    /* of another job of today's, which keeps one */
+    {__LINE__, "T4=a T5=b S9=n", "S9=n", "T4 T5", false, ""},
 };
 
 static void test_retain(void **state)
 {
     (void)state;
+    const struct strv none = STRV_INIT;
     for (size_t i = 0; i < ELEMENTS(retain_cases); i++) {
         const struct retain_case *c = &retain_cases[i];
         const struct history history = {
@@ -222,7 +252,19 @@ static void test_retain(void **state)
         memset(new_id, 'n', SNAPSHOT_ID_LEN);
         side_parse(c->target, true, &target);
         side_parse(c->source_after, false, &after);
-        retain_target(&target, &after, 100, new_id, c->history ? &history : NULL, &go);
+        struct received received = {0};
+        _cleanup_strv_ struct strv listed = STRV_INIT;
+        strv_split(&listed, c->listed, " ");
+        const struct retain by = {.job_id = "100-0",
+                                  .new_snapshot = "__replicate_100-0_9__",
+                                  .siblings = &none,
+                                  .history = c->history ? &history : NULL,
+                                  .jobs = &jobs,
+                                  .there = &received,
+                                  .listed = &listed};
+        received_add(&received, &target);
+        retain_target(&by, &target, &after, new_id, &go);
+        received_release(&received);
         _cleanup_buf_ struct buf got = BUF_INIT;
         for (size_t k = 0; k < go.n; k++) {
             if (k)
@@ -237,24 +279,62 @@ static void test_retain(void **state)
     }
 }
 
+/* Another job's history, of when the target was that one's: by that job's rules, if it has any. */
+static void test_others(void **state)
+{
+    (void)state;
+    const struct strv none = STRV_INIT;
+    const struct history other = {
+        .job_id = "100-1", .v = (struct history_run[]){{4, 4, 0}, {7, 7, 1}}, .n = 2};
+    for (int rules = 0; rules < 2; rules++) {
+        struct snapshots target = {0}, after = {0}, go = {0};
+        _cleanup_(received_release) struct received received = {0};
+        side_parse("T3=a T4=b T7=c! T7=d S9=n", true, &target);
+        side_parse("S9=n", false, &after);
+        received_add(&received, &target);
+        jobs.v[1].keep = rules ? xstrdup("last=2") : NULL;
+        const struct retain by = {.job_id = "100-0",
+                                  .new_snapshot = "__replicate_100-0_9__",
+                                  .siblings = &none,
+                                  .others = &other,
+                                  .n_others = 1,
+                                  .jobs = &jobs,
+                                  .there = &received};
+        retain_target(&by, &target, &after, target.v[4].id, &go);
+        assert_int_equal(go.n, rules ? 2 : 4); /* T3, and the T7 that was made there */
+        snapshots_release(&target);
+        snapshots_release(&after);
+        snapshots_release(&go);
+    }
+    free(jobs.v[1].keep);
+    jobs.v[1].keep = NULL;
+}
+
 static const struct retain_source_case {
     int line;
     const char *source, *siblings,
         *want;    /* source: "?" marks what was received; siblings: of job T, epochs */
     bool history; /* S5 and S9 are kept */
+    bool leave;
 } retain_source_cases[] = {
-    {__LINE__, "S5=a S9=n", "", "S5", false},
-    {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false},
-    {__LINE__, "S5=a? S9=n", "", "S5", false},
-    {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false},
-    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false},
-    {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false},
-    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false},
-    {__LINE__, "S5=a? U6=b? S9=n", "", "S5 U6", false},
-    {__LINE__, "S5=a? U6=b? T6=c S9=n", "T6", "S5 U6", false},
-    {__LINE__, "S5=a? U6=b? S9=n", "T8", "", false},
-    {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true},
-    {__LINE__, "S5=a S9=n", "", "S5", true},
+    {__LINE__, "S5=a S9=n", "", "S5", false, false},
+    {__LINE__, "S5=a T6=b g1=c S9=n", "", "S5", false, false},
+    {__LINE__, "S5=a? S9=n", "", "S5", false, false},
+    {__LINE__, "S5=a? S7=d S9=n", "T0", "S7", false, false},
+    {__LINE__, "S5=a? T6=b? S9=n", "T6", "", false, false},
+    {__LINE__, "S5=a? T6=b S9=n", "T6", "S5", false, false},
+    {__LINE__, "S5=a? T6=b S9=n", "T8", "", false, false},
+    {__LINE__, "S5=a? U6=b? S9=n", "", "S5 U6", false, false},
+    {__LINE__, "S5=a? U6=b? T6=c S9=n", "T6", "S5 U6", false, false},
+    {__LINE__, "S5=a? U6=b? S9=n", "T8", "", false, false},
+    {__LINE__, "S4=a? S5=b? S7=c? S9=n", "", "S4 S7", true, false},
+    {__LINE__, "S5=a S9=n", "", "S5", true, false},
+    /* of a job that is no more: one alone was a base, several are data */
+    {__LINE__, "S5=a? U6=b? U7=c? S9=n", "", "S5", false, false},
+    {__LINE__, "S5=a? U6=b U7=c? S9=n", "", "S5 U7", false, false},
+    /* of this one, which goes and leaves what is data */
+    {__LINE__, "S5=a? S6=b? S8=c", "", "S8", false, true},
+    {__LINE__, "S5=a? S8=c", "", "S5 S8", false, true},
 };
 
 static void test_retain_source(void **state)
@@ -265,13 +345,23 @@ static void test_retain_source(void **state)
         const struct history history = {
             .job_id = "100-0", .v = (struct history_run[]){{5, 5, 0}, {9, 9, 1}}, .n = 2};
         struct snapshots source = {0}, go = {0};
+        struct received received = {0};
         _cleanup_strv_ struct strv siblings = STRV_INIT;
         _cleanup_buf_ struct buf got = BUF_INIT;
         if (*c->siblings)
             strv_addf(&siblings, "__replicate_100-1_%s__", c->siblings + 1);
         side_parse(c->source, false, &source);
-        retain_source(&source, "100-0", "__replicate_100-0_9__", &siblings, c->history ? &history : NULL,
-                      &go);
+        const struct retain by = {.job_id = "100-0",
+                                  .new_snapshot = "__replicate_100-0_9__",
+                                  .siblings = &siblings,
+                                  .history = c->history ? &history : NULL,
+                                  .jobs = &jobs,
+                                  .here = &received,
+                                  .leave = c->leave};
+        received_add(&received, &source);
+        jobs.v[0].remove = c->leave ? REMOVE_LOCAL : REMOVE_NOT;
+        retain_source(&by, &source, &go);
+        received_release(&received);
         for (size_t k = 0; k < go.n; k++) {
             if (k)
                 buf_addc(&got, ' ');
@@ -293,7 +383,8 @@ int main(void)
         cmocka_unit_test(tells_history_from_one),
         cmocka_unit_test(bounds),
         cmocka_unit_test(test_retain),
+        cmocka_unit_test(test_others),
         cmocka_unit_test(test_retain_source),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, parse_jobs, release_jobs);
 }
