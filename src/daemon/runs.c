@@ -22,8 +22,9 @@
 struct run {
     struct runs *all;
     struct run *next;
-    pid_t pid;     /* also its process group */
-    int64_t since; /* it began not before */
+    pid_t pid;       /* also its process group */
+    int64_t since;   /* it began not before */
+    const char *why; /* …it was killed by us; NULL: it was not */
     char job[24];
     sd_event_source *source;
 };
@@ -71,10 +72,11 @@ static void record_kill(const struct run *r, int signal)
     struct runs *all = r->all;
     const struct queue_job *j = queue_find(all->queue, r->job);
     _cleanup_free_ char *how =
-        xasprintf("the run was killed by signal %d (%s)%s", signal, strsignal(signal),
-                  signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
-                                      "'journalctl -k' says so"
-                                    : "");
+        r->why ? xstrdup(r->why)
+               : xasprintf("the run was killed by signal %d (%s)%s", signal, strsignal(signal),
+                           signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
+                                               "'journalctl -k' says so"
+                                             : "");
     if (all->stop == STOP_NOT) {
         log_line(LOG_WARNING, "job '%s': %s", r->job, how);
         tell_journal(r, j, how);
@@ -129,6 +131,7 @@ static int follow(struct runs *all, const char *job, pid_t pid, int64_t since)
     memcpy(r->job, job, sizeof r->job);
     r->next = all->own;
     all->own = r;
+    still_expect(all);
     return sd_event_add_child(all->event, &r->source, pid, WEXITED, on_child, r);
 }
 
@@ -145,6 +148,7 @@ void runs_start_due(struct runs *all, int64_t now)
             continue;
         }
         queue_started(all->queue, j);
+        j->pid = pid;
         int r = follow(all, j->id, pid, since);
         if (r < 0) {
             log_line(LOG_ERR, "cannot follow the run of job '%s' (process %d), and pvesrd ends: %s", j->id,
@@ -194,6 +198,15 @@ void runs_verify_due(struct runs *all, int64_t now)
     all->verification = r;
     if (sd_event_add_child(all->event, &r->source, pid, WEXITED, on_verified, r) < 0)
         log_line(LOG_ERR, "cannot follow the verification of job '%s' (process %d)", r->job, (int)pid);
+}
+
+void runs_kill(struct runs *all, pid_t pid, const char *why)
+{
+    for (struct run *r = all->own; r; r = r->next)
+        if (r->pid == pid) {
+            r->why = why;
+            kill(-pid, SIGKILL);
+        }
 }
 
 bool runs_own(const struct runs *all, pid_t pid)
@@ -247,6 +260,7 @@ static bool follow_foreign(struct runs *all, pid_t pid, uint64_t start)
     }
     f->next = all->foreign;
     all->foreign = f;
+    still_expect(all);
     return true;
 }
 
@@ -318,6 +332,7 @@ void runs_stop(struct runs *all)
 void runs_release(struct runs *all)
 {
     sd_event_source_unref(all->stop_timer);
+    still_release(&all->still);
     if (all->verification)
         run_free(all->verification);
     while (all->own) {

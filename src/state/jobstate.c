@@ -16,6 +16,7 @@ void job_state_release(struct job_state *s)
     free(s->job);
     free(s->keep);
     strv_release(&s->storages);
+    strv_release(&s->sources);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);
     strv_release(&s->damaged);

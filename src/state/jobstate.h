@@ -30,6 +30,8 @@ struct job_state {
     char *error;          /* NULL: ok */
     double duration;      /* seconds; < 0: unknown */
     struct strv storages; /* storeid_list */
+    /* The guest's storages here, as the last run began to read them; not Proxmox VE's. */
+    struct strv sources;
     /* Names of snapshots whose full copy was begun and never acknowledged; not Proxmox VE's. */
     struct strv first_copies;
     /* "SNAPSHOT of VOLID": what the target kept aside, as the last run saw it; not Proxmox VE's. */
