@@ -23,6 +23,7 @@ static void job_free_parts(struct queue_job *j)
     free(j->error);
     free(j->hindrance);
     free(j->fault);
+    free(j->said);
     strv_release(&j->kept_aside);
     strv_release(&j->sources);
 }
@@ -89,12 +90,17 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
     to->verify_after = from->verify_after;
+    free(to->said);
+    to->said = take_ptr(from->said);
+    to->said_by = from->said_by;
+    to->said_since = from->said_since;
     if (strcmp(to->target, from->target) != 0 || to->remove != from->remove)
         return;
     to->not_before = from->not_before;
     to->last_try = from->last_try; /* to tell when it is asked for */
     to->asked = from->asked;
     to->lost = from->lost;
+    to->untraced = from->untraced;
     to->postponed = from->postponed;
     to->told = from->told;
     to->last_sync = from->last_sync;
@@ -158,17 +164,19 @@ static void judge_run(struct queue_job *j, const struct job_state *s, int64_t no
     bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before || s->last_sync != j->sync_before
                                            : s->fail_count > j->fails_before;
     j->postponed = j->outcome == QUEUE_POSTPONED ? j->postponed + 1 : 0;
+    j->untraced = false;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
-    } else if (j->outcome == QUEUE_DONE && j->removing) {
-        /* what is there is another job, that was made under its id since */
-        j->lost = 0;
+    } else if (j->outcome == QUEUE_DONE && j->removing && (j->remove == REMOVE_NOT || !j->lost)) {
+        /* what is there is another job, that was made under its id since; once, if it is to go, too */
+        j->lost = j->remove != REMOVE_NOT;
         j->not_before = now + QUEUE_MADE_ANEW;
     } else if (traced) {
         j->lost = 0;
         j->not_before = 0;
     } else {
         j->lost++;
+        j->untraced = true;
         j->not_before = now + job_retry_delay(j->lost);
     }
 }
@@ -190,6 +198,13 @@ static void take_hindrance(struct queue_job *j, struct job_state *s, const struc
     if (j->hindrance)
         j->postponed = (unsigned)s->postponements;
     j->dead = s->lost && !(ev && ev->own && ev->own(s->lost, ev->arg)) ? s->lost : 0;
+}
+
+static void take_names(struct strv *to, struct strv *from)
+{
+    strv_release(to);
+    *to = *from;
+    *from = (struct strv)STRV_INIT;
 }
 
 static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
@@ -219,12 +234,8 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);
-    strv_release(&j->kept_aside);
-    j->kept_aside = s->kept_aside;
-    s->kept_aside = (struct strv)STRV_INIT;
-    strv_release(&j->sources);
-    j->sources = s->sources;
-    s->sources = (struct strv)STRV_INIT;
+    take_names(&j->kept_aside, &s->kept_aside);
+    take_names(&j->sources, &s->sources);
     /* no part is put off for longer than that, but by another clock */
     j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
     if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
@@ -458,10 +469,9 @@ static char *why_unseen(const struct queue_job *j)
     if (j->postponed)
         return xasprintf("its runs were postponed, %u in a row: see the job's log", j->postponed);
     if (j->lost)
-        return xasprintf(
-            "%u runs in a row left no trace: were they killed, or can the state directory not be "
-            "written to?",
-            j->lost);
+        return xasprintf("%u runs in a row left no trace%s%s", j->lost, j->said ? ", the last: " : "",
+                         j->said ? j->said
+                                 : ": were they killed, or can the state directory not be written to?");
     return xstrdup("no run has succeeded: 'pvesr history' says what they did");
 }
 
@@ -505,9 +515,26 @@ void queue_started(struct queue *q, struct queue_job *j)
     q->running++;
 }
 
-void queue_refused(struct queue *q, struct queue_job *j, int64_t now)
+static void say(struct queue_job *j, const char *what, pid_t by, int64_t since)
 {
+    free(j->said);
+    j->said = xstrdup(what);
+    j->said_by = by;
+    j->said_since = since;
+}
+
+void queue_said(struct queue *q, const char *id, const char *what, pid_t by, int64_t since)
+{
+    struct queue_job *j = queue_find(q, id);
+    if (j)
+        say(j, what, by, since);
+}
+
+void queue_refused(struct queue *q, struct queue_job *j, const char *why, int64_t now)
+{
+    say(j, why, 0, now);
     j->lost++;
+    j->untraced = true;
     j->not_before = now + job_retry_delay(j->lost);
 }
 
@@ -520,6 +547,10 @@ void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome)
     j->pid = 0;
     j->stale = true;
     j->outcome = outcome;
+    if (outcome == QUEUE_DONE) {
+        free(j->said);
+        j->said = NULL;
+    }
     q->running--;
 }
 

@@ -59,8 +59,12 @@ struct queue_job {
     bool removing; /* what our run was started for */
     /* last_try, last_sync and fail_count when it was started */
     int64_t try_before, sync_before, fails_before;
-    unsigned lost;          /* runs in a row that left no trace in the state */
-    unsigned postponed;     /* runs in a row that found the guest, or its replica, busy */
+    unsigned lost;      /* runs in a row that left no trace in the state */
+    bool untraced;      /* the last one did, and nobody has dealt with that yet */
+    char *said;         /* what became of the last run that failed, as far as its process told; or NULL… */
+    pid_t said_by;      /* …which was this one, 0: none could be started… */
+    int64_t said_since; /* …and began then */
+    unsigned postponed; /* runs in a row that found the guest, or its replica, busy */
     int64_t max_age, known; /* as job_overdue_at wants them */
     int64_t age_begins;
     int64_t overdue;      /* from when on it is overdue, 0: never */
@@ -130,8 +134,10 @@ int64_t queue_wake_overdue(const struct queue *q, int64_t began, int64_t now);
 char *queue_why_overdue(const struct queue *q, const struct queue_job *job, const char *unrecorded,
                         int64_t now);
 
-/* It could not be started at all. */
-void queue_refused(struct queue *q, struct queue_job *job, int64_t now);
+/* It could not be started at all: `why`, of which a copy is kept. */
+void queue_refused(struct queue *q, struct queue_job *job, const char *why, int64_t now);
+/* What the process of a run that failed, and has just ended, said of it; a copy is kept. */
+void queue_said(struct queue *q, const char *id, const char *what, pid_t by, int64_t since);
 void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome);
 /* Whether the job's run stands still, for as long as it is under way: it takes no place (state/slots.h). */
 void queue_still(struct queue_job *job, bool still);

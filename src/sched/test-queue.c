@@ -115,7 +115,7 @@ static void test_run_without_trace(void **state)
         assert_int_equal(queue_wake(&w->q, now), now + delays[i]);
         now += delays[i];
     }
-    queue_refused(&w->q, queue_find(&w->q, "100-0"), now);
+    queue_refused(&w->q, queue_find(&w->q, "100-0"), "no such program", now);
     assert_int_equal(queue_wake(&w->q, now), now + 1800);
     /* Asking for it ends the waiting. */
     struct job_state s = state_of(w, "100-0");
@@ -166,7 +166,7 @@ static void test_asked_for_while_put_off(void **state)
         look(w, now);
         assert_string_equal(start(w, now + 1), "");
     }
-    queue_refused(&w->q, queue_find(&w->q, "100-0"), now);
+    queue_refused(&w->q, queue_find(&w->q, "100-0"), "no such program", now);
     ask_for(w, "100-0");
     look(w, now);
     assert_string_equal(start(w, now), "100-0");

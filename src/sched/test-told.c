@@ -87,10 +87,10 @@ static void test_why_while_running(void **state)
     record(w, "100-0", 1000, NULL);
     look(w, 9000);
     struct queue_job *j = queue_find(&w->q, "100-0");
-    queue_refused(&w->q, j, 9000);
+    queue_refused(&w->q, j, "no such program", 9000);
     queue_started(&w->q, j);
     _cleanup_free_ char *why = queue_why_overdue(&w->q, j, NULL, 9000);
-    assert_non_null(strstr(why, "1 runs in a row left no trace"));
+    assert_non_null(strstr(why, "1 runs in a row left no trace, the last: no such program"));
     queue_ended(&w->q, "100-0", QUEUE_DONE);
 }
 

@@ -102,8 +102,8 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
  * it was already and had been put off. What another job to that target left does not count for it. */
 int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e);
 
-/* 0, or -1 and why nothing can be recorded there now, as far as can be told without trying: it is read-only,
- * full, or no folder. */
+/* 0, or -1 and why nothing can be recorded there now: it is read-only, full, immutable (or the file in it
+ * is), no folder, or refuses a file that root writes there to try it. */
 int job_states_recordable(const char *state_dir, struct err *e);
 
 /* All entries at once, for the scheduler and `status`. */
