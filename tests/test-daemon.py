@@ -499,6 +499,87 @@ def one_bad_target(w):
     assert d.stop() == 0
 
 
+def stop_run(w, job):
+    rig.wait_for(lambda: w.running(job), f"the run of {job}")
+    pid = w.state(job)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+@test
+def runs_that_are_stopped(w):
+    """a run that somebody stopped is named as what holds a place, which is given to others; one of this daemon's own is ended, as a failure that says why"""
+    for guest in (101, 102, 103):
+        w.add_guest(guest, 30 * MB)
+    for job in ("101-0", "102-0", "103-0"):
+        w.create(job, "--rate", 1, "--schedule", "1-1 3:00", "--max-age", "2s")
+    d = Daemon(w.a)
+    pids = [stop_run(w, job) for job in ("101-0", "102-0")]
+
+    def another(**env):  # to which their runs are somebody's, who may have stopped them on purpose
+        d.kill(signal.SIGKILL)
+        d.process.wait()
+        return Daemon(w.a, **env)
+    box = rig.Mailbox(w.a)
+    d = another()
+    holders = ", ".join(f"{job} (process {pid}, state T)" for job, pid in zip(("101-0", "102-0"), pids))
+    waits = f"it waits for a place: 'max-workers-per-target' allows 2 runs to node 'pve2', and they are held by {holders}"
+    rig.wait_for(lambda: waits in "".join(box.mails()), "the mail")
+    told = w.a.pvesr("status", check=True).stdout
+    assert waits in d.words() and re.search(f"^103-0 .* OVERDUE since .*: {re.escape(waits)}$", told, re.M), told
+    for pid in pids:
+        assert f"its process {pid} is stopped: 'kill -CONT {pid}' lets it go on" in "".join(box.mails()) and f"its process {pid} is stopped" in told, told
+    d = another(env=in_haste(w))
+    own = stop_run(w, "103-0")
+    assert d.words().count("state T) stands still, and its place is given to others") == 2, d.words()
+    rig.wait_for(lambda: w.state("103-0").get("fail_count") == 1, "the failure")
+    s = w.state("103-0")
+    assert "it was stopped, and nobody let it go on" in s["error"] and s.get("pid") != own, s
+    assert [w.state(job)["pid"] for job in ("101-0", "102-0")] == pids
+    os.kill(pids[0], signal.SIGCONT)
+    rig.wait_for(lambda: "moves again" in d.words(), "that it moves")
+    for pid in pids:
+        os.killpg(pid, signal.SIGKILL)
+
+
+@test
+def storage_that_hangs(w):
+    """a storage that does not answer has all places but one, and its runs give them back: jobs of another storage run, and what waits says for whom"""
+    w.c.share_disk("other", "xfs")
+    for node in ("pve3", "pve4", "pve5", "pve6"):
+        w.c.add_node(node)
+    for guest in (101, 102, 103):
+        w.add_guest(guest, MB)
+    path = os.path.join(w.a.mount, "other/images/104/vm-104-disk-0.raw")
+    os.makedirs(os.path.dirname(path))
+    with open(path, "wb") as f:
+        f.write(os.urandom(MB))
+    w.c.write_guest("pve1", 104, "scsi0: other:104/vm-104-disk-0.raw,size=1M\n")
+    jobs = ("100-0", "101-0", "102-0", "103-0")
+    for job, target in zip((*jobs, "104-0"), ("pve3", "pve4", "pve5", "pve6", "pve2")):
+        w.create(job, "--max-age", "2s", "--schedule", "2099-1-1", target=target)
+        w.a.pvesr("run", "--id", job, check=True)
+    rig.sh("fsfreeze", "-f", w.a.mount)
+    try:
+        for job in (*jobs, "104-0"):
+            w.a.pvesr("schedule-now", job, check=True)
+        before = w.state("104-0")["last_sync"]
+        d = Daemon(w.a, "--stop-timeout", "1", env=in_haste(w))
+        w.wait_synced("104-0", after=before)
+        rig.wait_for(lambda: d.words().count("stands still") == 3, "three runs")
+        assert [w.running(job) for job in jobs] == [True, True, True, False], w.states()
+        told = w.a.pvesr("status", check=True).stdout
+        assert re.search("^100-0 .*process [0-9]+, and waits for a disk or file system of this node .state D.", told, re.M), told
+        assert re.search("^103-0 .*it waits for a place: of storage 'st' 3 runs may be under way at once, and they are held by 100-0 .process [0-9]+, state D., 101-0 ",
+                         told, re.M), told
+        w.a.pvesr("schedule-now", "104-0", check=True)
+        w.wait_synced("104-0", after=w.state("104-0")["last_sync"])
+    finally:
+        rig.sh("fsfreeze", "-u", w.a.mount)
+    for job in jobs:
+        rig.wait_for(lambda job=job: w.synced(job, after=before) and not w.running(job), job)
+
+
 @test
 def watchdog(w):
     """the watchdog is fed"""

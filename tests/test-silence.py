@@ -320,6 +320,81 @@ def nothing_recorded(w):
     told_overdue(w, "Read-only file system")
 
 
+@contextlib.contextmanager
+def daemon_of_its_own(w):
+    """A pvesrd beside a pvesr that may be damaged: its path."""
+    folder = os.path.join(w.a.dir, "bin")
+    os.mkdir(folder)
+    for name in ("pvesr", "pvesrd"):
+        shutil.copy(rig.program(name), folder)
+    yield os.path.join(folder, "pvesr")
+    shutil.rmtree(folder)
+
+
+def write_program(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def append(path, text):
+    with open(path, "a", encoding="utf-8") as f:
+        f.write(text)
+
+
+@test
+def no_program(w):
+    """a run that cannot be started, or that ends before it can record anything, is a failure that says why: by mail at the first, in status and history"""
+    w.create("--schedule", "2099-1-1")
+    w.run()
+    damages = (("cannot start '{0}': No such file or directory", os.unlink),
+               ("cannot start '{0}': Permission denied", lambda p: os.chmod(p, 0)),
+               ("the run ended with exit status 127 and recorded nothing: error while loading shared libraries: libjansson.so.4",
+                lambda p: write_program(p, "#!/bin/sh\necho 'error while loading shared libraries: libjansson.so.4' >&2\nexit 127\n")),
+               ("the run ended, and recorded nothing", lambda p: write_program(p, "#!/bin/sh\n")),
+               ("unknown key 'max-worker', see pvesr.conf(5)", lambda _: append(w.a.config, "max-worker: 3\n")))
+    for why, damage in damages:
+        box = rig.Mailbox(w.a)
+        settings = open(w.a.config, encoding="utf-8").read()
+        with daemon_of_its_own(w) as program:
+            why = why.format(program)
+            d = Daemon(w.a, program=program + "d")
+            damage(program)
+            for n in (1, 2) if "start" in why else (1,):
+                write_program(w.a.config + ".whole", settings)
+                rig.sh(rig.program("pvesr"), "schedule-now", "100-0", "--config", w.a.config + ".whole")
+                rig.wait_for(lambda n=n: sum("failed" in m and why in m for m in box.mails()) == n, why)
+            assert f"Failures in a row:     {n}\n" in "".join(box.mails()), box.mails()
+            d.stop()
+        write_program(w.a.config, settings)
+        assert why in w.status()["100-0"]["error"] and w.status()["100-0"]["fail_count"] == n, w.status()
+        assert why in w.a.pvesr("history", "--id", "100-0", check=True).stdout
+        shutil.rmtree(os.path.join(w.a.dir, "mails"))
+        w.run()
+        assert w.status()["100-0"]["fail_count"] == 0 and "error" not in w.status()["100-0"], w.status()
+
+
+@test
+def state_that_cannot_be_replaced(w):
+    """a state file that nobody can replace: what a run could not record is a failure all the same, each that is told; status knows it"""
+    w.create("--schedule", "2099-1-1", "--max-age", "2s")
+    w.run()
+    w.a.pvesr("schedule-now", "100-0", check=True)
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    box = rig.Mailbox(w.a)
+    rig.sh("chattr", "+i", path)
+    try:
+        d = Daemon(w.a)
+        rig.wait_for(lambda: any("failed" in m for m in box.mails()), "the mail")
+        rig.wait_for(lambda: any("overdue" in m for m in box.mails()), "the other mail")
+        status = w.a.pvesr("status", check=True).stdout
+        for said in (*box.mails(), status, d.words()):
+            assert f"'{path}' is immutable: chattr -i '{path}'" in said, said
+        d.stop()
+    finally:
+        rig.sh("chattr", "-i", path)
+    w.run()
+
+
 @test
 def no_lock(w):
     """where a run cannot be recorded because what is to be its lock is no file, that is why a job is overdue"""

@@ -418,11 +418,34 @@ static const char *read_stat(pid_t pid, struct buf *text)
     return p && p[1] == ' ' ? p + 2 : NULL;
 }
 
-bool proc_is_stopped(pid_t pid)
+char proc_state(pid_t pid)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     const char *p = read_stat(pid, &text);
-    return p && (*p == 'T' || *p == 't');
+    return p ? *p : 0;
+}
+
+bool proc_is_stopped(pid_t pid)
+{
+    char state = proc_state(pid);
+    return state == 'T' || state == 't';
+}
+
+uint64_t proc_turns(pid_t pid)
+{
+    static const char *const keys[] = {"\nvoluntary_ctxt_switches:", "\nnonvoluntary_ctxt_switches:"};
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    struct err ignored;
+    char path[64];
+    uint64_t turns = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)pid);
+    if (pid <= 0 || fs_read(path, 64 << 10, &text, &ignored) != 0)
+        return 0;
+    for (size_t i = 0; i < ELEMENTS(keys); i++) {
+        const char *at = strstr(buf_str(&text), keys[i]);
+        turns += at ? strtoull(at + strlen(keys[i]), NULL, 10) : 0;
+    }
+    return turns;
 }
 
 uint64_t proc_start_time(pid_t pid)

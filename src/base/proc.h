@@ -87,6 +87,11 @@ int proc_kill(struct proc *p);
 uint64_t proc_start_time(pid_t pid);
 /* By SIGSTOP, or a debugger: it does nothing until somebody lets it go on. */
 bool proc_is_stopped(pid_t pid);
+/* Its state's letter (proc(5), stat field 3): 'D' waits for a disk or file system; 0: there is none. */
+char proc_state(pid_t pid);
+/* Another value each time that its first thread has run: how often it was put to sleep and woken. 0: there is
+ * no such process, or it cannot be told. */
+uint64_t proc_turns(pid_t pid);
 
 #define PROC_BOOT_MAX 40
 /* The kernel's name of the time since the machine was started; "" when it cannot be told. */

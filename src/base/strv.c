@@ -103,3 +103,11 @@ char *strv_join(const struct strv *s, const char *between)
     }
     return buf_take(&b);
 }
+
+bool strv_equal(const struct strv *a, const struct strv *b)
+{
+    for (size_t i = 0; a->n == b->n && i < a->n; i++)
+        if (strcmp(a->v[i], b->v[i]) != 0)
+            return false;
+    return a->n == b->n;
+}

@@ -21,6 +21,7 @@ void strv_addf(struct strv *s, const char *fmt, ...) __attribute__((format(print
 /* Add all items up to a NULL. */
 void strv_adds(struct strv *s, ...) __attribute__((sentinel));
 bool strv_has(const struct strv *s, const char *item);
+bool strv_equal(const struct strv *a, const struct strv *b);
 /* Add unless it is there; true when added. */
 bool strv_add_once(struct strv *s, const char *item);
 /* Remove the item at i, keeping the order. */

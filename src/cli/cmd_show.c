@@ -68,8 +68,14 @@ int cmd_read(struct env *env, const struct args *a, struct err *e)
 
 /* ---- status ---- */
 
-#define OTHER_CLOCK                                                                                          \
-    "the clock of this node was ahead at the last sync, or is behind now: the next run says the time anew"
+/* What the State column needs beside the job; `slots` is made when it is first asked for. */
+struct shown {
+    struct env *env;
+    const struct jobs *jobs;
+    const struct job_states *states;
+    struct job_slots slots;
+    int64_t now;
+};
 
 /* Malloc'ed; NULL: there is none. */
 static char *describe_run(const struct job_view *s)
@@ -83,17 +89,16 @@ static char *describe_run(const struct job_view *s)
                : xasprintf("a run is under way since %s, process %d", since, pid);
 }
 
-static void print_overdue(const struct job_view *s)
+static void print_overdue(const struct job_view *s, struct shown *all)
 {
     char since[32];
-    _cleanup_free_ char *run = describe_run(s);
+    const struct settings *set = &all->env->settings;
+    if (!all->slots.made)
+        job_slots_make(&all->slots, all->jobs, all->states, set->max_workers, set->max_per_target);
+    _cleanup_free_ char *why = job_view_why(s, &all->slots, all->now);
     clock_print_log(s->overdue, since);
     put_line(stdout, "OVERDUE since %s: %s", since,
-             job_view_trouble(s) ? job_view_trouble(s)
-             : s->to_come        ? OTHER_CLOCK
-             : run               ? run
-             : !s->next_sync ? "its schedule has no event any more: give it another one, or run it by hand"
-                             : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
+             why ? why : "no run has succeeded: is pvesrd running, and what does 'pvesr history' say?");
 }
 
 static void print_syncing(const struct job_view *s)
@@ -104,7 +109,7 @@ static void print_syncing(const struct job_view *s)
 }
 
 /* What the State column says: the first line that an administrator must know. */
-static void print_state(const struct job_view *s)
+static void print_state(const struct job_view *s, struct shown *shown)
 {
     const struct strv *kept = &s->state.kept_aside;
     const char *wrong = job_state_differs(&s->state);
@@ -119,12 +124,12 @@ static void print_state(const struct job_view *s)
     for (size_t i = 0; i < s->state.notes.n; i++)
         strv_add(&more, s->state.notes.v[i]);
     if (s->to_come)
-        strv_add(&more, OTHER_CLOCK);
+        strv_add(&more, WHY_OTHER_CLOCK);
     if (s->state.verified)
         strv_addf(&more, "verified %.16s", when);
     _cleanup_free_ char *all = strv_join(&more, "; ");
     if (s->overdue)
-        print_overdue(s);
+        print_overdue(s, shown);
     else if (s->state.pid)
         print_syncing(s);
     else if (job_view_trouble(s))
@@ -141,13 +146,13 @@ static void print_status_head(void)
            "Duration", "FailCount", "State");
 }
 
-static void print_status(const struct job_view *s, int64_t now)
+static void print_status(const struct job_view *s, struct shown *all)
 {
     char last[32] = "-", next[32] = "-", duration[32] = "-";
     _cleanup_free_ char *target = xasprintf("local/%s", s->job->target);
     if (s->state.last_sync)
         clock_print_status(s->state.last_sync, last);
-    if (s->next_sync && s->next_sync <= now)
+    if (s->next_sync && s->next_sync <= all->now)
         strcpy(next, "pending");
     else if (s->next_sync)
         clock_print_status(s->next_sync, next);
@@ -155,26 +160,27 @@ static void print_status(const struct job_view *s, int64_t now)
         num_print_double(whole_microseconds(s->state.duration), duration);
     printf("%-10s %-10s %-20s %20s %20s %10s %10" PRId64 " ", s->job->id, s->job->disabled ? "No" : "Yes",
            target, last, next, duration, s->state.fail_count);
-    print_state(s);
+    print_state(s, all);
 }
 
 /* Those that cannot be read last. */
 static void show_jobs(struct env *env, const struct jobs *jobs, const struct job_states *states,
                       int64_t only_guest, json_t *list)
 {
-    int64_t now = clock_epoch();
+    struct shown all = {.env = env, .jobs = jobs, .states = states, .now = clock_epoch()};
     for (size_t i = 0; i < jobs->n + jobs->n_unread; i++) {
         const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
         _cleanup_(job_view_release) struct job_view s = {0};
         if ((only_guest && job->guest != only_guest) ||
             !job_view_init(&s, job, env->settings.node, &env->guests))
             continue;
-        job_view_look(&s, &env->members, states, jobs->written, now);
+        job_view_look(&s, &env->members, states, jobs->written, all.now);
         if (list)
             json_array_append_new(list, job_view_json(&s));
         else
-            print_status(&s, now);
+            print_status(&s, &all);
     }
+    job_slots_release(&all.slots);
 }
 
 /* What waits for so long was not even tried. */

@@ -89,13 +89,13 @@ static bool is_own(pid_t pid, void *arg)
 
 static void on_run_ended(const struct queue_job *j, void *arg)
 {
-    if (j->outcome != QUEUE_FAILED)
-        return;
-    if (j->lost)
-        log_line(LOG_WARNING,
-                 "the run of job '%s' failed, and its state does not say why: see 'pvesr log %s'", j->id,
-                 j->id);
-    else if (job_reports(j->fail_count))
+    if (j->outcome == QUEUE_FAILED && !j->lost && job_reports(j->fail_count))
+        report_failure(arg, j);
+}
+
+static void on_untraced(const struct queue_job *j, void *arg)
+{
+    if (job_reports(j->fail_count))
         report_failure(arg, j);
 }
 
@@ -422,6 +422,7 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
                             .state_dir = d->settings.state_dir,
                             .stop_timeout = stop_timeout,
                             .ended = on_process_ended,
+                            .untraced = on_untraced,
                             .arg = d};
     d->children = (struct children){.event = d->event};
     d->courier = (struct courier){.event = d->event,

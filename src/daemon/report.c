@@ -232,8 +232,8 @@ struct overdue {
 char *report_why_overdue(const struct daemon *d, const struct queue_job *j)
 {
     struct err e;
-    return !j->fault && job_states_recordable(d->settings.state_dir, &e) < 0 ? xstrdup(e.text)
-                                                                             : queue_why_overdue(j);
+    bool recordable = job_states_recordable(d->settings.state_dir, &e) == 0;
+    return queue_why_overdue(&d->queue, j, recordable ? NULL : e.text, clock_epoch());
 }
 
 static void add_overdue(const struct queue_job *j, void *arg)

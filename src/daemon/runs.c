@@ -3,9 +3,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "sched/worker.h"
+#include "state/due.h"
 #include "state/jobstate.h"
 #include "state/journal.h"
 
@@ -17,15 +19,22 @@
 
 /* From the first signal to the last, and from there to giving up. */
 #define STOP_STEP_SECONDS 10
+/* Of what a run says on stderr: reads at once, and bytes that are kept. */
+#define HEAR_AT_ONCE 16
+#define WORDS_KEPT (8 << 10)
 
 /* A child of ours. */
 struct run {
     struct runs *all;
     struct run *next;
-    pid_t pid;     /* also its process group */
-    int64_t since; /* it began not before */
+    pid_t pid;       /* also its process group */
+    int64_t since;   /* it began not before */
+    const char *why; /* …it was killed by us; NULL: it was not */
     char job[24];
     sd_event_source *source;
+    int said; /* its stderr, -1: none, or it has ended */
+    sd_event_source *speaking;
+    struct buf words; /* the end of what it said there */
 };
 
 /* A run that is not ours. */
@@ -40,6 +49,10 @@ struct foreign {
 static void run_free(struct run *r)
 {
     sd_event_source_unref(r->source);
+    sd_event_source_disable_unref(r->speaking);
+    if (r->said > 2)
+        close(r->said);
+    buf_release(&r->words);
     free(r);
 }
 
@@ -51,16 +64,17 @@ static void unlink_run(struct run *r)
     *p = r->next;
 }
 
-static void tell_journal(const struct run *r, const struct queue_job *j, char *how)
+/* loss: with job and since. */
+static void tell_journal(const struct runs *all, const struct job_loss *loss, const struct queue_job *j)
 {
     struct err e = {0};
-    struct journal_run row = {.start = r->since, .error = how};
-    snprintf(row.job, sizeof row.job, "%s", r->job);
-    snprintf(row.node, sizeof row.node, "%s", r->all->node);
+    struct journal_run row = {.start = loss->since, .error = (char *)loss->how};
+    snprintf(row.job, sizeof row.job, "%s", loss->job);
+    snprintf(row.node, sizeof row.node, "%s", all->node);
     snprintf(row.target, sizeof row.target, "%s", j ? j->target : "");
-    _cleanup_(journal_freep) struct journal *journal = journal_open(r->all->state_dir, &e);
-    if (!journal || journal_killed(journal, r->pid, &row, &e) < 0)
-        log_line(LOG_WARNING, "that the run of job '%s' was killed is not in the history: %s", r->job,
+    _cleanup_(journal_freep) struct journal *journal = journal_open(all->state_dir, &e);
+    if (!journal || journal_killed(journal, loss->pid, &row, &e) < 0)
+        log_line(LOG_WARNING, "what became of the run of job '%s' is not in the history: %s", loss->job,
                  e.text);
 }
 
@@ -71,21 +85,44 @@ static void record_kill(const struct run *r, int signal)
     struct runs *all = r->all;
     const struct queue_job *j = queue_find(all->queue, r->job);
     _cleanup_free_ char *how =
-        xasprintf("the run was killed by signal %d (%s)%s", signal, strsignal(signal),
-                  signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
-                                      "'journalctl -k' says so"
-                                    : "");
-    if (all->stop == STOP_NOT) {
-        log_line(LOG_WARNING, "job '%s': %s", r->job, how);
-        tell_journal(r, j, how);
-    }
+        r->why ? xstrdup(r->why)
+               : xasprintf("the run was killed by signal %d (%s)%s", signal, strsignal(signal),
+                           signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
+                                               "'journalctl -k' says so"
+                                             : "");
     const struct job_loss loss = {.pid = r->pid,
                                   .how = all->stop == STOP_NOT ? how : NULL,
                                   .job = r->job,
                                   .node = all->node,
                                   .since = r->since};
+    if (loss.how) {
+        log_line(LOG_WARNING, "job '%s': %s", r->job, how);
+        tell_journal(all, &loss, j);
+        queue_said(all->queue, r->job, how, r->pid, r->since);
+    }
     if (j && job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) < 0)
         log_line(LOG_WARNING, "that the run of job '%s' was killed is not in its state: %s", r->job, e.text);
+}
+
+/* It could not be started, or ended before it could record anything: nobody else will. */
+static void record_untraced(struct runs *all, struct queue_job *j)
+{
+    struct err e = {0};
+    const struct job_loss loss = {.pid = j->said_by ? j->said_by : -1,
+                                  .how = j->said ? j->said : "the run ended, and recorded nothing",
+                                  .job = j->id,
+                                  .node = all->node,
+                                  .since = j->said ? j->said_since : clock_epoch()};
+    j->untraced = false;
+    log_line(LOG_WARNING, "job '%s': %s", j->id, loss.how);
+    tell_journal(all, &loss, j);
+    bool recorded = job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) == 0;
+    free(j->error);
+    j->error = recorded ? xstrdup(loss.how) : xasprintf("%s; and nothing is recorded: %s", loss.how, e.text);
+    j->fail_count += j->lost; /* until the states are read again */
+    j->lost = recorded ? 0 : j->lost;
+    j->next = clock_epoch() + job_retry_delay(j->fail_count);
+    all->untraced(j, all->arg);
 }
 
 void runs_count_lost(struct runs *all)
@@ -93,6 +130,8 @@ void runs_count_lost(struct runs *all)
     for (size_t i = 0; i < all->queue->n; i++) {
         struct err e = {0};
         struct queue_job *j = &all->queue->v[i];
+        if (j->untraced && !j->running)
+            record_untraced(all, j);
         if (!j->dead || j->running) /* a new run counts it itself */
             continue;
         _cleanup_free_ char *why = job_why_lost(j->last_try);
@@ -104,11 +143,48 @@ void runs_count_lost(struct runs *all)
     }
 }
 
+/* What it says is passed on. False: there is no more to come. */
+static bool hear(struct run *r)
+{
+    char some[4096];
+    ssize_t n = 0;
+    for (int i = 0; i < HEAR_AT_ONCE && (n = read(r->said, some, sizeof some)) > 0; i++) {
+        fwrite(some, 1, (size_t)n, stderr);
+        buf_add(&r->words, some, (size_t)n);
+        if (r->words.len > WORDS_KEPT) {
+            size_t rest = r->words.len - WORDS_KEPT / 2;
+            memmove(r->words.data, r->words.data + rest, WORDS_KEPT / 2);
+            r->words.len = WORDS_KEPT / 2;
+        }
+    }
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static int on_words(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+    return hear(arg) ? 0 : sd_event_source_set_enabled(s, SD_EVENT_OFF);
+}
+
+static void note_words(struct run *r, int status)
+{
+    char line[512];
+    if (r->said > 2)
+        hear(r);
+    if (worker_outcome(status) != QUEUE_FAILED)
+        return;
+    proc_complaint(&r->words, line, sizeof line);
+    _cleanup_free_ char *what = xasprintf("the run ended with exit status %d and recorded nothing%s%s",
+                                          status, *line ? ": " : "", line);
+    text_clean(what);
+    queue_said(r->all->queue, r->job, what, r->pid, r->since);
+}
+
 static int on_child(sd_event_source *s, const siginfo_t *si, void *arg)
 {
     struct run *r = arg;
     struct runs *all = r->all;
     int status = si->si_code == CLD_EXITED ? si->si_status : 128 + si->si_status;
+    note_words(r, status);
     if (si->si_code != CLD_EXITED)
         record_kill(r, si->si_status);
     queue_ended(all->queue, r->job, worker_outcome(status));
@@ -120,15 +196,18 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *arg)
     return 0;
 }
 
-static int follow(struct runs *all, const char *job, pid_t pid, int64_t since)
+static int follow(struct runs *all, const char *job, pid_t pid, int said, int64_t since)
 {
     struct run *r = xcalloc(1, sizeof *r);
     r->all = all;
     r->pid = pid;
     r->since = since;
+    r->said = said;
     memcpy(r->job, job, sizeof r->job);
     r->next = all->own;
     all->own = r;
+    still_expect(all);
+    sd_event_add_io(all->event, &r->speaking, said, EPOLLIN, on_words, r);
     return sd_event_add_child(all->event, &r->source, pid, WEXITED, on_child, r);
 }
 
@@ -138,14 +217,16 @@ void runs_start_due(struct runs *all, int64_t now)
     while ((j = queue_pick(all->queue, now))) {
         struct err e = {0};
         int64_t since = clock_epoch();
-        pid_t pid = worker_start(all->program, all->config, j->id, &e);
+        int said = -1;
+        pid_t pid = worker_start(all->program, all->config, j->id, &said, &e);
         if (pid < 0) {
-            log_line(LOG_ERR, "cannot run job '%s': %s", j->id, e.text);
-            queue_refused(all->queue, j, now);
+            queue_refused(all->queue, j, e.text, now);
+            record_untraced(all, j);
             continue;
         }
         queue_started(all->queue, j);
-        int r = follow(all, j->id, pid, since);
+        j->pid = pid;
+        int r = follow(all, j->id, pid, said, since);
         if (r < 0) {
             log_line(LOG_ERR, "cannot follow the run of job '%s' (process %d), and pvesrd ends: %s", j->id,
                      (int)pid, strerror(-r));
@@ -194,6 +275,15 @@ void runs_verify_due(struct runs *all, int64_t now)
     all->verification = r;
     if (sd_event_add_child(all->event, &r->source, pid, WEXITED, on_verified, r) < 0)
         log_line(LOG_ERR, "cannot follow the verification of job '%s' (process %d)", r->job, (int)pid);
+}
+
+void runs_kill(struct runs *all, pid_t pid, const char *why)
+{
+    for (struct run *r = all->own; r; r = r->next)
+        if (r->pid == pid) {
+            r->why = why;
+            kill(-pid, SIGKILL);
+        }
 }
 
 bool runs_own(const struct runs *all, pid_t pid)
@@ -247,6 +337,7 @@ static bool follow_foreign(struct runs *all, pid_t pid, uint64_t start)
     }
     f->next = all->foreign;
     all->foreign = f;
+    still_expect(all);
     return true;
 }
 
@@ -318,6 +409,7 @@ void runs_stop(struct runs *all)
 void runs_release(struct runs *all)
 {
     sd_event_source_unref(all->stop_timer);
+    still_release(&all->still);
     if (all->verification)
         run_free(all->verification);
     while (all->own) {

@@ -2,6 +2,7 @@
  * until they are gone. */
 #pragma once
 
+#include "daemon/still.h"
 #include "sched/queue.h"
 
 #include <stdbool.h>
@@ -21,12 +22,16 @@ struct runs {
     const char *node;                   /* this one */
     const char *state_dir;              /* where a run that cannot do so itself is recorded as a failure */
     double stop_timeout;                /* how long runs may go on once runs_stop was called */
-    void (*ended)(bool own, void *arg); /* one is gone, and has been told to the queue */
+    void (*ended)(bool own, void *arg); /* one is gone, or stands still, and the queue knows */
+    /* A run left no trace in the state, and has become a failure there (fail_count, error), or, where nothing
+     * can be recorded, here. */
+    void (*untraced)(const struct queue_job *job, void *arg);
     void *arg;
 
     struct run *own;
     struct run *verification; /* of a replica; none of `own`: it makes way for whatever comes */
     struct foreign *foreign;
+    struct still still;
     sd_event_source *stop_timer;
     enum stop_stage stop;
 };
@@ -40,8 +45,11 @@ bool runs_own(const struct runs *r, pid_t pid);
 /* Follow the runs of others that the queue knows of. False: one is gone already, so the states that named it
  * are old. */
 bool runs_follow_foreign(struct runs *r);
-/* Runs that the queue found gone without a word become failures in the state file. */
+/* Runs that the queue found gone without a word, or whose end their state does not have, become failures in
+ * the state file. */
 void runs_count_lost(struct runs *r);
+/* If it is one of ours: with SIGKILL, as a failure that says `why`, which is borrowed for good. */
+void runs_kill(struct runs *r, pid_t pid, const char *why);
 /* The next stage of stopping; the event loop ends when the last run of ours has. */
 void runs_stop(struct runs *r);
 void runs_release(struct runs *r);

@@ -197,6 +197,24 @@ static void begin_journal(struct run *r)
         joblog_add(r->log, "history is not kept: %s", problem.text);
 }
 
+/* A storage that does not answer keeps a run from saying anything, so this is said first: whose places it
+ * takes (state/slots.h). As far as it can be told; what is wrong with the guest is told when it is looked at.
+ */
+static void note_sources(struct run *r)
+{
+    struct err ignored;
+    _cleanup_strv_ struct strv volids = STRV_INIT;
+    struct guest_config *g = env_guest_config(r->env, &r->guest, &ignored);
+    if (g && env_guest_volumes(r->env, g, VOLUMES_LENIENT, &volids, &ignored) == 0)
+        strv_release(&r->state.sources);
+    for (size_t i = 0; i < volids.n; i++) {
+        _cleanup_free_ char *storage = NULL, *name = NULL;
+        if (volid_split(volids.v[i], &storage, &name, &ignored) == 0)
+            strv_add_once(&r->state.sources, storage);
+    }
+    guest_config_free(g);
+}
+
 static int begin(struct run *r, struct err *e)
 {
     const struct settings *set = &r->env->settings;
@@ -210,6 +228,7 @@ static int begin(struct run *r, struct err *e)
     r->state.last_node = xstrdup(set->node);
     free(r->state.job);
     r->state.job = xstrdup(r->job.id);
+    note_sources(r);
     if (job_state_store(set->state_dir, r->job.guest, r->job.target, &r->state, e) < 0)
         return -1;
     struct err ignored;

@@ -3,6 +3,8 @@
 #include "base/strv.h"
 #include "cluster/jobs.h"
 #include "state/due.h"
+#include "state/slots.h"
+#include "state/why.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +23,9 @@ static void job_free_parts(struct queue_job *j)
     free(j->error);
     free(j->hindrance);
     free(j->fault);
+    free(j->said);
     strv_release(&j->kept_aside);
+    strv_release(&j->sources);
 }
 
 void queue_release(struct queue *q)
@@ -77,6 +81,8 @@ static void copy_config(struct queue_job *to, const struct job *from, const stru
 static void carry_over(struct queue_job *to, struct queue_job *from)
 {
     to->running = from->running;
+    to->pid = from->pid;
+    to->still = from->still;
     to->stale = from->stale;
     to->outcome = from->outcome;
     to->removing = from->removing;
@@ -84,12 +90,17 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
     to->verify_after = from->verify_after;
+    free(to->said);
+    to->said = take_ptr(from->said);
+    to->said_by = from->said_by;
+    to->said_since = from->said_since;
     if (strcmp(to->target, from->target) != 0 || to->remove != from->remove)
         return;
     to->not_before = from->not_before;
     to->last_try = from->last_try; /* to tell when it is asked for */
     to->asked = from->asked;
     to->lost = from->lost;
+    to->untraced = from->untraced;
     to->postponed = from->postponed;
     to->told = from->told;
     to->last_sync = from->last_sync;
@@ -153,17 +164,19 @@ static void judge_run(struct queue_job *j, const struct job_state *s, int64_t no
     bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before || s->last_sync != j->sync_before
                                            : s->fail_count > j->fails_before;
     j->postponed = j->outcome == QUEUE_POSTPONED ? j->postponed + 1 : 0;
+    j->untraced = false;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
-    } else if (j->outcome == QUEUE_DONE && j->removing) {
-        /* what is there is another job, that was made under its id since */
-        j->lost = 0;
+    } else if (j->outcome == QUEUE_DONE && j->removing && (j->remove == REMOVE_NOT || !j->lost)) {
+        /* what is there is another job, that was made under its id since; once, if it is to go, too */
+        j->lost = j->remove != REMOVE_NOT;
         j->not_before = now + QUEUE_MADE_ANEW;
     } else if (traced) {
         j->lost = 0;
         j->not_before = 0;
     } else {
         j->lost++;
+        j->untraced = true;
         j->not_before = now + job_retry_delay(j->lost);
     }
 }
@@ -175,6 +188,7 @@ static void set_foreign(struct queue *q, struct queue_job *j, const struct job_s
     q->foreign += theirs;
     j->foreign = theirs ? s->pid : 0;
     j->foreign_start = theirs ? s->ptime : 0;
+    j->still &= theirs || j->running;
 }
 
 static void take_hindrance(struct queue_job *j, struct job_state *s, const struct queue_events *ev)
@@ -184,6 +198,13 @@ static void take_hindrance(struct queue_job *j, struct job_state *s, const struc
     if (j->hindrance)
         j->postponed = (unsigned)s->postponements;
     j->dead = s->lost && !(ev && ev->own && ev->own(s->lost, ev->arg)) ? s->lost : 0;
+}
+
+static void take_names(struct strv *to, struct strv *from)
+{
+    strv_release(to);
+    *to = *from;
+    *from = (struct strv)STRV_INIT;
 }
 
 static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
@@ -213,9 +234,8 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);
-    strv_release(&j->kept_aside);
-    j->kept_aside = s->kept_aside;
-    s->kept_aside = (struct strv)STRV_INIT;
+    take_names(&j->kept_aside, &s->kept_aside);
+    take_names(&j->sources, &s->sources);
     /* no part is put off for longer than that, but by another clock */
     j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
     if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
@@ -232,6 +252,17 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
         ev->ended(j, ev->arg);
 }
 
+static void note_storages(struct queue *q)
+{
+    const struct strv *first = NULL;
+    q->several = false;
+    for (size_t i = 0; i < q->n && !q->several; i++) {
+        const struct strv *one = &q->v[i].sources;
+        q->several = first && one->n && !strv_equal(first, one);
+        first = first || !one->n ? first : one;
+    }
+}
+
 void queue_set_states(struct queue *q, const struct job_states *states, int64_t now,
                       const struct queue_events *events)
 {
@@ -243,6 +274,7 @@ void queue_set_states(struct queue *q, const struct job_states *states, int64_t 
         set_state(q, j, &s, now, events);
         job_state_release(&s);
     }
+    note_storages(q);
 }
 
 /* ---- decisions ---- */
@@ -263,6 +295,11 @@ static bool is_due(const struct queue_job *j, int64_t now)
     return at != 0 && at <= now;
 }
 
+static bool is_under_way(const struct queue_job *j)
+{
+    return j->running || j->foreign;
+}
+
 /* The jobs of a guest are neighbours. */
 static bool guest_is_busy(const struct queue *q, size_t at)
 {
@@ -270,27 +307,32 @@ static bool guest_is_busy(const struct queue *q, size_t at)
     while (at > 0 && q->v[at - 1].guest == guest)
         at--;
     for (; at < q->n && q->v[at].guest == guest; at++)
-        if (q->v[at].running || q->v[at].foreign)
+        if (is_under_way(&q->v[at]))
             return true;
     return false;
 }
 
-/* The targets of all runs under way, one for each run. */
-static struct strv targets_of_runs(const struct queue *q)
+static struct slots slots_of(const struct queue *q)
 {
-    struct strv busy = STRV_INIT;
-    for (size_t i = 0; i < q->n; i++)
-        if (q->v[i].running || q->v[i].foreign)
-            strv_add(&busy, q->v[i].target);
-    return busy;
+    struct slots s = {.max = q->max_workers, .per_target = q->max_per_target, .several = q->several};
+    for (size_t i = 0; i < q->n; i++) {
+        const struct queue_job *j = &q->v[i];
+        if (is_under_way(j))
+            slots_add(&s, (struct slot){.job = j->id,
+                                        .target = j->target,
+                                        .sources = &j->sources,
+                                        .pid = j->running ? j->pid : j->foreign,
+                                        .still = j->still});
+    }
+    return s;
 }
 
-static bool target_is_busy(const struct queue *q, const struct strv *busy, const char *target)
+size_t queue_taken(const struct queue *q)
 {
-    unsigned n = 0;
-    for (size_t i = 0; i < busy->n; i++)
-        n += strcmp(busy->v[i], target) == 0;
-    return n >= q->max_per_target;
+    struct slots s = slots_of(q);
+    size_t n = slots_taken(&s);
+    slots_release(&s);
+    return n;
 }
 
 static struct due_rank rank_of(const struct queue_job *j)
@@ -301,18 +343,17 @@ static struct due_rank rank_of(const struct queue_job *j)
 struct queue_job *queue_pick(struct queue *q, int64_t now)
 {
     struct queue_job *best = NULL;
-    if (q->running + q->foreign >= q->max_workers)
-        return NULL;
-    _cleanup_strv_ struct strv busy = targets_of_runs(q);
+    struct slots slots = slots_of(q);
     for (size_t i = 0; i < q->n; i++) {
         struct queue_job *j = &q->v[i];
         if (!is_due(j, now))
             continue;
         struct due_rank a = rank_of(j), b = best ? rank_of(best) : a;
         if ((!best || due_compare(&a, &b) < 0) && !guest_is_busy(q, i) &&
-            !target_is_busy(q, &busy, j->target))
+            slots_free(&slots, j->target, &j->sources))
             best = j;
     }
+    slots_release(&slots);
     return best;
 }
 
@@ -422,29 +463,45 @@ int64_t queue_wake_overdue(const struct queue *q, int64_t began, int64_t now)
     return wake;
 }
 
-char *queue_why_overdue(const struct queue_job *j)
+/* Runs of which nothing but this process knows, or nothing at all. */
+static char *why_unseen(const struct queue_job *j)
 {
-    if (j->fault)
-        return xstrdup(j->fault);
-    if ((j->running || j->foreign) && !j->postponed && !j->lost)
-        return xstrdup("a run is under way");
-    if (j->hindrance) /* each run that ends takes it away: it is newer than the error */
-        return xasprintf("its runs were postponed, %u in a row: %s%s%s", j->postponed, j->hindrance,
-                         j->error ? "; the one before failed: " : "", j->error ? j->error : "");
-    if (j->error)
-        return xstrdup(j->error);
-    if (!j->target_online)
-        return xasprintf("node '%s' is not online", j->target);
     if (j->postponed)
         return xasprintf("its runs were postponed, %u in a row: see the job's log", j->postponed);
     if (j->lost)
-        return xasprintf(
-            "%u runs in a row left no trace: were they killed, or can the state directory not be "
-            "written to?",
-            j->lost);
-    if (!j->next)
-        return xstrdup("its schedule has no event any more: give it another one, or run it by hand");
-    return xstrdup("no run has succeeded");
+        return xasprintf("%u runs in a row left no trace%s%s", j->lost, j->said ? ", the last: " : "",
+                         j->said ? j->said
+                                 : ": were they killed, or can the state directory not be written to?");
+    return xstrdup("no run has succeeded: 'pvesr history' says what they did");
+}
+
+static char *why_waits(const struct queue *q, const struct queue_job *j, int64_t now)
+{
+    if (is_under_way(j) || !is_due(j, now))
+        return NULL;
+    struct slots slots = slots_of(q);
+    char *why = slots_why(&slots, j->target, &j->sources);
+    slots_release(&slots);
+    return why;
+}
+
+char *queue_why_overdue(const struct queue *q, const struct queue_job *j, const char *unrecorded, int64_t now)
+{
+    bool unseen = !j->hindrance && !j->error && (j->postponed || j->lost);
+    _cleanup_free_ char *waits = why_waits(q, j, now);
+    char *why = job_why(&(struct job_why){.fault = j->fault,
+                                          .unrecorded = unrecorded,
+                                          .pid = j->running ? j->pid : j->foreign,
+                                          .running = is_under_way(j) && !unseen,
+                                          .still = j->still,
+                                          .began = j->last_try,
+                                          .waits = waits,
+                                          .hindrance = j->hindrance,
+                                          .postponements = j->postponed,
+                                          .error = j->error,
+                                          .offline = j->target_online ? NULL : j->target,
+                                          .over = !j->next && !j->postponed && !j->lost});
+    return why ? why : why_unseen(j);
 }
 
 /* ---- runs ---- */
@@ -459,9 +516,26 @@ void queue_started(struct queue *q, struct queue_job *j)
     q->running++;
 }
 
-void queue_refused(struct queue *q, struct queue_job *j, int64_t now)
+static void say(struct queue_job *j, const char *what, pid_t by, int64_t since)
 {
+    free(j->said);
+    j->said = xstrdup(what);
+    j->said_by = by;
+    j->said_since = since;
+}
+
+void queue_said(struct queue *q, const char *id, const char *what, pid_t by, int64_t since)
+{
+    struct queue_job *j = queue_find(q, id);
+    if (j)
+        say(j, what, by, since);
+}
+
+void queue_refused(struct queue *q, struct queue_job *j, const char *why, int64_t now)
+{
+    say(j, why, 0, now);
     j->lost++;
+    j->untraced = true;
     j->not_before = now + job_retry_delay(j->lost);
 }
 
@@ -470,9 +544,14 @@ void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome)
     struct queue_job *j = queue_find(q, id);
     if (!j || !j->running)
         return;
-    j->running = false;
+    j->running = j->still = false;
+    j->pid = 0;
     j->stale = true;
     j->outcome = outcome;
+    if (outcome == QUEUE_DONE) {
+        free(j->said);
+        j->said = NULL;
+    }
     q->running--;
 }
 
@@ -491,6 +570,12 @@ void queue_foreign_ended(struct queue *q, pid_t pid)
     for (size_t i = 0; i < q->n; i++)
         if (q->v[i].foreign == pid) {
             q->v[i].foreign = 0;
+            q->v[i].still = false;
             q->foreign--;
         }
+}
+
+void queue_still(struct queue_job *j, bool still)
+{
+    j->still = still && is_under_way(j);
 }

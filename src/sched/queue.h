@@ -10,7 +10,8 @@
  *
  * No clock, no process, no file: the caller brings the time and the facts. Nothing is ever started twice: not
  * a job that runs, nor any other job of its guest, whoever runs it (`foreign`: a run by hand, or one that a
- * killed scheduler left behind). A target that is slow takes its own workers, not those of the others.
+ * killed scheduler left behind). A target that is slow takes its own workers, not those of the others, and so
+ * does a storage; a run that stands still takes none (state/slots.h).
  */
 #pragma once
 
@@ -45,18 +46,25 @@ struct queue_job {
     int64_t asked;          /* as in the state: a value that is new ends the putting off */
     char *error;            /* of the last failure, or NULL */
     struct strv kept_aside; /* what the target keeps aside, as in the state */
+    struct strv sources;    /* storages of the guest here, as in the state */
     char *hindrance;        /* why the last run was postponed, or NULL */
     pid_t dead;             /* a run that is gone without a word, and none of ours; 0: none */
 
     bool running; /* by us */
+    pid_t pid;    /* …as this process; 0: unknown */
+    bool still;   /* its run, ours or not, stands still (queue_still) */
     bool stale;   /* our run is over, its state not yet read */
     bool gone;    /* no longer ours to start; stays for the sake of its run */
     enum queue_outcome outcome;
     bool removing; /* what our run was started for */
     /* last_try, last_sync and fail_count when it was started */
     int64_t try_before, sync_before, fails_before;
-    unsigned lost;          /* runs in a row that left no trace in the state */
-    unsigned postponed;     /* runs in a row that found the guest, or its replica, busy */
+    unsigned lost;      /* runs in a row that left no trace in the state */
+    bool untraced;      /* the last one did, and nobody has dealt with that yet */
+    char *said;         /* what became of the last run that failed, as far as its process told; or NULL… */
+    pid_t said_by;      /* …which was this one, 0: none could be started… */
+    int64_t said_since; /* …and began then */
+    unsigned postponed; /* runs in a row that found the guest, or its replica, busy */
     int64_t max_age, known; /* as job_overdue_at wants them */
     int64_t age_begins;
     int64_t overdue;      /* from when on it is overdue, 0: never */
@@ -73,6 +81,7 @@ struct queue {
     size_t n;
     unsigned max_workers, running, foreign;
     unsigned max_per_target; /* workers that one node may keep busy; set by the owner */
+    bool several;            /* its jobs are not all on the same storages */
 };
 
 void queue_init(struct queue *q, unsigned max_workers, unsigned max_per_target);
@@ -120,12 +129,20 @@ void queue_tell_overdue(struct queue *q, int64_t began, int64_t now,
                         void (*tell)(const struct queue_job *job, void *arg), void *arg);
 /* The first moment after now at which there is more to tell, or 0. */
 int64_t queue_wake_overdue(const struct queue *q, int64_t began, int64_t now);
-/* Why it is overdue, as far as is known here: a sentence, malloc'ed. */
-char *queue_why_overdue(const struct queue_job *job);
+/* Why it is overdue, as far as is known here: a sentence, malloc'ed. `unrecorded`: why no run can be
+ * recorded, or NULL. */
+char *queue_why_overdue(const struct queue *q, const struct queue_job *job, const char *unrecorded,
+                        int64_t now);
 
-/* It could not be started at all. */
-void queue_refused(struct queue *q, struct queue_job *job, int64_t now);
+/* It could not be started at all: `why`, of which a copy is kept. */
+void queue_refused(struct queue *q, struct queue_job *job, const char *why, int64_t now);
+/* What the process of a run that failed, and has just ended, said of it; a copy is kept. */
+void queue_said(struct queue *q, const char *id, const char *what, pid_t by, int64_t since);
 void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome);
+/* Whether the job's run stands still, for as long as it is under way: it takes no place (state/slots.h). */
+void queue_still(struct queue_job *job, bool still);
+/* Runs that take a place; all that are under way are running + foreign. */
+size_t queue_taken(const struct queue *q);
 /* A run that was nobody's to wait for is gone without a word (`dead`), and has become a failure in the state
  * file: it counts as one that failed, once the states were read anew. */
 void queue_lost(struct queue *q, struct queue_job *job);

@@ -115,7 +115,7 @@ static void test_run_without_trace(void **state)
         assert_int_equal(queue_wake(&w->q, now), now + delays[i]);
         now += delays[i];
     }
-    queue_refused(&w->q, queue_find(&w->q, "100-0"), now);
+    queue_refused(&w->q, queue_find(&w->q, "100-0"), "no such program", now);
     assert_int_equal(queue_wake(&w->q, now), now + 1800);
     /* Asking for it ends the waiting. */
     struct job_state s = state_of(w, "100-0");
@@ -166,7 +166,7 @@ static void test_asked_for_while_put_off(void **state)
         look(w, now);
         assert_string_equal(start(w, now + 1), "");
     }
-    queue_refused(&w->q, queue_find(&w->q, "100-0"), now);
+    queue_refused(&w->q, queue_find(&w->q, "100-0"), "no such program", now);
     ask_for(w, "100-0");
     look(w, now);
     assert_string_equal(start(w, now), "100-0");
@@ -260,6 +260,63 @@ static void test_foreign_run_to_target(void **state)
     queue_foreign_ended(&w->q, getpid());
     assert_string_equal(start(w, 9000), "100-1");
     assert_string_equal(start(w, 9000), "101-0");
+}
+
+static void on_storage(struct world *w, const char *id, const char *storage)
+{
+    struct job_state s = state_of(w, id);
+    strv_add(&s.sources, storage);
+    store(w, id, &s);
+}
+
+/* One storage has all places but one where there are others. What stands still counts for its storage only.
+ */
+static void test_workers_per_storage(void **state)
+{
+    struct world *w = *state;
+    w->q.max_workers = 3;
+    configure(w, FIVE_JOBS);
+    const char *const jobs[] = {"100-0", "101-0", "102-0"};
+    for (size_t i = 0; i < ELEMENTS(jobs); i++)
+        on_storage(w, jobs[i], "bad");
+    on_storage(w, "900-0", "good");
+    look(w, 1000);
+    assert_string_equal(start(w, 1000), "100-0");
+    assert_string_equal(start(w, 1000), "101-0");
+    assert_string_equal(start(w, 1000), "900-0");
+    assert_string_equal(start(w, 1000), "");
+    assert_int_equal(queue_taken(&w->q), 3);
+    for (size_t i = 0; i < 2; i++)
+        queue_still(queue_find(&w->q, jobs[i]), true);
+    assert_int_equal(queue_taken(&w->q), 1);
+    assert_string_equal(start(w, 1000), "");
+    struct queue_job *waits = queue_find(&w->q, "102-0");
+    _cleanup_free_ char *why = queue_why_overdue(&w->q, waits, NULL, 1000);
+    assert_string_equal(why,
+                        "it waits for a place: of storage 'bad' 2 runs may be under way at once, and they "
+                        "are held by 100-0, 101-0");
+    configure(w, FIVE_JOBS);
+    look(w, 1000);
+    assert_int_equal(queue_taken(&w->q), 1);
+    queue_ended(&w->q, "100-0", QUEUE_FAILED);
+    assert_string_equal(start(w, 1000), "102-0");
+}
+
+/* A node with one storage has all places for it; what stands still has none, of its target neither. */
+static void test_runs_that_stand_still(void **state)
+{
+    struct world *w = *state;
+    w->q.max_workers = 2;
+    w->q.max_per_target = 1;
+    configure(w, FIVE_JOBS);
+    look(w, 1000);
+    assert_string_equal(start(w, 1000), "100-0");
+    assert_string_equal(start(w, 1000), "");
+    queue_still(queue_find(&w->q, "100-0"), true);
+    assert_string_equal(start(w, 1000), "101-0"); /* never 100-1 */
+    assert_string_equal(start(w, 1000), "");
+    queue_still(queue_find(&w->q, "100-1"), true);
+    assert_false(queue_find(&w->q, "100-1")->still);
 }
 
 static void test_order_of_service(void **state)
@@ -403,6 +460,8 @@ int main(void)
         WORLD_TEST(test_parallel),
         WORLD_TEST(test_order_of_service),
         WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_workers_per_storage),
+        WORLD_TEST(test_runs_that_stand_still),
         WORLD_TEST(test_foreign_run_to_target),
         WORLD_TEST(test_foreign_run),
         WORLD_TEST(test_reconfiguration),

@@ -69,9 +69,9 @@ static void test_overdue_for_ever(void **state)
         configure(w, text);
         record(w, "100-0", 1700000000, NULL);
         look(w, 1800000000);
-        _cleanup_free_ char *why = queue_why_overdue(queue_find(&w->q, "100-0"));
+        _cleanup_free_ char *why = queue_why_overdue(&w->q, queue_find(&w->q, "100-0"), NULL, 1800000000);
         assert_string_equal(why,
-                            i ? "no run has succeeded"
+                            i ? "no run has succeeded: 'pvesr history' says what they did"
                               : "its schedule has no event any more: give it another one, or run it by hand");
     }
 }
@@ -91,7 +91,7 @@ static void test_overdue_without_guest(void **state)
     look(w, 90000);
     assert_string_equal(start(w, 90000), "");
     assert_string_equal(overdue(w, 1, 90000), "100-0 ");
-    _cleanup_free_ char *why = queue_why_overdue(queue_find(&w->q, "100-0"));
+    _cleanup_free_ char *why = queue_why_overdue(&w->q, queue_find(&w->q, "100-0"), NULL, 90000);
     assert_non_null(strstr(why, "no guest 100"));
     w->guests = here;
 }
@@ -104,10 +104,10 @@ static void test_why_while_running(void **state)
     record(w, "100-0", 1000, NULL);
     look(w, 9000);
     struct queue_job *j = queue_find(&w->q, "100-0");
-    queue_refused(&w->q, j, 9000);
+    queue_refused(&w->q, j, "no such program", 9000);
     queue_started(&w->q, j);
-    _cleanup_free_ char *why = queue_why_overdue(j);
-    assert_non_null(strstr(why, "1 runs in a row left no trace"));
+    _cleanup_free_ char *why = queue_why_overdue(&w->q, j, NULL, 9000);
+    assert_non_null(strstr(why, "1 runs in a row left no trace, the last: no such program"));
     queue_ended(&w->q, "100-0", QUEUE_DONE);
 }
 
@@ -123,14 +123,14 @@ static void test_put_off_and_lost(void **state)
         assert_int_equal(job_state_postpone(w->dir, 100, "pve2", "in use by x", &e), 0);
     look(w, 9000);
     struct queue_job *j = queue_find(&w->q, "100-0");
-    _cleanup_free_ char *why = queue_why_overdue(j);
+    _cleanup_free_ char *why = queue_why_overdue(&w->q, j, NULL, 9000);
     assert_string_equal(why, "its runs were postponed, 2 in a row: in use by x");
     assert_int_equal(j->dead, 0);
     struct job_state failed = state_of(w, "100-0");
     failed.error = xstrdup("no route");
     store(w, "100-0", &failed);
     look(w, 9000);
-    _cleanup_free_ char *both = queue_why_overdue(j);
+    _cleanup_free_ char *both = queue_why_overdue(&w->q, j, NULL, 9000);
     assert_string_equal(both,
                         "its runs were postponed, 2 in a row: in use by x; the one before failed: no route");
     record(w, "100-0", 2000, NULL); /* by hand */

@@ -2,6 +2,7 @@
 
 #include "base/proc.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 char *worker_program(void)
@@ -18,27 +19,34 @@ char *worker_program(void)
     return xstrdup("pvesr");
 }
 
-static pid_t start(struct strv *argv, const char *config, struct err *e)
+/* said: NULL: its stderr is ours. */
+static pid_t start(struct strv *argv, const char *config, int *said, struct err *e)
 {
-    struct proc_streams inherited = {0};
+    struct proc_streams streams = {.pipe_err = said != NULL};
     struct proc p = PROC_INIT;
     if (config)
         strv_adds(argv, "--config", config, NULL);
-    return proc_spawn(argv->v, &inherited, &p, e) < 0 ? -1 : p.pid;
+    if (proc_spawn(argv->v, &streams, &p, e) < 0)
+        return -1;
+    if (said) {
+        fcntl(p.err, F_SETFL, fcntl(p.err, F_GETFL) | O_NONBLOCK);
+        *said = p.err;
+    }
+    return p.pid;
 }
 
-pid_t worker_start(const char *program, const char *config, const char *job_id, struct err *e)
+pid_t worker_start(const char *program, const char *config, const char *job_id, int *said, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, program, "run", "--id", job_id, NULL);
-    return start(&argv, config, e);
+    return start(&argv, config, said, e);
 }
 
 pid_t worker_verify(const char *program, const char *config, const char *job_id, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     strv_adds(&argv, program, "verify", job_id, "--part", NULL);
-    return start(&argv, config, e);
+    return start(&argv, config, NULL, e);
 }
 
 enum queue_outcome worker_outcome(int status)

@@ -1,6 +1,7 @@
 #include "state/jobstate.h"
 
 #include "base/clock.h"
+#include "state/due.h"
 #include "state/statecodec.h"
 #include "state/statefile.h"
 
@@ -16,6 +17,7 @@ void job_state_release(struct job_state *s)
     free(s->job);
     free(s->keep);
     strv_release(&s->storages);
+    strv_release(&s->sources);
     strv_release(&s->first_copies);
     strv_release(&s->kept_aside);
     strv_release(&s->notes);
@@ -200,7 +202,8 @@ void job_state_count_lost(struct job_state *s)
 /* It ended before it could record that it began. */
 static bool left_no_trace(const struct job_state *s, const struct job_loss *loss)
 {
-    return loss->how && !s->pid && !s->lost && s->last_try < loss->since;
+    bool older = s->last_try < loss->since || s->last_try > loss->since + JOB_CLOCK_SLACK;
+    return loss->how && !s->pid && !s->lost && older;
 }
 
 static void begin_for(struct job_state *s, const struct job_loss *loss)

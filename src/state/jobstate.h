@@ -30,6 +30,8 @@ struct job_state {
     char *error;          /* NULL: ok */
     double duration;      /* seconds; < 0: unknown */
     struct strv storages; /* storeid_list */
+    /* The guest's storages here, as the last run began to read them; not Proxmox VE's. */
+    struct strv sources;
     /* Names of snapshots whose full copy was begun and never acknowledged; not Proxmox VE's. */
     struct strv first_copies;
     /* "SNAPSHOT of VOLID": what the target kept aside, as the last run saw it; not Proxmox VE's. */
@@ -102,8 +104,8 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
  * it was already and had been put off. What another job to that target left does not count for it. */
 int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e);
 
-/* 0, or -1 and why nothing can be recorded there now, as far as can be told without trying: it is read-only,
- * full, or no folder. */
+/* 0, or -1 and why nothing can be recorded there now: it is read-only, full, immutable (or the file in it
+ * is), no folder, or refuses a file that root writes there to try it. */
 int job_states_recordable(const char *state_dir, struct err *e);
 
 /* All entries at once, for the scheduler and `status`. */

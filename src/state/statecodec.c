@@ -41,8 +41,8 @@ static const struct {
 };
 
 static const char *const other_keys[] = {
-    "error",     "duration", "storeid_list", "first_copies", "kept_aside", "last_node", "pid",  "ptime",
-    "verify_at", "damaged",  "job",          "postponed",    "guest",      "keep",      "notes"};
+    "error",     "duration", "storeid_list", "first_copies", "kept_aside", "last_node", "pid",   "ptime",
+    "verify_at", "damaged",  "job",          "postponed",    "guest",      "keep",      "notes", "sources"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -95,6 +95,8 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
             s->duration = -1;
     } else if (json_key_is(key, "storeid_list")) {
         decode_names(value, &s->storages);
+    } else if (json_key_is(key, "sources")) {
+        decode_names(value, &s->sources);
     } else if (json_key_is(key, "first_copies")) {
         decode_names(value, &s->first_copies);
     } else if (json_key_is(key, "kept_aside")) {
@@ -251,6 +253,8 @@ static void encode_rare(struct object_writer *w, const struct job_state *s, size
     }
     encode_damaged(w, &s->damaged, damage);
     encode_names(w, "guest", &s->guest, 0);
+    if (s->sources.n)
+        encode_names(w, "sources", &s->sources, 0);
 }
 
 static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)

@@ -1,5 +1,6 @@
 #include "state/statefile.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/modes.h"
 #include "base/num.h"
@@ -15,7 +16,7 @@
 
 #define LOCK_NAME "pve-replication-state.lck"
 
-enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10, ROOM_LEAST = 16 << 10 };
+enum { FILE_CAP = 16 << 20, LOCK_SECONDS = 10, ROOM_LEAST = 16 << 10, PROBE_SECONDS = 10 };
 
 static int check(struct state_file *f, const char *guest, struct err *e)
 {
@@ -72,21 +73,68 @@ static int check_lock_file(const char *dir, struct err *e)
                          LOCK_NAME);
 }
 
-int job_states_recordable(const char *state_dir, struct err *e)
+/* Read-only, or immutable. Who may not write there can be another than who asks: EACCES says nothing. */
+static int check_access(const char *path)
+{
+    int code = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 ? 0 : errno;
+    return code == EROFS || code == EPERM ? code : 0;
+}
+
+static int check_room(const char *dir)
 {
     struct statvfs fs;
-    int code = faccessat(AT_FDCWD, state_dir, W_OK, AT_EACCESS) == 0 ? 0 : errno;
-    if (check_folder(state_dir, e) < 0 || check_lock_file(state_dir, e) < 0)
-        return -1;
-    if (code != EROFS) /* who may not write there can be another than who asks */
-        code = 0;
-    if (!code && statvfs(state_dir, &fs) == 0 &&
-        (fs.f_bfree * fs.f_frsize < ROOM_LEAST || (fs.f_files && fs.f_ffree == 0)))
-        code = ENOSPC;
-    if (!code)
+    return statvfs(dir, &fs) == 0 &&
+                   (fs.f_bfree * fs.f_frsize < ROOM_LEAST || (fs.f_files && fs.f_ffree == 0))
+               ? ENOSPC
+               : 0;
+}
+
+/* The way of each record, under another name. */
+static int write_probe(const char *dir, struct err *e)
+{
+    _cleanup_free_ char *path = xasprintf("%s/pve-replication-state.probe", dir);
+    _cleanup_free_ char *text = xcalloc(1, ROOM_LEAST);
+    int r = fs_write_atomic(path, text, ROOM_LEAST, MODE_STATE, e);
+    unlink(path);
+    return r < 0 ? err_wrap(e, "nothing can be recorded in '%s'", dir) : 0;
+}
+
+/* Whoever asks does so for each job that is overdue: what was found counts for a while. */
+static int try_writing(const char *dir, struct err *e)
+{
+    static struct err found;
+    static double at;
+    static char *of;
+    if (geteuid() != 0 || !fs_exists(dir))
         return 0;
-    err_set(e, code == ENOSPC ? ERR_FULL : ERR_SYSTEM, code, "nothing can be recorded in '%s'", state_dir);
-    refusal_explain(e, state_dir);
+    if (!of || strcmp(of, dir) != 0 || clock_mono() - at > PROBE_SECONDS) {
+        free(of);
+        of = xstrdup(dir);
+        found = (struct err){0};
+        write_probe(dir, &found);
+        at = clock_mono();
+    }
+    *e = found;
+    return found.kind == ERR_NONE ? 0 : -1;
+}
+
+int job_states_recordable(const char *dir, struct err *e)
+{
+    _cleanup_free_ char *file = xasprintf("%s/pve-replication-state.json", dir),
+                        *lock = xasprintf("%s/" LOCK_NAME, dir);
+    const char *const paths[] = {dir, file, lock};
+    if (check_folder(dir, e) < 0 || check_lock_file(dir, e) < 0)
+        return -1;
+    int code = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < ELEMENTS(paths) && !code; i++)
+        code = check_access(paths[at = i]);
+    if (!code)
+        code = check_room(paths[at = 0]);
+    if (!code)
+        return try_writing(dir, e);
+    err_set(e, code == ENOSPC ? ERR_FULL : ERR_SYSTEM, code, "nothing can be recorded in '%s'", dir);
+    refusal_explain(e, paths[at]);
     return -1;
 }
 

@@ -84,6 +84,7 @@ void job_view_look(struct job_view *v, const struct members *members, const stru
     const struct member *target = members_find(members, v->job->target);
     job_states_get_of(states, v->job->guest, v->job->target, v->job->id, &v->state);
     v->next_sync = v->lost ? 0 : job_next_sync(v->job, &v->state, target && target->online, now);
+    v->offline = !target || !target->online;
     struct job as = *v->job;
     if (v->lost) /* no removal will come */
         as.remove = REMOVE_NOT;
@@ -127,6 +128,56 @@ static void add_texts(json_t *o, const char *key, const struct strv *texts)
     for (size_t i = 0; i < texts->n; i++)
         json_array_append_new(all, json_text(texts->v[i]));
     add(o, key, all);
+}
+
+void job_slots_make(struct job_slots *s, const struct jobs *jobs, const struct job_states *states,
+                    unsigned max_workers, unsigned max_per_target)
+{
+    const struct strv *first = NULL;
+    *s = (struct job_slots){.made = true, .states = xcalloc(jobs->n + 1, sizeof *s->states)};
+    s->slots.max = max_workers;
+    s->slots.per_target = max_per_target;
+    for (size_t i = 0; i < jobs->n; i++) {
+        const struct job *job = &jobs->v[i];
+        struct job_state *one = &s->states[s->n++];
+        job_states_get_of(states, job->guest, job->target, job->id, one);
+        s->slots.several |= first && one->sources.n && !strv_equal(first, &one->sources);
+        first = first || !one->sources.n ? first : &one->sources;
+        if (one->pid)
+            slots_add(&s->slots, (struct slot){job->id, job->target, &one->sources, one->pid, false});
+    }
+}
+
+void job_slots_release(struct job_slots *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        job_state_release(&s->states[i]);
+    free(s->states);
+    slots_release(&s->slots);
+    *s = (struct job_slots){0};
+}
+
+char *job_view_why(const struct job_view *v, const struct job_slots *slots, int64_t now)
+{
+    bool due = !v->state.pid && v->next_sync && v->next_sync <= now;
+    bool faulty = v->job->fault && v->job->remove == REMOVE_NOT;
+    _cleanup_free_ char *left = v->state.lost ? job_why_lost(v->state.last_try) : NULL;
+    _cleanup_free_ char *waits = due ? slots_why(&slots->slots, v->job->target, &v->state.sources) : NULL;
+    return job_why(&(struct job_why){.fault = v->lost  ? v->lost
+                                              : faulty ? v->job->fault
+                                                       : NULL,
+                                     .unrecorded = v->unrecorded,
+                                     .pid = v->state.pid,
+                                     .running = v->state.pid,
+                                     .began = v->state.last_try,
+                                     .left = left,
+                                     .waits = waits,
+                                     .hindrance = v->state.postponed,
+                                     .postponements = v->state.postponements,
+                                     .error = v->state.error,
+                                     .offline = v->offline ? v->job->target : NULL,
+                                     .to_come = v->to_come,
+                                     .over = !v->next_sync});
 }
 
 json_t *job_view_json(const struct job_view *v)

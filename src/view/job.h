@@ -6,6 +6,8 @@
 #include "cluster/jobs.h"
 #include "cluster/members.h"
 #include "state/jobstate.h"
+#include "state/slots.h"
+#include "state/why.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -22,6 +24,7 @@ struct job_view {
     int64_t next_sync, overdue; /* since when it is; 0: it is not */
     int64_t newest;   /* from when on the age of the newest restore point counts; 0: there is none, or nothing
                          says */
+    bool offline;     /* its target is not online */
     bool to_come;     /* the last sync lies in the future */
     char *lost;       /* why it has no guest, or NULL */
     char *unrecorded; /* why no run can say that it was, where it is overdue, or NULL */
@@ -36,6 +39,20 @@ bool job_view_init(struct job_view *v, const struct job *job, const char *node,
 void job_view_look(struct job_view *v, const struct members *members, const struct job_states *states,
                    int64_t written, int64_t now);
 void job_view_release(struct job_view *v);
+
+/* The runs that the states of `jobs` name, and the places for them (state/slots.h). `jobs` must outlive it.
+ */
+struct job_slots {
+    bool made;
+    struct slots slots;
+    struct job_state *states;
+    size_t n;
+};
+void job_slots_make(struct job_slots *s, const struct jobs *jobs, const struct job_states *states,
+                    unsigned max_workers, unsigned max_per_target);
+void job_slots_release(struct job_slots *s);
+/* Why it is overdue (state/why.h); malloc'ed, or NULL: nothing says why. */
+char *job_view_why(const struct job_view *v, const struct job_slots *slots, int64_t now);
 
 /* What keeps the job from running, if anything: a fault of its configuration, or its last failure. */
 const char *job_view_trouble(const struct job_view *v);
