@@ -125,7 +125,7 @@ def barred(w, path, flag):
 
 
 def tree_barred():
-    """chattr +i and +a on the folder of the cluster's configuration, and on a file in it: what would change it has the command that takes the flag"""
+    """chattr +i and +a on the folder of the cluster's configuration, and on a file in it, +i on the journal: what would change it has the command that takes the flag"""
     with rig.Cluster(storage="xfs") as c:
         w = World(c, "xfs")
         w.create()
@@ -138,6 +138,14 @@ def tree_barred():
                     sh("chattr", f"-{flag}", path)
                 assert done.returncode and f"chattr -{flag} '{path}'" in done.stderr, f"+{flag} {path}: {done.stderr}"
         w.a.pvesr("update", "100-0", "--rate", "5", check=True)
+        w.run()
+        journal = os.path.join(w.a.state_dir, "pvesr-journal.db")
+        sh("chattr", "+i", journal)
+        try:
+            said = w.run().stderr
+        finally:
+            sh("chattr", "-i", journal)
+        assert "history is not kept" in said and f"chattr -i '{journal}'" in said, said
 
 
 def flags(kind):
