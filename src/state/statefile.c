@@ -75,10 +75,12 @@ static int check_lock_file(const char *dir, struct err *e)
 int job_states_recordable(const char *state_dir, struct err *e)
 {
     struct statvfs fs;
-    int code = faccessat(AT_FDCWD, state_dir, W_OK, AT_EACCESS) == 0 ? 0 : errno;
+    struct stat st;
+    bool open = faccessat(AT_FDCWD, state_dir, W_OK, AT_EACCESS) == 0 && stat(state_dir, &st) == 0;
+    int code = open ? 0 : errno;
     if (check_folder(state_dir, e) < 0 || check_lock_file(state_dir, e) < 0)
         return -1;
-    if (code != EROFS) /* who may not write there can be another than who asks */
+    if (code != EROFS && code != EIO) /* who may not write there can be another than who asks */
         code = 0;
     if (!code && statvfs(state_dir, &fs) == 0 &&
         (fs.f_bfree * fs.f_frsize < ROOM_LEAST || (fs.f_files && fs.f_ffree == 0)))
