@@ -125,7 +125,7 @@ def barred(w, path, flag):
 
 
 def tree_barred():
-    """chattr +i and +a on the folder of the cluster's configuration, and on a file in it: what would change it has the command that takes the flag"""
+    """chattr +i and +a on the folder of the cluster's configuration, and on a file in it, +i on the journal: what would change it has the command that takes the flag"""
     with rig.Cluster(storage="xfs") as c:
         w = World(c, "xfs")
         w.create()
@@ -138,6 +138,14 @@ def tree_barred():
                     sh("chattr", f"-{flag}", path)
                 assert done.returncode and f"chattr -{flag} '{path}'" in done.stderr, f"+{flag} {path}: {done.stderr}"
         w.a.pvesr("update", "100-0", "--rate", "5", check=True)
+        w.run()
+        journal = os.path.join(w.a.state_dir, "pvesr-journal.db")
+        sh("chattr", "+i", journal)
+        try:
+            said = w.run().stderr
+        finally:
+            sh("chattr", "-i", journal)
+        assert "history is not kept" in said and f"chattr -i '{journal}'" in said, said
 
 
 def flags(kind):
@@ -410,6 +418,28 @@ def shut_down():
         w.proved()
 
 
+def state_shut_down():
+    """the file system of the state fails: what runs, shows and looks back says so, and how it is repaired; mounted anew all goes on"""
+    with rig.Cluster(storage="xfs") as c:
+        w = World(c, "xfs")
+        image = os.path.join(c.dir, "state.img")
+        sh("truncate", "-s", "400M", image)
+        sh("mkfs.xfs", "-q", image)
+        os.makedirs(w.a.state_dir, exist_ok=True)
+        sh("mount", "-o", "loop", image, w.a.state_dir)
+        c.cleanup.callback(lambda: subprocess.run(["umount", "-l", w.a.state_dir], capture_output=True))
+        w.create()
+        w.run()
+        sh("xfs_io", "-x", "-c", "shutdown", w.a.state_dir)
+        for args in (["run", "--id", "100-0"], ["status"], ["history"], ["at-risk"]):
+            done = w.a.pvesr(*args)
+            assert done.returncode and "see dmesg" in done.stderr and "xfs_repair '/dev/" in done.stderr, f"{args}: {done.stderr}"
+        sh("umount", w.a.state_dir)
+        sh("mount", "-o", "loop", image, w.a.state_dir)
+        w.run()
+        w.proved()
+
+
 ALL = bool(os.environ.get("PVESR_REFUSED_ALL"))
 SEED = rig.SEED % 100000
 
@@ -424,6 +454,7 @@ for storage in ("xfs", "btrfs", "dir-on-btrfs", "plain"):
     rig.check(f"read-only {storage}: {read_only.__doc__}", lambda k=storage: read_only(k), needs=needs)
 rig.check(f"read-only by itself: {read_only.__doc__}", lambda: read_only("plain", by_itself=True), needs=("root",))
 rig.check(f"shut down: {shut_down.__doc__}", shut_down, needs=("root", "xfs"))
+rig.check(f"state shut down: {state_shut_down.__doc__}", state_shut_down, needs=("root", "xfs"))
 rig.check(f"flags on the tree: {tree_barred.__doc__}", tree_barred, needs=("root", "xfs"))
 rig.check(f"no inodes: {no_inodes.__doc__}", no_inodes, needs=("root", "xfs"))
 rig.check(f"no attributes: {no_attributes.__doc__}", no_attributes, needs=("root", "xfs"))

@@ -179,8 +179,11 @@ int fs_mkdir_p(const char *path, mode_t mode, struct err *e)
             break;
     }
     struct stat st;
-    if (stat(path, &st) < 0)
-        return err_sys(e, "cannot make directory '%s'", path);
+    if (stat(path, &st) < 0) {
+        err_sys(e, "cannot make directory '%s'", path);
+        refusal_explain(e, path);
+        return -1;
+    }
     if (!S_ISDIR(st.st_mode))
         return err_set(e, ERR_SYSTEM, ENOTDIR, "cannot make directory '%s'", path);
     return 0;

@@ -63,8 +63,12 @@ static int db_error(struct journal *j, int code, const char *what, struct err *e
         refusal_explain(e, j->path);
         return -1;
     }
+    struct err flag;
+    bool barred = (code & 0xff) == SQLITE_READONLY && refusal_barred(j->path, &flag) < 0;
     return err_set(e, kind, 0, "cannot %s the journal '%s': %s", what, j->path,
-                   j->db ? sqlite3_errmsg(j->db) : sqlite3_errstr(code));
+                   barred  ? flag.text
+                   : j->db ? sqlite3_errmsg(j->db)
+                           : sqlite3_errstr(code));
 }
 
 /* The first value that a PRAGMA gives, as text. */

@@ -73,11 +73,13 @@ static int check_lock_file(const char *dir, struct err *e)
                          LOCK_NAME);
 }
 
-/* Read-only, or immutable. Who may not write there can be another than who asks: EACCES says nothing. */
+/* Read-only, immutable, or its disk fails. Who may not write there can be another than who asks: EACCES says nothing. */
 static int check_access(const char *path)
 {
-    int code = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 ? 0 : errno;
-    return code == EROFS || code == EPERM ? code : 0;
+    struct stat st;
+    bool open = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 && stat(path, &st) == 0;
+    int code = open ? 0 : errno;
+    return code == EROFS || code == EPERM || code == EIO ? code : 0;
 }
 
 static int check_room(const char *dir)
