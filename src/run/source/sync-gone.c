@@ -213,12 +213,13 @@ static int note_for(const struct sync *s, const char *job_id, const struct strv 
 {
     _cleanup_(known_release) struct known k = {0};
     _cleanup_free_ char *path = known_path(s->env->settings.state_dir, job_id);
-    int r = known_load(path, &k, e);
+    struct err ignored; /* a damaged note is made anew */
+    known_load(path, &k, &ignored);
     for (size_t i = 0; i < seen->n; i++)
         forget(&k.unseen, seen->v[i]);
     for (size_t i = 0; i < unseen->n; i++)
         strv_add_once(&k.unseen, unseen->v[i]);
-    return r < 0 ? -1 : known_store(path, &k, e);
+    return known_store(path, &k, e);
 }
 
 static void note_unseen(struct sync *s)
