@@ -225,25 +225,29 @@ def disk_is_gone(w):
 
 @scenario(*(kind for kind in EVERY if kind in ("xfs", "btrfs", "plain")))
 def disk_is_lost(w):
-    """a disk that was missing when a run looked for it: once the configuration names it no more, its replica and history stay, until it is let go"""
+    """disks that were missing when a run looked for them: once the configuration names them no more, their replicas and history stay, until they are let go"""
+    w.lab.add_disk()
     w.lab.add_disk()
     w.create("--keep", "last=3")
     for _ in range(2):
         w.lab.write(1, 3)
         w.run()
-    there = entries(w, w.b.store, 1)
+    there = [entries(w, w.b.store, n) for n in (1, 2)]
     w.lab.names.remove(w.a.store, 1)
+    w.lab.names.remove(w.a.store, 2)
     done = w.run(want=1)
     assert "What node 'pve2' has of it" in done.stderr and "stays in either case" in done.stderr, done
     forget(w, 1)
+    forget(w, 2)
     for again in range(5):
         w.lab.write(0, 3)
         done = w.run()
-        assert entries(w, w.b.store, 1) == there, w.log()
+        assert [entries(w, w.b.store, n) for n in (1, 2)] == there, w.log()
         assert "may be the only copy" in w.log() and ("may be the only copy" in done.stderr) == (again == 0), done
     let_go(w, w.b, 1)
+    let_go(w, w.b, 2)
     w.run()
-    assert not entries(w, w.b.store, 1) and "WARNING" not in w.log(), w.log()
+    assert not entries(w, w.b.store, 1) and not entries(w, w.b.store, 2) and "WARNING" not in w.log(), w.log()
     w.lab.next_disk = 1
     w.lab.add_disk()
     w.run()
@@ -251,6 +255,25 @@ def disk_is_lost(w):
     w.lab.remove_disk(1)
     w.run()
     assert not entries(w, w.b.store, 1) and "WARNING" not in w.log(), w.log()
+
+
+@scenario(*(kind for kind in EVERY if kind in ("xfs", "btrfs", "plain")))
+def job_goes_while_a_disk_is_lost(w):
+    """a job is removed while a disk is missing here: of that disk the replica stays, as the plan says, and doctor on the target names it"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    there = entries(w, w.b.store, 1)
+    w.lab.names.remove(w.a.store, 1)
+    w.run(want=1)
+    w.a.pvesr("delete", "100-0", check=True)
+    plan = w.a.pvesr("plan", "100-0", check=True).stdout
+    assert "may be the only copy" in plan and plan.count("destroy '") == 1, plan
+    w.run()
+    assert entries(w, w.b.store, 1) == there and not entries(w, w.b.store, 0), w.log()
+    assert any("disk-1" in volid and "--free" in text for _, volid, text in doctor(w.b)), doctor(w.b)
+    let_go(w, w.b, 1)
+    assert not entries(w, w.b.store, 1)
 
 
 @scenario(*(kind for kind in EVERY if kind in ("xfs", "btrfs", "plain")))

@@ -83,7 +83,8 @@ static bool look_at_volumes(struct env *env, const struct jobs *jobs, struct ris
     if (n == 0 && risk->unknown.kind == ERR_NONE && (empty || risk->job))
         err_set(&risk->unknown, ERR_CONFIG, 0,
                 "its configuration names none that could be replicated: put the lines of its disks back%s",
-                risk->job ? ", or remove the job" : "");
+                risk->job ? ", or remove the job ('pvesr delete' with --keep where its replicas are of value)"
+                          : "");
     return n > 0 || risk->unknown.kind != ERR_NONE;
 }
 

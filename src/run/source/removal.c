@@ -31,9 +31,12 @@ static int look_for_replicas(struct sync *s, struct err *e)
     const struct strv none = STRV_INIT;
     if (s->job->remove != REMOVE_FULL || strcmp(s->job->target, s->env->settings.node) == 0)
         return 0;
-    return check_reachable(s, e) < 0 || sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0
-               ? -1
-               : sync_open(s, &none, &scan, NULL, e);
+    int r = check_reachable(s, e) < 0 || sync_scan_list(s, &scan, e) < 0 || sync_connect(s, e) < 0
+                ? -1
+                : sync_open(s, &none, &scan, NULL, e);
+    if (r == 0)
+        sync_hold(s, true);
+    return r;
 }
 
 /* The jobs under the lock, if the job in them is still to be removed. Somebody may have cancelled it, and
@@ -119,11 +122,13 @@ static int look_here(struct sync *s, struct err *e)
     if (sync_read_map(s, &bad_map) < 0) /* what it was when there were runs, the state remembers */
         joblog_add(s->log, "%s", bad_map.text);
     s->volumes = xcalloc(s->volids.n, sizeof *s->volumes);
+    _cleanup_strv_ struct strv missing = STRV_INIT;
     for (size_t i = 0; i < s->volids.n;) {
         struct sync_volume *v = &s->volumes[s->n];
         struct err problem = {0};
         if (sync_look_volume(s, s->volids.v[i], v, &problem) < 0) {
             joblog_add(s->log, "%s", problem.text);
+            strv_add(&missing, s->volids.v[i]);
             env_volume_close(&v->local);
             snapshots_release(&v->snapshots);
             *v = (struct sync_volume){0};
@@ -134,6 +139,9 @@ static int look_here(struct sync *s, struct err *e)
         }
     }
     tell_former(s);
+    for (size_t i = 0; i < missing.n; i++)
+        if (guest_config_has_disk(s->config, missing.v[i]))
+            strv_add_once(&s->was.unseen, missing.v[i]);
     return 0;
 }
 

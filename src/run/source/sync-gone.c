@@ -217,12 +217,13 @@ static int note_for(const struct sync *s, const char *job_id, const struct strv 
 {
     _cleanup_(known_release) struct known k = {0};
     _cleanup_free_ char *path = known_path(s->env->settings.state_dir, job_id);
-    int r = known_load(path, &k, e);
+    struct err ignored; /* a damaged note is made anew */
+    known_load(path, &k, &ignored);
     for (size_t i = 0; i < seen->n; i++)
         forget(&k.unseen, seen->v[i]);
     for (size_t i = 0; i < unseen->n; i++)
         strv_add_once(&k.unseen, unseen->v[i]);
-    return r < 0 ? -1 : known_store(path, &k, e);
+    return known_store(path, &k, e);
 }
 
 static void note_unseen(struct sync *s)
@@ -257,19 +258,18 @@ int sync_look_failed(struct sync *s, size_t i, struct err *e)
 }
 
 /* Volumes here that the configuration names, replicated or not, by where they are. */
-static int find_named(struct sync *s, struct places *named, struct err *e)
+static void find_named(struct sync *s, struct places *named)
 {
+    struct err ignored; /* of what is not replicated, for the others are open */
     _cleanup_strv_ struct strv all = STRV_INIT;
-    if (env_guest_volumes(s->env, s->config, VOLUMES_CLEANUP, &all, e) < 0)
-        return -1;
+    env_guest_volumes(s->env, s->config, VOLUMES_LENIENT, &all, &ignored);
+    env_guest_volumes(s->env, s->config, VOLUMES_CLEANUP, &all, &ignored);
     for (size_t i = 0; i < all.n; i++) {
         struct env_volume v = {0};
-        struct err ignored; /* one that is not replicated, for the others are open */
         if (env_volume_open(s->env, all.v[i], s->job->guest, &v, &ignored) == 0)
             places_add(named, v.volume, all.v[i], &ignored);
         env_volume_close(&v);
     }
-    return 0;
 }
 
 static bool is_on_node(const struct sync *s, const char *volid)
@@ -321,26 +321,28 @@ static char *why_held(struct sync *s, const struct places *named, const char *he
 /* Takes `why` over. */
 static void hold(struct sync *s, const char *there, const char *here, char *why)
 {
+    const char *although =
+        s->job->remove ? "the job is removed" : "the guest's configuration names it no more";
     strv_add(&s->held, there);
     strv_add(&s->held_here, here);
     strv_addf(&s->notes, "%s keeps %s, which the guest has no more", s->target->node.name, there);
     strv_addf(&s->held_why,
-              "WARNING: '%s' on node '%s' stays, although the configuration of guest %" PRIu32
-              " names it no more: %s. If nobody needs it, on that node: 'pvesr doctor --guest %" PRIu32
-              " --free %s'",
-              there, s->target->node.name, s->job->guest, why, s->job->guest, there);
+              "WARNING: '%s' on node '%s' stays, although %s: %s. If nobody needs it, on that node: 'pvesr "
+              "doctor --guest %" PRIu32 " --free %s'",
+              there, s->target->node.name, although, why, s->job->guest, there);
     free(why);
 }
 
-int sync_hold(struct sync *s, struct err *e)
+void sync_hold(struct sync *s, bool lost)
 {
     struct places named = {0};
-    int r = s->stale.n ? find_named(s, &named, e) : 0;
-    for (size_t i = s->stale.n; r == 0 && i-- > 0;) {
+    if (s->stale.n)
+        find_named(s, &named);
+    for (size_t i = s->stale.n; i-- > 0;) {
         struct err ignored; /* what has no name here is not here */
         const char *there = s->stale.v[i];
         _cleanup_free_ char *here = storagemap_volid(&s->map, &s->env->storages, there, &ignored);
-        char *why = here ? why_held(s, &named, here) : NULL;
+        char *why = here && (!lost || strv_has(&s->was.unseen, here)) ? why_held(s, &named, here) : NULL;
         if (!why)
             continue;
         hold(s, there, here, why);
@@ -349,7 +351,6 @@ int sync_hold(struct sync *s, struct err *e)
     places_release(&named);
     for (size_t i = 0; i < s->held.n; i++)
         sync_warn(s, s->held_why.v[i]);
-    return r;
 }
 
 /* ---- what only the target has ---- */

@@ -85,6 +85,8 @@ int sync_tell_removal(struct sync *s, struct buf *out, struct err *e)
         tell_each("remove", &go, "here", out);
         snapshots_release(&go);
     }
+    for (size_t i = 0; i < s->warnings.n; i++)
+        buf_addf(out, "note: %s\n", s->warnings.v[i]);
     for (size_t i = 0; i < s->stale.n; i++)
         buf_addf(out, "destroy '%s' on the target: the job is removed\n", s->stale.v[i]);
     return 0;

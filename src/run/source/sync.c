@@ -467,7 +467,9 @@ int sync_ask(struct sync *s, struct err *e)
     free(replicas);
     for (size_t i = 0; r == 0 && i < s->n; i++)
         r = ask_large(s, &s->volumes[i], e);
-    return r == 0 ? sync_hold(s, e) : -1;
+    if (r == 0)
+        sync_hold(s, false);
+    return r;
 }
 
 static bool name_taken(const struct sync *s)
