@@ -3,8 +3,8 @@
  *
  * STATE-DIR/pvesr-guests/JOB on both nodes, of the last run that succeeded; text, a line each: `epoch EPOCH`,
  * `former EPOCH`, `came EPOCH`, `type TYPE`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`, `unseen
- * VOLID`. It outlives the job and its state. It is a hint: nothing is refused, and nothing goes, for what it
- * says. */
+ * VOLID`. It outlives the job and its state. It is a hint: nothing goes for what it says. Only a failover
+ * back to what a node never received wants it to know the disks (run/recover/whereabouts.h). */
 #pragma once
 
 #include "base/err.h"

@@ -100,9 +100,9 @@ static int refuse_missing(const struct failover *f, const char *volid, const str
             why->text);
     return err_set(e, why->kind, 0,
                    "volume '%s' has no replica on this node, nothing was changed: %s. What came after the "
-                   "last run is never here: if the guest can do without it, take it out of '%s', or set "
+                   "last run is never here: if the guest can do without it, take it out of '%s/%s', or set "
                    "replicate=0 on it, and repeat this",
-                   volid, why->text, path);
+                   volid, why->text, tree_root(f->env->tree), path);
 }
 
 /* It keeps no guest from starting: what came since the last run is never here. */
