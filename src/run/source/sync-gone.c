@@ -368,9 +368,19 @@ static bool is_here(struct sync *s, const char *volid)
     return r == 0 && info.exists;
 }
 
+static void tell_former(const struct sync *s)
+{
+    for (size_t i = 0; i < s->peer.former.n; i++)
+        joblog_add(s->log,
+                   "WARNING: '%s' on the target is of a former job '%s', older than this one: it stays. If "
+                   "nobody needs it, remove it there",
+                   s->peer.former.v[i], s->job->id);
+}
+
 void sync_keep_last_copies(struct sync *s)
 {
     _cleanup_strv_ struct strv named = STRV_INIT;
+    tell_former(s);
     guest_volumes_named(s->config, &named);
     for (size_t i = 0; s->stale.n && i < named.n; i++) {
         struct err ignored;

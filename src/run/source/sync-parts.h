@@ -81,5 +81,5 @@ int sync_look_failed(struct sync *s, size_t i, struct err *e);
  * which a run missed the disk. */
 void sync_hold(struct sync *s, bool lost);
 /* Of s->stale, what the guest's configuration names (replicate=0) and this node has not: no run sent it back
- * from where the guest had it, so it stays, and the log says so. */
+ * from where the guest had it, so it stays, and the log says so; what a former job has there does, too. */
 void sync_keep_last_copies(struct sync *s);

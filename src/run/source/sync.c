@@ -311,15 +311,6 @@ static int64_t own_since(struct sync *s)
     return former && since <= former ? former + 1 : since;
 }
 
-static void tell_former(const struct sync *s)
-{
-    for (size_t i = 0; i < s->peer.former.n; i++)
-        joblog_add(s->log,
-                   "WARNING: '%s' on the target is of a former job '%s', older than this one: it stays. If "
-                   "nobody needs it, remove it there",
-                   s->peer.former.v[i], s->job->id);
-}
-
 static void take_down_signs(struct sync *s, const struct strv *signs)
 {
     for (size_t i = 0; i < signs->n; i++)
@@ -418,8 +409,6 @@ int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan
     s->peer.since = s->state->began = own_since(s);
     if (r == 0)
         r = peer_open(&s->peer, s->job->id, volids, &safe, &told, replicas, &s->stale, e);
-    if (r == 0)
-        tell_former(s);
     if (r == 0)
         sync_keep_last_copies(s);
     take_down_more_signs(&more);
