@@ -563,6 +563,7 @@ def called_shared(w):
     done = w.run(want=1)
     assert f"volume '{disk}' was replicated" in done.stderr and "set replicate=0" in done.stderr, done
     assert w.a.pvesr("plan", "100-0").returncode == 1
+    assert f"faulty; its volumes are not known: volume '{disk}' was replicated" in risk_of(w, 100)
     for more in ((), ("--dry-run",)):
         done = w.b.pvesr("failover", "100", "--force", *more)
         assert done.returncode == 1 and f"volume '{disk}' was replicated" in done.stderr, done

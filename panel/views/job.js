@@ -110,7 +110,8 @@ export class Job extends Component {
     warnings(job) {
         const kept = job.kept_aside || [];
         return [job.overdue ? t('overdue.since', timestamp(job.overdue)) : null, job.differs ? `${t('state.differs')}: ${job.differs}` : null,
-            kept.length > 0 ? `${t('note.kept', kept.length)}: ${kept.join(', ')}` : null, job.postponed ? t('note.postponed', job.postponed) : null, ...(job.notes || [])].filter(Boolean)
+            kept.length > 0 ? `${t('note.kept', kept.length)}: ${kept.join(', ')}` : null, job.postponed ? t('note.postponed', job.postponed) : null,
+            ...(job.notes || [])].filter(Boolean)
             .map((text) => el('p', { class: 'banner warning', key: text }, text));
     }
 

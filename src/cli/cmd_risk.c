@@ -64,7 +64,8 @@ static size_t compare_volumes(struct env *env, const struct jobs *jobs, const st
     for (size_t i = 0; i < all.n; i++)
         if (!strv_has(&carried, all.v[i]))
             strv_add(&risk->left_out, all.v[i]);
-    if (left_out_foreign(env, jobs, g, true, &risk->left_out, &risk->unknown) < 0)
+    if (left_out_foreign(env, jobs, g, true, &risk->left_out, &risk->unknown) < 0 ||
+        left_out_check_shared(env, g, risk->guest->id, &risk->unknown) < 0)
         return 1;
     return all.n + risk->left_out.n;
 }
