@@ -2,8 +2,9 @@
  * names that the new one's get (BEHAVIOUR.md#whose-things).
  *
  * STATE-DIR/pvesr-guests/JOB on both nodes, of the last run that succeeded; text, a line each: `epoch EPOCH`,
- * `former EPOCH`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`. It outlives the job and its state. It is
- * a hint: nothing is refused, and nothing goes, for what it says. */
+ * `former EPOCH`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`, `set TEXT`. It outlives the job and its
+ * state. It is a hint: nothing goes for what it says, and refused is only a run whose job has lost a setting
+ * (run/lost.h). */
 #pragma once
 
 #include "base/err.h"
@@ -14,12 +15,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define KNOWN_SETTINGS_MAX 16
+
 struct known {
-    int64_t epoch;     /* when the run began, as in the name of its restore point; 0: nothing is known */
-    int64_t former;    /* the job's points up to this one are another guest's; 0: none is */
-    struct strv guest; /* guest_config_identity_ever */
-    struct strv disks; /* of its live volumes on this node: digests of volume_made */
-    struct strv told;  /* digests of sentences that need not be said again */
+    int64_t epoch;        /* when the run began, as in the name of its restore point; 0: nothing is known */
+    int64_t former;       /* the job's points up to this one are another guest's; 0: none is */
+    struct strv guest;    /* guest_config_identity_ever */
+    struct strv disks;    /* of its live volumes on this node: digests of volume_made */
+    struct strv told;     /* digests of sentences that need not be said again */
+    struct strv settings; /* with which the run worked: "between SOURCE TARGET", then "KEY VALUE" of each that
+                             the job had in replication-ext.cfg; empty: an earlier version noted none */
 };
 void known_release(struct known *k);
 

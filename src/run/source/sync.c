@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "guest/runtime.h"
+#include "run/lost.h"
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/source/placement.h"
@@ -133,6 +134,27 @@ void sync_look_whose(struct sync *s)
         joblog_add(s->log, "WARNING: %s", problem.text);
 }
 
+/* A note of a guest, or a job, that was before tells nothing of this one's. */
+static int check_settings(const struct sync *s, struct err *e)
+{
+    bool tells = !s->former && newest_point(s) > 0;
+    _cleanup_strv_ struct strv said = STRV_INIT;
+    struct lost l = {.jobs = &s->env->jobs.jobs,
+                     .job = s->job,
+                     .state = s->state,
+                     .here = {tells ? s->was.epoch : 0, &s->was.settings},
+                     .there = {tells ? s->peer.noted : 0, &s->peer.settings}};
+    if (lost_check(&l, e) < 0)
+        return -1;
+    if (s->connected) /* by then all is known */
+        lost_tell(&l, &said);
+    for (size_t i = 0; i < said.n; i++) {
+        joblog_add(s->log, "WARNING: %s", said.v[i]);
+        fprintf(stderr, "%s: WARNING: %s\n", s->job->id, said.v[i]);
+    }
+    return 0;
+}
+
 static int look_at_seals(struct sync *s, size_t i, struct err *e)
 {
     int r = volume_seals(s->volumes[i].local.volume, &s->volumes[i].snapshots, true, e);
@@ -176,15 +198,13 @@ int sync_look(struct sync *s, struct err *e)
                        s->job->guest, s->volids.n, MESSAGE_VOLUMES_MAX);
     _cleanup_free_ char *list = strv_join(&s->volids, ",");
     joblog_add(s->log, "volumes => %s", list);
-    if (look_at_map(s, e) < 0)
-        return -1;
     if (open_and_look(s, e) < 0)
         return s->job->target_storage ? hint_at_failover(s, e) : -1;
     for (size_t i = 0; i < s->n; i++)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
     sync_look_whose(s);
-    return 0;
+    return s->checks && check_settings(s, e) < 0 ? -1 : look_at_map(s, e);
 }
 
 /* The storage of a volume's replica. */
@@ -443,6 +463,8 @@ int sync_ask(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);
+    if (r == 0)
+        r = check_settings(s, e);
     for (size_t i = 0; r == 0 && i < s->n; i++)
         r = ask_large(s, &s->volumes[i], e);
     return r;
