@@ -440,6 +440,153 @@ def settings_lost(w):
     assert len(points()) == 1
 
 
+def kept_points(w):
+    """The restore points that the target has."""
+    return {snap for _, snap in w.lab.names.entries(w.lab.target)[0] if snap and "_100-0_" in snap}
+
+
+def keep_four(w):
+    """A job that keeps as many, and another guest's, which has settings as well; the text of their file."""
+    w.c.write_guest("pve1", 101, "memory: 16\nscsi0: st:101/vm-101-disk-0.raw,size=8M\n")
+    w.create("--schedule", "yearly", "--keep", "last=4")
+    w.a.pvesr("create-local-job", "101-0", "pve2", "--keep", "last=7", check=True)
+    for _ in range(4):
+        w.run()
+    with open(os.path.join(w.c.tree, "replication-ext.cfg")) as f:
+        text = f.read()
+    begin = text.index("local: 100-0")
+    return text, text[begin:text.index("\n\n", begin) + 2]
+
+
+def refused_run(w, node=None, words="keep 'last=4'"):
+    """It says what was kept and both ways out, in the state, too, and removes nothing on either side."""
+    node = node or w.c.node(w.owner)
+    before = kept_points(w), w.lab.names.entries(w.lab.source)[0]
+    assert len(before[0]) == 4, before
+    said = w.run(node, want=1).stderr
+    assert words in said and "'pvesr update 100-0 --keep last=4'" in said and "'last=1' leaves the newest" in said, said
+    told = w.status(node)["100-0"]
+    assert told["error"].strip() in said and told["fail_count"], told
+    assert (kept_points(w), w.lab.names.entries(w.lab.source)[0]) == before, "what is kept"
+
+
+@test
+def settings_lost_in_part(w):
+    """what replication-ext.cfg says of one job is lost, or a part of it, while it says something of others: runs and plans fail, and no restore point goes"""
+    text, section = keep_four(w)
+    keep = "\tkeep last=4\n"
+    for what, lost in (("the section", ""), ("its header", section.replace("local: 100-0", "local: 100-O")), ("its type", section.replace("local", "locl")), ("the line", section.replace(keep, "")),
+                       ("the key", section.replace("keep", "keeps")), ("a letter", section.replace("keep", "Keep")), ("the comment sign", section.replace(keep, "#" + keep))):
+        left = text.replace(section, lost)
+        assert left != text and "101-0" in left
+        w.c.write("replication-ext.cfg", left)
+        w.a.pvesr("update", "100-0", "--rate", "10", check=True)
+        refused_run(w)
+        plan = w.a.pvesr("plan", "100-0")
+        assert plan.returncode == 1 and "keep 'last=4'" in plan.stderr, (what, plan)
+    w.c.write("replication-ext.cfg", text)
+    w.run()
+    assert len(kept_points(w)) == 4
+    # whoever says how many means it: other settings that are given do not
+    w.c.write("replication-ext.cfg", text.replace(section, ""))
+    w.a.pvesr("update", "100-0", "--max-age", "3d", check=True)
+    refused_run(w)
+    w.a.pvesr("update", "100-0", "--keep", "last=3", check=True)
+    w.run()
+    assert len(kept_points(w)) == 3
+
+
+@test
+def unknown_setting(w):
+    """a setting that is not known is a warning of who looks and who runs, and stays; so does what a later version wrote"""
+    text, section = keep_four(w)
+    w.c.write("replication-ext.cfg", text.replace(section, section.replace("\tkeep", "\tcolour red\n\tkeep")))
+    assert "settings of job '100-0' that this version does not know: 'colour'" in w.a.pvesr("status", check=True).stderr
+    assert "'colour'" in w.run().stderr
+    w.a.pvesr("update", "100-0", "--max-age", "3d", check=True)
+    with open(os.path.join(w.c.tree, "replication-ext.cfg")) as f:
+        assert "\tcolour red\n" in f.read()
+    assert len(kept_points(w)) == 4
+
+
+@test
+def settings_run_together(w):
+    """an empty line is lost between two sections: neither job takes the other's settings for its own, and both say why they are not run"""
+    text, section = keep_four(w)
+    w.a.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.c.write("replication-ext.cfg", text.replace(section, "local: 100-0\n\tmax-age 3d\n") + "\n")
+    for job in ("100-0", "101-0"):
+        done = w.a.pvesr("run", "--id", job)
+        assert done.returncode == 1 and "needs an empty line before it" in done.stderr, done
+        assert "needs an empty line before it" in w.status()[job]["error"], w.status()
+    assert len(kept_points(w)) == 4
+
+
+@test
+def settings_lost_with_the_owner(w):
+    """the guest changed its owner when the settings are lost: a new owner that was the target knows them, and one that was not learns of the target what is kept there"""
+    w.c.add_node("pve3")
+    text, section = keep_four(w)
+    w.create("--schedule", "yearly", job="100-1", target="pve3")
+    w.run(job="100-1")
+    path = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(path) as f:
+        text = f.read()
+    w.steal("pve3", "pve2")  # was no target of this job
+    for left in (None, "", text.replace(section, "")):
+        os.unlink(path) if left is None else w.c.write("replication-ext.cfg", left)
+        w.face("pve2")
+        refused_run(w)
+    w.c.write("replication-ext.cfg", text)
+    w.c.move_guest(100, "pve3", "pve1")
+    w.owner = "pve1"
+    w.face("pve2")
+    w.run()
+    w.a.pvesr("delete", "100-1", "--force", check=True)
+    assert w.b.pvesr("failover", "100", "--force").returncode == 0
+    w.owner = "pve2"
+    w.face("pve1")
+    for left in (None, "", text.replace(section, "")):
+        os.unlink(path) if left is None else w.c.write("replication-ext.cfg", left)
+        before = w.lab.names.entries(w.b.store)[0]
+        said = w.run(want=1).stderr
+        assert "keep 'last=4'" in said, said
+        assert w.lab.names.entries(w.b.store)[0] == before
+    w.b.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.run()
+    w.proved()
+
+
+@test
+def settings_taken_back(w):
+    """who takes a setting back, removes a job and makes it anew, or moves the guest, means it: no run fails, whatever is said of other jobs meanwhile"""
+    keep_four(w)
+    update = lambda job, *more: w.a.pvesr("update", job, *more, check=True)
+    update("101-0", "--delete", "keep")
+    update("100-0", "--delete", "keep")  # the last of all settings…
+    update("101-0", "--keep", "last=7")  # …which there are again before a run
+    w.run()
+    assert len(kept_points(w)) == 1
+    for more in ((), ("--max-age", "3d")):
+        update("100-0", "--keep", "last=4")
+        for _ in range(3):
+            w.run()
+        assert len(kept_points(w)) > 1
+        w.b.pvesr("delete", "100-0", "--force", check=True)
+        w.b.pvesr("create-local-job", "100-0", "pve2", "--schedule", "yearly", *more, check=True)
+        w.run()
+        assert len(kept_points(w)) == 1
+    update("100-0", "--keep", "last=4")
+    w.run()
+    w.steal("pve2")
+    w.run()
+    w.b.pvesr("update", "100-0", "--delete", "keep", check=True)
+    w.steal("pve1")
+    w.run()
+    w.proved()
+    assert len(kept_points(w)) == 1
+
+
 @test
 def no_state_dir(w):
     """a state directory that is a symlink to nowhere, or a file, is no node without runs"""

@@ -85,6 +85,33 @@ def removal(w):
     assert not os.path.exists(extras) or os.path.getsize(extras) == 0
 
 
+@mapped(("xfs", "btrfs"), ("xfs", "xfs"))
+def map_lost(w):
+    """what replication-ext.cfg says of the map is lost: no run makes another replica elsewhere and removes the one that there is"""
+    w.create(*MAP, "--keep", "last=3")
+    w.c.storage_more.clear()  # "st" is on both nodes
+    w.c.write_tree()
+    for _ in range(3):
+        w.run()
+    before = w.disks_at("pve2")
+    with open(os.path.join(w.c.tree, "replication-ext.cfg"), encoding="utf-8") as f:
+        text = f.read()
+    for left in ("", text.replace("local: 100-0", "local: 100-9"), text.replace("target-storage", "target-stores"), text.replace("\ttarget-storage st=other\n", "")):
+        assert left != text
+        w.c.write("replication-ext.cfg", left)
+        said = w.run(want=1).stderr
+        assert ("'pvesr update 100-0 --target-storage st=other'" in said and "'--delete target-storage'" in said) or "--keep last=3" in said, said
+        assert w.disks_at("pve2") == before, w.disks_at("pve2")
+    w.a.pvesr("update", "100-0", "--keep", "last=3", check=True)
+    assert "'pvesr update 100-0 --target-storage st=other'" in w.run(want=1).stderr
+    assert w.disks_at("pve2") == before, w.disks_at("pve2")
+    w.a.pvesr("update", "100-0", *MAP, "--keep", "last=1", check=True)
+    w.run()
+    w.proved()
+    w.a.pvesr("update", "100-0", "--delete", "target-storage", check=True)
+    w.run()
+
+
 @mapped(("xfs", "btrfs"))
 def removal_with_a_bad_map(w):
     """the same when the map was broken by hand meanwhile: no run, but the removal knows where the replicas are"""

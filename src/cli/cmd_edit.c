@@ -68,6 +68,7 @@ static void apply_deletions(const struct strv *names, struct job *job)
         replace(&job->source, NULL);
     if (strv_has(names, "target-storage"))
         replace(&job->target_storage, NULL);
+    job_settings_unset(job, names);
 }
 
 /* Can the mapped storages hold the guest's replicas? A guest that cannot be read is left to the run. */

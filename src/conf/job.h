@@ -32,6 +32,8 @@ struct job {
         target_storage; /* which storages differ between the nodes (conf/storagemap.h), as written, or NULL */
     char *scrub_days;   /* in how many days pvesrd verifies the replica once, as written; NULL: the default */
     char *max_age; /* how old the newest restore point may be, as written ("2h"); NULL: by the schedule */
+    char *unset;   /* those of the four before that a command took back, by commas, or NULL: that they are
+                      missing is meant */
     bool disabled;
     bool unturned; /* its source and target are not in the file yet (cluster/jobs.h): fault says why */
     enum remove_mode remove;
@@ -54,7 +56,7 @@ struct jobs {
     struct job *unread;
     size_t n_unread;
     struct strv warnings;
-    struct strv doubts;               /* of jobs_parse_extras: what may be another job's, a sentence each */
+    struct strv doubts; /* of jobs_parse_extras: what may be another job's or is not known, a sentence each */
     struct strv dropped;              /* of jobs_drop_extras: what was another job's, the same */
     struct strv turned;               /* ids of jobs that loading has just turned round (cluster/jobs.h) */
     struct section_file file, extras; /* private */
@@ -80,14 +82,27 @@ void jobs_print(const struct jobs *j, struct buf *out);
 
 /* replication-ext.cfg, sections named as in replication.cfg: the properties that Proxmox VE does not know
  * (`keep`, `target-storage`, `scrub-days`, `max-age`). Called after jobs_parse; text NULL: the file is
- * missing. A bad value sets the job's fault. What is printed has the sections of jobs that are gone too, or
- * were removed and made anew (BEHAVIOUR.md#job-file), until they are dropped; that brings their marks up to
- * date as well (true when anything changed). The order of writing that makes a crash harmless is in
- * cluster/jobs.c.
+ * missing. A bad value sets the job's fault; so does what looks like a section's header within another
+ * section, of both jobs. A property that nobody here knows stays, and is a doubt. What is printed has the
+ * sections of jobs that are gone too, or were removed and made anew (BEHAVIOUR.md#job-file), until they are
+ * dropped; that brings their marks up to date as well (true when anything changed). The order of writing that
+ * makes a crash harmless is in cluster/jobs.c.
  */
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len);
 void jobs_print_extras(const struct jobs *j, struct buf *out);
 bool jobs_drop_extras(struct jobs *j);
+
+/* The settings of replication-ext.cfg that the job has, "KEY VALUE" each, added to *ret. */
+void job_settings_list(const struct job *job, struct strv *ret);
+/* Why the job has no more a setting of replication-ext.cfg that it had, where nobody said so: no command took
+ * it back (job.unset), the job was not made anew, and the file does not say that no job has any. A sentence
+ * about the file, malloc'ed; NULL: that is meant. */
+char *jobs_setting_lost(const struct jobs *j, const struct job *job, const char *key);
+/* What else its section has, which this version does not know: "'NAME', …", malloc'ed; NULL: nothing. */
+char *jobs_unknown_settings(const struct jobs *j, const struct job *job);
+/* That these are missing is meant from now on, until they are set; jobs_changed writes it. Other keys are
+ * left out. */
+void job_settings_unset(struct job *job, const struct strv *keys);
 
 /* NULL: none. Pointers to jobs are valid until jobs_add or jobs_remove. */
 struct job *jobs_find(struct jobs *j, const char *id);

@@ -15,13 +15,30 @@ struct extra {
     int (*check)(const char *text, struct err *e);
 };
 
+/* Names that a later version knows are no fault. */
+static int check_nothing(const char *text, struct err *e)
+{
+    (void)text;
+    (void)e;
+    return 0;
+}
+
 /* A new property is a row here and a field in struct job. */
 static const struct extra extras[] = {
     {"keep", offsetof(struct job, keep), job_check_keep},
     {"target-storage", offsetof(struct job, target_storage), job_check_target_storage},
     {"scrub-days", offsetof(struct job, scrub_days), job_check_scrub_days},
     {"max-age", offsetof(struct job, max_age), job_check_max_age},
+    {JOB_UNSET, offsetof(struct job, unset), check_nothing},
 };
+
+bool job_extras_knows(const char *key)
+{
+    for (size_t i = 0; i < ELEMENTS(extras); i++)
+        if (strcmp(key, extras[i].key) == 0)
+            return true;
+    return strcmp(key, JOB_MARK) == 0;
+}
 
 int job_check_keep(const char *text, struct err *e)
 {

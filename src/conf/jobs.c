@@ -375,9 +375,11 @@ int jobs_add(struct jobs *j, const struct job *job, struct err *e)
     added->number = id.number;
     added->section = j->file.n;
     job_judge(added);
+    if (!j->bare || j->emptied) /* else no job ever had any */
+        job_unset_all(added);
     section_add(&j->file, "local", job->id);
     store(j, added);
-    job_extras_store(added, &j->extras, true);
+    job_words_store(j, added, true);
     mark(j, added);
     return 0;
 }
@@ -389,13 +391,14 @@ int jobs_changed(struct jobs *j, struct job *job, struct err *e)
     snprintf(old.id, sizeof old.id, "%s", job->id);
     job_extras_load(&old, job_extras_section(&j->extras, job->id));
     int r = job_check(job, &old, e);
+    job_unset_renew(job, &old);
     job_release(&old);
     if (r == 0 && target_taken(j, job->guest, job->target, job))
         r = refuse_target(job, job->guest, e);
     if (r < 0)
         return -1;
     store(j, job);
-    job_extras_store(job, &j->extras, false);
+    job_words_store(j, job, false);
     mark(j, job);
     job_judge(job);
     return 0;
@@ -450,6 +453,15 @@ static void doubt_last(struct jobs *j, const char *name)
         job->cut = true;
 }
 
+/* A key that was mistyped, or of a later version. */
+static void tell_unknown(struct jobs *j, const struct job *job, const char *name, const struct section *s)
+{
+    _cleanup_free_ char *unknown = s ? job_extras_unknown(s) : NULL;
+    if (unknown)
+        warn_at(&j->doubts, name, s->line, "settings of job '%s' that this version does not know: %s",
+                job->id, unknown);
+}
+
 void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_t len)
 {
     struct lines l = LINES_INIT(text, len);
@@ -480,6 +492,7 @@ void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_
         if (mark == MARK_DOUBTED)
             doubt(j, job, name);
         job_extras_load(job, s);
+        tell_unknown(j, job, name, s);
         if (!s || job->fault)
             continue;
         job_judge(job);
@@ -488,6 +501,7 @@ void jobs_parse_extras(struct jobs *j, const char *name, const char *text, size_
     }
     if (is_cut(text, len))
         doubt_last(j, name);
+    job_extras_judge_lost(j);
 }
 
 void jobs_print_extras(const struct jobs *j, struct buf *out)

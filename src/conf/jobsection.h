@@ -34,7 +34,7 @@ struct section *job_extras_section(struct section_file *f, const char *id);
 /* fresh: what the file says of this id is of an older job. */
 void job_extras_store(const struct job *job, struct section_file *f, bool fresh);
 
-/* ---- jobmark.c: of which job they are ---- */
+/* ---- jobmark.c: of which job they are, what of them is missing, and whether somebody said so ---- */
 
 #define JOB_MARK "mark"
 /* The section of the job's properties gets the mark of the job, which stands in f; false: it has it already.
@@ -48,3 +48,18 @@ enum job_mark {
 };
 enum job_mark job_mark_judge(const struct lookup *sections, const struct job *job,
                              const struct section *extras);
+
+#define JOB_UNSET "unset"
+/* job->unset, for a job that had the settings of `old` and now has its own: what went is meant. */
+void job_unset_renew(struct job *job, const struct job *old);
+/* Of a job that is new, whatever the one before it had: all that it has not. */
+void job_unset_all(struct job *job);
+/* job_extras_store, with what it says of the others: in a file that said that no job has settings, their
+ * sections say so from now on; where no section says anything else, the file does. */
+void job_words_store(struct jobs *j, const struct job *job, bool fresh);
+/* The names in its section that are no setting, by commas, malloc'ed; NULL: there is none. */
+char *job_extras_unknown(const struct section *s);
+bool job_extras_knows(const char *key);
+/* Headers that are none, within sections of extras: their jobs, and those in whose sections they stand, get a
+ * fault. */
+void job_extras_judge_lost(struct jobs *j);

@@ -21,6 +21,7 @@ void known_release(struct known *k)
     strv_release(&k->disks);
     strv_release(&k->told);
     strv_release(&k->unseen);
+    strv_release(&k->settings);
     *k = (struct known){0};
 }
 
@@ -60,6 +61,8 @@ static void take_line(char *line, struct known *ret)
         strv_add(&ret->told, value);
     else if (strcmp(line, "unseen") == 0)
         strv_add(&ret->unseen, value);
+    else if (strcmp(line, "set") == 0)
+        strv_add(&ret->settings, value);
 }
 
 int known_load(const char *path, struct known *ret, struct err *e)
@@ -99,6 +102,7 @@ int known_store(const char *path, const struct known *k, struct err *e)
     add_lines("disk", &k->disks, &text);
     add_lines("told", &k->told, &text);
     add_lines("unseen", &k->unseen, &text);
+    add_lines("set", &k->settings, &text);
     if (fs_mkdir_p(folder, MODE_NOTES, e) < 0 || fs_write_atomic(path, text.data, text.len, MODE_NOTE, e) < 0)
         return err_wrap(e, "which guest this run is of cannot be noted");
     return 0;

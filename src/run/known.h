@@ -3,8 +3,9 @@
  *
  * STATE-DIR/pvesr-guests/JOB on both nodes, of the last run that succeeded; text, a line each: `epoch EPOCH`,
  * `former EPOCH`, `came EPOCH`, `type TYPE`, `guest WHAT:DIGEST`, `disk DIGEST`, `told DIGEST`, `unseen
- * VOLID`. It outlives the job and its state. It is a hint: nothing goes for what it says. Only a failover
- * back to what a node never received wants it to know the disks (run/recover/whereabouts.h). */
+ * VOLID`, `set TEXT`. It outlives the job and its state. It is a hint: nothing goes for what it says. A run
+ * whose job has lost a setting is refused (run/lost.h), and a failover back to what a node never received
+ * wants it to know the disks (run/recover/whereabouts.h). */
 #pragma once
 
 #include "base/err.h"
@@ -15,18 +16,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define KNOWN_SETTINGS_MAX 16
+
 struct known {
     int64_t epoch;  /* when the run began, as in the name of its restore point; 0: nothing is known */
     int64_t former; /* the job's points up to this one are another guest's; 0: none is */
-    int64_t
-        came;     /* on the guest's node: the newest point that was received there, of any job, also if it
-                     is gone: the guest came after it, and has been there since; 0: it was not known to come */
-    char type[8]; /* guest_type_name; "": an earlier version did not note it */
-    struct strv guest;  /* guest_config_identity_ever */
-    struct strv disks;  /* of its live volumes on this node: digests of volume_made */
-    struct strv told;   /* digests of sentences that need not be said again */
-    struct strv unseen; /* volids that the configuration named, and that were not there: a failed run notes
-                           them, too */
+    /* On the guest's node: the newest point that was received there, of any job, also if it is gone: the
+     * guest came after it, and has been there since. 0: it was not known to come. */
+    int64_t came;
+    char type[8];         /* guest_type_name; "": an earlier version did not note it */
+    struct strv guest;    /* guest_config_identity_ever */
+    struct strv disks;    /* of its live volumes on this node: digests of volume_made */
+    struct strv told;     /* digests of sentences that need not be said again */
+    struct strv unseen;   /* volids that the configuration named, and that were not there: a failed run notes
+                             them, too */
+    struct strv settings; /* with which the run worked: "between SOURCE TARGET", then "KEY VALUE" of each that
+                             the job had in replication-ext.cfg; empty: an earlier version noted none */
 };
 void known_release(struct known *k);
 

@@ -334,34 +334,11 @@ static int settle_own(struct run *r, struct err *e)
     return intent_settle_own(r->env, r->job.guest, guest_running(r->guest.type, r->guest.id), e);
 }
 
-/* A job whose settings were lost or cut keeps fewer restore points and would remove all others. */
-static int check_keep(const struct run *r, struct err *e)
-{
-    const char *now = r->job.keep, *kept = r->state.keep;
-    if (r->job.remove != REMOVE_NOT || !kept)
-        return 0;
-    if (r->job.cut && (!now || strcmp(now, kept) != 0))
-        return err_set(
-            e, ERR_CONFIG, 0,
-            "the settings of job '%s' may be cut off: the target was to keep '%s', and "
-            "replication-ext.cfg ends in the midst of a line; put it right, and end it with a line "
-            "feed",
-            r->job.id, kept);
-    if (now || !r->env->jobs.jobs.bare)
-        return 0;
-    return err_set(
-        e, ERR_CONFIG, 0,
-        "the settings of job '%s' are lost: the target was to keep '%s', and replication-ext.cfg is "
-        "missing or empty. Put it back, or say how many restore points are to be kept: 'pvesr update "
-        "%s --keep %s'; 'last=1' leaves the newest",
-        r->job.id, r->state.keep, r->job.id, r->state.keep);
-}
-
 static int work(struct run *r, struct err *e)
 {
     bool removal = r->job.remove != REMOVE_NOT;
     const struct member *target;
-    if (check_keep(r, e) < 0 || target_of(r->env, &r->job, &target, e) < 0)
+    if (target_of(r->env, &r->job, &target, e) < 0)
         return -1;
     struct sync s = {.env = r->env,
                      .job = &r->job,
@@ -374,6 +351,7 @@ static int work(struct run *r, struct err *e)
                      .steps = &r->steps,
                      .terminal = r->options->progress,
                      .resync = r->options->resync,
+                     .checks = true,
                      .locked = true};
     int result;
     if (removal)
@@ -510,6 +488,7 @@ int run_plan(struct env *env, const char *job_id, struct buf *out, struct err *e
                          .start = next_start(&state),
                          .siblings = &siblings,
                          .state = &state,
+                         .checks = true,
                          .steps = &steps};
         result = tell(&s, out, e);
         sync_release(&s);

@@ -94,11 +94,13 @@ static void test_file(void **state)
     assert_true(none.epoch == 0 && !none.guest.n && !none.disks.n);
     parse("lxc/uuid:u,mac:m a,b", &one);
     assert_true(known_tell(&none, &one, "s:disk: a sentence of words"));
+    strv_adds(&one.settings, "between a b", "keep last=3,daily=7", NULL);
     assert_int_equal(known_store(path, &one, &e), 0);
     assert_int_equal(known_load(path, &again, &e), 0);
     assert_true(again.epoch == 12 && again.former == 7 && again.came == 9 && again.guest.n == 2 &&
                 again.disks.n == 2);
     assert_string_equal(again.type, "lxc");
+    assert_true(again.settings.n == 2 && strcmp(again.settings.v[1], "keep last=3,daily=7") == 0);
     assert_false(known_tell(&again, &one, "s:disk: a sentence of words"));
     assert_true(known_tell(&again, &one, "another one"));
     strv_add(&none.unseen, "st:100/vm-100-disk-0.raw"); /* by a first run, which failed */

@@ -336,6 +336,18 @@ int peer_mark(struct peer *p, const char *volid, const char *id, bool damaged, c
     return r;
 }
 
+/* A node of an older version does not say, nor one that knows of no run. */
+static int take_settings(struct peer *p, const json_t *reply, struct err *e)
+{
+    uint64_t epoch;
+    if (!json_object_get(reply, "noted"))
+        return 0;
+    if (message_u64(reply, "noted", &epoch, e) < 0)
+        return -1;
+    p->noted = (int64_t)epoch;
+    return take_said(p, reply, "settings", &p->settings, e);
+}
+
 int peer_open(struct peer *p, const char *job_id, const struct strv *volids, const struct strv *scan,
               const struct strv *signs, struct replica *replicas, struct strv *stale, struct err *e)
 {
@@ -355,6 +367,8 @@ int peer_open(struct peer *p, const char *job_id, const struct strv *volids, con
         r = take_said(p, reply, "used", &p->used, e);
     if (r == 0)
         r = take_kept(p, reply, e);
+    if (r == 0)
+        r = take_settings(p, reply, e);
     p->opened = r == 0;
     json_decref(reply);
     return r;
@@ -429,12 +443,16 @@ static json_t *commit_volume(const struct peer_commit *v)
                      "traits", v->traits);
 }
 
-int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e)
+int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, const struct strv *settings,
+                struct strv *asides, struct err *e)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(array, commit_volume(&v[i]));
-    json_t *reply = call(p, json_pack("{s:s, s:o}", "do", "commit", "volumes", array), e);
+    json_t *reply = call(
+        p,
+        json_pack("{s:s, s:o, s:o}", "do", "commit", "volumes", array, "settings", message_strings(settings)),
+        e);
     int r = reply ? take_said(p, reply, "asides", asides, e) : -1;
     if (r == 0)
         r = take_kept(p, reply, e);
@@ -490,4 +508,5 @@ void peer_close(struct peer *p, struct err *e)
     strv_release(&p->used);
     strv_release(&p->former);
     strv_release(&p->kept);
+    strv_release(&p->settings);
 }

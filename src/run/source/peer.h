@@ -20,10 +20,12 @@ struct peer {
                                      * id; 0: none is */
     struct strv former;             /* those that are, else they were stale */
     struct strv used;               /* who uses a volume there: sentences; a run would be postponed */
-    struct strv kept; /* "SNAPSHOT of VOLID": the newest PEER_KEPT_MAX that are kept aside there of
-                       * the opened volumes */
-    double limit;     /* seconds that it may be busy with one call, before peer_set_volumes */
-    size_t said;      /* bytes of sentences that it sent, at most PEER_SAID_MAX are taken */
+    struct strv kept;     /* "SNAPSHOT of VOLID": the newest PEER_KEPT_MAX that are kept aside there of
+                           * the opened volumes */
+    int64_t noted;        /* of the last run that it knows of the job's: when it began, 0: none is known */
+    struct strv settings; /* …and with which settings it worked (known.settings) */
+    double limit;         /* seconds that it may be busy with one call, before peer_set_volumes */
+    size_t said;          /* bytes of sentences that it sent, at most PEER_SAID_MAX are taken */
 };
 
 /* Connect to the member, at its address in the dedicated network if there is one (run/transport.h), and
@@ -93,8 +95,10 @@ struct peer_commit {
     const struct asides *aside;         /* snapshots to rename */
     char traits[VOLUME_TRAITS_MAX + 1]; /* that the live volume is to have */
 };
-/* All volumes of the run. Its return is the ACK. `asides` gets sentences about what was kept aside. */
-int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, struct strv *asides, struct err *e);
+/* All volumes of the run, whose settings (known.settings) the target notes. Its return is the ACK. `asides`
+ * gets sentences about what was kept aside. */
+int peer_commit(struct peer *p, const struct peer_commit *v, size_t n, const struct strv *settings,
+                struct strv *asides, struct err *e);
 /* Remove snapshots, for the reason `why`. Problems are sentences, not failures. */
 struct peer_prune {
     struct snapshots go;

@@ -1,5 +1,6 @@
 /* From the plan to the record, in the order that a cut anywhere leaves no harm. */
 #include "base/mem.h"
+#include "run/lost.h"
 #include "run/source/send.h"
 #include "run/source/sync-parts.h"
 #include "run/transport.h"
@@ -220,10 +221,11 @@ static int commit(struct sync *s, struct err *e)
                                     .keep_live = s->plan.v[i].keep_live_aside,
                                     .aside = &s->plan.v[i].keep_aside};
     int r = 0;
+    lost_note_make(s->env->settings.node, s->job, &s->known.settings);
     for (size_t i = 0; r == 0 && i < s->n; i++)
         r = volume_traits(s->volumes[i].local.volume, v[i].traits, e);
     if (r == 0)
-        r = peer_commit(&s->peer, v, s->n, &asides, e);
+        r = peer_commit(&s->peer, v, s->n, &s->known.settings, &asides, e);
     for (size_t i = 0; i < asides.n; i++)
         joblog_add(s->log, "%s", asides.v[i]);
     free(v);

@@ -254,7 +254,8 @@ int sync_look_failed(struct sync *s, size_t i, struct err *e)
     return err_set(e, why.kind, why.code,
                    "%s. What node '%s' has of it, '%s', stays in either case: 'pvesr restore-points %" PRIu32
                    "' there lists it",
-                   why.text, s->target->node.name, s->there.v[i], s->job->guest);
+                   why.text, s->target->node.name, i < s->there.n ? s->there.v[i] : s->volids.v[i],
+                   s->job->guest);
 }
 
 /* Volumes here that the configuration names, replicated or not, by where they are. */

@@ -7,13 +7,16 @@
 /* The storage of a volume's replica. */
 const char *sync_storage_there(const struct sync *s, size_t i);
 
-/* s->known, s->former: by what this node's volumes and the last run's note say. */
-void sync_look_whose(struct sync *s);
-
 /* A sentence "WARNING: …" for the log, and for stderr where it was not said there before. */
 void sync_warn(struct sync *s, const char *warning);
 
 /* ---- sync-prove.c ---- */
+
+/* s->known, s->former: by what this node's volumes and the last run's note say. */
+void sync_look_whose(struct sync *s);
+/* Refuses a job that has lost settings (run/lost.h), by what this node noted, and the target, once it is
+ * connected. */
+int sync_check_settings(const struct sync *s, struct err *e);
 
 /* Afterwards the plan has no base in doubt (plan_volume.prove). */
 int sync_prove(struct sync *s, struct err *e);

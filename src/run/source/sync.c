@@ -90,69 +90,6 @@ static int hint_at_failover(const struct sync *s, struct err *e)
                    why.text, s->job->guest);
 }
 
-/* ---- whose they are ---- */
-
-static int64_t newest_point(const struct sync *s)
-{
-    int64_t newest = s->state->last_sync;
-    for (size_t i = 0; i < s->n; i++)
-        for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
-            const char *name = s->volumes[i].snapshots.v[k].name;
-            int64_t epoch = snapshot_is_of_job(name, s->job->id) ? snapshot_epoch(name) : 0;
-            newest = epoch > newest ? epoch : newest;
-        }
-    return newest;
-}
-
-/* …that this node received, of whatever job; what is still to come by this node's clock tells nothing. */
-static int64_t newest_received(const struct sync *s)
-{
-    int64_t newest = s->was.came <= s->start ? s->was.came : 0;
-    for (size_t i = 0; i < s->n; i++)
-        for (size_t k = 0; k < s->volumes[i].snapshots.n; k++) {
-            const struct snapshot *one = &s->volumes[i].snapshots.v[k];
-            int64_t epoch = snapshot_epoch(one->name);
-            if (one->flags & SNAPSHOT_RECEIVED && epoch > newest && epoch <= s->start)
-                newest = epoch;
-        }
-    return newest;
-}
-
-static int load_known(struct sync *s, const char *path, struct err *e)
-{
-    struct volume **volumes = xcalloc(s->n + 1, sizeof(struct volume *));
-    for (size_t i = 0; i < s->n; i++)
-        volumes[i] = s->volumes[i].local.volume;
-    int r = known_look(s->config, volumes, s->n, &s->known, e);
-    free(volumes);
-    return r < 0 ? -1 : known_load(path, &s->was, e);
-}
-
-/* A note of before the last run tells nothing of its guest, nor does one of another clock. What a run found
- * out and did not end holds: its own points are newer. */
-static bool is_other(const struct sync *s)
-{
-    const struct known *was = &s->was;
-    return was->epoch <= s->start && known_is_other(was, &s->known) &&
-           (was->epoch >= newest_point(s) || was->former == was->epoch);
-}
-
-void sync_look_whose(struct sync *s)
-{
-    struct err problem = {0};
-    _cleanup_free_ char *path = known_path(s->env->settings.state_dir, s->job->id);
-    int r = load_known(s, path, &problem);
-    if (is_other(s))
-        s->former = s->was.former = s->was.epoch;
-    s->known.former = s->was.former <= s->start ? s->was.former : 0;
-    s->known.came = newest_received(s);
-    /* should this run be cut, also behind its commit */
-    if (r == 0 && s->former && s->locked)
-        r = known_store(path, &s->was, &problem);
-    if (r < 0)
-        joblog_add(s->log, "WARNING: %s", problem.text);
-}
-
 static int look_at_seals(struct sync *s, size_t i, struct err *e)
 {
     int r = volume_seals(s->volumes[i].local.volume, &s->volumes[i].snapshots, true, e);
@@ -196,15 +133,20 @@ int sync_look(struct sync *s, struct err *e)
                        s->job->guest, s->volids.n, MESSAGE_VOLUMES_MAX);
     _cleanup_free_ char *list = strv_join(&s->volids, ",");
     joblog_add(s->log, "volumes => %s", list);
-    if (look_at_map(s, e) < 0)
-        return -1;
+    struct err unmapped; /* of a job that has lost its map that is no help */
+    bool mapped = look_at_map(s, &unmapped) == 0;
     if (open_and_look(s, e) < 0)
         return s->job->target_storage ? hint_at_failover(s, e) : -1;
     for (size_t i = 0; i < s->n; i++)
         if (volume_complete(s->volumes[i].local.volume, e) < 0)
             return -1;
     sync_look_whose(s);
-    return sync_look_left_out(s, e);
+    if (s->checks && sync_check_settings(s, e) < 0)
+        return -1;
+    if (mapped)
+        return sync_look_left_out(s, e);
+    *e = unmapped;
+    return -1;
 }
 
 /* The storage of a volume's replica. */
@@ -454,6 +396,8 @@ int sync_ask(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         s->volumes[i].replica = replicas[i];
     free(replicas);
+    if (r == 0)
+        r = sync_check_settings(s, e);
     for (size_t i = 0; r == 0 && i < s->n; i++)
         r = ask_large(s, &s->volumes[i], e);
     if (r == 0)

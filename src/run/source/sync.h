@@ -43,6 +43,7 @@ struct sync {
     struct steps *steps;
     bool terminal;
     bool resync; /* plan_input.resync */
+    bool checks; /* look for lost settings before the map of storages is read (run/lost.h) */
     bool locked; /* the guest's locks are held, so a volume may be brought in order */
 
     struct guest_config *config;

@@ -128,6 +128,7 @@ struct commit {
     struct volume **volumes;
     struct snapshots *empty; /* of each: kept aside they would be of no use */
     struct strv asides;
+    struct strv settings; /* of the run */
 };
 
 static void commit_release(struct commit *c)
@@ -139,6 +140,7 @@ static void commit_release(struct commit *c)
     free(c->v);
     free(c->volumes);
     strv_release(&c->asides);
+    strv_release(&c->settings);
 }
 
 static int take_intent(const struct agent *a, const struct env_volume *v, const json_t *o,
@@ -276,6 +278,8 @@ static int note_known(const struct commit *c, struct known *k, struct err *e)
     const struct guest_entry *g = env_guest(env, c->a->guest, e);
     _cleanup_(guest_config_freep) struct guest_config *config = g ? env_guest_config(env, g, e) : NULL;
     _cleanup_free_ char *path = known_path(env->settings.state_dir, c->a->job);
+    for (size_t i = 0; i < c->settings.n; i++)
+        strv_add(&k->settings, c->settings.v[i]);
     k->epoch = c->intent.n ? snapshot_epoch(c->intent.v[0].as) : 0;
     if (!config || known_look(config, c->volumes, c->intent.n, k, e) < 0)
         return -1;
@@ -313,6 +317,15 @@ static int carry_out(struct commit *c, const json_t *array, struct err *e)
     return r;
 }
 
+static int take_settings(const json_t *o, struct strv *ret, struct err *e)
+{
+    if (json_object_get(o, "settings") && message_texts(o, "settings", ret, e) < 0)
+        return -1;
+    while (ret->n > KNOWN_SETTINGS_MAX)
+        strv_remove(ret, ret->n - 1);
+    return 0;
+}
+
 int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     const json_t *array;
@@ -322,7 +335,7 @@ int agent_call_commit(struct agent *a, const json_t *o, json_t **reply, struct e
     for (size_t i = 0; i < a->replicas.n; i++) /* somebody may have put something there since `open` */
         if (volume_alone(a->replicas.v[i].volume, e) < 0)
             return -1;
-    int r = carry_out(&c, array, e);
+    int r = take_settings(o, &c.settings, e) < 0 ? -1 : carry_out(&c, array, e);
     if (r == 0)
         *reply = json_pack("{s:o, s:o}", "asides", message_strings(&c.asides), "kept", agent_tell_kept(a));
     commit_release(&c);

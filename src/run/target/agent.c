@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "run/intent.h"
+#include "run/known.h"
 #include "run/message.h"
 #include "run/snapshot.h"
 #include "run/target/policy.h"
@@ -168,6 +169,19 @@ static int tell_used(struct agent *a, struct strv *used, struct err *e)
     return 0;
 }
 
+/* With which settings the last commit's run worked. The job may have lost them since, and its source, if it
+ * is a new owner of the guest, need not know. */
+static void tell_settings(const struct agent *a, json_t *reply)
+{
+    struct err ignored;
+    _cleanup_(known_release) struct known known = {0};
+    _cleanup_free_ char *path = known_path(a->env->settings.state_dir, a->job);
+    if (known_load(path, &known, &ignored) < 0 || !known.epoch)
+        return;
+    json_object_set_new(reply, "noted", json_integer((json_int_t)known.epoch));
+    json_object_set_new(reply, "settings", message_strings(&known.settings));
+}
+
 static int call_open(struct agent *a, const json_t *o, json_t **reply, struct err *e)
 {
     _cleanup_strv_ struct strv volids = STRV_INIT;
@@ -201,6 +215,8 @@ static int call_open(struct agent *a, const json_t *o, json_t **reply, struct er
                            message_strings(&a->stale), "former", message_strings(&former), "used",
                            message_strings(&used), "kept", agent_tell_kept(a), "marks", 1, "resyncs", 1);
     json_decref(array);
+    if (r == 0)
+        tell_settings(a, *reply);
     if (r == 0 && looks)
         only_look(a, *reply);
     return r;
