@@ -296,8 +296,10 @@ def a_disk_left_out(w):
     kept = failed_over(w)
     w.write_guest(w.lab.config().replace(w.lab.names.volname(1), w.lab.names.volname(1) + ",replicate=0"))
     w.run()
-    assert "removed" not in w.b.pvesr("doctor", "--repair", check=True).stdout
-    assert points(w, w.b, 1) == sorted(kept), points(w, w.b, 1)
+    said = w.b.pvesr("doctor", "--repair", check=True).stdout
+    volid = f"{w.c.storage_id}:{w.lab.names.volname(1)}"
+    assert all(line.startswith("kept ") and f"--free {volid}@" in line for line in said.splitlines()), said
+    assert points(w, w.b, 1) == sorted(kept) and said.count("--free") == len(kept), said
     w.b.pvesr("update", "100-0", "--keep", "last=3", check=True)
     w.run()
     assert points(w, w.b, 1) == [max(kept)], points(w, w.b, 1)

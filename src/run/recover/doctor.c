@@ -193,6 +193,19 @@ static const char *useless(const struct doctor *d, const struct snapshot *s)
     return is_what(d, s) == RECEIVED_BASE ? unused(d, s) : NULL;
 }
 
+/* Of what was received, and is data. */
+static const char *kept_for(const struct doctor *d, const struct snapshot *s)
+{
+    enum received_is what = is_what(d, s);
+    if (what == RECEIVED_FREE)
+        return "one of several that were kept here, of which no job takes care any more. It may be the only "
+               "one of its time: unless somebody needs it, remove it";
+    return what == RECEIVED_RULED && d->counted ? "kept by the rules of its job, though no job replicates "
+                                                  "this disk. It may be the only one of "
+                                                  "its time: unless somebody needs it, remove it"
+                                                : NULL;
+}
+
 /* What it is that probably nobody needs; NULL: it is not. What other nodes hold, and what was copied or moved
  * to elsewhere, cannot be seen here: it may be the only point in common with a replica, or the last copy. */
 static const char *doubtful(const struct doctor *d, const struct snapshot *s)
@@ -202,9 +215,9 @@ static const char *doubtful(const struct doctor *d, const struct snapshot *s)
     const char *why = unused(d, s);
     bool ours = is_judged(d, s) && snapshot_is_of_guest(s->name, d->guest);
     bool outlived = ours && !why && d->exists && is_outlived(d, s);
-    if ((why || outlived) && is_what(d, s) == RECEIVED_FREE)
-        return "one of several that were kept here, of which no job takes care any more. It may be the only "
-               "one of its time: unless somebody needs it, remove it";
+    const char *kept = why || outlived ? kept_for(d, s) : NULL;
+    if (kept)
+        return kept;
     if (why || !ours)
         return NULL;
     if (!d->exists && d->jobless && !d->live && !(s->flags & SNAPSHOT_RECEIVED))
