@@ -404,6 +404,56 @@ def overdue(w):
     w.wait_synced("101-0", seconds=60)
 
 
+@test
+def never_a_success(w):
+    """a job without a success is overdue by the time since it was first seen, however often somebody edits another one; one that is made anew begins anew"""
+    w.add_guest(101, MB)
+    w.create("100-0", "--max-age", "6s")
+    w.create("101-0", "--schedule", "2099-1-1")
+    os.makedirs(w.a.lock_dir, exist_ok=True)
+    box, edits = rig.Mailbox(w.a), []
+    with open(os.path.join(w.a.lock_dir, "pve-migrate-100"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Daemon(w.a)
+
+        def edited():
+            edits.append(1)
+            w.a.pvesr("update", "101-0", "--comment", str(len(edits)), check=True)
+            return any("overdue" in mail and "100-0" in mail for mail in box.mails())
+        rig.wait_for(edited, "the mail", 60)
+        assert re.search("^100-0 .*OVERDUE since", w.a.pvesr("status", check=True).stdout, re.M)
+    w.wait_synced("100-0", seconds=60)
+    w.a.pvesr("delete", "100-0", check=True)
+    rig.wait_for(lambda: "100-0" not in w.states(), "the removal")
+    rig.wait_for(lambda: "100-0" not in open(os.path.join(w.a.state_dir, "pvesr-seen")).read(), "that it is forgotten")
+    w.create("100-0", "--max-age", "1d")
+    rig.wait_for(lambda: "job 100-0 pve2 " in open(os.path.join(w.a.state_dir, "pvesr-seen")).read(), "the new one")
+    assert "overdue" not in w.state("100-0")
+
+
+@test
+def dies_again_and_again(w):
+    """a daemon that never lives long enough tells what is overdue all the same, and once"""
+    w.create("100-0", "--max-age", "3s", "--schedule", "2099-1-1")
+    w.a.pvesr("run", "--id", "100-0", check=True)
+    box = rig.Mailbox(w.a)
+
+    def live(sign=signal.SIGKILL):
+        d = Daemon(w.a)
+        d.kill(sign)
+        d.process.wait()
+        return [mail for mail in box.mails() if "overdue" in mail]
+    rig.wait_for(live, "the mail", 60)
+    for _ in range(3):
+        live()
+    mail, = live()
+    assert "100-0 (guest 100 to node 'pve2')" in mail, mail
+    d = Daemon(w.a)
+    assert d.stop() == 0  # which ends that: the next one has its time
+    with open(os.path.join(w.a.state_dir, "pvesr-seen"), encoding="utf-8") as f:
+        assert re.fullmatch("job 100-0 pve2 [0-9]+ 0 0\n", f.read())
+
+
 HASTE = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -519,6 +569,7 @@ def runs_that_are_stopped(w):
     def another(**env):  # to which their runs are somebody's, who may have stopped them on purpose
         d.kill(signal.SIGKILL)
         d.process.wait()
+        os.unlink(os.path.join(w.a.state_dir, "pvesr-seen"))  # the next one shall tell all anew
         return Daemon(w.a, **env)
     box = rig.Mailbox(w.a)
     d = another()
@@ -563,9 +614,9 @@ def storage_that_hangs(w):
     try:
         for job in (*jobs, "104-0"):
             w.a.pvesr("schedule-now", job, check=True)
-        before = w.state("104-0")["last_sync"]
+        before = {job: s["last_sync"] for job, s in w.states().items()}
         d = Daemon(w.a, "--stop-timeout", "1", env=in_haste(w))
-        w.wait_synced("104-0", after=before)
+        w.wait_synced("104-0", after=before["104-0"])
         rig.wait_for(lambda: d.words().count("stands still") == 3, "three runs")
         assert [w.running(job) for job in jobs] == [True, True, True, False], w.states()
         told = w.a.pvesr("status", check=True).stdout
@@ -577,7 +628,7 @@ def storage_that_hangs(w):
     finally:
         rig.sh("fsfreeze", "-u", w.a.mount)
     for job in jobs:
-        rig.wait_for(lambda job=job: w.synced(job, after=before) and not w.running(job), job)
+        rig.wait_for(lambda job=job: w.synced(job, after=before[job]) and not w.running(job), job)
 
 
 @test

@@ -93,8 +93,9 @@ static void look_at_job(const struct job_states *states, int64_t written, int64_
 {
     struct job_state state = {0};
     job_states_get_of(states, risk->job->guest, risk->job->target, risk->job->id, &state);
-    int64_t overdue = job_overdue_at(risk->job, &state, written, now);
-    int64_t begins = job_age_begins(&state, written, now);
+    int64_t known = job_states_known(states, risk->job, &state, written);
+    int64_t overdue = job_overdue_at(risk->job, &state, known, now);
+    int64_t begins = job_age_begins(&state, known, now);
     risk->ageless = state.last_sync && !begins;
     risk->newest = !state.last_sync || risk->ageless ? state.last_sync : begins;
     risk->allowed = overdue > risk->newest && risk->newest ? overdue - risk->newest : 0;

@@ -12,6 +12,7 @@
 #include "notify/spool.h"
 #include "sched/worker.h"
 #include "state/due.h"
+#include "state/seen.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -122,7 +123,7 @@ static void refresh_soon(struct daemon *d, double seconds)
 static void set_wake(struct daemon *d, int64_t now)
 {
     int64_t at = queue_wake(&d->queue, now), verify = queue_wake_verify(&d->queue, now);
-    int64_t overdue = queue_wake_overdue(&d->queue, d->began, now);
+    int64_t overdue = queue_wake_overdue(&d->queue, d->watched, now);
     if (verify && (at == 0 || verify < at))
         at = verify;
     if (overdue && (at == 0 || overdue < at))
@@ -270,6 +271,7 @@ static void on_process_ended(bool own, void *arg)
 static void forget_what_is_to_come(struct daemon *d, int64_t now)
 {
     d->began = d->began < now ? d->began : now;
+    d->watched = d->watched < now ? d->watched : now;
     d->paused_at = d->paused_at < now ? d->paused_at : now;
     d->pause_told = d->pause_told < now ? d->pause_told : 0;
 }
@@ -414,6 +416,7 @@ int daemon_init(struct daemon *d, const char *config, double stop_timeout, struc
     queue_init(&d->queue, d->settings.max_workers, d->settings.max_per_target);
     if (fs_mkdir_p(d->settings.state_dir, MODE_FOLDER, e) < 0 || add_sources(d, e) < 0)
         return -1;
+    d->watched = seen_begin(d->settings.state_dir, d->began);
     d->runs = (struct runs){.event = d->event,
                             .queue = &d->queue,
                             .program = d->program,
@@ -535,6 +538,7 @@ int daemon_run(struct daemon *d, struct err *e)
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
     tell_the_last(d);
+    seen_end(d->settings.state_dir);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
 }
 

@@ -46,6 +46,7 @@ struct daemon {
     bool paused;                       /* the last load failed */
     char *problem, *warnings, *status; /* as last told */
     int64_t began;                     /* epoch */
+    int64_t watched;                   /* …or that of the first one of those that died (state/seen.h) */
     int64_t paused_at, pause_told;     /* epoch; 0: it is not, has not been */
     struct tell tell;
     struct courier courier;

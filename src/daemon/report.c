@@ -269,7 +269,9 @@ static void mail_overdue(struct daemon *d, const struct strv *lines)
 void report_overdue(struct daemon *d, int64_t now)
 {
     struct overdue o = {.daemon = d, .now = now};
-    queue_tell_overdue(&d->queue, d->began, now, add_overdue, &o);
+    queue_tell_overdue(&d->queue, d->watched, now, add_overdue, &o);
+    if (o.lines.n)
+        queue_note_told(&d->queue, d->settings.state_dir, now);
     bool pause = tells_pause(d, now);
     if (o.lines.n == 0 && !pause)
         return;

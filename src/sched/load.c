@@ -48,6 +48,8 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
         add_all(warnings, &jobs.warnings);
         add_all(warnings, &guests.warnings);
         struct err purging = {0};
+        if (queue_note_seen(q, s->state_dir, now, &purging) < 0)
+            strv_add(warnings, purging.text);
         if (jobs_sweep(tree, &purging) < 0)
             strv_add(warnings, purging.text);
         if (jobs_tidy_extras(tree, &jobs, &purging) < 0)

@@ -207,8 +207,16 @@ static void take_names(struct strv *to, struct strv *from)
     *from = (struct strv)STRV_INIT;
 }
 
-static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
-                      const struct queue_events *ev)
+static void take_verification(struct queue_job *j, const struct job_state *s, int64_t now)
+{
+    /* no part is put off for longer than that, but by another clock */
+    j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
+    if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
+        j->verify_after = now + QUEUE_VERIFY_FIRST * !s->verify_next;
+}
+
+static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
+                      const struct job_states *states, int64_t now, const struct queue_events *ev)
 {
     char age[24];
     struct job job = {
@@ -216,6 +224,7 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     snprintf(age, sizeof age, "%" PRId64, j->max_age);
     job.max_age = j->max_age ? age : NULL;
     job.guest = j->guest;
+    memcpy(job.id, j->id, sizeof job.id);
     job.fault = j->faulty ? j->id : NULL;
     /* not before a run that is under way has ended, and was judged: it may be put off */
     bool asked = !j->running && s->asked && s->asked != j->asked;
@@ -229,17 +238,15 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->postponed =
         j->last_sync == s->last_sync ? j->postponed : 0; /* somebody else's run may have succeeded */
     j->last_sync = s->last_sync;
-    j->age_begins = job_age_begins(s, j->known, now);
-    j->overdue = job_overdue_at(&job, s, j->known, now);
+    int64_t known = job_states_known(states, &job, s, j->known);
+    j->age_begins = job_age_begins(s, known, now);
+    j->overdue = job_overdue_at(&job, s, known, now);
     j->fail_count = s->fail_count;
     free(j->error);
     j->error = take_ptr(s->error);
     take_names(&j->kept_aside, &s->kept_aside);
     take_names(&j->sources, &s->sources);
-    /* no part is put off for longer than that, but by another clock */
-    j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
-    if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
-        j->verify_after = now + QUEUE_VERIFY_FIRST * !s->verify_next;
+    take_verification(j, s, now);
     set_foreign(q, j, s, ev);
     bool ended = j->stale;
     j->stale = false;
@@ -271,7 +278,7 @@ void queue_set_states(struct queue *q, const struct job_states *states, int64_t 
         struct queue_job *j = &q->v[i];
         struct job_state s = {0};
         job_states_get_of(states, j->guest, j->target, j->id, &s);
-        set_state(q, j, &s, now, events);
+        set_state(q, j, &s, states, now, events);
         job_state_release(&s);
     }
     note_storages(q);

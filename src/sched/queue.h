@@ -65,7 +65,8 @@ struct queue_job {
     pid_t said_by;      /* …which was this one, 0: none could be started… */
     int64_t said_since; /* …and began then */
     unsigned postponed; /* runs in a row that found the guest, or its replica, busy */
-    int64_t max_age, known; /* as job_overdue_at wants them */
+    int64_t max_age;    /* as job_overdue_at wants it */
+    int64_t known;      /* when the file of the jobs was written */
     int64_t age_begins;
     int64_t overdue;      /* from when on it is overdue, 0: never */
     int64_t told;         /* when that was told last, 0: not yet */
@@ -101,6 +102,11 @@ struct queue_events {
 };
 void queue_set_states(struct queue *q, const struct job_states *states, int64_t now,
                       const struct queue_events *events);
+/* The jobs of this node, from when they were first seen on, are noted in STATE-DIR (state/seen.h); what a
+ * daemon that died had told is told for the job that is new here. */
+int queue_note_seen(struct queue *q, const char *state_dir, int64_t now, struct err *e);
+/* What was told at `now` is noted there. */
+void queue_note_told(const struct queue *q, const char *state_dir, int64_t now);
 
 /* The job to start now, or NULL: none is due, all workers are taken, or the guests or targets are busy. */
 struct queue_job *queue_pick(struct queue *q, int64_t now);

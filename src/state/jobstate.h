@@ -121,6 +121,10 @@ bool job_states_any(const struct job_states *s);
 bool job_states_had_any(const char *state_dir);
 /* *ret is the caller's to release. */
 void job_states_get(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret);
+/* Since when the job is known, for job_age_begins: one without a success since it was first seen
+ * (state/seen.h), however often the file of the jobs is written; `written`: when it was last. */
+int64_t job_states_known(const struct job_states *s, const struct job *job, const struct job_state *state,
+                         int64_t written);
 /* Changes when the entry does, which is as it is in the file; 0: there is none. Costs no decoding. */
 uint64_t job_states_stamp(const struct job_states *s, uint32_t guest, const char *target);
 /* Of the job of this id: what a run of another one to the same target left, which was removed since, is

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "state/seen.h"
 #include "state/statecodec.h"
 #include "state/statefile.h"
 
@@ -21,6 +22,7 @@ struct job_states {
     struct state_file file;
     struct entry *v; /* by guest, then target */
     size_t n, room;
+    struct seen seen; /* where all guests are asked for */
 };
 
 static const char *text_of(const struct job_states *s)
@@ -91,6 +93,8 @@ static struct job_states *load(const char *state_dir, uint32_t only, struct err 
         index_guest(s, only, s->file.guest.value);
     else if (!only)
         index_all(s);
+    if (!only)
+        seen_load(state_dir, &s->seen);
     if (s->n)
         qsort_r(s->v, s->n, sizeof *s->v, by_place, s->file.text.data);
     return s;
@@ -130,9 +134,17 @@ void job_states_free(struct job_states *s)
     if (!s)
         return;
     state_file_release(&s->file);
+    seen_release(&s->seen);
     free(s->dir);
     free(s->v);
     free(s);
+}
+
+int64_t job_states_known(const struct job_states *s, const struct job *job, const struct job_state *state,
+                         int64_t written)
+{
+    const struct seen_job *seen = seen_find(&s->seen, job->id, job->target);
+    return state->last_sync == 0 && seen && seen->since < written ? seen->since : written;
 }
 
 static void load_anew(const struct job_states *s, uint32_t guest, const char *target, struct job_state *ret)

@@ -377,12 +377,13 @@ static int insert_killed(struct journal *j, int64_t pid, const struct journal_ru
 {
     sqlite3_stmt *s;
     char boot[PROC_BOOT_MAX];
-    if (prepare(j,
-                "INSERT INTO run (job, node, target, start, duration, result, err_kind, error, bytes, delta,"
-                " steps, log, pid, ptime, boot) SELECT ?1,?2,?3,?4,NULL,'interrupted','system',?5,0,0,NULL,"
-                "NULL,?6,0,?7 WHERE NOT EXISTS (SELECT 1 FROM run WHERE pid=?6 AND boot=?7 AND job=?1 AND"
-                " start>=?4)",
-                &s, e) < 0)
+    if (prepare(
+            j,
+            "INSERT INTO run (job, node, target, start, duration, result, err_kind, error, bytes, delta,"
+            " steps, log, pid, ptime, boot) SELECT ?1,?2,?3,?4,NULL,'interrupted','system',?5,0,0,NULL,"
+            "NULL,?6,0,?7 WHERE ?6<0 OR NOT EXISTS (SELECT 1 FROM run WHERE pid=?6 AND boot=?7 AND job=?1 AND"
+            " start>=?4)",
+            &s, e) < 0)
         return -1;
     proc_boot(boot);
     bind_text(s, 1, run->job);

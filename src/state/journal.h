@@ -45,8 +45,9 @@ const char *journal_notice(const struct journal *j);
 int journal_begin(struct journal *j, struct journal_run *run, struct err *e);
 /* Complete the row run->row; a row that has meanwhile gone is written anew. */
 int journal_end(struct journal *j, const struct journal_run *run, struct err *e);
-/* What became of a run that did not complete its row, or had none: the process `pid`, which is gone. Of `run`
- * count job, node, target, error (what became of it) and start (no row of it is older). */
+/* What became of a run that did not complete its row, or had none: the process `pid`, which is gone; -1: none
+ * could be started. Of `run` count job, node, target, error (what became of it) and start (no row of it is
+ * older). */
 int journal_killed(struct journal *j, int64_t pid, const struct journal_run *run, struct err *e);
 /* Newest first; job NULL: all; at most `limit` rows, 0: all; without `logs` their log is NULL. each() returns
  * false to stop. A "running" row whose process (pid and start time are stored by journal_begin) was gone

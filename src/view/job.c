@@ -88,9 +88,10 @@ void job_view_look(struct job_view *v, const struct members *members, const stru
     struct job as = *v->job;
     if (v->lost) /* no removal will come */
         as.remove = REMOVE_NOT;
-    int64_t overdue = as.disabled ? 0 : job_overdue_at(&as, &v->state, written, now);
+    int64_t known = job_states_known(states, v->job, &v->state, written);
+    int64_t overdue = as.disabled ? 0 : job_overdue_at(&as, &v->state, known, now);
     v->overdue = overdue && overdue <= now ? overdue : 0;
-    v->newest = v->state.last_sync ? job_age_begins(&v->state, written, now) : 0;
+    v->newest = v->state.last_sync ? job_age_begins(&v->state, known, now) : 0;
     if (v->state.verified > now + JOB_CLOCK_SLACK)
         v->state.verified = 0; /* by a clock that was ahead: nobody knows when */
     v->to_come = job_sync_is_to_come(&v->state, now);
