@@ -545,13 +545,14 @@ def job_is_made_anew(w):
     # the settings that are given now are its own, and of the last section nobody can know
     w.a.pvesr("update", "100-0", "--keep", "last=2", check=True)
     assert w.job()["keep"] == "last=2" and w.job("101-0")["keep"] == "last=7"
-    # another id to the same target: the state is of the former
+    # another id to the same target: the state is of the former, whose history stays until a person frees it
     w.run()
     assert w.status()["100-0"]["last_sync"]
     made_anew(w, "100-4")
     assert not w.status()["100-4"].get("last_sync"), w.status()
     w.run(job="100-4")
-    w.proved(job="100-4")
+    w.proved(job="100-4", others=True)
+    assert sum((s or "").startswith("__replicate_100-0_") for _, s in w.lab.names.entries(w.b.store)[0]) == 2
 
 
 def leave_asides(w, store):
