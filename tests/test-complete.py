@@ -88,12 +88,12 @@ def clones_stand_on_it(w):
         assert "vm-101-disk-0.qcow2" in w.run(want=1).stderr
         assert same_file(replica, before) and same_file(w.lab.replica(0), others)
         w.lab.save()
+        os.unlink(path)
         w.run()  # it is a disk that the guest has no more
         assert "vm-101-disk-0.qcow2" in w.log() and same_file(replica, before), w.log()
         os.unlink(clone)
         w.run()
         assert not os.path.exists(replica)
-        os.unlink(path)
     w.a.pvesr("delete", "100-0", check=True)
     w.run()
 

@@ -387,8 +387,9 @@ void sync_keep_last_copies(struct sync *s)
         struct err ignored;
         _cleanup_free_ char *there = storagemap_volid(&s->map, &s->env->storages, named.v[i], &ignored);
         for (size_t k = s->stale.n; there && k-- > 0;) {
-            if (strcmp(s->stale.v[k], there) != 0 || is_here(s, named.v[i]))
-                continue;
+            if (strcmp(s->stale.v[k], there) != 0 || strv_has(&s->was.unseen, named.v[i]) ||
+                is_here(s, named.v[i]))
+                continue; /* of what a run has missed sync_hold tells more */
             joblog_add(
                 s->log,
                 "WARNING: the guest's configuration names '%s', which is not on this node: '%s' on node "
