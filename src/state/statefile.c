@@ -73,7 +73,8 @@ static int check_lock_file(const char *dir, struct err *e)
                          LOCK_NAME);
 }
 
-/* Read-only, immutable, or its disk fails. Who may not write there can be another than who asks: EACCES says nothing. */
+/* Read-only, immutable, or its disk fails. Who may not write there can be another than who asks: EACCES says
+ * nothing. */
 static int check_access(const char *path)
 {
     struct stat st;
