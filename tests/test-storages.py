@@ -46,7 +46,7 @@ def shared_on_a_former_target(w):
 
 @scenario("xfs")
 def shared_beside_another(w):
-    """the same in an ordinary run, because the guest has a disk on another storage"""
+    """the same in an ordinary run, because the guest has a disk on another storage; it goes on once somebody has said that this disk stays out"""
     w.c.share_disk("two", "xfs")
     w.create()
     w.run()
@@ -56,8 +56,11 @@ def shared_beside_another(w):
     os.makedirs(folder)
     with open(os.path.join(folder, "vm-100-disk-9.raw"), "wb") as f:
         f.write(os.urandom(1 << 20))
-    w.write_guest(w.lab.config() + "scsi9: two:100/vm-100-disk-9.raw,size=1M\n")
+    more = "scsi9: two:100/vm-100-disk-9.raw,size=1M\n"
+    w.write_guest(w.lab.config() + more)
     share(w, w.a, w.b)
+    assert "is called shared by now" in w.run(want=1).stderr and same_file(live, copy)
+    w.write_guest(w.lab.config().replace(",size=", ",replicate=0,size=") + more)
     w.run()
     assert same_file(live, copy)
 
