@@ -50,7 +50,7 @@ FINDINGS = {
         {"guest": 100, "state": "left", "volid": "local-xfs:100/vm-100-disk-0.raw", "text": "'__replicate_100-7_1767220203__': the guest has no job any more"},
         {"guest": 101, "state": "kept", "volid": "local-xfs:101/vm-101-disk-9.raw",
          "text": "a replica by job '101-0', 4096 MiB, its newest restore point of 2026-01-01 00:00:03, of a disk that the guest has not. The next run removes what it left "
-                 "itself. If it is of a former guest of this id, it stays until somebody removes it: 'pvesr doctor --guest 101 --free local-xfs:101/vm-101-disk-9.raw'"},
+                 "itself; not if it is of a former guest of this id, nor if the disk's image is still on the guest's node or was missing there: then it stays until somebody removes it: 'pvesr doctor --guest 101 --free local-xfs:101/vm-101-disk-9.raw'"},
         {"guest": 102, "state": "ended", "volid": "guest 102", "text": "a commit of its replicas was cut: its disks are of one instant again " + HOSTILE},
         {"guest": 0, "state": "takeover", "volid": "-", "text": "pvesrd starts the jobs of this node"}],
     "warnings": ["storage 'far' is not active: its volumes were not looked at"]}

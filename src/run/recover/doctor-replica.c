@@ -153,8 +153,9 @@ static char *describe_former(struct doctor *d, uint64_t size, const char *job)
     return xasprintf(
         "a replica by job '%s', %" PRIu64
         " MiB, its newest restore point of %s, of a disk that the guest has "
-        "not. The next run removes what it left itself. If it is of a former guest of this id, it "
-        "stays until somebody removes it",
+        "not. The next run removes what it left itself; not if it is of a former guest of this id, nor if "
+        "the disk's image is still on the guest's node or was missing there: then it stays until somebody "
+        "removes it",
         job, size >> 20, when);
 }
 
