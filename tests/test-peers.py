@@ -101,6 +101,7 @@ def what_to_do():
              ("head -c 300 /dev/zero | tr '\\000' '\\273'; exec cat >/dev/null", "what answers is no agent: what does '"),
              ("echo '1) status 2) quit'; read x; exit 0", "sshd, the key there or nodes.cfg has in the agent's place"),
              ("exit 0", "closed before a word was said: what does '"),
+             ("exec <&-; exit 0", "closed before a word was said: what does '"),
              ("echo 'disabled by policy' >&2; exit 3", "before a word was said (disabled by policy): what does '"),
              ("echo 'Connection closed by UNKNOWN port 65535' >&2; exit 255", "ProxyJump or ProxyCommand"),
              ("echo hello there; exit 1", "before the agent's first word comes 'hello there"),

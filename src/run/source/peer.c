@@ -62,8 +62,9 @@ static int hello(struct env *env, struct peer *p, struct err *e)
 {
     json_t *mine = json_pack("{s:i, s:s, s:s, s:b}", "pvesr", PROTOCOL_VERSION, "version", PVESR_VERSION,
                              "node", env->settings.node, "debug", (int)debug_on());
-    if (message_send(p->link.channel, FRAME_HELLO, mine, e) < 0)
-        return hear_last_words(p, e);
+    if (message_send(p->link.channel, FRAME_HELLO, mine, e) < 0 && e->kind != ERR_NETWORK)
+        return -1;
+    /* also of one that has closed: what it said before, or that it said nothing, tells more */
     json_t *theirs = message_receive(p->link.channel, FRAME_HELLO, p->node, e);
     if (!theirs)
         return -1;
