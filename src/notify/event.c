@@ -146,12 +146,15 @@ static enum event_kind kind_of(const json_t *event)
     return k;
 }
 
-static void add_member(struct buf *lines, const json_t *ev)
+/* before: the one of the line before, or NULL. One cause has often many jobs. */
+static void add_member(struct buf *lines, const json_t *ev, const json_t *before)
 {
     const char *since = event_text(ev, "since"), *error = event_text(ev, "error");
     buf_addf(lines, "%s (guest %s to node '%s')%s%s", event_text(ev, "job"), event_text(ev, "guest"),
              event_text(ev, "target"), *since ? ", since " : "", since);
-    if (*error)
+    if (*error && before && strcmp(error, event_text(before, "error")) == 0)
+        buf_adds(lines, ": the same");
+    else if (*error)
         buf_addf(lines, ": %.*s", cut(error, LINE_ERROR_MAX), error);
     buf_addc(lines, '\n');
 }
@@ -160,6 +163,7 @@ static void add_member(struct buf *lines, const json_t *ev)
 static void add_members(const json_t *events, enum event_kind k, struct buf *names, struct buf *lines)
 {
     size_t unnamed = 0, left = 0;
+    const json_t *before = NULL;
     for (size_t i = 0; i < json_array_size(events); i++) {
         const json_t *ev = json_array_get(events, i);
         if (kind_of(ev) != k)
@@ -169,9 +173,10 @@ static void add_members(const json_t *events, enum event_kind k, struct buf *nam
         else
             unnamed++;
         if (lines->len < LINES_MAX)
-            add_member(lines, ev);
+            add_member(lines, ev, before);
         else
             left++;
+        before = ev;
     }
     if (unnamed)
         buf_addf(names, " and %zu more", unnamed);

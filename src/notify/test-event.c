@@ -106,8 +106,8 @@ static void test_groups(void **state)
     assert_non_null(strstr(event_text(one, "error"), "100-0, 101-0, "));
     assert_non_null(strstr(event_text(one, "message"), "21 jobs of node 'pve1': replication is overdue.\n\n"
                                                        "100-0 (guest 100 to node 'pve2'), since 2023-11-1"));
-    assert_non_null(
-        strstr(event_text(one, "message"), ": pve2 is not online\n\nTo look, on node 'pve1': pvesr"));
+    assert_non_null(strstr(event_text(one, "message"), ": pve2 is not online\n101-0 ("));
+    assert_non_null(strstr(event_text(one, "message"), ": the same\n\nTo look, on node 'pve1': pvesr"));
     assert_non_null(strstr(event_text(one, "message"), "\n120-0 (guest"));
     assert_int_equal(json_object_size(one), 15);
     json_decref(few);
@@ -133,6 +133,8 @@ static void test_undone(void **state)
     assert_string_equal(event_text(one, "title"), "22 jobs: replication failed");
     assert_non_null(strstr(event_text(one, "message"), "\n100-0 (guest"));
     assert_null(strstr(event_text(one, "message"), "\n110-0 (guest"));
+    assert_non_null(strstr(event_text(one, "message"), ": no room\n101-0 ("));
+    assert_non_null(strstr(event_text(one, "message"), ": the same\n102-0 ("));
     assert_ptr_equal(json_array_get(few, 1), back);
     json_decref(few);
     json_decref(all);
