@@ -440,6 +440,21 @@ uint64_t proc_start_time(pid_t pid)
     return strtoull(p, NULL, 10);
 }
 
+uint64_t proc_switches(pid_t pid)
+{
+    static const char key[] = "voluntary_ctxt_switches:"; /* and nonvoluntary_… */
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    char path[64];
+    struct err ignored;
+    uint64_t n = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (pid <= 0 || fs_read(path, 16384, &text, &ignored) != 0)
+        return 0;
+    for (const char *p = buf_str(&text); (p = strstr(p, key)); p += strlen(key))
+        n += strtoull(p + strlen(key), NULL, 10);
+    return n;
+}
+
 void proc_boot(char ret[PROC_BOOT_MAX])
 {
     struct err ignored;

@@ -87,6 +87,9 @@ int proc_kill(struct proc *p);
 uint64_t proc_start_time(pid_t pid);
 /* By SIGSTOP, or a debugger: it does nothing until somebody lets it go on. */
 bool proc_is_stopped(pid_t pid);
+/* Another number each time that it gave its processor away, and got it back: one that stands still, or waits
+ * for a disk that does not answer, keeps it. 0: it is gone. Of its threads only the first counts. */
+uint64_t proc_switches(pid_t pid);
 
 #define PROC_BOOT_MAX 40
 /* The kernel's name of the time since the machine was started; "" when it cannot be told. */

@@ -20,12 +20,14 @@ struct runs {
     const char *config;                 /* --config for it, or NULL */
     const char *node;                   /* this one */
     const char *state_dir;              /* where a run that cannot do so itself is recorded as a failure */
+    double patience;                    /* how long a verification may do nothing at all */
     double stop_timeout;                /* how long runs may go on once runs_stop was called */
     void (*ended)(bool own, void *arg); /* one is gone, and has been told to the queue */
     void *arg;
 
     struct run *own;
     struct run *verification; /* of a replica; none of `own`: it makes way for whatever comes */
+    struct run *given_up;     /* verifications that stood still, and were killed, but are not gone yet */
     struct foreign *foreign;
     sd_event_source *stop_timer;
     enum stop_stage stop;

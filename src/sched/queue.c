@@ -20,6 +20,7 @@ static void job_free_parts(struct queue_job *j)
     free(j->schedule);
     free(j->error);
     free(j->hindrance);
+    free(j->doubtful);
     free(j->fault);
     strv_release(&j->kept_aside);
 }
@@ -92,6 +93,8 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->lost = from->lost;
     to->postponed = from->postponed;
     to->told = from->told;
+    to->doubt = from->doubt;
+    to->doubt_since = from->doubt_since;
     to->last_sync = from->last_sync;
 }
 
@@ -186,6 +189,20 @@ static void take_hindrance(struct queue_job *j, struct job_state *s, const struc
     j->dead = s->lost && !(ev && ev->own && ev->own(s->lost, ev->arg)) ? s->lost : 0;
 }
 
+static void take_verification(struct queue_job *j, const struct job_state *s, int64_t now)
+{
+    int64_t days = j->faulty || j->remove != REMOVE_NOT ? 0 : j->scrub_days;
+    enum doubt before = j->doubt;
+    free(j->doubtful);
+    j->doubt = job_doubt(s, days, now);
+    j->doubt_since = j->doubt == before && j->doubt_since <= now ? j->doubt_since : now;
+    j->doubtful = job_doubt_text(j->doubt, s, j->target, days);
+    /* no part is put off for longer than that, but by another clock */
+    j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
+    if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
+        j->verify_after = now + QUEUE_VERIFY_FIRST * !s->verify_next;
+}
+
 static void set_state(struct queue *q, struct queue_job *j, struct job_state *s, int64_t now,
                       const struct queue_events *ev)
 {
@@ -211,15 +228,12 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->age_begins = job_age_begins(s, j->known, now);
     j->overdue = job_overdue_at(&job, s, j->known, now);
     j->fail_count = s->fail_count;
+    take_verification(j, s, now);
     free(j->error);
     j->error = take_ptr(s->error);
     strv_release(&j->kept_aside);
     j->kept_aside = s->kept_aside;
     s->kept_aside = (struct strv)STRV_INIT;
-    /* no part is put off for longer than that, but by another clock */
-    j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
-    if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
-        j->verify_after = now + QUEUE_VERIFY_FIRST * !s->verify_next;
     set_foreign(q, j, s, ev);
     bool ended = j->stale;
     j->stale = false;

@@ -253,6 +253,8 @@ static int record(struct sync *s, struct err *e)
     steps_enter(s->steps, "record");
     s->state->last_sync = s->start;
     strv_release(&s->state->first_copies);
+    free(s->state->gone);
+    s->state->gone = NULL;
     for (size_t i = 0; i < s->n; i++)
         forget_damage(s, i);
     note_known(s);
