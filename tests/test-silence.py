@@ -5,7 +5,9 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
+import time
 
 import rig
 from rigdaemon import Daemon, child_of
@@ -539,6 +541,52 @@ def no_inotify(w):
         assert d.words().count(f"raise 'fs.inotify.{sysctl}'") == 1, d.words()
         d.stop()
         os.unlink(d.log)
+
+
+def leave(w, job, days):
+    """What a run of this job so long ago left: a row, and the log."""
+    with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as db:
+        columns = ", ".join(row[1] for row in db.execute("PRAGMA table_info(run)") if row[1] not in ("row", "job", "start"))
+        db.execute(f"INSERT INTO run (job, start, {columns}) SELECT ?, ?, {columns} FROM run LIMIT 1", (job, int(time.time()) - days * 86400))
+        db.commit()
+    path = os.path.join(w.a.log_dir, job)
+    with open(path, "w") as f:
+        f.write("said\n")
+    os.utime(path, (time.time() - days * 86400,) * 2)
+
+
+def left(w):
+    with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as db:
+        rows = {job: n for job, n in db.execute("SELECT job, count(*) FROM run GROUP BY job")}
+    return rows, set(os.listdir(w.a.log_dir))
+
+
+@test
+def removed_jobs_leave_nothing(w):
+    """what jobs that were removed left, runs in the history and logs, goes after history-days, by pvesrd and by a pass; not while no job can be read"""
+    w.create("--schedule", "yearly")
+    w.run()
+    path = os.path.join(w.c.tree, "replication.cfg")
+    with open(path) as f:
+        text = f.read()
+    for tidy in (lambda: Daemon(w.a).stop(), lambda: w.a.pvesr("run", check=True)):
+        for _ in range(12):
+            leave(w, "200-0", 40)
+        leave(w, "201-0", 20)
+        leave(w, "100-0", 40)
+        before = left(w)
+        assert before[0]["200-0"] == 12 and "200-0" in before[1], before
+        w.c.write("replication.cfg", "# nothing\n")
+        w.a.pvesr("run")
+        d = Daemon(w.a)
+        rig.wait_for(lambda d=d: d.told("STATUS=Paused: "), "the pause")
+        d.stop()
+        assert left(w) == before, left(w)
+        w.c.write("replication.cfg", text)
+        tidy()
+        rows, logs = left(w)
+        assert "200-0" not in rows and rows["201-0"] == before[0]["201-0"] and rows["100-0"] == before[0]["100-0"], (before, rows)
+        assert logs == {"100-0", "201-0"}, logs
 
 
 rig.main()
