@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "base/proc.h"
 #include "cli/lines.h"
 #include "cli/load.h"
 #include "conf/calendar.h"
@@ -78,18 +77,6 @@ struct shown {
     int64_t now;
 };
 
-/* Malloc'ed; NULL: there is none. */
-static char *describe_run(const struct job_view *s)
-{
-    char since[32];
-    int pid = (int)s->state.pid;
-    clock_print_log(s->state.last_try, since);
-    return !pid ? NULL
-           : proc_is_stopped(pid)
-               ? xasprintf("its process %d is stopped: 'kill -CONT %d' lets it go on", pid, pid)
-               : xasprintf("a run is under way since %s, process %d", since, pid);
-}
-
 static void print_overdue(const struct job_view *s, struct shown *all)
 {
     char since[32];
@@ -104,9 +91,8 @@ static void print_overdue(const struct job_view *s, struct shown *all)
 
 static void print_syncing(const struct job_view *s)
 {
-    _cleanup_free_ char *run = describe_run(s);
-    bool stopped = proc_is_stopped((pid_t)s->state.pid);
-    put_line(stdout, "SYNCING%s%s%s", stopped ? " (" : "", stopped ? run : "", stopped ? ")" : "");
+    _cleanup_free_ char *stopped = job_why_stopped(s->state.pid);
+    put_line(stdout, "SYNCING%s%s%s", stopped ? " (" : "", stopped ? stopped : "", stopped ? ")" : "");
 }
 
 /* What the State column says: the first line that an administrator must know. */

@@ -558,7 +558,8 @@ int daemon_run(struct daemon *d, struct err *e)
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
     tell_the_last(d);
-    seen_end(d->settings.state_dir);
+    if (d->prepared)
+        seen_end(d->settings.state_dir);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
 }
 
