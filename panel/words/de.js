@@ -224,6 +224,7 @@ export default {
     'plan.destroy.part': 'die unfertige Kopie auf dem Ziel löschen',
     'plan.destroy.gone': '{0} auf dem Ziel löschen: der Gast hat es nicht mehr',
     'plan.destroy.removed': '{0} auf dem Ziel löschen: der Job wird entfernt',
+    'plan.keep.former': '{0} auf dem Ziel behalten: es gehört zu einem früheren Job {1}, älter als dieser',
     'run.title': 'Letzte Läufe',
     'run.none': 'Noch kein Lauf.',
     'run.steps': 'Schritte',

@@ -224,6 +224,7 @@ export default {
     'plan.destroy.part': 'destroy the unfinished copy on the target',
     'plan.destroy.gone': 'destroy {0} on the target: the guest no longer has it',
     'plan.destroy.removed': 'destroy {0} on the target: the job is removed',
+    'plan.keep.former': 'keep {0} on the target: it is of a former job {1}, older than this one',
     'run.title': 'Last runs',
     'run.none': 'No run yet.',
     'run.steps': 'Steps',
