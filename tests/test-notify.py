@@ -837,7 +837,7 @@ def many_one_by_one(w):
     d = Daemon(w.a)
     slow.wait()
     slow.fail()
-    named = lambda guest: any(g[2]["job"] == f"{guest}-0" or f"{guest}-0 (guest" in g[2]["message"] for g in web.got)
+    named = lambda guest: any(f"{guest}-0" in [g[2]["job"], *g[2]["error"].split(", ")] for g in web.got)
     rig.wait_for(lambda: all(map(named, guests)), "a word of each job", seconds=400)
     many = [g[2]["title"] for g in web.got if not g[2]["job"]]
     # on a slow machine their minutes are several, and of the first one up to 60 stand alone

@@ -5,10 +5,12 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
+import time
 
 import rig
-from rigdaemon import Daemon
+from rigdaemon import Daemon, child_of
 from scenario import World
 
 LOOKS = (["status"], ["status", "--output-format", "json"], ["at-risk"], ["doctor"], ["metrics"], ["run"])
@@ -733,6 +735,214 @@ def called_shared(w):
     w.c.write_guest("pve1", 100, f"scsi0: st:100/vm-100-disk-0.raw\nscsi1: {other}\n")
     assert "WARNING" not in w.run().stderr and not os.path.exists(image(w, w.b, disk)), w.log()
     w.b.pvesr("failover", "100", "--force", check=True)
+
+
+def state(w):
+    with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
+        return json.load(f)["100"]["local/pve2"]
+
+
+def set_state(w, **more):
+    """As if time had passed; None takes a key away."""
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    with open(path) as f:
+        states = json.load(f)
+    states["100"]["local/pve2"] = {k: v for k, v in {**states["100"]["local/pve2"], **more}.items() if v is not None}
+    with open(path + ".new", "w") as f:
+        json.dump(states, f)
+    os.rename(path + ".new", path)
+
+
+def whole_replica(w):
+    shutil.rmtree(w.lab.names.folder(w.b.store))
+
+
+def live_replica(w):
+    os.unlink(w.lab.replica(0))
+
+
+@test
+def replica_gone(w):
+    """a verification that finds no replica: status, at-risk, metrics and a mail say so, and a run sends it anew at once, whatever its schedule"""
+    w.create("--schedule", "yearly")
+    w.run()
+    box = rig.Mailbox(w.a)
+    for n, damage in enumerate((whole_replica, live_replica)):
+        damage(w)
+        assert w.a.pvesr("verify", "100-0", "--part").returncode == 1
+        assert "GONE on pve2: " in w.a.pvesr("status", check=True).stdout and w.status()["100-0"]["gone"], w.status()
+        assert w.a.pvesr("at-risk", check=True).stdout.splitlines()[1].endswith(" gone")
+        assert 'pvesr_job_gone{job="100-0",guest="100",source="pve1",target="pve2"} 1' in w.a.pvesr("metrics", check=True).stdout
+        d = Daemon(w.a)
+        rig.wait_for(lambda: "gone" not in w.status()["100-0"] and "pid" not in w.status()["100-0"], "the run that makes it anew")
+        d.stop()
+        rig.wait_for(lambda n=n: len(box.mails()) == n + 1, "the mail")
+        assert "GONE on pve2: " in box.mails()[n] and "100-0 (guest 100 to node 'pve2')" in box.mails()[n], box.mails()[n]
+        w.proved()
+    d = Daemon(w.a)
+    d.stop()
+    assert len(box.mails()) == 2, box.mails()[2:]
+
+
+@test
+def disk_not_replicated_yet(w):
+    """a disk that the guest was given since the last run is not gone from the target"""
+    w.create("--schedule", "yearly")
+    w.run()
+    w.lab.add_disk(1 << 20)
+    w.a.pvesr("verify", "100-0", "--part")
+    assert "gone" not in w.status()["100-0"] and "OK" in w.a.pvesr("status", check=True).stdout, w.status()
+
+
+@test
+def verification_fails(w):
+    """a verification that fails three times in a row, or does not come through in three times its days: status says why, and one mail"""
+    w.create("--schedule", "yearly", "--scrub-days", "1")
+    w.run()
+    box = rig.Mailbox(w.a)
+    w.c.set_agent("pve2", ["false"], whole=True)
+    for _ in range(3):
+        assert "OK" in w.a.pvesr("status", check=True).stdout
+        assert w.a.pvesr("verify", "100-0", "--part").returncode == 1
+    assert "cannot be verified, 3 times in a row: cannot start the agent on node 'pve2'" in w.a.pvesr("status", check=True).stdout
+    assert "3 times" in w.status()["100-0"]["unverified"]
+    d = Daemon(w.a)
+    rig.wait_for(box.mails, "the mail")
+    d.stop()
+    d = Daemon(w.a)
+    d.stop()
+    assert len(box.mails()) == 1 and "3 times in a row: cannot start the agent" in box.mails()[0], box.mails()
+    w.c.set_agent("pve2", None)
+    w.a.pvesr("verify", "100-0", "--part", check=True)
+    assert "verify_fails" not in state(w) and "unverified" not in w.status()["100-0"], state(w)
+    set_state(w, verified=state(w)["verified"] - 4 * 86400, verify_since=None)
+    assert "was not verified since" in w.a.pvesr("status", check=True).stdout
+    w.a.pvesr("update", "100-0", "--scrub-days", "0", check=True)
+    assert "unverified" not in w.status()["100-0"], w.status()
+
+
+@test
+def verification_stands_still(w):
+    """a verification that is stopped is killed and counted, so that others come"""
+    w.create("--schedule", "yearly", "--scrub-days", "1")
+    w.run()
+    set_state(w, verify_next=1)
+    w.a.write_config(**{"peer-limit": 1})
+    w.c.set_agent("pve2", ["sleep", "60"], whole=True)
+    d = Daemon(w.a)
+    rig.wait_for(lambda: child_of(d, "verify", "--part"), "the verification")
+    os.kill(child_of(d, "verify", "--part"), signal.SIGSTOP)
+    rig.wait_for(lambda: "has done nothing for 1 s: it is killed" in d.words(), "the end of it")
+    rig.wait_for(lambda: state(w).get("verify_fails") == 1, "the failure")
+    assert "signal 9" in state(w)["verify_error"], state(w)
+    d.stop()
+
+
+def paused(w, words):
+    """A daemon that stands by, and says these words."""
+    d = Daemon(w.a)
+    rig.wait_for(lambda: d.told("STATUS=Paused: ") and words in d.words(), f"the pause: {words}")
+    return d
+
+
+@test
+def cannot_begin(w):
+    """where pvesrd has no state directory or no lock it stands by, paused, says why, and goes on by itself; status has the jobs all the same"""
+    w.create("--schedule", "*:*")
+    away = w.a.state_dir + ".away"
+    os.rename(w.a.state_dir, away)
+    for make in (lambda: os.symlink("/nowhere/x", w.a.state_dir), lambda: open(w.a.state_dir, "x").close()):
+        make()
+        box = rig.Mailbox(w.a)
+        d = paused(w, "scheduling is paused: ")
+        done = w.a.pvesr("status")
+        assert done.returncode == 1 and "100-0 " in done.stdout and "state cannot be read: " in done.stdout, done
+        done = w.a.pvesr("status", "--output-format", "json")
+        assert json.loads(done.stdout)[0]["error"].startswith("state cannot be read: "), done
+        rig.wait_for(box.mails, "the mail", 60)
+        assert "Subject: Replication: nothing is scheduled on node 'pve1'" in box.mails()[0], box.mails()
+        os.unlink(w.a.state_dir)
+        rig.wait_for(lambda: "scheduling goes on" in d.words(), "scheduling", 60)
+        assert d.stop() == 0
+        os.unlink(d.log)
+        shutil.rmtree(box.dir)
+        shutil.rmtree(w.a.state_dir)
+    os.rename(away, w.a.state_dir)
+    lock = os.path.join(w.a.run_dir, "pvesrd.lock")
+    os.unlink(lock)
+    os.mkdir(lock)
+    d = paused(w, "it must be a regular file, remove it")
+    assert f"pvesrd schedules nothing: '{lock}'" in w.a.pvesr("status", check=True).stderr
+    os.rmdir(lock)
+    rig.wait_for(lambda: "scheduling goes on" in d.words(), "scheduling", 60)
+    other = w.a.popen(program="pvesrd", stderr=subprocess.PIPE, text=True)
+    assert "another pvesrd schedules" in other.communicate()[1] and other.returncode == 1
+
+
+@test
+def no_inotify(w):
+    """where the kernel has no inotify left, or no watches, pvesrd looks for changes itself, and one warning names the sysctl"""
+    w.create("--schedule", "yearly")
+    real = rig.program("pvesrd")
+    for call, error, sysctl in (("inotify_init1", "EMFILE", "max_user_instances"), ("inotify_add_watch", "ENOSPC", "max_user_watches")):
+        script = os.path.join(w.c.dir, f"pvesrd-{call}")
+        words = " ".join(rig.strace("-D", "-f", "-qqq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:error={error}", real))
+        with open(script, "w") as f:
+            f.write(f'#!/bin/sh\nexec {words} "$@"\n')
+        os.chmod(script, 0o755)
+        before = w.status()["100-0"]["last_sync"]
+        d = Daemon(w.a, program=script)
+        w.a.pvesr("schedule-now", "100-0", check=True)
+        rig.wait_for(lambda before=before: w.status()["100-0"]["last_sync"] > before, "the run")
+        assert d.words().count(f"raise 'fs.inotify.{sysctl}'") == 1, d.words()
+        d.stop()
+        os.unlink(d.log)
+
+
+def leave(w, job, days):
+    """What a run of this job so long ago left: a row, and the log."""
+    with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as db:
+        columns = ", ".join(row[1] for row in db.execute("PRAGMA table_info(run)") if row[1] not in ("row", "job", "start"))
+        db.execute(f"INSERT INTO run (job, start, {columns}) SELECT ?, ?, {columns} FROM run LIMIT 1", (job, int(time.time()) - days * 86400))
+        db.commit()
+    path = os.path.join(w.a.log_dir, job)
+    with open(path, "w") as f:
+        f.write("said\n")
+    os.utime(path, (time.time() - days * 86400,) * 2)
+
+
+def left(w):
+    with contextlib.closing(sqlite3.connect(os.path.join(w.a.state_dir, "pvesr-journal.db"))) as db:
+        rows = {job: n for job, n in db.execute("SELECT job, count(*) FROM run GROUP BY job")}
+    return rows, set(os.listdir(w.a.log_dir))
+
+
+@test
+def removed_jobs_leave_nothing(w):
+    """what jobs that were removed left, runs in the history and logs, goes after history-days, by pvesrd and by a pass; not while no job can be read"""
+    w.create("--schedule", "yearly")
+    w.run()
+    path = os.path.join(w.c.tree, "replication.cfg")
+    with open(path) as f:
+        text = f.read()
+    for tidy in (lambda: Daemon(w.a).stop(), lambda: w.a.pvesr("run", check=True)):
+        for _ in range(12):
+            leave(w, "200-0", 40)
+        leave(w, "201-0", 20)
+        leave(w, "100-0", 40)
+        before = left(w)
+        assert before[0]["200-0"] == 12 and "200-0" in before[1], before
+        w.c.write("replication.cfg", "# nothing\n")
+        w.a.pvesr("run")
+        d = Daemon(w.a)
+        rig.wait_for(lambda d=d: d.told("STATUS=Paused: "), "the pause")
+        d.stop()
+        assert left(w) == before, left(w)
+        w.c.write("replication.cfg", text)
+        tidy()
+        rows, logs = left(w)
+        assert "200-0" not in rows and rows["201-0"] == before[0]["201-0"] and rows["100-0"] == before[0]["100-0"], (before, rows)
+        assert logs == {"100-0", "201-0"}, logs
 
 
 rig.main()

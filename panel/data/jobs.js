@@ -7,7 +7,7 @@ export function compareJobs(a, b) {
     return a.guest - b.guest || a.jobnum - b.jobnum;
 }
 
-/* One of: running, removal, error, disabled, overdue, differs, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
+/* One of: running, removal, error, disabled, overdue, gone, differs, unverified, waiting, ok, unknown. `job` as GET /nodes/N/replication gives it; what only
  * /cluster/replication gave has no state. */
 export function stateOf(job) {
     if (job.pid)
@@ -20,8 +20,12 @@ export function stateOf(job) {
         return 'disabled';
     if (job.overdue)
         return 'overdue';
+    if (job.gone)
+        return 'gone';
     if (job.differs)
         return 'differs';
+    if (job.unverified)
+        return 'unverified';
     if (job.last_sync === undefined)
         return 'unknown';
     return job.last_sync > 0 ? 'ok' : 'waiting';
@@ -34,7 +38,7 @@ export function notesOf(job) {
     const state = stateOf(job);
     return [
         job.overdue && state !== 'overdue' && ['state.overdue'],
-        job.differs && state !== 'differs' && ['state.differs'],
+        ...['gone', 'differs', 'unverified'].map((doubt) => job[doubt] && state !== doubt && [`state.${doubt}`]),
         job.kept_aside?.length > 0 && ['note.kept', job.kept_aside.length],
         job.postponed >= POSTPONED && ['note.postponed', job.postponed],
     ].filter(Boolean);

@@ -94,7 +94,7 @@ export function planOf(lines) {
     for (const line of lines.slice(1))
         if (/^\s/.test(line) && plan.volumes.length > 0)
             plan.volumes.at(-1).lines.push(line.trim());
-        else if (/^(note: |destroy )/.test(line))
+        else if (/^(note: |destroy |keep )/.test(line))
             plan.notes.push(line);
         else
             plan.volumes.push({ name: line.trim(), lines: [] });
@@ -118,6 +118,7 @@ const STEPS = [
     [/^destroy the unfinished copy on the target$/, 'plan.destroy.part'],
     [/^destroy '(.*)' on the target: the guest no longer has it$/, 'plan.destroy.gone'],
     [/^destroy '(.*)' on the target: the job is removed$/, 'plan.destroy.removed'],
+    [/^keep '(.*)' on the target: it is of a former job '(.*)', older than this one$/, 'plan.keep.former'],
 ];
 const WHY = {
     'what differs from the replica, which is kept aside if it is of value': 'plan.why.differs',

@@ -14,14 +14,14 @@ function stateText(job, state) {
     return t(state === 'removal' && job.remove_job === 'local' ? 'state.removal.keep' : `state.${state}`);
 }
 
-const ICONS = { overdue: 'waiting', differs: 'removal' };
+const ICONS = { overdue: 'waiting', gone: 'error', differs: 'removal', unverified: 'removal' };
 
 /* A job may be failing and about to be removed, or too old: all is said. */
 function stateCell(job) {
     const state = stateOf(job), text = stateText(job, state), notes = notesOf(job).map((note) => t(...note));
     const more = job.fail_count > 1 ? ` (${t('state.error.times', job.fail_count)})` : '';
     const since = job.overdue ? t('overdue.since', timestamp(job.overdue)) : '';
-    return el('span', { class: `state ${state}`, title: [text + more, ...notes, since, job.differs, ...(job.kept_aside || [])].filter(Boolean).join('\n') },
+    return el('span', { class: `state ${state}`, title: [text + more, ...notes, since, job.gone, job.differs, job.unverified, ...(job.kept_aside || [])].filter(Boolean).join('\n') },
         icon(ICONS[state] || state),
         el('span', { class: 'words' }, state === 'error' && job.remove_job ? `${t('state.removal')}. ` : '', [text, ...notes].join(' · ')));
 }

@@ -109,7 +109,7 @@ export class Job extends Component {
     /* What the state has in few words. */
     warnings(job) {
         const kept = job.kept_aside || [];
-        return [job.overdue ? t('overdue.since', timestamp(job.overdue)) : null, job.differs ? `${t('state.differs')}: ${job.differs}` : null,
+        return [job.overdue ? t('overdue.since', timestamp(job.overdue)) : null, ...['gone', 'differs', 'unverified'].map((doubt) => (job[doubt] ? `${t(`state.${doubt}`)}: ${job[doubt]}` : null)),
             kept.length > 0 ? `${t('note.kept', kept.length)}: ${kept.join(', ')}` : null, job.postponed ? t('note.postponed', job.postponed) : null,
             ...(job.notes || [])].filter(Boolean)
             .map((text) => el('p', { class: 'banner warning', key: text }, text));

@@ -26,7 +26,7 @@ struct risk {
     bool ageless;         /* …by a clock that was ahead, so that nothing says how old it is */
     int64_t allowed;      /* seconds that it may be old; 0: any */
     bool twice;           /* it has another configuration, so that no job of it runs */
-    bool differs;         /* a verification found a restore point wrong */
+    bool gone, differs;   /* a verification found no replica, or a restore point wrong */
     double pain, least;   /* age by what is allowed; that of the guest's best target */
     struct strv left_out; /* volumes of the guest that no job carries */
     struct err unknown;   /* why these are not known */
@@ -99,6 +99,7 @@ static void look_at_job(const struct job_states *states, int64_t written, int64_
     risk->ageless = state.last_sync && !begins;
     risk->newest = !state.last_sync || risk->ageless ? state.last_sync : begins;
     risk->allowed = overdue > risk->newest && risk->newest ? overdue - risk->newest : 0;
+    risk->gone = state.gone != NULL;
     risk->differs = job_state_differs(&state) != NULL;
     if (risk->newest && !risk->ageless)
         risk->pain = (double)(now - risk->newest) / (double)(risk->allowed ? risk->allowed : 3 * WEEK);
@@ -202,6 +203,7 @@ static const char *state_of(const struct risk *x)
     return x->twice           ? "two files"
            : !x->job          ? "no job"
            : !x->newest       ? "never"
+           : x->gone          ? "gone"
            : x->differs       ? "differs"
            : x->pain > 1      ? "OVERDUE"
            : is_faulty(x)     ? "faulty"

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "base/proc.h"
 #include "cli/lines.h"
 #include "cli/load.h"
 #include "conf/calendar.h"
@@ -16,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WATCH_SECONDS 2
@@ -77,18 +77,6 @@ struct shown {
     int64_t now;
 };
 
-/* Malloc'ed; NULL: there is none. */
-static char *describe_run(const struct job_view *s)
-{
-    char since[32];
-    int pid = (int)s->state.pid;
-    clock_print_log(s->state.last_try, since);
-    return !pid ? NULL
-           : proc_is_stopped(pid)
-               ? xasprintf("its process %d is stopped: 'kill -CONT %d' lets it go on", pid, pid)
-               : xasprintf("a run is under way since %s, process %d", since, pid);
-}
-
 static void print_overdue(const struct job_view *s, struct shown *all)
 {
     char since[32];
@@ -103,16 +91,14 @@ static void print_overdue(const struct job_view *s, struct shown *all)
 
 static void print_syncing(const struct job_view *s)
 {
-    _cleanup_free_ char *run = describe_run(s);
-    bool stopped = proc_is_stopped((pid_t)s->state.pid);
-    put_line(stdout, "SYNCING%s%s%s", stopped ? " (" : "", stopped ? run : "", stopped ? ")" : "");
+    _cleanup_free_ char *stopped = job_why_stopped(s->state.pid);
+    put_line(stdout, "SYNCING%s%s%s", stopped ? " (" : "", stopped ? stopped : "", stopped ? ")" : "");
 }
 
 /* What the State column says: the first line that an administrator must know. */
 static void print_state(const struct job_view *s, struct shown *shown)
 {
     const struct strv *kept = &s->state.kept_aside;
-    const char *wrong = job_state_differs(&s->state);
     _cleanup_strv_ struct strv more = STRV_INIT;
     char when[32];
     clock_print_log(s->state.verified, when);
@@ -134,8 +120,8 @@ static void print_state(const struct job_view *s, struct shown *shown)
         print_syncing(s);
     else if (job_view_trouble(s))
         put_line(stdout, "%s", job_view_trouble(s));
-    else if (wrong)
-        put_line(stdout, "DIFFERS on %s: %s (the next run sends it anew)", s->job->target, wrong);
+    else if (s->doubtful)
+        put_line(stdout, "%s", s->doubtful);
     else
         put_line(stdout, "OK%s%s%s", more.n ? " (" : "", all, more.n ? ")" : "");
 }
@@ -149,6 +135,8 @@ static void print_status_head(void)
 static void print_status(const struct job_view *s, struct shown *all)
 {
     char last[32] = "-", next[32] = "-", duration[32] = "-";
+    if (s->unknown)
+        strcpy(last, "?");
     _cleanup_free_ char *target = xasprintf("local/%s", s->job->target);
     if (s->state.last_sync)
         clock_print_status(s->state.last_sync, last);
@@ -163,9 +151,9 @@ static void print_status(const struct job_view *s, struct shown *all)
     print_state(s, all);
 }
 
-/* Those that cannot be read last. */
+/* Those that cannot be read last. states: or NULL, and why. */
 static void show_jobs(struct env *env, const struct jobs *jobs, const struct job_states *states,
-                      int64_t only_guest, json_t *list)
+                      const char *why, int64_t only_guest, json_t *list)
 {
     struct shown all = {.env = env, .jobs = jobs, .states = states, .now = clock_epoch()};
     for (size_t i = 0; i < jobs->n + jobs->n_unread; i++) {
@@ -174,7 +162,10 @@ static void show_jobs(struct env *env, const struct jobs *jobs, const struct job
         if ((only_guest && job->guest != only_guest) ||
             !job_view_init(&s, job, env->settings.node, &env->guests))
             continue;
-        job_view_look(&s, &env->members, states, jobs->written, all.now);
+        s.state.duration = -1;
+        s.unknown = why;
+        if (states)
+            job_view_look(&s, &env->members, states, jobs->written, all.now);
         if (list)
             json_array_append_new(list, job_view_json(&s));
         else
@@ -222,21 +213,32 @@ static void tell_waiting(const struct env *env)
     spool_release(&s);
 }
 
+/* What keeps pvesrd from scheduling anything, and can be seen from here. */
+static void tell_lock(const struct env *env)
+{
+    struct stat s;
+    _cleanup_free_ char *path = xasprintf("%s/pvesrd.lock", env->settings.run_dir);
+    if (lstat(path, &s) == 0 && !S_ISREG(s.st_mode))
+        put_line(stderr, "warning: pvesrd schedules nothing: '%s' must be a regular file, remove it", path);
+}
+
 static int show_status(struct env *env, const struct args *a, struct err *e)
 {
     _cleanup_(jobs_release) struct jobs jobs = {0};
     if (env_members_with_us(env, e) < 0 || load_jobs_repaired(env, &jobs, e) < 0)
         return -1;
     struct job_states *states = job_states_load(env->settings.state_dir, e);
-    if (!states)
-        return -1;
+    _cleanup_free_ char *why = states ? NULL : xasprintf("state cannot be read: %s", e->text);
     json_t *list = args_want_json(a) ? json_array() : NULL;
     if (!list)
         print_status_head();
-    show_jobs(env, &jobs, states, a->value[P_GUEST].integer, list);
+    show_jobs(env, &jobs, states, why, a->value[P_GUEST].integer, list);
     if (list)
         json_put(list, false);
     job_states_free(states);
+    tell_lock(env);
+    if (why)
+        return -1;
     tell_waiting(env);
     return warn_orphans(env, &jobs, e);
 }

@@ -32,6 +32,7 @@
 #define KEYS_USEC (3600 * 1000000ull)
 #define API_RETRY_USEC (10 * 1000000ull)
 #define KEYS_SECONDS 60
+#define VERIFY_PATIENCE 600
 
 /* ---- telling ---- */
 
@@ -181,10 +182,44 @@ static int reload_jobs(struct daemon *d, int64_t now, struct err *e)
     return 0;
 }
 
+/* The one that is documented, and one that no cleaner of temporary files takes away from under us. */
+static int take_locks(struct daemon *d, struct err *e)
+{
+    const char *const folders[] = {d->settings.run_dir, d->settings.state_dir};
+    for (size_t i = 0; i < ELEMENTS(folders); i++) {
+        _cleanup_free_ char *path = xasprintf("%s/pvesrd.lock", folders[i]);
+        if (d->locks[i] || (d->locks[i] = lock_take(path, true, 0, false, e)))
+            continue;
+        if (e->kind == ERR_BUSY)
+            return err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node);
+        if (i == 0)
+            return -1;
+        if (is_news(&d->lock_problem, e->text))
+            log_line(LOG_WARNING, "%s: nothing keeps another pvesrd out if run-dir is cleaned", e->text);
+    }
+    return 0;
+}
+
+/* What a node must have before anything is scheduled, and may lack for a while. */
+static int prepare(struct daemon *d, struct err *e)
+{
+    if (d->prepared)
+        return 0;
+    if (take_locks(d, e) < 0 || fs_mkdir_p(d->settings.state_dir, MODE_FOLDER, e) < 0)
+        return -1;
+    d->watched = seen_begin(d->settings.state_dir, d->began);
+    d->prepared = true;
+    return 0;
+}
+
 static int reload(struct daemon *d, int64_t now, struct err *e)
 {
     struct queue_events events = {is_own, on_run_ended, d};
-    int r = 0;
+    d->pause_is_ours = true;
+    int r = prepare(d, e);
+    if (r < 0)
+        return -1;
+    d->pause_is_ours = false;
     if (!d->jobs_changed)
         tell_load(d); /* on pmxcfs nothing tells when it changes */
     else if ((r = reload_jobs(d, now, e)) < 0)
@@ -197,7 +232,7 @@ static int reload(struct daemon *d, int64_t now, struct err *e)
         return 0;
     d->states_changed = false; /* first, so that following a run may ask for another look */
     if (load_states(&d->queue, &d->settings, now, &events, e) < 0) {
-        d->states_changed = true;
+        d->states_changed = d->pause_is_ours = true;
         return -1;
     }
     report_adopted(d);
@@ -387,42 +422,27 @@ static int add_sources(struct daemon *d, struct err *e)
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "cannot set up the event loop") : 0;
 }
 
-/* The one that is documented, and one that no cleaner of temporary files takes away from under us. */
-static int take_locks(struct daemon *d, struct err *e)
-{
-    const char *const folders[] = {d->settings.run_dir, d->settings.state_dir};
-    for (size_t i = 0; i < ELEMENTS(folders); i++) {
-        _cleanup_free_ char *path = xasprintf("%s/pvesrd.lock", folders[i]);
-        if ((d->locks[i] = lock_take(path, true, 0, false, e)))
-            continue;
-        if (i == 0 || e->kind == ERR_BUSY)
-            return -1;
-        log_line(LOG_WARNING, "%s: nothing keeps another pvesrd out if run-dir is cleaned", e->text);
-    }
-    return 0;
-}
-
 int daemon_init(struct daemon *d, const char *config, double stop_timeout, struct err *e)
 {
     *d = (struct daemon){.config = config, .wake_fd = -1, .watch = WATCH_INIT};
     if (settings_load(config, &d->settings, e) < 0)
         return -1;
     tell_settings(&d->settings);
-    if (take_locks(d, e) < 0)
-        return e->kind == ERR_BUSY ? err_wrap(e, "another pvesrd schedules for node '%s'", d->settings.node)
-                                   : -1;
-    d->program = worker_program();
-    d->began = clock_epoch();
-    queue_init(&d->queue, d->settings.max_workers, d->settings.max_per_target);
-    if (fs_mkdir_p(d->settings.state_dir, MODE_FOLDER, e) < 0 || add_sources(d, e) < 0)
+    d->began = d->watched = clock_epoch();
+    if (prepare(d, e) < 0 && e->kind == ERR_BUSY)
         return -1;
-    d->watched = seen_begin(d->settings.state_dir, d->began);
+    d->program = worker_program();
+    queue_init(&d->queue, d->settings.max_workers, d->settings.max_per_target);
+    if (add_sources(d, e) < 0)
+        return -1;
     d->runs = (struct runs){.event = d->event,
                             .queue = &d->queue,
                             .program = d->program,
                             .config = config,
                             .node = d->settings.node,
                             .state_dir = d->settings.state_dir,
+                            .patience = VERIFY_PATIENCE < d->settings.peer_limit ? VERIFY_PATIENCE
+                                                                                 : d->settings.peer_limit,
                             .stop_timeout = stop_timeout,
                             .ended = on_process_ended,
                             .untraced = on_untraced,
@@ -538,7 +558,8 @@ int daemon_run(struct daemon *d, struct err *e)
     sd_notify(0, "READY=1");
     int r = sd_event_loop(d->event);
     tell_the_last(d);
-    seen_end(d->settings.state_dir);
+    if (d->prepared)
+        seen_end(d->settings.state_dir);
     return r < 0 ? err_set(e, ERR_SYSTEM, -r, "the event loop failed") : 0;
 }
 
@@ -566,6 +587,7 @@ void daemon_release(struct daemon *d)
         lock_free(d->locks[i]);
     settings_release(&d->settings);
     free(d->program);
+    free(d->lock_problem);
     free(d->problem);
     free(d->warnings);
     free(d->status);

@@ -4,8 +4,9 @@
  *     a file changed ──► refresh (load what changed) ──► schedule (start what is due, set the timer)
  *     timer, a child's end ─────────────────────────────►
  *
- * A load that fails (no quorum, a damaged state file) is told once, nothing is started meanwhile, and it is
- * tried again; runs that are under way go on.
+ * A load that fails (no quorum, a damaged state file, folders that cannot be made) is told once, nothing is
+ * started meanwhile, and it is tried again; runs that are under way go on. So a daemon that has begun tells
+ * what hinders it: it does not begin where another one schedules, or its configuration is wrong.
  */
 #pragma once
 
@@ -40,10 +41,13 @@ struct daemon {
     char *api_problem; /* as last told */
     int wake_fd;       /* timerfd on the wall clock, cancelled when the clock is set */
 
+    bool prepared;                     /* its lock is held, its folders are there */
+    char *lock_problem;                /* as last told */
     bool jobs_changed, states_changed; /* since they were loaded */
     double jobs_loaded;                /* monotonic */
     double refresh_cost;               /* seconds the last refresh took */
-    bool paused;                       /* the last load failed */
+    bool paused;                       /* the last load failed… */
+    bool pause_is_ours;                /* …by what is this node's own, and comes back by no quorum */
     char *problem, *warnings, *status; /* as last told */
     int64_t began;                     /* epoch */
     int64_t watched;                   /* …or that of the first one of those that died (state/seen.h) */
@@ -78,6 +82,8 @@ void report_adopted(struct daemon *d);
 char *report_why_overdue(const struct daemon *d, const struct queue_job *j);
 /* …and, in one mail, of jobs that are overdue. */
 void report_overdue(struct daemon *d, int64_t now);
+/* …and, in one mail, of replicas in doubt: a line on each. */
+void report_doubts(struct daemon *d, const struct strv *lines);
 /* …and, by mail at once, of an event (notify/event.h) that could not be kept for its targets. */
 void report_event(struct daemon *d, const json_t *event, const struct err *why);
 /* Follow no mail, and no such run, any more. */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define PAUSE_SECONDS 900
+#define OWN_PAUSE_SECONDS 15
 #define MAIL_SECONDS 300
 
 /* A program that takes a mail; one that hangs would stay, and so would those for all mails after it. */
@@ -198,27 +199,48 @@ void report_adopted(struct daemon *d)
     }
 }
 
-void report_event(struct daemon *d, const json_t *event, const struct err *why)
+static void mail_text(struct daemon *d, const char *title, const char *words)
 {
     static unsigned count;
+    _cleanup_buf_ struct buf text = BUF_INIT;
+    _cleanup_free_ char *from = sender(d);
+    _cleanup_free_ char *id =
+        xasprintf("%" PRId64 "-%d-%u@%s", clock_epoch(), (int)getpid(), count++, d->settings.node);
+    mail_compose_text(
+        &(struct text_mail){
+            .from = from, .to = d->settings.mail_to, .subject = title, .id = id, .text = words},
+        &text);
+    start_mail(d, title, &text);
+}
+
+void report_doubts(struct daemon *d, const struct strv *lines)
+{
+    size_t n = lines->n;
+    if (!mails(d))
+        return;
+    _cleanup_free_ char *all = strv_join(lines, "\n");
+    _cleanup_free_ char *title = xasprintf("Replication: %zu %s in doubt on node '%s'", n,
+                                           n == 1 ? "replica is" : "replicas are", d->settings.node);
+    _cleanup_free_ char *words = xasprintf(
+        "A verification did not find these replicas to be what their guests have. If the node failed now, "
+        "they might be of no use.\n\n%s\n\nThis is told once. 'pvesr status' has all jobs, 'pvesr history "
+        "--verbose' what their verifications found.\n",
+        all);
+    mail_text(d, title, words);
+}
+
+void report_event(struct daemon *d, const json_t *event, const struct err *why)
+{
     const char *title = event_text(event, "title");
     if (!mails(d)) {
         log_line(LOG_ERR, "'%s' is told to nobody ('mail-to' in pvesr.conf is 'none'): %s", title, why->text);
         return;
     }
     log_line(LOG_ERR, "'%s' is told by mail, and not by the targets of notify.cfg: %s", title, why->text);
-    _cleanup_buf_ struct buf text = BUF_INIT;
-    _cleanup_free_ char *from = sender(d);
-    _cleanup_free_ char *id =
-        xasprintf("%" PRId64 "-%d-%u@%s", clock_epoch(), (int)getpid(), count++, d->settings.node);
     _cleanup_free_ char *words =
         xasprintf("%s\nThis comes by mail because it could not be kept for all targets of notify.cfg:\n%s\n",
                   event_text(event, "message"), why->text);
-    mail_compose_text(
-        &(struct text_mail){
-            .from = from, .to = d->settings.mail_to, .subject = title, .id = id, .text = words},
-        &text);
-    start_mail(d, title, &text);
+    mail_text(d, title, words);
 }
 
 /* ---- what is overdue ---- */
@@ -251,7 +273,7 @@ static void add_overdue(const struct queue_job *j, void *arg)
 /* Nothing can become overdue where nothing could be read since the begin. */
 static bool tells_pause(const struct daemon *d, int64_t now)
 {
-    return d->paused_at && now - d->paused_at >= PAUSE_SECONDS &&
+    return d->paused_at && now - d->paused_at >= (d->pause_is_ours ? OWN_PAUSE_SECONDS : PAUSE_SECONDS) &&
            (!d->pause_told || now - d->pause_told >= QUEUE_TELL_AGAIN);
 }
 

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
+#include "daemon/patience.h"
 #include "sched/worker.h"
 #include "state/due.h"
 #include "state/jobstate.h"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sysexits.h>
 
 /* From the first signal to the last, and from there to giving up. */
 #define STOP_STEP_SECONDS 10
@@ -34,7 +36,8 @@ struct run {
     sd_event_source *source;
     int said; /* its stderr, -1: none, or it has ended */
     sd_event_source *speaking;
-    struct buf words; /* the end of what it said there */
+    struct buf words;          /* the end of what it said there */
+    struct patience *patience; /* with a verification */
 };
 
 /* A run that is not ours. */
@@ -53,12 +56,12 @@ static void run_free(struct run *r)
     if (r->said > 2)
         close(r->said);
     buf_release(&r->words);
+    patience_end(r->patience);
     free(r);
 }
 
-static void unlink_run(struct run *r)
+static void unlink_run(struct run **p, struct run *r)
 {
-    struct run **p = &r->all->own;
     while (*p != r)
         p = &(*p)->next;
     *p = r->next;
@@ -188,7 +191,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *arg)
     if (si->si_code != CLD_EXITED)
         record_kill(r, si->si_status);
     queue_ended(all->queue, r->job, worker_outcome(status));
-    unlink_run(r);
+    unlink_run(&all->own, r);
     run_free(r);
     if (all->stop != STOP_NOT && !all->own)
         return sd_event_exit(all->event, 0);
@@ -238,18 +241,54 @@ void runs_start_due(struct runs *all, int64_t now)
 
 /* ---- verifications ---- */
 
+/* One that could not even say that it failed. */
+static void record_unverified(const struct run *r, const siginfo_t *si)
+{
+    struct err e = {0};
+    struct runs *all = r->all;
+    const struct queue_job *j = queue_find(all->queue, r->job);
+    _cleanup_free_ char *why =
+        xasprintf("a part of the verification ended by itself, with %s %d: see 'journalctl -u pvesrd'",
+                  si->si_code == CLD_EXITED ? "exit status" : "signal", si->si_status);
+    log_line(LOG_WARNING, "job '%s': %s", r->job, why);
+    if (j && job_state_unverified(all->state_dir, j->guest, j->target, r->job, why, &e) < 0)
+        log_line(LOG_WARNING, "job '%s': that is not in its state: %s", r->job, e.text);
+}
+
+/* It is killed, and the others go on, also where it waits for the kernel and is not gone so soon. */
+static void on_impatient(void *arg)
+{
+    struct run *r = arg;
+    struct runs *all = r->all;
+    log_line(LOG_WARNING,
+             "the verification of job '%s' (process %d) has done nothing for %.0f s: it is killed", r->job,
+             (int)r->pid, all->patience);
+    kill(-r->pid, SIGKILL);
+    queue_verified(all->queue, r->job, true, clock_epoch());
+    all->verification = NULL;
+    r->next = all->given_up;
+    all->given_up = r;
+    all->ended(true, all->arg);
+}
+
 static int on_verified(sd_event_source *s, const siginfo_t *si, void *arg)
 {
     struct run *r = arg;
     struct runs *all = r->all;
+    bool busy = si->si_code == CLD_EXITED && si->si_status == EX_TEMPFAIL;
     bool said = si->si_code == CLD_EXITED && si->si_status <= 1;
+    if (!said && !busy && all->stop == STOP_NOT)
+        record_unverified(r, si);
     if (said && si->si_status == 1)
         log_line(LOG_WARNING,
                  "the replica of job '%s' differs, or a part of its verification failed: see 'pvesr history "
                  "--id %s --verbose'",
                  r->job, r->job);
     queue_verified(all->queue, r->job, !said, clock_epoch());
-    all->verification = NULL;
+    if (all->verification == r)
+        all->verification = NULL;
+    else
+        unlink_run(&all->given_up, r);
     run_free(r);
     if (all->stop == STOP_NOT)
         all->ended(true, all->arg);
@@ -273,6 +312,7 @@ void runs_verify_due(struct runs *all, int64_t now)
     r->pid = pid;
     memcpy(r->job, j->id, sizeof r->job);
     all->verification = r;
+    r->patience = patience_begin(all->event, pid, all->patience, on_impatient, r);
     if (sd_event_add_child(all->event, &r->source, pid, WEXITED, on_verified, r) < 0)
         log_line(LOG_ERR, "cannot follow the verification of job '%s' (process %d)", r->job, (int)pid);
 }
@@ -412,6 +452,11 @@ void runs_release(struct runs *all)
     still_release(&all->still);
     if (all->verification)
         run_free(all->verification);
+    while (all->given_up) {
+        struct run *r = all->given_up;
+        all->given_up = r->next;
+        run_free(r);
+    }
     while (all->own) {
         struct run *r = all->own;
         all->own = r->next;

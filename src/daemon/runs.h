@@ -21,6 +21,7 @@ struct runs {
     const char *config;                 /* --config for it, or NULL */
     const char *node;                   /* this one */
     const char *state_dir;              /* where a run that cannot do so itself is recorded as a failure */
+    double patience;                    /* how long a verification may do nothing at all */
     double stop_timeout;                /* how long runs may go on once runs_stop was called */
     void (*ended)(bool own, void *arg); /* one is gone, or stands still, and the queue knows */
     /* A run left no trace in the state, and has become a failure there (fail_count, error), or, where nothing
@@ -30,6 +31,7 @@ struct runs {
 
     struct run *own;
     struct run *verification; /* of a replica; none of `own`: it makes way for whatever comes */
+    struct run *given_up;     /* verifications that stood still, and were killed, but are not gone yet */
     struct foreign *foreign;
     struct still still;
     sd_event_source *stop_timer;

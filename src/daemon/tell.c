@@ -6,6 +6,7 @@
 #include "daemon/daemon.h"
 #include "daemon/log.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define TOLD_MAX (8 << 20)
@@ -281,6 +282,32 @@ static void look_for_kept(struct daemon *d, const struct queue_job *j, json_t *o
     }
 }
 
+/* What was found behind another run is found anew. */
+static char *name_doubt(const struct queue_job *j)
+{
+    bool found = j->doubt == DOUBT_GONE || j->doubt == DOUBT_DIFFERS;
+    return found ? xasprintf("%s %" PRId64, job_doubt_name(j->doubt), j->last_sync)
+                 : xstrdup(job_doubt_name(j->doubt));
+}
+
+/* Where a verification only comes late, the first part after a rest is waited for. */
+static void look_for_doubt(struct daemon *d, const struct queue_job *j, int64_t now, struct strv *lines)
+{
+    _cleanup_free_ char *name = name_doubt(j);
+    const char *before = json_string_value(json_object_get(json_object_get(told(d), j->id), "doubt"));
+    if (strcmp(name, before ? before : "") == 0 ||
+        (j->doubt == DOUBT_LATE && now - j->doubt_since < QUEUE_VERIFY_FIRST))
+        return;
+    note(d, told_of(d, j->id), "doubt", *name ? json_string(name) : NULL);
+    if (!j->doubtful)
+        return;
+    log_line(LOG_WARNING, "job '%s' (guest %" PRIu32 " to node '%s'): %s", j->id, j->guest, j->target,
+             j->doubtful);
+    strv_addf(lines, "%s (guest %" PRIu32 " to node '%s'): %s", j->id, j->guest, j->target, j->doubtful);
+    if (tell_is_on(d))
+        tell_of(d, j, EVENT_VERIFICATION, 0, j->doubtful);
+}
+
 /* A job that is no more, or not this node's. */
 static void forget_the_gone(struct daemon *d)
 {
@@ -297,13 +324,22 @@ static void forget_the_gone(struct daemon *d)
     }
 }
 
+static void look_for_doubts(struct daemon *d, int64_t now)
+{
+    _cleanup_strv_ struct strv lines = STRV_INIT;
+    for (size_t i = 0; i < d->queue.n; i++)
+        if (!d->queue.v[i].gone)
+            look_for_doubt(d, &d->queue.v[i], now, &lines);
+    if (lines.n && !tell_is_on(d))
+        report_doubts(d, &lines);
+}
+
 void tell_look(struct daemon *d, int64_t now)
 {
     bool first = !d->tell.looked;
     d->tell.looked = true;
-    if (!tell_is_on(d))
-        return;
-    for (size_t i = 0; i < d->queue.n; i++) {
+    look_for_doubts(d, now);
+    for (size_t i = 0; i < d->queue.n && tell_is_on(d); i++) {
         const struct queue_job *j = &d->queue.v[i];
         json_t *one = told_of(d, j->id);
         if (j->gone)

@@ -16,10 +16,11 @@ struct daemon;
 struct tell {
     struct notify_targets targets;
     struct targets_text text; /* as they were parsed */
-    json_t *told; /* by job: "failing", "overdue": since when; "stuck": why; "kept": names. NULL: not read */
-    bool changed; /* `told`, since it was written */
-    bool looked;  /* at the states, for the first time */
-    json_t *pending;        /* events (notify/event.h), NULL: none */
+    json_t *told;    /* by job: "failing", "overdue": since when; "stuck": why; "kept": names; "doubt": which.
+                        NULL:    not read */
+    bool changed;    /* `told`, since it was written */
+    bool looked;     /* at the states, for the first time */
+    json_t *pending; /* events (notify/event.h), NULL: none */
     sd_event_source *flush; /* one shot: it is on while there are any, or told was changed */
     double minute;          /* monotonic: when the present one began… */
     size_t events;          /* …how many went to the spool since… */

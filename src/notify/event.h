@@ -14,6 +14,7 @@ enum event_kind {
     EVENT_OVERDUE,
     EVENT_KEPT_ASIDE,
     EVENT_CANNOT_RUN,
+    EVENT_VERIFICATION,
     EVENT_PAUSED, /* of the node: no job, guest, target */
     EVENT_KINDS,
     EVENT_TEST = EVENT_KINDS, /* of the node, asked for by hand: no rule names it */

@@ -86,7 +86,7 @@ static const char *set_events(struct notify_target *t, const char *value)
     for (size_t i = 0; i < names.n; i++) {
         enum event_kind k;
         if (!event_kind_parse(names.v[i], &k))
-            return "no event (failure, recovery, overdue, kept-aside, cannot-run, paused)";
+            return "no event (failure, recovery, overdue, kept-aside, cannot-run, verification, paused)";
         t->events |= 1u << k;
     }
     return NULL;

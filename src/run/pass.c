@@ -8,6 +8,7 @@
 #include "run/orphans.h"
 #include "state/due.h"
 #include "state/jobstate.h"
+#include "state/leftovers.h"
 #include "state/mail.h"
 
 #include <stdio.h>
@@ -213,12 +214,24 @@ static int check(struct env *env, struct err *e)
     return 0;
 }
 
+static void sweep(struct env *env)
+{
+    struct err problem = {0};
+    const struct settings *s = &env->settings;
+    int64_t before = clock_epoch() - (int64_t)s->history_days * 86400;
+    if (env_jobs(env, &problem) < 0 ||
+        leftovers_sweep(s->state_dir, s->log_dir, &env->jobs.jobs, before, &problem) < 0)
+        fprintf(stderr, "warning: what removed jobs left stays: %s\n", problem.text);
+}
+
 int run_pass(struct env *env, const struct run_options *o, struct err *e)
 {
     struct pass p = {
         .env = env, .options = *o, .mail = o->mail && strcmp(env->settings.mail_to, "none") != 0};
     p.options.iteration = clock_epoch();
     int r = check(env, e) < 0 ? -1 : run_all(&p, e);
+    if (r == 0)
+        sweep(env);
     lookup_release(&p.done);
     return r;
 }

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "cluster/jobs.h"
 #include "state/jobstate.h"
+#include "state/leftovers.h"
 
 #include <malloc.h>
 
@@ -55,7 +56,11 @@ static int load_guests_and_jobs(struct queue *q, struct purge *purge, struct tre
         if (jobs_tidy_extras(tree, &jobs, &purging) < 0)
             strv_add(warnings, purging.text);
         add_all(warnings, &jobs.dropped);
+        int64_t last = purge->last, days = s->history_days;
         if (purge_round(purge, s->state_dir, &jobs, &guests, s->node, now, &purging) < 0)
+            strv_add(warnings, purging.text);
+        if (purge->last != last &&
+            leftovers_sweep(s->state_dir, s->log_dir, &jobs, now - days * 86400, &purging) < 0)
             strv_add(warnings, purging.text);
         add_all(warnings, &purge->dropped);
     }

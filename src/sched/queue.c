@@ -22,6 +22,7 @@ static void job_free_parts(struct queue_job *j)
     free(j->schedule);
     free(j->error);
     free(j->hindrance);
+    free(j->doubtful);
     free(j->fault);
     free(j->said);
     strv_release(&j->kept_aside);
@@ -103,6 +104,8 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->untraced = from->untraced;
     to->postponed = from->postponed;
     to->told = from->told;
+    to->doubt = from->doubt;
+    to->doubt_since = from->doubt_since;
     to->last_sync = from->last_sync;
 }
 
@@ -209,6 +212,12 @@ static void take_names(struct strv *to, struct strv *from)
 
 static void take_verification(struct queue_job *j, const struct job_state *s, int64_t now)
 {
+    int64_t days = j->faulty || j->remove != REMOVE_NOT ? 0 : j->scrub_days;
+    enum doubt before = j->doubt;
+    free(j->doubtful);
+    j->doubt = job_doubt(s, days, now);
+    j->doubt_since = j->doubt == before && j->doubt_since <= now ? j->doubt_since : now;
+    j->doubtful = job_doubt_text(j->doubt, s, j->target, days);
     /* no part is put off for longer than that, but by another clock */
     j->verify_next = s->verify_next > now + j->scrub_days * 86400 + JOB_CLOCK_SLACK ? now : s->verify_next;
     if (!j->verify_after || j->verify_after > now + QUEUE_VERIFY_FIRST) /* the clock was put back */
@@ -242,11 +251,11 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     j->age_begins = job_age_begins(s, known, now);
     j->overdue = job_overdue_at(&job, s, known, now);
     j->fail_count = s->fail_count;
+    take_verification(j, s, now);
     free(j->error);
     j->error = take_ptr(s->error);
     take_names(&j->kept_aside, &s->kept_aside);
     take_names(&j->sources, &s->sources);
-    take_verification(j, s, now);
     set_foreign(q, j, s, ev);
     bool ended = j->stale;
     j->stale = false;

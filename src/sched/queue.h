@@ -17,6 +17,7 @@
 
 #include "cluster/members.h"
 #include "sched/due.h"
+#include "state/doubt.h"
 
 #include <sys/types.h>
 
@@ -73,6 +74,9 @@ struct queue_job {
     int64_t scrub_days;   /* in which its replica is verified once; 0: never */
     int64_t verify_next;  /* when the next part is due; 0: nothing is known */
     int64_t verify_after; /* not before, in this process */
+    enum doubt doubt;     /* what verifications left to be told… */
+    char *doubtful;       /* …as a sentence, or NULL */
+    int64_t doubt_since;  /* when this process saw it first */
     pid_t foreign;        /* somebody else's live run, 0: none */
     uint64_t foreign_start;
 };

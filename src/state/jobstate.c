@@ -24,6 +24,8 @@ void job_state_release(struct job_state *s)
     strv_release(&s->damaged);
     strv_release(&s->guest);
     free(s->verify_at);
+    free(s->gone);
+    free(s->verify_error);
     free(s->postponed);
     *s = (struct job_state){.duration = -1};
 }
@@ -158,14 +160,20 @@ int job_state_remove(const char *state_dir, uint32_t guest, const char *target, 
     return change_entry(state_dir, guest, target, drop, NULL, e);
 }
 
+void job_state_ask(struct job_state *s, int64_t asked)
+{
+    int64_t now = clock_epoch();
+    s->last_try = 0;
+    s->asked = asked < now || asked == INT64_MAX ? now : asked + 1;
+}
+
 static void try_soon(struct json_span old, const void *job, bool crowded, struct buf *out)
 {
     struct job_state s;
     state_decode(old, &s);
-    int64_t now = clock_epoch(), asked = s.asked;
+    int64_t asked = s.asked;
     state_of_job(&s, job);
-    s.last_try = 0;
-    s.asked = asked < now || asked == INT64_MAX ? now : asked + 1;
+    job_state_ask(&s, asked);
     state_encode(out, old, &s, crowded);
     job_state_release(&s);
 }
@@ -258,6 +266,39 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
                        struct err *e)
 {
     return change_entry(state_dir, guest, target, put_off, why, e);
+}
+
+void job_state_count_verify(struct job_state *s, const char *why)
+{
+    free(s->verify_error);
+    s->verify_error = xstrdup(why);
+    s->verify_fails++;
+    s->verify_next = clock_epoch() + JOB_VERIFY_RETRY;
+}
+
+struct unverified {
+    const char *job, *why;
+};
+
+static void put_unverified(struct json_span old, const void *arg, bool crowded, struct buf *out)
+{
+    const struct unverified *u = arg;
+    struct job_state s;
+    state_decode(old, &s);
+    state_of_job(&s, u->job);
+    if (s.exists && !s.pid) { /* a run that is under way writes all of it when it ends */
+        job_state_count_verify(&s, u->why);
+        state_encode(out, old, &s, crowded);
+    } else {
+        json_add(out, old);
+    }
+    job_state_release(&s);
+}
+
+int job_state_unverified(const char *state_dir, uint32_t guest, const char *target, const char *job,
+                         const char *why, struct err *e)
+{
+    return change_entry(state_dir, guest, target, put_unverified, &(struct unverified){job, why}, e);
 }
 
 static int check_guest_json(const char *json, struct json_span *ret, struct err *e)

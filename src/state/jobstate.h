@@ -44,6 +44,11 @@ struct job_state {
     int64_t verified, verify_next, verify_began;
     char *verify_at;
     struct strv damaged;
+    /* …how it ended, not Proxmox VE's either: a volume whose replica the last one did not find on the target,
+     * NULL: all are there, or a run came since; how many parts failed in a row, and why the last did; when
+     * those began that none succeeded since (0: nothing says); a volume was left out of the present pass. */
+    char *gone, *verify_error;
+    int64_t verify_fails, verify_since, verify_left;
     /* Not Proxmox VE's: why the last run was postponed, and how many were in a row. */
     char *postponed;
     int64_t postponements;
@@ -60,6 +65,14 @@ struct job_state {
 void job_state_release(struct job_state *s);
 /* The volume of the first entry of `damaged` that is not dealt with; NULL: there is none. Borrowed. */
 const char *job_state_differs(const struct job_state *s);
+
+/* A part of a verification failed and could not say so: it is one more in a row, and the next one is due
+ * after JOB_VERIFY_RETRY seconds. */
+#define JOB_VERIFY_RETRY 3600
+void job_state_count_verify(struct job_state *s, const char *why);
+/* The same in the file, if the entry is this job's. */
+int job_state_unverified(const char *state_dir, uint32_t guest, const char *target, const char *job,
+                         const char *why, struct err *e);
 
 /* The state of guest's job to `target` (a node name). A missing file or entry gives the defaults. */
 int job_state_load(const char *state_dir, uint32_t guest, const char *target, struct job_state *ret,
@@ -103,6 +116,8 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
 /* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now), also where
  * it was already and had been put off. What another job to that target left does not count for it. */
 int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e);
+/* The same of a state in memory; `asked` as it was in the file. */
+void job_state_ask(struct job_state *s, int64_t asked);
 
 /* 0, or -1 and why nothing can be recorded there now: it is read-only, full, immutable (or the file in it
  * is), no folder, or refuses a file that root writes there to try it. */

@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "base/modes.h"
 #include "base/proc.h"
+#include "base/strv.h"
 #include "state/journalfile.h"
 
 #include <errno.h>
@@ -522,6 +523,55 @@ int journal_prune(struct journal *j, const char *job, int64_t before, struct err
         return -1;
     if (!sqlite3_changes(j->db))
         return 0;
+    int code = sqlite3_exec(j->db, "PRAGMA incremental_vacuum;", NULL, NULL, NULL);
+    return code == SQLITE_OK ? 0 : db_error(j, code, "shrink", e);
+}
+
+/* Of the jobs that have rows so old. */
+static int list_old(struct journal *j, int64_t before, struct strv *ret, struct err *e)
+{
+    sqlite3_stmt *s;
+    int code;
+    if (prepare(j, "SELECT DISTINCT job FROM run WHERE start < ?1", &s, e) < 0)
+        return -1;
+    sqlite3_bind_int64(s, 1, before);
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        const char *job = (const char *)sqlite3_column_text(s, 0);
+        strv_add(ret, job ? job : "");
+    }
+    int rc = code == SQLITE_DONE ? 0 : db_error(j, code, "read", e);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static int delete_old(struct journal *j, const char *job, int64_t before, unsigned *most, struct err *e)
+{
+    sqlite3_stmt *s;
+    if (prepare(j,
+                "DELETE FROM run WHERE row IN (SELECT row FROM run WHERE job = ?1 AND start < ?2 LIMIT ?3)",
+                &s, e) < 0)
+        return -1;
+    sqlite3_bind_text(s, 1, job, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 2, before);
+    sqlite3_bind_int64(s, 3, *most);
+    int r = finish(j, s, e);
+    *most -= r == 0 ? (unsigned)sqlite3_changes(j->db) : 0;
+    return r;
+}
+
+int journal_sweep(struct journal *j, bool (*there)(const char *job, void *arg), void *arg, int64_t before,
+                  unsigned most, struct err *e)
+{
+    _cleanup_strv_ struct strv old = STRV_INIT;
+    unsigned left = most;
+    int r = list_old(j, before, &old, e);
+    for (size_t i = 0; r == 0 && i < old.n; i++)
+        if (there(old.v[i], arg))
+            r = journal_prune(j, old.v[i], before, e);
+        else if (left)
+            r = delete_old(j, old.v[i], before, &left, e);
+    if (r < 0 || left == most)
+        return r;
     int code = sqlite3_exec(j->db, "PRAGMA incremental_vacuum;", NULL, NULL, NULL);
     return code == SQLITE_OK ? 0 : db_error(j, code, "shrink", e);
 }

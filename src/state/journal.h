@@ -56,3 +56,7 @@ int journal_list(struct journal *j, const char *job, unsigned limit, bool logs,
                  bool (*each)(const struct journal_run *, void *), void *arg, struct err *e);
 /* Delete the job's rows older than `before` (job NULL: those of all), but keep the newest 10 of each job. */
 int journal_prune(struct journal *j, const char *job, int64_t before, struct err *e);
+/* Delete all rows older than `before` of jobs for which `there` says false, and of the others as
+ * journal_prune does; at most `most` rows of the former. */
+int journal_sweep(struct journal *j, bool (*there)(const char *job, void *arg), void *arg, int64_t before,
+                  unsigned most, struct err *e);

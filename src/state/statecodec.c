@@ -35,14 +35,31 @@ static const struct {
     {"verified", offsetof(struct job_state, verified)},
     {"verify_next", offsetof(struct job_state, verify_next)},
     {"verify_began", offsetof(struct job_state, verify_began)},
+    {"verify_fails", offsetof(struct job_state, verify_fails)},
+    {"verify_since", offsetof(struct job_state, verify_since)},
+    {"verify_left", offsetof(struct job_state, verify_left)},
     {"postponements", offsetof(struct job_state, postponements)},
     {"began", offsetof(struct job_state, began)},
     {"asked", offsetof(struct job_state, asked)},
 };
 
-static const char *const other_keys[] = {
-    "error",     "duration", "storeid_list", "first_copies", "kept_aside", "last_node", "pid",   "ptime",
-    "verify_at", "damaged",  "job",          "postponed",    "guest",      "keep",      "notes", "sources"};
+/* …and the texts. */
+static const struct {
+    const char *key;
+    size_t offset;
+} texts[] = {
+    {"error", offsetof(struct job_state, error)},
+    {"verify_at", offsetof(struct job_state, verify_at)},
+    {"verify_error", offsetof(struct job_state, verify_error)},
+    {"gone", offsetof(struct job_state, gone)},
+    {"postponed", offsetof(struct job_state, postponed)},
+    {"last_node", offsetof(struct job_state, last_node)},
+    {"job", offsetof(struct job_state, job)},
+    {"keep", offsetof(struct job_state, keep)},
+};
+
+static const char *const other_keys[] = {"duration", "storeid_list", "first_copies", "kept_aside", "notes",
+                                         "sources",  "damaged",      "guest",        "pid",        "ptime"};
 
 static bool decode_number(struct json_span key, struct json_span value, struct job_state *s)
 {
@@ -84,13 +101,22 @@ static void decode_names(struct json_span list, struct strv *ret)
     }
 }
 
+static bool decode_said(struct json_span key, struct json_span value, struct job_state *s)
+{
+    for (size_t i = 0; i < ELEMENTS(texts); i++)
+        if (json_key_is(key, texts[i].key)) {
+            char **text = (char **)((char *)s + texts[i].offset);
+            free(*text);
+            *text = decode_text(value);
+            return true;
+        }
+    return false;
+}
+
 static void decode_other(struct json_span key, struct json_span value, struct job_state *s, int64_t *pid)
 {
     int64_t number;
-    if (json_key_is(key, "error")) {
-        free(s->error);
-        s->error = decode_text(value);
-    } else if (json_key_is(key, "duration")) {
+    if (json_key_is(key, "duration")) {
         if (!json_to_double(value, &s->duration))
             s->duration = -1;
     } else if (json_key_is(key, "storeid_list")) {
@@ -107,21 +133,6 @@ static void decode_other(struct json_span key, struct json_span value, struct jo
         decode_names(value, &s->damaged);
     } else if (json_key_is(key, "guest")) {
         decode_names(value, &s->guest);
-    } else if (json_key_is(key, "verify_at")) {
-        free(s->verify_at);
-        s->verify_at = decode_text(value);
-    } else if (json_key_is(key, "postponed")) {
-        free(s->postponed);
-        s->postponed = decode_text(value);
-    } else if (json_key_is(key, "last_node")) {
-        free(s->last_node);
-        s->last_node = decode_text(value);
-    } else if (json_key_is(key, "job")) {
-        free(s->job);
-        s->job = decode_text(value);
-    } else if (json_key_is(key, "keep")) {
-        free(s->keep);
-        s->keep = decode_text(value);
     } else if (json_key_is(key, "pid")) {
         *pid = json_to_i64(value, &number) && number > 0 && number <= INT32_MAX ? number : 0;
     } else if (json_key_is(key, "ptime")) {
@@ -138,7 +149,7 @@ void state_decode(struct json_span s, struct job_state *ret)
     struct json_iter it = json_iter(s);
     struct json_span key, value;
     while (json_next(&it, &key, &value))
-        if (!decode_number(key, value, ret))
+        if (!decode_number(key, value, ret) && !decode_said(key, value, ret))
             decode_other(key, value, ret, &pid);
     if (pid && ret->ptime && proc_start_time((pid_t)pid) == ret->ptime)
         ret->pid = (pid_t)pid;
@@ -163,6 +174,9 @@ static bool is_known(struct json_span key)
             return true;
     for (size_t i = 0; i < ELEMENTS(rarely); i++)
         if (json_key_is(key, rarely[i].key))
+            return true;
+    for (size_t i = 0; i < ELEMENTS(texts); i++)
+        if (json_key_is(key, texts[i].key))
             return true;
     for (size_t i = 0; i < ELEMENTS(other_keys); i++)
         if (json_key_is(key, other_keys[i]))
@@ -233,6 +247,14 @@ static void encode_damaged(struct object_writer *w, const struct strv *damaged, 
     encode_names(w, "damaged", bytes > most ? &wide : damaged, 0);
 }
 
+static void encode_text(struct object_writer *w, const char *key, const char *text)
+{
+    if (!text)
+        return;
+    object_key(w, key);
+    json_add_string(w->out, text);
+}
+
 static void encode_rare(struct object_writer *w, const struct job_state *s, size_t damage)
 {
     for (size_t i = 0; i < ELEMENTS(rarely); i++) {
@@ -243,14 +265,9 @@ static void encode_rare(struct object_writer *w, const struct job_state *s, size
         object_key(w, rarely[i].key);
         buf_addf(w->out, "%" PRId64, number);
     }
-    if (s->verify_at) {
-        object_key(w, "verify_at");
-        json_add_string(w->out, s->verify_at);
-    }
-    if (s->keep) {
-        object_key(w, "keep");
-        json_add_string(w->out, s->keep);
-    }
+    encode_text(w, "verify_at", s->verify_at);
+    encode_text(w, "gone", s->gone);
+    encode_text(w, "keep", s->keep);
     encode_damaged(w, &s->damaged, damage);
     encode_names(w, "guest", &s->guest, 0);
     if (s->sources.n)
@@ -267,7 +284,7 @@ static void encode_process(struct object_writer *w, pid_t pid, uint64_t ptime)
 
 void state_encode(struct buf *out, struct json_span old, const struct job_state *s, bool crowded)
 {
-    size_t texts = texts_most[crowded];
+    size_t most = texts_most[crowded];
     struct object_writer w = object_begin(out);
     struct json_iter it = json_iter(old);
     struct json_span key, value;
@@ -286,21 +303,16 @@ void state_encode(struct buf *out, struct json_span old, const struct job_state 
         object_key(&w, "duration");
         buf_adds(out, text);
     }
-    size_t said = s->error ? encode_said(&w, "error", s->error, texts) : 0;
-    said += s->postponed ? encode_said(&w, "postponed", s->postponed, texts - said) : 0;
+    size_t said = s->error ? encode_said(&w, "error", s->error, most) : 0;
+    said += s->postponed ? encode_said(&w, "postponed", s->postponed, most - said) : 0;
+    said += s->verify_error ? encode_said(&w, "verify_error", s->verify_error, most - said) : 0;
     encode_names(&w, "storeid_list", &s->storages, 0);
     encode_names(&w, "first_copies", &s->first_copies, 0);
-    said += encode_last(&w, "kept_aside", &s->kept_aside, texts - said);
-    encode_last(&w, "notes", &s->notes, texts - said);
+    said += encode_last(&w, "kept_aside", &s->kept_aside, most - said);
+    encode_last(&w, "notes", &s->notes, most - said);
     encode_rare(&w, s, damage_most[crowded]);
-    if (s->last_node) {
-        object_key(&w, "last_node");
-        json_add_string(out, s->last_node);
-    }
-    if (s->job) {
-        object_key(&w, "job");
-        json_add_string(out, s->job);
-    }
+    encode_text(&w, "last_node", s->last_node);
+    encode_text(&w, "job", s->job);
     if (s->pid || s->lost)
         encode_process(&w, s->pid ? s->pid : s->lost, s->ptime);
     object_end(&w);

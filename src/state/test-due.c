@@ -1,3 +1,4 @@
+#include "state/doubt.h"
 #include "state/due.h"
 
 #include <inttypes.h>
@@ -108,10 +109,41 @@ static void test_reports(void **state)
         assert_false(job_reports(no[i]));
 }
 
+static void test_doubts(void **state)
+{
+    static char volid[] = "st:x", wrong[] = "7 0+65536 st:y";
+    char *damaged[] = {wrong};
+    const struct strv one = {.v = damaged, .n = 1};
+    const int64_t days = 86400;
+    const struct {
+        struct job_state state;
+        int64_t scrub_days;
+        enum doubt expected;
+    } doubts[] = {
+        {{}, 30, DOUBT_NONE}, /* nothing is known of when it began */
+        {{.gone = volid, .damaged = one}, 0, DOUBT_GONE},
+        {{.damaged = one, .verify_fails = 9}, 30, DOUBT_DIFFERS},
+        {{.verify_fails = JOB_VERIFY_FAILS - 1}, 30, DOUBT_NONE},
+        {{.verify_fails = JOB_VERIFY_FAILS}, 30, DOUBT_FAILS},
+        {{.verify_fails = JOB_VERIFY_FAILS, .verified = 1}, 0, DOUBT_NONE},
+        {{.verified = NOW - 90 * days}, 30, DOUBT_NONE},
+        {{.verified = NOW - 90 * days - 1}, 30, DOUBT_LATE},
+        {{.verify_since = NOW - 91 * days}, 30, DOUBT_LATE},
+        {{.verified = NOW - 91 * days, .verify_since = NOW - days}, 30, DOUBT_NONE},
+        {{.verified = NOW + 91 * days}, 30, DOUBT_NONE}, /* by another clock */
+    };
+    for (size_t i = 0; i < ELEMENTS(doubts); i++) {
+        enum doubt got = job_doubt(&doubts[i].state, doubts[i].scrub_days, NOW);
+        _cleanup_free_ char *text = job_doubt_text(got, &doubts[i].state, "pve2", doubts[i].scrub_days);
+        if (got != doubts[i].expected || (got == DOUBT_NONE) != !text)
+            fail_msg("row %zu: '%s' (%s)", i, job_doubt_name(got), text ? text : "");
+    }
+}
+
 int main(void)
 {
     setenv("TZ", "UTC", 1);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_next_sync), cmocka_unit_test(test_overdue),
-                                       cmocka_unit_test(test_reports)};
+                                       cmocka_unit_test(test_reports), cmocka_unit_test(test_doubts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -389,6 +389,31 @@ static void test_prune_keeps_ten_of_each(void **state)
     buf_release(&s.text);
 }
 
+static bool is_first(const char *job, void *arg)
+{
+    return strcmp(job, "100-0") == 0;
+}
+
+/* Of a job that is no more not even those, in portions. */
+static void test_sweep(void **state)
+{
+    struct err e;
+    _cleanup_(journal_freep) struct journal *j = open_journal(*state);
+    for (int i = 0; i < 20; i++) {
+        struct journal_run a = new_run("100-0", 1000 + i), b = new_run("100-1", 1000 + i);
+        assert_ok(journal_begin(j, &a, &e), &e);
+        assert_ok(journal_begin(j, &b, &e), &e);
+    }
+    static const size_t left[] = {10 + 13, 10 + 6, 10 + 5, 10 + 5};
+    for (size_t i = 0; i < ELEMENTS(left); i++) {
+        struct seen s = {0};
+        assert_ok(journal_sweep(j, is_first, NULL, 1015, 7, &e), &e);
+        assert_ok(journal_list(j, NULL, 0, true, see, &s, &e), &e);
+        assert_int_equal(s.n, left[i]);
+        buf_release(&s.text);
+    }
+}
+
 /* One of them began by a clock that was years ahead: what came after it is newer all the same. */
 static void test_newest_is_what_came_last(void **state)
 {
@@ -503,6 +528,7 @@ int main(void)
         DIR_TEST(test_first_openers),
         DIR_TEST(test_writers_at_once),
         DIR_TEST(test_prune_keeps_ten_of_each),
+        DIR_TEST(test_sweep),
         DIR_TEST(test_newest_is_what_came_last),
         DIR_TEST(test_damaged_file_is_moved_aside),
         DIR_TEST(test_damage_found_while_writing),

@@ -6,14 +6,21 @@
 
 #include <inttypes.h>
 
+char *job_why_stopped(pid_t pid)
+{
+    return proc_is_stopped(pid)
+               ? xasprintf("its process %d is stopped: 'kill -CONT %d' lets it go on", (int)pid, (int)pid)
+               : NULL;
+}
+
 /* A process that cannot go on by itself, or NULL. */
 static char *stuck(const struct job_why *w)
 {
     char since[32], state = proc_state(w->pid);
     clock_print_log(w->began, since);
-    if (state == 'T' || state == 't')
-        return xasprintf("its process %d is stopped: 'kill -CONT %d' lets it go on", (int)w->pid,
-                         (int)w->pid);
+    char *stopped = job_why_stopped(w->pid);
+    if (stopped)
+        return stopped;
     if (state == 'D')
         return xasprintf("a run is under way since %s, process %d, and waits for a disk or file system of "
                          "this node (state D)%s",

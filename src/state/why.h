@@ -29,3 +29,5 @@ struct job_why {
 
 /* Malloc'ed; NULL: nothing is known. */
 char *job_why(const struct job_why *w);
+/* That the run's process is stopped, in the same words; malloc'ed, NULL: it is not. */
+char *job_why_stopped(pid_t pid);

@@ -97,6 +97,9 @@ void job_view_look(struct job_view *v, const struct members *members, const stru
     v->to_come = job_sync_is_to_come(&v->state, now);
     v->unrecorded = v->overdue ? obstacle(states) : NULL;
     v->hindered = hindrance(&v->state, v->overdue);
+    int64_t days = as.disabled || as.fault || as.remove != REMOVE_NOT ? 0 : job_scrub_days(&as);
+    v->doubt = job_doubt(&v->state, days, now);
+    v->doubtful = job_doubt_text(v->doubt, &v->state, v->job->target, days);
 }
 
 void job_view_release(struct job_view *v)
@@ -105,6 +108,7 @@ void job_view_release(struct job_view *v)
     free(v->lost);
     free(v->unrecorded);
     free(v->hindered);
+    free(v->doubtful);
     *v = (struct job_view){0};
 }
 
@@ -114,6 +118,8 @@ const char *job_view_trouble(const struct job_view *v)
         return v->lost;
     if (v->job->fault && v->job->remove == REMOVE_NOT)
         return v->job->fault;
+    if (v->unknown)
+        return v->unknown;
     if (v->unrecorded)
         return v->unrecorded;
     bool newer = v->hindered && v->state.postponed && !v->state.lost;
@@ -186,6 +192,10 @@ json_t *job_view_json(const struct job_view *v)
     json_t *o = job_json(v->job);
     if (v->guest)
         add(o, "vmtype", json_string(guest_type_name(v->guest->type)));
+    if (v->unknown) {
+        add(o, "error", json_text(job_view_trouble(v)));
+        return o;
+    }
     add(o, "next_sync", json_integer(v->next_sync));
     add(o, "last_sync", json_integer(v->state.last_sync));
     add(o, "last_try", json_integer(v->state.last_try));
@@ -205,6 +215,10 @@ json_t *job_view_json(const struct job_view *v)
         add(o, "verified", json_integer(v->state.verified));
     if (job_state_differs(&v->state))
         add(o, "differs", json_text(job_state_differs(&v->state)));
+    if (v->state.gone)
+        add(o, "gone", json_text(v->state.gone));
+    if (v->doubt == DOUBT_FAILS || v->doubt == DOUBT_LATE)
+        add(o, "unverified", json_text(v->doubtful));
     if (v->state.duration >= 0)
         add(o, "duration", json_real(whole_microseconds(v->state.duration)));
     if (v->state.pid)

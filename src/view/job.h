@@ -5,6 +5,7 @@
 #include "cluster/guests.h"
 #include "cluster/jobs.h"
 #include "cluster/members.h"
+#include "state/doubt.h"
 #include "state/jobstate.h"
 #include "state/slots.h"
 #include "state/why.h"
@@ -29,6 +30,9 @@ struct job_view {
     char *lost;       /* why it has no guest, or NULL */
     char *unrecorded; /* why no run can say that it was, where it is overdue, or NULL */
     char *hindered;   /* what became of runs that did not fail, or NULL */
+    enum doubt doubt; /* what verifications left to be told… */
+    char *doubtful;   /* …as a sentence, or NULL */
+    const char *unknown; /* why nothing of its state is known, borrowed; NULL: it was read */
 };
 
 /* Of node `node` at `now`, from what was loaded; which must outlive it. False, with nothing to release: the

@@ -71,6 +71,8 @@ enum figure {
     RUNNING,
     CANNOT_RUN,
     DIFFERS,
+    GONE,
+    UNVERIFIED,
     FIGURES
 };
 
@@ -100,6 +102,9 @@ static const struct {
     [CANNOT_RUN] = {"pvesr_job_cannot_run", "",
                     "1: the job has a fault, or no guest: no run will come before somebody mends it."},
     [DIFFERS] = {"pvesr_job_differs", "", "1: a verification found the replica other than the guest."},
+    [GONE] = {"pvesr_job_gone", "", "1: a verification did not find the replica on the target."},
+    [UNVERIFIED] = {"pvesr_job_unverified", "",
+                    "1: verifications of the replica fail again and again, or do not come through."},
 };
 
 /* False: there is nothing to say. */
@@ -155,6 +160,10 @@ static double state_of(enum figure f, const struct job_view *v)
         return v->state.pid != 0;
     case CANNOT_RUN:
         return faulty;
+    case GONE:
+        return v->state.gone != NULL;
+    case UNVERIFIED:
+        return v->doubt == DOUBT_FAILS || v->doubt == DOUBT_LATE;
     default:
         return job_state_differs(&v->state) != NULL;
     }

@@ -227,8 +227,8 @@ test('the ends of axes', () => {
 });
 
 test('a plan', () => {
-    assert.deepEqual(planOf(['job 100-0: guest 100 from a to b, last sync 0', 'note: x', 'st:a', "  take snapshot 's'", '  send s', 'st:b', "destroy 'st:c' on the target"]), {
-        notes: ['note: x', "destroy 'st:c' on the target"],
+    assert.deepEqual(planOf(['job 100-0: guest 100 from a to b, last sync 0', 'note: x', 'st:a', "  take snapshot 's'", '  send s', 'st:b', "destroy 'st:c' on the target", "keep 'st:d' on the target"]), {
+        notes: ['note: x', "destroy 'st:c' on the target", "keep 'st:d' on the target"],
         volumes: [{ name: 'st:a', lines: ["take snapshot 's'", 'send s'] }, { name: 'st:b', lines: [] }],
     });
     assert.deepEqual(planOf([]), { notes: [], volumes: [] });
@@ -253,7 +253,9 @@ const SAID = [
     ["destroy 'st:x' on the target: the guest no longer has it", [['plan.destroy.gone', 'st:x']], "destroy '%s' on the target: the guest no longer has it\\n"],
     ["destroy 'st:x' on the target: the job is removed", [['plan.destroy.removed', 'st:x']], "destroy '%s' on the target: the job is removed\\n"],
     ['note: the run would be postponed: a disk is busy', [['plan.postponed', 'a disk is busy']], 'note: the run would be postponed: %s\\n'],
-    ['note: the replica was written to on the target: that state is kept aside', null, '  note: %s\\n'],
+    ["keep 'st:x' on the target: it is of a former job '100-0', older than this one", [['plan.keep.former', 'st:x', '100-0']],
+        "keep '%s' on the target: it is of a former job '%s', older than this one\\n"],
+    ['note: the replica was written to on the target: that state is kept aside', null, '  note: %s\\n', 'note: %s\\n'],
 ];
 
 test('the steps of a plan in words', () => {

@@ -270,6 +270,8 @@ static int record(struct sync *s, struct err *e)
     s->state->notes = s->notes;
     s->notes = (struct strv)STRV_INIT;
     strv_release(&s->state->first_copies);
+    free(s->state->gone);
+    s->state->gone = NULL;
     for (size_t i = 0; i < s->n; i++)
         forget_damage(s, i);
     note_known(s);

@@ -1,4 +1,5 @@
-/* What the files of a verification share: comparing (verify.c), recording (verify-record.c). */
+/* What the files of a verification share: comparing (verify.c), what is missing, and recording
+ * (verify-record.c). */
 #pragma once
 
 #include "run/source/damage.h"
@@ -39,6 +40,8 @@ struct verify {
     bool told;           /* …of guest snapshots that are not there */
     bool complete;       /* it came to the end of the last volume */
     struct err left_out; /* why a volume could not be compared, if one could not */
+    bool looked_there;   /* at all replicas… */
+    char *gone;          /* …and this volume's is not there, nor any other of these; NULL: all are */
     struct buf text;
 };
 
@@ -46,9 +49,17 @@ void verify_say(struct verify *v, const char *format, ...) __attribute__((format
 /* Of what was found, how many differ. */
 size_t verify_differing(const struct verify *v);
 void verify_forget(struct verify *v);
+/* Guest snapshots that are not on the target: no part of what is compared, so it changes neither the result
+ * nor the exit status. */
+void verify_tell_missing(struct verify *v);
+/* The replica of this volume is not there, though a run left one. Its restore points may be sound, but
+ * whoever starts the guest there finds no disk. */
+bool verify_is_gone(const struct verify *v, size_t i);
+/* Of all volumes, also those that a part does not come to. */
+void verify_look_for_gone(struct verify *v);
 /* Write down what was found. 1: a run came in between, so it is about restore points of before. */
 int verify_record(struct verify *v, struct err *e);
 /* The last finding alone. 1 as above. */
 int verify_remember(struct verify *v, struct err *e);
-/* Of a failure: the journal, and a part is tried again later. */
+/* Of a failure: it is counted, and a part is tried again later. */
 void verify_record_failure(struct verify *v, const struct err *failure);

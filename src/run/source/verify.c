@@ -17,6 +17,7 @@
 
 #define PART_BYTES (UINT64_C(1) << 30)
 #define PARTS_A_DAY 24
+#define PART_WAIT_SECONDS 600
 
 void verify_say(struct verify *v, const char *format, ...)
 {
@@ -74,11 +75,17 @@ static bool is_wanted(void *verify)
     return !is_free(verify);
 }
 
-static void await_free(struct verify *v)
+/* A part does not keep those of all other jobs waiting behind one guest. */
+static int await_free(struct verify *v, struct err *e)
 {
-    do
+    double began = clock_mono();
+    do {
+        if (v->o->part && clock_mono() - began > PART_WAIT_SECONDS)
+            return err_set(e, ERR_BUSY, 0, "guest %" PRIu32 " was in use for more than %d s", v->job.guest,
+                           PART_WAIT_SECONDS);
         nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
-    while (!is_free(v));
+    } while (!is_free(v));
+    return 0;
 }
 
 /* ---- one volume ---- */
@@ -262,42 +269,6 @@ static int verify_volume(struct verify *v, size_t i, struct err *e)
     return r;
 }
 
-/* ---- the guest's own snapshots ---- */
-
-/* What is newer goes with the next run. */
-static uint64_t newest_common(const struct sync_volume *one)
-{
-    for (size_t i = one->snapshots.n; i-- > 0;)
-        if (snapshots_find_id(&one->replica.snapshots, one->snapshots.v[i].id))
-            return one->snapshots.v[i].seq;
-    return 0;
-}
-
-static void tell_missing(struct verify *v, size_t i)
-{
-    struct sync_volume *one = &v->sync.volumes[i];
-    struct plan_input in = {.guest_snapshots = guest_config_snapshots(v->sync.config)};
-    struct plan_input_volume pair = {.snapshots = &one->snapshots, .replica = &one->replica};
-    uint64_t newest = newest_common(one);
-    for (size_t k = 0; k < one->snapshots.n && one->snapshots.v[k].seq < newest; k++) {
-        const struct snapshot *s = &one->snapshots.v[k];
-        if (plan_is_missing(&in, &pair, s))
-            verify_say(v, "WARNING: %s: the guest's snapshot '%s' is not on '%s'%s", v->sync.volids.v[i],
-                       s->name, v->job.target,
-                       snapshots_find(&one->replica.snapshots, s->name)
-                           ? ": what has its name there is another one, or was written to"
-                           : "");
-    }
-}
-
-/* It is no part of what is compared, so it changes neither the result nor the exit status. */
-static void tell_all_missing(struct verify *v)
-{
-    for (size_t i = 0; i < v->sync.n && !v->o->part && !v->told; i++)
-        tell_missing(v, i);
-    v->told = true;
-}
-
 /* ---- all of them ---- */
 
 static void tell_tree(struct verify *v, size_t i)
@@ -315,23 +286,6 @@ static void leave_out(struct verify *v, size_t i, struct err *e)
     if (v->left_out.kind == ERR_NONE)
         v->left_out = *e;
     *e = (struct err){0};
-}
-
-/* Its restore points may be sound, but whoever starts the guest there finds no disk. */
-static void tell_gone(struct verify *v, size_t i)
-{
-    struct err why = {0};
-    const struct replica *there = &v->sync.volumes[i].replica;
-    if (there->info.exists || !there->snapshots.n)
-        return;
-    err_set(
-        &why, ERR_GONE, 0,
-        "the replica of '%s' on node '%s' is not there, only its restore points are: the next run makes it "
-        "anew from them",
-        v->sync.volids.v[i], v->job.target);
-    verify_say(v, "%s", why.text);
-    if (v->left_out.kind == ERR_NONE)
-        v->left_out = why;
 }
 
 static size_t first(struct verify *v)
@@ -360,9 +314,10 @@ static int verify_all(struct verify *v, struct err *e)
     size_t found = v->n;
     int r = 0;
     for (size_t i = first(v); r == 0 && i < v->sync.n; i++) {
-        tell_gone(v, i);
         if (is_tree(&v->sync.volumes[i].info))
             tell_tree(v, i);
+        else if (verify_is_gone(v, i) && !v->sync.volumes[i].replica.snapshots.n)
+            r = 0;
         else if (v->o->part && !v->left)
             r = 2;
         else if ((r = verify_volume(v, i, e)) == 3) {
@@ -408,11 +363,12 @@ static int look_there(struct verify *v, struct err *e)
 static int conversation(struct verify *v, struct err *e)
 {
     struct sync *s = &v->sync;
-    int r = sync_look(s, e) < 0 || (v->o->part && measure(v, e) < 0) || look_there(v, e) < 0 ? -1 : 0;
-    if (r == 0)
-        tell_all_missing(v);
-    if (r == 0)
+    int r = sync_look(s, e) < 0 || look_there(v, e) < 0 ? -1 : 0;
+    if (r == 0) {
+        verify_look_for_gone(v);
+        verify_tell_missing(v);
         r = measure(v, e) < 0 ? -1 : verify_all(v, e);
+    }
     if (s->connected) {
         v->sent += channel_sent(s->peer.link.channel) + channel_received(s->peer.link.channel);
         peer_close(&s->peer, e);
@@ -479,6 +435,9 @@ static bool has_changed(struct verify *v)
 static int attempt(struct verify *v, const char *job_id, struct err *e)
 {
     *e = v->left_out = (struct err){0};
+    free(v->gone);
+    v->gone = NULL;
+    v->looked_there = false;
     int r = begin(v, job_id, e);
     if (r == 0) {
         r = conversation(v, e);
@@ -514,7 +473,8 @@ static int attempt_until_done(struct verify *v, const char *job_id, struct err *
         if ((r = attempt(v, job_id, e)) != 1)
             return r;
         vain = v->done == done ? vain + clock_mono() - began : 0;
-        await_free(v);
+        if (await_free(v, e) < 0)
+            return -1;
     }
     return err_set(e, ERR_BUSY, 0,
                    "node '%s' said for more than %u s that somebody else needs the replica: nothing could be "
@@ -567,5 +527,6 @@ int verify_job(struct env *env, const char *job_id, const struct verify_options 
     job_state_release(&v.state);
     buf_release(&v.text);
     free(v.volid);
+    free(v.gone);
     return r;
 }
