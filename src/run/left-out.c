@@ -50,9 +50,7 @@ int left_out_foreign(struct env *env, const struct jobs *jobs, const struct gues
 
 /* ---- shared storages ---- */
 
-/* What a server or a cluster shares is the same on all nodes, and may not answer: who looks there would wait,
- * and with him the guest's other disks, or its failover. */
-static bool is_remote(struct env *env, const char *volid)
+bool left_out_is_remote(struct env *env, const char *volid)
 {
     struct err ignored;
     struct env_store store;
@@ -92,7 +90,7 @@ int left_out_check_shared(struct env *env, const struct guest_config *g, uint32_
     for (size_t i = 0; i < shared.n; i++) {
         struct err ignored;
         struct env_volume v = {0};
-        bool was = !is_remote(env, shared.v[i]) &&
+        bool was = !left_out_is_remote(env, shared.v[i]) &&
                    env_volume_open(env, shared.v[i], guest, &v, &ignored) == 0 &&
                    was_replicated(v.volume, guest);
         env_volume_close(&v);
