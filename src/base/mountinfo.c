@@ -1,5 +1,7 @@
 #include "base/mountinfo.h"
 
+#include "base/mem.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,4 +45,37 @@ bool mountinfo_parse(char *line, struct mountinfo *ret)
     ret->source = unescape(source);
     ret->options = options ? unescape(options) : "";
     return true;
+}
+
+bool mountinfo_holds(const struct mountinfo *m, const char *path)
+{
+    size_t n = strlen(m->point);
+    return n == 1 || (strncmp(path, m->point, n) == 0 && (!path[n] || path[n] == '/'));
+}
+
+static bool is_remote(const char *type)
+{
+    static const char *const prefixes[] = {"nfs",   "cifs", "smb", "ceph",   "fuse",   "gluster", "gfs2",
+                                           "ocfs2", "9p",   "afs", "lustre", "beegfs", "gpfs",    "autofs"};
+    for (size_t i = 0; i < ELEMENTS(prefixes); i++)
+        if (strncmp(type, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Of mounts that lie upon each other the last one counts. */
+bool mountinfo_is_remote(FILE *mounts, const char *path)
+{
+    struct mountinfo m;
+    size_t room = 0, longest = 0;
+    char *line = NULL;
+    bool remote = false;
+    while (getline(&line, &room, mounts) > 0) {
+        if (!mountinfo_parse(line, &m) || !mountinfo_holds(&m, path) || strlen(m.point) < longest)
+            continue;
+        longest = strlen(m.point);
+        remote = is_remote(m.type);
+    }
+    free(line);
+    return remote;
 }

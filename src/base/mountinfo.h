@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdio.h>
 
 struct mountinfo {
     unsigned long id;
@@ -13,3 +14,10 @@ struct mountinfo {
 
 /* Takes the line apart in place: *ret points into it. False for one that is none. */
 bool mountinfo_parse(char *line, struct mountinfo *ret);
+
+/* Textually: symbolic links are not followed. */
+bool mountinfo_holds(const struct mountinfo *m, const char *path);
+/* Is the path on a mount of a server's or a cluster's file system, or on one that is mounted when it is
+ * looked at? Told by the lines of `mounts` alone: the path is not touched, for what is there may not answer.
+ * Symbolic links in it are not followed. */
+bool mountinfo_is_remote(FILE *mounts, const char *path);

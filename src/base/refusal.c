@@ -96,12 +96,6 @@ static const struct {
     {"", "unmount it, then check and repair"},
 };
 
-static bool is_below(const char *path, const char *point)
-{
-    size_t n = strlen(point);
-    return n == 1 || (strncmp(path, point, n) == 0 && (!path[n] || path[n] == '/'));
-}
-
 /* Of mounts that lie upon each other the last one counts. */
 static void explain_mount(struct err *e, const char *path, FILE *mounts)
 {
@@ -110,7 +104,7 @@ static void explain_mount(struct err *e, const char *path, FILE *mounts)
     char *line = NULL;
     _cleanup_free_ char *found = NULL;
     while (getline(&line, &room, mounts) > 0) {
-        if (!mountinfo_parse(line, &m) || !is_below(path, m.point) || strlen(m.point) < longest)
+        if (!mountinfo_parse(line, &m) || !mountinfo_holds(&m, path) || strlen(m.point) < longest)
             continue;
         size_t i = 0;
         while (strncmp(m.type, repairs[i].type, strlen(repairs[i].type)) != 0)

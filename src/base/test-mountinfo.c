@@ -54,8 +54,33 @@ static void test_parse(void **state)
     }
 }
 
+static void test_remote(void **state)
+{
+    static char mounts[] = "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+                           "no mount\n"
+                           "21 20 8:2 / /srv rw - xfs /dev/sda2 rw\n"
+                           "22 21 0:50 / /srv/far rw - nfs4 server:/far rw\n"
+                           "23 22 8:3 / /srv/far/near rw - xfs /dev/sda3 rw\n"
+                           "24 20 0:51 / /auto rw - autofs systemd-1 rw\n"
+                           "25 20 0:52 / /over rw - xfs /dev/sda4 rw\n"
+                           "26 25 0:53 / /over rw - ceph mon:/ rw\n";
+    static const struct {
+        const char *path;
+        bool remote;
+    } cases[] = {
+        {"/", false},           {"/srv", false},          {"/srv/farther", false},    {"/srv/far", true},
+        {"/srv/far/x", true},   {"/srv/far/near", false}, {"/srv/far/near/x", false}, {"/auto/x", true},
+        {"/over/images", true}, {"/overlay", false},
+    };
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        FILE *f = fmemopen(mounts, sizeof mounts - 1, "r");
+        assert_int_equal(mountinfo_is_remote(f, cases[i].path), cases[i].remote);
+        fclose(f);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse), cmocka_unit_test(test_remote)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

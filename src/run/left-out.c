@@ -1,9 +1,11 @@
 #include "run/left-out.h"
 
 #include "base/mem.h"
+#include "base/mountinfo.h"
 #include "run/snapshot.h"
 #include "volume/name.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- images of other guests ---- */
@@ -48,6 +50,21 @@ int left_out_foreign(struct env *env, const struct jobs *jobs, const struct gues
 
 /* ---- shared storages ---- */
 
+bool left_out_is_remote(struct env *env, const char *volid)
+{
+    struct err ignored;
+    struct env_store store;
+    _cleanup_free_ char *id = xasprintf("%.*s", (int)strcspn(volid, ":"), volid);
+    if (env_store(env, id, &store, &ignored) < 0)
+        return false;
+    FILE *mounts = store.path ? fopen("/proc/self/mountinfo", "re") : NULL;
+    bool remote = mounts && mountinfo_is_remote(mounts, store.path);
+    if (mounts)
+        fclose(mounts);
+    env_store_release(&store);
+    return remote;
+}
+
 /* A copy of a file has the marks of none. */
 static bool was_replicated(struct volume *v, uint32_t guest)
 {
@@ -73,8 +90,9 @@ int left_out_check_shared(struct env *env, const struct guest_config *g, uint32_
     for (size_t i = 0; i < shared.n; i++) {
         struct err ignored;
         struct env_volume v = {0};
-        bool was =
-            env_volume_open(env, shared.v[i], guest, &v, &ignored) == 0 && was_replicated(v.volume, guest);
+        bool was = !left_out_is_remote(env, shared.v[i]) &&
+                   env_volume_open(env, shared.v[i], guest, &v, &ignored) == 0 &&
+                   was_replicated(v.volume, guest);
         env_volume_close(&v);
         if (was)
             return err_set(e, ERR_CONFIG, 0,

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "guest/runtime.h"
+#include "run/left-out.h"
 #include "run/source/sync-parts.h"
 #include "volume/name.h"
 
@@ -31,6 +32,7 @@ static void own_others(struct sync *s)
         struct env_volume v = {0};
         const char *colon = strchr(named.v[i], ':');
         if (!colon || strv_has(&s->volids, named.v[i]) || volume_name_owner(colon + 1) != s->job->guest ||
+            left_out_is_remote(s->env, named.v[i]) ||
             env_volume_open(s->env, named.v[i], s->job->guest, &v, &problem) < 0)
             continue;
         if (volume_own(v.volume, &problem) < 0)
