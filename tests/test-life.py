@@ -4,10 +4,11 @@ after each, all files with their attributes, datasets, LVs with their tags, proc
 before.
 
 PVESR_TEST_STORAGES (xfs btrfs plain) chooses the storages; also zfspool and lvmthin."""
+import fcntl
 import json
 import os
 import re
-
+import shutil
 import subprocess
 import time
 
@@ -255,6 +256,24 @@ def disk_is_lost(w):
     w.lab.remove_disk(1)
     w.run()
     assert not entries(w, w.b.store, 1) and "WARNING" not in w.log(), w.log()
+
+
+@scenario("xfs", "btrfs", "plain")
+def disk_is_being_removed(w):
+    """a run comes between the removal of a disk's image and that of its line: while somebody edits the configuration it is not lost, and its replica goes"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    folder = "/run/lock/qemu-server"
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lock-100.conf"), "a", encoding="utf-8") as edit:
+        fcntl.flock(edit, fcntl.LOCK_EX)
+        w.lab.names.remove(w.a.store, 1)
+        w.run(want=1)
+        forget(w, 1)
+    w.run()
+    assert not entries(w, w.b.store, 1) and "WARNING" not in w.log(), w.log()
+    shutil.rmtree(folder)
 
 
 @scenario(*(kind for kind in EVERY if kind in ("xfs", "btrfs", "plain")))

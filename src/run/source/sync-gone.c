@@ -1,7 +1,9 @@
 /* Volumes of the guest on this node that the job does not replicate any more: removed from the configuration,
  * renamed, or replicate=0. Their replicas are stale, so what runs of the job left on them is of no use. */
+#include "base/lock.h"
 #include "base/mem.h"
 #include "cluster/jobs.h"
+#include "guest/runtime.h"
 #include "run/left-out.h"
 #include "run/places.h"
 #include "run/source/placement.h"
@@ -226,14 +228,26 @@ static int note_for(const struct sync *s, const char *job_id, const struct strv 
     return known_store(path, &k, e);
 }
 
+/* While nobody edits it: whoever removes a disk frees its image first, and then its line. NULL: somebody
+ * does.
+ */
+static struct guest_config *config_at_rest(struct sync *s)
+{
+    struct err ignored;
+    _cleanup_free_ char *path = guest_edit_lock_path(s->guest->type, s->guest->id);
+    _cleanup_(lock_freep) struct lock *edits = path ? lock_take(path, true, 0, false, &ignored) : NULL;
+    return path && !edits ? NULL : env_guest_config(s->env, s->guest, &ignored);
+}
+
 static void note_unseen(struct sync *s)
 {
     _cleanup_strv_ struct strv seen = STRV_INIT, unseen = STRV_INIT;
+    _cleanup_(guest_config_freep) struct guest_config *now = config_at_rest(s);
     const struct jobs *jobs = &s->env->jobs.jobs;
     size_t end;
-    for (size_t i = 0; i < s->volids.n; i++) {
+    for (size_t i = 0; now && i < s->volids.n; i++) {
         const char *volid = s->volids.v[i];
-        bool fine = is_seen(s, volid) || !guest_config_has_disk(s->config, volid);
+        bool fine = is_seen(s, volid) || !guest_config_has_disk(now, volid);
         strv_add(fine ? &seen : &unseen, volid);
     }
     for (size_t i = jobs_of_guest(jobs, s->job->guest, &end); unseen.n && i < end; i++) {
