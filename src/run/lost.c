@@ -43,55 +43,48 @@ static const char *noted(const struct lost *l, const char *key)
     return newest ? find(newest->settings, key) : NULL;
 }
 
-static int refuse_cut(const struct lost *l, const char *was, struct err *e)
+/* A setting that was `had`, in words `was`, and is to be `now`, NULL: it is not there. */
+static int check(const struct lost *l, const char *key, const char *now, const char *had, const char *was,
+                 const char *remedy, struct err *e)
 {
-    return err_set(
-        e, ERR_CONFIG, 0,
-        "the settings of job '%s' may be cut off: %s, and replication-ext.cfg ends in the midst of "
-        "a line; put it right, and end it with a line feed",
-        l->job->id, was);
-}
-
-static bool is_cut(const struct lost *l, const char *now, const char *had)
-{
-    return l->job->cut && (!now || strcmp(now, had) != 0);
+    if (l->job->cut && (!now || strcmp(now, had) != 0))
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "the settings of job '%s' may be cut off: %s, and replication-ext.cfg ends in the midst of "
+            "a line; put it right, and end it with a line feed",
+            l->job->id, was);
+    _cleanup_free_ char *why = now ? NULL : jobs_setting_lost(l->jobs, l->job, key);
+    return why ? err_set(e, ERR_CONFIG, 0,
+                         "the settings of job '%s' are lost: %s, and %s. Put it back, or say %s", l->job->id,
+                         was, why, remedy)
+               : 0;
 }
 
 static int check_keep(const struct lost *l, struct err *e)
 {
-    const char *id = l->job->id, *now = l->job->keep, *kept = noted(l, "keep");
-    if (!kept || strcmp(kept, "last=1") == 0)
+    const char *had = noted(l, "keep");
+    if (!had || strcmp(had, "last=1") == 0)
         return 0;
-    _cleanup_free_ char *was = xasprintf("the target was to keep '%s'", kept);
-    if (is_cut(l, now, kept))
-        return refuse_cut(l, was, e);
-    _cleanup_free_ char *why = now ? NULL : jobs_setting_lost(l->jobs, l->job, "keep");
-    if (!why)
-        return 0;
-    return err_set(
-        e, ERR_CONFIG, 0,
-        "the settings of job '%s' are lost: %s, and %s. Put it back, or say how many restore points "
-        "are to be kept: 'pvesr update %s --keep %s'; 'last=1' leaves the newest",
-        id, was, why, id, kept);
+    _cleanup_free_ char *was = xasprintf("the target was to keep '%s'", had);
+    _cleanup_free_ char *remedy =
+        xasprintf("how many restore points are to be kept: 'pvesr update %s --keep %s'; 'last=1' leaves the "
+                  "newest",
+                  l->job->id, had);
+    return check(l, "keep", l->job->keep, had, was, remedy, e);
 }
 
 static int check_target_storage(const struct lost *l, struct err *e)
 {
-    const char *id = l->job->id, *now = l->job->target_storage, *had = noted(l, "target-storage");
+    const char *had = noted(l, "target-storage");
     if (!had)
         return 0;
     _cleanup_free_ char *was = xasprintf("its replica is on the storages of '%s'", had);
-    if (is_cut(l, now, had))
-        return refuse_cut(l, was, e);
-    _cleanup_free_ char *why = now ? NULL : jobs_setting_lost(l->jobs, l->job, "target-storage");
-    if (!why)
-        return 0;
-    return err_set(
-        e, ERR_CONFIG, 0,
-        "the settings of job '%s' are lost: %s, and %s. Put it back, or say where the replica is to "
-        "be: 'pvesr update %s --target-storage %s'; '--delete target-storage' makes another one on "
-        "the storages of the guest's volumes, and removes this one",
-        id, was, why, id, had);
+    _cleanup_free_ char *remedy = xasprintf(
+        "where the replica is to be: 'pvesr update %s --target-storage %s'; '--delete "
+        "target-storage' makes another one on the storages of the guest's volumes, and removes this "
+        "one",
+        l->job->id, had);
+    return check(l, "target-storage", l->job->target_storage, had, was, remedy, e);
 }
 
 int lost_check(const struct lost *l, struct err *e)

@@ -228,9 +228,7 @@ static int note_for(const struct sync *s, const char *job_id, const struct strv 
     return known_store(path, &k, e);
 }
 
-/* While nobody edits it: whoever removes a disk frees its image first, and then its line. NULL: somebody
- * does.
- */
+/* NULL while somebody edits it: whoever removes a disk frees its image first, and then its line. */
 static struct guest_config *config_at_rest(struct sync *s)
 {
     struct err ignored;
