@@ -86,7 +86,6 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->still = from->still;
     to->stale = from->stale;
     to->outcome = from->outcome;
-    to->removing = from->removing;
     to->try_before = from->try_before;
     to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
@@ -101,6 +100,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->last_try = from->last_try; /* to tell when it is asked for */
     to->asked = from->asked;
     to->lost = from->lost;
+    to->anew = from->anew;
     to->untraced = from->untraced;
     to->postponed = from->postponed;
     to->told = from->told;
@@ -170,13 +170,12 @@ static void judge_run(struct queue_job *j, const struct job_state *s, int64_t no
     j->untraced = false;
     if (j->outcome == QUEUE_POSTPONED) {
         j->not_before = now + QUEUE_POSTPONE;
-    } else if (j->outcome == QUEUE_DONE && j->removing && (j->remove == REMOVE_NOT || !j->lost)) {
-        /* what is there is another job, that was made under its id since; once, if it is to go, too */
-        j->lost = j->remove != REMOVE_NOT;
-        j->not_before = now + QUEUE_MADE_ANEW;
     } else if (traced) {
-        j->lost = 0;
+        j->lost = j->anew = 0;
         j->not_before = 0;
+    } else if (j->outcome == QUEUE_DONE && !s->last_try && j->anew < QUEUE_MADE_ANEW_MOST) {
+        j->anew++;
+        j->not_before = now + QUEUE_MADE_ANEW;
     } else {
         j->lost++;
         j->untraced = true;
@@ -525,7 +524,6 @@ char *queue_why_overdue(const struct queue *q, const struct queue_job *j, const 
 void queue_started(struct queue *q, struct queue_job *j)
 {
     j->running = true;
-    j->removing = j->remove != REMOVE_NOT;
     j->try_before = j->last_try;
     j->sync_before = j->last_sync;
     j->fails_before = j->fail_count;

@@ -23,8 +23,10 @@
 
 /* A run that found its guest locked is tried again after this many seconds. */
 #define QUEUE_POSTPONE 30
-/* A job that was made under the id of one that has just been removed. */
+/* A run that removed its job leaves no state, nor does one that did nothing: what is there under its id was
+ * made since, and waits so many seconds; so often in a row, then it is taken for a run that left no trace. */
 #define QUEUE_MADE_ANEW 2
+#define QUEUE_MADE_ANEW_MOST 10
 
 enum queue_outcome {
     QUEUE_DONE,
@@ -57,10 +59,10 @@ struct queue_job {
     bool stale;   /* our run is over, its state not yet read */
     bool gone;    /* no longer ours to start; stays for the sake of its run */
     enum queue_outcome outcome;
-    bool removing; /* what our run was started for */
     /* last_try, last_sync and fail_count when it was started */
     int64_t try_before, sync_before, fails_before;
     unsigned lost;      /* runs in a row that left no trace in the state */
+    unsigned anew;      /* runs in a row that left no state (QUEUE_MADE_ANEW) */
     bool untraced;      /* the last one did, and nobody has dealt with that yet */
     char *said;         /* what became of the last run that failed, as far as its process told; or NULL… */
     pid_t said_by;      /* …which was this one, 0: none could be started… */

@@ -56,18 +56,39 @@ static void test_removal_of_local_target(void **state)
     assert_int_equal(w->q.n, 0);
 }
 
-/* Made anew under its id, and marked again, before the end of the run was seen: its removal is not put off.
- */
+/* Made anew under its id, and marked again, before the end of the run was seen, as clients do that are quick:
+ * no removal is put off, nor taken for a failure; but what never leaves a trace is told in the end. */
 static void test_removed_and_made_anew(void **state)
 {
     struct world *w = *state;
+    int64_t now = 60;
     configure(w, "local: 900-1\n\tremove_job full\n\ttarget pve1\n");
-    look(w, 0);
-    assert_string_equal(start(w, 60), "900-1");
+    look(w, now);
+    for (int i = 0; i < QUEUE_MADE_ANEW_MOST; i++, now += QUEUE_MADE_ANEW) {
+        assert_string_equal(start(w, now), "900-1");
+        queue_ended(&w->q, "900-1", QUEUE_DONE);
+        configure(w, "local: 900-1\n\trate 5\n\tremove_job full\n\ttarget pve1\n");
+        look(w, now);
+        assert_false(queue_find(&w->q, "900-1")->untraced);
+        assert_string_equal(start(w, now), "");
+    }
+    assert_string_equal(start(w, now), "900-1");
     queue_ended(&w->q, "900-1", QUEUE_DONE);
-    configure(w, "local: 900-1\n\trate 5\n\tremove_job full\n\ttarget pve1\n");
-    look(w, 60);
-    assert_string_equal(start(w, 60 + QUEUE_MADE_ANEW), "900-1");
+    look(w, now);
+    assert_true(queue_find(&w->q, "900-1")->untraced);
+}
+
+/* The job was marked, removed and made anew after its first run was started as one that replicates. */
+static void test_removed_by_its_first_run(void **state)
+{
+    struct world *w = *state;
+    configure(w, "local: 100-0\n\ttarget pve2\n");
+    look(w, 1000);
+    assert_string_equal(start(w, 1000), "100-0");
+    queue_ended(&w->q, "100-0", QUEUE_DONE);
+    look(w, 1000);
+    assert_false(queue_find(&w->q, "100-0")->untraced);
+    assert_string_equal(start(w, 1000 + QUEUE_MADE_ANEW), "100-0");
 }
 
 /* No run can remove it: it is told what does, and none is started. */
@@ -106,6 +127,7 @@ static void test_run_without_trace(void **state)
     static const int64_t delays[] = {300, 600, 900, 1800, 1800};
     int64_t now = 1000;
     configure(w, "local: 100-0\n\ttarget pve2\n");
+    record(w, "100-0", 100, "no route");
     look(w, now);
     for (size_t i = 0; i < ELEMENTS(delays); i++) {
         assert_string_equal(start(w, now), "100-0");
@@ -447,27 +469,17 @@ int main(void)
     setenv("TZ", "UTC", 1);
     tzset();
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_timeline_success),
-        WORLD_TEST(test_timeline_failure),
-        WORLD_TEST(test_asked_for_at_the_end),
-        WORLD_TEST(test_asked_for_while_put_off),
-        WORLD_TEST(test_asked_for_during_a_run),
-        WORLD_TEST(test_removal_of_local_target),
-        WORLD_TEST(test_removal_without_a_guest),
-        WORLD_TEST(test_removed_and_made_anew),
-        WORLD_TEST(test_busy_guest),
-        WORLD_TEST(test_run_without_trace),
-        WORLD_TEST(test_parallel),
-        WORLD_TEST(test_order_of_service),
-        WORLD_TEST(test_workers_per_target),
-        WORLD_TEST(test_workers_per_storage),
-        WORLD_TEST(test_runs_that_stand_still),
-        WORLD_TEST(test_foreign_run_to_target),
-        WORLD_TEST(test_foreign_run),
-        WORLD_TEST(test_reconfiguration),
-        WORLD_TEST(test_target_away),
-        WORLD_TEST(test_clock_put_back),
-        WORLD_TEST(test_verify),
+        WORLD_TEST(test_timeline_success),         WORLD_TEST(test_timeline_failure),
+        WORLD_TEST(test_asked_for_at_the_end),     WORLD_TEST(test_asked_for_while_put_off),
+        WORLD_TEST(test_asked_for_during_a_run),   WORLD_TEST(test_removal_of_local_target),
+        WORLD_TEST(test_removal_without_a_guest),  WORLD_TEST(test_removed_and_made_anew),
+        WORLD_TEST(test_removed_by_its_first_run), WORLD_TEST(test_busy_guest),
+        WORLD_TEST(test_run_without_trace),        WORLD_TEST(test_parallel),
+        WORLD_TEST(test_order_of_service),         WORLD_TEST(test_workers_per_target),
+        WORLD_TEST(test_workers_per_storage),      WORLD_TEST(test_runs_that_stand_still),
+        WORLD_TEST(test_foreign_run_to_target),    WORLD_TEST(test_foreign_run),
+        WORLD_TEST(test_reconfiguration),          WORLD_TEST(test_target_away),
+        WORLD_TEST(test_clock_put_back),           WORLD_TEST(test_verify),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }
