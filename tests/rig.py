@@ -30,6 +30,7 @@ import tempfile
 import time
 import traceback
 
+import rigtell
 import rigworld
 from rigdisk import Disk, has_thin, has_zfs
 
@@ -204,7 +205,9 @@ class Cluster:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind:
+            rigtell.tell(self)
         self.cleanup.close()
 
     def set_up(self):
