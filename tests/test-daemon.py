@@ -550,7 +550,13 @@ def one_bad_target(w):
 
 
 def stop_run(w, job):
-    rig.wait_for(lambda: w.running(job), f"the run of {job}")
+    """Not before it sends: until then it may have a lock that every run needs."""
+    log = os.path.join(w.a.log_dir, job)
+
+    def sends():
+        with open(log, encoding="utf-8") as f:
+            return "full sync" in f.read()
+    rig.wait_for(lambda: w.running(job) and sends(), f"the run of {job}")
     pid = w.state(job)["pid"]
     os.kill(pid, signal.SIGSTOP)
     return pid
