@@ -80,8 +80,8 @@ def program(name):
 
 
 def wait_for(condition, what, seconds=30):
-    """Poll a condition: a test waits for what it needs, never for a time. One that takes long, for it starts a program, rests as long before it
-    is asked again: the processor belongs to what is waited for."""
+    """Poll a condition: a test waits for what it needs, never for a time. One that takes long, for it starts a program, rests four times as
+    long before it is asked again: the processor belongs to what is waited for."""
     end = time.monotonic() + seconds * SLOW
     while True:
         begun = time.monotonic()
@@ -90,7 +90,7 @@ def wait_for(condition, what, seconds=30):
         now = time.monotonic()
         if now > end:
             raise TimeoutError(f"{what} did not come within {seconds} s")
-        time.sleep(min(max(now - begun, 0.01), 0.5))
+        time.sleep(min(max(4 * (now - begun), 0.01), 0.5))
 
 
 def strace(*words):
