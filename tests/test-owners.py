@@ -803,7 +803,9 @@ def disk_that_only_the_target_has(w):
         w.b.pvesr("failover", "100", "--force", check=True)
         assert "destroy" not in w.b.pvesr("plan", "100-0", check=True).stdout
         w.run(w.b)
-        assert f"WARNING: the guest's configuration names '{w.c.storage_id}:{w.lab.names.volname(1)}'" in w.log(w.b), w.log(w.b)
+        volid = f"{w.c.storage_id}:{w.lab.names.volname(1)}"
+        assert f"WARNING: '{volid}' on node 'pve1' stays, although it is replicated no more: the guest's configuration names" in w.log(w.b), w.log(w.b)
+        assert f"pve1 keeps {volid}, which this node has no more" in w.b.pvesr("status", check=True).stdout, w.b.pvesr("status").stdout
         assert same_file(w.lab.live(1), kept)
         w.a.pvesr("failover", "100", "--force", check=True)
         w.run()
@@ -813,6 +815,22 @@ def disk_that_only_the_target_has(w):
     w.b.pvesr("delete", "100-0", check=True)
     w.run(w.b)
     assert w.status(w.b) == {} and not os.path.exists(w.lab.live(0)) and same_file(w.lab.live(1), kept)
+
+
+@scenario("btrfs", "xfs")
+def taken_out_where_it_is_not(w):
+    """…and goes with the next run once the configuration names it no more"""
+    w.lab.add_disk()
+    w.create()
+    w.run()
+    w.b.pvesr("failover", "100", "--force", check=True)
+    w.lab.names.remove(w.b.store, 1)
+    w.c.write_guest("pve2", 100, re.sub(r"(disk-1\b[^\n]*)", r"\1,replicate=0", w.lab.config()))
+    w.run(w.b)
+    assert "may be all that there is of it" in w.log(w.b) and os.path.exists(w.lab.live(1)), w.log(w.b)
+    w.c.write_guest("pve2", 100, re.sub(r"[^\n]*disk-1\b[^\n]*\n", "", w.lab.config()))
+    w.run(w.b)
+    assert not os.path.exists(w.lab.live(1)), w.log(w.b)
 
 
 @scenario("xfs")

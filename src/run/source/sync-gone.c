@@ -191,10 +191,11 @@ bool sync_clear_gone(struct sync *s)
 
 /* ---- what stays there ---- */
 
-/* What the target has of disks that the guest's configuration does not name any more is stale, and goes. Not
- * what may be the last copy of a disk, or the history of one that is there: an image that is still on this
- * node was not removed by whoever edited the configuration, and one that was missing here before it was taken
- * out is one that was lost. Their replicas stay until a person says otherwise. */
+/* What the target has of disks that are not replicated any more is stale, and goes. Not what may be the last
+ * copy of a disk, or the history of one that is there: what the configuration names, though this node has not
+ * got it, no run sent back from where the guest had it; an image that is still on this node was not removed
+ * by whoever took it out of the configuration; and one that was missing here before it was taken out was
+ * lost. Their replicas stay until a person says otherwise. */
 
 static bool is_seen(struct sync *s, const char *volid)
 {
@@ -270,17 +271,23 @@ int sync_look_failed(struct sync *s, size_t i, struct err *e)
                    s->job->guest);
 }
 
-/* Volumes here that the configuration names, replicated or not, by where they are. */
-static void find_named(struct sync *s, struct places *named)
+/* What the configuration names, replicated or not: the texts, and what of it is here, by where that is. */
+struct named {
+    struct strv volids;
+    struct places here;
+};
+
+static void find_named(struct sync *s, struct named *ret)
 {
     struct err ignored; /* of what is not replicated, for the others are open */
     _cleanup_strv_ struct strv all = STRV_INIT;
+    guest_volumes_named(s->config, &ret->volids);
     env_guest_volumes(s->env, s->config, VOLUMES_LENIENT, &all, &ignored);
     env_guest_volumes(s->env, s->config, VOLUMES_CLEANUP, &all, &ignored);
     for (size_t i = 0; i < all.n; i++) {
         struct env_volume v = {0};
         if (env_volume_open(s->env, all.v[i], s->job->guest, &v, &ignored) == 0)
-            places_add(named, v.volume, all.v[i], &ignored);
+            places_add(&ret->here, v.volume, all.v[i], &ignored);
         env_volume_close(&v);
     }
 }
@@ -296,7 +303,7 @@ static bool is_on_node(const struct sync *s, const char *volid)
 }
 
 /* 1: the image is here; *is_named: and the configuration names it, under whatever name. */
-static int look_here(struct sync *s, const struct places *named, const char *here, bool *is_named,
+static int look_here(struct sync *s, const struct named *named, const char *here, bool *is_named,
                      struct err *e)
 {
     struct env_volume v = {0};
@@ -305,17 +312,20 @@ static int look_here(struct sync *s, const struct places *named, const char *her
     if (!is_on_node(s, here))
         return 0;
     int r = env_volume_open(s->env, here, s->job->guest, &v, e) < 0 ? -1 : volume_info(v.volume, &info, e);
-    int found = r == 0 && info.exists ? places_find(named, v.volume, &other, e) : r;
+    int found = r == 0 && info.exists ? places_find(&named->here, v.volume, &other, e) : r;
     env_volume_close(&v);
     *is_named = found > 0;
     return found < 0 ? -1 : info.exists;
 }
 
-/* Why the replica stays, malloc'ed; NULL: it goes. here: what the stale one is called on this node. */
-static char *why_held(struct sync *s, const struct places *named, const char *here)
+/* Why the replica stays, malloc'ed; NULL: it goes. here: what the stale one is called on this node. lost: an
+ * image that is here is no reason. */
+static char *why_held(struct sync *s, const struct named *named, const char *here, bool lost)
 {
     struct err problem = {0};
-    bool is_named = false, missed = strv_has(&s->was.unseen, here);
+    bool is_named = false, missed = strv_has(&s->was.unseen, here), listed = strv_has(&named->volids, here);
+    if (lost && !missed && !listed)
+        return NULL;
     int there = look_here(s, named, here, &is_named, &problem);
     if (there > 0)
         return is_named ? NULL
@@ -323,7 +333,10 @@ static char *why_held(struct sync *s, const struct places *named, const char *he
                                     "next run removes the replica)",
                                     here);
     if (there == 0 && !missed)
-        return NULL;
+        return listed ? xasprintf("the guest's configuration names '%s', which is not on this node, so that "
+                                  "this may be all that there is of it",
+                                  here)
+                      : NULL;
     strv_add_once(&s->known.unseen, here);
     return there < 0 ? xasprintf("whether '%s' is still on this node cannot be seen (%s)", here, problem.text)
                      : xasprintf("'%s' was missing on this node when the configuration named it last, so "
@@ -331,54 +344,32 @@ static char *why_held(struct sync *s, const struct places *named, const char *he
                                  here);
 }
 
-/* Takes `why` over. */
-static void hold(struct sync *s, const char *there, const char *here, char *why)
+/* What the configuration names doctor does not free. */
+static char *way_out(const struct sync *s, const char *there, bool listed)
 {
-    const char *although =
-        s->job->remove ? "the job is removed" : "the guest's configuration names it no more";
+    _cleanup_free_ char *out =
+        listed && !s->job->remove
+            ? xstrdup("the next run removes it")
+            : xasprintf("on that node: 'pvesr doctor --guest %" PRIu32 " --free %s'", s->job->guest, there);
+    return xasprintf(
+        "%s%s", listed ? "Bring it here, or take it out of the configuration, and " : "If nobody needs it, ",
+        out);
+}
+
+/* Takes `why` over. */
+static void hold(struct sync *s, const char *there, const char *here, bool listed, char *why)
+{
+    const char *although = s->job->remove ? "the job is removed"
+                           : listed       ? "it is replicated no more"
+                                          : "the guest's configuration names it no more";
+    _cleanup_free_ char *way = way_out(s, there, listed);
     strv_add(&s->held, there);
     strv_add(&s->held_here, here);
-    strv_addf(&s->notes, "%s keeps %s, which the guest has no more", s->target->node.name, there);
-    strv_addf(&s->held_why,
-              "WARNING: '%s' on node '%s' stays, although %s: %s. If nobody needs it, on that node: 'pvesr "
-              "doctor --guest %" PRIu32 " --free %s'",
-              there, s->target->node.name, although, why, s->job->guest, there);
+    strv_addf(&s->notes, "%s keeps %s, which %s has no more", s->target->node.name, there,
+              listed ? "this node" : "the guest");
+    strv_addf(&s->held_why, "WARNING: '%s' on node '%s' stays, although %s: %s. %s", there,
+              s->target->node.name, although, why, way);
     free(why);
-}
-
-void sync_hold(struct sync *s, bool lost)
-{
-    struct places named = {0};
-    if (s->stale.n)
-        find_named(s, &named);
-    for (size_t i = s->stale.n; i-- > 0;) {
-        struct err ignored; /* what has no name here is not here */
-        const char *there = s->stale.v[i];
-        _cleanup_free_ char *here = storagemap_volid(&s->map, &s->env->storages, there, &ignored);
-        char *why = here && (!lost || strv_has(&s->was.unseen, here)) ? why_held(s, &named, here) : NULL;
-        if (!why)
-            continue;
-        hold(s, there, here, why);
-        strv_remove(&s->stale, i);
-    }
-    places_release(&named);
-    for (size_t i = 0; i < s->held.n; i++)
-        sync_warn(s, s->held_why.v[i]);
-}
-
-/* ---- what only the target has ---- */
-
-/* No: also what cannot be looked at. */
-static bool is_here(struct sync *s, const char *volid)
-{
-    struct err ignored;
-    struct volume_info info = {0};
-    struct env_volume v = {0};
-    int r = env_volume_open(s->env, volid, s->job->guest, &v, &ignored) < 0
-                ? -1
-                : volume_info(v.volume, &info, &ignored);
-    env_volume_close(&v);
-    return r == 0 && info.exists;
 }
 
 static void tell_former(const struct sync *s)
@@ -390,25 +381,24 @@ static void tell_former(const struct sync *s)
                    s->peer.former.v[i], s->job->id);
 }
 
-void sync_keep_last_copies(struct sync *s)
+void sync_hold(struct sync *s, bool lost)
 {
-    _cleanup_strv_ struct strv named = STRV_INIT;
+    struct named named = {0};
     tell_former(s);
-    guest_volumes_named(s->config, &named);
-    for (size_t i = 0; s->stale.n && i < named.n; i++) {
-        struct err ignored;
-        _cleanup_free_ char *there = storagemap_volid(&s->map, &s->env->storages, named.v[i], &ignored);
-        for (size_t k = s->stale.n; there && k-- > 0;) {
-            if (strcmp(s->stale.v[k], there) != 0 || strv_has(&s->was.unseen, named.v[i]) ||
-                is_here(s, named.v[i]))
-                continue; /* of what a run has missed sync_hold tells more */
-            joblog_add(
-                s->log,
-                "WARNING: the guest's configuration names '%s', which is not on this node: '%s' on node "
-                "'%s' may be all that there is of it, and stays. Bring it here, or take it out of the "
-                "configuration, and the next run removes what is there",
-                named.v[i], there, s->target->node.name);
-            strv_remove(&s->stale, k);
-        }
+    if (s->stale.n)
+        find_named(s, &named);
+    for (size_t i = s->stale.n; i-- > 0;) {
+        struct err ignored; /* what has no name here is not here */
+        const char *there = s->stale.v[i];
+        _cleanup_free_ char *here = storagemap_volid(&s->map, &s->env->storages, there, &ignored);
+        char *why = here ? why_held(s, &named, here, lost) : NULL;
+        if (!why)
+            continue;
+        hold(s, there, here, strv_has(&named.volids, here), why);
+        strv_remove(&s->stale, i);
     }
+    strv_release(&named.volids);
+    places_release(&named.here);
+    for (size_t i = 0; i < s->held.n; i++)
+        sync_warn(s, s->held_why.v[i]);
 }

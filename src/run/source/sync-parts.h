@@ -80,9 +80,6 @@ bool sync_clear_gone(struct sync *s);
 /* The look at volume i failed, as *e says; -1. Notes which of s->volids are not here: should the
  * configuration name them no more when the next run looks, that is no reason to remove their replicas. */
 int sync_look_failed(struct sync *s, size_t i, struct err *e);
-/* What of s->stale is to stay is moved to s->held. lost: only that of
- * which a run missed the disk. */
+/* What of s->stale is to stay is moved to s->held, and told, as what a former job has there is. lost: only
+ * what may be the last copy of a disk. */
 void sync_hold(struct sync *s, bool lost);
-/* Of s->stale, what the guest's configuration names (replicate=0) and this node has not: no run sent it back
- * from where the guest had it, so it stays, and the log says so; what a former job has there does, too. */
-void sync_keep_last_copies(struct sync *s);

@@ -351,8 +351,6 @@ int sync_open(struct sync *s, const struct strv *volids, const struct strv *scan
     s->peer.since = s->state->began = own_since(s);
     if (r == 0)
         r = peer_open(&s->peer, s->job->id, volids, &safe, &told, replicas, &s->stale, e);
-    if (r == 0)
-        sync_keep_last_copies(s);
     take_down_more_signs(&more);
     take_down_signs(s, &signs);
     return r;
