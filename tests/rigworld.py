@@ -18,7 +18,8 @@ import tempfile
 
 PREFIX = 'pvesr-rig-'
 SHM = '/dev/shm'
-SHM_BYTES = 8 << 30
+# all programs at a time took 4 GiB
+ROOM = 8 << 30
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 # An empty /run; udev remains, because LVM and ZFS ask whether it runs and then wait for it to make their device nodes.
@@ -37,18 +38,18 @@ def _remove_stale(top):
             shutil.rmtree(os.path.join(top, name), ignore_errors=True)
 
 
-def _place():
-    """In memory where there is much of it: most of what a test takes would be waiting for a disk that shows nothing."""
+def in_memory(room):
+    """A directory in memory, where so many bytes of that are free, or None."""
     with contextlib.suppress(OSError), open('/proc/meminfo') as f:
         memory = int(re.search(r'MemAvailable: *(\d+) kB', f.read())[1]) << 10
-        if 'TMPDIR' not in os.environ and min(memory, shutil.disk_usage(SHM).free) >= SHM_BYTES and os.access(SHM, os.W_OK):
+        if min(memory, shutil.disk_usage(SHM).free) >= room and os.access(SHM, os.W_OK):
             return SHM
-    return tempfile.gettempdir()
+    return None
 
 
 def make_home(top=None):
-    """A new directory in top, or where there is room; those of processes that are gone are removed."""
-    top = top or _place()
+    """A new directory in top; without it in memory, or else in the temporary one. Those of processes that are gone are removed."""
+    top = top or ('TMPDIR' not in os.environ and in_memory(ROOM)) or tempfile.gettempdir()
     _remove_stale(top)
     return tempfile.mkdtemp(prefix='%s%d-' % (PREFIX, os.getpid()), dir=top)
 

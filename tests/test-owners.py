@@ -817,20 +817,47 @@ def disk_that_only_the_target_has(w):
     assert w.status(w.b) == {} and not os.path.exists(w.lab.live(0)) and same_file(w.lab.live(1), kept)
 
 
-@scenario("btrfs", "xfs")
-def taken_out_where_it_is_not(w):
-    """…and goes with the next run once the configuration names it no more"""
-    w.lab.add_disk()
+def left_behind(w):
+    """A disk that only pve1 has, alone on its storage, while the guest is on pve2: its image, and what the last run there said."""
+    w.c.share_disk("other", "xfs")
+    image = [os.path.join(node.mount, "other/images/100/vm-100-disk-1.raw") for node in (w.a, w.b)]
+    os.makedirs(os.path.dirname(image[0]))
+    with open(image[0], "wb") as f:
+        f.write(os.urandom(1 << 20))
+    config = w.lab.config().strip()
+    w.c.write_guest("pve1", 100, f"{config}\nscsi9: other:100/vm-100-disk-1.raw,size=1M\n")
     w.create()
     w.run()
     w.b.pvesr("failover", "100", "--force", check=True)
-    w.lab.names.remove(w.b.store, 1)
-    w.c.write_guest("pve2", 100, re.sub(r"(disk-1\b[^\n]*)", r"\1,replicate=0", w.lab.config()))
     w.run(w.b)
-    assert "may be all that there is of it" in w.log(w.b) and os.path.exists(w.lab.live(1)), w.log(w.b)
-    w.c.write_guest("pve2", 100, re.sub(r"[^\n]*disk-1\b[^\n]*\n", "", w.lab.config()))
+    os.unlink(image[1])
+    w.c.write_guest("pve2", 100, f"{config}\nscsi9: other:100/vm-100-disk-1.raw,replicate=0,size=1M\n")
+    for _ in range(2):
+        w.run(w.b)
+        assert "may be all that there is of it" in w.log(w.b) and os.path.exists(image[0]), w.log(w.b)
+    return image[0], config
+
+
+@scenario("xfs")
+def taken_out_where_it_is_not(w):
+    """…also on a storage where it is alone: each run tells of it, until the configuration names it no more: then it goes"""
+    image, config = left_behind(w)
+    w.c.write_guest("pve2", 100, config + "\n")
     w.run(w.b)
-    assert not os.path.exists(w.lab.live(1)), w.log(w.b)
+    assert not os.path.exists(image), w.log(w.b)
+
+
+@scenario("xfs")
+def taken_out_after_the_job(w):
+    """…also when the job is removed, whose log has the command by which it goes then"""
+    image, config = left_behind(w)
+    w.b.pvesr("delete", "100-0", check=True)
+    w.run(w.b)
+    command = re.search("on that node: 'pvesr (doctor --guest 100 --free other:.*)'", w.log(w.b))
+    assert command and os.path.exists(image), w.log(w.b)
+    w.c.write_guest("pve2", 100, config + "\n")
+    w.a.pvesr(*command[1].split(), check=True)
+    assert not os.path.exists(image)
 
 
 @scenario("xfs")

@@ -303,7 +303,7 @@ static bool is_on_node(const struct sync *s, const char *volid)
 }
 
 /* 1: the image is here; *is_named: and the configuration names it, under whatever name. */
-static int look_here(struct sync *s, const struct named *named, const char *here, bool *is_named,
+static int look_here(struct sync *s, const struct places *named, const char *here, bool *is_named,
                      struct err *e)
 {
     struct env_volume v = {0};
@@ -312,18 +312,18 @@ static int look_here(struct sync *s, const struct named *named, const char *here
     if (!is_on_node(s, here))
         return 0;
     int r = env_volume_open(s->env, here, s->job->guest, &v, e) < 0 ? -1 : volume_info(v.volume, &info, e);
-    int found = r == 0 && info.exists ? places_find(&named->here, v.volume, &other, e) : r;
+    int found = r == 0 && info.exists ? places_find(named, v.volume, &other, e) : r;
     env_volume_close(&v);
     *is_named = found > 0;
     return found < 0 ? -1 : info.exists;
 }
 
-/* Why the replica stays, malloc'ed; NULL: it goes. here: what the stale one is called on this node. lost: an
- * image that is here is no reason. */
-static char *why_held(struct sync *s, const struct named *named, const char *here, bool lost)
+/* Why the replica stays, malloc'ed; NULL: it goes. here: what the stale one is called on this node; listed:
+ * and the configuration has that name. lost: an image that is here is no reason. */
+static char *why_held(struct sync *s, const struct places *named, const char *here, bool listed, bool lost)
 {
     struct err problem = {0};
-    bool is_named = false, missed = strv_has(&s->was.unseen, here), listed = strv_has(&named->volids, here);
+    bool is_named = false, missed = strv_has(&s->was.unseen, here);
     if (lost && !missed && !listed)
         return NULL;
     int there = look_here(s, named, here, &is_named, &problem);
@@ -391,10 +391,11 @@ void sync_hold(struct sync *s, bool lost)
         struct err ignored; /* what has no name here is not here */
         const char *there = s->stale.v[i];
         _cleanup_free_ char *here = storagemap_volid(&s->map, &s->env->storages, there, &ignored);
-        char *why = here ? why_held(s, &named, here, lost) : NULL;
+        bool listed = here && strv_has(&named.volids, here);
+        char *why = here ? why_held(s, &named.here, here, listed, lost) : NULL;
         if (!why)
             continue;
-        hold(s, there, here, strv_has(&named.volids, here), why);
+        hold(s, there, here, listed, why);
         strv_remove(&s->stale, i);
     }
     strv_release(&named.volids);
