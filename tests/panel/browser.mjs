@@ -8,7 +8,7 @@ const { chromium } = require('playwright-core');
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
 const browser = await chromium.launch({ executablePath: process.env.PVESR_BROWSER, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });
-let context, page, faults = [];
+let context, page, faults = [], answers = [];
 
 const find = ({ role, name, label, text, css, exact = true, within }) => {
     const root = within ? page.locator(within) : page;
@@ -28,6 +28,8 @@ const commands = {
             await page.clock.setFixedTime(now * 1000);
         page.setDefaultTimeout(Number(process.env.PVESR_BROWSER_TIMEOUT || 20000));
         page.on('pageerror', (e) => faults.push(`error: ${e.stack}`));
+        page.on('response', (r) => answers.push(`${r.request().method()} ${new URL(r.url()).pathname} ${r.status()}`));
+        page.on('requestfailed', (r) => answers.push(`${r.method()} ${new URL(r.url()).pathname} ${r.failure()?.errorText}`));
         page.on('console', (m) => {
             // what a request failed with is shown to the user, and Chromium says it, too
             if (m.type() === 'error' && !m.text().startsWith('Failed to load resource'))
@@ -39,6 +41,7 @@ const commands = {
         await context?.close();
         context = undefined;
         faults = [];
+        answers = [];
     },
     goto: ({ url }) => page.goto(url),
     back: () => page.goBack(),
@@ -67,6 +70,12 @@ const commands = {
     },
 };
 
+/* What somebody would look at who wants to know why: the page as it is, and what was asked last. */
+async function scene() {
+    const text = await page?.evaluate(() => document.body.innerText).catch((e) => e.message);
+    return ` [the page: ${JSON.stringify((text ?? 'none').slice(0, 600))}; asked last: ${answers.slice(-8).join(', ')}]`;
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
     const told = JSON.parse(line);
     let answer;
@@ -75,7 +84,7 @@ for await (const line of createInterface({ input: process.stdin })) {
         if (typeof answer.value === 'object' && answer.value !== null && !Array.isArray(answer.value))
             answer.value = null;
     } catch (e) {
-        answer = { error: e.message };
+        answer = { error: e.message + (context ? await scene() : '') };
     }
     process.stdout.write(JSON.stringify(answer) + '\n');
 }
