@@ -311,7 +311,6 @@ def who_goes_meanwhile(w):
 def few_looks(w):
     """whoever may only look takes at most 2 children, one at a guest; those that nobody waits for count; all have 8, and log-ins and changes go on"""
     plan, begun = "/nodes/pve1/replication/{}/plan", []
-    has_keys(w)
     set_password(w, "auditor")
     for job in ("100-0", "101-0"):
         w.create(job, schedule="yearly")
@@ -592,7 +591,6 @@ def failover(w):
 @told
 def tickets(w):
     """a password gives a ticket, that lets its user do what they may, and nobody gets in by less"""
-    has_keys(w)
     for user in ("one", "auditor", "off", "tfa"):
         set_password(w, user)
     with open(os.path.join(w.c.tree, "user.cfg"), "a") as f:
@@ -600,6 +598,7 @@ def tickets(w):
     w.c.write("priv/tfa.cfg", '{"users":{"tfa@pve":{"totp":[{"info":{},"entry":"x"}]}}}')
     w.create(disable="1")
     data = expect(200, log_in(w, "one@pve")).data
+    has_keys(w)
     assert data["username"] == "one@pve" and data["ticket"].startswith("PVE:one@pve:") and "clustername" not in data, data
     assert data["cap"]["vms"] == {} and "dc" in data["cap"], data
     assert expect(200, log_in(w, "one", realm="pve")).data["username"] == "one@pve"
@@ -651,9 +650,46 @@ def tickets(w):
 
 
 @told
+def keys_of_tickets(w):
+    """a log-in waits for the keys of tickets, makes those that are lost, and says what keeps them from being made"""
+    has_keys(w)
+    set_password(w, "one")
+    pair, www = ("priv/authkey.key", "authkey.pub"), "pve-www.key"
+
+    def lose(*names):
+        for name in names:
+            os.unlink(os.path.join(w.c.tree, name))
+
+    def lets_in(answer):
+        expect(200, w.api.call("GET", "/version", headers=as_browser(expect(200, answer).data)))
+    before = expect(200, log_in(w, "one@pve")).data
+    for lost in (pair, pair[:1], pair[1:], (www,), (*pair, www)):
+        lose(*lost)
+        lets_in(log_in(w, "one@pve"))
+    # whoever replaced them was killed between the two
+    os.replace(os.path.join(w.c.tree, "priv/authkey.key"), os.path.join(w.c.tree, "priv/kept"))
+    lets_in(log_in(w, "one@pve"))
+    os.replace(os.path.join(w.c.tree, "priv/kept"), os.path.join(w.c.tree, "priv/authkey.key"))
+    lets_in(log_in(w, "one@pve", expect(200, log_in(w, "one@pve")).data["ticket"]))
+    expect(401, w.api.call("GET", "/version", headers=as_browser(before)))
+
+    lose(*pair)
+    lock = held(os.path.join(w.c.tree, "priv/lock/file-authkey"))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        with lock:
+            begun = [pool.submit(log_in, w, "one@pve") for _ in range(4)]
+            rig.wait_for(lambda: child_of(w.a.daemon, "--make-keys"), "a log-in that waits")
+        for one in begun:
+            lets_in(one.result())
+    lose(*pair)
+    with held(os.path.join(w.c.tree, "priv/lock/file-authkey")):
+        expect(503, log_in(w, "one@pve"), "authkey")
+    lets_in(log_in(w, "one@pve"))
+
+
+@told
 def guessing(w):
     """whoever guesses passwords is not listened to for a while, and tokens and tickets go on"""
-    has_keys(w)
     set_password(w, "one")
     data = expect(200, log_in(w, "one@pve")).data
     for answer in together(lambda _: log_in(w, "auditor@pve", "wrong"), range(10)) + together(lambda _: log_in(w, "auditor@pve", "wrong"), range(10)):

@@ -38,7 +38,7 @@ static int add_www_key(struct bootstrap *b, struct err *e)
 }
 
 /* What the lost key signed stays good, as after a rotation. The private key comes first: where the next one
- * is not written any more, the next start finds out the public one. */
+ * is not written any more, the next look finds out the public one. */
 static int add_new_keys(struct bootstrap *b, const char *public_key, struct err *e)
 {
     struct ticket_new_keys k;
@@ -50,15 +50,24 @@ static int add_new_keys(struct bootstrap *b, const char *public_key, struct err 
     return 0;
 }
 
+/* Whoever replaced them may have been killed between the two. One that is damaged stays as it is. */
+static bool are_of_two(const struct ticket_key_texts *there)
+{
+    struct err ignored;
+    _cleanup_ticket_keys_ struct ticket_keys *k = ticket_keys_new(there, &ignored);
+    return k && !ticket_keys_fit(k);
+}
+
 static int add_keys(struct bootstrap *b, const struct ticket_key_texts *there, struct err *e)
 {
     char *public_key;
     if (!there->private_key)
         return add_new_keys(b, there->public_key, e);
-    if (there->public_key)
+    if (there->public_key && !are_of_two(there))
         return 0;
     if (ticket_keys_public(there->private_key, &public_key, e) < 0)
         return -1;
+    add(b, "authkey.pub.old", there->public_key ? xstrdup(there->public_key) : NULL);
     add(b, "authkey.pub", public_key);
     return 0;
 }

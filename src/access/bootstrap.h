@@ -17,7 +17,8 @@ struct bootstrap {
 };
 
 /* The files to write, in this order, under the tree's lock; n 0: nothing is missing. Nothing that is there is
- * replaced, but an authkey.pub whose private key is gone. ERR_CONFIG: authkey.key is there and no key. */
+ * replaced, but an authkey.pub whose private key is gone, or another. ERR_CONFIG: authkey.key is there and no
+ * key. */
 int bootstrap_plan(const struct access_texts *there, struct bootstrap *ret, struct err *e);
 /* Private keys are overwritten. */
 void bootstrap_release(struct bootstrap *b);

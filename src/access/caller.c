@@ -127,11 +127,16 @@ void issued_release(struct issued *i)
     *i = (struct issued){0};
 }
 
+bool access_can_issue(const struct access *a)
+{
+    return a->keys && *a->csrf_secret && ticket_keys_fit(a->keys);
+}
+
 int access_issue(const struct access *a, const char *userid, int64_t now, struct issued *ret, struct err *e)
 {
     if (!a->keys || !*a->csrf_secret)
         return err_set(e, ERR_CONFIG, 0, "no ticket can be made: %s is missing or damaged",
-                       a->keys ? "pve-www.key" : "authkey.key");
+                       a->keys ? "pve-www.key" : "authkey.key or authkey.pub");
     *ret = (struct issued){.ticket = ticket_make(a->keys, userid, now, e)};
     if (!ret->ticket)
         return -1;

@@ -70,5 +70,7 @@ struct issued { /* of POST /access/ticket */
     char csrf[CSRF_TOKEN_MAX];
 };
 void issued_release(struct issued *i);
+/* Is there what tickets are signed with, and would they be good? Not while keys are made or replaced. */
+bool access_can_issue(const struct access *a);
 /* For who was let in (login_check, access_renew). A token gets none. */
 int access_issue(const struct access *a, const char *userid, int64_t now, struct issued *ret, struct err *e);

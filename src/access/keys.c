@@ -120,6 +120,15 @@ bool keys_verify(const struct ticket_keys *k, const char *text, size_t len, int6
     return k->old_key && stamp <= k->rotated + KEYS_GRACE && is_signed_by(k->old_key, text, len, signature);
 }
 
+bool ticket_keys_fit(const struct ticket_keys *k)
+{
+    static const char text[] = "any";
+    struct err ignored;
+    _cleanup_buf_ struct buf signature = BUF_INIT;
+    return keys_sign(k, text, sizeof text, &signature, &ignored) == 0 &&
+           is_signed_by(k->public_key, text, sizeof text, &signature);
+}
+
 /* ---- new ones ---- */
 
 void ticket_new_keys_release(struct ticket_new_keys *k)

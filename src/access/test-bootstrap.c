@@ -110,6 +110,17 @@ static void test_keys(void **state)
     check_files(&b, "authkey.pub.old priv/authkey.key authkey.pub");
     assert_string_equal(text_of(&b, "authkey.pub.old"), TEST_PUB);
     assert_string_not_equal(text_of(&b, "authkey.pub"), TEST_PUB);
+    _cleanup_free_ char *other = xstrdup(text_of(&b, "authkey.pub"));
+    bootstrap_release(&b);
+    assert_int_equal(
+        bootstrap_plan(&(struct access_texts){USER, WWW, .keys = {TEST_KEY, other, NULL, 0}}, &b, &e), 0);
+    check_files(&b, "authkey.pub.old authkey.pub");
+    assert_string_equal(text_of(&b, "authkey.pub.old"), other);
+    assert_string_equal(text_of(&b, "authkey.pub"), TEST_PUB);
+    bootstrap_release(&b);
+    assert_int_equal(
+        bootstrap_plan(&(struct access_texts){USER, WWW, .keys = {TEST_KEY, "damaged", NULL, 0}}, &b, &e), 0);
+    check_files(&b, "");
     bootstrap_release(&b);
     assert_int_equal(bootstrap_plan(&(struct access_texts){USER, .keys = {"damaged", NULL, NULL, 0}}, &b, &e),
                      -1);

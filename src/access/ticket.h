@@ -27,6 +27,9 @@ struct ticket_key_texts {
 struct ticket_keys *ticket_keys_new(const struct ticket_key_texts *texts, struct err *e);
 void ticket_keys_free(struct ticket_keys *k);
 CLEANUP_FUNC(ticket_keys_free, struct ticket_keys)
+/* Is what the private key signs good by the public one? Not without a private key, nor while somebody
+ * replaces them one by one. */
+bool ticket_keys_fit(const struct ticket_keys *k);
 #define _cleanup_ticket_keys_ _cleanup_(ticket_keys_freep)
 
 /* "PVE:USER@REALM:HHHHHHHH::SIGNATURE", malloc'ed; NULL and why not: no private key, or userid is no

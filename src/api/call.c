@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 #include <syslog.h>
 
 #define PREFIX_DEPTH 2 /* "api2", "json" */
@@ -421,7 +422,7 @@ int call_refuse_as_said(struct call *c, const struct child_result *r)
         if (refuse_named(c, lines.v[i]) < 0)
             return -1;
     if (lines.n)
-        return call_refuse(c, r->status == 75 ? 503 : 500, "%s", lines.v[lines.n - 1]);
+        return call_refuse(c, r->status == EX_TEMPFAIL ? 503 : 500, "%s", lines.v[lines.n - 1]);
     return call_refuse(c, 500, "pvesr ended with status %d and said nothing", r->status);
 }
 

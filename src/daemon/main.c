@@ -5,6 +5,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <sysexits.h>
 
 enum { EXIT_USAGE = 255 };
 
@@ -92,7 +93,7 @@ static int run_errand(const struct options *o)
     int r = daemon_errand(o->config, o->errand, o->arg, &e);
     if (r != 0)
         fprintf(stderr, "%s\n", e.text);
-    return r < 0 ? 1 : r;
+    return r < 0 && e.kind == ERR_BUSY ? EX_TEMPFAIL : r < 0 ? 1 : r;
 }
 
 int main(int argc, char **argv)

@@ -115,6 +115,36 @@ static char *login_name(const struct call *c)
     return login_userid(call_text(c, P_USERNAME), call_text(c, P_REALM));
 }
 
+/* An errand of pvesrd itself, so that no hash, no PAM and no lock holds up anybody. */
+static int ask_errand(struct call *c, const char *errand, const struct buf *input,
+                      int (*finish)(struct call *c, const struct child_result *r, struct err *e),
+                      struct err *e)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    strv_adds(&argv, "/proc/self/exe", errand, NULL);
+    if (c->api->config)
+        strv_addf(&argv, "--config=%s", c->api->config);
+    return call_child(c, &argv, input ? input->data : NULL, input ? input->len : 0, finish, e);
+}
+
+static int on_keys_made(struct call *c, const struct child_result *r, struct err *e)
+{
+    _cleanup_free_ char *userid = login_name(c);
+    if (r->status != 0)
+        return call_refuse_as_said(c, r);
+    c->now = clock_epoch();
+    api_update_who(c->api, c->tree);
+    return c->api->who.access ? give_ticket(c, userid, e) : refuse_login(c, userid, c->api->who.problem);
+}
+
+/* Whoever is quicker than the look for keys behind a start, or comes while they are replaced, waits for it.
+ */
+static int let_in(struct call *c, const char *userid, struct err *e)
+{
+    return access_can_issue(c->api->who.access) ? give_ticket(c, userid, e)
+                                                : ask_errand(c, "--make-keys", NULL, on_keys_made, e);
+}
+
 /* A child said yes or no. */
 static int on_checked(struct call *c, const struct child_result *r, struct err *e)
 {
@@ -123,24 +153,19 @@ static int on_checked(struct call *c, const struct child_result *r, struct err *
     c->now = clock_epoch();
     if (r->status == 0 && c->api->who.access) {
         attempts_succeeded(c->api->attempts, c->address, userid);
-        return give_ticket(c, userid, e);
+        return let_in(c, userid, e);
     }
     attempts_failed(c->api->attempts, c->address, userid, clock);
     return refuse_login(c, userid, r->err.len ? buf_str(&r->err) : "it could not be checked");
 }
 
-/* pvesrd itself, so that neither hash nor PAM holds up anybody. */
 static int ask_for_password(struct call *c, const char *userid, struct err *e)
 {
-    _cleanup_strv_ struct strv argv = STRV_INIT;
     struct buf input = BUF_INIT;
     buf_add(&input, userid, strlen(userid) + 1);
     buf_add(&input, call_text(c, P_PASSWORD), strlen(call_text(c, P_PASSWORD)) + 1);
     buf_add(&input, c->address, strlen(c->address) + 1);
-    strv_adds(&argv, "/proc/self/exe", "--check-login", NULL);
-    if (c->api->config)
-        strv_addf(&argv, "--config=%s", c->api->config);
-    int r = call_child(c, &argv, input.data, input.len, on_checked, e);
+    int r = ask_errand(c, "--check-login", &input, on_checked, e);
     explicit_bzero(input.data, input.room);
     buf_release(&input);
     return r;
@@ -152,7 +177,7 @@ static int renew(struct call *c, const char *userid, struct err *e)
     struct err why = {0};
     if (access_renew(c->api->who.access, userid, call_text(c, P_PASSWORD), c->now, &why) < 0)
         return refuse_login(c, userid, why.text);
-    return give_ticket(c, userid, e);
+    return let_in(c, userid, e);
 }
 
 int serve_ticket(struct call *c, struct err *e)
