@@ -411,7 +411,7 @@ static int align_disks(struct failover *f, struct err *e)
         return 0;
     int r = instants_choose(&all, f->guest.id, f->options->point, e);
     if (r > 0)
-        instants_tell(&all, f->out);
+        instants_tell(&all, f->guest.id, f->out);
     if (r >= 0 || instants_are_one(&all))
         note_point(f, &all);
     if (r > 0 && !f->options->dry_run)

@@ -13,6 +13,8 @@ void instants_release(struct instants *i)
 {
     for (size_t k = 0; k < i->n; k++) {
         snapshots_release(&i->v[k].snapshots);
+        strv_release(&i->v[k].newer);
+        strv_release(&i->v[k].newer_as);
         env_volume_close(&i->v[k].v);
     }
     free(i->v);
@@ -27,6 +29,7 @@ static bool is_changed(const struct snapshot *s)
 static int look(struct env *env, const char *volid, uint32_t guest, struct instant_volume *ret, struct err *e)
 {
     char owner[32], base[SNAPSHOT_ID_LEN + 1], since[SNAPSHOT_NAME_MAX + 1];
+    struct volume_info info;
     if (env_volume_open(env, volid, guest, &ret->v, e) < 0)
         return -1;
     volume_idle(ret->v.volume);
@@ -35,8 +38,9 @@ static int look(struct env *env, const char *volid, uint32_t guest, struct insta
                   : *base                                           ? volume_differs(ret->v.volume, base, e)
                                                                     : volume_written(ret->v.volume, since, e);
     if (written < 0 || volume_snapshots(ret->v.volume, &ret->snapshots, e) < 0 ||
-        volume_seals(ret->v.volume, &ret->snapshots, true, e) < 0)
+        volume_seals(ret->v.volume, &ret->snapshots, true, e) < 0 || volume_info(ret->v.volume, &info, e) < 0)
         return -1;
+    ret->one_line = info.one_line;
     ret->shown = *base ? snapshots_find_id(&ret->snapshots, base) : NULL;
     ret->written = written;
     return 0;
@@ -214,6 +218,30 @@ static int check_point(const struct instants *i, uint32_t guest, const char *poi
                    guest, point, guest);
 }
 
+static void keep_newer(struct instant_volume *v, const char *from)
+{
+    char name[SNAPSHOT_NAME_MAX + 1];
+    unsigned n = 1;
+    do
+        aside_name(from, n++, name);
+    while (snapshots_find(&v->snapshots, name) || strv_has(&v->newer_as, name));
+    strv_add(&v->newer, from);
+    strv_add(&v->newer_as, name);
+}
+
+/* What was not received stays by itself. */
+static void choose_newer(struct instant_volume *v, const char *chosen)
+{
+    const struct snapshot *to = v->one_line ? snapshots_find(&v->snapshots, chosen) : NULL;
+    for (size_t k = 0; to && k < v->snapshots.n; k++) {
+        const struct snapshot *s = &v->snapshots.v[k];
+        bool goes = s->seq > to->seq && s->flags & SNAPSHOT_RECEIVED && s->flags & SNAPSHOT_READABLE &&
+                    !(s->flags & (SNAPSHOT_STRANGE | SNAPSHOT_APART)) && !snapshot_is_aside(s->name);
+        if (goes)
+            keep_newer(v, s->name);
+    }
+}
+
 int instants_choose(struct instants *i, uint32_t guest, const char *point, struct err *e)
 {
     const char *name = point ? point : newest(i, guest, false);
@@ -225,7 +253,20 @@ int instants_choose(struct instants *i, uint32_t guest, const char *point, struc
         return i->n ? none_in_common(i, guest, e) : 0;
     strcpy(i->chosen, name);
     i->named = point;
-    return show_all(i, i->chosen) ? 0 : 1;
+    if (show_all(i, i->chosen))
+        return 0;
+    for (size_t k = 0; k < i->n; k++)
+        choose_newer(&i->v[k], i->chosen);
+    return 1;
+}
+
+static void tell_newer(const struct instant_volume *v, uint32_t guest, struct buf *out)
+{
+    for (size_t k = 0; k < v->newer.n; k++)
+        buf_addf(out,
+                 "note: %s: restore point %s is newer, and is kept aside as %s: 'pvesr clone %" PRIu32
+                 " %s NEWID' makes a guest of it\n",
+                 v->v.volid, v->newer.v[k], v->newer_as.v[k], guest, v->newer_as.v[k]);
 }
 
 static void tell(const struct instants *i, const struct instant_volume *v, struct buf *out)
@@ -246,10 +287,12 @@ static void tell(const struct instants *i, const struct instant_volume *v, struc
                  i->named ? "as --point says" : "the newest that all disks have");
 }
 
-void instants_tell(const struct instants *i, struct buf *out)
+void instants_tell(const struct instants *i, uint32_t guest, struct buf *out)
 {
-    for (size_t k = 0; k < i->n; k++)
+    for (size_t k = 0; k < i->n; k++) {
         tell(i, &i->v[k], out);
+        tell_newer(&i->v[k], guest, out);
+    }
 }
 
 void instants_tell_written(const struct instants *i, struct buf *out)
@@ -276,6 +319,9 @@ int instants_show(struct env *env, struct instants *i, uint32_t guest, struct er
         snprintf(v->aside, sizeof v->aside, ASIDE_PREFIX "failover_%" PRIu32 "_%" PRId64, guest,
                  clock_epoch());
         v->anew = true;
+        v->points = i->v[k].newer;
+        v->points_as = i->v[k].newer_as;
+        i->v[k].newer = i->v[k].newer_as = (struct strv)STRV_INIT;
         volumes[intent.n++] = i->v[k].v.volume;
     }
     return intent_carry_out(env, &intent, volumes, NULL, e);

@@ -14,7 +14,11 @@ struct instant_volume {
     struct snapshots snapshots;
     const struct snapshot *shown; /* NULL: the live volume was never a replica */
     bool written;                 /* it is not what `shown` holds, whoever else has what it is */
-    bool spare; /* the guest starts without it: where it lacks a point, that is no obstacle */
+    bool spare;    /* the guest starts without it: where it lacks a point, that is no obstacle */
+    bool one_line; /* (volume_info) */
+    /* What is newer than the chosen one and would go where the storage knows but one line of snapshots: maybe
+     * nobody else has it any more. And the names under which it is kept aside. */
+    struct strv newer, newer_as;
 };
 
 struct instants {
@@ -38,8 +42,8 @@ int instants_choose(struct instants *i, uint32_t guest, const char *point, struc
 const char *instants_newest(const struct instants *i, uint32_t guest);
 /* Do all show one restore point, whichever, is it what the disks are, and nothing known against it? */
 bool instants_are_one(const struct instants *i);
-/* What instants_show would change, one line a volume. */
-void instants_tell(const struct instants *i, struct buf *out);
+/* What instants_show would change, one line a volume, and one for each restore point that it keeps aside. */
+void instants_tell(const struct instants *i, uint32_t guest, struct buf *out);
 /* Which of them are not what they show, and are left so, one line a volume. */
 void instants_tell_written(const struct instants *i, struct buf *out);
 /* All of them show the chosen one, or, after a failure, what they showed. What was written is kept aside. */
