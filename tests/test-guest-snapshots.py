@@ -422,6 +422,29 @@ def lost_at_home(w):
     w.proved()
 
 
+@scenario()
+def rolled_back_at_home(w):
+    """somebody rolls the guest's disk back, and destroys a snapshot of the guest's for that which its configuration lists: its data stays on the target"""
+    first = w.lab.take_guest_snapshot()
+    w.lab.write(0, 5)
+    w.create()
+    w.run()
+    w.lab.write(0, 5)
+    lost = w.lab.take_guest_snapshot()
+    kept = w.copy(w.lab.live(0))
+    w.lab.write(0, 5)
+    w.run()
+    drop_points(w)
+    w.lab.names.drop_snapshot(w.a.store, 0, lost)
+    w.lab.roll_back(first)
+    for _ in range(2):
+        w.run()
+        assert "full sync" not in w.log() and same_file(w.lab.live(0), w.lab.replica(0)), w.log()
+        named = (0, lost) in w.lab.names.entries(w.b.store)[0] and same_file(w.lab.names.snapshot(w.b.store, 0, lost), kept)
+        assert named or w.kept_aside(w.b.store, 0, kept), w.log()
+        w.lab.write(0, 5)
+
+
 def moved(w, to, other):
     w.c.node(to).pvesr("failover", "100", "--force", check=True)
     w.owner = to

@@ -582,6 +582,27 @@ def old_runs_are_forgotten(w):
     assert sorted(r["job"] for r in runs) == ["100-0"] * 10 + ["200-0"] * 12, [r["job"] for r in runs]
 
 
+@scenario()
+def of_a_job_that_is_no_more(w):
+    """a job is removed, and its restore points are kept; another one to the same node begins at a guest snapshot that is older: the points stay, by their names or kept aside"""
+    kept = {}
+    w.lab.take_guest_snapshot()
+    w.create("--keep", "last=4")
+    for _ in range(3):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+    w.a.pvesr("delete", "100-0", "--keep", check=True)
+    w.run()
+    w.create(job="100-1")
+    for _ in range(2):
+        w.lab.write(0, 5)
+        w.run(job="100-1")
+        assert same_file(w.lab.live(0), w.lab.replica(0)) and "full sync" not in w.log(job="100-1"), w.log(job="100-1")
+        for point, (copy,) in kept.items():
+            named = point in points(w) and same_file(w.lab.names.snapshot(w.b.store, 0, point), copy)
+            assert named or w.kept_aside(w.b.store, 0, copy), w.log(job="100-1")
+
+
 def newer_are_aside(w, kept, said, newer):
     """Where snapshots are of one line, those that were newer are kept aside, which is told with the command that makes a guest of them."""
     for n, point in enumerate(newer):

@@ -139,14 +139,13 @@ bool siblings_settled(const struct snapshots *source, const struct strv *sibling
     return true;
 }
 
-/* Of the same guest, but of none of its jobs. */
-static bool is_orphan(const char *name, const char *job_id, const struct strv *siblings)
+bool snapshot_is_orphan(const char *name, const char *job_id, const struct strv *siblings)
 {
     if (snapshot_is_of_job(name, job_id) || !snapshot_is_of_guest(name, (uint32_t)strtoul(job_id, NULL, 10)))
         return false;
     const char *job = name + strlen("__replicate_");
     size_t n = (size_t)(strchr(job, '_') - name) + 1; /* up to the job's end */
-    for (size_t i = 0; i < siblings->n; i++)
+    for (size_t i = 0; siblings && i < siblings->n; i++)
         if (strncmp(siblings->v[i], name, n) == 0)
             return false;
     return true;
@@ -161,7 +160,7 @@ static bool is_data(const struct retain *by, const struct received *side, const 
 static bool received_goes(const struct retain *by, const char *name)
 {
     if (!snapshot_is_of_job(name, by->job_id))
-        return is_orphan(name, by->job_id, by->siblings) && !is_data(by, by->here, name);
+        return snapshot_is_orphan(name, by->job_id, by->siblings) && !is_data(by, by->here, name);
     return by->leave ? !is_data(by, by->here, name) : !history_has(by->history, name);
 }
 

@@ -12,10 +12,10 @@ import rig
 SOME = {
     "test-scenarios.py": "written_replica failover",
     "test-owners.py": "planned_moves",
-    "test-guest-snapshots.py": "rolled_back_behind_another lost_guest_snapshot",
+    "test-guest-snapshots.py": "rolled_back_behind_another lost_guest_snapshot rolled_back_at_home",
     "test-same-id.py": "another_guest its_other_disk restored",
     "test-places.py": "twice_the_same one_for_both",
-    "test-history.py": "clone a_chosen_point_stays",
+    "test-history.py": "clone a_chosen_point_stays of_a_job_that_is_no_more",
     "test-instant.py": "tested_and_kept written_within_the_commit failed_over_again",
 }
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
