@@ -534,6 +534,31 @@ def properties_go_with_their_job(w):
 
 
 @test
+def made_anew_elsewhere(w):
+    """a job that is removed by force while its run fails, or is killed, and made anew to another node has failed nowhere, and runs at once"""
+    w.c.add_node("pve3")
+    slow = os.path.join(w.b.dir, "slow")
+    with open(slow, "w") as f:
+        f.write("#!/bin/sh\nsleep 3\n")
+    os.chmod(slow, 0o755)
+    w.c.set_agent("pve2", [slow], whole=True)
+    d = Daemon(w.a)
+    for job, end in (("100-0", None), ("100-1", signal.SIGKILL)):
+        w.create(job)
+        rig.wait_for(lambda job=job: w.running(job), "the run")
+        pid = w.state(job)["pid"]
+        w.a.pvesr("delete", job, "--force", check=True)
+        w.create(job, target="pve3")
+        if end:
+            rig.wait_for(lambda job=job: d.told("1 jobs, 1 running"), "the new one")
+            os.killpg(pid, end)
+        w.wait_synced(job)
+        assert w.state(job)["fail_count"] == 0, w.state(job)
+        w.a.pvesr("delete", job, "--force", check=True)
+    assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
+
+
+@test
 def one_bad_target(w):
     """a node that lives and does no more keeps two workers from the others, and no more"""
     w.c.add_node("pve3")

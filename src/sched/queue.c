@@ -89,6 +89,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->try_before = from->try_before;
     to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
+    to->changes_before = from->changes_before;
     to->verify_after = from->verify_after;
     free(to->said);
     to->said = take_ptr(from->said);
@@ -117,11 +118,19 @@ static bool concerns(const struct job *job, const struct guest_list *guests, con
     return *lost || due_concerns(job, guests, node);
 }
 
+static void count_change(struct queue *q, const struct jobs *jobs)
+{
+    q->changes += strcmp(q->digest, jobs->digest) != 0 || q->written != jobs->written;
+    memcpy(q->digest, jobs->digest, sizeof q->digest);
+    q->written = jobs->written;
+}
+
 void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,
                     const struct members *members, const char *node)
 {
     struct queue_job *v = xcalloc(jobs->n + jobs->n_unread + q->running + 1, sizeof *v);
     size_t n = 0;
+    count_change(q, jobs);
     for (size_t i = 0; i < jobs->n + jobs->n_unread; i++) {
         const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
         struct queue_job *before = queue_find(q, job->id);
@@ -159,9 +168,15 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
         q->running += v[i].running;
 }
 
+static bool may_be_of_another(const struct queue *q, const struct queue_job *j, const struct job_state *s)
+{
+    bool none = j->outcome == QUEUE_DONE ? !s->last_try : j->changes_before != q->changes;
+    return none && j->anew < QUEUE_MADE_ANEW_MOST;
+}
+
 /* A run that was no success, and whose failure is not in the state either (it could not even begin, or was
  * killed), is put off here, or it would be started again at once. */
-static void judge_run(struct queue_job *j, const struct job_state *s, int64_t now)
+static void judge_run(const struct queue *q, struct queue_job *j, const struct job_state *s, int64_t now)
 {
     /* schedule-now, right after a run, sets last_try to what it was before one that it asked for */
     bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before || s->last_sync != j->sync_before
@@ -173,7 +188,7 @@ static void judge_run(struct queue_job *j, const struct job_state *s, int64_t no
     } else if (traced) {
         j->lost = j->anew = 0;
         j->not_before = 0;
-    } else if (j->outcome == QUEUE_DONE && !s->last_try && j->anew < QUEUE_MADE_ANEW_MOST) {
+    } else if (may_be_of_another(q, j, s)) {
         j->anew++;
         j->not_before = now + QUEUE_MADE_ANEW;
     } else {
@@ -259,7 +274,7 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     bool ended = j->stale;
     j->stale = false;
     if (ended)
-        judge_run(j, s, now);
+        judge_run(q, j, s, now);
     if (asked)
         j->not_before = 0;
     take_hindrance(j, s, ev);
@@ -527,6 +542,7 @@ void queue_started(struct queue *q, struct queue_job *j)
     j->try_before = j->last_try;
     j->sync_before = j->last_sync;
     j->fails_before = j->fail_count;
+    j->changes_before = q->changes;
     q->running++;
 }
 
@@ -577,6 +593,7 @@ void queue_lost(struct queue *q, struct queue_job *j)
     j->try_before = j->last_try;
     j->sync_before = j->last_sync;
     j->fails_before = j->fail_count;
+    j->changes_before = q->changes;
 }
 
 void queue_foreign_ended(struct queue *q, pid_t pid)
