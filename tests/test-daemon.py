@@ -534,6 +534,23 @@ def properties_go_with_their_job(w):
 
 
 @test
+def properties_mended_by_hand(w):
+    """a fault of replication-ext.cfg is seen, and mended, as soon as somebody writes the file, in place too"""
+    w.create("100-0", "--keep", "last=3", "--schedule", "*:*:0/2")
+    extras = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(extras) as f:
+        good = f.read()
+    d = Daemon(w.a)
+    w.wait_synced()
+    w.c.write("replication-ext.cfg", good.replace("last=3", "lost=3"))
+    rig.wait_for(lambda: "invalid keep 'lost=3'" in d.words(), "the fault in the log")
+    before = w.state("100-0")["last_sync"]
+    with open(extras, "w") as f:
+        f.write(good)
+    w.wait_synced(after=before)
+
+
+@test
 def made_anew_elsewhere(w):
     """a job that is removed by force while its run fails, or is killed, and made anew to another node has failed nowhere, and runs at once"""
     w.c.add_node("pve3")
