@@ -134,10 +134,10 @@ def no_loops(w):
     expect(508, w.api.get("/nodes/pve2/replication"), "this is node 'pve1': node 'pve1' took it for 'pve2'")
 
 
-def new_certificate(folder, name):
+def new_certificate(folder, name, kind=("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")):
     """A pair NAME.pem, NAME.key as an administrator makes it: texts."""
     pem, key = (os.path.join(folder, f"{name}.{end}") for end in ("pem", "key"))
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", pem,
+    subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-keyout", key, "-out", pem,
                     "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,IP:127.0.0.2"], check=True, capture_output=True)
     return [open(path).read() for path in (pem, key)]
 
@@ -169,6 +169,38 @@ def a_new_certificate(w):
         os.unlink(os.path.join(w.c.tree, f"nodes/pve2/pveproxy-ssl.{end}"))
     rig.wait_for(lambda: shown() == first, "the node's own certificate")
     assert expect(200, w.api.get("/nodes/pve2/replication")).data == []
+
+
+@told
+def a_certificate_in_two_steps(w):
+    """an administrator who takes the node's certificate away before there is another one for its key keeps the key, and what is no key stays, too"""
+    folder = os.path.join(w.c.tree, "nodes/pve2")
+
+    def shown():
+        return ssl.get_server_certificate((w.api2.host, w.api2.port)).strip()
+
+    def put(name, text):
+        w.c.write(f"nodes/pve2/{name}", text)
+
+    def key_there():
+        with open(os.path.join(folder, "pve-ssl.key")) as f:
+            return f.read()
+    for more in ({}, {"kind": ("rsa:2048",)}):
+        pem, key = new_certificate(w.c.dir, "own", **more)
+        put("pve-ssl.key", key)
+        put("pve-ssl.pem", pem)
+        rig.wait_for(lambda pem=pem: shown() == pem.strip(), "the administrator's certificate")
+        os.unlink(os.path.join(folder, "pve-ssl.pem"))
+        rig.wait_for(lambda pem=pem: shown() != pem.strip(), "one that is made")
+        assert key_there() == key, "the administrator's key is gone"
+        expect(200, w.api.get("/nodes/pve2/replication"))
+        put("pve-ssl.pem", pem)
+        rig.wait_for(lambda pem=pem: shown() == pem.strip(), "the administrator's certificate again")
+    put("pve-ssl.key", "nonsense\n")
+    os.unlink(os.path.join(folder, "pve-ssl.pem"))
+    rig.wait_for(lambda: "nodes/pve2/pve-ssl.key' cannot be read" in w.b.daemon.words(), "its word")
+    assert key_there() == "nonsense\n" and shown() == pem.strip()
+    expect(200, w.api.get("/nodes/pve2/replication"))
 
 
 class Strange:
