@@ -55,6 +55,27 @@ def the_life_of_a_job(w):
 
 
 @told
+def two_change_a_job(w):
+    """of two who change what they have read, the second is refused, whichever file of the jobs has the setting"""
+    def change(read, **more):
+        return w.api.put("/cluster/replication/100-0", digest=read["digest"], **more)
+
+    def read():
+        return expect(200, w.api.get("/cluster/replication/100-0")).data
+    w.create(disable="1")
+    for more, later in (({"rate": "8"}, {"rate": "9"}), ({"keep": "last=3"}, {"keep": "last=5"}), ({"keep": "last=7"}, {"max-age": "2h"}),
+                        ({"delete": "keep"}, {"keep": "last=2"})):
+        before = read()
+        expect(200, change(before, **more))
+        after = read()
+        expect(500, change(before, **later), "detected modified configuration")
+        assert read() == after, (after, read())
+        said = json.loads(w.a.pvesr("read", "100-0", check=True).stdout)
+        assert said["digest"] == after["digest"], said
+        w.a.pvesr("update", "100-0", "--comment", "as it was read", "--digest", said["digest"], check=True)
+
+
+@told
 def the_job_file_is_emptied(w):
     """what removes the last job at once on another node may leave an empty job file: lists are empty then, no error"""
     w.create()

@@ -1,5 +1,6 @@
 #include "cluster/jobs.h"
 
+#include "conf/digest.h"
 #include "conf/lines.h"
 
 #include <string.h>
@@ -34,11 +35,23 @@ static int read_files(struct tree *t, struct job_files *ret, struct err *e)
     return 0;
 }
 
+/* What is set there alone is a change, too. Without it the digest is that of Proxmox VE. */
+static void add_to_digest(const struct buf *extras, struct jobs *ret)
+{
+    _cleanup_buf_ struct buf all = BUF_INIT;
+    if (!ret->extras.n || !*ret->digest)
+        return;
+    buf_adds(&all, ret->digest);
+    buf_add(&all, extras->data, extras->len);
+    digest_sha1(all.data, all.len, ret->digest);
+}
+
 static void parse(const struct tree *t, const struct job_files *f, struct jobs *ret)
 {
     jobs_parse(file_name, f->has[0] ? buf_str(&f->text[0]) : NULL, f->text[0].len, ret);
     ret->written = written_at(t);
     jobs_parse_extras(ret, extras_name, f->has[1] ? buf_str(&f->text[1]) : NULL, f->text[1].len);
+    add_to_digest(&f->text[1], ret);
 }
 
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
