@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """pvesrd as an administrator meets it: it runs jobs when they are due, notices changes, stops cleanly, survives a kill."""
+import contextlib
 import fcntl
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import rig
 from guestlab import same_file
@@ -531,6 +533,38 @@ def properties_go_with_their_job(w):
         with open(extras) as f:
             return re.findall("local: (.*)", f.read())
     rig.wait_for(lambda: left() == ["101-0"], "the properties gone")
+
+
+@test
+def asked_for_during_a_run(w):
+    """a run that is asked for while one is under way, as by whoever makes a job and wants it to run, or asks twice, follows it, and nobody waits for that"""
+    slow = os.path.join(w.b.dir, "slow")
+    with open(slow, "w") as f:
+        f.write('#!/bin/sh\nsleep 12\nexec "$@"\n')
+    os.chmod(slow, 0o755)
+    w.c.set_agent("pve2", [slow])
+    w.create("100-0", "--schedule", "1-1 3:00")
+    Daemon(w.a)
+    rig.wait_for(lambda: guest_is_locked(w), "the run, before it has said so")
+    for _ in range(2):
+        begun = time.monotonic()
+        assert w.a.pvesr("schedule-now", "100-0", check=True).stdout == ""
+        assert time.monotonic() - begun < 8 * rig.SLOW, "it waits for the end of the run"
+    w.c.set_agent("pve2", None)
+    w.wait_synced()
+    w.wait_synced(after=w.state("100-0")["last_sync"])
+    rig.wait_for(lambda: [one["result"] for one in w.runs()] == ["ok", "ok"], "two runs")
+    assert not w.running(), "one more than was asked for"
+
+
+def guest_is_locked(w):
+    path = os.path.join(w.a.lock_dir, "pve-migrate-100")
+    with contextlib.suppress(FileNotFoundError), open(path) as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @test
