@@ -13,7 +13,7 @@ import time
 
 import rig
 from guestlab import same_file
-from rigdaemon import Daemon
+from rigdaemon import Daemon, child_of, held
 
 MB = 1000 * 1000
 
@@ -607,6 +607,37 @@ def made_anew_elsewhere(w):
         assert w.state(job)["fail_count"] == 0, w.state(job)
         w.a.pvesr("delete", job, "--force", check=True)
     assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
+
+
+@test
+def off_and_on_again(w):
+    """a job that is disabled, or gone, for no more than the moment in which its run looks has not failed, and runs soon"""
+    d, lock = Daemon(w.a), os.path.join(w.a.lock_dir, "pve-migrate-100")
+    w.create("100-0", "--schedule", "1-1 3:00")
+    with open(os.path.join(w.c.tree, "replication.cfg")) as f:
+        text = f.read()
+    w.wait_synced()
+    for gone, why in ((text.replace("target", "disable\n\ttarget"), "is disabled"), ("# no jobs\n", "no such job")):
+        before, told = w.state("100-0")["last_sync"], d.words().count(why)
+        with held(lock):
+            edit_state(w, last_try=0)
+            rig.wait_for(lambda: child_of(d, "run", "100-0"), "the run, which waits")
+            w.c.write("replication.cfg", gone)
+        rig.wait_for(lambda why=why, told=told: d.words().count(why) > told, "its end")
+        w.c.write("replication.cfg", text)
+        w.wait_synced(after=before)
+        assert w.state("100-0")["fail_count"] == 0, w.state("100-0")
+    assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
+
+
+def edit_state(w, **more):
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    with open(path) as f:
+        states = json.load(f)
+    states["100"]["local/pve2"].update(more)
+    with open(path + ".new", "w") as f:
+        json.dump(states, f)
+    os.rename(path + ".new", path)
 
 
 @test

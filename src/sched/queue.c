@@ -120,9 +120,9 @@ static bool concerns(const struct job *job, const struct guest_list *guests, con
 
 static void count_change(struct queue *q, const struct jobs *jobs)
 {
-    q->changes += strcmp(q->digest, jobs->digest) != 0 || q->written != jobs->written;
+    q->changes += strcmp(q->digest, jobs->digest) != 0 || q->stamp != jobs->stamp;
     memcpy(q->digest, jobs->digest, sizeof q->digest);
-    q->written = jobs->written;
+    q->stamp = jobs->stamp;
 }
 
 void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,

@@ -93,8 +93,8 @@ struct queue {
     unsigned max_per_target; /* workers that one node may keep busy; set by the owner */
     bool several;            /* its jobs are not all on the same storages */
     unsigned changes;        /* of the file of the jobs, as this process saw it… */
-    char digest[41];         /* …whose text and… */
-    int64_t written;         /* …time were these last */
+    char digest[41];         /* …which was this then… */
+    uint64_t stamp;          /* …as it was written then */
 };
 
 void queue_init(struct queue *q, unsigned max_workers, unsigned max_per_target);
