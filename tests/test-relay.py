@@ -85,6 +85,7 @@ def a_node_that_is_away(w):
     expect(200, w.api.get(path))
     with open(place) as f:
         line = f.read()
+    w.b.daemon.kill(signal.SIGSTOP)  # it would put that right
     # another's key: the daemon of pve1 itself is not pve2
     with open(place, "w") as f:
         f.write(line.replace(w.api2.host, w.api.host))
@@ -96,7 +97,6 @@ def a_node_that_is_away(w):
     with open(place, "w") as f:
         f.write(line)
     # it stands still: the kernel takes connections, nobody answers
-    w.b.daemon.kill(signal.SIGSTOP)
     w.api.patience = 1
     try:
         answers = []
@@ -122,12 +122,30 @@ def a_node_that_is_away(w):
 
 
 @told
+def a_place_that_is_lost(w):
+    """what the tree says of where a node's API is comes back by itself when the tree has lost it, as one that is put back or of a cluster that the node joins"""
+    path, place = "/nodes/pve2/replication", os.path.join(w.c.tree, "nodes/pve2/pvesr-api")
+    with open(place) as f:
+        line = f.read()
+    os.unlink(place)
+    expect(595, w.api.get(path), "no node of that name has served its API in this cluster yet")
+    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place", 60)
+    with open(place, "w") as f:
+        f.write("damaged")
+    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place again", 60)
+    with open(place) as f:
+        assert f.read() == line
+    assert "other nodes" not in w.b.daemon.words(), w.b.daemon.words()
+
+
+@told
 def no_loops(w):
     """what came by a node goes on to no other"""
     headers = {"Authorization": w.api.auth, "PVESR-Forwarded-By": "pve2"}
     expect(200, w.api.call("GET", "/nodes/pve1/replication", headers=headers))
     expect(508, w.api.call("GET", "/nodes/pve2/replication", headers=headers), "this is node 'pve1': node 'pve2' took it for 'pve2'")
-    # a tree that calls pve1's own address pve2
+    # a tree that calls pve1's own address pve2: the daemon there would put it right
+    w.b.daemon.kill(signal.SIGSTOP)
     with open(os.path.join(w.c.tree, "nodes/pve1/pvesr-api")) as f:
         line = f.read()
     w.c.write("nodes/pve2/pvesr-api", line)

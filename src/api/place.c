@@ -114,8 +114,8 @@ int place_find(struct tree *t, const char *node, struct place *ret, struct err *
     _cleanup_free_ char *line = buf_take(&text);
     if (parse(line, ret, &why) < 0)
         r = err_set(e, ERR_CONFIG, 0,
-                    "the file '%s' of the cluster is damaged: %s; pvesrd of node '%s' writes it anew when it "
-                    "starts",
+                    "the file '%s' of the cluster is damaged: %s; pvesrd of node '%s' writes it anew "
+                    "within 30 s, if it runs",
                     path, why.text, node);
     if (r == 0 && is_every_address(ret->host))
         r = ask_members(t, node, &ret->host, e);
