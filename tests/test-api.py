@@ -17,7 +17,7 @@ import rig
 import rigapi
 from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
 from rigapi import token
-from rigdaemon import child_of, held, stop_doctor
+from rigdaemon import Daemon, child_of, held, stop_doctor
 
 
 @told
@@ -706,6 +706,39 @@ def keys_of_tickets(w):
     with held(os.path.join(w.c.tree, "priv/lock/file-authkey")):
         expect(503, log_in(w, "one@pve"), "authkey")
     lets_in(log_in(w, "one@pve"))
+
+
+@told
+def a_tree_that_is_away(w):
+    """a tree that is empty because it is not mounted is said, and stays empty: the API makes nothing there by which it would seem to be this node's; when it is back, all goes on"""
+    tree, away, why = w.c.tree, w.c.tree + ".away", "is empty, and this node has had jobs: is it mounted?"
+
+    def is_paused():
+        return w.a.daemon.told("STATUS=Paused: the configuration tree") and "1 jobs" not in w.a.daemon.notices[-1]
+
+    def stays_so(seconds):
+        end = time.monotonic() + seconds
+        rig.wait_for(lambda: time.monotonic() > end or os.listdir(tree), "that nothing comes", 2 * seconds)
+        assert os.listdir(tree) == [] and is_paused(), (os.listdir(tree), w.a.daemon.notices)
+        told = w.a.pvesr("status")
+        assert told.returncode == 1 and why in told.stderr, told
+    w.create()
+    w.wait_synced()
+    w.b.daemon.stop()
+    os.rename(tree, away)
+    os.mkdir(tree)
+    rig.wait_for(is_paused, "the pause")
+    stays_so(6)
+    w.a.daemon.stop()
+    w.a.daemon = Daemon(w.a)
+    rig.wait_for(is_paused, "the pause of the next one")
+    stays_so(13)
+    assert "the API is not served: the configuration tree" in w.a.daemon.words(), w.a.daemon.words()
+    os.rmdir(tree)
+    os.rename(away, tree)
+    rig.wait_for(lambda: answers(w), "the API", 60)
+    assert w.ids() == ["100-0"] and w.state()["last_sync"], w.state()
+    rig.wait_for(lambda: w.a.daemon.told("STATUS=1 jobs"), "the schedule")
 
 
 @told

@@ -1,5 +1,6 @@
 #include "api/certificate.h"
 
+#include "api/home.h"
 #include "base/fs.h"
 #include "cluster/members.h"
 
@@ -148,6 +149,8 @@ static int make_and_keep(const struct settings *s, struct tree *t, const char *c
     if (tree_is_pmxcfs(t))
         return err_set(e, ERR_CONFIG, 0,
                        "the node's certificate '%s' is not there: 'pvecm updatecerts' makes it", cert);
+    if (home_check(t, s, e) < 0)
+        return -1;
     name_node(s, t, &names);
     bool had = ret->key.len;
     if (make(s->node, &names, key, ret, e) < 0 ||

@@ -4,6 +4,7 @@
 #include "api/certificate.h"
 #include "api/events.h"
 #include "api/files.h"
+#include "api/home.h"
 #include "api/listen.h"
 #include "api/place.h"
 #include "api/reason.h"
@@ -142,7 +143,8 @@ static void publish(struct server *s, struct tree *t)
     _cleanup_free_ char *where = listen_where(s->api->settings);
     bool said = s->unpublished;
     s->publish_again = clock_mono() + PUBLISH_SECONDS;
-    s->unpublished = place_publish(t, s->api->settings, where, buf_str(&s->cert), &e) < 0;
+    s->unpublished = home_check(t, s->api->settings, &e) < 0 ||
+                     place_publish(t, s->api->settings, where, buf_str(&s->cert), &e) < 0;
     if (s->unpublished && !said)
         s->api->log(LOG_WARNING, "other nodes cannot ask this one's API until that is mended: %s", e.text);
     else if (said && !s->unpublished)

@@ -1,6 +1,7 @@
 #include "api/who.h"
 
 #include "access/bootstrap.h"
+#include "api/home.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -179,10 +180,12 @@ static int make_missing(struct tree *t, int64_t now, struct err *e)
     return r;
 }
 
-int who_make_keys(struct tree *t, int64_t now, struct err *e)
+int who_make_keys(struct tree *t, const struct settings *s, int64_t now, struct err *e)
 {
     if (tree_is_pmxcfs(t))
         return 0;
+    if (home_check(t, s, e) < 0)
+        return -1;
     _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(t, "authkey", e);
     return lock ? make_missing(t, now, e) : -1;
 }
