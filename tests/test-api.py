@@ -55,6 +55,23 @@ def the_life_of_a_job(w):
 
 
 @told
+def asked_where_the_guest_was(w):
+    """who asks the node for a run on which the guest was a moment ago is told where it is, and not that a run will come"""
+    run = "/nodes/{}/replication/100-0/schedule_now"
+    w.create(schedule="1-1 3:00")
+    w.wait_synced()
+    expect(500, w.api2.post(run.format("pve2")), "guest 100 is on node 'pve1', and its jobs run there")
+    w.c.move_guest(100, "pve1", "pve2")
+    for api in (w.api, w.api2):
+        expect(500, api.post(run.format("pve1")), "guest 100 is on node 'pve2', and its jobs run there")
+    before = time.time()
+    expect(200, w.api.post(run.format("pve2")))
+    rig.wait_for(lambda: w.state(api=w.api2)["last_sync"] >= int(before), "a run there")
+    os.unlink(os.path.join(w.c.tree, "nodes/pve2/qemu-server/100.conf"))
+    expect(500, w.api.post(run.format("pve2")), "guest 100 does not exist")
+
+
+@told
 def two_change_a_job(w):
     """of two who change what they have read, the second is refused, whichever file of the jobs has the setting"""
     def change(read, **more):
