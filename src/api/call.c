@@ -484,6 +484,16 @@ void call_list(struct call *c, const struct rows *rows, bool (*wanted)(const str
 
 /* ---- the answer ---- */
 
+/* Metrics are text of both formats that Prometheus knows: it is called as what was asked for. */
+const char *call_type(const struct call *c, const char *accept)
+{
+    if (!c->text.len)
+        return "application/json;charset=UTF-8";
+    return accept && strstr(accept, "application/openmetrics-text")
+               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+               : "text/plain; version=0.0.4; charset=utf-8";
+}
+
 void call_print(const struct call *c, struct buf *body)
 {
     if (c->text.len) {

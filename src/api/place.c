@@ -1,5 +1,6 @@
 #include "api/place.h"
 
+#include "api/home.h"
 #include "base/base64.h"
 #include "cluster/members.h"
 
@@ -63,7 +64,7 @@ int place_publish(struct tree *t, const struct settings *s, const char *where, c
     _cleanup_free_ char *path = path_of(s->node);
     _cleanup_buf_ struct buf line = BUF_INIT, now = BUF_INIT;
     buf_addf(&line, "%s ", where);
-    if (add_pin(pem, &line, e) < 0)
+    if (home_check(t, s, e) < 0 || add_pin(pem, &line, e) < 0)
         return -1;
     buf_addc(&line, '\n');
     if (tree_read(t, path, &now, e) == 0 && strcmp(buf_str(&now), buf_str(&line)) == 0)

@@ -4,7 +4,6 @@
 #include "api/certificate.h"
 #include "api/events.h"
 #include "api/files.h"
-#include "api/home.h"
 #include "api/listen.h"
 #include "api/place.h"
 #include "api/reason.h"
@@ -143,8 +142,7 @@ static void publish(struct server *s, struct tree *t)
     _cleanup_free_ char *where = listen_where(s->api->settings);
     bool said = s->unpublished;
     s->publish_again = clock_mono() + PUBLISH_SECONDS;
-    s->unpublished = home_check(t, s->api->settings, &e) < 0 ||
-                     place_publish(t, s->api->settings, where, buf_str(&s->cert), &e) < 0;
+    s->unpublished = place_publish(t, s->api->settings, where, buf_str(&s->cert), &e) < 0;
     if (s->unpublished && !said)
         s->api->log(LOG_WARNING, "other nodes cannot ask this one's API until that is mended: %s", e.text);
     else if (said && !s->unpublished)
@@ -332,17 +330,6 @@ static void fill(struct http_request *r, const char *method)
     c->arg = r;
 }
 
-/* Metrics are text of both formats that Prometheus knows: it is called as what was asked for. */
-static const char *type_of(const struct http_request *r)
-{
-    const char *accept = header(r->mhd, "Accept");
-    if (!r->call.text.len)
-        return "application/json;charset=UTF-8";
-    return accept && strstr(accept, "application/openmetrics-text")
-               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-               : "text/plain; version=0.0.4; charset=utf-8";
-}
-
 /* Asked for more when what it gave is on its way: whoever does not take that in time is cut, as all are. */
 static ssize_t on_read(void *cls, uint64_t at, char *out, size_t room)
 {
@@ -386,7 +373,7 @@ static enum MHD_Result send_answer(struct http_request *r)
     if (!response)
         return MHD_NO;
     unsigned status = c->extjs && c->status != 401 ? 200 : c->status;
-    MHD_add_response_header(response, "Content-Type", type_of(r));
+    MHD_add_response_header(response, "Content-Type", call_type(c, header(r->mhd, "Accept")));
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     reason_set(status, status == c->status ? c->message : NULL);
