@@ -64,12 +64,12 @@ int place_publish(struct tree *t, const struct settings *s, const char *where, c
     _cleanup_free_ char *path = path_of(s->node);
     _cleanup_buf_ struct buf line = BUF_INIT, now = BUF_INIT;
     buf_addf(&line, "%s ", where);
-    if (home_check(t, s, e) < 0 || add_pin(pem, &line, e) < 0)
+    if (add_pin(pem, &line, e) < 0)
         return -1;
     buf_addc(&line, '\n');
     if (tree_read(t, path, &now, e) == 0 && strcmp(buf_str(&now), buf_str(&line)) == 0)
         return 0;
-    return tree_write(t, path, line.data, line.len, e);
+    return home_check(t, s, e) < 0 ? -1 : tree_write(t, path, line.data, line.len, e);
 }
 
 /* ---- found ---- */
