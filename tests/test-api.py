@@ -741,10 +741,16 @@ def a_tree_that_is_away(w):
         assert told.returncode == 1 and why in told.stderr, told
     w.create()
     w.wait_synced()
+    has_keys(w)
+    set_password(w, "auditor")
+    session = as_browser(expect(200, log_in(w, "auditor@pve")).data)
     w.b.daemon.stop()
     os.rename(tree, away)
     os.mkdir(tree)
     rig.wait_for(is_paused, "the pause")
+    for headers in (session, {"Authorization": w.api.auth}):
+        expect(503, w.api.call("GET", "/version", headers=headers), "nobody can be known now")
+    expect(401, w.api.call("GET", "/version", headers={}))
     stays_so(6)
     w.a.daemon.stop()
     w.a.daemon = Daemon(w.a)
@@ -754,6 +760,7 @@ def a_tree_that_is_away(w):
     os.rmdir(tree)
     os.rename(away, tree)
     rig.wait_for(lambda: answers(w), "the API", 60)
+    expect(200, w.api.call("GET", "/version", headers=session))
     assert w.ids() == ["100-0"] and w.state()["last_sync"], w.state()
     rig.wait_for(lambda: w.a.daemon.told("STATUS=1 jobs"), "the schedule")
 

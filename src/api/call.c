@@ -167,7 +167,10 @@ static int identify(struct call *c)
     if (r == 0)
         return 0;
     *c->caller.who = 0;
-    if (c->credentials.authorization || c->credentials.cookie)
+    bool tries = c->credentials.authorization || c->credentials.cookie;
+    if (tries && who_is_bare(&c->api->who)) /* a panel would end its session, which is good again later */
+        return call_refuse(c, 503, "nobody can be known now: the cluster's tree has neither users nor keys");
+    if (tries)
         api_log_often(c->api, LOG_NOTICE, "API: a request from %s is refused: %s", c->address, e.text);
     return call_refuse(c, 401, "authentication failure");
 }

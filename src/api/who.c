@@ -122,6 +122,11 @@ void who_update(struct who *w, struct tree *t, struct strv *told)
     parse(w, told);
 }
 
+bool who_is_bare(const struct who *w)
+{
+    return w->access && !w->text[WHO_USERS].len && !w->text[WHO_PUBLIC].len;
+}
+
 void who_release(struct who *w)
 {
     for (size_t i = 0; i < WHO_FILES; i++)

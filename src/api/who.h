@@ -21,6 +21,8 @@ struct who {
 
 /* Bring it up to date. Warnings and problems that are new are appended to *told. */
 void who_update(struct who *w, struct tree *t, struct strv *told);
+/* Neither a user nor a key is there, as before the first start, or in a tree that is not mounted. */
+bool who_is_bare(const struct who *w);
 void who_release(struct who *w);
 
 /* Where no Proxmox VE does it: make the keys of tickets that are not there, or older than a day. Waits for
