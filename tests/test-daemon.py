@@ -610,6 +610,30 @@ def made_anew_elsewhere(w):
 
 
 @test
+def removed_during_its_run(w):
+    """a job that is removed by force while its run goes on leaves no state by which it would seem to be lost, and one that is made anew meanwhile begins without"""
+    slow = os.path.join(w.b.dir, "slow")
+    with open(slow, "w") as f:
+        f.write('#!/bin/sh\nsleep 3\nexec "$@"\n')
+    os.chmod(slow, 0o755)
+    w.c.set_agent("pve2", [slow])
+    w.add_guest(101, MB)
+    w.create("101-0", "--disable", "1")
+    for again in (False, True):
+        w.create("100-0")
+        run = w.a.popen("run", "--id", "100-0")
+        rig.wait_for(lambda: w.running(), "the run")
+        w.a.pvesr("delete", "100-0", "--force", check=True)
+        if again:
+            w.create("100-0", "--keep", "last=2")
+        assert run.wait(60 * rig.SLOW) == 0
+        with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
+            assert "100" not in json.load(f)
+        told = w.a.pvesr("status", check=True)
+        assert "100-0" not in told.stderr and ("100-0" in told.stdout) == again, told
+
+
+@test
 def off_and_on_again(w):
     """a job that is disabled, or gone, for no more than the moment in which its run looks has not failed, and runs soon"""
     d, lock = Daemon(w.a), os.path.join(w.a.lock_dir, "pve-migrate-100")

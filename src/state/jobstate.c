@@ -151,7 +151,7 @@ int job_state_store(const char *state_dir, uint32_t guest, const char *target, c
 static void put_anew(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
     if (old.len)
-        state_encode(out, old, arg, crowded);
+        put_state(old, arg, crowded, out);
 }
 
 int job_state_renew(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
