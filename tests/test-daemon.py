@@ -605,6 +605,8 @@ def made_anew_elsewhere(w):
             os.killpg(pid, end)
         w.wait_synced(job)
         assert w.state(job)["fail_count"] == 0, w.state(job)
+        with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
+            assert list(json.load(f)["100"]) == ["local/pve3"], "the job that is no more has a state"
         w.a.pvesr("delete", job, "--force", check=True)
     assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
 

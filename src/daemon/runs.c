@@ -95,16 +95,18 @@ static void record_kill(const struct run *r, int signal)
                            signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
                                                "'journalctl -k' says so"
                                              : "");
-    const struct job_loss loss = {.pid = r->pid,
-                                  .how = all->stop == STOP_NOT ? how : NULL,
-                                  .job = r->job,
-                                  .node = all->node,
-                                  .since = r->since};
+    struct job_loss loss = {.pid = r->pid,
+                            .how = all->stop == STOP_NOT ? how : NULL,
+                            .job = r->job,
+                            .node = all->node,
+                            .since = r->since};
     if (loss.how) {
         log_line(LOG_WARNING, "job '%s': %s", r->job, how);
         tell_journal(all, &loss, r->target);
         queue_said(all->queue, r->job, how, r->pid, r->since);
     }
+    if (j && (j->gone || strcmp(j->target, r->target) != 0)) /* then no state is made for it anew */
+        loss.since = 0;
     if (j && job_state_lose(all->state_dir, j->guest, r->target, &loss, &e) < 0)
         log_line(LOG_WARNING, "that the run of job '%s' was killed is not in its state: %s", r->job, e.text);
 }

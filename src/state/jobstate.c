@@ -263,7 +263,7 @@ void job_state_count_lost(struct job_state *s)
 static bool left_no_trace(const struct job_state *s, const struct job_loss *loss)
 {
     bool older = s->last_try < loss->since || s->last_try > loss->since + JOB_CLOCK_SLACK;
-    return loss->how && !s->pid && !s->lost && older;
+    return loss->how && loss->since && !s->pid && !s->lost && older;
 }
 
 static void begin_for(struct job_state *s, const struct job_loss *loss)
