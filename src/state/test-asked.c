@@ -1,4 +1,4 @@
-/* What schedule-now writes, and for whom. */
+/* What schedule-now writes, and for whom; what comes to a state between a look and a record. */
 #include "state/testdir.h"
 
 #include "base/proc.h"
@@ -106,9 +106,24 @@ static void test_asked_for_during_a_run(void **state)
     job_state_release(&s);
 }
 
+/* Another run began, and ended, between the look that found a process gone and its record. */
+static void test_lost_and_run_since(void **state)
+{
+    struct err e;
+    const struct job_loss loss = {.pid = 4711, .how = "killed"};
+    struct job_state s = {.duration = -1, .last_try = 1800000000, .last_sync = 1800000000};
+    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
+    assert_ok(job_state_lose(*state, 100, "a", &loss, &e), &e);
+    assert_ok(job_state_load(*state, 100, "a", &s, &e), &e);
+    assert_int_equal(s.fail_count, 0);
+    assert_int_equal(s.last_try, 1800000000);
+    job_state_release(&s);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {DIR_TEST(test_schedule_now),
-                                              DIR_TEST(test_asked_for_during_a_run)};
+                                              DIR_TEST(test_asked_for_during_a_run),
+                                              DIR_TEST(test_lost_and_run_since)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

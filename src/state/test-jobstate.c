@@ -180,16 +180,6 @@ static void test_lost_without_a_trace(void **state)
     assert_state(*state, INT32_MAX, 1, NULL);
 }
 
-/* Another run began, and ended, between the look that found a process gone and its record. */
-static void test_lost_and_run_since(void **state)
-{
-    struct err e;
-    struct job_state s = {.duration = -1, .last_try = 1800000000, .last_sync = 1800000000};
-    assert_ok(job_state_store(*state, 100, "a", &s, &e), &e);
-    assert_ok(gone(*state, 4711, "killed", &e), &e);
-    assert_state(*state, 0, 0, NULL);
-}
-
 static void test_lost(void **state)
 {
     struct err e;
@@ -581,7 +571,7 @@ int main(void)
         DIR_TEST(test_other_entries_stay_byte_for_byte),
         DIR_TEST(test_own_keys),
         DIR_TEST(test_lost),
-        DIR_TEST(test_lost_and_run_since),
+
         DIR_TEST(test_lost_without_a_trace),
         DIR_TEST(test_postponed),
         DIR_TEST(test_remove),
