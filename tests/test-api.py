@@ -17,7 +17,7 @@ import rig
 import rigapi
 from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
 from rigapi import token
-from rigdaemon import child_of, held, stop_doctor
+from rigdaemon import Daemon, child_of, held, stop_doctor
 
 
 @told
@@ -52,6 +52,44 @@ def the_life_of_a_job(w):
     expect(404, w.api.put("/cluster/replication/100-0", rate="8"), "no such job '100-0'")
     expect(404, w.api.delete("/cluster/replication/100-0"), "no such job '100-0'")
     expect(200, w.api.delete("/cluster/replication/100-0", force="1"))
+
+
+@told
+def asked_where_the_guest_was(w):
+    """who asks the node for a run on which the guest was a moment ago is told where it is, and not that a run will come"""
+    run = "/nodes/{}/replication/100-0/schedule_now"
+    w.create(schedule="1-1 3:00")
+    w.wait_synced()
+    expect(500, w.api2.post(run.format("pve2")), "guest 100 is on node 'pve1', and its jobs run there")
+    w.c.move_guest(100, "pve1", "pve2")
+    for api in (w.api, w.api2):
+        expect(500, api.post(run.format("pve1")), "guest 100 is on node 'pve2', and its jobs run there")
+    before = time.time()
+    expect(200, w.api.post(run.format("pve2")))
+    rig.wait_for(lambda: w.state(api=w.api2)["last_sync"] >= int(before), "a run there")
+    os.unlink(os.path.join(w.c.tree, "nodes/pve2/qemu-server/100.conf"))
+    expect(500, w.api.post(run.format("pve2")), "guest 100 does not exist")
+
+
+@told
+def two_change_a_job(w):
+    """of two who change what they have read, the second is refused, whichever file of the jobs has the setting"""
+    def change(read, **more):
+        return w.api.put("/cluster/replication/100-0", digest=read["digest"], **more)
+
+    def read():
+        return expect(200, w.api.get("/cluster/replication/100-0")).data
+    w.create(disable="1")
+    for more, later in (({"rate": "8"}, {"rate": "9"}), ({"keep": "last=3"}, {"keep": "last=5"}), ({"keep": "last=7"}, {"max-age": "2h"}),
+                        ({"delete": "keep"}, {"keep": "last=2"})):
+        before = read()
+        expect(200, change(before, **more))
+        after = read()
+        expect(500, change(before, **later), "detected modified configuration")
+        assert read() == after, (after, read())
+        said = json.loads(w.a.pvesr("read", "100-0", check=True).stdout)
+        assert said["digest"] == after["digest"], said
+        w.a.pvesr("update", "100-0", "--comment", "as it was read", "--digest", said["digest"], check=True)
 
 
 @told
@@ -685,6 +723,46 @@ def keys_of_tickets(w):
     with held(os.path.join(w.c.tree, "priv/lock/file-authkey")):
         expect(503, log_in(w, "one@pve"), "authkey")
     lets_in(log_in(w, "one@pve"))
+
+
+@told
+def a_tree_that_is_away(w):
+    """a tree that is empty because it is not mounted is said, and stays empty: the API makes nothing there by which it would seem to be this node's; when it is back, all goes on"""
+    tree, away, why = w.c.tree, w.c.tree + ".away", "is empty, and this node has had jobs: is it mounted?"
+
+    def is_paused():
+        return w.a.daemon.told("STATUS=Paused: the configuration tree") and "1 jobs" not in w.a.daemon.notices[-1]
+
+    def stays_so(seconds):
+        end = time.monotonic() + seconds
+        rig.wait_for(lambda: time.monotonic() > end or os.listdir(tree), "that nothing comes", 2 * seconds)
+        assert os.listdir(tree) == [] and is_paused(), (os.listdir(tree), w.a.daemon.notices)
+        told = w.a.pvesr("status")
+        assert told.returncode == 1 and why in told.stderr, told
+    w.create()
+    w.wait_synced()
+    has_keys(w)
+    set_password(w, "auditor")
+    session = as_browser(expect(200, log_in(w, "auditor@pve")).data)
+    w.b.daemon.stop()
+    os.rename(tree, away)
+    os.mkdir(tree)
+    rig.wait_for(is_paused, "the pause")
+    for headers in (session, {"Authorization": w.api.auth}):
+        expect(503, w.api.call("GET", "/version", headers=headers), "nobody can be known now")
+    expect(401, w.api.call("GET", "/version", headers={}))
+    stays_so(6)
+    w.a.daemon.stop()
+    w.a.daemon = Daemon(w.a)
+    rig.wait_for(is_paused, "the pause of the next one")
+    stays_so(13)
+    assert "the API is not served: the configuration tree" in w.a.daemon.words(), w.a.daemon.words()
+    os.rmdir(tree)
+    os.rename(away, tree)
+    rig.wait_for(lambda: answers(w), "the API", 60)
+    expect(200, w.api.call("GET", "/version", headers=session))
+    assert w.ids() == ["100-0"] and w.state()["last_sync"], w.state()
+    rig.wait_for(lambda: w.a.daemon.told("STATUS=1 jobs"), "the schedule")
 
 
 @told

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """pvesrd as an administrator meets it: it runs jobs when they are due, notices changes, stops cleanly, survives a kill."""
+import contextlib
 import fcntl
 import json
 import os
@@ -8,10 +9,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import rig
 from guestlab import same_file
-from rigdaemon import Daemon
+from rigdaemon import Daemon, child_of, held
 
 MB = 1000 * 1000
 
@@ -531,6 +533,137 @@ def properties_go_with_their_job(w):
         with open(extras) as f:
             return re.findall("local: (.*)", f.read())
     rig.wait_for(lambda: left() == ["101-0"], "the properties gone")
+
+
+@test
+def asked_for_during_a_run(w):
+    """a run that is asked for while one is under way, as by whoever makes a job and wants it to run, or asks twice, follows it, and nobody waits for that"""
+    slow = os.path.join(w.b.dir, "slow")
+    with open(slow, "w") as f:
+        f.write('#!/bin/sh\nsleep 12\nexec "$@"\n')
+    os.chmod(slow, 0o755)
+    w.c.set_agent("pve2", [slow])
+    w.create("100-0", "--schedule", "1-1 3:00")
+    Daemon(w.a)
+    rig.wait_for(lambda: guest_is_locked(w), "the run, before it has said so")
+    for _ in range(2):
+        begun = time.monotonic()
+        assert w.a.pvesr("schedule-now", "100-0", check=True).stdout == ""
+        assert time.monotonic() - begun < 8 * rig.SLOW, "it waits for the end of the run"
+    w.c.set_agent("pve2", None)
+    w.wait_synced()
+    w.wait_synced(after=w.state("100-0")["last_sync"])
+    rig.wait_for(lambda: [one["result"] for one in w.runs()] == ["ok", "ok"], "two runs")
+    assert not w.running(), "one more than was asked for"
+
+
+def guest_is_locked(w):
+    path = os.path.join(w.a.lock_dir, "pve-migrate-100")
+    with contextlib.suppress(FileNotFoundError), open(path) as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@test
+def properties_mended_by_hand(w):
+    """a fault of replication-ext.cfg is seen, and mended, as soon as somebody writes the file, in place too"""
+    w.create("100-0", "--keep", "last=3", "--schedule", "*:*:0/2")
+    extras = os.path.join(w.c.tree, "replication-ext.cfg")
+    with open(extras) as f:
+        good = f.read()
+    d = Daemon(w.a)
+    w.wait_synced()
+    w.c.write("replication-ext.cfg", good.replace("last=3", "lost=3"))
+    rig.wait_for(lambda: "invalid keep 'lost=3'" in d.words(), "the fault in the log")
+    before = w.state("100-0")["last_sync"]
+    with open(extras, "w") as f:
+        f.write(good)
+    w.wait_synced(after=before)
+
+
+@test
+def made_anew_elsewhere(w):
+    """a job that is removed by force while its run fails, or is killed, and made anew to another node has failed nowhere, and runs at once"""
+    w.c.add_node("pve3")
+    slow = os.path.join(w.b.dir, "slow")
+    with open(slow, "w") as f:
+        f.write("#!/bin/sh\nsleep 3\n")
+    os.chmod(slow, 0o755)
+    w.c.set_agent("pve2", [slow], whole=True)
+    d = Daemon(w.a)
+    for job, end in (("100-0", None), ("100-1", signal.SIGKILL)):
+        w.create(job)
+        rig.wait_for(lambda job=job: w.running(job), "the run")
+        pid = w.state(job)["pid"]
+        w.a.pvesr("delete", job, "--force", check=True)
+        w.create(job, target="pve3")
+        if end:
+            rig.wait_for(lambda job=job: d.told("1 jobs, 1 running"), "the new one")
+            os.killpg(pid, end)
+        w.wait_synced(job)
+        assert w.state(job)["fail_count"] == 0, w.state(job)
+        with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
+            assert list(json.load(f)["100"]) == ["local/pve3"], "the job that is no more has a state"
+        w.a.pvesr("delete", job, "--force", check=True)
+    assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
+
+
+@test
+def removed_during_its_run(w):
+    """a job that is removed by force while its run goes on leaves no state by which it would seem to be lost, and one that is made anew meanwhile begins without"""
+    slow = os.path.join(w.b.dir, "slow")
+    with open(slow, "w") as f:
+        f.write('#!/bin/sh\nsleep 3\nexec "$@"\n')
+    os.chmod(slow, 0o755)
+    w.c.set_agent("pve2", [slow])
+    w.add_guest(101, MB)
+    w.create("101-0", "--disable", "1")
+    for again in (False, True):
+        w.create("100-0")
+        run = w.a.popen("run", "--id", "100-0")
+        rig.wait_for(lambda: w.running(), "the run")
+        w.a.pvesr("delete", "100-0", "--force", check=True)
+        if again:
+            w.create("100-0", "--keep", "last=2")
+        assert run.wait(60 * rig.SLOW) == 0
+        with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
+            assert "100" not in json.load(f)
+        told = w.a.pvesr("status", check=True)
+        assert "100-0" not in told.stderr and ("100-0" in told.stdout) == again, told
+
+
+@test
+def off_and_on_again(w):
+    """a job that is disabled, or gone, for no more than the moment in which its run looks has not failed, and runs soon"""
+    d, lock = Daemon(w.a), os.path.join(w.a.lock_dir, "pve-migrate-100")
+    w.create("100-0", "--schedule", "1-1 3:00")
+    with open(os.path.join(w.c.tree, "replication.cfg")) as f:
+        text = f.read()
+    w.wait_synced()
+    for gone, why in ((text.replace("target", "disable\n\ttarget"), "is disabled"), ("# no jobs\n", "no such job")):
+        before, told = w.state("100-0")["last_sync"], d.words().count(why)
+        with held(lock):
+            edit_state(w, last_try=0)
+            rig.wait_for(lambda: child_of(d, "run", "100-0"), "the run, which waits")
+            w.c.write("replication.cfg", gone)
+        rig.wait_for(lambda why=why, told=told: d.words().count(why) > told, "its end")
+        w.c.write("replication.cfg", text)
+        w.wait_synced(after=before)
+        assert w.state("100-0")["fail_count"] == 0, w.state("100-0")
+    assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
+
+
+def edit_state(w, **more):
+    path = os.path.join(w.a.state_dir, "pve-replication-state.json")
+    with open(path) as f:
+        states = json.load(f)
+    states["100"]["local/pve2"].update(more)
+    with open(path + ".new", "w") as f:
+        json.dump(states, f)
+    os.rename(path + ".new", path)
 
 
 @test

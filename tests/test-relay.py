@@ -85,6 +85,7 @@ def a_node_that_is_away(w):
     expect(200, w.api.get(path))
     with open(place) as f:
         line = f.read()
+    w.b.daemon.kill(signal.SIGSTOP)  # it would put that right
     # another's key: the daemon of pve1 itself is not pve2
     with open(place, "w") as f:
         f.write(line.replace(w.api2.host, w.api.host))
@@ -96,7 +97,6 @@ def a_node_that_is_away(w):
     with open(place, "w") as f:
         f.write(line)
     # it stands still: the kernel takes connections, nobody answers
-    w.b.daemon.kill(signal.SIGSTOP)
     w.api.patience = 1
     try:
         answers = []
@@ -122,22 +122,40 @@ def a_node_that_is_away(w):
 
 
 @told
+def a_place_that_is_lost(w):
+    """what the tree says of where a node's API is comes back by itself when the tree has lost it, as one that is put back or of a cluster that the node joins"""
+    path, place = "/nodes/pve2/replication", os.path.join(w.c.tree, "nodes/pve2/pvesr-api")
+    with open(place) as f:
+        line = f.read()
+    os.unlink(place)
+    expect(595, w.api.get(path), "no node of that name has served its API in this cluster yet")
+    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place", 60)
+    with open(place, "w") as f:
+        f.write("damaged")
+    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place again", 60)
+    with open(place) as f:
+        assert f.read() == line
+    assert "other nodes" not in w.b.daemon.words(), w.b.daemon.words()
+
+
+@told
 def no_loops(w):
     """what came by a node goes on to no other"""
     headers = {"Authorization": w.api.auth, "PVESR-Forwarded-By": "pve2"}
     expect(200, w.api.call("GET", "/nodes/pve1/replication", headers=headers))
     expect(508, w.api.call("GET", "/nodes/pve2/replication", headers=headers), "this is node 'pve1': node 'pve2' took it for 'pve2'")
-    # a tree that calls pve1's own address pve2
+    # a tree that calls pve1's own address pve2: the daemon there would put it right
+    w.b.daemon.kill(signal.SIGSTOP)
     with open(os.path.join(w.c.tree, "nodes/pve1/pvesr-api")) as f:
         line = f.read()
     w.c.write("nodes/pve2/pvesr-api", line)
     expect(508, w.api.get("/nodes/pve2/replication"), "this is node 'pve1': node 'pve1' took it for 'pve2'")
 
 
-def new_certificate(folder, name):
+def new_certificate(folder, name, kind=("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")):
     """A pair NAME.pem, NAME.key as an administrator makes it: texts."""
     pem, key = (os.path.join(folder, f"{name}.{end}") for end in ("pem", "key"))
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", pem,
+    subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-keyout", key, "-out", pem,
                     "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,IP:127.0.0.2"], check=True, capture_output=True)
     return [open(path).read() for path in (pem, key)]
 
@@ -169,6 +187,38 @@ def a_new_certificate(w):
         os.unlink(os.path.join(w.c.tree, f"nodes/pve2/pveproxy-ssl.{end}"))
     rig.wait_for(lambda: shown() == first, "the node's own certificate")
     assert expect(200, w.api.get("/nodes/pve2/replication")).data == []
+
+
+@told
+def a_certificate_in_two_steps(w):
+    """an administrator who takes the node's certificate away before there is another one for its key keeps the key, and what is no key stays, too"""
+    folder = os.path.join(w.c.tree, "nodes/pve2")
+
+    def shown():
+        return ssl.get_server_certificate((w.api2.host, w.api2.port)).strip()
+
+    def put(name, text):
+        w.c.write(f"nodes/pve2/{name}", text)
+
+    def key_there():
+        with open(os.path.join(folder, "pve-ssl.key")) as f:
+            return f.read()
+    for more in ({}, {"kind": ("rsa:2048",)}):
+        pem, key = new_certificate(w.c.dir, "own", **more)
+        put("pve-ssl.key", key)
+        put("pve-ssl.pem", pem)
+        rig.wait_for(lambda pem=pem: shown() == pem.strip(), "the administrator's certificate")
+        os.unlink(os.path.join(folder, "pve-ssl.pem"))
+        rig.wait_for(lambda pem=pem: shown() != pem.strip(), "one that is made")
+        assert key_there() == key, "the administrator's key is gone"
+        expect(200, w.api.get("/nodes/pve2/replication"))
+        put("pve-ssl.pem", pem)
+        rig.wait_for(lambda pem=pem: shown() == pem.strip(), "the administrator's certificate again")
+    put("pve-ssl.key", "nonsense\n")
+    os.unlink(os.path.join(folder, "pve-ssl.pem"))
+    rig.wait_for(lambda: "nodes/pve2/pve-ssl.key' cannot be read" in w.b.daemon.words(), "its word")
+    assert key_there() == "nonsense\n" and shown() == pem.strip()
+    expect(200, w.api.get("/nodes/pve2/replication"))
 
 
 class Strange:

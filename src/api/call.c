@@ -167,7 +167,10 @@ static int identify(struct call *c)
     if (r == 0)
         return 0;
     *c->caller.who = 0;
-    if (c->credentials.authorization || c->credentials.cookie)
+    bool tries = c->credentials.authorization || c->credentials.cookie;
+    if (tries && who_is_bare(&c->api->who)) /* a panel would end its session, which is good again later */
+        return call_refuse(c, 503, "nobody can be known now: the cluster's tree has neither users nor keys");
+    if (tries)
         api_log_often(c->api, LOG_NOTICE, "API: a request from %s is refused: %s", c->address, e.text);
     return call_refuse(c, 401, "authentication failure");
 }
@@ -483,6 +486,16 @@ void call_list(struct call *c, const struct rows *rows, bool (*wanted)(const str
 }
 
 /* ---- the answer ---- */
+
+/* Metrics are text of both formats that Prometheus knows: it is called as what was asked for. */
+const char *call_type(const struct call *c, const char *accept)
+{
+    if (!c->text.len)
+        return "application/json;charset=UTF-8";
+    return accept && strstr(accept, "application/openmetrics-text")
+               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+               : "text/plain; version=0.0.4; charset=utf-8";
+}
 
 void call_print(const struct call *c, struct buf *body)
 {

@@ -109,6 +109,8 @@ static inline unsigned call_seconds(const struct call *c)
 }
 /* The body of the answer, once there is one. */
 void call_print(const struct call *c, struct buf *body);
+/* What kind of text that is, for who sent this header, or NULL. */
+const char *call_type(const struct call *c, const char *accept);
 /* Ends its stream. Wipes what was sent. Of a call that is not answered its child goes on, and nobody waits
  * for it. */
 void call_release(struct call *c);

@@ -1,5 +1,6 @@
 #include "api/certificate.h"
 
+#include "api/home.h"
 #include "base/fs.h"
 #include "cluster/members.h"
 
@@ -76,22 +77,42 @@ static int export(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, struct certi
     if (r < 0)
         return r;
     take(&pem, &ret->cert);
+    if (ret->key.len)
+        return 0;
     if ((r = gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &pem)) < 0)
         return r;
     take(&pem, &ret->key);
     return 0;
 }
 
-static int make(const char *node, const struct strv *names, struct certificate *ret, struct err *e)
+/* The one that there is, or a new one. */
+static int find_key(const struct buf *pem, gnutls_x509_privkey_t *ret)
+{
+    gnutls_datum_t text = {.data = (unsigned char *)pem->data, .size = (unsigned)pem->len};
+    int r = gnutls_x509_privkey_init(ret);
+    if (r < 0)
+        return r;
+    return pem->len ? gnutls_x509_privkey_import2(*ret, &text, GNUTLS_X509_FMT_PEM, NULL, 0)
+                    : gnutls_x509_privkey_generate(*ret, GNUTLS_PK_ECDSA,
+                                                   GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+}
+
+/* For ret->key, which is made where it is empty. */
+static int make(const char *node, const struct strv *names, const char *file, struct certificate *ret,
+                struct err *e)
 {
     gnutls_x509_crt_t crt = NULL;
     gnutls_x509_privkey_t key = NULL;
-    int r = gnutls_x509_crt_init(&crt);
+    int r = find_key(&ret->key, &key);
+    if (r < 0 && ret->key.len) {
+        gnutls_x509_privkey_deinit(key);
+        return err_set(
+            e, ERR_CONFIG, 0,
+            "the key '%s' cannot be read (%s): put a good one there, or remove it, and another one is made",
+            file, gnutls_strerror(r));
+    }
     if (r >= 0)
-        r = gnutls_x509_privkey_init(&key);
-    if (r >= 0)
-        r = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+        r = gnutls_x509_crt_init(&crt);
     if (r >= 0)
         r = describe(crt, key, node, names);
     if (r >= 0)
@@ -119,7 +140,8 @@ static void name_node(const struct settings *s, struct tree *t, struct strv *nam
     members_release(&members);
 }
 
-/* The key first: a certificate without one would be taken for the administrator's. */
+/* The key first: a certificate without one would be taken for the administrator's. A key alone is what a
+ * crash left of this, or an administrator who renews the certificate: it stays. */
 static int make_and_keep(const struct settings *s, struct tree *t, const char *cert, const char *key,
                          struct certificate *ret, struct err *e)
 {
@@ -127,16 +149,19 @@ static int make_and_keep(const struct settings *s, struct tree *t, const char *c
     if (tree_is_pmxcfs(t))
         return err_set(e, ERR_CONFIG, 0,
                        "the node's certificate '%s' is not there: 'pvecm updatecerts' makes it", cert);
+    if (home_check(t, s, e) < 0)
+        return -1;
     name_node(s, t, &names);
-    certificate_release(ret);
-    if (make(s->node, &names, ret, e) < 0 || tree_write(t, key, ret->key.data, ret->key.len, e) < 0)
+    bool had = ret->key.len;
+    if (make(s->node, &names, key, ret, e) < 0 ||
+        (!had && tree_write(t, key, ret->key.data, ret->key.len, e) < 0))
         return -1;
     return tree_write(t, cert, ret->cert.data, ret->cert.len, e);
 }
 
 /* ---- found ---- */
 
-/* 1: there is none. A key alone is what a crash left of making one. */
+/* 1: there is none, at most a key. */
 static int read_pair(struct tree *t, const char *cert, const char *key, struct certificate *ret,
                      struct err *e)
 {

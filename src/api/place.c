@@ -1,5 +1,6 @@
 #include "api/place.h"
 
+#include "api/home.h"
 #include "base/base64.h"
 #include "cluster/members.h"
 
@@ -68,7 +69,7 @@ int place_publish(struct tree *t, const struct settings *s, const char *where, c
     buf_addc(&line, '\n');
     if (tree_read(t, path, &now, e) == 0 && strcmp(buf_str(&now), buf_str(&line)) == 0)
         return 0;
-    return tree_write(t, path, line.data, line.len, e);
+    return home_check(t, s, e) < 0 ? -1 : tree_write(t, path, line.data, line.len, e);
 }
 
 /* ---- found ---- */
@@ -114,8 +115,8 @@ int place_find(struct tree *t, const char *node, struct place *ret, struct err *
     _cleanup_free_ char *line = buf_take(&text);
     if (parse(line, ret, &why) < 0)
         r = err_set(e, ERR_CONFIG, 0,
-                    "the file '%s' of the cluster is damaged: %s; pvesrd of node '%s' writes it anew when it "
-                    "starts",
+                    "the file '%s' of the cluster is damaged: %s; pvesrd of node '%s' writes it anew "
+                    "within 30 s, if it runs",
                     path, why.text, node);
     if (r == 0 && is_every_address(ret->host))
         r = ask_members(t, node, &ret->host, e);

@@ -14,7 +14,7 @@ struct place {
 void place_release(struct place *p);
 
 /* Say that this node's API is served on `where` with the certificate `pem`. Writes nothing that is there
- * already. */
+ * already, and nothing into a tree that is not this node's (home.h). */
 int place_publish(struct tree *t, const struct settings *s, const char *where, const char *pem,
                   struct err *e);
 /* Of a node that listens on all addresses it is the cluster's for it. 1: it has no API. ERR_CONFIG: the line

@@ -47,13 +47,14 @@ struct server {
     struct api *api;
     struct MHD_Daemon *mhd;
     struct buf stamp; /* of the certificate's files */
+    struct buf cert;  /* PEM of the one that is used */
     struct files files;
     sd_event_source *io, *timer, *sweep;
     struct connection *connections;
     struct http_request *waiting;
     bool running;         /* within MHD_run */
     bool unpublished;     /* the others do not know of us yet… */
-    double publish_again; /* …and are told then; monotonic */
+    double publish_again; /* …or may have lost it: looked at then; monotonic */
 };
 
 /* ---- lists ---- */
@@ -135,12 +136,13 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 /* ---- the certificate ---- */
 
 /* A tree that cannot be written now is no reason not to serve. */
-static void publish(struct server *s, struct tree *t, const struct certificate *c)
+static void publish(struct server *s, struct tree *t)
 {
     struct err e = {0};
     _cleanup_free_ char *where = listen_where(s->api->settings);
     bool said = s->unpublished;
-    s->unpublished = place_publish(t, s->api->settings, where, buf_str(&c->cert), &e) < 0;
+    s->publish_again = clock_mono() + PUBLISH_SECONDS;
+    s->unpublished = place_publish(t, s->api->settings, where, buf_str(&s->cert), &e) < 0;
     if (s->unpublished && !said)
         s->api->log(LOG_WARNING, "other nodes cannot ask this one's API until that is mended: %s", e.text);
     else if (said && !s->unpublished)
@@ -156,8 +158,11 @@ static int take_certificate(struct server *s, struct tree *t, struct err *e)
     if (r == 0 && (r = tls_use(&c, &why)) < 0)
         err_set(e, ERR_CONFIG, 0, "the API's certificate (%s) cannot be used: %s",
                 file ? file : "the node's own, in the cluster's tree", why.text);
-    if (r == 0)
-        publish(s, t, &c);
+    if (r == 0) {
+        buf_clear(&s->cert);
+        buf_add(&s->cert, c.cert.data, c.cert.len);
+        publish(s, t);
+    }
     certificate_release(&c);
     return r;
 }
@@ -181,14 +186,16 @@ static void look_at_certificate(struct server *s)
         return;
     certificate_stamp(s->api->settings, t, &stamp);
     bool same = strcmp(buf_str(&stamp), buf_str(&s->stamp)) == 0;
-    if (same && (!s->unpublished || clock_mono() < s->publish_again))
+    if (same) {
+        if (clock_mono() >= s->publish_again)
+            publish(s, t);
         return;
+    }
     buf_clear(&s->stamp);
     buf_adds(&s->stamp, buf_str(&stamp));
-    s->publish_again = clock_mono() + PUBLISH_SECONDS;
-    if (take_certificate(s, t, &e) < 0 && !same)
+    if (take_certificate(s, t, &e) < 0)
         s->api->log(LOG_WARNING, "%s; the former one is used on", e.text);
-    else if (!same)
+    else
         s->api->log(LOG_INFO, "the API's certificate was read again");
 }
 
@@ -323,17 +330,6 @@ static void fill(struct http_request *r, const char *method)
     c->arg = r;
 }
 
-/* Metrics are text of both formats that Prometheus knows: it is called as what was asked for. */
-static const char *type_of(const struct http_request *r)
-{
-    const char *accept = header(r->mhd, "Accept");
-    if (!r->call.text.len)
-        return "application/json;charset=UTF-8";
-    return accept && strstr(accept, "application/openmetrics-text")
-               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-               : "text/plain; version=0.0.4; charset=utf-8";
-}
-
 /* Asked for more when what it gave is on its way: whoever does not take that in time is cut, as all are. */
 static ssize_t on_read(void *cls, uint64_t at, char *out, size_t room)
 {
@@ -377,7 +373,7 @@ static enum MHD_Result send_answer(struct http_request *r)
     if (!response)
         return MHD_NO;
     unsigned status = c->extjs && c->status != 401 ? 200 : c->status;
-    MHD_add_response_header(response, "Content-Type", type_of(r));
+    MHD_add_response_header(response, "Content-Type", call_type(c, header(r->mhd, "Accept")));
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     reason_set(status, status == c->status ? c->message : NULL);
@@ -594,6 +590,7 @@ void server_free(struct server *s)
     sd_event_source_disable_unref(s->sweep);
     tls_release();
     buf_release(&s->stamp);
+    buf_release(&s->cert);
     files_release(&s->files);
     free(s);
 }

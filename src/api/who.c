@@ -1,6 +1,7 @@
 #include "api/who.h"
 
 #include "access/bootstrap.h"
+#include "api/home.h"
 #include "base/fs.h"
 
 #include <errno.h>
@@ -121,6 +122,11 @@ void who_update(struct who *w, struct tree *t, struct strv *told)
     parse(w, told);
 }
 
+bool who_is_bare(const struct who *w)
+{
+    return w->access && !w->text[WHO_USERS].len && !w->text[WHO_PUBLIC].len;
+}
+
 void who_release(struct who *w)
 {
     for (size_t i = 0; i < WHO_FILES; i++)
@@ -179,10 +185,12 @@ static int make_missing(struct tree *t, int64_t now, struct err *e)
     return r;
 }
 
-int who_make_keys(struct tree *t, int64_t now, struct err *e)
+int who_make_keys(struct tree *t, const struct settings *s, int64_t now, struct err *e)
 {
     if (tree_is_pmxcfs(t))
         return 0;
+    if (home_check(t, s, e) < 0)
+        return -1;
     _cleanup_(tree_unlockp) struct tree_lock *lock = tree_lock(t, "authkey", e);
     return lock ? make_missing(t, now, e) : -1;
 }

@@ -1,6 +1,7 @@
 /* schedule-now, set-state: the node-local job state (BEHAVIOUR.md#job-state). */
 #include "cli/commands.h"
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "cli/load.h"
 #include "state/jobstate.h"
@@ -15,6 +16,29 @@ static struct lock *lock_guest(struct env *env, uint32_t guest, struct err *e)
 {
     _cleanup_free_ char *path = env_guest_lock_path(env, guest);
     return lock_take(path, true, GUEST_LOCK_SECONDS, true, e);
+}
+
+/* Whoever has the guest's lock may be a run of the job, which says so a moment after it took that. */
+static int ask(struct env *env, const struct job *job, struct err *e)
+{
+    const char *dir = env->settings.state_dir;
+    _cleanup_free_ char *path = env_guest_lock_path(env, job->guest);
+    double deadline = clock_mono() + GUEST_LOCK_SECONDS;
+    for (int tries = 0;; tries++) {
+        bool during;
+        if (job_state_ask_during(dir, job, &during, e) < 0)
+            return -1;
+        _cleanup_(lock_freep) struct lock *lock =
+            during ? NULL : lock_take(path, true, tries ? 1 : 0, false, e);
+        if (tries && (during || lock))
+            fprintf(stderr, " OK\n");
+        if (during || lock)
+            return during ? 0 : job_state_schedule_now(dir, job, e);
+        if (e->kind != ERR_BUSY || clock_mono() >= deadline)
+            return -1;
+        if (!tries)
+            fprintf(stderr, "trying to acquire lock...\n");
+    }
 }
 
 int cmd_schedule_now(struct env *env, const struct args *a, struct err *e)
@@ -34,10 +58,7 @@ int cmd_schedule_now(struct env *env, const struct args *a, struct err *e)
     if (job->disabled && job->remove == REMOVE_NOT)
         fprintf(stderr, "warning: job '%s' is disabled, it runs once it is enabled: 'pvesr enable %s'\n",
                 job->id, job->id);
-    _cleanup_(lock_freep) struct lock *lock = lock_guest(env, job->guest, e);
-    if (!lock)
-        return -1;
-    return job_state_schedule_now(env->settings.state_dir, job, e);
+    return ask(env, job, e);
 }
 
 int cmd_set_state(struct env *env, const struct args *a, struct err *e)

@@ -1,5 +1,6 @@
 #include "cluster/jobs.h"
 
+#include "conf/digest.h"
 #include "conf/lines.h"
 
 #include <string.h>
@@ -7,11 +8,15 @@
 
 static const char file_name[] = "replication.cfg", extras_name[] = "replication-ext.cfg";
 
-static int64_t written_at(const struct tree *t)
+/* Before it is read: who writes it then is seen by the next look. */
+static void look_when_written(const struct tree *t, struct job_files *ret)
 {
     struct stat st;
     _cleanup_free_ char *path = xasprintf("%s/%s", tree_root(t), file_name);
-    return stat(path, &st) < 0 ? 0 : st.st_mtime;
+    if (stat(path, &st) < 0)
+        return;
+    ret->written = st.st_mtime;
+    ret->stamp = (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec + (st.st_ino << 32);
 }
 
 static void job_files_release(struct job_files *f)
@@ -25,6 +30,7 @@ static void job_files_release(struct job_files *f)
 static int read_files(struct tree *t, struct job_files *ret, struct err *e)
 {
     static const char *const names[] = {file_name, extras_name};
+    look_when_written(t, ret);
     for (size_t i = 0; i < ELEMENTS(names); i++) {
         int r = tree_read(t, names[i], &ret->text[i], e);
         if (r < 0)
@@ -34,11 +40,24 @@ static int read_files(struct tree *t, struct job_files *ret, struct err *e)
     return 0;
 }
 
-static void parse(const struct tree *t, const struct job_files *f, struct jobs *ret)
+/* What is set there alone is a change, too. Without it the digest is that of Proxmox VE. */
+static void add_to_digest(const struct buf *extras, struct jobs *ret)
+{
+    _cleanup_buf_ struct buf all = BUF_INIT;
+    if (!ret->extras.n || !*ret->digest)
+        return;
+    buf_adds(&all, ret->digest);
+    buf_add(&all, extras->data, extras->len);
+    digest_sha1(all.data, all.len, ret->digest);
+}
+
+static void parse(const struct job_files *f, struct jobs *ret)
 {
     jobs_parse(file_name, f->has[0] ? buf_str(&f->text[0]) : NULL, f->text[0].len, ret);
-    ret->written = written_at(t);
+    ret->written = f->written;
+    ret->stamp = f->stamp;
     jobs_parse_extras(ret, extras_name, f->has[1] ? buf_str(&f->text[1]) : NULL, f->text[1].len);
+    add_to_digest(&f->text[1], ret);
 }
 
 int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
@@ -46,7 +65,7 @@ int jobs_load(struct tree *t, struct jobs *ret, struct err *e)
     _cleanup_(job_files_release) struct job_files f = {0};
     if (read_files(t, &f, e) < 0)
         return -1;
-    parse(t, &f, ret);
+    parse(&f, ret);
     return 0;
 }
 
@@ -281,7 +300,7 @@ int jobs_again(struct tree *t, struct jobs_kept *k, struct err *e)
     uint64_t version = k->version + 1;
     jobs_kept_release(k);
     k->version = version;
-    parse(t, &now, &k->jobs);
+    parse(&now, &k->jobs);
     k->files = now;
     k->loaded = true;
     return 1;

@@ -15,6 +15,8 @@ int jobs_save(struct tree *t, struct jobs *j, struct err *e);
 struct job_files {
     struct buf text[2];
     bool has[2];
+    int64_t written; /* as in struct jobs */
+    uint64_t stamp;
 };
 struct jobs_kept {
     struct jobs jobs;

@@ -46,8 +46,10 @@ struct job {
 struct jobs {
     struct job *v; /* sorted: guest ascending, then id as a string */
     size_t n;
-    char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing */
+    char digest[41]; /* SHA-1 hex of the raw text, "" when the file is missing; as loaded (cluster/jobs.h), of
+                        that and the text of replication-ext.cfg, where that has sections */
     int64_t written; /* epoch: since when the file is as it is; 0: unknown */
+    uint64_t stamp;  /* another one when it was written, be it with the same text; 0: unknown */
     bool emptied;    /* the file has the line JOBS_NONE: that it names no job is meant so */
     bool bare;       /* replication-ext.cfg has nothing, and not the line JOBS_PLAIN, either */
     /* Jobs that cannot be read from their sections: target is "-", fault says why; id, guest, source,

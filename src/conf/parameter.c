@@ -123,8 +123,9 @@ const struct parameter parameters[P_COUNT] = {
                   .help = "Node that owns the guest; found out when left out."},
     [P_DELETE] = {"delete", TYPE_LIST, .max = 4096, .check = check_deletable,
                   .help = "Settings to remove from the job."},
-    [P_DIGEST] = {"digest", TYPE_TEXT, .max = 64,
-                  .help = "Refuse the change unless replication.cfg has this SHA-1 digest."},
+    [P_DIGEST] =
+        {"digest", TYPE_TEXT, .max = 64,
+         .help = "Refuse the change unless the files of the jobs still have this digest, as it was read."},
     [P_KEEP] = {"keep", TYPE_BOOLEAN, .fallback = "0", .help = "Keep the volumes on the target."},
     [P_FORCE] = {"force", TYPE_BOOLEAN, .fallback = "0",
                  .help = "Remove the job from the configuration at once and clean up nothing."},

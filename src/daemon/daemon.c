@@ -533,7 +533,7 @@ int daemon_errand(const char *config, enum errand errand, const char *arg, struc
             : errand == ERRAND_SEND        ? courier_errand(&s, t, e)
             : errand == ERRAND_TEST        ? courier_test(&s, t, arg, e)
             : errand == ERRAND_OPTIONS     ? options_write(t, arg, e)
-                                           : who_make_keys(t, clock_epoch(), e);
+                                           : who_make_keys(t, &s, clock_epoch(), e);
     tree_free(t);
     settings_release(&s);
     return r;

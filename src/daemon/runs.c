@@ -33,6 +33,7 @@ struct run {
     int64_t since;   /* it began not before */
     const char *why; /* …it was killed by us; NULL: it was not */
     char job[24];
+    char *target; /* of the job when it began: another one may have its id by now */
     sd_event_source *source;
     int said; /* its stderr, -1: none, or it has ended */
     sd_event_source *speaking;
@@ -57,6 +58,7 @@ static void run_free(struct run *r)
         close(r->said);
     buf_release(&r->words);
     patience_end(r->patience);
+    free(r->target);
     free(r);
 }
 
@@ -68,13 +70,13 @@ static void unlink_run(struct run **p, struct run *r)
 }
 
 /* loss: with job and since. */
-static void tell_journal(const struct runs *all, const struct job_loss *loss, const struct queue_job *j)
+static void tell_journal(const struct runs *all, const struct job_loss *loss, const char *target)
 {
     struct err e = {0};
     struct journal_run row = {.start = loss->since, .error = (char *)loss->how};
     snprintf(row.job, sizeof row.job, "%s", loss->job);
     snprintf(row.node, sizeof row.node, "%s", all->node);
-    snprintf(row.target, sizeof row.target, "%s", j ? j->target : "");
+    snprintf(row.target, sizeof row.target, "%s", target);
     _cleanup_(journal_freep) struct journal *journal = journal_open(all->state_dir, &e);
     if (!journal || journal_killed(journal, loss->pid, &row, &e) < 0)
         log_line(LOG_WARNING, "what became of the run of job '%s' is not in the history: %s", loss->job,
@@ -93,17 +95,19 @@ static void record_kill(const struct run *r, int signal)
                            signal == SIGKILL ? ": if nobody did that, the node's memory was used up, and "
                                                "'journalctl -k' says so"
                                              : "");
-    const struct job_loss loss = {.pid = r->pid,
-                                  .how = all->stop == STOP_NOT ? how : NULL,
-                                  .job = r->job,
-                                  .node = all->node,
-                                  .since = r->since};
+    struct job_loss loss = {.pid = r->pid,
+                            .how = all->stop == STOP_NOT ? how : NULL,
+                            .job = r->job,
+                            .node = all->node,
+                            .since = r->since};
     if (loss.how) {
         log_line(LOG_WARNING, "job '%s': %s", r->job, how);
-        tell_journal(all, &loss, j);
+        tell_journal(all, &loss, r->target);
         queue_said(all->queue, r->job, how, r->pid, r->since);
     }
-    if (j && job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) < 0)
+    if (j && (j->gone || strcmp(j->target, r->target) != 0)) /* then no state is made for it anew */
+        loss.since = 0;
+    if (j && job_state_lose(all->state_dir, j->guest, r->target, &loss, &e) < 0)
         log_line(LOG_WARNING, "that the run of job '%s' was killed is not in its state: %s", r->job, e.text);
 }
 
@@ -118,7 +122,7 @@ static void record_untraced(struct runs *all, struct queue_job *j)
                                   .since = j->said ? j->said_since : clock_epoch()};
     j->untraced = false;
     log_line(LOG_WARNING, "job '%s': %s", j->id, loss.how);
-    tell_journal(all, &loss, j);
+    tell_journal(all, &loss, j->target);
     bool recorded = job_state_lose(all->state_dir, j->guest, j->target, &loss, &e) == 0;
     free(j->error);
     j->error = recorded ? xstrdup(loss.how) : xasprintf("%s; and nothing is recorded: %s", loss.how, e.text);
@@ -199,19 +203,20 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *arg)
     return 0;
 }
 
-static int follow(struct runs *all, const char *job, pid_t pid, int said, int64_t since)
+static int follow(struct runs *all, const struct queue_job *j, int said, int64_t since)
 {
     struct run *r = xcalloc(1, sizeof *r);
     r->all = all;
-    r->pid = pid;
+    r->pid = j->pid;
     r->since = since;
     r->said = said;
-    memcpy(r->job, job, sizeof r->job);
+    memcpy(r->job, j->id, sizeof r->job);
+    r->target = xstrdup(j->target);
     r->next = all->own;
     all->own = r;
     still_expect(all);
     sd_event_add_io(all->event, &r->speaking, said, EPOLLIN, on_words, r);
-    return sd_event_add_child(all->event, &r->source, pid, WEXITED, on_child, r);
+    return sd_event_add_child(all->event, &r->source, r->pid, WEXITED, on_child, r);
 }
 
 void runs_start_due(struct runs *all, int64_t now)
@@ -229,7 +234,7 @@ void runs_start_due(struct runs *all, int64_t now)
         }
         queue_started(all->queue, j);
         j->pid = pid;
-        int r = follow(all, j->id, pid, said, since);
+        int r = follow(all, j, said, since);
         if (r < 0) {
             log_line(LOG_ERR, "cannot follow the run of job '%s' (process %d), and pvesrd ends: %s", j->id,
                      (int)pid, strerror(-r));

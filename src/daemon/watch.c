@@ -28,7 +28,8 @@ static void classify(const struct inotify_event *ev, bool *jobs, bool *states)
     else if (strcmp(name, "pve-replication-state.json") == 0 || strcmp(name, "notify.cfg") == 0 ||
              strcmp(name, "notifications.cfg") == 0)
         *states = true; /* each look at them begins with who is to be told */
-    else if (ev->mask & IN_ISDIR || strcmp(name, "replication.cfg") == 0 || strcmp(name, "nodes.cfg") == 0 ||
+    else if (ev->mask & IN_ISDIR || strcmp(name, "replication.cfg") == 0 ||
+             strcmp(name, "replication-ext.cfg") == 0 || strcmp(name, "nodes.cfg") == 0 ||
              ends_with(name, ".conf"))
         *jobs = true;
 }
@@ -88,8 +89,8 @@ static uint64_t mix(uint64_t stamp, const char *path)
  * place. */
 static uint64_t read_stamp(const struct watch *w)
 {
-    static const char *const files[] = {"pve-replication-state.json", "replication.cfg", "nodes.cfg",
-                                        "notify.cfg"};
+    static const char *const files[] = {"pve-replication-state.json", "replication.cfg",
+                                        "replication-ext.cfg", "nodes.cfg", "notify.cfg"};
     uint64_t stamp = 1;
     for (size_t i = 0; i < w->dirs.n; i++)
         stamp = mix(stamp, w->dirs.v[i]);

@@ -296,11 +296,12 @@ static void state_postponed(struct run *r, const char *why)
     r->state.postponements++;
 }
 
+/* Whoever removed the job meanwhile, or made it anew, took its state away: that stays away. */
 static int store_state(struct run *r, bool gone, struct err *e)
 {
     const char *dir = r->env->settings.state_dir;
     return gone ? job_state_remove(dir, r->job.guest, r->job.target, e)
-                : job_state_store(dir, r->job.guest, r->job.target, &r->state, e);
+                : job_state_renew(dir, r->job.guest, r->job.target, &r->state, e);
 }
 
 /* Record the end. A run that succeeded stays a success only if that could be written down. */

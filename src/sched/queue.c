@@ -89,6 +89,7 @@ static void carry_over(struct queue_job *to, struct queue_job *from)
     to->try_before = from->try_before;
     to->sync_before = from->sync_before;
     to->fails_before = from->fails_before;
+    to->changes_before = from->changes_before;
     to->verify_after = from->verify_after;
     free(to->said);
     to->said = take_ptr(from->said);
@@ -117,11 +118,19 @@ static bool concerns(const struct job *job, const struct guest_list *guests, con
     return *lost || due_concerns(job, guests, node);
 }
 
+static void count_change(struct queue *q, const struct jobs *jobs)
+{
+    q->changes += strcmp(q->digest, jobs->digest) != 0 || q->stamp != jobs->stamp;
+    memcpy(q->digest, jobs->digest, sizeof q->digest);
+    q->stamp = jobs->stamp;
+}
+
 void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest_list *guests,
                     const struct members *members, const char *node)
 {
     struct queue_job *v = xcalloc(jobs->n + jobs->n_unread + q->running + 1, sizeof *v);
     size_t n = 0;
+    count_change(q, jobs);
     for (size_t i = 0; i < jobs->n + jobs->n_unread; i++) {
         const struct job *job = i < jobs->n ? &jobs->v[i] : &jobs->unread[i - jobs->n];
         struct queue_job *before = queue_find(q, job->id);
@@ -159,9 +168,15 @@ void queue_set_jobs(struct queue *q, const struct jobs *jobs, const struct guest
         q->running += v[i].running;
 }
 
+static bool may_be_of_another(const struct queue *q, const struct queue_job *j, const struct job_state *s)
+{
+    bool none = j->outcome == QUEUE_DONE ? !s->last_try : j->changes_before != q->changes;
+    return none && j->anew < QUEUE_MADE_ANEW_MOST;
+}
+
 /* A run that was no success, and whose failure is not in the state either (it could not even begin, or was
  * killed), is put off here, or it would be started again at once. */
-static void judge_run(struct queue_job *j, const struct job_state *s, int64_t now)
+static void judge_run(const struct queue *q, struct queue_job *j, const struct job_state *s, int64_t now)
 {
     /* schedule-now, right after a run, sets last_try to what it was before one that it asked for */
     bool traced = j->outcome == QUEUE_DONE ? s->last_try != j->try_before || s->last_sync != j->sync_before
@@ -173,7 +188,7 @@ static void judge_run(struct queue_job *j, const struct job_state *s, int64_t no
     } else if (traced) {
         j->lost = j->anew = 0;
         j->not_before = 0;
-    } else if (j->outcome == QUEUE_DONE && !s->last_try && j->anew < QUEUE_MADE_ANEW_MOST) {
+    } else if (may_be_of_another(q, j, s)) {
         j->anew++;
         j->not_before = now + QUEUE_MADE_ANEW;
     } else {
@@ -259,7 +274,7 @@ static void set_state(struct queue *q, struct queue_job *j, struct job_state *s,
     bool ended = j->stale;
     j->stale = false;
     if (ended)
-        judge_run(j, s, now);
+        judge_run(q, j, s, now);
     if (asked)
         j->not_before = 0;
     take_hindrance(j, s, ev);
@@ -517,79 +532,4 @@ char *queue_why_overdue(const struct queue *q, const struct queue_job *j, const 
                                           .offline = j->target_online ? NULL : j->target,
                                           .over = !j->next && !j->postponed && !j->lost});
     return why ? why : why_unseen(j);
-}
-
-/* ---- runs ---- */
-
-void queue_started(struct queue *q, struct queue_job *j)
-{
-    j->running = true;
-    j->try_before = j->last_try;
-    j->sync_before = j->last_sync;
-    j->fails_before = j->fail_count;
-    q->running++;
-}
-
-static void say(struct queue_job *j, const char *what, pid_t by, int64_t since)
-{
-    free(j->said);
-    j->said = xstrdup(what);
-    j->said_by = by;
-    j->said_since = since;
-}
-
-void queue_said(struct queue *q, const char *id, const char *what, pid_t by, int64_t since)
-{
-    struct queue_job *j = queue_find(q, id);
-    if (j)
-        say(j, what, by, since);
-}
-
-void queue_refused(struct queue *q, struct queue_job *j, const char *why, int64_t now)
-{
-    say(j, why, 0, now);
-    j->lost++;
-    j->untraced = true;
-    j->not_before = now + job_retry_delay(j->lost);
-}
-
-void queue_ended(struct queue *q, const char *id, enum queue_outcome outcome)
-{
-    struct queue_job *j = queue_find(q, id);
-    if (!j || !j->running)
-        return;
-    j->running = j->still = false;
-    j->pid = 0;
-    j->stale = true;
-    j->outcome = outcome;
-    if (outcome == QUEUE_DONE) {
-        free(j->said);
-        j->said = NULL;
-    }
-    q->running--;
-}
-
-void queue_lost(struct queue *q, struct queue_job *j)
-{
-    j->dead = 0;
-    j->stale = true;
-    j->outcome = QUEUE_FAILED;
-    j->try_before = j->last_try;
-    j->sync_before = j->last_sync;
-    j->fails_before = j->fail_count;
-}
-
-void queue_foreign_ended(struct queue *q, pid_t pid)
-{
-    for (size_t i = 0; i < q->n; i++)
-        if (q->v[i].foreign == pid) {
-            q->v[i].foreign = 0;
-            q->v[i].still = false;
-            q->foreign--;
-        }
-}
-
-void queue_still(struct queue_job *j, bool still)
-{
-    j->still = still && is_under_way(j);
 }

@@ -24,7 +24,9 @@
 /* A run that found its guest locked is tried again after this many seconds. */
 #define QUEUE_POSTPONE 30
 /* A run that removed its job leaves no state, nor does one that did nothing: what is there under its id was
- * made since, and waits so many seconds; so often in a row, then it is taken for a run that left no trace. */
+ * made since, and waits so many seconds; so often in a row, then it is taken for a run that left no trace.
+ * The same with one that failed while the jobs were changed: it may have been of a job of that id to another
+ * target, or have found its own gone or disabled. */
 #define QUEUE_MADE_ANEW 2
 #define QUEUE_MADE_ANEW_MOST 10
 
@@ -61,9 +63,10 @@ struct queue_job {
     enum queue_outcome outcome;
     /* last_try, last_sync and fail_count when it was started */
     int64_t try_before, sync_before, fails_before;
-    unsigned lost;      /* runs in a row that left no trace in the state */
-    unsigned anew;      /* runs in a row that left no state (QUEUE_MADE_ANEW) */
-    bool untraced;      /* the last one did, and nobody has dealt with that yet */
+    unsigned changes_before; /* queue.changes then */
+    unsigned lost;           /* runs in a row that left no trace in the state */
+    unsigned anew;           /* runs in a row that left no state (QUEUE_MADE_ANEW) */
+    bool untraced;           /* the last one did, and nobody has dealt with that yet */
     char *said;         /* what became of the last run that failed, as far as its process told; or NULL… */
     pid_t said_by;      /* …which was this one, 0: none could be started… */
     int64_t said_since; /* …and began then */
@@ -89,6 +92,9 @@ struct queue {
     unsigned max_workers, running, foreign;
     unsigned max_per_target; /* workers that one node may keep busy; set by the owner */
     bool several;            /* its jobs are not all on the same storages */
+    unsigned changes;        /* of the file of the jobs, as this process saw it… */
+    char digest[41];         /* …which was this then… */
+    uint64_t stamp;          /* …as it was written then */
 };
 
 void queue_init(struct queue *q, unsigned max_workers, unsigned max_per_target);

@@ -91,6 +91,37 @@ static void test_removed_by_its_first_run(void **state)
     assert_string_equal(start(w, 1000 + QUEUE_MADE_ANEW), "100-0");
 }
 
+/* Removed by force while its first run cannot reach the target, and made anew to another one: that run has
+ * failed for a job that is no more, and says nothing of this one. So it is where it found its job gone, or
+ * disabled, for a moment. But what never leaves a trace is told in the end. */
+static void test_made_anew_during_a_run(void **state)
+{
+    struct world *w = *state;
+    int64_t now = 1000;
+    configure(w, "local: 100-0\n\ttarget pve2\n");
+    look(w, now);
+    for (int i = 0; i < QUEUE_MADE_ANEW_MOST; i++, now += QUEUE_MADE_ANEW) {
+        _cleanup_free_ char *text = xasprintf("local: 100-0\n\tcomment %d\n\ttarget pve%d\n", i, i ? 3 : 2);
+        configure(w, text);
+        look(w, now);
+        assert_string_equal(start(w, now), "100-0");
+        if (i == 0)
+            record(w, "100-0", now, "no route");
+        text[strlen("local: 100-0\n\tcomment ")] = 'x';
+        memcpy(strstr(text, "pve"), "pve3", 4);
+        configure(w, text);
+        queue_ended(&w->q, "100-0", QUEUE_FAILED);
+        look(w, now);
+        assert_false(queue_find(&w->q, "100-0")->untraced);
+        assert_string_equal(start(w, now), "");
+    }
+    assert_string_equal(start(w, now), "100-0");
+    configure(w, "local: 100-0\n\ttarget pve3\n");
+    queue_ended(&w->q, "100-0", QUEUE_FAILED);
+    look(w, now);
+    assert_true(queue_find(&w->q, "100-0")->untraced);
+}
+
 /* No run can remove it: it is told what does, and none is started. */
 static void test_removal_without_a_guest(void **state)
 {
@@ -480,6 +511,7 @@ int main(void)
         WORLD_TEST(test_foreign_run_to_target),    WORLD_TEST(test_foreign_run),
         WORLD_TEST(test_reconfiguration),          WORLD_TEST(test_target_away),
         WORLD_TEST(test_clock_put_back),           WORLD_TEST(test_verify),
+        WORLD_TEST(test_made_anew_during_a_run),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }

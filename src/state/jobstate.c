@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { GUEST_JSON_CAP = 1 << 20, STATE_FILE_CROWDED = 8 << 20 };
 
@@ -128,9 +129,17 @@ static int change_entry(const char *state_dir, uint32_t guest, const char *targe
     return rc;
 }
 
+/* What was asked for since this run began (job_state_ask_during) stays asked for. */
 static void put_state(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
-    state_encode(out, old, arg, crowded);
+    struct job_state s = *(const struct job_state *)arg, was;
+    state_decode(old, &was);
+    if (was.pid == getpid() && was.asked > s.asked) {
+        s.asked = was.asked;
+        s.last_try = s.pid ? s.last_try : 0;
+    }
+    job_state_release(&was);
+    state_encode(out, old, &s, crowded);
 }
 
 int job_state_store(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
@@ -142,7 +151,7 @@ int job_state_store(const char *state_dir, uint32_t guest, const char *target, c
 static void put_anew(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
     if (old.len)
-        state_encode(out, old, arg, crowded);
+        put_state(old, arg, crowded, out);
 }
 
 int job_state_renew(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
@@ -160,11 +169,17 @@ int job_state_remove(const char *state_dir, uint32_t guest, const char *target, 
     return change_entry(state_dir, guest, target, drop, NULL, e);
 }
 
-void job_state_ask(struct job_state *s, int64_t asked)
+/* Another one, and greater as long as that is possible. */
+static int64_t next_asked(int64_t asked)
 {
     int64_t now = clock_epoch();
+    return asked < now || asked == INT64_MAX ? now : asked + 1;
+}
+
+void job_state_ask(struct job_state *s, int64_t asked)
+{
     s->last_try = 0;
-    s->asked = asked < now || asked == INT64_MAX ? now : asked + 1;
+    s->asked = next_asked(asked);
 }
 
 static void try_soon(struct json_span old, const void *job, bool crowded, struct buf *out)
@@ -181,6 +196,43 @@ static void try_soon(struct json_span old, const void *job, bool crowded, struct
 int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e)
 {
     return change_entry(state_dir, job->guest, job->target, try_soon, job->id, e);
+}
+
+struct asking {
+    const char *job;
+    bool *during;
+};
+
+static bool is_under_way(const struct job_state *s, const char *job)
+{
+    return s->pid && s->job && strcmp(s->job, job) == 0;
+}
+
+static void ask_during(struct json_span old, const void *arg, bool crowded, struct buf *out)
+{
+    const struct asking *a = arg;
+    struct job_state s;
+    state_decode(old, &s);
+    *a->during = is_under_way(&s, a->job);
+    s.asked = next_asked(s.asked);
+    if (*a->during)
+        state_encode(out, old, &s, crowded);
+    else
+        json_add(out, old);
+    job_state_release(&s);
+}
+
+int job_state_ask_during(const char *state_dir, const struct job *job, bool *ret, struct err *e)
+{
+    const struct asking a = {job->id, ret};
+    struct job_state s = {0};
+    if (job_state_load(state_dir, job->guest, job->target, &s, e) < 0)
+        return -1;
+    *ret = is_under_way(&s, job->id);
+    job_state_release(&s);
+    if (!*ret)
+        return 0;
+    return change_entry(state_dir, job->guest, job->target, ask_during, &a, e);
 }
 
 char *job_why_lost(int64_t began)
@@ -211,7 +263,7 @@ void job_state_count_lost(struct job_state *s)
 static bool left_no_trace(const struct job_state *s, const struct job_loss *loss)
 {
     bool older = s->last_try < loss->since || s->last_try > loss->since + JOB_CLOCK_SLACK;
-    return loss->how && !s->pid && !s->lost && older;
+    return loss->how && loss->since && !s->pid && !s->lost && older;
 }
 
 static void begin_for(struct job_state *s, const struct job_loss *loss)

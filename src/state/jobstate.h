@@ -77,7 +77,9 @@ int job_state_unverified(const char *state_dir, uint32_t guest, const char *targ
 /* The state of guest's job to `target` (a node name). A missing file or entry gives the defaults. */
 int job_state_load(const char *state_dir, uint32_t guest, const char *target, struct job_state *ret,
                    struct err *e);
-/* Read-modify-write of one entry under STATE-DIR/pve-replication-state.lck (10 s). */
+/* Read-modify-write of one entry under STATE-DIR/pve-replication-state.lck (10 s). What the file
+ * says of a run of this process that was asked for since it began (job_state_ask_during) is kept, and makes
+ * the job due at its end. */
 int job_state_store(const char *state_dir, uint32_t guest, const char *target, const struct job_state *s,
                     struct err *e);
 /* The same, if there is an entry; else nothing is done: the job was removed meanwhile. */
@@ -116,6 +118,9 @@ int job_state_postpone(const char *state_dir, uint32_t guest, const char *target
 /* Set last_try to 0 if there is an entry, else create one: the job is due at once (schedule-now), also where
  * it was already and had been put off. What another job to that target left does not count for it. */
 int job_state_schedule_now(const char *state_dir, const struct job *job, struct err *e);
+/* The same while a run of the job is under way, which needs no lock of the guest: when that ends the job is
+ * due at once. *ret: whether one is; else nothing is done. */
+int job_state_ask_during(const char *state_dir, const struct job *job, bool *ret, struct err *e);
 /* The same of a state in memory; `asked` as it was in the file. */
 void job_state_ask(struct job_state *s, int64_t asked);
 

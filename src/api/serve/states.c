@@ -7,6 +7,7 @@
 #include "view/run.h"
 #include "view/world.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define LOGS_MAX (4 << 20) /* bytes of an answer; a log may have 256 KiB */
@@ -75,10 +76,27 @@ static int say_scheduled(struct call *c, const struct child_result *r, struct er
     return 0;
 }
 
+/* pvesr does nothing elsewhere, and warns; whoever takes the guest to be here is to ask again. */
+static int check_here(struct call *c, const struct job *job, struct err *e)
+{
+    struct guest_list guests = {0};
+    if (guests_load(c->tree, &guests, e) < 0)
+        return -1;
+    const struct guest_entry *g = guests_find(&guests, job->guest);
+    int r = !g ? call_refuse(c, 500, "guest %" PRIu32 " does not exist", job->guest)
+            : strcmp(g->node, c->api->settings->node) != 0
+                ? call_refuse(c, 500, "guest %" PRIu32 " is on node '%s', and its jobs run there", job->guest,
+                              g->node)
+                : 0;
+    guests_release(&guests);
+    return r;
+}
+
 int serve_schedule_now(struct call *c, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
-    if (!call_job(c, "replication job", e))
+    const struct job *job = call_job(c, "replication job", e);
+    if (!job || check_here(c, job, e) < 0)
         return -1;
     strv_adds(&argv, "schedule-now", call_text(c, P_ID), NULL);
     return call_pvesr(c, &argv, say_scheduled, e);

@@ -55,7 +55,7 @@ static int remember_first_copy(struct sync *s, struct err *e)
         if (!known_there(s, names->v[i]))
             strv_remove(names, i);
     strv_add_once(names, s->snapshot);
-    return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
+    return job_state_renew(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
 }
 
 /* ---- transfer ---- */
@@ -275,7 +275,7 @@ static int record(struct sync *s, struct err *e)
     for (size_t i = 0; i < s->n; i++)
         forget_damage(s, i);
     note_known(s);
-    return job_state_store(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
+    return job_state_renew(s->env->settings.state_dir, s->job->guest, s->job->target, s->state, e);
 }
 
 int sync_carry_out(struct sync *s, struct err *e)
