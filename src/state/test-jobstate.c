@@ -571,7 +571,6 @@ int main(void)
         DIR_TEST(test_other_entries_stay_byte_for_byte),
         DIR_TEST(test_own_keys),
         DIR_TEST(test_lost),
-
         DIR_TEST(test_lost_without_a_trace),
         DIR_TEST(test_postponed),
         DIR_TEST(test_remove),

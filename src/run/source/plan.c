@@ -213,34 +213,15 @@ static void asides_drop(struct asides *list, const char *from)
     list->n = kept;
 }
 
-static bool is_one_of_several(const struct snapshots *all, const char *name)
-{
-    char job[24];
-    size_t n = 0;
-    snapshot_job(name, job);
-    for (size_t i = 0; i < all->n; i++)
-        n += all->v[i].flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(all->v[i].name, job);
-    return n > 1;
-}
-
-/* Where snapshots are of one line nothing newer than the base stays as it is: is it what retain_target leaves
- * elsewhere, the guest's own that was lost here, or what a job that is no more has kept? */
-static bool stays_elsewhere(const struct plan_input *in, const struct plan_input_volume *v,
-                            const struct snapshot *s)
-{
-    return v->info.one_line && (snapshot_lost_here(s, v->snapshots, in->guest_snapshots) ||
-                                (snapshot_is_orphan(s->name, in->job_id, in->siblings) &&
-                                 is_one_of_several(&v->replica->snapshots, s->name)));
-}
-
 /* Does the target alone hold this state, newer than the base? */
 static bool only_there(const struct plan_input *in, const struct plan_input_volume *v,
                        const struct snapshot *base_there, const struct snapshot *s)
 {
     if (s->seq <= base_there->seq || s->flags & SNAPSHOT_STRANGE || snapshots_find_id(v->snapshots, s->id))
         return false;
+    const struct retain by = {.job_id = in->job_id, .siblings = in->siblings, .listed = in->guest_snapshots};
     bool of_run = snapshot_is_of_job(s->name, in->job_id) || strcmp(s->id, v->replica->base_id) == 0;
-    return stays_elsewhere(in, v, s) ||
+    return (v->info.one_line && retain_keeps_alone(&by, &v->replica->snapshots, v->snapshots, s)) ||
            (snapshot_is_of_guest(s->name, in->guest) && (of_run || !(s->flags & SNAPSHOT_RECEIVED)));
 }
 

@@ -139,7 +139,8 @@ bool siblings_settled(const struct snapshots *source, const struct strv *sibling
     return true;
 }
 
-bool snapshot_is_orphan(const char *name, const char *job_id, const struct strv *siblings)
+/* Of the same guest, but of none of its jobs. */
+static bool is_orphan(const char *name, const char *job_id, const struct strv *siblings)
 {
     if (snapshot_is_of_job(name, job_id) || !snapshot_is_of_guest(name, (uint32_t)strtoul(job_id, NULL, 10)))
         return false;
@@ -160,7 +161,7 @@ static bool is_data(const struct retain *by, const struct received *side, const 
 static bool received_goes(const struct retain *by, const char *name)
 {
     if (!snapshot_is_of_job(name, by->job_id))
-        return snapshot_is_orphan(name, by->job_id, by->siblings) && !is_data(by, by->here, name);
+        return is_orphan(name, by->job_id, by->siblings) && !is_data(by, by->here, name);
     return by->leave ? !is_data(by, by->here, name) : !history_has(by->history, name);
 }
 
@@ -183,6 +184,23 @@ bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *so
     return there->flags & SNAPSHOT_RECEIVED && !(there->flags & SNAPSHOT_STRANGE) && listed &&
            strv_has(listed, there->name) && !snapshots_find_id(source, there->id) &&
            !snapshots_find(source, there->name);
+}
+
+static bool is_one_of_several(const struct snapshots *all, const char *name)
+{
+    char job[24];
+    size_t n = 0;
+    snapshot_job(name, job);
+    for (size_t i = 0; i < all->n; i++)
+        n += all->v[i].flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(all->v[i].name, job);
+    return n > 1;
+}
+
+bool retain_keeps_alone(const struct retain *by, const struct snapshots *target,
+                        const struct snapshots *source, const struct snapshot *s)
+{
+    return snapshot_lost_here(s, source, by->listed) ||
+           (is_orphan(s->name, by->job_id, by->siblings) && is_one_of_several(target, s->name));
 }
 
 /* Of a job of today's, the newest point comes along with each run of another: that is no history there. */

@@ -65,10 +65,12 @@ void retain_source(const struct retain *by, const struct snapshots *source, stru
 void retain_target(const struct retain *by, const struct snapshots *target,
                    const struct snapshots *source_after, const char *new_snapshot_id, struct snapshots *ret);
 
-/* A replication snapshot of the same guest, but of none of its jobs (siblings: the newest points of the
- * others). */
-bool snapshot_is_orphan(const char *name, const char *job_id, const struct strv *siblings);
 /* Is it, of the target, a guest's own snapshot that was received there, that the guest's configuration lists
  * (`listed`), and that the source has not, nor another of its name? It may be the last copy. */
 bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *source,
                         const struct strv *listed);
+/* Does retain_target leave this snapshot of the target's that the source has not, though it is not of this
+ * job: the guest's own that was lost here, or what a job that is no more has kept? Where snapshots are of one
+ * line it must be kept aside for that. */
+bool retain_keeps_alone(const struct retain *by, const struct snapshots *target,
+                        const struct snapshots *source, const struct snapshot *s);
