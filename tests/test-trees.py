@@ -46,6 +46,7 @@ class World:
         self.lab.turn_round()
         self.owner = other
         for n, (tree, traits) in enumerate(before):
+            self.lab.live(n)  # mounts it as a start does: before that the quotas of an encrypted one are not told
             now, traits_now = self.lab.state(n)
             bad = treefacts.differences(tree, now) + ([] if traits == traits_now else [f"{traits} became {traits_now}"])
             assert not bad, f"volume {n} after the failover: " + "\n".join(bad)

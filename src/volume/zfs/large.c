@@ -5,45 +5,11 @@
  * record; and one that has such blocks, or whose dataset once had, is followed by none that has not. */
 #include "volume/zfs/zfs.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
-#include "base/proc.h"
 #include "volume/stream/streamproc.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* 1: no dataset of the pool has any. */
-static int ask_pool(const struct zfs *z, const char *pool, struct err *e)
-{
-    char *argv[] = {(char *)"zpool", (char *)"get",
-                    (char *)"-H",    (char *)"-o",
-                    (char *)"value", (char *)"feature@large_blocks",
-                    (char *)pool,    NULL};
-    struct proc_options o = {.cap = 4096, .seconds = 60, .tick = zfs_tick(z)};
-    _cleanup_buf_ struct buf out = BUF_INIT;
-    if (proc_check(argv, &o, &out, e) < 0)
-        return -1;
-    return strncmp(buf_str(&out), "active", strlen("active")) != 0;
-}
-
-/* What was asked after the look at this volume is true of all that was seen then. */
-static int pool_has_none(const struct zfs *z, struct err *e)
-{
-    static char *of;
-    static double asked;
-    static int none;
-    size_t n = strcspn(z->pool, "/");
-    if (of && strlen(of) == n && strncmp(of, z->pool, n) == 0 && asked > z->asked)
-        return none;
-    free(of);
-    of = xstrndup(z->pool, n);
-    asked = clock_mono();
-    none = ask_pool(z, of, e);
-    if (none < 0)
-        free(take_ptr(of));
-    return none;
-}
 
 /* 1, 0; -1: it cannot be sent in plain (it is sent as it is stored then, whatever it has), or is gone. */
 static int is_large(const struct zfs *z, const struct zfs_snapshot *s)
@@ -136,8 +102,8 @@ int zfs_large(struct volume *v, struct snapshots *all, unsigned *stage, struct e
     struct zfs *z = v->priv;
     struct line l = {0};
     _cleanup_view_ struct zfs_view w = {0};
-    int none = zfs_view(z, &w, e) < 0 ? -1 : pool_has_none(z, e);
-    if (none < 0)
+    bool none;
+    if (zfs_view(z, &w, e) < 0 || zfs_pool_has_none(z, &none, e) < 0)
         return -1;
     *stage = none ? SNAPSHOT_SMALL : of_stage(z, &w);
     if (!none) {

@@ -238,7 +238,10 @@ static int start_receive(struct zfs *z, struct zfs_stage *x, struct err *e)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", x->header + strlen(ZFS_HEADER));
-    strv_adds(&argv, "zfs", "receive", "-s", "-u", NULL);
+    bool resumes;
+    if (zfs_pool_resumes(z, &resumes, e) < 0)
+        return -1;
+    strv_adds(&argv, "zfs", "receive", "-u", resumes ? "-s" : NULL, NULL);
     if ((x->use == STAGE_NEW && receive_into_new(&argv, z, x, properties, e) < 0) ||
         (x->use == STAGE_UPON && prepare_upon(z, x, properties, e) < 0) ||
         (x->use == STAGE_ON && prepare_on(z, x, properties, e) < 0))

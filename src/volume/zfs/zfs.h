@@ -318,6 +318,13 @@ int zfs_part_all(struct volume *v, struct err *e);
  * them are those of a tool that takes them by the clock. */
 const char *zfs_part_lasting(const struct strv *names);
 
+/* ---- pool.c ---- */
+
+/* Has no dataset of the pool blocks above 128 KiB? */
+int zfs_pool_has_none(const struct zfs *z, bool *ret, struct err *e);
+/* Does it keep what zfs receive -s got of a stream that was cut? */
+int zfs_pool_resumes(const struct zfs *z, bool *ret, struct err *e);
+
 /* ---- large.c ---- */
 
 int zfs_large(struct volume *v, struct snapshots *all, unsigned *stage, struct err *e);
