@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import rig
 from guestlab import same_file
@@ -538,23 +537,23 @@ def properties_go_with_their_job(w):
 @test
 def asked_for_during_a_run(w):
     """a run that is asked for while one is under way, as by whoever makes a job and wants it to run, or asks twice, follows it, and nobody waits for that"""
-    slow = os.path.join(w.b.dir, "slow")
-    with open(slow, "w") as f:
-        f.write('#!/bin/sh\nsleep 12\nexec "$@"\n')
-    os.chmod(slow, 0o755)
-    w.c.set_agent("pve2", [slow])
     w.create("100-0", "--schedule", "1-1 3:00")
-    Daemon(w.a)
-    rig.wait_for(lambda: guest_is_locked(w), "the run, before it has said so")
-    for _ in range(2):
-        begun = time.monotonic()
-        assert w.a.pvesr("schedule-now", "100-0", check=True).stdout == ""
-        assert time.monotonic() - begun < 8 * rig.SLOW, "it waits for the end of the run"
-    w.c.set_agent("pve2", None)
+    with held(hold_agent(w)):
+        Daemon(w.a)
+        rig.wait_for(lambda: guest_is_locked(w), "the run, before it has said so")
+        for _ in range(2):
+            assert w.a.pvesr("schedule-now", "100-0", check=True).stdout == ""
     w.wait_synced()
     w.wait_synced(after=w.state("100-0")["last_sync"])
     rig.wait_for(lambda: [one["result"] for one in w.runs()] == ["ok", "ok"], "two runs")
     assert not w.running(), "one more than was asked for"
+
+
+def hold_agent(w, *instead):
+    """The agent of pve2, or what is there instead, waits for whoever holds this file."""
+    path = os.path.join(w.c.dir, "agent-waits")
+    w.c.set_agent("pve2", ["flock", path, *instead], whole=bool(instead))
+    return path
 
 
 def guest_is_locked(w):
@@ -588,25 +587,21 @@ def properties_mended_by_hand(w):
 def made_anew_elsewhere(w):
     """a job that is removed by force while its run fails, or is killed, and made anew to another node has failed nowhere, and runs at once"""
     w.c.add_node("pve3")
-    slow = os.path.join(w.b.dir, "slow")
-    with open(slow, "w") as f:
-        f.write("#!/bin/sh\nsleep 3\n")
-    os.chmod(slow, 0o755)
-    w.c.set_agent("pve2", [slow], whole=True)
-    d = Daemon(w.a)
+    path, d = hold_agent(w, "true"), Daemon(w.a)
     for job, end in (("100-0", None), ("100-1", signal.SIGKILL)):
-        w.create(job)
-        rig.wait_for(lambda job=job: w.running(job), "the run")
-        pid = w.state(job)["pid"]
-        w.a.pvesr("delete", job, "--force", check=True)
-        w.create(job, target="pve3")
-        if end:
-            rig.wait_for(lambda job=job: d.told("1 jobs, 1 running"), "the new one")
-            os.killpg(pid, end)
+        with held(path):
+            w.create(job)
+            rig.wait_for(lambda job=job: w.running(job), "the run")
+            pid = w.state(job)["pid"]
+            w.a.pvesr("delete", job, "--force", check=True)
+            w.create(job, target="pve3")
+            if end:
+                os.killpg(pid, end)
         w.wait_synced(job)
         assert w.state(job)["fail_count"] == 0, w.state(job)
         with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
-            assert list(json.load(f)["100"]) == ["local/pve3"], "the job that is no more has a state"
+            states = json.load(f)["100"]
+            assert list(states) == ["local/pve3"], f"the job that is no more has a state: {states}"
         w.a.pvesr("delete", job, "--force", check=True)
     assert "failed" not in d.words() and "recorded nothing" not in d.words(), d.words()
 
@@ -614,20 +609,17 @@ def made_anew_elsewhere(w):
 @test
 def removed_during_its_run(w):
     """a job that is removed by force while its run goes on leaves no state by which it would seem to be lost, and one that is made anew meanwhile begins without"""
-    slow = os.path.join(w.b.dir, "slow")
-    with open(slow, "w") as f:
-        f.write('#!/bin/sh\nsleep 3\nexec "$@"\n')
-    os.chmod(slow, 0o755)
-    w.c.set_agent("pve2", [slow])
+    path = hold_agent(w)
     w.add_guest(101, MB)
     w.create("101-0", "--disable", "1")
     for again in (False, True):
         w.create("100-0")
-        run = w.a.popen("run", "--id", "100-0")
-        rig.wait_for(lambda: w.running(), "the run")
-        w.a.pvesr("delete", "100-0", "--force", check=True)
-        if again:
-            w.create("100-0", "--keep", "last=2")
+        with held(path):
+            run = w.a.popen("run", "--id", "100-0")
+            rig.wait_for(lambda: w.running(), "the run")
+            w.a.pvesr("delete", "100-0", "--force", check=True)
+            if again:
+                w.create("100-0", "--keep", "last=2")
         assert run.wait(60 * rig.SLOW) == 0
         with open(os.path.join(w.a.state_dir, "pve-replication-state.json")) as f:
             assert "100" not in json.load(f)

@@ -129,10 +129,10 @@ def a_place_that_is_lost(w):
         line = f.read()
     os.unlink(place)
     expect(595, w.api.get(path), "no node of that name has served its API in this cluster yet")
-    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place", 60)
+    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place", 90)
     with open(place, "w") as f:
         f.write("damaged")
-    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place again", 60)
+    rig.wait_for(lambda: w.api.get(path).status == 200, "the node's place again", 90)
     with open(place) as f:
         assert f.read() == line
     assert "other nodes" not in w.b.daemon.words(), w.b.daemon.words()

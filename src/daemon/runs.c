@@ -105,8 +105,8 @@ static void record_kill(const struct run *r, int signal)
         tell_journal(all, &loss, r->target);
         queue_said(all->queue, r->job, how, r->pid, r->since);
     }
-    if (j && (j->gone || strcmp(j->target, r->target) != 0)) /* then no state is made for it anew */
-        loss.since = 0;
+    loss.since =
+        0; /* a run that had left no trace is told by the queue, once the jobs are known as they are */
     if (j && job_state_lose(all->state_dir, j->guest, r->target, &loss, &e) < 0)
         log_line(LOG_WARNING, "that the run of job '%s' was killed is not in its state: %s", r->job, e.text);
 }
