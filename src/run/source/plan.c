@@ -213,18 +213,6 @@ static void asides_drop(struct asides *list, const char *from)
     list->n = kept;
 }
 
-/* Does the target alone hold this state, newer than the base? */
-static bool only_there(const struct plan_input *in, const struct plan_input_volume *v,
-                       const struct snapshot *base_there, const struct snapshot *s)
-{
-    if (s->seq <= base_there->seq || s->flags & SNAPSHOT_STRANGE || snapshots_find_id(v->snapshots, s->id))
-        return false;
-    const struct retain by = {.job_id = in->job_id, .siblings = in->siblings, .listed = in->guest_snapshots};
-    bool of_run = snapshot_is_of_job(s->name, in->job_id) || strcmp(s->id, v->replica->base_id) == 0;
-    return (v->info.one_line && retain_keeps_alone(&by, &v->replica->snapshots, v->snapshots, s)) ||
-           (snapshot_is_of_guest(s->name, in->guest) && (of_run || !(s->flags & SNAPSHOT_RECEIVED)));
-}
-
 static void plan_aside(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
@@ -238,7 +226,7 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
     const struct snapshot *base_there = last ? snapshots_find_id(&r->snapshots, last->id) : NULL;
     for (size_t i = 0; base_there && i < r->snapshots.n; i++) {
         const struct snapshot *s = &r->snapshots.v[i];
-        if (!only_there(in, v, base_there, s))
+        if (!plan_only_there(in, v, base_there, s))
             continue;
         asides_add(&ret->keep_aside, v, ret, s->name);
         if (!(s->flags & SNAPSHOT_CHANGED) && !s->damaged)
@@ -270,7 +258,7 @@ void plan_make_anew(const struct plan_input *in, const struct plan_input_volume 
         const struct snapshot *s = &had->v[i];
         bool old = in->history && snapshot_is_of_job(s->name, in->job_id) && !snapshot_is_aside(s->name) &&
                    !snapshots_find_id(v->snapshots, s->id);
-        if (old || only_there(in, v, there, s))
+        if (old || plan_only_there(in, v, there, s))
             plan_keep_aside(v, ret, s->name);
     }
 }
