@@ -692,4 +692,16 @@ def tested_behind_a_cut_run(w):
         assert w.kept_aside(w.b.store, 0, came), w.asides(w.b.store)
 
 
+@scenario("zfspool", "zfscrypt")
+def lost_behind_a_cut_run(w):
+    """that snapshot is destroyed at home by hand: the next run begins anew, and what came of it is kept aside"""
+    _, came = cut_behind_a_snapshot(w)
+    for n in w.lab.disks:
+        w.lab.names.drop_snapshot(w.a.store, n, *w.lab.snapshots)
+    for _ in range(2):
+        w.run()
+        assert same_file(w.lab.live(0), w.lab.replica(0)), w.log()
+        assert w.kept_aside(w.b.store, 0, came), w.asides(w.b.store)
+
+
 play_all()

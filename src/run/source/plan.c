@@ -213,6 +213,14 @@ static void asides_drop(struct asides *list, const char *from)
     list->n = kept;
 }
 
+/* Of one line, what is newer than the shown one lies in a stage, and goes with that where the transfer begins
+ * anew. */
+static bool is_staged(const struct plan_input_volume *v, const struct snapshot *s)
+{
+    const struct snapshot *shown = snapshots_find_id(&v->replica->snapshots, v->replica->base_id);
+    return v->info.one_line && shown && s->seq > shown->seq;
+}
+
 static void plan_aside(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
@@ -228,8 +236,9 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
         const struct snapshot *s = &r->snapshots.v[i];
         if (!plan_only_there(in, v, base_there, s))
             continue;
-        asides_add(&ret->keep_aside, v, ret, s->name);
-        if (!(s->flags & SNAPSHOT_CHANGED) && !s->damaged)
+        bool staged = is_staged(v, s);
+        asides_add(staged ? &ret->move_aside : &ret->keep_aside, v, ret, s->name);
+        if (!staged && !(s->flags & SNAPSHOT_CHANGED) && !s->damaged)
             strcpy(ret->keep_aside.v[ret->keep_aside.n - 1].base_id, base_there->id);
         strv_addf(&ret->reasons,
                   "restore point '%s' is newer than the base and not on the source: kept aside, if it holds "

@@ -387,11 +387,11 @@ static void test_of_one_line(void **state)
                                {.info = {.exists = true, .many = true, .stream = true}}};
     struct plan_input_volume v[2] = {{.volid = "s:vm-100-disk-0"}, {.volid = "s:vm-100-disk-1"}};
     side_parse("S2=a", false, &source);
-    side_parse("S2=a T6=c", true, &there[0].snapshots);
-    side_parse("S2=a T5=b T6=c", true, &there[1].snapshots);
+    side_parse("S2=a T6=c S7=d", true, &there[0].snapshots);
+    side_parse("S2=a T5=b T6=c S7=d", true, &there[1].snapshots);
     for (size_t i = 0; i < 2; i++) {
         strcpy(there[i].owner, "100-0");
-        memset(there[i].base_id, 'a', SNAPSHOT_ID_LEN);
+        memset(there[i].base_id, 'd', SNAPSHOT_ID_LEN);
         v[i].info = (struct volume_info){.stream = true, .one_line = true, .many = true};
         v[i].snapshots = &source;
         v[i].replica = &there[i];
@@ -403,8 +403,8 @@ static void test_of_one_line(void **state)
                                   .volumes = v,
                                   .n = 2};
     assert_int_equal(plan_make(&in, &plan, &e), 0);
-    assert_int_equal(plan.v[1].keep_aside.n, 2);
-    assert_int_equal(plan.v[0].keep_aside.n, 1);
+    assert_int_equal(plan.v[1].keep_aside.n, 3);
+    assert_int_equal(plan.v[0].keep_aside.n, 2);
     assert_string_equal(plan.v[0].keep_aside.v[0].to, "diverged_100-1_6");
     plan_release(&plan);
     snapshots_release(&source);
