@@ -218,7 +218,7 @@ static void asides_drop(struct asides *list, const char *from)
 static bool is_staged(const struct plan_input_volume *v, const struct snapshot *s)
 {
     const struct snapshot *shown = snapshots_find_id(&v->replica->snapshots, v->replica->base_id);
-    return v->info.one_line && shown && s->seq > shown->seq;
+    return v->info.one_line && s->flags & SNAPSHOT_RECEIVED && shown && s->seq > shown->seq;
 }
 
 static void plan_aside(const struct plan_input *in, const struct plan_input_volume *v,
