@@ -646,4 +646,62 @@ def a_chosen_point_stays(w):
         assert shows(mid)
 
 
+def cut_behind_a_snapshot(w):
+    """The guest is on the target, whose first disk had got a snapshot of the guest's, and no more, when the last run was cut."""
+    kept = {}
+    w.lab.add_disk()
+    w.create("--keep", "last=4")
+    for _ in range(2):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept)
+    w.lab.write(0, 5)
+    w.lab.take_guest_snapshot()
+    came = w.copy(w.lab.live(0))
+    w.lab.write(0, 5)
+    undo = w.block(1)
+    w.run(want=1)
+    undo()
+    return kept, came
+
+
+def fail_over_to(w, kept, point, *more):
+    w.b.pvesr("failover", "100", "--force", *more, check=True)
+    w.owner = "pve2"
+    w.face("pve1")
+    assert same_file(w.lab.live(0), kept[point][0])
+
+
+@scenario("zfspool", "zfscrypt")
+def a_point_chosen_behind_a_cut_run(w):
+    """the guest is failed over to an older point where a run was cut behind a snapshot of the guest's: what came of that stays, too"""
+    kept, came = cut_behind_a_snapshot(w)
+    fail_over_to(w, kept, points(w)[0], "--point", points(w)[0])
+    assert w.kept_aside(w.b.store, 0, came), w.asides(w.b.store)
+
+
+@scenario("zfspool", "zfscrypt")
+def tested_behind_a_cut_run(w):
+    """the same where the other disk's replica was written to: both show the last point, and runs from there go on"""
+    kept, came = cut_behind_a_snapshot(w)
+    w.lab.write(1, 5, path=w.lab.replica(1))
+    fail_over_to(w, kept, points(w)[-1])
+    for _ in range(2):
+        w.lab.write(0, 5)
+        w.run()
+        assert same_file(w.lab.live(0), w.lab.replica(0)), w.log()
+        assert w.kept_aside(w.b.store, 0, came), w.asides(w.b.store)
+
+
+@scenario("zfspool", "zfscrypt")
+def lost_behind_a_cut_run(w):
+    """that snapshot is destroyed at home by hand: the next run begins anew, and what came of it is kept aside"""
+    _, came = cut_behind_a_snapshot(w)
+    for n in w.lab.disks:
+        w.lab.names.drop_snapshot(w.a.store, n, *w.lab.snapshots)
+    for _ in range(2):
+        w.run()
+        assert same_file(w.lab.live(0), w.lab.replica(0)), w.log()
+        assert w.kept_aside(w.b.store, 0, came), w.asides(w.b.store)
+
+
 play_all()

@@ -318,6 +318,25 @@ def killed_while_points_are_kept(w):
 
 
 @scenario("xfs", "btrfs")
+def moved_before_it_showed(w):
+    """a commit is killed when it has kept the points of some disks aside, and the guest is moved there by hand: they get their names back, which all disks have then"""
+    log = os.path.join(w.c.dir, "trace")
+    w.lab.add_disk()
+    w.create("--keep", "last=5")
+    w.run()
+    rolled_back(w)
+    assert run_behind(w, strace(log)).returncode == 0
+    plan = [step for step in steps(log, 1000, "diverged_") if step[0] == "renameat2"]
+    rolled_back(w)
+    had = w.lab.names.entries(w.b.store)[0]
+    run_behind(w, strace(log, plan[1]))
+    assert intents(w) and w.lab.names.entries(w.b.store)[0] != had, plan
+    w.steal("pve2")
+    w.b.pvesr("settle", "--guest", "100", check=True)
+    assert not intents(w) and w.lab.names.entries(w.b.store)[0] == had
+
+
+@scenario("xfs", "btrfs")
 def not_set_aside_before(w):
     """where a commit does not come about, what it was to keep aside, since the guest was rolled back, is still what failover starts"""
     w.lab.add_disk()

@@ -179,6 +179,30 @@ def there_and_back_to_a_point(w):
         assert "full sync" not in w.log(), w.log()
 
 
+@scenario("zfspool", "zfscrypt")
+def back_behind_its_own_points(w):
+    """a node that was the guest's in between shows an older point again: the newer ones are kept aside, also those of its own runs, and each is told"""
+    kept = []
+
+    def run():
+        w.lab.write(0, 5)
+        w.run()
+        kept.append(w.copy(w.lab.live(0)))
+
+    w.create("--keep", "last=9")
+    run()
+    first, = (s for _, s in w.lab.names.entries(w.b.store)[0] if (s or "").startswith("__replicate_"))
+    run()
+    for node in ("pve2", "pve1"):
+        over(w, node)
+        run()
+    said = over(w, "pve2", "--point", first).stdout
+    assert same_file(w.lab.live(0), kept[0]), said
+    for copy in kept[1:]:
+        assert w.kept_aside(w.b.store, 0, copy), (said, w.asides(w.b.store))
+    assert said.count(" is newer, and is kept aside as ") == len(kept) - 1, said
+
+
 @scenario("xfs", "btrfs", "plain")
 def before_the_removal(w):
     """the job was told to go, with its replicas, and the owner died before that: the guest fails over to them; its removal then takes nothing of the guest"""

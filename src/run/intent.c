@@ -369,6 +369,8 @@ int intent_settle_own(struct env *env, uint32_t guest, bool running, struct err 
     int r = cut_open(env, guest, &c, e);
     if (r == 0)
         r = look_at_all(&c, &shows, e);
+    if (r == 0 && shows.all_old && !shows.all_new)
+        r = each(&c.intent, c.volumes, take_points_back, e);
     if (r == 0 && (shows.all_new || shows.all_old))
         r = each_watched(&c.intent, c.volumes, NULL, set_traits, e) < 0 || intent_forget(env, guest, e) < 0
                 ? -1

@@ -62,6 +62,14 @@ bool received_look(struct env *env, uint32_t guest, struct received *ret)
     return env_each_volume(env, guest, true, look_at_volume, ret, &problems, &ignored) == 0;
 }
 
+bool received_several(const struct received *all, const char *snapshot)
+{
+    char id[24];
+    snapshot_job(snapshot, id);
+    const struct received_job *of = find(all, id);
+    return of && of->n > 1;
+}
+
 /* Is there a section of it that cannot be read? */
 static bool is_unread(const struct jobs *jobs, const char *job_id)
 {
@@ -84,9 +92,8 @@ enum received_is received_is(const struct received *all, struct jobs *jobs, cons
     char id[24];
     struct keep keep;
     snapshot_job(snapshot, id);
-    const struct received_job *of = find(all, id);
     const struct job *job = jobs_find(jobs, id);
-    bool ruled = job && keep_history(job->keep, &keep), several = of && of->n > 1;
+    bool ruled = job && keep_history(job->keep, &keep), several = received_several(all, snapshot);
     if (ruled && job->remove == REMOVE_NOT)
         return RECEIVED_RULED;
     if (!job && is_unread(jobs, id))

@@ -37,5 +37,7 @@ void received_add(struct received *r, const struct snapshots *s);
 /* What this node has received of a guest. False: there may be more. */
 bool received_look(struct env *env, uint32_t guest, struct received *ret);
 
+/* Is this one of several points that were received of its job? */
+bool received_several(const struct received *all, const char *snapshot);
 /* `snapshot` is of a job of any guest; `all` has what was received with it. */
 enum received_is received_is(const struct received *all, struct jobs *jobs, const char *snapshot);

@@ -277,6 +277,12 @@ static void begin_for(struct job_state *s, const struct job_loss *loss)
     s->exists = true;
 }
 
+/* By job_state_ask_during. What lies ahead is of another clock, and would be so after each loss. */
+static bool was_asked_since(const struct job_state *s)
+{
+    return s->asked > s->last_try && s->asked <= clock_epoch();
+}
+
 static void put_loss(struct json_span old, const void *arg, bool crowded, struct buf *out)
 {
     const struct job_loss *loss = arg;
@@ -286,10 +292,12 @@ static void put_loss(struct json_span old, const void *arg, bool crowded, struct
         state_of_job(&s, loss->job);
     if (left_no_trace(&s, loss))
         begin_for(&s, loss);
+    bool again = s.lost == loss->pid && was_asked_since(&s);
     if (s.lost == loss->pid && loss->how)
         lose(&s, loss->how);
     else if (s.lost == loss->pid)
         s.lost = 0;
+    s.last_try = again ? 0 : s.last_try;
     if (s.exists)
         state_encode(out, old, &s, crowded);
     job_state_release(&s);

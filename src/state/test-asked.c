@@ -120,10 +120,34 @@ static void test_lost_and_run_since(void **state)
     job_state_release(&s);
 }
 
+/* …which a kill, or a crash of the node, ended: what another clock said is none. */
+static void test_asked_for_during_a_run_that_is_lost(void **state)
+{
+    static const struct {
+        const char *asked;
+        int64_t last_try;
+    } cases[] = {{"1650000000", 0}, {"1550000000", 1600000000}, {"99999999999", 1600000000}};
+    for (size_t i = 0; i < 2 * ELEMENTS(cases); i++) {
+        struct err e;
+        struct job_state s;
+        const struct job_loss loss = {.pid = 4711, .how = i % 2 ? "killed" : NULL, .job = "100-0"};
+        _cleanup_free_ char *text =
+            xasprintf("{\"100\":{\"local/a\":{\"last_try\":1600000000,\"pid\":4711,\"ptime\":\"1\","
+                      "\"job\":\"100-0\",\"asked\":%s}}}",
+                      cases[i / 2].asked);
+        put(*state, file, text);
+        assert_ok(job_state_lose(*state, 100, "a", &loss, &e), &e);
+        assert_ok(job_state_load_of(*state, &job_a, &s, &e), &e);
+        assert_int_equal(s.last_try, cases[i / 2].last_try);
+        assert_int_equal(s.fail_count, i % 2);
+        job_state_release(&s);
+    }
+}
+
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {DIR_TEST(test_schedule_now),
-                                              DIR_TEST(test_asked_for_during_a_run),
-                                              DIR_TEST(test_lost_and_run_since)};
+    static const struct CMUnitTest tests[] = {
+        DIR_TEST(test_schedule_now), DIR_TEST(test_asked_for_during_a_run),
+        DIR_TEST(test_asked_for_during_a_run_that_is_lost), DIR_TEST(test_lost_and_run_since)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,13 +229,15 @@ static void keep_newer(struct instant_volume *v, const char *from)
     strv_add(&v->newer_as, name);
 }
 
-/* What was not received stays by itself. */
-static void choose_newer(struct instant_volume *v, const char *chosen)
+/* A person's snapshot stays by itself, by its name; what runs took, here or elsewhere, are restore points. */
+static void choose_newer(struct instant_volume *v, uint32_t guest, const char *chosen)
 {
-    const struct snapshot *to = v->one_line ? snapshots_find(&v->snapshots, chosen) : NULL;
+    bool goes_back = v->one_line && !is_left_out(v, chosen);
+    const struct snapshot *to = goes_back ? snapshots_find(&v->snapshots, chosen) : NULL;
     for (size_t k = 0; to && k < v->snapshots.n; k++) {
         const struct snapshot *s = &v->snapshots.v[k];
-        bool goes = s->seq > to->seq && s->flags & SNAPSHOT_RECEIVED && s->flags & SNAPSHOT_READABLE &&
+        bool is_point = s->flags & SNAPSHOT_RECEIVED || snapshot_is_of_guest(s->name, guest);
+        bool goes = s->seq > to->seq && is_point && s->flags & SNAPSHOT_READABLE &&
                     !(s->flags & (SNAPSHOT_STRANGE | SNAPSHOT_APART)) && !snapshot_is_aside(s->name);
         if (goes)
             keep_newer(v, s->name);
@@ -256,7 +258,7 @@ int instants_choose(struct instants *i, uint32_t guest, const char *point, struc
     if (show_all(i, i->chosen))
         return 0;
     for (size_t k = 0; k < i->n; k++)
-        choose_newer(&i->v[k], i->chosen);
+        choose_newer(&i->v[k], guest, i->chosen);
     return 1;
 }
 

@@ -228,3 +228,25 @@ bool plan_needs_proof(const struct plan_input *in, const struct plan_input_volum
                              plan_is_marked(in, v, base) || (!r->info.proves && r->written));
     return changed && !v->info.stream && r->info.many && !is_compared(in, base);
 }
+
+/* Of one line, nothing newer than the base stays as it is. */
+static bool keeps_alone(const struct plan_input *in, const struct plan_input_volume *v,
+                        const struct snapshot *s)
+{
+    _cleanup_(received_release) struct received there = {0};
+    for (size_t i = 0; v->info.one_line && i < in->n; i++)
+        received_add(&there, &in->volumes[i].replica->snapshots);
+    const struct retain by = {
+        .job_id = in->job_id, .siblings = in->siblings, .listed = in->guest_snapshots, .there = &there};
+    return v->info.one_line && retain_keeps_alone(&by, v->snapshots, s);
+}
+
+bool plan_only_there(const struct plan_input *in, const struct plan_input_volume *v,
+                     const struct snapshot *base_there, const struct snapshot *s)
+{
+    if (s->seq <= base_there->seq || s->flags & SNAPSHOT_STRANGE || snapshots_find_id(v->snapshots, s->id))
+        return false;
+    bool of_run = snapshot_is_of_job(s->name, in->job_id) || strcmp(s->id, v->replica->base_id) == 0;
+    return (snapshot_is_of_guest(s->name, in->guest) && (of_run || !(s->flags & SNAPSHOT_RECEIVED))) ||
+           keeps_alone(in, v, s);
+}

@@ -11,6 +11,10 @@ bool plan_mirrored(const struct plan_input *in, const struct snapshot *s);
 const struct snapshot *plan_newest_common(const struct plan_input *in, const struct plan_input_volume *v);
 const struct snapshot *plan_find_base(const struct plan_input *in, const struct plan_input_volume *v);
 
+/* Does the target alone hold this state, newer than the base? */
+bool plan_only_there(const struct plan_input *in, const struct plan_input_volume *v,
+                     const struct snapshot *base_there, const struct snapshot *s);
+
 /* Of snapshots of the source: is what the target has under its id, by what a comparison found (damage.h),
  * wrong? */
 bool plan_is_damaged(const struct plan_input *in, const struct plan_input_volume *v,

@@ -213,16 +213,12 @@ static void asides_drop(struct asides *list, const char *from)
     list->n = kept;
 }
 
-/* Does the target alone hold this state, newer than the base? */
-static bool only_there(const struct plan_input *in, const struct plan_input_volume *v,
-                       const struct snapshot *base_there, const struct snapshot *s)
+/* Of one line, what is newer than the shown one lies in a stage, and goes with that where the transfer begins
+ * anew. */
+static bool is_staged(const struct plan_input_volume *v, const struct snapshot *s)
 {
-    if (s->seq <= base_there->seq || s->flags & SNAPSHOT_STRANGE || snapshots_find_id(v->snapshots, s->id))
-        return false;
-    const struct retain by = {.job_id = in->job_id, .siblings = in->siblings, .listed = in->guest_snapshots};
-    bool of_run = snapshot_is_of_job(s->name, in->job_id) || strcmp(s->id, v->replica->base_id) == 0;
-    return (v->info.one_line && retain_keeps_alone(&by, &v->replica->snapshots, v->snapshots, s)) ||
-           (snapshot_is_of_guest(s->name, in->guest) && (of_run || !(s->flags & SNAPSHOT_RECEIVED)));
+    const struct snapshot *shown = snapshots_find_id(&v->replica->snapshots, v->replica->base_id);
+    return v->info.one_line && s->flags & SNAPSHOT_RECEIVED && shown && s->seq > shown->seq;
 }
 
 static void plan_aside(const struct plan_input *in, const struct plan_input_volume *v,
@@ -238,10 +234,11 @@ static void plan_aside(const struct plan_input *in, const struct plan_input_volu
     const struct snapshot *base_there = last ? snapshots_find_id(&r->snapshots, last->id) : NULL;
     for (size_t i = 0; base_there && i < r->snapshots.n; i++) {
         const struct snapshot *s = &r->snapshots.v[i];
-        if (!only_there(in, v, base_there, s))
+        if (!plan_only_there(in, v, base_there, s))
             continue;
-        asides_add(&ret->keep_aside, v, ret, s->name);
-        if (!(s->flags & SNAPSHOT_CHANGED) && !s->damaged)
+        bool staged = is_staged(v, s);
+        asides_add(staged ? &ret->move_aside : &ret->keep_aside, v, ret, s->name);
+        if (!staged && !(s->flags & SNAPSHOT_CHANGED) && !s->damaged)
             strcpy(ret->keep_aside.v[ret->keep_aside.n - 1].base_id, base_there->id);
         strv_addf(&ret->reasons,
                   "restore point '%s' is newer than the base and not on the source: kept aside, if it holds "
@@ -270,7 +267,7 @@ void plan_make_anew(const struct plan_input *in, const struct plan_input_volume 
         const struct snapshot *s = &had->v[i];
         bool old = in->history && snapshot_is_of_job(s->name, in->job_id) && !snapshot_is_aside(s->name) &&
                    !snapshots_find_id(v->snapshots, s->id);
-        if (old || only_there(in, v, there, s))
+        if (old || plan_only_there(in, v, there, s))
             plan_keep_aside(v, ret, s->name);
     }
 }

@@ -186,21 +186,10 @@ bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *so
            !snapshots_find(source, there->name);
 }
 
-static bool is_one_of_several(const struct snapshots *all, const char *name)
-{
-    char job[24];
-    size_t n = 0;
-    snapshot_job(name, job);
-    for (size_t i = 0; i < all->n; i++)
-        n += all->v[i].flags & SNAPSHOT_RECEIVED && snapshot_is_of_job(all->v[i].name, job);
-    return n > 1;
-}
-
-bool retain_keeps_alone(const struct retain *by, const struct snapshots *target,
-                        const struct snapshots *source, const struct snapshot *s)
+bool retain_keeps_alone(const struct retain *by, const struct snapshots *source, const struct snapshot *s)
 {
     return snapshot_lost_here(s, source, by->listed) ||
-           (is_orphan(s->name, by->job_id, by->siblings) && is_one_of_several(target, s->name));
+           (is_orphan(s->name, by->job_id, by->siblings) && received_several(by->there, s->name));
 }
 
 /* Of a job of today's, the newest point comes along with each run of another: that is no history there. */

@@ -72,5 +72,4 @@ bool snapshot_lost_here(const struct snapshot *there, const struct snapshots *so
 /* Does retain_target leave this snapshot of the target's that the source has not, though it is not of this
  * job: the guest's own that was lost here, or what a job that is no more has kept? Where snapshots are of one
  * line it must be kept aside for that. */
-bool retain_keeps_alone(const struct retain *by, const struct snapshots *target,
-                        const struct snapshots *source, const struct snapshot *s);
+bool retain_keeps_alone(const struct retain *by, const struct snapshots *source, const struct snapshot *s);

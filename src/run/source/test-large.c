@@ -44,7 +44,7 @@ static const struct plan_case cases[] = {
      "S5=aN",
      "S5=aN S6=bL",
      NULL,
-     {ZFS, .shown = "a"},
+     {ZFS},
      "S5 >S9 aside:S6=>100-0_6"},
     {__LINE__,
      "of an earlier version nobody knows",

@@ -2,6 +2,7 @@
 #include "run/source/retain.h"
 
 #include "base/mem.h"
+#include "run/source/plan.h"
 #include "run/source/testside.h"
 
 #include <inttypes.h>
@@ -374,6 +375,43 @@ static void test_retain_source(void **state)
     }
 }
 
+/* A disk that was added later has one point of a job that is no more, where the others have several: of one
+ * line it is kept aside on each, since elsewhere it stays on each. */
+static void test_of_one_line(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct plan plan = {0};
+    struct snapshots source = {0};
+    struct replica there[2] = {{.info = {.exists = true, .many = true, .stream = true}},
+                               {.info = {.exists = true, .many = true, .stream = true}}};
+    struct plan_input_volume v[2] = {{.volid = "s:vm-100-disk-0"}, {.volid = "s:vm-100-disk-1"}};
+    side_parse("S2=a", false, &source);
+    side_parse("S2=a T6=c S7=d", true, &there[0].snapshots);
+    side_parse("S2=a T5=b T6=c S7=d", true, &there[1].snapshots);
+    for (size_t i = 0; i < 2; i++) {
+        strcpy(there[i].owner, "100-0");
+        memset(there[i].base_id, 'd', SNAPSHOT_ID_LEN);
+        v[i].info = (struct volume_info){.stream = true, .one_line = true, .many = true};
+        v[i].snapshots = &source;
+        v[i].replica = &there[i];
+    }
+    const struct plan_input in = {.job_id = "100-0",
+                                  .guest = 100,
+                                  .last_sync = 2,
+                                  .new_snapshot = "__replicate_100-0_9__",
+                                  .volumes = v,
+                                  .n = 2};
+    assert_int_equal(plan_make(&in, &plan, &e), 0);
+    assert_int_equal(plan.v[1].keep_aside.n, 3);
+    assert_int_equal(plan.v[0].keep_aside.n, 2);
+    assert_string_equal(plan.v[0].keep_aside.v[0].to, "diverged_100-1_6");
+    plan_release(&plan);
+    snapshots_release(&source);
+    for (size_t i = 0; i < 2; i++)
+        replica_release(&there[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_retain),
         cmocka_unit_test(test_others),
         cmocka_unit_test(test_retain_source),
+        cmocka_unit_test(test_of_one_line),
     };
     return cmocka_run_group_tests(tests, parse_jobs, release_jobs);
 }

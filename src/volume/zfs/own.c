@@ -191,16 +191,47 @@ int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
     return 0;
 }
 
-/* ---- for doctor ---- */
-
-/* What is kept aside has a name that says so. */
-static bool has_aside(const struct zfs_view *w, const char *dataset)
+bool zfs_has_aside(const struct zfs_view *w, const char *dataset)
 {
     for (size_t i = 0; i < w->n; i++)
         if (strcmp(w->snapshots[i].dataset, dataset) == 0 && snapshot_is_aside(w->snapshots[i].s.name))
             return true;
     return false;
 }
+
+int zfs_destroy_but_kept(struct zfs *z, const struct zfs_view *w, const struct zfs_dataset *d, struct err *e)
+{
+    bool kept = strv_has(&w->others, d->name);
+    for (size_t i = 0; i < w->n; i++)
+        kept |= strcmp(w->snapshots[i].dataset, d->name) == 0 && !w->snapshots[i].is_bookmark &&
+                !snapshot_goes_along(&w->snapshots[i].s);
+    if (!kept)
+        return zfs_destroy(z, d->name, e);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct zfs_snapshot *x = &w->snapshots[i];
+        _cleanup_free_ char *full = xasprintf("%s@%s", x->dataset, x->s.name);
+        if (strcmp(x->dataset, d->name) == 0 && !x->is_bookmark && snapshot_goes_along(&x->s) &&
+            zfs_change(z, e, "destroy", "--", full, NULL) < 0)
+            return -1;
+    }
+    _cleanup_free_ char *name = zfs_kept_name(z, d);
+    if (zfs_reserve_nothing(z, d->name, e) < 0)
+        return -1;
+    return zfs_change(z, e, "rename", "--", d->name, name, NULL);
+}
+
+int zfs_clear_stage(struct zfs *z, const struct zfs_view *w, struct err *e)
+{
+    if (!w->stage.name[0])
+        return 0;
+    if (!zfs_has_aside(w, w->stage.name))
+        return zfs_destroy(z, z->stage, e);
+    if (w->stage.partial && zfs_change(z, e, "receive", "-A", "--", z->stage, NULL) < 0)
+        return -1;
+    return zfs_destroy_but_kept(z, w, &w->stage, e);
+}
+
+/* ---- for doctor ---- */
 
 int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
 {
@@ -216,7 +247,7 @@ int zfs_strays(struct volume *v, bool live, struct strv *ret, struct err *e)
     for (size_t i = 0; i < w.below.n; i++)
         strv_addf(ret, "'%s' lies below the volume, and no replica carries it", w.below.v[i]);
     for (size_t i = 0; i < w.kept.n; i++)
-        if (!has_aside(&w, w.kept.v[i]))
+        if (!zfs_has_aside(&w, w.kept.v[i]))
             strv_addf(ret, "'%s' is what a replica was before, with what only that has", w.kept.v[i]);
     bool went = false;
     for (size_t i = 0; i < w.n; i++)

@@ -120,7 +120,7 @@ int zfs_stage_discard(struct volume *v, struct err *e)
     if (zfs_tidy(v, e) < 0 || zfs_view(z, &w, e) < 0)
         return -1;
     z->bare_stage = false;
-    return w.stage.name[0] ? zfs_destroy(z, z->stage, e) : 0;
+    return zfs_clear_stage(z, &w, e);
 }
 
 /* ---- receiving ---- */
@@ -495,7 +495,10 @@ static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_s
 {
     const struct zfs_snapshot *newest = zfs_newest(w, w->live.name);
     _cleanup_free_ char *from = xasprintf("%s@%s", x->dataset, x->s.name);
-    if ((newest ? newest == x : strcmp(w->live.origin, from) == 0) && w->live.written == 0)
+    bool in_line = (newest ? newest == x : strcmp(w->live.origin, from) == 0) && w->live.written == 0;
+    if ((!in_line || zfs_has_aside(w, w->stage.name)) && zfs_clear_stage(z, w, e) < 0)
+        return -1;
+    if (in_line)
         return 1;
     struct stage_mark m = {0};
     memcpy(m.snapshot, x->s.name, sizeof m.snapshot);
@@ -503,8 +506,6 @@ static int stage_own(struct zfs *z, const struct zfs_view *w, const struct zfs_s
     memcpy(m.base_id, x->s.id, sizeof m.base_id);
     memcpy(m.owner, w->live.owner, sizeof m.owner);
     _cleanup_free_ char *mark = mark_text(&m);
-    if (w->stage.name[0] && zfs_destroy(z, z->stage, e) < 0)
-        return -1;
     _cleanup_free_ char *properties = xasprintf("pvesr:properties=%s", w->live.properties);
     _cleanup_free_ char *whole = whole_text(m.id, w->live.doubtful);
     return w->live.volume ? zfs_change(z, e, "clone", "-o", mark, "-o", whole, "--", from, z->stage, NULL)

@@ -447,28 +447,6 @@ static int slot_replica(struct volume *v, char *owner, char *base_id, struct err
     return 0;
 }
 
-/* What is kept aside stays, and what is somebody's, in a dataset out of the way. */
-static int destroy_live(struct zfs *z, const struct zfs_view *w, struct err *e)
-{
-    bool kept = strv_has(&w->others, w->live.name);
-    for (size_t i = 0; i < w->n; i++)
-        kept |= strcmp(w->snapshots[i].dataset, w->live.name) == 0 && !w->snapshots[i].is_bookmark &&
-                !snapshot_goes_along(&w->snapshots[i].s);
-    if (!kept)
-        return zfs_destroy(z, w->live.name, e);
-    for (size_t i = 0; i < w->n; i++) {
-        const struct zfs_snapshot *x = &w->snapshots[i];
-        _cleanup_free_ char *full = at(x->dataset, x->s.name);
-        if (strcmp(x->dataset, w->live.name) == 0 && !x->is_bookmark && snapshot_goes_along(&x->s) &&
-            zfs_change(z, e, "destroy", "--", full, NULL) < 0)
-            return -1;
-    }
-    _cleanup_free_ char *name = zfs_kept_name(z, &w->live);
-    if (zfs_reserve_nothing(z, w->live.name, e) < 0)
-        return -1;
-    return zfs_change(z, e, "rename", "--", w->live.name, name, NULL);
-}
-
 void zfs_free_kept(struct zfs *z, const struct zfs_view *w)
 {
     struct err ignored; /* it stands on its own already */
@@ -518,7 +496,7 @@ static int slot_destroy(struct volume *v, struct err *e)
         zfs_free_kept(z, &before);
     if (zfs_view(z, &w, e) < 0)
         return -1;
-    return w.live.name[0] ? destroy_live(z, &w, e) : 0;
+    return w.live.name[0] ? zfs_destroy_but_kept(z, &w, &w.live, e) : 0;
 }
 
 const struct volume_driver driver_zfspool = {

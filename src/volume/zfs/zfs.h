@@ -212,6 +212,13 @@ void zfs_seen_gone(struct zfs *z, const char *dataset);
 /* With all its snapshots that are known and nobody's; ERR_CONFIG when there is anything else. Somebody's scan
  * of new devices holds a zvol for a moment: tried again for a while. */
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e);
+/* What is kept aside has a name that says so. */
+bool zfs_has_aside(const struct zfs_view *w, const char *dataset);
+/* What is kept aside stays, and what is somebody's, in a dataset out of the way. */
+int zfs_destroy_but_kept(struct zfs *z, const struct zfs_view *w, const struct zfs_dataset *d, struct err *e);
+/* The stage goes, if there is one. What was received there and counts already may have been kept aside: that
+ * stays. */
+int zfs_clear_stage(struct zfs *z, const struct zfs_view *w, struct err *e);
 /* ERR_CONFIG when there are datasets below this one. */
 int zfs_check_below(const struct zfs_view *w, const char *dataset, struct err *e);
 /* Has the dataset bookmarks of somebody's? */
