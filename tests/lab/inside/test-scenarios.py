@@ -12,10 +12,10 @@ import rig
 SOME = {
     "test-scenarios.py": "written_replica failover",
     "test-owners.py": "planned_moves",
-    "test-guest-snapshots.py": "rolled_back_behind_another lost_guest_snapshot rolled_back_at_home",
+    "test-guest-snapshots.py": "rolled_back_behind_another lost_guest_snapshot",
     "test-same-id.py": "another_guest its_other_disk restored",
     "test-places.py": "twice_the_same one_for_both",
-    "test-history.py": "clone a_chosen_point_stays of_a_job_that_is_no_more tested_behind_a_cut_run",
+    "test-history.py": "clone a_chosen_point_stays of_a_job_that_is_no_more",
     "test-instant.py": "tested_and_kept written_within_the_commit failed_over_again",
 }
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
@@ -25,7 +25,9 @@ if LONG:
     SOME["test-owners.py"] += " stolen_twice there_and_back there_and_back_to_a_point back_behind_its_own_points"
     SOME["test-doctor.py"] = "unfinished_copy died_between_two_renames"
     SOME["test-places.py"] += " renamed removed_once doctor_sees_one one_for_both_at_once"
-    SOME["test-history.py"] += " history_survives_a_move clones_at_once mounts a_point_chosen_behind_a_cut_run lost_behind_a_cut_run"
+    SOME["test-guest-snapshots.py"] += " rolled_back_at_home"
+    SOME["test-history.py"] += " history_survives_a_move clones_at_once mounts"
+    SOME["test-history.py"] += " a_point_chosen_behind_a_cut_run tested_behind_a_cut_run lost_behind_a_cut_run"
 
 os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt lvmthin" if LONG else "zfspool")
 os.environ.setdefault("PVESR_KILL_MOST", "30")
