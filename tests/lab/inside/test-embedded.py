@@ -63,7 +63,7 @@ class World:
         old, new = sorted((self.path(name, n) for n in ("small3", "moved")), key=os.path.exists, reverse=True)
         os.rename(old, new)
         self.spill(name, "small4", letter=self.lab.random.choice((b"b", b"c", b"d")))
-        if os.listxattr(self.path(name, "small5")):
+        if "user.spilled" in os.listxattr(self.path(name, "small5")):
             os.removexattr(self.path(name, "small5"), "user.spilled")
         self.spill(name, "plain")
 
