@@ -241,10 +241,16 @@ static bool keeps_alone(const struct plan_input *in, const struct plan_input_vol
     return v->info.one_line && retain_keeps_alone(&by, v->snapshots, s);
 }
 
+bool plan_has_here(const struct plan_input_volume *v, const struct snapshot *s)
+{
+    const struct snapshot *here = snapshots_find_id(v->snapshots, s->id);
+    return here && (!v->info.one_line || here->flags & SNAPSHOT_READABLE);
+}
+
 bool plan_only_there(const struct plan_input *in, const struct plan_input_volume *v,
                      const struct snapshot *base_there, const struct snapshot *s)
 {
-    if (s->seq <= base_there->seq || s->flags & SNAPSHOT_STRANGE || snapshots_find_id(v->snapshots, s->id))
+    if (s->seq <= base_there->seq || s->flags & SNAPSHOT_STRANGE || plan_has_here(v, s))
         return false;
     bool of_run = snapshot_is_of_job(s->name, in->job_id) || strcmp(s->id, v->replica->base_id) == 0;
     return (snapshot_is_of_guest(s->name, in->guest) && (of_run || !(s->flags & SNAPSHOT_RECEIVED))) ||

@@ -11,6 +11,9 @@ bool plan_mirrored(const struct plan_input *in, const struct snapshot *s);
 const struct snapshot *plan_newest_common(const struct plan_input *in, const struct plan_input_volume *v);
 const struct snapshot *plan_find_base(const struct plan_input *in, const struct plan_input_volume *v);
 
+/* Has the source this snapshot of the target's? A bookmark, which it keeps for what the target has, is
+ * nothing that could be sent. */
+bool plan_has_here(const struct plan_input_volume *v, const struct snapshot *s);
 /* Does the target alone hold this state, newer than the base? */
 bool plan_only_there(const struct plan_input *in, const struct plan_input_volume *v,
                      const struct snapshot *base_there, const struct snapshot *s);

@@ -266,7 +266,7 @@ void plan_make_anew(const struct plan_input *in, const struct plan_input_volume 
     for (size_t i = 0; i < had->n; i++) {
         const struct snapshot *s = &had->v[i];
         bool old = in->history && snapshot_is_of_job(s->name, in->job_id) && !snapshot_is_aside(s->name) &&
-                   !snapshots_find_id(v->snapshots, s->id);
+                   !plan_has_here(v, s);
         if (old || plan_only_there(in, v, there, s))
             plan_keep_aside(v, ret, s->name);
     }
