@@ -299,16 +299,21 @@ def rolled_back(w):
     return shown
 
 
-@scenario("xfs", "btrfs")
-def killed_while_points_are_kept(w):
-    """the same after a kill at some steps of a commit that keeps restore points aside: what it kept is there, or is shown"""
-    log = os.path.join(w.c.dir, "trace")
+def renames_of_a_rollback(w, log, *words):
+    """Of the agent, by the trace of a run that keeps the points of two disks aside."""
     w.lab.add_disk()
     w.create("--keep", "last=5")
     w.run()
     rolled_back(w)
     assert run_behind(w, strace(log)).returncode == 0
-    plan = [step for step in steps(log, 1000) if step[0] == "renameat2"]
+    return [step for step in steps(log, 1000, *words) if step[0] == "renameat2"]
+
+
+@scenario("xfs", "btrfs")
+def killed_while_points_are_kept(w):
+    """the same after a kill at some steps of a commit that keeps restore points aside: what it kept is there, or is shown"""
+    log = os.path.join(w.c.dir, "trace")
+    plan = renames_of_a_rollback(w, log)
     for step in random.Random(rig.SEED).sample(plan, min(len(plan), MOST, 3)):
         shown = rolled_back(w)
         run_behind(w, strace(log, step))
@@ -321,12 +326,7 @@ def killed_while_points_are_kept(w):
 def moved_before_it_showed(w):
     """a commit is killed when it has kept the points of some disks aside, and the guest is moved there by hand: they get their names back, which all disks have then"""
     log = os.path.join(w.c.dir, "trace")
-    w.lab.add_disk()
-    w.create("--keep", "last=5")
-    w.run()
-    rolled_back(w)
-    assert run_behind(w, strace(log)).returncode == 0
-    plan = [step for step in steps(log, 1000, "diverged_") if step[0] == "renameat2"]
+    plan = renames_of_a_rollback(w, log, "diverged_")
     rolled_back(w)
     had = w.lab.names.entries(w.b.store)[0]
     run_behind(w, strace(log, plan[1]))
