@@ -197,6 +197,9 @@ def thick_without_room(w):
     tool("zfs", "create", "-o", f"refreservation={free - (SIZE // 2)}", f"{pool}/filler")
     w.run()
     assert "refreservation=auto is not set on" in w.log() and "available space" in w.log(), w.log()
+    w.lab.write(0, 2)
+    w.run()
+    assert not w.asides(w.b.store), w.log()
     out = w.b.pvesr("failover", str(GUEST), "--dry-run", check=True).stdout
     assert "refreservation=auto is not set on" in out, out
     out = w.b.pvesr("failover", str(GUEST), "--force", check=True).stdout

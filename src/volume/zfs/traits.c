@@ -141,13 +141,39 @@ int zfs_traits(struct volume *v, struct strv *ret, struct err *e)
     return 0;
 }
 
+/* What THICK is on this pool's disks, which zfs(8) says of a volume that it would make; as a trait. Set as
+ * "auto" and refused for want of room, it would set the volume's size anew, which counts as written. */
+static char *thick_as_number(struct zfs *z, const struct zfs_dataset *live, struct err *e)
+{
+    static const char key[] = "\trefreservation\t";
+    _cleanup_strv_ struct strv ask = STRV_INIT, try = STRV_INIT;
+    _cleanup_buf_ struct buf block = BUF_INIT, out = BUF_INIT;
+    strv_adds(&ask, "zfs", "get", "-Hp", "-o", "value", "volblocksize", z->live, NULL);
+    if (zfs_command(zfs_tick(z), &ask, &block, e) < 0)
+        return NULL;
+    strv_adds(&try, "zfs", "create", "-nP", "-V", NULL);
+    strv_addf(&try, "%" PRIu64, live->size);
+    strv_addf(&try, "-ovolblocksize=%.*s", (int)strcspn(buf_str(&block), "\n"), buf_str(&block));
+    strv_addf(&try, "%s-thick", z->live);
+    if (zfs_command(zfs_tick(z), &try, &out, e) < 0)
+        return NULL;
+    const char *found = strstr(buf_str(&out), key);
+    if (!found)
+        return xstrdup(THICK);
+    const char *number = found + strlen(key);
+    return xasprintf("refreservation=%.*s", (int)strcspn(number, "\n"), number);
+}
+
 /* A value NULL: as if nobody had set it. */
-static int set_one(struct zfs *z, size_t k, const char *value, struct err *e)
+static int set_one(struct zfs *z, const struct zfs_dataset *live, size_t k, const char *value, struct err *e)
 {
     if (!value && !known[k].amount)
         return zfs_change(z, e, "inherit", known[k].key, z->live, NULL);
     _cleanup_free_ char *trait = xasprintf("%s=%s", known[k].key, value ? value : "none");
-    return zfs_change(z, e, "set", trait, z->live, NULL);
+    _cleanup_free_ char *thick = NULL;
+    if (strcmp(trait, THICK) == 0 && !(thick = thick_as_number(z, live, e)))
+        return -1;
+    return zfs_change(z, e, "set", thick ? thick : trait, z->live, NULL);
 }
 
 static int remember(struct zfs *z, const struct strv *had, const struct strv *lacking, struct err *e)
@@ -175,7 +201,7 @@ static int set_all(struct zfs *z, const struct zfs_dataset *live, const struct s
         const char *want = trait_value(traits, known[k].key), *have = trait_value(&set, known[k].key);
         struct err problem;
         if ((want && have && strcmp(want, have) == 0) || (!want && !have) ||
-            set_one(z, k, want, &problem) == 0)
+            set_one(z, live, k, want, &problem) == 0)
             continue;
         _cleanup_free_ char *trait = xasprintf("%s=%s", known[k].key, want ? want : "none");
         trait_note(notes, trait, z->live, problem.text);
