@@ -392,9 +392,9 @@ int proc_check(char *const argv[], const struct proc_options *options, struct bu
         char line[512], what[96];
         proc_complaint(&r.err, line, sizeof line);
         snprintf(what, sizeof what, "%s%s%s", base_name(argv[0]), argv[1] ? " " : "", argv[1] ? argv[1] : "");
-        result = err_set(e, ERR_SYSTEM, 0,
-                         r.status > 128 ? "%s: ended by signal %d: %s" : "%s: exit status %d: %s", what,
-                         r.status > 128 ? r.status - 128 : r.status, line);
+        bool killed = r.status > 128 && r.status <= 128 + SIGRTMAX;
+        result = err_set(e, ERR_SYSTEM, 0, killed ? "%s: ended by signal %d: %s" : "%s: exit status %d: %s",
+                         what, killed ? r.status - 128 : r.status, line);
     }
     if (result == 0 && out) {
         buf_release(out);

@@ -223,6 +223,7 @@ static void test_check(void **state)
     } cases[] = {
         {"echo first >&2; echo the reason >&2; echo >&2; exit 4", "sh -c: exit status 4: the reason"},
         {"kill -KILL $$", "sh -c: ended by signal 9: "},
+        {"exit 255", "sh -c: exit status 255: "},
     };
     for (size_t i = 0; i < ELEMENTS(cases); i++) {
         struct err e = {0};
