@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-PREFIX = 'pvesr-rig-'
+# with numbers of guests in it, so that a test which looks for one in a path, or replaces it there, fails each time
+PREFIX = 'pvesr-100-200-'
 SHM = '/dev/shm'
 # all programs at a time took 4 GiB
 ROOM = 8 << 30

@@ -505,7 +505,7 @@ def one_that_moved_and_cannot_be_turned_round(w):
     """a guest moved while replication.cfg cannot be written: its job cannot run and says why, those of other guests go on"""
     w.create()
     w.run()
-    other = w.lab.names.folder(w.b.store).replace(str(GUEST), "200")
+    other = os.path.join(w.b.store, "images/200")
     os.makedirs(other)
     disk = os.path.join(other, "vm-200-disk-0.raw")
     with open(disk, "wb") as f:
