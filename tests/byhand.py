@@ -6,6 +6,7 @@ import struct
 import subprocess
 
 import rig
+from rigdisk import gone
 
 MIB, BLOCK = 1 << 20, 65536
 HOLE = 5 * MIB
@@ -33,7 +34,7 @@ def rest(w):
     """As thin volumes rest."""
     if w.kind == "lvmthin":
         for n in w.lab.disks:
-            rig.sh("lvchange", "-an", f"{w.b.store}/{w.lab.names.volname(n)}")
+            gone(["lvchange", "-an", f"{w.b.store}/{w.lab.names.volname(n)}"])
 
 
 def flip_live(w, at, n=0):
@@ -62,7 +63,7 @@ def flip_point(w, at, snap, n=0, node=None):
         rig.sh("lvchange", "-prw", lv)
         rig.sh("lvchange", "-ay", "-K", lv)
         flip(f"/dev/{lv}", at)
-        rig.sh("lvchange", "-an", lv)
+        gone(["lvchange", "-an", lv])
         rig.sh("lvchange", "-pr", lv)
         return
     flip(names.snapshot(store, n, snap), at)

@@ -13,6 +13,7 @@ import subprocess
 
 import rig
 import treelab
+from rigdisk import gone
 from scenario import STORAGES, World
 from treelab import TreeLab
 
@@ -293,7 +294,7 @@ class Used(World):
         """As a replica rests: a thin volume is not active."""
         settle()
         if self.kind == "lvmthin":
-            rig.sh("lvchange", "-an", f"{self.b.store}/{self.lab.names.volname(n)}")
+            gone(["lvchange", "-an", f"{self.b.store}/{self.lab.names.volname(n)}"])
 
     def bytes_of(self, n):
         data = read(self.lab.replica(n))

@@ -15,6 +15,7 @@ import subprocess
 import rig
 import told
 from guestlab import GuestLab, same_file
+from rigdisk import gone
 
 LONG = os.environ.get("PVESR_LAB_LONG") == "1"
 RUNS = int(os.environ.get("PVESR_SOAK_RUNS", "3" if LONG else "2"))
@@ -45,7 +46,7 @@ class World:
         path = self.lab.replica(self.disk)
         with open(path, "rb") as f:
             data = f.read()
-        rig.sh("lvchange", "-an", path.removeprefix("/dev/"))
+        gone(["lvchange", "-an", path.removeprefix("/dev/")])
         return data
 
 
