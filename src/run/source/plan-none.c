@@ -134,11 +134,26 @@ static void send_all(const struct plan_input *in, const struct plan_input_volume
     resync(in, v, ret);
 }
 
+/* A stream of all that a damaged filesystem has may have records that no zfs(8) receives. */
+static void tell_of_damage(const struct plan_input_volume *v, struct plan_volume *ret)
+{
+    bool doubtful = false;
+    for (size_t i = 0; i < v->snapshots->n; i++)
+        doubtful = doubtful || v->snapshots->v[i].flags & SNAPSHOT_DOUBTFUL;
+    if (v->info.lossy && doubtful)
+        strv_add(
+            &ret->reasons,
+            "the volume came to this node from an earlier version, " LOSES
+            ": where the target refuses a whole copy of it (\"invalid backup stream\", \"kernel modules "
+            "must be upgraded\"), restore the container from a backup, or copy its files into new volumes");
+}
+
 bool plan_without_base(const struct plan_input *in, const struct plan_input_volume *v,
                        struct plan_volume *ret)
 {
     const struct replica *r = v->replica;
     ret->full = true;
+    tell_of_damage(v, ret);
     if (plan_newest_common(in, v) || plan_any_wrong(in, v)) {
         send_all(in, v, ret);
     } else if (overwritten_base(in, v)) {

@@ -49,6 +49,8 @@ void plan_tell_missing(const struct plan_input *in, const struct plan_input_volu
 #define ANEW                                                                                                 \
     ": everything is sent anew, and takes its place when it is complete (until then the target needs room "  \
     "for both)"
+#define LOSES                                                                                                \
+    "in a way in which OpenZFS loses long symbolic links, extended attributes and contents of small files"
 
 /* The source snapshot that the target's stage is of, if the transfer can go on: upon the base, the live
  * volume (resync) or nothing; data readable. */

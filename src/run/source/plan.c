@@ -254,9 +254,6 @@ void plan_keep_aside(const struct plan_input_volume *v, struct plan_volume *ret,
               ret->keep_aside.v[ret->keep_aside.n - 1].to);
 }
 
-#define LOSES                                                                                                \
-    "in a way in which OpenZFS loses long symbolic links, extended attributes and contents of small files"
-
 void plan_make_anew(const struct plan_input *in, const struct plan_input_volume *v,
                     const struct snapshot *there, struct plan_volume *ret, const char *why)
 {

@@ -43,7 +43,7 @@ static inline void print_short(const struct plan_volume *p, struct buf *out)
     print_all(" adopt:", &p->adopt, out);
     for (size_t i = 0; i < p->reasons.n; i++)
         if (strstr(p->reasons.v[i], "install this version") || strstr(p->reasons.v[i], "destroy both") ||
-            strstr(p->reasons.v[i], "were both received"))
+            strstr(p->reasons.v[i], "were both received") || strstr(p->reasons.v[i], "refuses a whole copy"))
             buf_adds(out, " says so");
     for (size_t i = 0; i < p->reasons.n; i++)
         if (strncmp(p->reasons.v[i], PLAN_WARNING, strlen(PLAN_WARNING)) == 0)

@@ -393,6 +393,10 @@ def both_damaged():
             w.fill(name)
             log = w.run()
             assert "full sync" not in log and "were both received" in log and "kept aside" not in log, log
+        w.c.add_node("pve3")
+        w.b.pvesr("create-local-job", "200-1", "pve3", check=True)
+        assert w.b.pvesr("run", "--id", "200-1").returncode, "was a damaged filesystem sent whole?"
+        assert "refuses a whole copy" in w.b.pvesr("plan", "200-1", check=True).stdout
         rig.sh("zfs", "inherit", "pvesr:owner", w.full(w.b))
         said = w.b.pvesr("plan", JOB, check=True).stdout
         assert "in full: to take the place of the replica" in said, said
