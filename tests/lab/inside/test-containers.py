@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""../../test-containers.py on the storages that only this machine has. The long form plays all, on ZFS filesystems with a story of 200
-rounds; the short one a brief story, for test-trees.py plays another. What a planned move leaves is asked of zvols, in test-scenarios.py."""
+"""../../test-containers.py on the storages that only this machine has. The long form plays all, on ZFS filesystems with a story of 60
+rounds, of which each takes longer than the one before; the short one a brief story: test-trees.py plays more of that. What a planned move
+leaves is asked of zvols, in test-scenarios.py."""
 # deadline: 1800
 # long: zfspool zfscrypt
 import os
@@ -10,7 +11,7 @@ import rig
 
 if os.environ.get("PVESR_LAB_LONG") == "1":
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool zfscrypt")
-    os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "200" if os.environ["PVESR_TEST_STORAGES"] == "zfspool" else "15")
+    os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "60" if os.environ["PVESR_TEST_STORAGES"] == "zfspool" else "15")
 else:
     os.environ.setdefault("PVESR_TEST_STORAGES", "zfspool")
     os.environ.setdefault("PVESR_CONTAINER_ROUNDS", "2")
