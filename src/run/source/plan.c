@@ -556,7 +556,8 @@ static int refuse(const struct plan_input *in, const struct strv *lost, struct e
     bool stream = false;
     for (size_t i = 0; i < in->n; i++)
         stream = stream || (in->volumes[i].info.stream && strv_has(lost, in->volumes[i].volid));
-    _cleanup_free_ char *resync = stream ? xstrdup("")
+    _cleanup_free_ char *resync = stream ? xstrdup("; renamed there, instead of removed, they keep what only "
+                                                   "they may have")
                                   : in->resyncs
                                       ? xasprintf("; or let 'pvesr run --id %s --resync' keep aside what "
                                                   "the target has, and send what differs",

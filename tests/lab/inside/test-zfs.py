@@ -177,15 +177,18 @@ def base_destroyed_on_target():
 
 
 def base_destroyed_on_both():
-    """the base was destroyed by hand on both sides: the run says what to do and touches nothing"""
+    """the base was destroyed by hand on both sides: the run says what to do and touches nothing; renamed there, the replica stays"""
     with world() as w:
         w.run()
         for node in (w.a, w.b):
             rig.sh("zfs", "destroy", w.volume(node, w.point(node)))
         before = copy(w)
         said = w.run(want=1).stderr
-        assert "No common base snapshot on volume(s) st:vm-100-disk-0" in said, said
+        assert "No common base snapshot on volume(s) st:vm-100-disk-0" in said and "renamed there" in said, said
         assert same_file(before, w.lab.replica(0)), "the replica was touched"
+        rig.sh("zfs", "rename", w.volume(w.b), f"{w.b.store}/by-hand")
+        w.run()
+        assert same_file(before, device(f"/dev/zvol/{w.b.store}/by-hand")), "what was renamed was touched"
 
 
 def removed_with_aside():
