@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """kill -9 at every step of a run, on the source and on the target: the earlier restore point stays readable, the next run succeeds,
-nothing is lost and nothing is left over.
+nothing is lost and nothing is left over; so at every step of a job's removal, after which nothing of it is anywhere.
 
 The steps are not named by hand: a run is traced once, and then killed at each occurrence of each system call that changes
 something (at most PVESR_KILL_POINTS of each, spread evenly, and of a container's run two; of all these at most PVESR_KILL_MOST, by
@@ -40,7 +40,8 @@ def counts(log):
 
 def spread(n, points):
     """Up to `points` of 1..n, the first and the last among them."""
-    return sorted({1 + round(i * (n - 1) / max(1, points - 1)) for i in range(min(n, points))})
+    points = min(n, points)
+    return sorted({1 + round(i * (n - 1) / max(1, points - 1)) for i in range(points)})
 
 
 def strace(log, calls, inject=None):
@@ -132,6 +133,27 @@ class Victim:
         return [f"{side} killed at {call} {n} (seed {rig.SEED}): {b}" for b in bad]
 
 
+    def replicate(self):
+        self.a.pvesr("create-local-job", self.JOB, "pve2", check=True)
+        self.change()
+        self.a.pvesr("run", "--id", self.JOB, check=True)
+
+    def remove(self, side, inject=None):
+        self.a.pvesr("delete", self.JOB, check=True)
+        return self.run(side, inject)
+
+    def remove_at(self, side, call, n):
+        self.replicate()
+        self.remove(side, (call, n))
+        self.settle()
+        again = self.a.pvesr("run", "--id", self.JOB)
+        listed = self.a.pvesr("list", check=True).stdout.splitlines()[1:]
+        left = [*sorted(map(str, self.lab.names.entries(self.b.store)[0])), *self.lab.names.entries(self.b.store)[1],
+                *(f"{snap} on the source" for _, snap in self.lab.names.entries(self.a.store)[0] if snap and "__replicate_" in snap)]
+        ended = not listed and (again.returncode == 0 or "no such job" in again.stderr)
+        return [f"removal, {side} killed at {call} {n} (seed {rig.SEED}): {left}, {listed}, {again.stderr}"] if left or not ended else []
+
+
 class ContainerVictim(Victim):
     """A container with two mount points."""
     JOB, POINTS = "200-0", min(POINTS, 2)
@@ -188,9 +210,28 @@ def kill_everywhere(storage, side, victim):
     return None
 
 
+def removal_everywhere(storage, side, victim):
+    with rig.Cluster(storage=storage, ssh=False) as c:
+        v = victim(c, storage)
+        v.replicate()
+        done = v.remove(side)
+        if done.returncode != 0:
+            return f"the traced removal failed: {done.stderr.strip()}"
+        points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k, v.POINTS)]
+        points = random.Random(rig.SEED).sample(points, min(MOST, len(points)))
+        for call, n in points:
+            bad = v.remove_at(side, call, n)
+            if bad:
+                return "; ".join(bad)
+        print(f"# {len(points)} kills of the {side} in the removal of job {v.JOB} on {storage}, seed {rig.SEED}")
+    return None
+
+
 for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
     for guest, victim in (("VM", Victim), ("container", ContainerVictim)):
         for side in ("source", "target") if guest == "VM" or kind in treenames.NAMES else ():
             rig.check(f"kill -9 of the {side} at every step of a {guest} on {kind}", lambda k=kind, s=side, v=victim: kill_everywhere(k, s, v),
                       needs=("root", kind, "strace"))
+            rig.check(f"kill -9 of the {side} at every step of a removal of a {guest}'s job on {kind}",
+                      lambda k=kind, s=side, v=victim: removal_everywhere(k, s, v), needs=("root", kind, "strace"))
 rig.main()

@@ -362,15 +362,16 @@ static int destroy_live(struct btrfs_volume *b, struct err *e)
     return 0;
 }
 
-/* What was kept aside (diverged_*) stays, and what is somebody's: only a person removes that. The live volume
- * goes last, so that a destroy that was cut off is still seen as a volume, and repeated. */
+/* What was kept aside (diverged_*) stays, and what is somebody's: only a person removes that. As long as
+ * anything is left it is still seen as a volume, and repeated; the live one goes before its restore points,
+ * without which nothing tells whether it was written to. */
 static int btrfs_destroy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
     if (b->dir < 0)
         return 0;
-    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 || destroy_snapshots(b, e) < 0 ||
-        destroy_live(b, e) < 0 || btrfs_traits_forget(b, e) < 0)
+    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 || destroy_live(b, e) < 0 ||
+        destroy_snapshots(b, e) < 0 || btrfs_traits_forget(b, e) < 0)
         return -1;
     keeper_end(b->dir, b->image);
     return subvol_commit(b->dir, e);

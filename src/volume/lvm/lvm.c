@@ -331,14 +331,15 @@ static int check_unused(const struct lvm *l, struct err *e)
 
 /* The live volume goes last: as long as anything is left, the volume is listed and the removal can be done
  * again. */
+/* The live volume goes before its restore points: without them nothing tells whether it was written to. */
 static int destroy(struct volume *v, struct err *e)
 {
     const struct lvm *l = v->priv;
     struct lv live;
     int r = lvm_live(l, &live, e);
-    if (r < 0 || lvm_former_settle(v, e) < 0 || remove_those(v, goes_with_volume, e) < 0)
+    if (r < 0 || lvm_former_settle(v, e) < 0 || (r == 0 && lvm_remove(l, l->volume, e) < 0))
         return -1;
-    return r == 0 ? lvm_remove(l, l->volume, e) : 0;
+    return remove_those(v, goes_with_volume, e);
 }
 
 /* ---- becoming the replica ---- */

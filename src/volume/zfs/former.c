@@ -33,39 +33,19 @@ static bool only_here(const struct zfs_view *w, const struct zfs_snapshot *x)
     return snapshot_is_aside(x->s.name) || !(x->s.flags & SNAPSHOT_RECEIVED || sent || adds_nothing(w, x));
 }
 
-/* The former live volume's mark, once nothing of it is worth keeping. */
-#define SCRAP "pvesr:stage=scrap"
-
-static bool has_snapshots(const struct zfs_view *w, const char *dataset)
-{
-    for (size_t i = 0; i < w->n; i++)
-        if (!w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0)
-            return true;
-    return false;
-}
-
-/* It goes in steps, the newest snapshot last but one: without that, all of it counts as written. */
-static bool half_gone(const struct zfs_view *w)
-{
-    return strcmp(w->old.stage, strchr(SCRAP, '=') + 1) == 0 && !w->old.mounted &&
-           !has_snapshots(w, w->old.name);
-}
-
 static bool worth_keeping(const struct zfs *z, const struct zfs_view *w)
 {
     for (size_t i = 0; i < w->n; i++)
         if (strcmp(w->snapshots[i].dataset, w->old.name) == 0 && only_here(w, &w->snapshots[i]))
             return true;
     struct err ignored;
-    return strv_has(&w->others, w->old.name) || (zfs_written(z, &w->old) && !half_gone(w)) ||
+    return strv_has(&w->others, w->old.name) || zfs_written(z, &w->old) ||
            zfs_check_below(w, w->old.name, &ignored) < 0 || zfs_has_marks(w, w->old.name);
 }
 
 /* What was kept earlier may stand on its snapshots, where the new live volume does not. */
 static int destroy_old(struct zfs *z, const struct zfs_view *w, struct err *e)
 {
-    if (has_snapshots(w, w->old.name) && zfs_change(z, e, "set", SCRAP, z->old, NULL) < 0)
-        return -1;
     int r = zfs_destroy(z, z->old, e);
     if (r == 0 || !w->kept.n || !strstr(e->text, "dependent clones"))
         return r;

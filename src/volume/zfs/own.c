@@ -2,7 +2,9 @@
 #include "volume/zfs/zfs.h"
 
 #include "base/buf.h"
+#include "base/debug.h"
 #include "base/mem.h"
+#include "base/proc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -166,16 +168,13 @@ static int check_snapshots(const struct zfs_view *w, const char *dataset, struct
     return 0;
 }
 
-int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
+static int destroy_snapshots(struct zfs *z, const struct zfs_view *w, const char *dataset, struct err *e)
 {
-    _cleanup_view_ struct zfs_view w = {0};
-    if (zfs_view(z, &w, e) < 0 || zfs_check_below(&w, dataset, e) < 0 || check_snapshots(&w, dataset, e) < 0)
-        return -1;
-    for (size_t i = 0; i < w.n;) {
+    for (size_t i = 0; i < w->n;) {
         struct buf list = BUF_INIT;
-        for (size_t k = 0; k < AT_ONCE && i < w.n; i++)
-            if (!w.snapshots[i].is_bookmark && strcmp(w.snapshots[i].dataset, dataset) == 0) {
-                buf_addf(&list, "%s%s%s", k ? "," : dataset, k ? "" : "@", w.snapshots[i].s.name);
+        for (size_t k = 0; k < AT_ONCE && i < w->n; i++)
+            if (!w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0) {
+                buf_addf(&list, "%s%s%s", k ? "," : dataset, k ? "" : "@", w->snapshots[i].s.name);
                 k++;
             }
         int r = list.len ? zfs_destroy_one(z, buf_str(&list), e) : 0;
@@ -183,9 +182,64 @@ int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
             zfs_forget(z);
         buf_release(&list);
         if (r < 0)
-            return strstr(e->text, "dependent clones") ? has_clones(&w, dataset, e) : -1;
+            return strstr(e->text, "dependent clones") ? has_clones(w, dataset, e) : -1;
     }
-    if (zfs_destroy_one(z, dataset, e) < 0)
+    return 0;
+}
+
+static bool is_mounted(const struct zfs_view *w, const char *dataset)
+{
+    const struct zfs_dataset *const own[] = {&w->live, &w->stage, &w->old};
+    for (size_t i = 0; i < ELEMENTS(own); i++)
+        if (strcmp(own[i]->name, dataset) == 0)
+            return own[i]->mounted;
+    return false;
+}
+
+/* zfs-program(8): all of it happens at one moment, or nothing of what a snapshot in use forbids. */
+static const char all_at_once[] = "local names = (...)[\"argv\"]\n"
+                                  "for i = 1, #names - 1 do\n"
+                                  "    local problem = zfs.check.destroy(names[i])\n"
+                                  "    if problem ~= 0 then return problem end\n"
+                                  "end\n"
+                                  "for i = 1, #names do\n"
+                                  "    local problem = zfs.sync.destroy(names[i])\n"
+                                  "    if problem ~= 0 then return problem end\n"
+                                  "end\n"
+                                  "return 0\n";
+
+/* Who dies between the last snapshot and the dataset leaves one of which nobody can tell what was written to
+ * it: all of it counts so. */
+static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char *dataset)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    struct err ignored; /* whoever comes next meets it, too, and has words for it */
+    strv_adds(&argv, "zfs", "program", NULL);
+    strv_addf(&argv, "%.*s", (int)strcspn(dataset, "/"), dataset);
+    strv_add(&argv, "-");
+    for (size_t i = 0; i < w->n; i++)
+        if (!w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0)
+            strv_addf(&argv, "%s@%s", dataset, w->snapshots[i].s.name);
+    strv_add(&argv, dataset);
+    struct proc_options o = {
+        .input = all_at_once, .input_len = strlen(all_at_once), .seconds = 600, .tick = zfs_tick(z)};
+    debug_command(argv.v);
+    zfs_names_forget();
+    zfs_forget(z);
+    return proc_check(argv.v, &o, &out, &ignored) == 0 && strstr(buf_str(&out), "return: 0\n");
+}
+
+int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    struct err ignored;
+    if (zfs_view(z, &w, e) < 0 || zfs_check_below(&w, dataset, e) < 0 || check_snapshots(&w, dataset, e) < 0)
+        return -1;
+    if (is_mounted(&w, dataset))
+        zfs_change_known(z, &ignored, "unmount", dataset, NULL);
+    if (!destroy_at_once(z, &w, dataset) &&
+        (destroy_snapshots(z, &w, dataset, e) < 0 || zfs_destroy_one(z, dataset, e) < 0))
         return -1;
     zfs_seen_gone(z, dataset);
     return 0;

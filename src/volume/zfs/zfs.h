@@ -51,11 +51,10 @@
  * storage there; where it has none, the stream is raw (zfs-send(8), -w).
  *
  * Marks are user properties. Of datasets: pvesr:stage (what a stage is, "1 SNAPSHOT ID BASE|- OWNER|-
- * CREATED"; "scrap" of a former replica that is being destroyed, former.c), pvesr:properties (of a stage:
- * what its stream's first line said), pvesr:point (of a stage: the id of its newest snapshot that counts as
- * the volume's already), pvesr:owner and pvesr:base (of a replica), pvesr:lacking (of a live volume: what it
- * was to have and could not, traits.c); they do not travel. Of snapshots: pvesr:received, pvesr:damaged
- * (snapshot.damaged).
+ * CREATED"), pvesr:properties (of a stage: what its stream's first line said), pvesr:point (of a stage: the
+ * id of its newest snapshot that counts as the volume's already), pvesr:owner and pvesr:base (of a replica),
+ * pvesr:lacking (of a live volume: what it was to have and could not, traits.c); they do not travel. Of
+ * snapshots: pvesr:received, pvesr:damaged (snapshot.damaged).
  *
  * What is ours. Properties travel with `zfs send -p`, go down to children, and stay with what is renamed. So
  * pvesr:at beside pvesr:owner is the name of the live volume for which the dataset was made, and pvesr:name

@@ -338,7 +338,7 @@ def interrupted():
 
 def interrupted_within_commit():
     """the target dies at each step with which the new copy takes its place: the next run ends it"""
-    for step in ('"rename -- "*/subvol-200-disk-0" "*', '"rename -- "*/pvesr-stage-*', '"destroy "*/pvesr-old-*@*', '"destroy "*/pvesr-old-*-0'):
+    for step in ('"rename -- "*/subvol-200-disk-0" "*', '"rename -- "*/pvesr-stage-*', '*"program "*/pvesr-old-*|*"destroy "*/pvesr-old-*'):
         with world() as w:
             w.damage(snapshots=True)
             with played(w.c, f'case "$*" in {step}) exit 1;; esac'):
