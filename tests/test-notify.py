@@ -155,7 +155,7 @@ class World:
             f.write(os.urandom(MB))
             f.truncate(4 * MB)
         self.c.write_guest("pve1", guest, f"scsi0: st:{guest}/vm-{guest}-disk-0.raw,size=4000000\n")
-        self.a.pvesr("create-local-job", f"{guest}-0", "pve2", *options, check=True)
+        self.a.pvesr("create-local-job", f"{guest}-0", "pve2", "--schedule", "yearly", *options, check=True)
 
     def notify(self, text, secrets=""):
         os.makedirs(os.path.join(self.c.tree, "priv"), exist_ok=True)

@@ -310,7 +310,7 @@ def nothing_recorded(w):
     os.makedirs(w.a.state_dir)
     rig.sh("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", w.a.state_dir)
     w.c.cleanup.callback(rig.sh, "umount", "-l", w.a.state_dir)
-    w.create("--max-age", "2s")
+    w.create("--schedule", "yearly", "--max-age", "2s")
     w.run()
     with open(os.path.join(w.a.state_dir, "fill"), "wb", buffering=0) as f, contextlib.suppress(OSError):
         while True:
@@ -400,7 +400,7 @@ def state_that_cannot_be_replaced(w):
 @test
 def no_lock(w):
     """where a run cannot be recorded because what is to be its lock is no file, that is why a job is overdue"""
-    w.create("--max-age", "2s")
+    w.create("--schedule", "yearly", "--max-age", "2s")
     w.run()
     path = os.path.join(w.a.state_dir, "pve-replication-state.lck")
     os.unlink(path)
