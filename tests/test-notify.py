@@ -813,9 +813,10 @@ def fails_without_a_daemon(w):
         if not before:
             d = Daemon(w.a)
         rig.wait_for(lambda web=web: web.events() == ["failure"], "the failure")
+        before = w.state()["last_sync"]
         w.mend_target()
         w.again()
-        w.wait_synced(w.state()["last_sync"])
+        w.wait_synced(before)
         rig.wait_for(lambda web=web: web.events() == ["failure", "recovery"], "the recovery")
         d.stop()
         d = Daemon(w.a)

@@ -41,7 +41,7 @@ def empty_tree(w):
     os.rename(w.c.tree, away)
     os.mkdir(w.c.tree)  # as a file system that is not mounted
     rig.wait_for(lambda: "is empty, and this node has had jobs: is it mounted?" in d.words(), "the pause, behind another one where it was not there", 60)
-    assert d.told("STATUS=Paused: ")
+    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the status, which comes behind the log")
     refused(w, "is empty, and this node has had jobs")
     assert d.stop() == 0
     d = Daemon(w.a)  # one that has never seen the jobs
@@ -227,8 +227,8 @@ def job_file_replaced(w):
     for _ in range(50):
         os.rename(path, path + ".away")
         os.rename(path + ".away", path)
-    w.a.pvesr("schedule-now", "100-0", check=True)
     before = w.status()["100-0"]["last_sync"]
+    w.a.pvesr("schedule-now", "100-0", check=True)
     rig.wait_for(lambda: w.status()["100-0"]["last_sync"] > before, "a run")
     assert "paused" not in d.words(), d.words()
 
