@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import rig
-from rigdaemon import Daemon, child_of
+from rigdaemon import Daemon, wait_child
 from scenario import World
 
 LOOKS = (["status"], ["status", "--output-format", "json"], ["at-risk"], ["doctor"], ["metrics"], ["run"])
@@ -830,8 +830,7 @@ def verification_stands_still(w):
     w.a.write_config(**{"peer-limit": 1})
     w.c.set_agent("pve2", ["sleep", "60"], whole=True)
     d = Daemon(w.a)
-    rig.wait_for(lambda: child_of(d, "verify", "--part"), "the verification")
-    os.kill(child_of(d, "verify", "--part"), signal.SIGSTOP)
+    os.kill(wait_child(d, "verify", "--part"), signal.SIGSTOP)
     rig.wait_for(lambda: "has done nothing for 1 s: it is killed" in d.words(), "the end of it")
     rig.wait_for(lambda: state(w).get("verify_fails") == 1, "the failure")
     assert "signal 9" in state(w)["verify_error"], state(w)
