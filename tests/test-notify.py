@@ -14,6 +14,7 @@ import subprocess
 import threading
 
 import rig
+from rigapi import keep_port
 from rigdaemon import Daemon
 
 MB = 1000 * 1000
@@ -69,7 +70,7 @@ class Web:
                 pass
 
         http.server.ThreadingHTTPServer.allow_reuse_address = True
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port or keep_port(cluster)), Handler)
         self.server.daemon_threads = True
         if tls:
             self.server.socket = tls_context(tls).wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
