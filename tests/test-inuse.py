@@ -148,12 +148,13 @@ def filesystem(path, w):
 def mapped_device(path, _w):
     """a device upon it"""
     sectors = int(rig.sh("blockdev", "--getsz", path))
-    rig.sh("dmsetup", "create", "upon-it", "--table", f"0 {sectors} linear {os.path.realpath(path)} 0")
+    name = f"upon-{os.path.basename(os.path.realpath(path))}"  # another program may have such a device, too
+    rig.sh("dmsetup", "create", name, "--table", f"0 {sectors} linear {os.path.realpath(path)} 0")
     try:
-        yield lambda data: put("/dev/mapper/upon-it", data), "the device /dev/mapper/upon-it"
+        yield lambda data: put(f"/dev/mapper/{name}", data), f"the device /dev/mapper/{name}"
     finally:
         rig.sh("udevadm", "settle")
-        rig.sh("dmsetup", "remove", "--retry", "upon-it")
+        rig.sh("dmsetup", "remove", "--retry", name)
 
 
 # ---- containers ----
