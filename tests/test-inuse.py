@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import rig
 import treelab
@@ -510,9 +511,11 @@ class Container:
         return self.lab.tree(self.b.store, n, snap, fresh=True)
 
     def change(self):
+        """By a new file each: of one with a name of its own the random changes may make a symlink that leads out of the volume, or a device."""
         for n in self.lab.volumes:
             self.lab.change(n)
-            put_file(self.lab.live(n), os.urandom(20))
+            with tempfile.NamedTemporaryFile(dir=self.lab.live(n), delete=False) as f:
+                f.write(os.urandom(20))
 
 
 def trees(w, use):
