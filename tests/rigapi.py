@@ -144,16 +144,18 @@ def narrow(api, room):
     return api.context.wrap_socket(plain, server_hostname=api.host)
 
 
-def free_port():
-    """Free on all of 127.0.0.0/8."""
-    with socket.socket() as s:
-        s.bind(("0.0.0.0", 0))
-        return s.getsockname()[1]
+def keep_port(cluster):
+    """Free on all of 127.0.0.0/8, and given to no other program while there is the cluster, also when nobody listens: who names it can bind it."""
+    s = socket.socket()
+    cluster.cleanup.callback(s.close)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("0.0.0.0", 0))
+    return s.getsockname()[1]
 
 
 def serve(cluster, users="", tokens=""):
     """A daemon with an API on each node of the cluster: [Api, …]. root@pam has the token "t"."""
-    cluster.api_port = free_port()
+    cluster.api_port = keep_port(cluster)
     cluster.write("user.cfg", f"user:root@pam:1:0::::::\ntoken:root@pam!test:0:0::\n{users}")
     os.makedirs(os.path.join(cluster.tree, "priv"), exist_ok=True)
     cluster.write("priv/token.cfg", f"root@pam!test {SECRET}\n{tokens}")

@@ -28,6 +28,17 @@ def child_of(daemon, *words):
     return 0
 
 
+def wait_child(daemon, *words):
+    """The same, once there is one: who asked again might get a 0, and a signal to that is one to us."""
+    found = []
+
+    def begun():
+        found.append(child_of(daemon, *words))
+        return found[-1]
+    rig.wait_for(begun, f"the process {' '.join(words)}")
+    return found[-1]
+
+
 @contextlib.contextmanager
 def held(path):
     """A lock file that somebody else has."""
@@ -39,8 +50,7 @@ def held(path):
 
 def stop_doctor(daemon, guest):
     """The process of the doctor of this guest, which is asked for meanwhile: it stands still until it gets a SIGCONT."""
-    rig.wait_for(lambda: child_of(daemon, f"--guest={guest}"), "the doctor")
-    child = child_of(daemon, f"--guest={guest}")
+    child = wait_child(daemon, f"--guest={guest}")
     os.kill(child, signal.SIGSTOP)
     return child
 

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-# with numbers of guests in it, so that a test which looks for one in a path, or replaces it there, fails each time
+# with numbers of guests in it, so that a test which looks for one in a path, or replaces it there, fails each time; never with a job's, as "100-0"
+# would be where a process id ends so and a "-" stands behind it
 PREFIX = 'pvesr-100-200-'
 SHM = '/dev/shm'
 # all programs at a time took 4 GiB
@@ -34,7 +35,7 @@ def die_with_parent():
 
 def _remove_stale(top):
     for name in os.listdir(top):
-        m = re.fullmatch(PREFIX + r'(\d+)-.*', name)
+        m = re.fullmatch(PREFIX + r'(\d+)[-.].*', name)
         if m and not os.path.exists('/proc/' + m[1]):
             shutil.rmtree(os.path.join(top, name), ignore_errors=True)
 
@@ -52,7 +53,7 @@ def make_home(top=None):
     """A new directory in top; without it in memory, or else in the temporary one. Those of processes that are gone are removed."""
     top = top or ('TMPDIR' not in os.environ and in_memory(ROOM)) or tempfile.gettempdir()
     _remove_stale(top)
-    return tempfile.mkdtemp(prefix='%s%d-' % (PREFIX, os.getpid()), dir=top)
+    return tempfile.mkdtemp(prefix='%s%d.' % (PREFIX, os.getpid()), dir=top)
 
 
 def _run_inside(home):

@@ -17,7 +17,7 @@ import rig
 import rigapi
 from apiworld import AUDITOR, MB, PASSWORD, SECRETS, as_browser, expect, first_line, has_keys, log_in, play_all, set_password, sign, told
 from rigapi import token
-from rigdaemon import Daemon, child_of, held, stop_doctor
+from rigdaemon import Daemon, child_of, held, stop_doctor, wait_child
 
 
 @told
@@ -330,7 +330,8 @@ def who_goes_meanwhile(w):
         lock.enter_context(held(os.path.join(w.a.lock_dir, "pve-migrate-100")))
         doctor = pool.submit(w.api.post, "/nodes/pve1/doctor", guest="100")
         plan = pool.submit(w.api.get, "/nodes/pve1/replication/100-0/plan")
-        rig.wait_for(lambda: child_of(w.a.daemon, "doctor") and child_of(w.a.daemon, "plan"), "both children")
+        wait_child(w.a.daemon, "doctor")
+        plans = wait_child(w.a.daemon, "plan")
         os.rename(users, users + ".away")
         os.mkdir(users)
         expect(401, w.api.get("/version"))
@@ -339,7 +340,7 @@ def who_goes_meanwhile(w):
         os.rmdir(users)
         os.rename(users + ".away", users)
         expect(200, w.api.get("/version"))
-        os.kill(child_of(w.a.daemon, "plan"), signal.SIGKILL)
+        os.kill(plans, signal.SIGKILL)
         expect(500, plan.result(), "pvesr ended with status 137")
     assert w.a.daemon.process.poll() is None
     expect(200, w.api.post("/nodes/pve1/doctor", guest="100"))

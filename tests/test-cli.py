@@ -448,7 +448,8 @@ def test_state():
                "no such replication job '300-0'\n")
         expect("schedule-now: another node's guest", c.run("schedule-now", "200-0"), 0, "",
                re.compile("guest '200' is on node pve2"))
-        report("schedule-now: another node's guest: state", "200" in open(c.state_file()).read() and "changed")
+        with open(c.state_file()) as f:
+            expect_text("schedule-now: another node's guest: state", list(json.load(f)), ["100"])
         expect("set-state", c.run("set-state", "100", '{"local/pve3":{"last_sync":5}}'), 0, "", "")
         with open(c.state_file()) as f:
             expect_text("set-state: replaced", json.load(f)["100"], {"local/pve3": {"last_sync": 5}})

@@ -86,8 +86,9 @@ class World:
         return p
 
     def write_big(self, mib=24):
-        """A file that takes its time; the random changes may have made anything of the last one."""
+        """A file that takes its time; the random changes may have made anything of the last one, also what cannot be removed."""
         path = os.path.join(self.lab.live(0), "big")
+        self.lab.gen.freed(os.fsencode(path))
         subprocess.run(["rm", "-rf", path], check=True)
         with open(path, "xb") as f:
             f.write(os.urandom(mib << 20))

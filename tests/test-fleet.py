@@ -216,10 +216,11 @@ class Fleet:
             "name": "c", "version": 1, "nodes": 3, "quorate": 0}}))
         for d in self.daemons.values():
             rig.wait_for(lambda d=d: d.told("STATUS=Paused: no quorum!"), "no quorum", 60)
+        for d in self.daemons.values():
+            d.notices.clear()
         for name in (".members", ".version", ".vmlist"):
             os.unlink(os.path.join(self.c.tree, name))
         for d in self.daemons.values():
-            d.notices.clear()
             rig.wait_for(lambda d=d: d.told(" jobs, "), "scheduling", 60)
         after = time.time()
         for guest in (100, 110):

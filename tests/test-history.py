@@ -3,6 +3,7 @@
 
 Times are faked by renaming points on the target: a name says when the run began.
 """
+import contextlib
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import sqlite3
 import subprocess
 import time
+from unittest import mock
 
 import rig
 from guestlab import same_file
@@ -83,7 +85,15 @@ def the_last_ones_stay(w):
     w.proved()
 
 
+@contextlib.contextmanager
+def at_noon():
+    """In a zone where it is noon: no day ends meanwhile, nor did one at this second of the day."""
+    with mock.patch.dict(os.environ, TZ=f"NOON{time.gmtime().tm_hour - 12:+d}"):
+        yield
+
+
 @scenario("xfs", "btrfs", "zfspool", "lvmthin")
+@at_noon()
 def days_stay(w):
     """last=1,daily=3 keeps the newest, and the newest of each day before it"""
     w.create("--keep", "last=9")

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import rig
 import treelab
@@ -148,12 +149,13 @@ def filesystem(path, w):
 def mapped_device(path, _w):
     """a device upon it"""
     sectors = int(rig.sh("blockdev", "--getsz", path))
-    rig.sh("dmsetup", "create", "upon-it", "--table", f"0 {sectors} linear {os.path.realpath(path)} 0")
+    name = f"upon-{os.path.basename(os.path.realpath(path))}"  # another program may have such a device, too
+    rig.sh("dmsetup", "create", name, "--table", f"0 {sectors} linear {os.path.realpath(path)} 0")
     try:
-        yield lambda data: put("/dev/mapper/upon-it", data), "the device /dev/mapper/upon-it"
+        yield lambda data: put(f"/dev/mapper/{name}", data), f"the device /dev/mapper/{name}"
     finally:
         rig.sh("udevadm", "settle")
-        rig.sh("dmsetup", "remove", "--retry", "upon-it")
+        rig.sh("dmsetup", "remove", "--retry", name)
 
 
 # ---- containers ----
@@ -509,9 +511,11 @@ class Container:
         return self.lab.tree(self.b.store, n, snap, fresh=True)
 
     def change(self):
+        """By a new file each: of one with a name of its own the random changes may make a symlink that leads out of the volume, or a device."""
         for n in self.lab.volumes:
             self.lab.change(n)
-            put_file(self.lab.live(n), os.urandom(20))
+            with tempfile.NamedTemporaryFile(dir=self.lab.live(n), delete=False) as f:
+                f.write(os.urandom(20))
 
 
 def trees(w, use):

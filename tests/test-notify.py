@@ -14,6 +14,7 @@ import subprocess
 import threading
 
 import rig
+from rigapi import keep_port
 from rigdaemon import Daemon
 
 MB = 1000 * 1000
@@ -69,7 +70,7 @@ class Web:
                 pass
 
         http.server.ThreadingHTTPServer.allow_reuse_address = True
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port or keep_port(cluster)), Handler)
         self.server.daemon_threads = True
         if tls:
             self.server.socket = tls_context(tls).wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
@@ -155,7 +156,7 @@ class World:
             f.write(os.urandom(MB))
             f.truncate(4 * MB)
         self.c.write_guest("pve1", guest, f"scsi0: st:{guest}/vm-{guest}-disk-0.raw,size=4000000\n")
-        self.a.pvesr("create-local-job", f"{guest}-0", "pve2", *options, check=True)
+        self.a.pvesr("create-local-job", f"{guest}-0", "pve2", "--schedule", "yearly", *options, check=True)
 
     def notify(self, text, secrets=""):
         os.makedirs(os.path.join(self.c.tree, "priv"), exist_ok=True)
@@ -813,9 +814,10 @@ def fails_without_a_daemon(w):
         if not before:
             d = Daemon(w.a)
         rig.wait_for(lambda web=web: web.events() == ["failure"], "the failure")
+        before = w.state()["last_sync"]
         w.mend_target()
         w.again()
-        w.wait_synced(w.state()["last_sync"])
+        w.wait_synced(before)
         rig.wait_for(lambda web=web: web.events() == ["failure", "recovery"], "the recovery")
         d.stop()
         d = Daemon(w.a)

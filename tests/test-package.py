@@ -477,8 +477,14 @@ def services(package):
         os.unlink(r.dir + "/tmp/systemctl.log")
         return [line for line in said if not re.match("show|is-active", line)]
 
+    def is_sleep(pid):
+        with open(f"/proc/{pid}/comm") as f:
+            return f.read() == "sleep\n"
+
     def runs_with(word):
-        with open(f"/proc/{int(r.read('/tmp/scheduler.pid'))}/environ") as f:
+        pid = int(r.read("/tmp/scheduler.pid"))
+        rig.wait_for(lambda: is_sleep(pid), "the scheduler, which is a copy of its shell before")
+        with open(f"/proc/{pid}/environ") as f:
             return word in f.read().split("\0")
 
     module, restart = "PERL5OPT=-MPvesr::Takeover", "try-restart pvescheduler.service module"

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import rig
-from rigdaemon import Daemon, child_of
+from rigdaemon import Daemon, wait_child
 from scenario import World
 
 LOOKS = (["status"], ["status", "--output-format", "json"], ["at-risk"], ["doctor"], ["metrics"], ["run"])
@@ -41,7 +41,7 @@ def empty_tree(w):
     os.rename(w.c.tree, away)
     os.mkdir(w.c.tree)  # as a file system that is not mounted
     rig.wait_for(lambda: "is empty, and this node has had jobs: is it mounted?" in d.words(), "the pause, behind another one where it was not there", 60)
-    assert d.told("STATUS=Paused: ")
+    rig.wait_for(lambda: d.told("STATUS=Paused: "), "the status, which comes behind the log")
     refused(w, "is empty, and this node has had jobs")
     assert d.stop() == 0
     d = Daemon(w.a)  # one that has never seen the jobs
@@ -227,8 +227,8 @@ def job_file_replaced(w):
     for _ in range(50):
         os.rename(path, path + ".away")
         os.rename(path + ".away", path)
-    w.a.pvesr("schedule-now", "100-0", check=True)
     before = w.status()["100-0"]["last_sync"]
+    w.a.pvesr("schedule-now", "100-0", check=True)
     rig.wait_for(lambda: w.status()["100-0"]["last_sync"] > before, "a run")
     assert "paused" not in d.words(), d.words()
 
@@ -310,7 +310,7 @@ def nothing_recorded(w):
     os.makedirs(w.a.state_dir)
     rig.sh("mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", w.a.state_dir)
     w.c.cleanup.callback(rig.sh, "umount", "-l", w.a.state_dir)
-    w.create("--max-age", "2s")
+    w.create("--schedule", "yearly", "--max-age", "2s")
     w.run()
     with open(os.path.join(w.a.state_dir, "fill"), "wb", buffering=0) as f, contextlib.suppress(OSError):
         while True:
@@ -400,7 +400,7 @@ def state_that_cannot_be_replaced(w):
 @test
 def no_lock(w):
     """where a run cannot be recorded because what is to be its lock is no file, that is why a job is overdue"""
-    w.create("--max-age", "2s")
+    w.create("--schedule", "yearly", "--max-age", "2s")
     w.run()
     path = os.path.join(w.a.state_dir, "pve-replication-state.lck")
     os.unlink(path)
@@ -830,8 +830,7 @@ def verification_stands_still(w):
     w.a.write_config(**{"peer-limit": 1})
     w.c.set_agent("pve2", ["sleep", "60"], whole=True)
     d = Daemon(w.a)
-    rig.wait_for(lambda: child_of(d, "verify", "--part"), "the verification")
-    os.kill(child_of(d, "verify", "--part"), signal.SIGSTOP)
+    os.kill(wait_child(d, "verify", "--part"), signal.SIGSTOP)
     rig.wait_for(lambda: "has done nothing for 1 s: it is killed" in d.words(), "the end of it")
     rig.wait_for(lambda: state(w).get("verify_fails") == 1, "the failure")
     assert "signal 9" in state(w)["verify_error"], state(w)

@@ -445,7 +445,8 @@ void world_stage(struct world *w, const struct snapshot *base, const struct snap
         cuts = 4;
         filestage_checkpoint_bytes = 1;
     }
-    while (cuts-- && !stage_some(w, base, &want, s, (int)rnd(3)))
+    /* the last time it does not come to nothing again */
+    while (cuts-- && !stage_some(w, base, &want, s, cuts ? (int)rnd(3) : 1 + (int)rnd(2)))
         world_reopen(w);
     world_reopen(w);
     stage_some(w, base, &want, s, 1 << 30);
