@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """kill -9 at every step of a run, on the source and on the target: the earlier restore point stays readable, the next run succeeds,
-nothing is lost and nothing is left over; so at every step of a job's removal, after which nothing of it is anywhere.
+nothing is lost and nothing is left over; so at every step of a job's removal, after which nothing of it is anywhere, and of a clone, of which
+`doctor --repair` leaves but whole disks.
 
 The steps are not named by hand: a run is traced once, and then killed at each occurrence of each system call that changes
 something (at most PVESR_KILL_POINTS of each, spread evenly, and of a container's run two; of all these at most PVESR_KILL_MOST, by
@@ -227,6 +228,31 @@ def removal_everywhere(storage, side, victim):
     return None
 
 
+def clone_everywhere(storage, victim):
+    with rig.Cluster(storage=storage, ssh=False) as c:
+        v = victim(c, storage)
+        v.replicate()
+        guest, names = v.JOB.partition("-")[0], v.lab.names
+        point = next(snap for _, snap in sorted(names.entries(v.b.store)[0], key=str) if snap and "__replicate_" in snap)
+
+        def clone(new, inject=None):
+            return v.b.pvesr("clone", guest, point, str(new), prefix=strace(v.log, v.calls, inject))
+        done = clone(900)
+        if done.returncode != 0:
+            return f"the traced clone failed: {done.stderr.strip()}"
+        points = [(call, n) for call, k in sorted(counts(v.log).items()) for n in spread(k, v.POINTS)]
+        points = random.Random(rig.SEED).sample(points, min(MOST, len(points)))
+        for new, (call, n) in enumerate(points, 901):
+            clone(new, (call, n))
+            v.settle()
+            v.b.pvesr("doctor", "--repair", "--guest", str(new), check=True)
+            found, odd = type(names)(new).entries(v.b.store)
+            if odd or any(snap for _, snap in found):
+                return f"clone killed at {call} {n} (seed {rig.SEED}): {found}, {odd}"
+        print(f"# {len(points)} kills of a clone of guest {guest} on {storage}, seed {rig.SEED}")
+    return None
+
+
 for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
     for guest, victim in (("VM", Victim), ("container", ContainerVictim)):
         for side in ("source", "target") if guest == "VM" or kind in treenames.NAMES else ():
@@ -234,4 +260,7 @@ for kind in os.environ.get("PVESR_TEST_STORAGES", "xfs btrfs").split():
                       needs=("root", kind, "strace"))
             rig.check(f"kill -9 of the {side} at every step of a removal of a {guest}'s job on {kind}",
                       lambda k=kind, s=side, v=victim: removal_everywhere(k, s, v), needs=("root", kind, "strace"))
+        if guest == "VM" and not kind.startswith("zfs"):  # what a stream brought has the name of the restore point: only a person removes it
+            rig.check(f"kill -9 at every step of a clone of a {guest} on {kind}", lambda k=kind: clone_everywhere(k, Victim),
+                      needs=("root", kind, "strace"))
 rig.main()

@@ -11,13 +11,19 @@
 
 #define LOCK_SECONDS 10
 
+struct copy {
+    char *volid; /* of the new guest; NULL: not begun */
+    char snapshot[SNAPSHOT_NAME_MAX + 1], id[SNAPSHOT_ID_LEN + 1];
+    bool stream, shown;
+};
+
 struct clone {
     struct env *env;
     uint32_t from, to;
     struct lock *locks[4]; /* of both guests: nobody else makes or removes anything of theirs */
     struct points points;
     const struct point *point;
-    struct strv *made; /* by this call, and whole */
+    struct copy *copies; /* of the point's volumes, in their order */
     struct strv *doubts;
 };
 
@@ -60,34 +66,26 @@ static int copy_snapshot(struct volume *from, const struct snapshot *what, bool 
     return stage_seal(s, e);
 }
 
-static int clone_volume(struct clone *c, struct volume *from, const struct snapshot *what,
-                        const struct env_volume *made, struct err *e)
+static int copy_volume(struct volume *from, const struct snapshot *what, struct volume *to, struct copy *ret,
+                       struct err *e)
 {
-    char id[SNAPSHOT_ID_LEN + 1];
     struct stage_want want = {
-        .snapshot = "pvesr-clone", .id = id, .created = what->created, .size = what->size, .owner = ""};
-    struct volume *to = made->volume;
+        .snapshot = ret->snapshot, .id = ret->id, .created = what->created, .size = what->size, .owner = ""};
     struct volume_info info, there;
     if (volume_info(from, &info, e) < 0 || volume_info(to, &there, e) < 0)
         return -1;
-    mark_new_id(id);
+    ret->stream = info.stream;
     if (info.stream) { /* a stream says whose it is */
-        want.snapshot = what->name;
-        memcpy(id, what->id, sizeof id);
+        strcpy(ret->snapshot, what->name);
+        strcpy(ret->id, what->id);
+    } else {
+        strcpy(ret->snapshot, CLONE_SNAPSHOT);
+        mark_new_id(ret->id);
     }
     if (info.encrypted && !there.encrypts)
         volume_send_as(from, VOLUME_RAW);
     volume_send_large(from, true);
-    if (copy_snapshot(from, what, info.stream, to, &want, e) < 0)
-        return -1;
-    if (volume_commit(to, id, COMMIT_FIRST, e) < 0) {
-        struct err ignored;
-        if (!info.stream) /* an id of another's may be somebody's snapshot there */
-            volume_snapshot_destroy(to, want.snapshot, id, &ignored);
-        return -1;
-    }
-    strv_add(c->made, made->volid);
-    return volume_snapshot_destroy(to, want.snapshot, id, e) < 0 ? -1 : 0;
+    return copy_snapshot(from, what, info.stream, to, &want, e);
 }
 
 /* "100/vm-100-disk-0.raw" → "900/vm-900-disk-0.raw" in a volid; NULL when the name has another form. */
@@ -150,28 +148,65 @@ static int check_one(struct clone *c, const struct point_volume *p, struct err *
     return r < 0 ? err_wrap(e, "cannot copy '%s'", p->volid) : 0;
 }
 
-static int copy_one(struct clone *c, const struct point_volume *p, struct err *e)
+static int copy_one(struct clone *c, size_t i, struct err *e)
 {
+    const struct point_volume *p = &c->point->v[i];
     struct env_volume from = {0}, to = {0};
-    struct err ignored = {0};
-    int r = open_pair(c, p, &from, &to, e) < 0 ? -1 : clone_volume(c, from.volume, &p->snapshot, &to, e);
-    if (r < 0 && to.volume)
-        stage_discard(to.volume, &ignored);
+    int r = open_pair(c, p, &from, &to, e);
+    if (r == 0) {
+        c->copies[i].volid = xstrdup(to.volid);
+        r = copy_volume(from.volume, &p->snapshot, to.volume, &c->copies[i], e);
+    }
     env_volume_close(&from);
     env_volume_close(&to);
     return r < 0 ? err_wrap(e, "cannot copy '%s'", p->volid) : 0;
 }
 
-static void remove_made(struct clone *c)
+static int show(struct volume *v, struct copy *x, struct err *e)
 {
-    for (size_t i = 0; i < c->made->n; i++) {
+    int r = volume_commit(v, x->id, COMMIT_FIRST, e);
+    x->shown = r == 0;
+    return r;
+}
+
+static int end(struct volume *v, struct copy *x, struct err *e)
+{
+    return volume_snapshot_destroy(v, x->snapshot, x->id, e) < 0 ? -1 : 0;
+}
+
+/* What it did not show is a stage, or a snapshot beside it. An id of another's may be somebody's snapshot
+ * there. */
+static int take_back(struct volume *v, struct copy *x, struct err *e)
+{
+    if (x->shown)
+        return volume_destroy(v, e);
+    if (!x->stream)
+        volume_snapshot_destroy(v, x->snapshot, x->id, e);
+    return stage_discard(v, e);
+}
+
+static int with_each(struct clone *c, int (*step)(struct volume *v, struct copy *x, struct err *e),
+                     struct err *e)
+{
+    int r = 0;
+    for (size_t i = 0; i < c->point->n && r == 0 && c->copies[i].volid; i++) {
         struct env_volume v = {0};
-        struct err ignored = {0};
-        if (env_volume_open(c->env, c->made->v[i], c->to, &v, &ignored) == 0)
-            volume_destroy(v.volume, &ignored);
+        r = env_volume_open(c->env, c->copies[i].volid, c->to, &v, e) < 0 ? -1
+                                                                          : step(v.volume, &c->copies[i], e);
         env_volume_close(&v);
+        if (r < 0)
+            err_wrap(e, "cannot copy '%s'", c->point->v[i].volid);
     }
-    strv_release(c->made);
+    return r;
+}
+
+/* All are copied before the first is shown: who is killed meanwhile leaves nothing that looks like a disk. */
+static int copy_all(struct clone *c, struct err *e)
+{
+    for (size_t i = 0; i < c->point->n; i++)
+        if (copy_one(c, i, e) < 0)
+            return -1;
+    return with_each(c, show, e) < 0 || with_each(c, end, e) < 0 ? -1 : 0;
 }
 
 static int lock_both(struct clone *c, struct err *e)
@@ -199,19 +234,35 @@ static int clone(struct clone *c, const char *name, struct err *e)
     for (size_t i = 0; i < c->point->n; i++)
         if (check_one(c, &c->point->v[i], e) < 0)
             return -1;
-    for (size_t i = 0; i < c->point->n; i++)
-        if (copy_one(c, &c->point->v[i], e) < 0) {
-            remove_made(c);
-            return -1;
-        }
-    return 0;
+    c->copies = xcalloc(c->point->n + 1, sizeof *c->copies);
+    return copy_all(c, e);
+}
+
+static void undo(struct clone *c)
+{
+    for (size_t i = 0; i < c->point->n; i++) {
+        struct env_volume v = {0};
+        struct err ignored = {0};
+        struct copy *x = &c->copies[i];
+        if (x->volid && env_volume_open(c->env, x->volid, c->to, &v, &ignored) == 0)
+            take_back(v.volume, x, &ignored);
+        env_volume_close(&v);
+    }
 }
 
 int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, struct strv *ret,
                 struct strv *doubts, struct err *e)
 {
-    struct clone c = {.env = env, .from = guest, .to = to, .made = ret, .doubts = doubts};
+    struct clone c = {.env = env, .from = guest, .to = to, .doubts = doubts};
     int r = clone(&c, name, e);
+    if (r < 0 && c.copies)
+        undo(&c);
+    for (size_t i = 0; c.copies && i < c.point->n; i++) {
+        if (r == 0)
+            strv_add(ret, c.copies[i].volid);
+        free(c.copies[i].volid);
+    }
+    free(c.copies);
     points_release(&c.points);
     for (size_t i = ELEMENTS(c.locks); i-- > 0;)
         lock_free(c.locks[i]);

@@ -131,6 +131,8 @@ int btrfs_stage_info(struct volume *v, struct stage_info *ret, struct err *e)
         return 0;
     }
     r = b->dir >= 0 ? fs_look_at(b->dir, b->stage, e) : 0;
+    if (r == 0 && b->dir >= 0)
+        r = fs_look_at(b->dir, b->stage_info, e);
     ret->scrap = r > 0;
     return r < 0 ? -1 : 0;
 }
