@@ -164,9 +164,8 @@ static int copy_one(struct clone *c, size_t i, struct err *e)
 
 static int show(struct volume *v, struct copy *x, struct err *e)
 {
-    int r = volume_commit(v, x->id, COMMIT_FIRST, e);
-    x->shown = r == 0;
-    return r;
+    x->shown = volume_commit(v, x->id, COMMIT_FIRST, e) >= 0;
+    return x->shown ? 0 : -1;
 }
 
 static int end(struct volume *v, struct copy *x, struct err *e)
