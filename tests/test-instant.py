@@ -142,7 +142,8 @@ def killed(w, most=MOST, also=lambda what: None):
         proof(w, (before, copies(w)), what)
         also(what)
         w.run()
-        w.proved()
+        faults = w.lab.faults()
+        assert not faults, f"{what}, {proof.__name__}, next run: {faults}"
     print(f"# {len(plan)} steps on {w.kind}, seed {rig.SEED}")
 
 
