@@ -137,6 +137,8 @@ class Victim:
     def replicate(self):
         self.a.pvesr("create-local-job", self.JOB, "pve2", check=True)
         self.change()
+        if not self.lab.snapshots:
+            self.lab.take_guest_snapshot()
         self.a.pvesr("run", "--id", self.JOB, check=True)
 
     def remove(self, side, inject=None):

@@ -292,17 +292,17 @@ void report_overdue(struct daemon *d, int64_t now)
 {
     struct overdue o = {.daemon = d, .now = now};
     queue_tell_overdue(&d->queue, d->watched, now, add_overdue, &o);
-    if (o.lines.n)
-        queue_note_told(&d->queue, d->settings.state_dir, now);
     bool pause = tells_pause(d, now);
     if (o.lines.n == 0 && !pause)
         return;
     d->pause_told = d->paused ? now : 0;
     for (size_t i = 0; i < o.lines.n; i++)
         log_line(LOG_WARNING, "overdue: %s", o.lines.v[i]);
-    if (!tell_is_on(d))
+    if (!tell_is_on(d)) {
         mail_overdue(d, &o.lines);
-    else if (pause)
+        queue_note_told(&d->queue, d->settings.state_dir, now); /* behind it: rather twice than never */
+    } else if (pause) {
         tell_paused(d, now);
+    }
     strv_release(&o.lines);
 }

@@ -191,7 +191,7 @@ static enum received_is is_what(const struct doctor *d, const struct snapshot *s
 /* …nor anybody need it, as one that was a base and nothing else. */
 static const char *useless(const struct doctor *d, const struct snapshot *s)
 {
-    if (strcmp(s->name, CLONE_SNAPSHOT) == 0 && s->flags & SNAPSHOT_OURS)
+    if (strcmp(s->name, CLONE_SNAPSHOT) == 0 && s->flags & SNAPSHOT_OURS && !*d->owner)
         return "a clone to this disk was cut here";
     return is_what(d, s) == RECEIVED_BASE ? unused(d, s) : NULL;
 }

@@ -50,8 +50,9 @@ void point_doubts(const struct points *all, const struct point *p, struct strv *
 int point_mount(struct env *env, uint32_t guest, const char *name, const char *dir, struct strv *ret,
                 struct strv *doubts, struct err *e);
 
-/* The name under which a disk is made, until the guest's are all there; where it is left, a clone was cut. */
-#define CLONE_SNAPSHOT "pvesr-clone"
+/* The name under which a disk is made, until the guest's are all there; where it is left, a clone was cut. No
+ * guest has a snapshot of such a name: theirs begin with a letter. */
+#define CLONE_SNAPSHOT "__pvesr_clone__"
 /* Copy the point's volumes to volumes of guest `to`, each on the storage of the original and with its name
  * but for the id; the volids are added to *ret in the order of the point's volumes. No such guest and no such
  * volume may exist (ERR_USAGE). On failure nothing of it is left; who is killed while it copies leaves stages

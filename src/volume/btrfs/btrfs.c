@@ -332,14 +332,14 @@ static int slot_in_use(struct volume *v, char *by, struct err *e)
     return btrfs_in_use(btrfs_of(v), true, by, e);
 }
 
-static int destroy_snapshots(struct btrfs_volume *b, struct err *e)
+static int destroy_snapshots(struct btrfs_volume *b, bool points, struct err *e)
 {
     _cleanup_btrfs_snapshots_ struct btrfs_snapshots all = {0};
     char full[BTRFS_NAME_MAX];
     if (btrfs_scan(b, &all, e) < 0)
         return -1;
     for (size_t i = 0; i < all.n; i++) {
-        if (!snapshot_goes_along(&all.v[i].s))
+        if (!snapshot_goes_along(&all.v[i].s) || snapshot_is_point(all.v[i].s.name) != points)
             continue;
         btrfs_snapshot_name(b, all.v[i].s.name, full);
         if (subvol_destroy(b->dir, full, e) < 0)
@@ -363,15 +363,14 @@ static int destroy_live(struct btrfs_volume *b, struct err *e)
 }
 
 /* What was kept aside (diverged_*) stays, and what is somebody's: only a person removes that. As long as
- * anything is left it is still seen as a volume, and repeated; the live one goes before its restore points,
- * without which nothing tells whether it was written to. */
+ * anything is left it is still seen as a volume, and repeated (snapshot_is_point). */
 static int btrfs_destroy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);
     if (b->dir < 0)
         return 0;
-    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 || destroy_live(b, e) < 0 ||
-        destroy_snapshots(b, e) < 0 || btrfs_traits_forget(b, e) < 0)
+    if (btrfs_tidy(v, e) < 0 || btrfs_stage_discard(v, e) < 0 || destroy_snapshots(b, false, e) < 0 ||
+        destroy_live(b, e) < 0 || destroy_snapshots(b, true, e) < 0 || btrfs_traits_forget(b, e) < 0)
         return -1;
     keeper_end(b->dir, b->image);
     return subvol_commit(b->dir, e);

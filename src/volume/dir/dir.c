@@ -341,9 +341,8 @@ static int slot_tidy(struct volume *v, struct err *e)
     return 0;
 }
 
-/* As long as anything is left, the volume is listed and the removal can be done again. The live file goes
- * before its restore points: without them nothing tells whether it was written to, and all of it would be
- * kept. What is nobody's data goes first, since the former file may need room to be kept. */
+/* As long as anything is left, the volume is listed and the removal can be done again (snapshot_is_point).
+ * What is nobody's data goes first, since the former file may need room to be kept. */
 static int slot_destroy(struct volume *v, struct err *e)
 {
     struct dir *d = v->priv;
@@ -352,7 +351,8 @@ static int slot_destroy(struct volume *v, struct err *e)
         return r < 0 ? -1 : 0;
     if (dir_check_clones(d, e) < 0 || dir_remove_all(d, DIR_TEMP, e) < 0 ||
         dir_remove_all(d, DIR_STAGE, e) < 0 || former_settle(v, true, e) != 0 ||
-        dir_remove(d, d->file, e) < 0 || dir_remove_snapshots(d, e) < 0 || dir_traits_forget(d, e) < 0)
+        dir_remove_snapshots(d, false, e) < 0 || dir_remove(d, d->file, e) < 0 ||
+        dir_remove_snapshots(d, true, e) < 0 || dir_traits_forget(d, e) < 0)
         return -1;
     keeper_end(d->fd, d->file);
     seal_tidy(d);

@@ -108,7 +108,7 @@ int dir_snapshot_rename(struct dir *d, const char *from, const char *to, struct 
 /* All of this kind; of temporaries not what former_settle left. */
 int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e);
 /* Those that go with the volume (snapshot_goes_along), and all digests. */
-int dir_remove_snapshots(struct dir *d, struct err *e);
+int dir_remove_snapshots(struct dir *d, bool points, struct err *e);
 
 /* ---- the two modes; volume.h says what each must do ---- */
 

@@ -518,16 +518,16 @@ int dir_remove_all(struct dir *d, enum dir_kind kind, struct err *e)
     return 0;
 }
 
-int dir_remove_snapshots(struct dir *d, struct err *e)
+int dir_remove_snapshots(struct dir *d, bool points, struct err *e)
 {
     _cleanup_snapshots_ struct snapshots all = {0};
     if (dir_snapshots(d, &all, e) < 0)
         return -1;
     for (size_t i = 0; i < all.n; i++)
-        if (snapshot_goes_along(&all.v[i])) {
+        if (snapshot_goes_along(&all.v[i]) && snapshot_is_point(all.v[i].name) == points) {
             if (dir_remove(d, dir_name(d, DIR_SNAPSHOT, all.v[i].name).s, e) < 0)
                 return -1;
             seal_end(d, all.v[i].id);
         }
-    return dir_remove_all(d, DIR_DIGEST, e);
+    return points ? dir_remove_all(d, DIR_DIGEST, e) : 0;
 }

@@ -283,6 +283,11 @@ static bool goes_with_volume(const struct lvm *l, const struct lv *lv, enum lvm_
     return kind != LVM_SNAPSHOT || snapshot_goes_along(&s);
 }
 
+static bool goes_before_live(const struct lvm *l, const struct lv *lv, enum lvm_kind kind, const char *tag)
+{
+    return goes_with_volume(l, lv, kind, tag) && !(kind == LVM_SNAPSHOT && snapshot_is_point(tag));
+}
+
 static int remove_those(struct volume *v, lv_goes *goes, struct err *e)
 {
     const struct lvm *l = v->priv;
@@ -329,15 +334,14 @@ static int check_unused(const struct lvm *l, struct err *e)
     return r > 0 ? users_refuse(by, e) : r;
 }
 
-/* The live volume goes last: as long as anything is left, the volume is listed and the removal can be done
- * again. */
-/* The live volume goes before its restore points: without them nothing tells whether it was written to. */
+/* As long as anything is left, the volume is listed and the removal can be done again (snapshot_is_point). */
 static int destroy(struct volume *v, struct err *e)
 {
     const struct lvm *l = v->priv;
     struct lv live;
     int r = lvm_live(l, &live, e);
-    if (r < 0 || lvm_former_settle(v, e) < 0 || (r == 0 && lvm_remove(l, l->volume, e) < 0))
+    if (r < 0 || lvm_former_settle(v, e) < 0 || remove_those(v, goes_before_live, e) < 0 ||
+        (r == 0 && lvm_remove(l, l->volume, e) < 0))
         return -1;
     return remove_those(v, goes_with_volume, e);
 }

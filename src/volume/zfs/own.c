@@ -210,7 +210,7 @@ static const char all_at_once[] = "local names = (...)[\"argv\"]\n"
 
 /* Who dies between the last snapshot and the dataset leaves one of which nobody can tell what was written to
  * it: all of it counts so. */
-static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char *dataset)
+static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char *dataset, bool *busy)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_buf_ struct buf out = BUF_INIT;
@@ -226,21 +226,62 @@ static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char 
         .input = all_at_once, .input_len = strlen(all_at_once), .seconds = 600, .tick = zfs_tick(z)};
     debug_command(argv.v);
     zfs_names_forget();
-    zfs_forget(z);
-    return proc_check(argv.v, &o, &out, &ignored) == 0 && strstr(buf_str(&out), "return: 0\n");
+    bool done = proc_check(argv.v, &o, &out, &ignored) == 0 && strstr(buf_str(&out), "return: 0\n");
+    *busy = !done && strstr(buf_str(&out), "return: 16\n");
+    if (done) {
+        _cleanup_strv_ struct strv as = STRV_INIT;
+        strv_adds(&as, "zfs", "destroy", dataset, NULL);
+        zfs_expect(z, &as);
+    } else {
+        zfs_forget(z);
+    }
+    return done;
+}
+
+/* Where a filesystem that was mounted here was mounted, as zfs(8) removes that with it; "": nowhere. */
+static char *mountpoint_of(struct zfs *z, const struct zfs_view *w, const char *dataset)
+{
+    _cleanup_strv_ struct strv argv = STRV_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    struct err ignored;
+    strv_adds(&argv, "zfs", "get", "-H", "-o", "value", "mountpoint", dataset, NULL);
+    if (strcmp(w->live.name, dataset) != 0 || w->live.volume ||
+        zfs_command(zfs_tick(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/')
+        return xstrdup("");
+    return xstrndup(buf_str(&out), strcspn(buf_str(&out), "\n"));
+}
+
+static int look_at_ours(struct zfs *z, struct zfs_view *w, const char *dataset, struct err *e)
+{
+    return zfs_view(z, w, e) < 0 || zfs_check_below(w, dataset, e) < 0 || check_snapshots(w, dataset, e) < 0
+               ? -1
+               : 0;
+}
+
+static int destroy_stepwise(struct zfs *z, const char *dataset, struct err *e)
+{
+    _cleanup_view_ struct zfs_view w = {0};
+    return look_at_ours(z, &w, dataset, e) < 0 || destroy_snapshots(z, &w, dataset, e) < 0
+               ? -1
+               : zfs_destroy_one(z, dataset, e);
 }
 
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
     struct err ignored;
-    if (zfs_view(z, &w, e) < 0 || zfs_check_below(&w, dataset, e) < 0 || check_snapshots(&w, dataset, e) < 0)
+    bool busy, done;
+    if (look_at_ours(z, &w, dataset, e) < 0)
         return -1;
+    _cleanup_free_ char *mountpoint = mountpoint_of(z, &w, dataset);
     if (is_mounted(&w, dataset))
         zfs_change_known(z, &ignored, "unmount", dataset, NULL);
-    if (!destroy_at_once(z, &w, dataset) &&
-        (destroy_snapshots(z, &w, dataset, e) < 0 || zfs_destroy_one(z, dataset, e) < 0))
+    for (int i = 0; !(done = destroy_at_once(z, &w, dataset, &busy)) && busy && i < BUSY_TRIES; i++)
+        sleep(1);
+    if (!done && destroy_stepwise(z, dataset, e) < 0)
         return -1;
+    if (*mountpoint)
+        rmdir(mountpoint); /* others may have put something there */
     zfs_seen_gone(z, dataset);
     return 0;
 }
