@@ -39,7 +39,8 @@ ATTRIBUTES = (0, 1, 20, 64, 100, 112, 250, 900, 1000, 2000, 3000, 3900)
 USERS = (0, 33, 1000, 65534, 100000, 165535, 1 << 31, (1 << 32) - 2)
 MODES = (0o000, 0o400, 0o600, 0o644, 0o755, 0o1777, 0o2755, 0o4755, 0o6711, 0o7777)
 TIMES = (-1, -(10 ** 9), -(1 << 31) * 10 ** 9, -12345 * 10 ** 9 + 6789, 0, 1, 5, 10 ** 9 - 1, 10 ** 9, 1234567890 * 10 ** 9 + 1, ((1 << 31) - 1) * 10 ** 9 + 999999999, (1 << 32) * 10 ** 9 + 123456789)
-ABSENT = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSPC, errno.E2BIG, errno.EOVERFLOW)  # the last three: attributes that are too large
+ABSENT = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSPC, errno.E2BIG, errno.EOVERFLOW,  # the last three: attributes that are too large
+          errno.EDQUOT)  # of a user whose quota a round has set before
 
 
 def run(*argv):
