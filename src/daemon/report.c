@@ -300,7 +300,8 @@ void report_overdue(struct daemon *d, int64_t now)
         log_line(LOG_WARNING, "overdue: %s", o.lines.v[i]);
     if (!tell_is_on(d)) {
         mail_overdue(d, &o.lines);
-        queue_note_told(&d->queue, d->settings.state_dir, now); /* behind it: rather twice than never */
+        if (o.lines.n) /* behind it: rather twice than never */
+            queue_note_told(&d->queue, d->settings.state_dir, now);
     } else if (pause) {
         tell_paused(d, now);
     }

@@ -72,14 +72,6 @@ static inline bool snapshot_is_late(const char *name)
 }
 #define ASIDE_LATE_TEXT "what was written to the replica while it was being replaced is kept as '%s'"
 
-/* Is it a restore point by its name? A volume goes in three steps: what else goes with it, the live volume,
- * and these. Without them nothing tells whether that was written to, and once it is gone they say whose it
- * was. */
-static inline bool snapshot_is_point(const char *name)
-{
-    return strncmp(name, "__replicate_", strlen("__replicate_")) == 0;
-}
-
 /* For the slots `list` and `guests`, where the names of volumes come from one list of the whole storage. */
 typedef void volume_name_fn(const char *name, uint32_t vmid, void *arg);
 struct volume_names {
@@ -152,6 +144,9 @@ struct volume_driver {
     /* volume/users.h; commit asks, too, right before it replaces the live volume, of a
      * file only who has it open; destroy need not */
     int (*in_use)(struct volume *v, char *by, struct err *e);
+    /* In this order: what else goes along, the live volume, the restore points (snapshot_is_point), or all at
+     * once. Without those nothing tells whether the live one was written to; once it is gone they say whose
+     * the rest is. */
     int (*destroy)(struct volume *v, struct err *e);
     int (*replica)(struct volume *v, char *owner, char *base_id, struct err *e);
     int (*writable)(struct volume *v, struct err *e);

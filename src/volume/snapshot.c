@@ -13,11 +13,15 @@ bool snapshot_damaged_valid(int64_t since)
     return since > 0 && since <= SNAPSHOT_DAMAGED_MAX;
 }
 
+bool snapshot_is_point(const char *name)
+{
+    return strncmp(name, "__replicate_", strlen("__replicate_")) == 0;
+}
+
 bool snapshot_goes_along(const struct snapshot *s)
 {
-    bool named = strncmp(s->name, "__replicate_", strlen("__replicate_")) == 0;
     return !snapshot_is_aside(s->name) && !(s->flags & SNAPSHOT_STRANGE) &&
-           (named || s->flags & (SNAPSHOT_OURS | SNAPSHOT_RECEIVED));
+           (snapshot_is_point(s->name) || s->flags & (SNAPSHOT_OURS | SNAPSHOT_RECEIVED));
 }
 
 void snapshots_release(struct snapshots *s)

@@ -17,6 +17,8 @@
 /* Snapshots with such names hold what nobody else has: nothing ever removes them but a person. */
 #define ASIDE_PREFIX "diverged_"
 bool snapshot_is_aside(const char *name);
+/* Is it a name that runs give, a restore point's? */
+bool snapshot_is_point(const char *name);
 
 enum {
     SNAPSHOT_RECEIVED = 1, /* made on this node by volume_commit, or adopted; not by volume_snapshot alone */

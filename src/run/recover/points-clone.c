@@ -174,14 +174,17 @@ static int end(struct volume *v, struct copy *x, struct err *e)
 }
 
 /* What it did not show is a stage, or a snapshot beside it. An id of another's may be somebody's snapshot
- * there. */
+ * there. What cannot be taken back keeps nobody from the others. */
 static int take_back(struct volume *v, struct copy *x, struct err *e)
 {
-    if (x->shown)
-        return volume_destroy(v, e);
+    if (x->shown) {
+        volume_destroy(v, e);
+        return 0;
+    }
     if (!x->stream)
         volume_snapshot_destroy(v, x->snapshot, x->id, e);
-    return stage_discard(v, e);
+    stage_discard(v, e);
+    return 0;
 }
 
 static int with_each(struct clone *c, int (*step)(struct volume *v, struct copy *x, struct err *e),
@@ -237,25 +240,14 @@ static int clone(struct clone *c, const char *name, struct err *e)
     return copy_all(c, e);
 }
 
-static void undo(struct clone *c)
-{
-    for (size_t i = 0; i < c->point->n; i++) {
-        struct env_volume v = {0};
-        struct err ignored = {0};
-        struct copy *x = &c->copies[i];
-        if (x->volid && env_volume_open(c->env, x->volid, c->to, &v, &ignored) == 0)
-            take_back(v.volume, x, &ignored);
-        env_volume_close(&v);
-    }
-}
-
 int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, struct strv *ret,
                 struct strv *doubts, struct err *e)
 {
     struct clone c = {.env = env, .from = guest, .to = to, .doubts = doubts};
+    struct err ignored = {0};
     int r = clone(&c, name, e);
     if (r < 0 && c.copies)
-        undo(&c);
+        with_each(&c, take_back, &ignored);
     for (size_t i = 0; c.copies && i < c.point->n; i++) {
         if (r == 0)
             strv_add(ret, c.copies[i].volid);

@@ -56,7 +56,7 @@ int point_mount(struct env *env, uint32_t guest, const char *name, const char *d
 /* Copy the point's volumes to volumes of guest `to`, each on the storage of the original and with its name
  * but for the id; the volids are added to *ret in the order of the point's volumes. No such guest and no such
  * volume may exist (ERR_USAGE). On failure nothing of it is left; who is killed while it copies leaves stages
- * alone. Runs that work on the guest's replica here
- * wait meanwhile, so that the point is not pruned. *doubts as above. */
+ * alone. Runs that work on the guest's replica here wait meanwhile, so that the point is not pruned. *doubts
+ * as above. */
 int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, struct strv *ret,
                 struct strv *doubts, struct err *e);

@@ -363,7 +363,7 @@ static int destroy_live(struct btrfs_volume *b, struct err *e)
 }
 
 /* What was kept aside (diverged_*) stays, and what is somebody's: only a person removes that. As long as
- * anything is left it is still seen as a volume, and repeated (snapshot_is_point). */
+ * anything is left it is still seen as a volume, and repeated. */
 static int btrfs_destroy(struct volume *v, struct err *e)
 {
     struct btrfs_volume *b = btrfs_of(v);

@@ -52,7 +52,7 @@ static int is_adopted(const struct btrfs_volume *b, const char *id, struct err *
 static int whose(const struct btrfs_volume *b, const char *name, const struct subvol *info, enum bond bond,
                  struct err *e)
 {
-    bool named = strncmp(name, "__replicate_", strlen("__replicate_")) == 0;
+    bool named = snapshot_is_point(name);
     if (bond == BOND_RENAMED || (bond == BOND_NONE && info->received_uuid[0] && !named))
         return SNAPSHOT_STRANGE;
     int received = info->received_uuid[0] ? bond == BOND_OURS : is_adopted(b, info->uuid, e);

@@ -341,7 +341,7 @@ static int slot_tidy(struct volume *v, struct err *e)
     return 0;
 }
 
-/* As long as anything is left, the volume is listed and the removal can be done again (snapshot_is_point).
+/* As long as anything is left, the volume is listed and the removal can be done again.
  * What is nobody's data goes first, since the former file may need room to be kept. */
 static int slot_destroy(struct volume *v, struct err *e)
 {

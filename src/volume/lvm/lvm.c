@@ -334,7 +334,7 @@ static int check_unused(const struct lvm *l, struct err *e)
     return r > 0 ? users_refuse(by, e) : r;
 }
 
-/* As long as anything is left, the volume is listed and the removal can be done again (snapshot_is_point). */
+/* As long as anything is left, the volume is listed and the removal can be done again. */
 static int destroy(struct volume *v, struct err *e)
 {
     const struct lvm *l = v->priv;

@@ -11,7 +11,7 @@
  * the former live volume stands: the new one has that. */
 static bool adds_nothing(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
-    if (!zfs_is_replication(x->s.name) || x->s.flags & SNAPSHOT_STRANGE ||
+    if (!snapshot_is_point(x->s.name) || x->s.flags & SNAPSHOT_STRANGE ||
         !zfs_stands_on(w->old.origin, w->live.name))
         return false;
     for (size_t i = 0; i < w->n; i++) {
@@ -29,7 +29,7 @@ static bool only_here(const struct zfs_view *w, const struct zfs_snapshot *x)
 {
     bool same = w->old.origin[0] && strcmp(w->old.origin, w->live.origin) == 0;
     bool anew = !same && !zfs_stands_on(w->old.origin, w->live.name);
-    bool sent = anew && (zfs_is_replication(x->s.name) || zfs_find_on(w, w->live.name, x->s.id));
+    bool sent = anew && (snapshot_is_point(x->s.name) || zfs_find_on(w, w->live.name, x->s.id));
     return snapshot_is_aside(x->s.name) || !(x->s.flags & SNAPSHOT_RECEIVED || sent || adds_nothing(w, x));
 }
 

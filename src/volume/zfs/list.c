@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REPLICATION "__replicate_"
-
 /* ---- fields ---- */
 
 static bool copy(char *to, size_t room, const char *from)
@@ -182,11 +180,6 @@ static void look_at(const struct zfs_dataset *d, struct look *l)
 
 /* ---- snapshots ---- */
 
-bool zfs_is_replication(const char *name)
-{
-    return strncmp(name, REPLICATION, strlen(REPLICATION)) == 0;
-}
-
 static bool is_template(const struct zfs *z, const char *dataset)
 {
     return z->base && strcmp(dataset, z->base) == 0;
@@ -198,8 +191,7 @@ static bool is_of_past(struct look *l, char **f, const char *name)
 {
     bool past = l->past;
     l->past |= strcmp(name, strchr(l->origin, '@') + 1) == 0;
-    return !past &&
-           (is_template(l->z, f[F_NAME]) || zfs_is_replication(name) || strcmp(f[F_NAMED], "-") != 0);
+    return !past && (is_template(l->z, f[F_NAME]) || snapshot_is_point(name) || strcmp(f[F_NAMED], "-") != 0);
 }
 
 /* Flags: whose a snapshot is, and whether it was received. One of a volume that was renamed or copied as a
@@ -226,7 +218,7 @@ static bool take_apart(struct zfs_view *w, const struct zfs_snapshot *x, const c
         strv_add_once(&w->bases, x->dataset);
         return true;
     }
-    if (!x->is_bookmark || zfs_is_replication(name))
+    if (!x->is_bookmark || snapshot_is_point(name))
         return false;
     _cleanup_free_ char *mark = xasprintf("%s#%s", x->dataset, name);
     strv_add_once(&w->marks, mark);
@@ -275,7 +267,7 @@ static void take_snapshot(char **f, const char *name, bool is_bookmark, struct l
  * one that somebody renamed it is all that is ours, and a base still. */
 static bool renamed_away(const struct zfs_snapshot *x)
 {
-    return !zfs_is_replication(x->s.name) && !snapshot_is_aside(x->s.name);
+    return !snapshot_is_point(x->s.name) && !snapshot_is_aside(x->s.name);
 }
 
 static void join_bookmarks(struct zfs_view *w)

@@ -238,17 +238,19 @@ static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char 
     return done;
 }
 
-/* Where a filesystem that was mounted here was mounted, as zfs(8) removes that with it; "": nowhere. */
+/* The folder that was made for mounting a filesystem, which zfs(8) removes with it; "": none, or a person's.
+ */
 static char *mountpoint_of(struct zfs *z, const struct zfs_view *w, const char *dataset)
 {
     _cleanup_strv_ struct strv argv = STRV_INIT;
     _cleanup_buf_ struct buf out = BUF_INIT;
     struct err ignored;
-    strv_adds(&argv, "zfs", "get", "-H", "-o", "value", "mountpoint", dataset, NULL);
+    strv_adds(&argv, "zfs", "get", "-H", "-o", "value,source", "mountpoint", dataset, NULL);
     if (strcmp(w->live.name, dataset) != 0 || w->live.volume ||
-        zfs_command(zfs_tick(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/')
+        zfs_command(zfs_tick(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/' ||
+        strstr(buf_str(&out), "\tlocal\n"))
         return xstrdup("");
-    return xstrndup(buf_str(&out), strcspn(buf_str(&out), "\n"));
+    return xstrndup(buf_str(&out), strcspn(buf_str(&out), "\t"));
 }
 
 static int look_at_ours(struct zfs *z, struct zfs_view *w, const char *dataset, struct err *e)

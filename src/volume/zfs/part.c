@@ -20,7 +20,6 @@
 
 #define CHEAP (UINT64_C(1) << 30) /* bytes that a copy takes */
 #define PIECE (1u << 18)
-#define REPLICATION "__replicate_"
 
 /* Of a snapshot, kept with it. */
 #define MARKS "pvesr:name,pvesr:received,pvesr:damaged"
@@ -178,8 +177,7 @@ const char *zfs_part_lasting(const struct strv *names)
 {
     const char *best = NULL;
     for (size_t i = 0; i < names->n; i++) {
-        if (!is_dated(names->v[i]) || snapshot_is_aside(names->v[i]) ||
-            strncmp(names->v[i], REPLICATION, strlen(REPLICATION)) == 0)
+        if (!is_dated(names->v[i]) || snapshot_is_aside(names->v[i]) || snapshot_is_point(names->v[i]))
             return NULL;
         if (!best || period(names->v[i]) <= period(best))
             best = names->v[i];
@@ -414,7 +412,8 @@ int zfs_part_all(struct volume *v, struct err *e)
         _cleanup_(kept_freep) struct kept *k = look(z, name, e);
         if (k)
             k->raw = k->raw || (k->encrypted && !w.pool.encrypted);
-        bool goes = strncmp(w.clones.v[i] + strlen(z->live), "@" REPLICATION, strlen("@" REPLICATION)) == 0;
+        const char *behind = w.clones.v[i] + strlen(z->live);
+        bool goes = *behind == '@' && snapshot_is_point(behind + 1);
         if (k && !k->own && goes && zfs_part_lasting(&k->snapshots))
             continue; /* zfs_part will do with less */
         if (!k || copy(z, k, e) < 0)

@@ -217,7 +217,7 @@ static bool rolls_back(const struct zfs_view *w)
     bool others = strv_has(&w->others, w->live.name);
     for (size_t i = 0; i < w->n; i++)
         others |= !w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, w->live.name) == 0 &&
-                  !zfs_is_replication(w->snapshots[i].s.name);
+                  !snapshot_is_point(w->snapshots[i].s.name);
     return others;
 }
 

@@ -295,8 +295,6 @@ int zfs_guests(const struct volume_store *store, volume_guest_fn *tell, void *ar
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
 /* Does what has this origin stand on a snapshot of that dataset? */
 bool zfs_stands_on(const char *origin, const char *dataset);
-/* Is it a name that runs give? */
-bool zfs_is_replication(const char *name);
 /* Is the stage a copy of all beside the live volume? */
 bool zfs_beside(const struct zfs_view *w);
 /* Does that dataset stand on the snapshot of its template's volume? */
