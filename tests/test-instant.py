@@ -23,6 +23,7 @@ ALL = ("xfs", "btrfs", "plain", *rig.ON_DISK)
 FILES = ("xfs", "btrfs", "plain")
 CALLS = ("ioctl", "fsync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "linkat", "fsetxattr", "lsetxattr", "fremovexattr",
          "write", "vfork", "wait4")
+UNDER_WAY = ("poll",)  # what was started is at work
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "3"))
 MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
@@ -69,7 +70,7 @@ def strace(log, inject=None, alone=True):
     """alone: whoever the agent starts dies with it; else it lives on."""
     calls = (inject[0],) if inject else CALLS
     words = ["strace", *(["-f", "-b", "execve"] if alone else []), "-qq", "-y", "-s", "300", "-o", log,
-             "-e", "trace=" + ",".join([*calls, "setsid"])]
+             "-e", "trace=" + ",".join([*calls, *UNDER_WAY, "setsid"])]
     if inject:
         words += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
     if inject and alone:
@@ -81,7 +82,7 @@ def steps(log, points=POINTS, named=""):
     """(call, n) of the agent from when the intent is written, or of all where none is; of each call so many points, spread evenly.
     named: only where its words have that."""
     with open(log) as f:
-        lines = [m for m in (re.match(r"(\d+) +(\w+)\((.*)", line) for line in f) if m and m[2] in CALLS]
+        lines = [m for m in (re.match(r"(\d+) +(\w+)\((.*)", line) for line in f) if m and m[2] in (*CALLS, *UNDER_WAY)]
     lines = [m for m in lines if m[1] == lines[0][1]]
     begun = next((i for i, m in enumerate(lines) if "pvesr-commits" in m[3]), 0)
     seen, after = {}, {}
@@ -98,7 +99,7 @@ def run_behind(w, words, **more):
     w.c.set_agent("pve2", words)
     done = w.a.pvesr("run", "--id", "100-0", **more)
     w.c.set_agent("pve2", [])
-    still = ["pgrep", "-f", "pvesr.* agent|^(zfs|lv[a-z]+) "]
+    still = ["pgrep", "-f", "pvesr.* agent|(^|/)(zfs|lv[a-z]+) "]
     rig.wait_for(lambda: subprocess.run(still, stdout=subprocess.DEVNULL, check=False).returncode, "the end of the agent", 60)
     return done
 
@@ -123,18 +124,21 @@ def by_run(w, instants, what):
     assert not intents(w), f"{what}: {intents(w)}"
 
 
-def killed(w, most=MOST, also=lambda what: None):
-    """also: what else must hold after each kill."""
+PROOFS = (by_hand, by_command, by_run)
+
+
+def killed(w, most=MOST, also=lambda what: None, calls=CALLS, proofs=None):
+    """also: what else must hold after each kill. calls: at which of them, all if not told; proofs: who looks, in turn."""
     log = os.path.join(w.c.dir, "trace")
     three_disks(w)
     change(w)
     done = run_behind(w, strace(log))
     assert done.returncode == 0, done.stderr
-    plan = list(steps(log))
+    plan = [step for step in steps(log) if step[0] in calls]
     assert len(plan) > 5, plan
     plan = random.Random(rig.SEED).sample(plan, min(most, len(plan)))
     for number, (call, n) in enumerate(plan):
-        proof = (by_hand, by_command, by_run)[number % 3]
+        proof = (proofs or PROOFS)[number % len(proofs or PROOFS)]
         before = copies(w)
         change(w)
         done = run_behind(w, strace(log, (call, n), alone=proof != by_hand))
@@ -151,6 +155,59 @@ def killed(w, most=MOST, also=lambda what: None):
 def kill_at_every_step(w):
     """after a kill at any step of the commit of three disks they are of one instant, by hand, by failover and by the next run"""
     killed(w)
+
+
+LATE = "/usr/local/sbin"  # where programs are looked for first
+LATE_ONES = {"zfspool": ["zfs"], "zfscrypt": ["zfs"], "lvmthin": ["lvchange", "lvconvert", "lvcreate", "lvremove", "lvrename"]}
+
+
+@contextlib.contextmanager
+def late_commands(w):
+    """The programs whose starter was killed do what they were told only a while later, when whoever comes next is at work."""
+    with contextlib.ExitStack() as stack:
+        for name in LATE_ONES[w.kind]:
+            path = os.path.join(LATE, name)
+            with open(path, "x") as f:
+                f.write(f'#!/bin/sh\nsleep 0.1\n[ -d /proc/$PPID ] || sleep 3\nexec /usr/sbin/{name} "$@"\n')
+            stack.callback(os.unlink, path)
+            os.chmod(path, 0o755)
+        yield
+
+
+@scenario(*rig.ON_DISK)
+def killed_with_commands_under_way(w):
+    """what the agent had started is over before anybody ends its commit: no disk is taken for written to, and all are of one instant"""
+    with late_commands(w):
+        killed(w, min(MOST, 12), calls=UNDER_WAY, proofs=(by_hand,))
+
+
+@scenario(*rig.ON_DISK)
+def source_killed_with_commands_under_way(w):
+    """a run whose commands outlive it is over when they are: until then the next one is told who is at work, then it finds what they did"""
+    log, told, ended = os.path.join(w.c.dir, "trace"), set(), []
+
+    def runs():
+        done = w.a.pvesr("run", "--id", "100-0")
+        if done.returncode == 75:
+            told.update(re.findall(r"held by process \d+, (\w+)", done.stderr))
+        else:
+            ended.append(done)
+        return done.returncode != 75
+
+    with late_commands(w):
+        three_disks(w)
+        change(w)
+        assert w.a.pvesr("run", "--id", "100-0", prefix=strace(log)).returncode == 0
+        plan = [step for step in steps(log, 12) if step[0] in UNDER_WAY]
+        for call, n in plan:
+            change(w)
+            w.a.pvesr("run", "--id", "100-0", prefix=strace(log, (call, n), alone=False))
+            rig.wait_for(runs, "a run that nobody keeps from beginning", 60)
+            what = f"killed at {call} {n} of {plan}"
+            assert ended[-1].returncode == 0, f"{what}: {ended[-1].stdout}{ended[-1].stderr}"
+            faults = w.lab.faults()
+            assert not faults, f"{what}: {faults}"
+    assert told, f"nobody was waited for: {plan}"
 
 
 @scenario("btrfs")

@@ -7,10 +7,12 @@
 #include "base/proc.h"
 #include "base/refusal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -81,6 +83,34 @@ static char *describe_holder(int pid)
                      remedy ? remedy : "");
 }
 
+/* Does it have this file as one of its first descriptors, as programs have that inherited a lock
+ * (base/proc.h)? No file system is asked for that, which may hang. */
+static bool inherited(int pid, const struct stat *file)
+{
+    for (int fd = 0; fd <= 3; fd++) {
+        char path[64];
+        struct statx x;
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+        if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, &x) == 0 && x.stx_ino == file->st_ino &&
+            makedev(x.stx_dev_major, x.stx_dev_minor) == file->st_dev)
+            return true;
+    }
+    return false;
+}
+
+/* One to which a process that is gone left it; NULL: there is none. */
+static char *describe_heir(const struct stat *file)
+{
+    DIR *all = opendir("/proc");
+    char *heir = NULL;
+    for (struct dirent *d; all && !heir && (d = readdir(all));)
+        if (*d->d_name >= '1' && *d->d_name <= '9' && inherited(atoi(d->d_name), file))
+            heir = describe_holder(atoi(d->d_name));
+    if (all)
+        closedir(all);
+    return heir;
+}
+
 /* As far as the kernel tells, which knows the file by the device of its file system (proc_locks(5)): "" where
  * not. */
 static char *holder_of(int fd)
@@ -99,7 +129,7 @@ static char *holder_of(int fd)
         if (sscanf(line, "%*[0-9]: FLOCK %*s %*s %d %63s", &pid, file) != 2 || strcmp(file, wanted) != 0)
             continue;
         char *holder = describe_holder(pid);
-        if (holder)
+        if (holder || (holder = describe_heir(&st)))
             return holder;
     }
     return xstrdup("");
@@ -168,6 +198,16 @@ void lock_free(struct lock *l)
     close(l->fd);
     free(l->path);
     free(l);
+}
+
+int lock_inherit(struct lock *l, double seconds, struct err *e)
+{
+    int fd = open_lock_file(l->path, e);
+    if (fd < 0)
+        return -1;
+    close(l->fd);
+    l->fd = fd;
+    return wait_for(fd, l->path, LOCK_EX, seconds, e);
 }
 
 int lock_fd(const struct lock *l)

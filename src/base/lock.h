@@ -17,6 +17,10 @@ struct lock *lock_take(const char *path, bool exclusive, double seconds, bool ch
 void lock_free(struct lock *l);
 /* Its descriptor, borrowed: a child that inherits it holds the lock too, until it ends. */
 int lock_fd(const struct lock *l);
+/* For a child that inherited it from a process that is gone: waits as lock_take until whoever else inherited
+ * it has ended, too, and takes it anew. Others may have had it in between. On error it is not held any more,
+ * and is to be released all the same. */
+int lock_inherit(struct lock *l, double seconds, struct err *e);
 static inline void lock_freep(struct lock **l)
 {
     lock_free(*l);

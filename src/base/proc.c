@@ -86,14 +86,14 @@ struct child_setup {
     const char *path;
     char *const *argv;
     char *const *env;
-    int fds[3];
+    int fds[4]; /* the last: what it holds beside its streams, or -1 */
     bool new_session;
     int report; /* exec's errno is written here; closed by a successful exec */
 };
 
 static _Noreturn void child(const struct child_setup *c)
 {
-    int moved[3];
+    int moved[4];
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigset_t none;
     if (c->new_session)
@@ -106,13 +106,13 @@ static _Noreturn void child(const struct child_setup *c)
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* Out of the way first, so that putting one in place cannot overwrite another. */
     int report = fcntl(c->report, F_DUPFD_CLOEXEC, 10);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         moved[i] = fcntl(c->fds[i], F_DUPFD_CLOEXEC, 10);
-    for (int i = 0; i < 3; i++)
-        dup2(moved[i], i);
     /* What is above 2 closes at exec by CLOEXEC; this catches what somebody opened without it. */
     for (int fd = 3; fd < 10; fd++)
         close(fd);
+    for (int i = 0; i < 4; i++)
+        dup2(moved[i], i);
     syscall(SYS_close_range, 10u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
     execve(c->path, c->argv, c->env);
     int code = errno;
@@ -137,7 +137,7 @@ static pid_t start_child(const struct child_setup *c)
     return pid;
 }
 
-static pid_t start(char *const argv[], const int fds[3], bool new_session, struct err *e)
+static pid_t start(char *const argv[], const int fds[4], bool new_session, struct err *e)
 {
     _cleanup_free_ char *path = find_program(argv[0], e);
     if (!path)
@@ -149,7 +149,7 @@ static pid_t start(char *const argv[], const int fds[3], bool new_session, struc
     struct child_setup c = {.path = path,
                             .argv = argv,
                             .env = env,
-                            .fds = {fds[0], fds[1], fds[2]},
+                            .fds = {fds[0], fds[1], fds[2], fds[3]},
                             .new_session = new_session,
                             .report = report[1]};
     pid_t pid = start_child(&c);
@@ -191,10 +191,11 @@ static int stream(bool piped, int use, int number, int *theirs, int *ours, struc
     return *theirs < 0 ? err_sys(e, "cannot pass an open file on to a program") : 0;
 }
 
-static int spawn(char *const argv[], const struct proc_streams *s, bool new_session, struct proc *p,
-                 struct err *e)
+/* held_fd: -1, or as in proc_options. */
+static int spawn(char *const argv[], const struct proc_streams *s, bool new_session, int held_fd,
+                 struct proc *p, struct err *e)
 {
-    int theirs[3] = {-1, -1, -1};
+    int theirs[4] = {-1, -1, -1, held_fd};
     int r = 0;
     pid_t pid = -1;
     *p = (struct proc)PROC_INIT;
@@ -219,7 +220,7 @@ static int spawn(char *const argv[], const struct proc_streams *s, bool new_sess
 
 int proc_spawn(char *const argv[], const struct proc_streams *streams, struct proc *p, struct err *e)
 {
-    return spawn(argv, streams, false, p, e);
+    return spawn(argv, streams, false, -1, p, e);
 }
 
 /* ---- ending ---- */
@@ -335,8 +336,9 @@ int proc_run(char *const argv[], const struct proc_options *options, struct proc
     static const struct proc_options none;
     const struct proc_options *o = options ? options : &none;
     struct proc p;
-    struct proc_streams streams = {.pipe_in = o->input != NULL, .pipe_out = true, .pipe_err = true};
-    if (spawn(argv, &streams, o->new_session, &p, e) < 0)
+    struct proc_streams streams = {
+        .pipe_in = o->input, .pipe_out = true, .pipe_err = true, .use_in = o->input ? 0 : o->held_fd};
+    if (spawn(argv, &streams, o->new_session, o->input && o->held_fd > 2 ? o->held_fd : -1, &p, e) < 0)
         return -1;
     double deadline = clock_mono() + (o->seconds > 0 ? o->seconds : DEFAULT_SECONDS);
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;

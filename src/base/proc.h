@@ -1,8 +1,8 @@
 /* Programs are run with an argument vector; there is no shell anywhere.
  *
  * Every child gets: the default signal dispositions and an empty signal mask, no file descriptor but 0, 1, 2
- * (and what it inherits without CLOEXEC: nothing), and the environment of this process with LC_ALL=C. Its
- * stdin is /dev/null unless asked otherwise.
+ * (and proc_options.held_fd), and the environment of this process with LC_ALL=C. Its stdin is /dev/null
+ * unless asked otherwise.
  */
 #pragma once
 
@@ -35,6 +35,9 @@ struct proc_options {
     double seconds; /* deadline; 0 means 60. At the deadline the group is killed: ERR_SYSTEM "timed out" */
     const struct tick *tick; /* about every second while it is waited for; may be NULL */
     bool new_session;        /* setsid instead of a new process group: for a daemon that outlives us */
+    /* A lock's descriptor that it inherits, so that the lock lasts until it has ended, also when this process
+     * is killed (flock(2)): as its stdin, or where it has input as descriptor 3. 0: none. */
+    int held_fd;
 };
 
 /* Run to the end, stdout and stderr read together. 0 when the program ran, whatever its status: look at

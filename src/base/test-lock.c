@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static char home[64], path[128];
 
@@ -123,6 +124,76 @@ static void test_waits(void **state)
     waitpid(pid, NULL, 0);
 }
 
+/* A process takes it, starts a program that holds it too, and is gone. */
+static void leave_to_a_program(int pipe_end)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e;
+        struct lock *l = lock_take(path, true, 1, false, &e);
+        pid_t heir = l && dup2(lock_fd(l), 0) == 0 ? fork() : -1;
+        if (heir == 0) {
+            dup2(pipe_end, 1);
+            execlp("sleep", "sleep", "3600", (char *)NULL);
+        }
+        _exit(write(pipe_end, &heir, sizeof heir) == sizeof heir ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void test_is_left_to_programs(void **state)
+{
+    int said[2];
+    pid_t heir;
+    char byte;
+    struct err e = {0};
+    assert_int_equal(pipe(said), 0);
+    leave_to_a_program(said[1]);
+    close(said[1]);
+    assert_int_equal(read(said[0], &heir, sizeof heir), sizeof heir);
+    assert_null(lock_take(path, true, 0.01, false, &e));
+    _cleanup_free_ char *holder = xasprintf("got timeout (held by process %d, ", (int)heir);
+    assert_non_null(strstr(e.text, holder));
+    kill(heir, SIGKILL);
+    assert_int_equal(read(said[0], &byte, 1), 0); /* it is gone */
+    struct lock *l = lock_take(path, true, 60, false, &e);
+    assert_non_null(l);
+    lock_free(l);
+    close(said[0]);
+}
+
+/* A child takes it over once its parent, which has it still, lets it go. */
+static void test_is_inherited(void **state)
+{
+    int said[2], go[2];
+    char byte;
+    struct err e = {0};
+    assert_int_equal(pipe(said) | pipe(go), 0);
+    struct lock *l = lock_take(path, true, 1, false, &e);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(go[1]);
+        bool early = lock_inherit(l, 0.01, &e) == 0;
+        bool told = write(said[1], "x", 1) == 1;
+        bool taken = lock_inherit(l, 60, &e) == 0 && write(said[1], "x", 1) == 1;
+        _exit(!early && told && taken && read(go[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    assert_int_equal(read(said[0], &byte, 1), 1);
+    lock_free(l);
+    assert_int_equal(read(said[0], &byte, 1), 1);
+    assert_int_equal(other_process(true), ERR_BUSY);
+    close(go[1]);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(other_process(true), 0);
+    for (int i = 0; i < 2; i++)
+        close(said[i]);
+    close(go[0]);
+}
+
 static void test_does_not_follow_a_symlink(void **state)
 {
     struct err e = {0};
@@ -166,6 +237,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_excludes, enter, leave),
         cmocka_unit_test_setup_teardown(test_nests, enter, leave),
         cmocka_unit_test_setup_teardown(test_waits, enter, leave),
+        cmocka_unit_test_setup_teardown(test_is_left_to_programs, enter, leave),
+        cmocka_unit_test_setup_teardown(test_is_inherited, enter, leave),
         cmocka_unit_test_setup_teardown(test_does_not_follow_a_symlink, enter, leave),
         cmocka_unit_test_setup_teardown(test_files_of_others, enter, leave),
     };

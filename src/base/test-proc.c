@@ -259,6 +259,28 @@ static void test_pipes(void **state)
     proc_kill(&p);
 }
 
+static void test_holds(void **state)
+{
+    static const struct {
+        const char *input, *script;
+    } cases[] = {{NULL, "readlink /proc/$$/fd/0"}, {"said", "readlink /proc/$$/fd/3; cat"}};
+    char path[] = "/tmp/pvesr-held-XXXXXX", want[64];
+    int fd = mkostemp(path, O_CLOEXEC);
+    assert_true(fd > 2);
+    for (size_t i = 0; i < ELEMENTS(cases); i++) {
+        const char *input = cases[i].input;
+        struct proc_options o = {.held_fd = fd, .input = input, .input_len = input ? strlen(input) : 0};
+        struct buf out = BUF_INIT;
+        struct err e = {0};
+        snprintf(want, sizeof want, "%s\n%s", path, input ? input : "");
+        assert_int_equal(proc_check(ARGV("/bin/sh", (char *)"-c", (char *)cases[i].script), &o, &out, &e), 0);
+        assert_string_equal(buf_str(&out), want);
+        buf_release(&out);
+    }
+    close(fd);
+    unlink(path);
+}
+
 static void test_new_session(void **state)
 {
     struct proc_options o = {.new_session = true};
@@ -314,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_clean_child),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_pipes),
+        cmocka_unit_test(test_holds),
         cmocka_unit_test(test_new_session),
         cmocka_unit_test(test_start_time),
         cmocka_unit_test(test_boot),

@@ -434,6 +434,11 @@ int env_guests_all(struct env *env, uint32_t **ret, size_t *n, struct strv *prob
     return unread;
 }
 
+void env_hold(struct env *env, const struct lock *l)
+{
+    env->volumes.lock_fd = l ? lock_fd(l) : 0;
+}
+
 char *env_guest_lock_path(const struct env *env, uint32_t guest)
 {
     return xasprintf("%s/pve-migrate-%" PRIu32, env->settings.lock_dir, guest);

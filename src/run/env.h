@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/lock.h"
 #include "cluster/guests.h"
 #include "cluster/jobs.h"
 #include "cluster/members.h"
@@ -94,6 +95,9 @@ int env_each_volume(struct env *env, uint32_t guest, bool asides,
  * (volume_guests); ascending, *ret is malloc'ed. 1: as for env_each_volume. */
 int env_guests_all(struct env *env, uint32_t **ret, size_t *n, struct strv *problems, struct err *e);
 
+/* The lock under which volumes are changed from now on lasts until the programs that do so have ended
+ * (volume_context.lock_fd); NULL, before it is released: none. */
+void env_hold(struct env *env, const struct lock *l);
 /* LOCK-DIR/pve-migrate-VMID: the guest migration lock (BEHAVIOUR.md#locks); malloc'ed. */
 char *env_guest_lock_path(const struct env *env, uint32_t guest);
 /* LOCK-DIR/pvesr-agent-VMID: held while an agent works on the guest's replica; malloc'ed. */

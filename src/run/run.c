@@ -430,7 +430,9 @@ static int lock_and_run(struct run *r, const char *job_id, struct err *e)
         return -1;
     }
     r->start = clock_epoch();
+    env_hold(r->env, guest);
     int result = run_locked(r, e);
+    env_hold(r->env, NULL);
     job_release(&r->job);
     return result;
 }

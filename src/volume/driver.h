@@ -40,6 +40,12 @@ static inline const struct tick *volume_tick(const struct volume *v)
     return store_tick(&v->store);
 }
 
+/* For a program that changes something there (volume_context.lock_fd, proc_options.held_fd). */
+static inline int store_lock(const struct volume_store *store)
+{
+    return store->context ? store->context->lock_fd : 0;
+}
+
 /* Tells that something was removed (volume_context.removed): "VOLID: TEXT". */
 void volume_removed(const struct volume *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -43,8 +43,8 @@
 /* For whom the work on volumes is done. It may change while volumes are open. */
 struct volume_context {
     struct tick tick; /* called by drivers in long work, so that the caller can keep its peer awake */
-    /* A lock that is to last until the programs that apply a stream have ended, also when this process is
-     * killed: they inherit this descriptor. 0: none. */
+    /* A lock that is to last until the programs that change a volume have ended, also when this process is
+     * killed: they inherit this descriptor, so that whoever comes next finds what they did. 0: none. */
     int lock_fd;
     /* What a driver removed on the way to something else: one sentence each; NULL: nobody wants to know. What
      * it was asked to remove, its caller tells. */

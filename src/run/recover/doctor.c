@@ -384,18 +384,9 @@ static void settle(struct doctor *d)
 
 /* ---- all of them ---- */
 
-static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
+/* Nobody else is at work on it. */
+static int look_at_one(struct doctor *d, uint32_t guest, const char *still, struct err *e)
 {
-    _cleanup_free_ char *still = stands_still(d, guest); /* a guest that does not answer holds up no run */
-    _cleanup_free_ char *guest_path = env_guest_lock_path(d->env, guest);
-    _cleanup_free_ char *agent_path = env_agent_lock_path(d->env, guest);
-    _cleanup_(lock_freep) struct lock *runs = lock_take(guest_path, true, LOCK_SECONDS, false, e);
-    _cleanup_(lock_freep) struct lock *agents =
-        runs ? lock_take(agent_path, true, LOCK_SECONDS, false, e) : NULL;
-    if (!agents) {
-        strv_addf(&d->found->problems, "guest %" PRIu32 " was not looked at: %s", guest, e->text);
-        return 0;
-    }
     /* it may have moved while the lock was waited for */
     int guests = env_guest_again(d->env, guest, e), jobs = guests < 0 ? -1 : env_jobs(d->env, e);
     if (jobs < 0)
@@ -414,6 +405,24 @@ static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
     int r = env_each_volume(d->env, guest, true, look_at_volume, d, &warnings, e);
     add_untold(d, &warnings, r > 0 ? &d->found->problems : &d->found->warnings);
     return r < 0 ? -1 : 0;
+}
+
+static int look_at_guest(struct doctor *d, uint32_t guest, struct err *e)
+{
+    _cleanup_free_ char *still = stands_still(d, guest); /* a guest that does not answer holds up no run */
+    _cleanup_free_ char *guest_path = env_guest_lock_path(d->env, guest);
+    _cleanup_free_ char *agent_path = env_agent_lock_path(d->env, guest);
+    _cleanup_(lock_freep) struct lock *runs = lock_take(guest_path, true, LOCK_SECONDS, false, e);
+    _cleanup_(lock_freep) struct lock *agents =
+        runs ? lock_take(agent_path, true, LOCK_SECONDS, false, e) : NULL;
+    if (!agents) {
+        strv_addf(&d->found->problems, "guest %" PRIu32 " was not looked at: %s", guest, e->text);
+        return 0;
+    }
+    env_hold(d->env, agents);
+    int r = look_at_one(d, guest, still, e);
+    env_hold(d->env, NULL);
+    return r;
 }
 
 /* What who was killed left in files that are of no guest. */

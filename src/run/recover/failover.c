@@ -569,6 +569,7 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
                         "a run of another node is writing to the replicas of guest %" PRIu32
                         " on this one; if that node is dead, it ends within minutes",
                         guest);
+    env_hold(env, agent_lock);
     int r = o->dry_run ? 0 : tree_check_quorum(env->tree, e);
     if (r == 0)
         r = look(&f, guest, e);
@@ -580,6 +581,7 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
         tell_snapshots(&f);
     if (r == 0 && !o->dry_run)
         r = carry_out(&f, e);
+    env_hold(env, NULL);
     jobs_release(&f.jobs);
     strv_release(&f.named);
     strv_release(&f.volids);

@@ -221,6 +221,7 @@ static int lock_both(struct clone *c, struct err *e)
         r = c->locks[i] ? 0 : -1;
         free(paths[i]);
     }
+    env_hold(c->env, c->locks[ELEMENTS(paths) - 1]);
     return r;
 }
 
@@ -255,6 +256,7 @@ int point_clone(struct env *env, uint32_t guest, const char *name, uint32_t to, 
     }
     free(c.copies);
     points_release(&c.points);
+    env_hold(env, NULL);
     for (size_t i = ELEMENTS(c.locks); i-- > 0;)
         lock_free(c.locks[i]);
     return r;

@@ -28,7 +28,9 @@ static int one(struct env *env, uint32_t guest, bool as_is, struct buf *out, str
     _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
     if (!agent_lock || env_guest_again(env, guest, e) < 0)
         return -1;
+    env_hold(env, agent_lock);
     int r = as_is ? intent_forget(env, guest, e) : settle_guest(env, guest, e);
+    env_hold(env, NULL);
     if (r == 0)
         buf_addf(out, "guest %" PRIu32 ": %s\n", guest,
                  as_is ? "its disks stay as they are" : "its disks are of one instant again");

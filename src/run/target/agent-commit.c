@@ -302,7 +302,7 @@ static int carry_out(struct commit *c, const json_t *array, struct err *e)
         return -1;
     note_keeper(c);
     struct guard guard;
-    if (guard_begin(&guard, c->a->env, c->a->guest, c->a->in, c->a->out, e) < 0)
+    if (guard_begin(&guard, c->a->env, c->a->guest, c->a->lock, c->a->in, c->a->out, e) < 0)
         return -1;
     int r = intent_carry_out(c->a->env, &c->intent, c->volumes, &watch, e);
     guard_end(&guard);

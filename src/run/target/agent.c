@@ -97,7 +97,7 @@ static int open_guest(struct agent *a, const json_t *o, struct err *e)
         return -1;
     if (!a->lock)
         return err_wrap(e, "another run for guest %" PRIu32 " is still at work on this target", a->guest);
-    a->env->volumes.lock_fd = lock_fd(a->lock);
+    env_hold(a->env, a->lock);
     return agent_check_owner(a, e); /* it may have moved while we waited */
 }
 
@@ -147,7 +147,7 @@ static void only_look(struct agent *a, json_t *reply)
 {
     a->looks = true;
     json_object_set_new(reply, "looks", json_true());
-    a->env->volumes.lock_fd = 0;
+    env_hold(a->env, NULL);
     lock_free(a->lock);
     a->lock = NULL;
 }
@@ -529,7 +529,7 @@ int agent_serve(struct env *env, int in, int out, const struct agent_options *o,
     }
     env->volumes.tick = (struct tick){0};
     env->volumes.removed = NULL;
-    env->volumes.lock_fd = 0;
+    env_hold(env, NULL);
     agent_end_reading(&a);
     for (size_t i = 0; i < a.replicas.n && a.seen; i++)
         replica_release(&a.seen[i]);

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PATIENCE_SECONDS 600 /* as long as a command of a driver may take */
+
 /* It has no part in what its parent's group or terminal is told, and no end of the conversation. */
 static void leave(int in, int out)
 {
@@ -21,7 +23,7 @@ static void leave(int in, int out)
         dup2(null, fd);
 }
 
-static void stand_by(int fd, struct env *env, uint32_t guest)
+static void stand_by(int fd, struct env *env, uint32_t guest, struct lock *lock)
 {
     struct err ignored; /* what is left, the next one finds */
     char byte;
@@ -31,11 +33,15 @@ static void stand_by(int fd, struct env *env, uint32_t guest)
     if (n != 0)
         return;
     env->volumes.tick = (struct tick){0};
+    if (lock_inherit(lock, PATIENCE_SECONDS, &ignored) < 0)
+        return;
+    env_hold(env, lock);
     volumes_forget();
     intent_settle(env, guest, &ignored);
 }
 
-int guard_begin(struct guard *g, struct env *env, uint32_t guest, int in, int out, struct err *e)
+int guard_begin(struct guard *g, struct env *env, uint32_t guest, struct lock *lock, int in, int out,
+                struct err *e)
 {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -44,7 +50,7 @@ int guard_begin(struct guard *g, struct env *env, uint32_t guest, int in, int ou
     if (pid == 0) {
         close(fds[1]);
         leave(in, out);
-        stand_by(fds[0], env, guest);
+        stand_by(fds[0], env, guest, lock);
         _exit(0);
     }
     int code = errno;

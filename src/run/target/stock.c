@@ -82,7 +82,7 @@ static struct lock *lock_replicas(struct env *env, const char *job_id, uint32_t 
     if (policy_guest(&facts, e) < 0)
         return NULL;
     *guest = id.guest;
-    env->volumes.lock_fd = lock_fd(lock);
+    env_hold(env, lock);
     return take_ptr(lock);
 }
 

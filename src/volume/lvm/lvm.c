@@ -52,8 +52,11 @@ static int heal(const struct lvm *l, struct err *e)
 
 static int driver_open(struct volume *v, struct err *e)
 {
-    struct lvm l = {
-        .vg = v->store.vgname, .pool = v->store.thinpool, .volume = v->name, .tick = volume_tick(v)};
+    struct lvm l = {.vg = v->store.vgname,
+                    .pool = v->store.thinpool,
+                    .volume = v->name,
+                    .tick = volume_tick(v),
+                    .store = &v->store};
     if (lvm_check_store(&v->store, e) < 0)
         return -1;
     const struct vg *g = lvm_group(&l, false, e);
@@ -72,7 +75,7 @@ static void driver_close(struct volume *v)
 static int each_name(const struct volume_store *store, bool asides, volume_name_fn *each, void *arg,
                      struct err *e)
 {
-    struct lvm l = {.vg = store->vgname, .pool = store->thinpool, .tick = store_tick(store)};
+    struct lvm l = {.vg = store->vgname, .pool = store->thinpool, .tick = store_tick(store), .store = store};
     if (lvm_check_store(store, e) < 0)
         return -1;
     const struct vg *g = lvm_group(&l, false, e);

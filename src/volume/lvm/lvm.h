@@ -95,6 +95,7 @@ struct lvm {
     const char *vg, *pool; /* of the storage */
     const char *volume;    /* the live LV's name */
     const struct tick *tick;
+    const struct volume_store *store;
 };
 
 /* Are the names of the group and the pool such that they can be arguments? (lvm.c) */

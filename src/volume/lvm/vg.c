@@ -349,7 +349,8 @@ static void name_failure(const struct lvm *l, struct err *e)
 
 static int change(const struct lvm *l, const struct strv *argv, struct err *e)
 {
-    struct proc_options options = {.seconds = COMMAND_SECONDS, .tick = l->tick};
+    struct proc_options options = {
+        .seconds = COMMAND_SECONDS, .tick = l->tick, .held_fd = store_lock(l->store)};
     group_of(l->vg)->stale = true;
     debug_command(argv->v);
     if (proc_check(argv->v, &options, NULL, e) == 0)

@@ -14,8 +14,8 @@ int streamproc_start(struct streamproc *s, char *const argv[], bool source,
                      const struct volume_context *context, struct err *e)
 {
     struct proc_streams streams = {.pipe_out = source, .pipe_in = !source, .pipe_err = true};
-    if (!source && context && context->lock_fd > 2)
-        streams.use_out = context->lock_fd;
+    if (context)
+        *(source ? &streams.use_in : &streams.use_out) = context->lock_fd;
     *s = (struct streamproc)STREAMPROC_INIT;
     s->context = context;
     if (proc_spawn(argv, &streams, &s->proc, e) < 0)

@@ -222,8 +222,11 @@ static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char 
         if (!w->snapshots[i].is_bookmark && strcmp(w->snapshots[i].dataset, dataset) == 0)
             strv_addf(&argv, "%s@%s", dataset, w->snapshots[i].s.name);
     strv_add(&argv, dataset);
-    struct proc_options o = {
-        .input = all_at_once, .input_len = strlen(all_at_once), .seconds = 600, .tick = zfs_tick(z)};
+    struct proc_options o = {.input = all_at_once,
+                             .input_len = strlen(all_at_once),
+                             .seconds = 600,
+                             .tick = zfs_tick(z),
+                             .held_fd = store_lock(zfs_store(z))};
     debug_command(argv.v);
     zfs_names_forget();
     bool done = proc_check(argv.v, &o, &out, &ignored) == 0 && strstr(buf_str(&out), "return: 0\n");
@@ -247,7 +250,7 @@ static char *mountpoint_of(struct zfs *z, const struct zfs_view *w, const char *
     struct err ignored;
     strv_adds(&argv, "zfs", "get", "-H", "-o", "value,source", "mountpoint", dataset, NULL);
     if (strcmp(w->live.name, dataset) != 0 || w->live.volume ||
-        zfs_command(zfs_tick(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/' ||
+        zfs_command(zfs_store(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/' ||
         strstr(buf_str(&out), "\tlocal\n"))
         return xstrdup("");
     return xstrndup(buf_str(&out), strcspn(buf_str(&out), "\t"));

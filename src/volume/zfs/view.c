@@ -28,9 +28,10 @@ void zfs_explain(const char *dataset, struct err *e)
             why.text, n, dataset, n, dataset);
 }
 
-int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e)
+int zfs_command(const struct volume_store *store, const struct strv *argv, struct buf *out, struct err *e)
 {
-    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = tick};
+    struct proc_options o = {
+        .cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = store_tick(store), .held_fd = store_lock(store)};
     if (proc_check(argv->v, &o, out, e) == 0)
         return 0;
     if (strstr(e->text, "out of space"))
@@ -75,7 +76,7 @@ int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e)
     debug_command(argv->v);
     if (!strpbrk(argv->v[argv->n - 1], "@#"))
         zfs_names_forget();
-    int r = zfs_command(zfs_tick(z), argv, NULL, e);
+    int r = zfs_command(zfs_store(z), argv, NULL, e);
     if (r == 0)
         zfs_expect(z, argv);
     return r;

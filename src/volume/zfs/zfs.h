@@ -187,6 +187,10 @@ static inline struct zfs *zfs_of(struct volume *v)
 {
     return v->priv;
 }
+static inline const struct volume_store *zfs_store(const struct zfs *z)
+{
+    return &z->volume->store;
+}
 static inline const struct tick *zfs_tick(const struct zfs *z)
 {
     return volume_tick(z->volume);
@@ -200,7 +204,7 @@ int zfs_change_known(struct zfs *z, struct err *e, const char *first, ...) __att
 /* The whole command; zfs_forget is the caller's. */
 int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e);
 /* Run it whatever it is. ERR_FULL where it says so. */
-int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e);
+int zfs_command(const struct volume_store *store, const struct strv *argv, struct buf *out, struct err *e);
 /* What makes a command fail on all of a pool, and what helps. */
 void zfs_explain(const char *dataset, struct err *e);
 /* After this command: what there is to be named at the next look. */
