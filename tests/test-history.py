@@ -15,6 +15,7 @@ from unittest import mock
 
 import rig
 from guestlab import same_file
+from rigdisk import gone
 from scenario import GUEST, play_all, scenario
 
 DAY = 86400
@@ -454,6 +455,30 @@ def clone(w):
     assert w.lab.names.entries(w.b.store)[0] == before
     same_points(w, kept, kept, (0, 1))
     w.run()
+
+
+@scenario("xfs", "btrfs", "lvmthin")
+def only_points_are_left(w):
+    """of a replica of which only restore points are left, as of one whose removal was cut, failover says so, and a clone has what the guest had"""
+    w.create("--keep", "last=3")
+    kept = {}
+    for _ in range(2):
+        w.lab.write(0, 5)
+        run_and_copy(w, kept, (0,))
+    _, newest = kept
+    image = w.lab.replica(0)
+    if w.kind == "btrfs":
+        subprocess.run(["btrfs", "subvolume", "delete", w.lab.names.subvolume(w.b.store, 0)], stdout=subprocess.DEVNULL, check=True)
+    elif w.kind == "lvmthin":
+        gone(["lvremove", "-y", image.removeprefix("/dev/")])
+    else:
+        os.unlink(image)
+    done = w.b.pvesr("failover", "100", "--force")
+    assert done.returncode and f"only restore points are left on node 'pve2', the newest '{newest}': 'pvesr clone 100 {newest} NEWID'" in done.stderr, done.stderr
+    w.b.pvesr("clone", "100", newest, "900", check=True)
+    assert same_file(type(w.lab.names)(900).live(w.b.store, 0), kept[newest][0])
+    w.run()
+    assert same_file(w.lab.live(0), w.lab.replica(0))
 
 
 @scenario("xfs", "btrfs")

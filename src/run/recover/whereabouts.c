@@ -89,6 +89,24 @@ static void note_points(const struct where_ask *a, const struct snapshots *all, 
     }
 }
 
+/* Its restore points may be left: of a replica whose removal was cut. */
+static int not_there(const struct where_ask *a, struct env_volume *v, struct err *e)
+{
+    _cleanup_snapshots_ struct snapshots all = {0};
+    struct candidate c = {0};
+    struct err ignored;
+    if (volume_snapshots(v->volume, &all, &ignored) == 0)
+        note_points(a, &all, &c);
+    err_set(e, ERR_GONE, 0, "no such volume '%s' on node '%s'", v->volid, a->env->settings.node);
+    if (*c.newest)
+        err_set(
+            e, ERR_GONE, 0,
+            "of volume '%s' only restore points are left on node '%s', the newest '%s': 'pvesr clone %" PRIu32
+            " %s NEWID' makes disks of another guest of it",
+            v->volid, a->env->settings.node, c.newest, a->guest.id, c.newest);
+    return -1;
+}
+
 static int look_into(const struct where_ask *a, struct env_volume *v, struct candidate *ret, struct err *e)
 {
     struct volume_info info;
@@ -99,7 +117,7 @@ static int look_into(const struct where_ask *a, struct env_volume *v, struct can
     if (volume_tidy(v->volume, e) < 0 || volume_info(v->volume, &info, e) < 0)
         return -1;
     if (!info.exists)
-        return err_set(e, ERR_GONE, 0, "no such volume '%s' on node '%s'", v->volid, a->env->settings.node);
+        return not_there(a, v, e);
     if (volume_replica(v->volume, owner, base, e) < 0 || volume_snapshots(v->volume, &all, e) < 0)
         return -1;
     bool by_name = a->here && strv_has(a->named, v->volid);
