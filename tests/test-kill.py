@@ -249,6 +249,7 @@ def clone_everywhere(storage, victim):
             v.settle()
             v.b.pvesr("doctor", "--repair", "--guest", str(new), check=True)
             found, odd = type(names)(new).entries(v.b.store)
+            odd = [name for name in odd if f"-{new}-" in name]
             if odd or any(snap for _, snap in found):
                 return f"clone killed at {call} {n} (seed {rig.SEED}): {found}, {odd}"
         print(f"# {len(points)} kills of a clone of guest {guest} on {storage}, seed {rig.SEED}")
