@@ -134,7 +134,7 @@ def killed(w, most=MOST, also=lambda what: None, calls=CALLS, proofs=None):
     change(w)
     done = run_behind(w, strace(log))
     assert done.returncode == 0, done.stderr
-    plan = [step for step in steps(log) if step[0] in calls]
+    plan = [step for step in steps(log, POINTS if calls == CALLS else 24) if step[0] in calls]
     assert len(plan) > 5, plan
     plan = random.Random(rig.SEED).sample(plan, min(most, len(plan)))
     for number, (call, n) in enumerate(plan):
@@ -199,15 +199,15 @@ def source_killed_with_commands_under_way(w):
         change(w)
         assert w.a.pvesr("run", "--id", "100-0", prefix=strace(log)).returncode == 0
         plan = [step for step in steps(log, 12) if step[0] in UNDER_WAY]
-        for call, n in plan:
+        for call, n in random.Random(rig.SEED).sample(plan, min(MOST, len(plan))):
             change(w)
             w.a.pvesr("run", "--id", "100-0", prefix=strace(log, (call, n), alone=False))
             rig.wait_for(runs, "a run that nobody keeps from beginning", 60)
-            what = f"killed at {call} {n} of {plan}"
+            what = f"killed at {call} {n} of {plan} (seed {rig.SEED})"
             assert ended[-1].returncode == 0, f"{what}: {ended[-1].stdout}{ended[-1].stderr}"
             faults = w.lab.faults()
             assert not faults, f"{what}: {faults}"
-    assert told, f"nobody was waited for: {plan}"
+    assert told or MOST < 12, f"nobody was waited for: {plan}"
 
 
 @scenario("btrfs")
