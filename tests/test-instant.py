@@ -24,6 +24,7 @@ FILES = ("xfs", "btrfs", "plain")
 CALLS = ("ioctl", "fsync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "linkat", "fsetxattr", "lsetxattr", "fremovexattr",
          "write", "vfork", "wait4")
 UNDER_WAY = ("poll",)  # what was started is at work
+COMMANDS = "(^|/)(zfs|lv[a-z]+) "
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "3"))
 MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
@@ -99,7 +100,7 @@ def run_behind(w, words, **more):
     w.c.set_agent("pve2", words)
     done = w.a.pvesr("run", "--id", "100-0", **more)
     w.c.set_agent("pve2", [])
-    still = ["pgrep", "-f", "pvesr.* agent|(^|/)(zfs|lv[a-z]+) "]
+    still = ["pgrep", "-f", f"pvesr.* agent|{COMMANDS}"]
     rig.wait_for(lambda: subprocess.run(still, stdout=subprocess.DEVNULL, check=False).returncode, "the end of the agent", 60)
     return done
 
@@ -162,13 +163,14 @@ LATE_ONES = {"zfspool": ["zfs"], "zfscrypt": ["zfs"], "lvmthin": ["lvchange", "l
 
 
 @contextlib.contextmanager
-def late_commands(w):
-    """The programs whose starter was killed do what they were told only a while later, when whoever comes next is at work."""
+def late_commands(w, wait="sleep 3", told="/dev/null"):
+    """The programs that change something there do what they were told only behind `wait`, when whoever comes next is at work, where their
+    starter was killed; `told` has a line for each then."""
     with contextlib.ExitStack() as stack:
         for name in LATE_ONES[w.kind]:
             path = os.path.join(LATE, name)
             with open(path, "x") as f:
-                f.write(f'#!/bin/sh\nsleep 0.1\n[ -d /proc/$PPID ] || sleep 3\nexec /usr/sbin/{name} "$@"\n')
+                f.write(f'#!/bin/sh\nsleep 0.1\n[ -d /proc/$PPID ] || {{ echo "$*" >> {told}; {wait}; }}\nexec /usr/sbin/{name} "$@"\n')
             stack.callback(os.unlink, path)
             os.chmod(path, 0o755)
         yield
@@ -181,33 +183,50 @@ def killed_with_commands_under_way(w):
         killed(w, min(MOST, 12), calls=UNDER_WAY, proofs=(by_hand,))
 
 
+def waits(log):
+    """Which of the calls of poll(2) waited for something, as for a late command."""
+    with open(log) as f:
+        took = [float(line.rpartition("<")[2].rstrip(">\n")) for line in f if line.startswith("poll(")]
+    return [n for n, seconds in enumerate(took, 1) if seconds > 0.09]
+
+
+def under_way():
+    return subprocess.run(["pgrep", "-f", COMMANDS], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
 @scenario(*rig.ON_DISK)
 def source_killed_with_commands_under_way(w):
-    """a run whose commands outlive it is over when they are: until then the next one is told who is at work, then it finds what they did"""
-    log, told, ended = os.path.join(w.c.dir, "trace"), set(), []
+    """a run is over when what it started is, also where it was killed: until then another one is told who is at work, then it finds what they did"""
+    log, go, late = (os.path.join(w.c.dir, name) for name in ("trace", "go", "late"))
 
-    def runs():
-        done = w.a.pvesr("run", "--id", "100-0")
-        if done.returncode == 75:
-            told.update(re.findall(r"held by process \d+, (\w+)", done.stderr))
-        else:
-            ended.append(done)
-        return done.returncode != 75
+    def size():
+        return os.path.getsize(late) if os.path.exists(late) else 0
 
-    with late_commands(w):
+    with late_commands(w, f"while ! [ -e {go} ]; do sleep 0.1; done", late):
         three_disks(w)
         change(w)
-        assert w.a.pvesr("run", "--id", "100-0", prefix=strace(log)).returncode == 0
-        plan = [step for step in steps(log, 12) if step[0] in UNDER_WAY]
-        for call, n in random.Random(rig.SEED).sample(plan, min(MOST, len(plan))):
+        assert w.a.pvesr("run", "--id", "100-0", prefix=[*strace(log, alone=False), "-T"]).returncode == 0
+        plan, seen = waits(log), 0
+        for n in random.Random(rig.SEED).sample(plan, len(plan)):
             change(w)
-            w.a.pvesr("run", "--id", "100-0", prefix=strace(log, (call, n), alone=False))
-            rig.wait_for(runs, "a run that nobody keeps from beginning", 60)
-            what = f"killed at {call} {n} of {plan} (seed {rig.SEED})"
-            assert ended[-1].returncode == 0, f"{what}: {ended[-1].stdout}{ended[-1].stderr}"
+            before = size()
+            w.a.pvesr("run", "--id", "100-0", prefix=strace(log, ("poll", n), alone=False))
+            rig.wait_for(lambda before=before: size() > before or not under_way(), "the end of what was started, or that it is late", 60)
+            what = f"killed at poll {n} of {plan} (seed {rig.SEED})"
+            if size() > before:
+                seen += 1
+                done = w.a.pvesr("run", "--id", "100-0")
+                assert done.returncode == 75 and "held by process" in done.stderr, f"{what}: {done.stdout}{done.stderr}"
+            with open(go, "x"):
+                pass
+            rig.wait_for(lambda: not under_way(), "the end of what was started", 60)
+            os.unlink(go)
+            w.run()
             faults = w.lab.faults()
             assert not faults, f"{what}: {faults}"
-    assert told or MOST < 12, f"nobody was waited for: {plan}"
+            if seen == 2:
+                break
+    assert seen, f"nothing was late: {plan}"
 
 
 @scenario("btrfs")

@@ -129,10 +129,11 @@ static char *holder_of(int fd)
         if (sscanf(line, "%*[0-9]: FLOCK %*s %*s %d %63s", &pid, file) != 2 || strcmp(file, wanted) != 0)
             continue;
         char *holder = describe_holder(pid);
-        if (holder || (holder = describe_heir(&st)))
+        if (holder)
             return holder;
     }
-    return xstrdup("");
+    char *heir = describe_heir(&st);
+    return heir ? heir : xstrdup("");
 }
 
 static int too_late(int fd, const char *path, struct err *e)
