@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,16 @@ static void leave(int in, int out)
         dup2(null, fd);
 }
 
+/* Whoever had the lock in between may have moved it here. Its disks are no replicas then. */
+static bool is_elsewhere(struct env *env, uint32_t guest)
+{
+    struct err ignored;
+    if (env_guest_again(env, guest, &ignored) < 0)
+        return false;
+    const struct guest_entry *g = guests_find(&env->guests, guest);
+    return !g || strcmp(g->node, env->settings.node) != 0;
+}
+
 static void stand_by(int fd, struct env *env, uint32_t guest, struct lock *lock)
 {
     struct err ignored; /* what is left, the next one finds */
@@ -37,7 +48,8 @@ static void stand_by(int fd, struct env *env, uint32_t guest, struct lock *lock)
         return;
     env_hold(env, lock);
     volumes_forget();
-    intent_settle(env, guest, &ignored);
+    if (is_elsewhere(env, guest))
+        intent_settle(env, guest, &ignored);
 }
 
 int guard_begin(struct guard *g, struct env *env, uint32_t guest, struct lock *lock, int in, int out,
