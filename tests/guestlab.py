@@ -259,6 +259,7 @@ class GuestLab:
         self.write_config, self.guest = write_config, guest
         self.random = random.Random(seed)
         self.disks = {}      # n -> size
+        self.proved = set()  # those of the last look at both sides
         self.snapshots = {}  # name -> [n] at that time
         self.parent = None
         self.next_disk = 0
@@ -347,6 +348,8 @@ class GuestLab:
             return f"add disk {self.add_disk()}"
         if roll < 0.10 and len(self.disks) > 1:
             n = self.random.choice(sorted(self.disks))
+            if self.proved and not self.proved & self.disks.keys() - {n}:
+                return "nothing"  # of a guest that has none of its disks any more the replicas stay: it may be another one
             self.remove_disk(n)
             return f"remove disk {n}"
         n = self.random.choice(sorted(self.disks))
@@ -378,7 +381,7 @@ class GuestLab:
             return self.faults_now(job, asides, busy, others)
 
     def faults_now(self, job, asides, busy, others):
-        bad = []
+        self.proved, bad = set(self.disks), []
         here, odd_here = self.names.entries(self.source)
         there, odd_there = self.names_there.entries(self.target)
         bad += [f"left on the source: {name}" for name in odd_here if not self.names.is_spare(name, self.target)] + [f"left on the target: {name}" for name in odd_there]
