@@ -349,7 +349,7 @@ def next_guest_of_this_id(w):
     w.create()
     w.run()
     assert entries(w, w.b.store, 1) == left, w.log()
-    assert "is of a former job '100-0'" in w.log(), w.log()
+    assert re.search(r"is of a former job '100-0'.* on that node: 'pvesr doctor --guest 100 --free \S*disk-1", w.log()), w.log()
     told = [f for f in doctor(w.b) if "former guest" in f[2]]
     assert [f[0] for f in told] == ["kept"] and "disk-1" in told[0][1] and f"'pvesr doctor --guest 100 --free {told[0][1]}'" in told[0][2], told
     w.lab.next_disk = 2

@@ -377,8 +377,8 @@ static void tell_former(const struct sync *s)
     for (size_t i = 0; i < s->peer.former.n; i++)
         joblog_add(s->log,
                    "WARNING: '%s' on the target is of a former job '%s', older than this one: it stays. If "
-                   "nobody needs it, remove it there",
-                   s->peer.former.v[i], s->job->id);
+                   "nobody needs it, on that node: 'pvesr doctor --guest %" PRIu32 " --free %s'",
+                   s->peer.former.v[i], s->job->id, s->job->guest, s->peer.former.v[i]);
 }
 
 void sync_hold(struct sync *s, bool lost)
