@@ -23,7 +23,6 @@ ALL = ("xfs", "btrfs", "plain", *rig.ON_DISK)
 FILES = ("xfs", "btrfs", "plain")
 CALLS = ("ioctl", "fsync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "linkat", "fsetxattr", "lsetxattr", "fremovexattr",
          "write", "vfork", "wait4")
-UNDER_WAY = ("poll",)  # what was started is at work
 COMMANDS = "(^|/)(zfs|lv[a-z]+) "
 POINTS = int(os.environ.get("PVESR_KILL_POINTS", "3"))
 MOST = int(os.environ.get("PVESR_KILL_MOST", "10000"))
@@ -71,7 +70,7 @@ def strace(log, inject=None, alone=True):
     """alone: whoever the agent starts dies with it; else it lives on."""
     calls = (inject[0],) if inject else CALLS
     words = ["strace", *(["-f", "-b", "execve"] if alone else []), "-qq", "-y", "-s", "300", "-o", log,
-             "-e", "trace=" + ",".join([*calls, *UNDER_WAY, "setsid"])]
+             "-e", "trace=" + ",".join([*calls, "setsid"])]
     if inject:
         words += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
     if inject and alone:
@@ -83,7 +82,7 @@ def steps(log, points=POINTS, named=""):
     """(call, n) of the agent from when the intent is written, or of all where none is; of each call so many points, spread evenly.
     named: only where its words have that."""
     with open(log) as f:
-        lines = [m for m in (re.match(r"(\d+) +(\w+)\((.*)", line) for line in f) if m and m[2] in (*CALLS, *UNDER_WAY)]
+        lines = [m for m in (re.match(r"(\d+) +(\w+)\((.*)", line) for line in f) if m and m[2] in CALLS]
     lines = [m for m in lines if m[1] == lines[0][1]]
     begun = next((i for i, m in enumerate(lines) if "pvesr-commits" in m[3]), 0)
     seen, after = {}, {}
@@ -96,12 +95,15 @@ def steps(log, points=POINTS, named=""):
         yield from ((call, numbers[round(i * (len(numbers) - 1) / max(1, few - 1))]) for i in range(few))
 
 
+def ended(pattern):
+    rig.wait_for(lambda: subprocess.run(["pgrep", "-f", pattern], stdout=subprocess.DEVNULL, check=False).returncode, f"the end of {pattern}", 60)
+
+
 def run_behind(w, words, **more):
     w.c.set_agent("pve2", words)
     done = w.a.pvesr("run", "--id", "100-0", **more)
     w.c.set_agent("pve2", [])
-    still = ["pgrep", "-f", f"pvesr.* agent|{COMMANDS}"]
-    rig.wait_for(lambda: subprocess.run(still, stdout=subprocess.DEVNULL, check=False).returncode, "the end of the agent", 60)
+    ended(f"pvesr.* agent|{COMMANDS}")
     return done
 
 
@@ -125,21 +127,18 @@ def by_run(w, instants, what):
     assert not intents(w), f"{what}: {intents(w)}"
 
 
-PROOFS = (by_hand, by_command, by_run)
-
-
-def killed(w, most=MOST, also=lambda what: None, calls=CALLS, proofs=None):
-    """also: what else must hold after each kill. calls: at which of them, all if not told; proofs: who looks, in turn."""
+def killed(w, most=MOST, also=lambda what: None):
+    """also: what else must hold after each kill."""
     log = os.path.join(w.c.dir, "trace")
     three_disks(w)
     change(w)
     done = run_behind(w, strace(log))
     assert done.returncode == 0, done.stderr
-    plan = [step for step in steps(log, POINTS if calls == CALLS else 24) if step[0] in calls]
+    plan = list(steps(log))
     assert len(plan) > 5, plan
     plan = random.Random(rig.SEED).sample(plan, min(most, len(plan)))
     for number, (call, n) in enumerate(plan):
-        proof = (proofs or PROOFS)[number % len(proofs or PROOFS)]
+        proof = (by_hand, by_command, by_run)[number % 3]
         before = copies(w)
         change(w)
         done = run_behind(w, strace(log, (call, n), alone=proof != by_hand))
@@ -160,73 +159,105 @@ def kill_at_every_step(w):
 
 LATE = "/usr/local/sbin"  # where programs are looked for first
 LATE_ONES = {"zfspool": ["zfs"], "zfscrypt": ["zfs"], "lvmthin": ["lvchange", "lvconvert", "lvcreate", "lvremove", "lvrename"]}
+LATE_SCRIPT = """#!/bin/sh
+case $1 in list | get | diff | create | send) exec /usr/sbin/{name} "$@" ;; esac
+if tr '\\0' ' ' < /proc/$PPID/cmdline | grep -q "{starter}"; then
+    echo "$$ $*" >> {folder}/changes
+    if [ $(wc -l < {folder}/changes) = "$(cat {folder}/nth)" ]; then
+        echo "$$ $*" > {folder}/late
+        kill -9 $PPID
+        {wait}
+    fi
+fi
+exec /usr/sbin/{name} "$@"
+"""
 
 
-@contextlib.contextmanager
-def late_commands(w, wait="sleep 3", told="/dev/null"):
-    """The programs that change something there do what they were told only behind `wait`, when whoever comes next is at work, where their
-    starter was killed; `told` has a line for each then."""
-    with contextlib.ExitStack() as stack:
-        for name in LATE_ONES[w.kind]:
+class Late:
+    """The nth program that changes something on a node's storage for `starter` (a pattern of its command line) kills that, and does what it was
+    told only behind `wait`, when whoever comes next is at work."""
+
+    def __init__(self, w, starter, wait):
+        self.kind, self.folder, self.starter = w.kind, os.path.join(w.c.dir, "late"), starter
+        self.wait = wait.format(folder=self.folder)
+
+    def __enter__(self):
+        os.mkdir(self.folder)
+        self.choose(0)
+        for name in LATE_ONES[self.kind]:
             path = os.path.join(LATE, name)
-            with open(path, "x") as f:
-                f.write(f'#!/bin/sh\nsleep 0.1\n[ -d /proc/$PPID ] || {{ echo "$*" >> {told}; {wait}; }}\nexec /usr/sbin/{name} "$@"\n')
-            stack.callback(os.unlink, path)
+            with open(path, "w") as f:
+                f.write(LATE_SCRIPT.format(name=name, starter=self.starter, folder=self.folder, wait=self.wait))
             os.chmod(path, 0o755)
-        yield
+        return self
+
+    def __exit__(self, *_):
+        for name in LATE_ONES[self.kind]:
+            os.unlink(os.path.join(LATE, name))
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder, name), "w") as f:
+            f.write(text)
+
+    def read(self, name):
+        with open(os.path.join(self.folder, name)) as f:
+            return f.read()
+
+    def choose(self, nth):
+        """0: none. Who comes next is left alone."""
+        self.write("nth", str(nth))
+        self.write("changes", "")
+        self.write("late", "")
+
+
+def changes_of(w, late):
+    """How many programs that change something a run starts, or its target; the numbers of at most 12, by chance."""
+    three_disks(w)
+    late.choose(0)
+    change(w)
+    w.run()
+    n = len(late.read("changes").splitlines())
+    assert n > 5, late.read("changes")
+    return random.Random(rig.SEED).sample(range(1, n + 1), min(MOST, 12, n))
 
 
 @scenario(*rig.ON_DISK)
 def killed_with_commands_under_way(w):
-    """what the agent had started is over before anybody ends its commit: no disk is taken for written to, and all are of one instant"""
-    with late_commands(w):
-        killed(w, min(MOST, 12), calls=UNDER_WAY, proofs=(by_hand,))
-
-
-def waits(log):
-    """Which of the calls of poll(2) waited for something, as for a late command."""
-    with open(log) as f:
-        took = [float(line.rpartition("<")[2].rstrip(">\n")) for line in f if line.startswith("poll(")]
-    return [n for n, seconds in enumerate(took, 1) if seconds > 0.09]
-
-
-def under_way():
-    return subprocess.run(["pgrep", "-f", COMMANDS], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    """what an agent had started is over before anybody ends its commit: no disk is taken for written to, and all are of one instant"""
+    with Late(w, " agent", "sleep 3") as late:
+        for n in changes_of(w, late):
+            before = copies(w)
+            change(w)
+            late.choose(n)
+            w.a.pvesr("run", "--id", "100-0")  # which succeeds where only the pruning was cut
+            what = f"killed with '{late.read('late').strip()}' under way (seed {rig.SEED})"
+            assert late.read("late"), f"change {n} of {late.read('changes')}"
+            ended(f"pvesr.* agent|{COMMANDS}")
+            by_hand(w, (before, copies(w)), what)
+            w.run()
+            faults = w.lab.faults()
+            assert not faults, f"{what}: {faults}"
 
 
 @scenario(*rig.ON_DISK)
 def source_killed_with_commands_under_way(w):
     """a run is over when what it started is, also where it was killed: until then another one is told who is at work, then it finds what they did"""
-    log, go, late = (os.path.join(w.c.dir, name) for name in ("trace", "go", "late"))
-
-    def size():
-        return os.path.getsize(late) if os.path.exists(late) else 0
-
-    with late_commands(w, f"while ! [ -e {go} ]; do sleep 0.1; done", late):
-        three_disks(w)
-        change(w)
-        assert w.a.pvesr("run", "--id", "100-0", prefix=[*strace(log, alone=False), "-T"]).returncode == 0
-        plan, seen = waits(log), 0
-        for n in random.Random(rig.SEED).sample(plan, len(plan)):
+    with Late(w, "pvesr.* run ", "while [ -d {folder} ] && ! [ -e {folder}/go ]; do sleep 0.1; done") as late:
+        for n in changes_of(w, late):
             change(w)
-            before = size()
-            w.a.pvesr("run", "--id", "100-0", prefix=strace(log, ("poll", n), alone=False))
-            rig.wait_for(lambda before=before: size() > before or not under_way(), "the end of what was started, or that it is late", 60)
-            what = f"killed at poll {n} of {plan} (seed {rig.SEED})"
-            if size() > before:
-                seen += 1
-                done = w.a.pvesr("run", "--id", "100-0")
-                assert done.returncode == 75 and "held by process" in done.stderr, f"{what}: {done.stdout}{done.stderr}"
-            with open(go, "x"):
-                pass
-            rig.wait_for(lambda: not under_way(), "the end of what was started", 60)
-            os.unlink(go)
+            late.choose(n)
+            assert w.a.pvesr("run", "--id", "100-0").returncode
+            holder = late.read("late").split()
+            what = f"killed with {holder} under way (seed {rig.SEED})"
+            assert holder, late.read("changes")
+            done = w.a.pvesr("run", "--id", "100-0")
+            assert done.returncode == 75 and f"held by process {holder[0]}, " in done.stderr, f"{what}: {done.stdout}{done.stderr}"
+            late.write("go", "")
+            ended(COMMANDS)
+            os.unlink(os.path.join(late.folder, "go"))
             w.run()
             faults = w.lab.faults()
             assert not faults, f"{what}: {faults}"
-            if seen == 2:
-                break
-    assert seen, f"nothing was late: {plan}"
 
 
 @scenario("btrfs")

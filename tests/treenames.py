@@ -201,9 +201,10 @@ class FilesystemNames(TreeNames):
             os.rmdir(path)
 
     def receiving(self, store):
+        """What comes on top of what it has is beside the dataset until it is complete: `used` counts that, `written` does not."""
         def received():
             run("zpool", "sync", store.partition("/")[0])
-            done = subprocess.run(["zfs", "get", "-Hp", "-o", "value", "guid,written", f"{store}/pvesr-stage-{self.name(0)}"],
+            done = subprocess.run(["zfs", "get", "-Hp", "-o", "value", "guid,used", f"{store}/pvesr-stage-{self.name(0)}"],
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
             return [int(n) for n in done.stdout.split()] or [0, 0]
 

@@ -83,37 +83,44 @@ static char *describe_holder(int pid)
                      remedy ? remedy : "");
 }
 
-/* Does it have this file as one of its first descriptors, as programs have that inherited a lock
- * (base/proc.h)? No file system is asked for that, which may hang. */
-static bool inherited(int pid, const struct stat *file)
+/* Does it hold a lock on this file, by whatever way it came to it (proc_pid_fdinfo(5))? A process that waits
+ * for one has the file open, too. No file system is asked for that, which may hang. */
+static bool holds(int pid, const struct stat *file)
 {
-    for (int fd = 0; fd <= 3; fd++) {
-        char path[64];
+    _cleanup_free_ char *folder = xasprintf("/proc/%d/fd", pid);
+    DIR *open_files = opendir(folder);
+    bool is = false;
+    for (struct dirent *d; open_files && !is && (d = readdir(open_files));) {
+        _cleanup_buf_ struct buf info = BUF_INIT;
+        _cleanup_free_ char *path = xasprintf("/proc/%d/fdinfo/%s", pid, d->d_name);
         struct statx x;
-        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
-        if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, &x) == 0 && x.stx_ino == file->st_ino &&
-            makedev(x.stx_dev_major, x.stx_dev_minor) == file->st_dev)
-            return true;
+        struct err ignored;
+        is = *d->d_name != '.' &&
+             statx(dirfd(open_files), d->d_name, AT_STATX_DONT_SYNC, STATX_INO, &x) == 0 &&
+             x.stx_ino == file->st_ino && makedev(x.stx_dev_major, x.stx_dev_minor) == file->st_dev &&
+             fs_read(path, 1 << 16, &info, &ignored) == 0 && strstr(buf_str(&info), "FLOCK");
     }
-    return false;
+    if (open_files)
+        closedir(open_files);
+    return is;
 }
 
-/* One to which a process that is gone left it; NULL: there is none. */
-static char *describe_heir(const struct stat *file)
+/* Among all processes: the one that took it may be gone, and have left it to others. NULL: there is none. */
+static char *search_holder(const struct stat *file)
 {
     DIR *all = opendir("/proc");
-    char *heir = NULL;
-    for (struct dirent *d; all && !heir && (d = readdir(all));)
-        if (*d->d_name >= '1' && *d->d_name <= '9' && inherited(atoi(d->d_name), file))
-            heir = describe_holder(atoi(d->d_name));
+    char *holder = NULL;
+    for (struct dirent *d; all && !holder && (d = readdir(all));)
+        if (*d->d_name >= '1' && *d->d_name <= '9' && holds(atoi(d->d_name), file))
+            holder = describe_holder(atoi(d->d_name));
     if (all)
         closedir(all);
-    return heir;
+    return holder;
 }
 
-/* As far as the kernel tells, which knows the file by the device of its file system (proc_locks(5)): "" where
- * not. */
-static char *holder_of(int fd)
+/* As far as the kernel tells, which knows the file by the device of its file system (proc_locks(5)), and
+ * where it does not, if that is worth a search: "" where not. */
+static char *holder_of(int fd, bool search)
 {
     struct stat st;
     struct err ignored;
@@ -128,17 +135,17 @@ static char *holder_of(int fd)
         char file[64];
         if (sscanf(line, "%*[0-9]: FLOCK %*s %*s %d %63s", &pid, file) != 2 || strcmp(file, wanted) != 0)
             continue;
-        char *holder = describe_holder(pid);
+        char *holder = holds(pid, &st) ? describe_holder(pid) : NULL;
         if (holder)
             return holder;
     }
-    char *heir = describe_heir(&st);
-    return heir ? heir : xstrdup("");
+    char *found = search ? search_holder(&st) : NULL;
+    return found ? found : xstrdup("");
 }
 
-static int too_late(int fd, const char *path, struct err *e)
+static int too_late(int fd, const char *path, bool waited, struct err *e)
 {
-    _cleanup_free_ char *holder = holder_of(fd);
+    _cleanup_free_ char *holder = holder_of(fd, waited);
     return err_set(e, ERR_BUSY, 0, "can't lock file '%s' - got timeout%s", path, holder);
 }
 
@@ -154,7 +161,7 @@ static int wait_for(int fd, const char *path, int operation, double seconds, str
         if (errno != EWOULDBLOCK)
             return err_sys(e, "can't lock file '%s'", path);
         if (clock_mono() >= deadline)
-            return too_late(fd, path, e);
+            return too_late(fd, path, seconds > 0, e);
         nanosleep(&(struct timespec){0, pause}, NULL);
         if (pause < 50000000)
             pause *= 2;
@@ -196,19 +203,17 @@ void lock_free(struct lock *l)
             *p = l->next;
             break;
         }
-    close(l->fd);
+    if (l->fd >= 0)
+        close(l->fd);
     free(l->path);
     free(l);
 }
 
 int lock_inherit(struct lock *l, double seconds, struct err *e)
 {
-    int fd = open_lock_file(l->path, e);
-    if (fd < 0)
-        return -1;
     close(l->fd);
-    l->fd = fd;
-    return wait_for(fd, l->path, LOCK_EX, seconds, e);
+    l->fd = open_lock_file(l->path, e);
+    return l->fd < 0 ? -1 : wait_for(l->fd, l->path, LOCK_EX, seconds, e);
 }
 
 int lock_fd(const struct lock *l)

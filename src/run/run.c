@@ -21,6 +21,7 @@
 #define STOCK_LOCK "pvesr.lck"
 #define STOCK_LOCK_SECONDS 60
 #define GUEST_LOCK_SECONDS 2
+#define AGENT_LOCK_SECONDS 10
 
 /* Everything that is recorded about one run. */
 struct run {
@@ -413,6 +414,16 @@ static void note_postponed(const struct run *r, uint32_t guest, const char *targ
         fprintf(stderr, "that the run was postponed is not recorded: %s\n", problem.text);
 }
 
+/* What changes the guest's volumes elsewhere than in a run holds its agent lock alone (env_hold): a failover
+ * or doctor that was killed may have left something at work. */
+static int await_changes(struct env *env, uint32_t guest, struct err *e)
+{
+    _cleanup_free_ char *path = env_agent_lock_path(env, guest);
+    struct lock *lock = lock_take(path, true, AGENT_LOCK_SECONDS, false, e);
+    lock_free(lock);
+    return lock ? 0 : -1;
+}
+
 /* While we wait for the locks, the guest may move and the job may be changed: it is looked up again. */
 static int lock_and_run(struct run *r, const char *job_id, struct err *e)
 {
@@ -425,7 +436,8 @@ static int lock_and_run(struct run *r, const char *job_id, struct err *e)
     _cleanup_free_ char *path = env_guest_lock_path(r->env, id);
     stock = take_stock_lock(r->env, e);
     guest = stock ? lock_take(path, true, GUEST_LOCK_SECONDS, false, e) : NULL;
-    if (!guest || tree_check_quorum(r->env->tree, e) < 0 || look_up(r, job_id, e) < 0) {
+    if (!guest || await_changes(r->env, id, e) < 0 || tree_check_quorum(r->env->tree, e) < 0 ||
+        look_up(r, job_id, e) < 0) {
         note_postponed(r, id, target, e);
         return -1;
     }

@@ -566,8 +566,8 @@ int run_failover(struct env *env, uint32_t guest, const struct failover_options 
     _cleanup_(lock_freep) struct lock *agent_lock = lock_take(agent_path, true, LOCK_SECONDS, false, e);
     if (!agent_lock)
         return err_wrap(e,
-                        "a run of another node is writing to the replicas of guest %" PRIu32
-                        " on this one; if that node is dead, it ends within minutes",
+                        "a run of another node, or what it had started, is writing to the replicas of guest "
+                        "%" PRIu32 " on this one; if that node is dead, it ends within minutes",
                         guest);
     env_hold(env, agent_lock);
     int r = o->dry_run ? 0 : tree_check_quorum(env->tree, e);

@@ -44,8 +44,12 @@ int agent_call_mark(struct agent *a, const json_t *o, json_t **reply, struct err
     _cleanup_(lock_freep) struct lock *lock = a->lock ? NULL : lock_agents(a, &wanted, &problem);
     if (lock && agent_check_owner(a, e) < 0) /* it may have moved right before */
         return -1;
+    if (lock)
+        env_hold(a->env, lock);
     if ((lock || a->lock) && note(a, v, id, damaged, &problem) < 0)
         err_wrap(&problem, "volume '%s'", v->volid);
+    if (lock)
+        env_hold(a->env, NULL);
     *reply = json_pack("{s:b, s:s}", "wanted", (int)wanted, "problem", wanted ? "" : problem.text);
     return 0;
 }

@@ -529,7 +529,6 @@ int agent_serve(struct env *env, int in, int out, const struct agent_options *o,
     }
     env->volumes.tick = (struct tick){0};
     env->volumes.removed = NULL;
-    env_hold(env, NULL);
     agent_end_reading(&a);
     for (size_t i = 0; i < a.replicas.n && a.seen; i++)
         replica_release(&a.seen[i]);
@@ -538,6 +537,7 @@ int agent_serve(struct env *env, int in, int out, const struct agent_options *o,
     strv_release(&a.stale);
     strv_release(&a.kept);
     strv_release(&a.removed);
+    env_hold(env, NULL);
     lock_free(a.lock);
     return r;
 }

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_SECONDS 600 /* as long as a command of a driver may take */
+#define ASK_SECONDS 60 /* between two looks at whether anything is left to be ended */
 
 /* It has no part in what its parent's group or terminal is told, and no end of the conversation. */
 static void leave(int in, int out)
@@ -31,7 +31,14 @@ static bool is_elsewhere(struct env *env, uint32_t guest)
     if (env_guest_again(env, guest, &ignored) < 0)
         return false;
     const struct guest_entry *g = guests_find(&env->guests, guest);
-    return !g || strcmp(g->node, env->settings.node) != 0;
+    return g && strcmp(g->node, env->settings.node) != 0;
+}
+
+static bool is_ended(struct env *env, uint32_t guest)
+{
+    struct err ignored;
+    _cleanup_intent_ struct intent i = {0};
+    return intent_load(env, guest, &i, &ignored) == 1;
 }
 
 static void stand_by(int fd, struct env *env, uint32_t guest, struct lock *lock)
@@ -44,8 +51,9 @@ static void stand_by(int fd, struct env *env, uint32_t guest, struct lock *lock)
     if (n != 0)
         return;
     env->volumes.tick = (struct tick){0};
-    if (lock_inherit(lock, PATIENCE_SECONDS, &ignored) < 0)
-        return;
+    while (lock_inherit(lock, ASK_SECONDS, &ignored) < 0)
+        if (ignored.kind != ERR_BUSY || is_ended(env, guest))
+            return;
     env_hold(env, lock);
     volumes_forget();
     if (is_elsewhere(env, guest))

@@ -82,7 +82,6 @@ static struct lock *lock_replicas(struct env *env, const char *job_id, uint32_t 
     if (policy_guest(&facts, e) < 0)
         return NULL;
     *guest = id.guest;
-    env_hold(env, lock);
     return take_ptr(lock);
 }
 
@@ -200,11 +199,13 @@ int target_prepare(struct env *env, const struct target_prepare *asked, struct b
     _cleanup_(lock_freep) struct lock *lock = lock_replicas(env, asked->job_id, &p.guest, e);
     if (!lock || env_storages(env, e) < 0)
         return -1;
+    env_hold(env, lock);
     p.answer = json_object();
     int r = prepare(&p, out, e);
     json_decref(p.answer);
     places_release(&p.seen);
     replicas_close(&p.wanted);
+    env_hold(env, NULL);
     return r;
 }
 
@@ -237,16 +238,18 @@ int target_finalize(struct env *env, const char *job_id, const struct strv *voli
     if (!lock)
         return -1;
     int r = 0;
+    env_hold(env, lock);
     for (size_t i = 0; r == 0 && i < volids->n; i++) {
-        struct env_volume v;
+        struct env_volume v = {0};
         struct snapshots left = {0};
-        if (env_volume_open(env, volids->v[i], guest, &v, e) < 0)
-            return -1;
-        r = clean_volume(v.volume, v.volid, &c, &left, notes, e);
+        r = env_volume_open(env, volids->v[i], guest, &v, e);
+        if (r == 0)
+            r = clean_volume(v.volume, v.volid, &c, &left, notes, e);
         if (r == 0)
             adopt_all(v.volume, &c, &left, notes);
         snapshots_release(&left);
         env_volume_close(&v);
     }
+    env_hold(env, NULL);
     return r;
 }

@@ -18,8 +18,7 @@ bool zfs_written(const struct zfs *z, const struct zfs_dataset *d)
  * a failure: yes. */
 static bool differs(const struct zfs *z, const char *snapshot, const char *dataset)
 {
-    struct proc_options o = {
-        .cap = 4096, .seconds = 600, .tick = zfs_tick(z), .held_fd = store_lock(zfs_store(z))};
+    struct proc_options o = {.cap = 4096, .seconds = 600, .tick = zfs_tick(z)};
     struct err ignored;
     _cleanup_buf_ struct buf out = BUF_INIT;
     char *argv[] = {(char *)"zfs", (char *)"diff", (char *)"-H", (char *)snapshot, (char *)dataset, NULL};
@@ -74,7 +73,7 @@ static int written_since(const struct zfs *z, const char *snapshot, struct err *
     strv_adds(&argv, "zfs", "get", "-Hpo", "value", NULL);
     strv_addf(&argv, "written@%s", snapshot);
     strv_add(&argv, z->live);
-    return zfs_command(zfs_store(z), &argv, &out, e) < 0 ? -1 : strcmp(buf_str(&out), "0\n") != 0;
+    return zfs_command(zfs_tick(z), &argv, &out, e) < 0 ? -1 : strcmp(buf_str(&out), "0\n") != 0;
 }
 
 int zfs_differs(struct volume *v, const char *id, struct err *e)

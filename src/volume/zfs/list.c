@@ -335,7 +335,7 @@ static int list(struct look *all, size_t n, const struct strv *names, const char
               NULL);
     for (size_t i = 0; i < names->n; i++)
         strv_add(&argv, names->v[i]);
-    if (zfs_command(zfs_store(all->z), &argv, &out, e) < 0)
+    if (zfs_command(zfs_tick(all->z), &argv, &out, e) < 0)
         return -1;
     char *rest = out.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));)

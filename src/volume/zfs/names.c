@@ -63,7 +63,7 @@ static int ask_names(const struct volume_store *store, struct err *e)
     _cleanup_buf_ struct buf out = BUF_INIT;
     strv_adds(&argv, "zfs", "list", "-H", "-d", "1", "-t", "filesystem,volume", "-o", "name", "--",
               store->pool, NULL);
-    if (zfs_command(store, &argv, &out, e) < 0) {
+    if (zfs_command(store_tick(store), &argv, &out, e) < 0) {
         e->kind = strstr(e->text, "does not exist") ? ERR_GONE : e->kind;
         return -1;
     }

@@ -226,7 +226,7 @@ static bool destroy_at_once(struct zfs *z, const struct zfs_view *w, const char 
                              .input_len = strlen(all_at_once),
                              .seconds = 600,
                              .tick = zfs_tick(z),
-                             .held_fd = store_lock(zfs_store(z))};
+                             .held_fd = store_lock(&z->volume->store)};
     debug_command(argv.v);
     zfs_names_forget();
     bool done = proc_check(argv.v, &o, &out, &ignored) == 0 && strstr(buf_str(&out), "return: 0\n");
@@ -250,7 +250,7 @@ static char *mountpoint_of(struct zfs *z, const struct zfs_view *w, const char *
     struct err ignored;
     strv_adds(&argv, "zfs", "get", "-H", "-o", "value,source", "mountpoint", dataset, NULL);
     if (strcmp(w->live.name, dataset) != 0 || w->live.volume ||
-        zfs_command(zfs_store(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/' ||
+        zfs_command(zfs_tick(z), &argv, &out, &ignored) < 0 || *buf_str(&out) != '/' ||
         strstr(buf_str(&out), "\tlocal\n"))
         return xstrdup("");
     return xstrndup(buf_str(&out), strcspn(buf_str(&out), "\t"));

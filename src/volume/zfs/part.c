@@ -124,7 +124,7 @@ static struct kept *look(struct zfs *z, const char *name, struct err *e)
     k->name = xstrdup(name);
     strv_adds(&argv, "zfs", "list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot", "-s", "createtxg",
               "-o", COLUMNS, "--", name, NULL);
-    if (zfs_command(zfs_store(z), &argv, &out, e) < 0)
+    if (zfs_command(zfs_tick(z), &argv, &out, e) < 0)
         return NULL;
     char *rest = out.data;
     for (char *line; rest && (line = strsep(&rest, "\n"));) {

@@ -70,7 +70,7 @@ static int ask_local_of(struct zfs *const all[], size_t n, struct buf *ret, stru
     for (size_t i = 0; i < n; i++)
         if (i == 0 || all[i]->seen.live.name[0])
             strv_add_once(&argv, all[i]->live);
-    return zfs_command(zfs_store(*all), &argv, ret, e);
+    return zfs_command(zfs_tick(*all), &argv, ret, e);
 }
 
 /* Of the volumes of the guest that lie beside it, too: they are asked next. */
@@ -149,13 +149,13 @@ static char *thick_as_number(struct zfs *z, const struct zfs_dataset *live, stru
     _cleanup_strv_ struct strv ask = STRV_INIT, try = STRV_INIT;
     _cleanup_buf_ struct buf block = BUF_INIT, out = BUF_INIT;
     strv_adds(&ask, "zfs", "get", "-Hp", "-o", "value", "volblocksize", z->live, NULL);
-    if (zfs_command(zfs_store(z), &ask, &block, e) < 0)
+    if (zfs_command(zfs_tick(z), &ask, &block, e) < 0)
         return NULL;
     strv_adds(&try, "zfs", "create", "-nP", "-V", NULL);
     strv_addf(&try, "%" PRIu64, live->size);
     strv_addf(&try, "-ovolblocksize=%.*s", (int)strcspn(buf_str(&block), "\n"), buf_str(&block));
     strv_addf(&try, "%s-thick", z->live);
-    if (zfs_command(zfs_store(z), &try, &out, e) < 0)
+    if (zfs_command(zfs_tick(z), &try, &out, e) < 0)
         return NULL;
     const char *found = strstr(buf_str(&out), key);
     if (!found)

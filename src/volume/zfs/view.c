@@ -28,16 +28,21 @@ void zfs_explain(const char *dataset, struct err *e)
             why.text, n, dataset, n, dataset);
 }
 
-int zfs_command(const struct volume_store *store, const struct strv *argv, struct buf *out, struct err *e)
+static int command(const struct tick *tick, int held_fd, const struct strv *argv, struct buf *out,
+                   struct err *e)
 {
-    struct proc_options o = {
-        .cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = store_tick(store), .held_fd = store_lock(store)};
+    struct proc_options o = {.cap = LIST_MAX, .seconds = COMMAND_SECONDS, .tick = tick, .held_fd = held_fd};
     if (proc_check(argv->v, &o, out, e) == 0)
         return 0;
     if (strstr(e->text, "out of space"))
         e->kind = ERR_FULL;
     zfs_explain(argv->v[argv->n - 1], e);
     return -1;
+}
+
+int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e)
+{
+    return command(tick, 0, argv, out, e);
 }
 
 static void words(struct strv *argv, const char *first, va_list ap)
@@ -76,7 +81,7 @@ int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e)
     debug_command(argv->v);
     if (!strpbrk(argv->v[argv->n - 1], "@#"))
         zfs_names_forget();
-    int r = zfs_command(zfs_store(z), argv, NULL, e);
+    int r = command(zfs_tick(z), store_lock(&z->volume->store), argv, NULL, e);
     if (r == 0)
         zfs_expect(z, argv);
     return r;

@@ -187,10 +187,6 @@ static inline struct zfs *zfs_of(struct volume *v)
 {
     return v->priv;
 }
-static inline const struct volume_store *zfs_store(const struct zfs *z)
-{
-    return &z->volume->store;
-}
 static inline const struct tick *zfs_tick(const struct zfs *z)
 {
     return volume_tick(z->volume);
@@ -203,8 +199,9 @@ int zfs_change(struct zfs *z, struct err *e, const char *first, ...) __attribute
 int zfs_change_known(struct zfs *z, struct err *e, const char *first, ...) __attribute__((sentinel));
 /* The whole command; zfs_forget is the caller's. */
 int zfs_change_all(struct zfs *z, const struct strv *argv, struct err *e);
-/* Run it whatever it is. ERR_FULL where it says so. */
-int zfs_command(const struct volume_store *store, const struct strv *argv, struct buf *out, struct err *e);
+/* For what only looks: nobody waits for it where this process is killed, or gave it up. ERR_FULL where it
+ * says so. */
+int zfs_command(const struct tick *tick, const struct strv *argv, struct buf *out, struct err *e);
 /* What makes a command fail on all of a pool, and what helps. */
 void zfs_explain(const char *dataset, struct err *e);
 /* After this command: what there is to be named at the next look. */
