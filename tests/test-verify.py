@@ -15,6 +15,7 @@ import time
 import rig
 from byhand import BLOCK, HOLE, MIB, PLACES, byte_at, flip, flip_live, flip_point, newest, rot, touched
 from guestlab import same_file
+from rigdisk import gone
 from scenario import STORAGES, World, play_all, scenario
 
 ALL = ("xfs", "btrfs", "plain", "zfspool", "lvmthin")
@@ -373,7 +374,7 @@ def rot_zvol(w, at):
             where = begin + found if found >= 0 else None
     flip(device, where)
     pool = w.b.store.split("/", maxsplit=1)[0]
-    rig.sh("zpool", "export", pool)
+    gone(["zpool", "export", pool])
     rig.sh("zpool", "import", "-o", "cachefile=none", "-d", os.path.dirname(device), pool)
 
 

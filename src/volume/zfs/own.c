@@ -263,12 +263,21 @@ static int look_at_ours(struct zfs *z, struct zfs_view *w, const char *dataset, 
                : 0;
 }
 
+static bool is_there(const struct zfs_view *w, const char *dataset)
+{
+    return strcmp(w->live.name, dataset) == 0 || strcmp(w->stage.name, dataset) == 0 ||
+           strcmp(w->old.name, dataset) == 0 || strv_has(&w->kept, dataset);
+}
+
+/* Whoever was to do it at once may have failed behind that. */
 static int destroy_stepwise(struct zfs *z, const char *dataset, struct err *e)
 {
     _cleanup_view_ struct zfs_view w = {0};
-    return look_at_ours(z, &w, dataset, e) < 0 || destroy_snapshots(z, &w, dataset, e) < 0
-               ? -1
-               : zfs_destroy_one(z, dataset, e);
+    if (look_at_ours(z, &w, dataset, e) < 0)
+        return -1;
+    if (!is_there(&w, dataset))
+        return 0;
+    return destroy_snapshots(z, &w, dataset, e) < 0 ? -1 : zfs_destroy_one(z, dataset, e);
 }
 
 int zfs_destroy(struct zfs *z, const char *dataset, struct err *e)

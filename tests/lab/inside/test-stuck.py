@@ -13,6 +13,7 @@ if os.environ.get("PVESR_LAB_LONG") != "1":
     os.environ.setdefault("PVESR_TEST_SCENARIOS", "promoted rolled_back unknown_device")
 from byhand import newest  # noqa: E402
 from guestlab import same_file  # noqa: E402
+from rigdisk import gone  # noqa: E402
 from scenario import play_all, scenario  # noqa: E402
 from theirs import PEOPLE  # noqa: E402
 
@@ -181,7 +182,7 @@ def read_only_pool(w):
     pool = w.b.store.partition("/")[0]
     device = rig.sh("zpool", "list", "-vHP", "-o", "name", pool).split()[1]
     again = ["zpool", "import", "-o", "cachefile=none", "-d", device]
-    rig.sh("zpool", "export", pool)
+    gone(["zpool", "export", pool])  # udev may look at a volume of it
     rig.sh(*again, "-o", "readonly=on", pool)
     try:
         w.lab.write(0, 5)
@@ -190,7 +191,7 @@ def read_only_pool(w):
         done = w.b.pvesr("failover", "100", "--force")
         assert done.returncode and "zpool import" in done.stderr, done.stderr
     finally:
-        rig.sh("zpool", "export", pool)
+        gone(["zpool", "export", pool])  # udev may look at a volume of it
         rig.sh(*again, pool)
     goes_on(w)
     w.proved()
