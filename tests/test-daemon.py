@@ -644,6 +644,7 @@ def off_and_on_again(w):
     w.wait_synced()
     for gone, why in ((text.replace("target", "disable\n\ttarget"), "is disabled"), ("# no jobs\n", "no such job")):
         before, told = w.state("100-0")["last_sync"], d.words().count(why)
+        rig.wait_for(lambda: not child_of(d, "run", "100-0"), "the end of the run before, which has recorded it")
         with held(lock):
             edit_state(w, last_try=0)
             rig.wait_for(lambda: child_of(d, "run", "100-0"), "the run, which waits")
