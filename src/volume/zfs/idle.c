@@ -53,7 +53,7 @@ int zfs_settle(struct zfs *z, struct err *e)
         zfs_view_exact(z, &w, e) < 0)
         return -1;
     z->exact = true; /* for the question before which this is called, unless something is changed below */
-    const struct zfs_snapshot *newest = zfs_newest(&w, w.live.name);
+    const struct zfs_snapshot *newest = zfs_newest_of_live(&w);
     if (!newest || !zfs_written(z, &w.live))
         return 0;
     _cleanup_free_ char *snapshot = xasprintf("%s@%s", newest->dataset, newest->s.name);
@@ -82,8 +82,10 @@ int zfs_differs(struct volume *v, const char *id, struct err *e)
     _cleanup_view_ struct zfs_view w = {0};
     if ((v->idle && zfs_settle(z, e) < 0) || zfs_view_exact(z, &w, e) < 0)
         return -1;
-    const struct zfs_snapshot *x = w.live.name[0] ? zfs_find_on(&w, w.live.name, id) : NULL;
+    const struct zfs_snapshot *newest = w.live.name[0] ? zfs_newest_of_live(&w) : NULL;
+    bool is_newest = newest && strcmp(newest->s.id, id) == 0;
+    const struct zfs_snapshot *x = is_newest ? newest : newest ? zfs_find_on(&w, w.live.name, id) : NULL;
     if (!x || x->is_bookmark)
         return 1;
-    return zfs_newest(&w, w.live.name) == x ? zfs_written(z, &w.live) : written_since(z, x->s.name, e);
+    return is_newest ? zfs_written(z, &w.live) : written_since(z, x->s.name, e);
 }

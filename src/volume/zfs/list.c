@@ -509,6 +509,12 @@ const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w)
     return NULL;
 }
 
+const struct zfs_snapshot *zfs_newest_of_live(const struct zfs_view *w)
+{
+    const struct zfs_snapshot *own = zfs_newest(w, w->live.name);
+    return own ? own : zfs_promoted(w);
+}
+
 char *zfs_kept_name(const struct zfs *z, const struct zfs_dataset *d)
 {
     return xasprintf("%s/" ZFS_KEPT "%s-%s", z->pool, z->name, d->guid);

@@ -385,7 +385,7 @@ static int slot_alone(struct volume *v, struct err *e)
 /* The newest of its own; where a clone took those over, the one on which it stands now. */
 static const struct zfs_snapshot *newest_known(const struct zfs_view *w)
 {
-    const struct zfs_snapshot *own = zfs_newest(w, w->live.name);
+    const struct zfs_snapshot *own = zfs_newest_of_live(w);
     for (size_t i = 0; !own && zfs_stands_elsewhere(w) && i < w->n; i++) {
         const struct zfs_snapshot *x = &w->snapshots[i];
         _cleanup_free_ char *full = at(x->dataset, x->s.name);

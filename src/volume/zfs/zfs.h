@@ -294,6 +294,9 @@ int zfs_guests(const struct volume_store *store, volume_guest_fn *tell, void *ar
 /* The snapshot of the stage on which the live volume stands, because a commit died after the promotion: up to
  * it the stage's snapshots are the live volume's. NULL: no such thing. */
 const struct zfs_snapshot *zfs_promoted(const struct zfs_view *w);
+/* The one since which the live volume's `written` counts: the newest of its own, or zfs_promoted. NULL: none.
+ */
+const struct zfs_snapshot *zfs_newest_of_live(const struct zfs_view *w);
 /* Does what has this origin stand on a snapshot of that dataset? */
 bool zfs_stands_on(const char *origin, const char *dataset);
 /* Is the stage a copy of all beside the live volume? */
